@@ -97,6 +97,7 @@ fn caller() -> Caller {
         identity: "oidc:x".into(),
         user: None,
         delegated: None,
+        instance: None,
         expires: None,
     };
     Caller { proven: Arc::new(proven), chain: Arc::new(chain) }

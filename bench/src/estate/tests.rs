@@ -51,6 +51,7 @@ fn every_called_edge_is_allowed_by_several_kinds_of_policies() {
             identity: "oidc".into(),
             user: None,
             delegated: None,
+            instance: None,
             expires: None,
         };
         let caller = Caller { proven: Arc::new(proven), chain: chain.clone() };

@@ -267,6 +267,8 @@ pub enum Subject {
     Object(EntityId),
     /// One copy of a principal, by the identity that it uses: `Identity/spiffe://…`, as records have it.
     Identity(Arc<str>),
+    /// One copy of a principal, by the id that records have of it: `Instance/6d1f2c4e-…`, the UID of a pod.
+    Instance(Arc<str>),
     /// A person for whom is called: `User/issuer#subject`.
     User(Arc<str>),
     /// A chain, by its transaction: `Chain/…`.
@@ -277,7 +279,7 @@ pub enum Subject {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "'{0}' is nothing that can be quarantined; write Agent/namespace/name, Service/namespace/name, MCPServer/namespace/name, \
-     LLMProvider/namespace/name, Identity/identity, User/issuer#subject or Chain/transaction"
+     LLMProvider/namespace/name, Identity/identity, Instance/id, User/issuer#subject or Chain/transaction"
 )]
 pub struct NoSubject(pub String);
 
@@ -288,6 +290,10 @@ pub enum Formless {
         "'{0}' is no identity: write it as records have it, spiffe://TRUST-DOMAIN/… or oidc:ISSUER#SUBJECT"
     )]
     Identity(Arc<str>),
+    #[error(
+        "'{0}' is no copy of an agent: write the UID of its pod, as in 6d1f2c4e-9b3a-4c0d-8e5f-1a2b3c4d5e6f, or the serial number of its certificate in lower-case hex"
+    )]
+    Instance(Arc<str>),
     #[error("'{0}' is nobody: write issuer#subject, as records have it, as in https://login.example#ada")]
     User(Arc<str>),
     #[error(
@@ -310,7 +316,9 @@ impl Subject {
         match self {
             Self::Chain(_) => Ok(()),
             Self::Object(entity) if matches!(entity.kind, EntityKind::Agent | EntityKind::Service) => Ok(()),
-            Self::Object(_) | Self::Identity(_) | Self::User(_) => Err(CollectsNone(self.clone())),
+            Self::Object(_) | Self::Identity(_) | Self::Instance(_) | Self::User(_) => {
+                Err(CollectsNone(self.clone()))
+            }
         }
     }
 
@@ -332,6 +340,10 @@ impl Subject {
                 (None, Some(rest)) if is_named(rest, '#') => Ok(()),
                 _ => Err(Formless::Identity(text.clone())),
             },
+            Self::Instance(text) => match is_instance(text) {
+                true => Ok(()),
+                false => Err(Formless::Instance(text.clone())),
+            },
             Self::User(text) if is_named(text, '#') => Ok(()),
             Self::User(text) => Err(Formless::User(text.clone())),
             Self::Chain(text) => {
@@ -343,6 +355,12 @@ impl Subject {
             }
         }
     }
+}
+
+/// Whether it is the UID of a pod or the serial number of a certificate, as records have them.
+fn is_instance(text: &str) -> bool {
+    let is_serial = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'a'..=b'f'));
+    is_serial || uuid::Uuid::try_parse(text).is_ok_and(|uid| uid.hyphenated().to_string() == text)
 }
 
 /// Longest text of a subject, in bytes.
@@ -359,6 +377,7 @@ impl FromStr for Subject {
         }
         match kind {
             "Identity" => return Ok(Self::Identity(id.into())),
+            "Instance" => return Ok(Self::Instance(id.into())),
             "Chain" => return Ok(Self::Chain(id.into())),
             "User" if id.contains('#') => return Ok(Self::User(id.into())),
             "User" => return Err(fault()),
@@ -383,6 +402,7 @@ impl fmt::Display for Subject {
         match self {
             Self::Object(entity) => entity.fmt(f),
             Self::Identity(id) => write!(f, "Identity/{id}"),
+            Self::Instance(id) => write!(f, "Instance/{id}"),
             Self::User(id) => write!(f, "User/{id}"),
             Self::Chain(id) => write!(f, "Chain/{id}"),
         }
@@ -428,6 +448,7 @@ mod tests {
             "LLMProvider/platform/openai",
             "Identity/spiffe://corp.example/ns/finance/sa/bot",
             "Identity/oidc:https://login.example#6f0c",
+            "Instance/6d1f2c4e-9b3a-4c0d-8e5f-1a2b3c4d5e6f",
             "User/https://login.example#alice",
             "Chain/0190f2d0-0000-7000-8000-000000000000",
         ] {

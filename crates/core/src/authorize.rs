@@ -64,6 +64,7 @@ impl Snapshot {
     /// - A call about a task is decided as the call that made the task, now. What the arguments of a tool call were is not kept,
     ///   so it is allowed while some arguments are. The call that made the task was approved where a person had to approve it, and
     ///   so asking for the task, or ending it, is not held again.
+    /// - While a namespace observes (`mode: rollout`), what no policy permits there is let pass, and is said to be what would be refused.
     /// - What holds a part or the whole, where neither is refused and either is permitted, holds the call.
     ///
     /// This is the only public way to a decision:
@@ -82,13 +83,13 @@ impl Snapshot {
     /// # }
     /// ```
     pub fn authorize<'c>(&self, call: &Call<'c>) -> Decision<'c> {
-        let mut finding = self.finding(call);
+        let (mut finding, would_refuse) = self.or_passed(call, self.finding(call));
         let ends_chain = self.ends_chain(&finding);
         if let Some(by) = &ends_chain {
             finding = finding.with_fact(ENDED_BY, by.clone());
         }
         let keeps = self.keeps(call, &finding);
-        Decision { call: *call, finding, ends_chain, keeps }
+        Decision { call: *call, finding, ends_chain, keeps, would_refuse }
     }
 
     /// What of an allowed call its records keep, as the permits say that its record names. What only connects to something, or lists it, has no

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::approval::Approval;
-use crate::caller::{Caller, Chain, UnixMillis, User};
+use crate::caller::{Caller, Chain, Instance, UnixMillis, User};
 use crate::entity::{EntityId, EntityKind};
 use crate::json::{Json, inexact_number};
 use crate::recorded::Recorded;
@@ -324,5 +324,10 @@ impl<'a> Call<'a> {
     /// Which identity was used, as in [`crate::caller::Proven::identity`].
     pub fn identity(&self) -> &'a str {
         &self.caller.proven.identity
+    }
+
+    /// Which copy of the principal calls, where its credential names one.
+    pub fn instance(&self) -> Option<&'a Instance> {
+        self.caller.proven.instance.as_deref()
     }
 }

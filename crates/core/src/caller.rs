@@ -1,9 +1,13 @@
 //! Who calls, for whom, and through whom. Nothing downstream of this looks at a raw token.
 
+mod instance;
+
 use std::sync::Arc;
 
 use crate::entity::EntityId;
 use crate::resource::Principal;
+
+pub use instance::{Instance, InstanceKind};
 
 /// Milliseconds since the Unix epoch, UTC.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -83,6 +87,8 @@ pub struct Proven {
     pub principal: Principal,
     /// Which of the principal's identities was used, e.g. `oidc:https://login.example#6f0c`, `spiffe://…`, `hop:Agent/a/b`.
     pub identity: Arc<str>,
+    /// Which copy of the principal it is; `None` where the credential names none.
+    pub instance: Option<Arc<Instance>>,
     /// The person on whose behalf, where the credential names one.
     pub user: Option<User>,
     /// The chain that the credential continues; `None` starts a new one.

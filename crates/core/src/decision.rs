@@ -122,6 +122,8 @@ pub struct Decision<'c> {
     pub(crate) ends_chain: Option<Arc<str>>,
     /// What of the call its records keep.
     pub(crate) keeps: Keep,
+    /// No policy permits it: it is let pass while its namespace observes.
+    pub(crate) would_refuse: bool,
 }
 
 /// What a decision's record says that the decision does not know.
@@ -147,6 +149,17 @@ pub struct About<'a> {
     pub on_account_of: Option<&'a str>,
     /// What the call says, sealed, where [`Decision::keeps`] says so.
     pub kept: Option<&'a KeptPayload>,
+    /// How old the configuration is; `None` while it is what is there.
+    pub aged: Option<Aged<'a>>,
+}
+
+/// That the configuration that decides may be an old one.
+#[derive(Clone, Copy, Debug)]
+pub struct Aged<'a> {
+    /// Since when what it is read from was not heard of.
+    pub seconds: u64,
+    /// Why.
+    pub reason: &'a str,
 }
 
 impl<'c> Decision<'c> {
@@ -163,6 +176,11 @@ impl<'c> Decision<'c> {
     /// The stable code of a call that is not allowed; `None` when it is.
     pub fn code(&self) -> Option<Code> {
         self.finding.code
+    }
+
+    /// By which code the call would be refused if its namespace did not observe; `None` of all others.
+    pub fn would_refuse(&self) -> Option<Code> {
+        self.would_refuse.then_some(Code::NoPermit)
     }
 
     /// The policies that decided: the satisfied permits, or the satisfied forbids, or those that failed.
@@ -243,10 +261,13 @@ impl<'c> Decision<'c> {
             chain: chain.actors.iter().map(|actor| Cow::Owned(actor.to_string())).collect(),
             closest_permits: Cow::Borrowed(&self.finding.closest_permits),
             code: self.finding.code.map(|code| code.as_str().into()),
+            config_age: about.aged.map(|aged| aged.seconds),
+            config_reason: about.aged.map(|aged| aged.reason.into()),
             depth: chain.depth(),
             facts: Cow::Borrowed(&self.finding.facts),
             id: Cow::Borrowed(about.id),
             identity: self.call.identity().into(),
+            instance: self.call.instance().map(Cow::Borrowed),
             kept: about.kept.map(Cow::Borrowed),
             kind: DecisionKind,
             labels: match is_allowed {
@@ -274,6 +295,7 @@ impl<'c> Decision<'c> {
             transaction: Cow::Borrowed(&chain.transaction),
             user: self.call.user().map(|user| user.id().into()),
             version: VERSION,
+            would_refuse: self.would_refuse().map(|code| code.as_str().into()),
         }
     }
 
@@ -404,6 +426,13 @@ impl Finding {
         all.sort_unstable();
         all.dedup();
         Self { tried: all.into(), ..self }
+    }
+
+    /// What is let pass although no policy permits it, with what the refusal would have told.
+    pub(crate) fn passed(self, refused: &Self) -> Self {
+        let facts = obligation::without_redacted(united(&self.facts, &refused.facts), &self.obligations);
+        let (closest_permits, tried) = (refused.closest_permits.clone(), refused.tried.clone());
+        Self { closest_permits, facts, tried, ..self }
     }
 
     /// A denial by default, of which people would be asked as well.

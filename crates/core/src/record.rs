@@ -18,6 +18,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::act::Act;
+use crate::caller::Instance;
 use crate::decision::Observed;
 use crate::keep::KeptPayload;
 use crate::obligation::{Changed, Demanded};
@@ -99,13 +100,19 @@ pub struct DecisionRecord<'a> {
     pub body: Cow<'a, str>,
     /// Principals that acted before the caller, oldest first.
     pub chain: Vec<Cow<'a, str>>,
-    /// On a denial by default: the permits that come closest to the call.
+    /// On a denial by default, and of what is let pass in place of one: the permits that come closest to the call.
     #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
     #[schemars(with = "Vec<String>")]
     pub closest_permits: Cow<'a, [Arc<str>]>,
     /// Stable code of a denial.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<Cow<'a, str>>,
+    /// How many seconds what the configuration is read from was not heard of; absent while the configuration is what is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_age: Option<u64>,
+    /// Why it was not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_reason: Option<Cow<'a, str>>,
     /// The number of the hop, 1 for a call that nobody delegated.
     pub depth: i64,
     /// `name → value` of the attributes that decided, sorted.
@@ -116,6 +123,9 @@ pub struct DecisionRecord<'a> {
     pub id: Cow<'a, str>,
     /// Which of the principal's identities was used.
     pub identity: Cow<'a, str>,
+    /// Which copy of the principal called, where its credential names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<Cow<'a, Instance>>,
     /// What the call says, sealed, where a permit has it kept (`@keep`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept: Option<Cow<'a, KeptPayload>>,
@@ -180,6 +190,9 @@ pub struct DecisionRecord<'a> {
     pub user: Option<Cow<'a, str>>,
     /// Of this schema: 1.
     pub version: u8,
+    /// The code by which the call would be refused if its namespace did not observe until a date (`mode: rollout`): no policy permits it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub would_refuse: Option<Cow<'a, str>>,
 }
 
 impl DecisionRecord<'_> {
@@ -292,6 +305,9 @@ pub struct RefusalRecord<'a> {
     /// What the caller's credential proved, also where that is no registered principal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<Cow<'a, str>>,
+    /// Which copy of the principal called, where its credential names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<Cow<'a, Instance>>,
     /// `refusal`.
     pub kind: RefusalKind,
     /// What the caller was told, at most 256 characters.

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::call::{Action, Arguments, Ask, Call};
+use crate::caller::Instance;
 use crate::decide::facts::MAX_VALUE;
 use crate::decide::residual::View;
 use crate::decide::residual::field::{Field, Presence};
@@ -36,6 +37,8 @@ pub struct Recorded {
     has_user: bool,
     /// A person approved it; who that was stands elsewhere.
     may_be_approved: bool,
+    /// It names no copy, and one may have called: records did not always say which.
+    may_be_a_copy: bool,
     /// An argument was there in a form that a policy could not see: what the facts say of arguments is not what they are.
     unseen: bool,
     assumed: Mutex<Assumed>,
@@ -87,6 +90,7 @@ impl Recorded {
             has_user: record.user.is_some(),
             // What was not let through waits for one.
             may_be_approved: record.approval.is_some() && record.outcome != Outcome::Hold.as_str(),
+            may_be_a_copy: record.instance.is_none() && Instance::may_be_named_by(&record.identity),
             unseen: record.code.as_deref() == Some(Code::Unrepresentable.as_str()),
             assumed: Mutex::default(),
         }
@@ -101,6 +105,7 @@ impl Recorded {
             is_first_hop: false,
             has_user: true,
             may_be_approved: true,
+            may_be_a_copy: true,
             unseen: false,
             assumed: Mutex::default(),
         }
@@ -197,6 +202,9 @@ impl Recorded {
             | Field::ApproverSubject
             | Field::ApproverEmail
             | Field::ApprovedAt => self.may_be_approved,
+            Field::InstanceId | Field::InstanceKind | Field::InstanceName | Field::InstanceNode => {
+                self.may_be_a_copy
+            }
             // A chain begins with its first hop.
             Field::ChainAge | Field::ChainFanOut | Field::ChainCalls => !self.is_first_hop,
             Field::ChainTokens | Field::ChainSpend => {
@@ -235,6 +243,11 @@ impl Recorded {
             _ if self.is_empty => true,
             Presence::UserEmail | Presence::EmailOfUser => self.has_user,
             Presence::Approval | Presence::ApproverEmail | Presence::EmailOfApprover => self.may_be_approved,
+            Presence::Instance
+            | Presence::InstanceName
+            | Presence::InstanceNode
+            | Presence::NameOfInstance
+            | Presence::NodeOfInstance => self.may_be_a_copy,
             presence => !matches!(presence, Presence::User | Presence::SourceIp | Presence::PushUrl),
         }
     }
@@ -247,6 +260,11 @@ impl Recorded {
     /// Whether it lacks that a person approved it.
     pub(crate) const fn lacks_approval(&self) -> bool {
         self.may_be_approved
+    }
+
+    /// Whether it lacks which copy of the principal called.
+    pub(crate) const fn lacks_instance(&self) -> bool {
+        self.may_be_a_copy
     }
 
     /// An argument; `None` where it lacks.

@@ -156,6 +156,8 @@ codes! {
     TokenKeyUnknown = "token_key_unknown", Unauthenticated, "Use a key that the issuer publishes in its JWKS.";
     /// The token was not signed by the issuer's key.
     TokenSignature = "token_signature", Unauthenticated, "Get a new token from the issuer; this one was not signed by it.";
+    /// The token is of a pod that is not there any more.
+    PodGone = "pod_gone", Unauthenticated, "Call from a pod that runs, with the token that is mounted there (it is renewed there); a copy of the token of a deleted pod is good for nothing.";
     /// The token was good, and is no more.
     TokenExpired = "token_expired", Unauthenticated, "Get a new token from the issuer.";
     /// The token will be good later (nbf, or iat in the future).
@@ -224,6 +226,8 @@ codes! {
     LedgerClosed = "ledger_closed", Unavailable, "The gateway cannot write its record, so it lets nothing pass; look at its disk and log.";
     /// What is to be recorded of the call does not fit a record.
     RecordTooLarge = "record_too_large", TooLarge, "Send shorter names and arguments, or have fewer policies decide one call: what decided it must fit a record of 65,535 bytes.";
+    /// What the configuration is read from was not heard of for longer than the record of the route allows.
+    ConfigStale = "config_stale", Unavailable, "The gateway has not heard of its source (the API server) for too long; `/readyz` and the record say why. Bring that back, or raise spec.endpoint.staleAfter of the object.";
     /// What a limit or a policy counts over several calls cannot be known now: the store that replicas share does not answer, or lost what it had.
     StandingUnavailable = "standing_unavailable", Unavailable, "The store of what gateways share (--standing) does not answer, or began anew while the chain was under way; calls that nothing is counted of go on. Try again later, or begin a new chain.";
     /// As much as can be held at once is held already: bodies, streams, chains, or records that wait for the disk.
@@ -308,6 +312,8 @@ pub enum Served {
 pub struct Verified {
     /// As in [`crate::caller::Proven::identity`].
     pub identity: Arc<str>,
+    /// As in [`crate::caller::Proven::instance`].
+    pub instance: Option<Arc<crate::caller::Instance>>,
     /// `issuer#subject` of the person that the caller would have acted for.
     pub user: Option<Arc<str>>,
 }

@@ -25,6 +25,7 @@ mod reference;
 mod rejection;
 pub mod service_identity;
 mod shape;
+pub mod stale;
 pub mod window;
 mod zone;
 

@@ -26,6 +26,7 @@ pub(crate) mod registered;
 mod registration;
 mod reject;
 mod resources;
+mod rollout;
 mod standing;
 mod surveyed;
 mod withdrawn;
@@ -78,6 +79,8 @@ pub struct Snapshot {
     places: Places,
     world: Arc<World>,
     policies: Policies,
+    /// The same with what is let pass while namespaces observe; `None` where none does.
+    rollout: Option<Box<Self>>,
     pub(crate) named: Named,
     /// What refuses although it is not in force.
     refusing: Vec<Refusing>,
@@ -225,7 +228,7 @@ impl Snapshot {
         contest::report_identities(&next.objects, &next.world, &mut rejected);
         next.look_at_chains(&statements);
         next.closings = Closings::of(&statements, &next.objects);
-        next.policies = self.policies.with(statements);
+        next.rule_by(self, statements);
         next.administered = self.administered || next.permits_people();
         next.look_up_names();
         next.warnings = next.remarks();
@@ -470,13 +473,13 @@ impl Snapshot {
     ///
     /// It may say yes to what every argument is refused for, and never no to what some argument is allowed for.
     pub fn could_allow(&self, call: &Call<'_>) -> bool {
-        self.policies.could_allow(&self.world.registered, call)
+        self.policies.could_allow(&self.world.registered, call) || self.would_pass(|it| it.could_allow(call))
     }
 
     /// Whether a call under way may go on, of which the arguments are not known any more: as [`Snapshot::could_allow`], but what may wait for
     /// the approval of a person is no reason, unless the call was made with that approval.
     pub fn could_go_on(&self, call: &Call<'_>) -> bool {
-        self.policies.could_go_on(&self.world.registered, call)
+        self.policies.could_go_on(&self.world.registered, call) || self.would_pass(|it| it.could_go_on(call))
     }
 
     /// As [`Snapshot::could_allow`], with the permits by which.

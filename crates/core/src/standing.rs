@@ -310,7 +310,7 @@ impl Standing {
     fn has_quarantined(&self, person: &Names) -> bool {
         self.quarantined.keys().any(|subject| match subject {
             Subject::User(id) => Names::of(id).may_be(person),
-            Subject::Object(_) | Subject::Identity(_) | Subject::Chain(_) => false,
+            Subject::Object(_) | Subject::Identity(_) | Subject::Instance(_) | Subject::Chain(_) => false,
         })
     }
 

@@ -357,6 +357,7 @@ impl Shared {
             detail: refusal.detail.as_deref().map(shorten),
             id: id.as_str().into(),
             identity: None,
+            instance: None,
             kind: RefusalKind,
             message: shorten(&refusal.message),
             outcome: "deny".into(),

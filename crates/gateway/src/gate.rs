@@ -11,7 +11,7 @@ use vidimus_core::clock::Clock;
 use vidimus_core::record::Kept;
 use vidimus_core::resource::Object;
 use vidimus_core::snapshot::Snapshot;
-use vidimus_identity::{Authenticator, Mint};
+use vidimus_identity::{Authenticator, LivePods, Mint};
 use vidimus_ledger::Ledger;
 
 use crate::access_log::AccessLog;
@@ -27,6 +27,7 @@ use crate::questions::Questions;
 use crate::refusal_sampler::{Rate, RefusalSampler};
 use crate::seal::Seal;
 use crate::secrets::SecretDirectory;
+use crate::source_state::SourceState;
 use crate::spans::Spans;
 use crate::standing::StandingState;
 use crate::standing::chains::Keeps;
@@ -184,6 +185,7 @@ pub struct Shared {
     pub(crate) admin_url: Option<String>,
     pub(crate) allowed_origins: Vec<String>,
     pub(crate) clock: Arc<dyn Clock>,
+    source: ArcSwap<SourceState>,
 }
 
 impl Shared {
@@ -220,7 +222,33 @@ impl Shared {
             admin_url: config.admin_url,
             allowed_origins: config.allowed_origins,
             clock: config.clock,
+            source: ArcSwap::default(),
         }
+    }
+
+    /// What the configuration is read from, and since when that is not heard of.
+    pub fn source_state(&self) -> Arc<SourceState> {
+        self.source.load_full()
+    }
+
+    /// How old the configuration is.
+    pub fn source_age(&self) -> Duration {
+        self.source_state().age(millis(self.clock.now().wall))
+    }
+
+    /// Says what became of what the configuration is read from. While that is not heard of, to be said again every few seconds: streams of
+    /// routes that close by it look then whether they go on.
+    pub fn note_source(&self, state: SourceState) {
+        let is_stale = state.stale.is_some();
+        self.source.store(Arc::new(state));
+        if is_stale {
+            self.wake_streams();
+        }
+    }
+
+    /// The pods that there are, for whoever watches them to say so; then [`Shared::wake_streams`] ends the streams of those that are gone.
+    pub const fn live_pods(&self) -> &LivePods {
+        self.authenticator.pods()
     }
 
     /// The configuration that decides now.

@@ -43,6 +43,7 @@ mod said;
 mod seal;
 mod secrets;
 mod sinks;
+mod source_state;
 mod spans;
 mod standing;
 mod table;
@@ -74,6 +75,7 @@ pub use sinks::{
     BadSink, NoPosition, NoSink, Pace, Sink, SinkAddress, SinksConfig, least_position, open_sinks,
     wrong_positions,
 };
+pub use source_state::{SourceState, Stale};
 pub use spans::Spans;
 pub use standing::store::StandingAddress;
 pub use telemetry::{BadEndpoint, Telemetry};

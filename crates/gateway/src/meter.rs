@@ -120,6 +120,7 @@ pub struct Meter {
     registry: Listed,
     decisions: Family<Decided, Counter>,
     unrecorded: Family<Coded, Counter>,
+    would_refuse: Family<Spoken, Counter>,
     effects: Family<Ended, Counter>,
     duration: Family<Spoken, HistogramWithExemplars<Traced>>,
     tokens: Family<Counted, Counter>,
@@ -131,6 +132,7 @@ pub struct Meter {
     rejected: Gauge,
     reloads: Counter,
     ledger_open: Gauge,
+    source_age: Seconds,
     ledger_unsynced: Seconds,
     ledger_unsynced_max: Seconds,
     webhooks: Family<Sent, Counter>,
@@ -155,6 +157,7 @@ impl Meter {
         let mut meter = Self {
             decisions: Family::default(),
             unrecorded: Family::default(),
+            would_refuse: Family::default(),
             effects: Family::default(),
             duration: Family::new_with_constructor(histogram),
             tokens: Family::default(),
@@ -166,6 +169,7 @@ impl Meter {
             rejected: Gauge::default(),
             reloads: Counter::default(),
             ledger_open: Gauge::default(),
+            source_age: Gauge::default(),
             ledger_unsynced: Gauge::default(),
             ledger_unsynced_max: Gauge::default(),
             webhooks: Family::default(),
@@ -180,6 +184,7 @@ impl Meter {
         let registry = &mut meter.registry;
         registry.add(&list::DECISIONS, meter.decisions.clone());
         registry.add(&list::UNRECORDED, meter.unrecorded.clone());
+        registry.add(&list::WOULD_REFUSE, meter.would_refuse.clone());
         registry.add(&list::EFFECTS, meter.effects.clone());
         registry.add(&list::DURATION, meter.duration.clone());
         registry.add(&list::TOKENS, meter.tokens.clone());
@@ -192,6 +197,7 @@ impl Meter {
         registry.add(&list::REJECTED, meter.rejected.clone());
         registry.add(&list::RELOADS, meter.reloads.clone());
         registry.add(&list::LEDGER_OPEN, meter.ledger_open.clone());
+        registry.add(&list::SOURCE_AGE, meter.source_age.clone());
         registry.add(&list::UNSYNCED, meter.ledger_unsynced.clone());
         registry.add(&list::UNSYNCED_MAX, meter.ledger_unsynced_max.clone());
         registry.add(&list::WEBHOOKS, meter.webhooks.clone());
@@ -268,6 +274,11 @@ impl Meter {
         self.unrecorded.get_or_create(&Coded { code: code.as_str() }).inc();
     }
 
+    /// A call passes that no policy permits, while its namespace observes.
+    pub fn would_refuse(&self, protocol: Protocol) {
+        self.would_refuse.get_or_create(&Spoken { protocol: protocol.as_str() }).inc();
+    }
+
     /// A call that went upstream has ended. `trace` is its trace, where somebody keeps that.
     pub fn ended(&self, protocol: Protocol, result: &'static str, duration: Duration, trace: Option<u128>) {
         self.effects.get_or_create(&Ended { protocol: protocol.as_str(), result }).inc();
@@ -309,6 +320,11 @@ impl Meter {
         self.reloads.inc();
         self.objects.set(i64::try_from(objects).unwrap_or(i64::MAX));
         self.rejected.set(i64::try_from(rejected).unwrap_or(i64::MAX));
+    }
+
+    /// How old the configuration is ([`crate::Shared::source_age`]), before it is asked for.
+    pub fn source_age(&self, age: Duration) {
+        self.source_age.set(age.as_secs_f64());
     }
 
     /// The text format of OpenMetrics 1.0, which Prometheus reads.

@@ -220,6 +220,7 @@ impl Missed {
             detail: None,
             id: Cow::Borrowed(id),
             identity: None,
+            instance: None,
             kind: RefusalKind,
             message: Cow::Owned(message),
             outcome: Cow::Borrowed("deny"),

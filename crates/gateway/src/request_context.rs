@@ -203,6 +203,8 @@ impl RequestContext {
         let verified = refusal.proven.as_deref();
         let identity = self.caller.as_ref().map(|proven| &*proven.identity);
         let identity = identity.or(verified.map(|verified| &*verified.identity));
+        let instance = self.caller.as_ref().and_then(|proven| proven.instance.as_deref());
+        let instance = instance.or(verified.and_then(|verified| verified.instance.as_deref()));
         let user = self.caller.as_ref().and_then(|proven| proven.user.as_ref());
         let user = user.map(|user| Cow::Owned(user.id()));
         Record::Refusal(RefusalRecord {
@@ -211,6 +213,7 @@ impl RequestContext {
             detail: refusal.detail.as_deref().map(shorten),
             id: Cow::Borrowed(&self.call),
             identity: identity.map(Cow::Borrowed),
+            instance: instance.map(Cow::Borrowed),
             kind: RefusalKind,
             message: shorten(&refusal.message),
             outcome: Cow::Borrowed("deny"),

@@ -221,6 +221,7 @@ fn whose(gate: &Gate, proven: &Proven) -> Result<Whose, Refusal> {
     if by_record
         || by_act(&Subject::Object(proven.principal.entity().clone()))
         || by_act(&Subject::Identity(proven.identity.clone()))
+        || proven.instance.as_ref().is_some_and(|copy| by_act(&Subject::Instance(copy.id.clone())))
         || person.as_ref().is_some_and(by_act)
     {
         return Err(Refusal::new(

@@ -101,6 +101,12 @@ impl Span {
         add(names::OUTCOME, decision.outcome().as_str().to_owned());
         add(names::POLICIES, decision.policies().join(","));
         add(names::TRANSACTION, call.chain().transaction.to_string());
+        if let Some(instance) = call.instance() {
+            add(names::INSTANCE, instance.id.to_string());
+        }
+        if let Some(code) = decision.would_refuse() {
+            add(names::WOULD_REFUSE, code.as_str().to_owned());
+        }
         if let Some(user) = call.user() {
             add(names::ENDUSER, user.subject.to_string());
         }

@@ -120,6 +120,7 @@ fn hop(mint: &Mint) {
         identity: "spiffe://corp.example/ns/finance/sa/invoice-bot".into(),
         user: None,
         delegated: None,
+        instance: None,
         expires: None,
     };
     let chain = Chain {

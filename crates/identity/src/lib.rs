@@ -18,6 +18,7 @@ pub use issue::local::{
 };
 pub use issue::mint::{HopToken, MAX_HOP_TTL, Mint, MintError};
 pub use prove::people::{Operators, People};
+pub use prove::pods::{LivePods, PodScope};
 pub use prove::{Authenticator, Config, ConfigError, Evidence, Limits, check_roots};
 pub use spiffe::{PeerSvid, SpiffeId, SpiffeIdError, SvidError, TrustDomain};
 pub use tls::{

@@ -7,6 +7,7 @@ mod claims;
 mod fetch;
 pub(crate) mod keys;
 pub(crate) mod people;
+pub(crate) mod pods;
 mod remote;
 mod source;
 mod svid;
@@ -30,6 +31,7 @@ use self::bind::Registry;
 use self::cache::{CacheKey, CredentialCache, Entry, Reuse, Trusted};
 use self::claims::{Claims, HopClaims};
 use self::fetch::Fetcher;
+use self::pods::LivePods;
 use self::remote::Remote;
 use self::source::Source;
 use self::token::{Kind, Token, shown};
@@ -147,6 +149,7 @@ pub struct Authenticator {
     limits: Limits,
     remotes: RwLock<HashMap<Arc<str>, Arc<Remote>>>,
     cache: CredentialCache,
+    pods: LivePods,
 }
 
 impl Authenticator {
@@ -174,6 +177,7 @@ impl Authenticator {
             limits: config.limits,
             remotes: RwLock::default(),
             cache: CredentialCache::new(),
+            pods: LivePods::default(),
         })
     }
 
@@ -181,7 +185,7 @@ impl Authenticator {
     ///
     /// # Errors
     /// With the code that names the failure: `credential_*`, `token_*`, `issuer_unreachable`, `principal_unknown`,
-    /// `user_not_allowed`, `svid_invalid`.
+    /// `user_not_allowed`, `svid_invalid`, `pod_gone`.
     pub async fn authenticate(
         &self,
         snapshot: &Snapshot,
@@ -196,6 +200,8 @@ impl Authenticator {
                 let reuse = reuse.inspect_err(|_| self.cache.remove(key))?;
                 // The route is not in the key, so each call is held against the audience again.
                 entry.bearer.as_ref().map_or(Ok(()), |trusted| trusted.verified.admits(evidence.route))?;
+                // Nor is which pods there are.
+                self.check_pod(&entry.proven, entry.bearer.as_ref())?;
                 reuse
             }
             None => Reuse::Nothing,
@@ -213,9 +219,19 @@ impl Authenticator {
         self.bind(snapshot, key, bearer, evidence.peer)
     }
 
-    /// Which trust bundles are in force: where this is another number, whom an SVID proved has to be asked again.
+    /// Which trust bundles are in force, and how often a pod was found gone: where this is another number, whom a credential proved has to be
+    /// asked again. Both only grow.
     pub fn trust_generation(&self) -> u64 {
-        self.trust.generation()
+        self.trust.generation().wrapping_add(self.pods.generation())
+    }
+
+    /// The pods that there are, for whoever watches them to say so.
+    pub const fn pods(&self) -> &LivePods {
+        &self.pods
+    }
+
+    fn check_pod(&self, proven: &Proven, bearer: Option<&Trusted>) -> Result<(), Refusal> {
+        self.pods.check(proven, bearer.and_then(|trusted| trusted.verified.issued()))
     }
 
     fn bind(
@@ -231,6 +247,7 @@ impl Authenticator {
             self.check_allowed(snapshot, &claims.issuer)?;
         }
         let proven = Arc::new(registry.bind(verified, peer)?);
+        self.check_pod(&proven, bearer.as_ref())?;
         let entry = Entry { bearer, snapshot: snapshot.digest().into(), proven: proven.clone() };
         self.cache.insert(key, entry);
         Ok(proven)

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aws_lc_rs::digest;
+use data_encoding::HEXLOWER;
 use rustls_pki_types::CertificateDer;
-use vidimus_core::caller::UnixMillis;
+use vidimus_core::caller::{Instance, InstanceKind, UnixMillis};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer as _;
@@ -124,6 +125,8 @@ pub struct PeerSvid {
     pub fingerprint: [u8; 32],
     /// The end of the leaf's validity. A connection may outlive it; what it proves does not.
     pub not_after: UnixMillis,
+    /// Which copy of the workload it is, by the serial number of the leaf. One for all that share a connection.
+    pub instance: Arc<Instance>,
     /// What was presented, to be verified again when the bundles are others. One for all that share a connection.
     pub(crate) chain: Arc<PresentedChain>,
 }
@@ -172,23 +175,29 @@ impl PeerSvid {
     /// See [`SvidError`]; a handshake under [`crate::server_config`] has ruled them out before.
     pub fn from_certificates(certificates: Option<&[CertificateDer<'_>]>) -> Result<Option<Self>, SvidError> {
         let Some(chain @ [leaf, ..]) = certificates else { return Ok(None) };
-        let (spiffe_id, not_after) = read_leaf(leaf)?;
+        let (spiffe_id, not_after, serial) = read_leaf(leaf)?;
+        let instance =
+            Arc::new(Instance { id: serial.into(), kind: InstanceKind::Certificate, name: None, node: None });
         let mut fingerprint = [0; 32];
         fingerprint.copy_from_slice(digest::digest(&digest::SHA256, leaf).as_ref());
         // Looked at once more by its first call: the bundles may have changed since its handshake began.
         let certificates = chain.iter().map(|certificate| certificate.clone().into_owned()).collect();
         let chain = Arc::new(PresentedChain { certificates, vouched: AtomicU64::new(0) });
-        Ok(Some(Self { spiffe_id, fingerprint, not_after, chain }))
+        Ok(Some(Self { spiffe_id, fingerprint, not_after, instance, chain }))
     }
 }
 
-/// Whom the leaf of an X.509-SVID names, and when it ends.
-pub(crate) fn read_leaf(leaf: &CertificateDer<'_>) -> Result<(SpiffeId, UnixMillis), SvidError> {
+/// Whom the leaf of an X.509-SVID names, when it ends, and its serial number in lower-case hex.
+pub(crate) fn read_leaf(leaf: &CertificateDer<'_>) -> Result<(SpiffeId, UnixMillis, String), SvidError> {
     let (_, certificate) = X509Certificate::from_der(leaf).map_err(|_| SvidError::NotX509)?;
     let spiffe_id = SpiffeId::parse(&only_uri_name(&certificate)?)?;
     check_leaf(&certificate)?;
     let not_after = certificate.validity().not_after.timestamp().saturating_mul(1000);
-    Ok((spiffe_id, UnixMillis(not_after)))
+    // DER puts a zero byte before one that would be negative; no tool shows it.
+    let serial = certificate.raw_serial();
+    let significant = serial.iter().position(|byte| *byte != 0).unwrap_or_default();
+    let serial = HEXLOWER.encode(serial.get(significant..).unwrap_or_default());
+    Ok((spiffe_id, UnixMillis(not_after), serial))
 }
 
 /// The one URI name of a certificate.

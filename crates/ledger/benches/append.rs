@@ -35,10 +35,13 @@ fn decision<'a>(
         chain: Vec::new(),
         closest_permits: Cow::Borrowed(&[]),
         code: None,
+        config_age: None,
+        config_reason: None,
         depth: 1,
         facts: Cow::Borrowed(facts),
         id: id.into(),
         identity: "spiffe://corp.example/ns/finance/sa/invoice-bot".into(),
+        instance: None,
         kept: None,
         kind: DecisionKind,
         labels: Vec::new(),
@@ -64,6 +67,7 @@ fn decision<'a>(
         transaction: "0193b3c6-9a0e-7c4e-8f25-1d8e2a6b4c10".into(),
         user: Some("https://login.example.com#alice".into()),
         version: 1,
+        would_refuse: None,
     })
 }
 

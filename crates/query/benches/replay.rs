@@ -163,6 +163,7 @@ fn record(
             identity: format!("spiffe://estate.test/agent-{agent}").into(),
             user: None,
             delegated: None,
+            instance: None,
             expires: None,
         };
         let chain = Chain {
@@ -193,6 +194,7 @@ fn record(
             approval: None,
             on_account_of: None,
             kept: None,
+            aged: None,
         };
         runtime.block_on(ledger.record(&Record::Decision(decision.record(&about))))?;
     }

@@ -208,6 +208,7 @@ impl Case {
             args: self.arguments(),
             depth: self.depth,
             user: self.user.clone(),
+            instance: None,
         }
     }
 

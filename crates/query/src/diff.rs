@@ -253,7 +253,8 @@ fn state(world: &Snapshot, principal: &EntityId, action: Action, resource: &Enti
 }
 
 fn nobody(principal: Principal) -> Caller {
-    let proven = Proven { principal, identity: "".into(), user: None, delegated: None, expires: None };
+    let proven =
+        Proven { principal, identity: "".into(), user: None, delegated: None, instance: None, expires: None };
     let chain = Chain { transaction: "".into(), started: UnixMillis(0), actors: Vec::new() };
     Caller { proven: proven.into(), chain: chain.into() }
 }

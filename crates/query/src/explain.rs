@@ -11,7 +11,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use vidimus_core::call::{Action, Arguments, Ask, Call, SoFar, Target};
-use vidimus_core::caller::{Caller, Chain, Proven, UnixMillis, User};
+use vidimus_core::caller::{Caller, Chain, Instance, InstanceKind, Proven, UnixMillis, User};
 use vidimus_core::decision::{Decision, Outcome};
 use vidimus_core::entity::{EntityId, EntityKind};
 use vidimus_core::json::Json;
@@ -51,6 +51,9 @@ pub struct ExplainQuestion {
     #[serde(default, with = "text::user", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub user: Option<User>,
+    /// Which copy of the principal would call, by the UID of its pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
 }
 
 fn no_arguments() -> String {
@@ -81,6 +84,9 @@ pub struct Explanation {
     pub closest_permits: Vec<String>,
     /// The attribute values that decided, by their names.
     pub facts: BTreeMap<String, String>,
+    /// The code by which the call would be refused if its namespace did not observe until a date (`mode: rollout`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub would_refuse: Option<String>,
     /// What policies demand that is changed of the call or of its answer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub obligations: Vec<Demanded>,
@@ -199,6 +205,11 @@ fn may_act_for(world: &Snapshot, principal: &Principal, user: &User) -> Result<(
     Err(Refusal::new(Code::UserNotAllowed, message))
 }
 
+/// A copy of which nothing but its UID is said.
+fn pod(uid: &str) -> Instance {
+    Instance { id: uid.into(), kind: InstanceKind::Pod, name: None, node: None }
+}
+
 /// The method by which a tool is called.
 const CALL: &str = "tools/call";
 
@@ -224,6 +235,7 @@ fn decide(
         identity: "explain".into(),
         user: question.user.clone(),
         delegated: None,
+        instance: question.instance.as_deref().map(|uid| Arc::new(pod(uid))),
         expires: None,
     };
     let caller = Caller { proven: Arc::new(proven), chain: Arc::new(chain) };
@@ -275,6 +287,7 @@ impl Explanation {
                 .iter()
                 .map(|(name, value)| (name.to_string(), value.to_string()))
                 .collect(),
+            would_refuse: decision.would_refuse().map(|code| code.as_str().to_owned()),
             obligations: decision.obligations().iter().map(Demanded::of).collect(),
             observed: decision.observed().iter().map(ObservedOutcome::of).collect(),
             next: code.map(|code| next(code, decision).to_owned()).unwrap_or_default(),

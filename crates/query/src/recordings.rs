@@ -116,6 +116,7 @@ impl Recordings {
             identity: "oidc:urn:vidimus:local#x".into(),
             user,
             delegated: None,
+            instance: None,
             expires: None,
         };
         let started = if made.depth > 1 { UnixMillis(now.0 - 60_000) } else { now };
@@ -150,6 +151,7 @@ impl Recordings {
             approval: None,
             on_account_of: None,
             kept: None,
+            aged: None,
         };
         let record = Record::Decision(decision.record(&about));
         let ledger = self.ledger.as_ref().expect("open");

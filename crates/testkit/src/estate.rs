@@ -145,6 +145,7 @@ impl Estate {
             identity: "spiffe://estate.test/agent".into(),
             user: None,
             delegated: None,
+            instance: None,
             expires: None,
         };
         Some(EstateCall {
@@ -254,6 +255,7 @@ fn endpoint(host: &str) -> Endpoint {
         timeout_ms: 30_000,
         headers: Default::default(),
         card: None,
+        stale_after: None,
     }
 }
 

@@ -89,6 +89,7 @@ pub fn verdict(snapshot: &Snapshot, call: &Call<'_>, id: &str) -> Verdict {
         approval: None,
         on_account_of: None,
         kept: None,
+        aged: None,
     };
     let recorded = pin!(ledger.decide(snapshot.authorize(call), &about));
     // A ledger's only caller writes its record by itself, so there is nothing to wait for.

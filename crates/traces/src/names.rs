@@ -47,6 +47,7 @@ names! {
     DETAIL = "vidimus.detail";
     DURATION = "vidimus.duration_us";
     IDENTITY = "vidimus.identity";
+    INSTANCE = "vidimus.instance";
     LEDGER_INDEX = "vidimus.ledger.index";
     LEDGER_ORIGIN = "vidimus.ledger.origin";
     MESSAGE = "vidimus.message";
@@ -63,6 +64,7 @@ names! {
     SNAPSHOT = "vidimus.snapshot";
     TASK = "vidimus.task";
     TRANSACTION = "vidimus.transaction";
+    WOULD_REFUSE = "vidimus.would_refuse";
 }
 
 /// What a span of an agent may say of itself, under any of these names.

@@ -95,6 +95,7 @@ mod tests {
             identity: "oidc:https://i#s".into(),
             user: None,
             delegated: None,
+            instance: None,
             expires: None,
         };
         let chain = Chain { transaction: "t".into(), started: UnixMillis(0), actors: Vec::new() };

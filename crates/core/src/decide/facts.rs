@@ -58,6 +58,8 @@ enum InContext {
     Argument(View, Box<str>),
     /// The approval as a whole.
     Approval,
+    /// The calling copy as a whole.
+    Instance,
 }
 
 impl AttributeReference {
@@ -264,6 +266,7 @@ impl ContextReference {
             Some(Field::Args | Field::Numbers) => return None,
             Some(field) => InContext::Field(field),
             None if names == ["approval"] => InContext::Approval,
+            None if names == ["instance"] => InContext::Instance,
             None => return None,
         };
         Some(Self { name: format!("context.{}", names.join(".")).into(), what })
@@ -275,6 +278,7 @@ impl ContextReference {
             InContext::Field(field) => recorded.lacks(*field),
             InContext::Argument(view, pointer) => recorded.argument(*view, pointer).is_none(),
             InContext::Approval => recorded.lacks_approval(),
+            InContext::Instance => recorded.lacks_instance(),
         }
     }
 
@@ -304,6 +308,7 @@ impl ContextReference {
             InContext::Approval => call
                 .approval()
                 .map(|approval| Value::Text(format!("{} by {}", approval.role, approval.by.id()).into())),
+            InContext::Instance => call.instance().map(|instance| Value::Text(instance.to_string().into())),
         };
         let value = match value {
             Some(Value::Text(text)) => Arc::from(shorten(&text)),

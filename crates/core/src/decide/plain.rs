@@ -101,6 +101,14 @@ fn context(call: &Deciding<'_>) -> Result<Vec<(String, RestrictedExpression)>, E
     if let Some(address) = call.source_ip {
         pairs.push(("source_ip", RestrictedExpression::new_ip(address.to_canonical().to_string())));
     }
+    if let Some(instance) = call.instance() {
+        let optional = [("name", &instance.name), ("node", &instance.node)];
+        let optional = optional.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)));
+        let always = [("id", &*instance.id), ("kind", instance.kind.as_str())];
+        let members = always.into_iter().chain(optional).map(|(name, value)| (name.to_owned(), text(value)));
+        let record = RestrictedExpression::new_record(members);
+        pairs.push(("instance", record.map_err(|e| fault("context.instance", &e))?));
+    }
     match ask.action {
         Action::InvokeTool => {
             pairs.push(("args", RestrictedExpression::new_entity_uid(named(Type::Arguments, OF_CALL)?)));

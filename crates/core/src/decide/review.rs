@@ -68,8 +68,8 @@ impl<'a> Review<'a> {
     fn of(&self, statement: &Arc<Statement>) -> Result<Vec<Flaw>, EntityFault> {
         let pst = statement.policy.to_pst().map_err(|error| fault(&error))?;
         let mut flaws = Vec::new();
-        // What is only tried may say anything.
-        if statement.observes {
+        // What is only tried may say anything, and what lets pass is meant to be broad.
+        if statement.observes || statement.lets_pass {
             return Ok(flaws);
         }
         if !Action::ALL.into_iter().any(|action| statement.actions.contain(action)) {
@@ -319,6 +319,7 @@ fn is_plain(statement: &Statement) -> bool {
     statement.asks.is_none()
         && statement.changes.is_none()
         && !statement.observes
+        && !statement.lets_pass
         && !is_of_program(&statement.id)
 }
 

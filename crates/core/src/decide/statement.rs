@@ -139,6 +139,8 @@ pub(crate) struct Statement {
     pub(crate) keeps: Keep,
     /// It is only tried: it neither allows nor refuses.
     pub(crate) observes: bool,
+    /// It permits nothing by itself: what no other permits it lets pass until its window ends (`mode: rollout`).
+    pub(crate) lets_pass: bool,
     /// Whether some condition looks at `context.approval`.
     pub(crate) looks_at_approval: bool,
     /// `@ends_chain`: a call that it refuses ends its chain.
@@ -268,6 +270,7 @@ impl Statement {
             changes,
             keeps,
             observes: false,
+            lets_pass: false,
             looks_at_approval: annotation::looks_at_approval(&body),
             reason: policy.annotation("reason").filter(|text| !text.is_empty()).map(Arc::from),
             ends_chain: policy.effect() == Effect::Forbid && policy.annotation("ends_chain").is_some(),

@@ -82,6 +82,7 @@ impl Thing {
         let uid = match subject {
             Subject::Object(entity) => plain::entity_uid(entity),
             Subject::Identity(id) => named(Type::Identity, id),
+            Subject::Instance(id) => named(Type::Instance, id),
             Subject::User(id) => named(Type::User, id),
             Subject::Chain(id) => named(Type::Transaction, id),
         };
@@ -175,7 +176,7 @@ impl Snapshot {
         for view in VIEWS {
             all.insert(Thing::new(named(Type::View, view)?));
         }
-        let unregistered = [Type::User, Type::Identity, Type::Transaction];
+        let unregistered = [Type::User, Type::Identity, Type::Instance, Type::Transaction];
         let is_named = |uid: &&EntityUid| {
             let mut kinds = unregistered.iter().chain([&Type::View]);
             kinds.any(|kind| kind.as_str() == uid.type_name().basename())

@@ -1,5 +1,6 @@
 use super::*;
 use crate::act::{OfSubject, Subject};
+use crate::caller::InstanceKind;
 use crate::json::Json;
 use crate::obligation::{Changed, Demanded};
 
@@ -45,6 +46,11 @@ fn assert_canonical(record: &Record<'_>) {
     assert_eq!(String::from_utf8(bytes.clone()).expect("UTF-8"), canonical(&json));
 }
 
+fn instance(text: &str) -> Instance {
+    let text: Arc<str> = text.into();
+    Instance { id: text.clone(), kind: InstanceKind::Pod, name: Some(text.clone()), node: Some(text) }
+}
+
 fn decision<'a>(text: &'a str, facts: &'a [(Arc<str>, Arc<str>)], policies: &'a [Arc<str>]) -> Record<'a> {
     Record::Decision(DecisionRecord {
         action: text.into(),
@@ -52,10 +58,13 @@ fn decision<'a>(text: &'a str, facts: &'a [(Arc<str>, Arc<str>)], policies: &'a 
         chain: vec![text.into(), "Agent/a/b".into()],
         closest_permits: Cow::Borrowed(policies),
         code: Some(text.into()),
+        config_age: Some(7),
+        config_reason: Some(text.into()),
         depth: 3,
         facts: Cow::Borrowed(facts),
         id: text.into(),
         identity: text.into(),
+        instance: Some(Cow::Owned(instance(text))),
         kept: Some(Cow::Owned(kept(text))),
         kind: DecisionKind,
         labels: policies.to_vec(),
@@ -81,6 +90,7 @@ fn decision<'a>(text: &'a str, facts: &'a [(Arc<str>, Arc<str>)], policies: &'a 
         transaction: text.into(),
         user: Some(text.into()),
         version: 1,
+        would_refuse: Some(text.into()),
     })
 }
 
@@ -135,6 +145,7 @@ fn refusal(text: &str) -> Record<'_> {
         detail: Some(text.into()),
         id: text.into(),
         identity: Some(text.into()),
+        instance: Some(Cow::Owned(instance(text))),
         kind: RefusalKind,
         message: text.into(),
         outcome: text.into(),

@@ -9,6 +9,7 @@ use url::Url;
 
 use super::field::{header, timeout, web_url};
 use super::problem::{At, Fault, Problems};
+use super::stale::{StaleAfter, StaleAfterSpec};
 
 /// Where an object is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub struct Endpoint {
     pub headers: HeaderRules,
     /// Where an agent's card is, if it is not where A2A looks for it.
     pub card: Option<Url>,
+    /// What becomes of calls when the configuration is old; nothing where it is not said.
+    pub stale_after: Option<StaleAfter>,
 }
 
 /// What a record says of the header fields of a call to it. Names are in lower case. None of them is one that never passes on the
@@ -83,6 +86,9 @@ pub struct EndpointSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "web_url::schema")]
     pub card: Option<String>,
+    /// What becomes of calls once the configuration is older than this; they are decided as before when it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stale_after: Option<StaleAfterSpec>,
 }
 
 /// Header fields that pass or are set, beside those that pass always.
@@ -146,10 +152,12 @@ impl EndpointSpec {
         };
         let card = self.card.as_ref().map(|card| problems.take(at.key("card"), card, web_url::check(card)));
         let headers = self.headers.check(at.key("headers"), problems);
+        let stale = self.stale_after.as_ref().map(|stale| stale.check(at.key("staleAfter"), problems));
         let (url, timeout_ms) = (url?, timeout_ms?);
         let audience = self.audience.as_deref().unwrap_or(url.as_str()).into();
         let ca_file = self.ca_file.as_deref().map(|roots| beside(file, roots));
-        Some(Endpoint { url, audience, ca_file, timeout_ms, headers, card: card.flatten() })
+        let (card, stale_after) = (card.flatten(), stale.flatten());
+        Some(Endpoint { url, audience, ca_file, timeout_ms, headers, card, stale_after })
     }
 }
 

@@ -39,6 +39,9 @@ pub enum Mode {
     Enforce,
     /// It is only tried: it neither allows nor refuses, and records say what it would have changed.
     Observe,
+    /// Its namespace observes: what no other policy permits, and it does, passes until the end of its window, and records say that it would be
+    /// refused.
+    Rollout,
 }
 
 /// The namespaces whose objects may bear the names by which a policy grants something, beside those of its own.
@@ -119,6 +122,16 @@ pub struct Policy {
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = [
+    {
+        "rule": "!has(self.mode) || self.mode != 'rollout' || !has(self.scope) || self.scope == 'Namespace'",
+        "message": "a rollout is of its own namespace",
+    },
+    {
+        "rule": "!has(self.mode) || self.mode != 'rollout' || (has(self.window) && has(self.window.until))",
+        "message": "a rollout ends by itself: it needs window.until",
+    },
+]))]
 pub struct PolicySpec {
     /// What it does, in a sentence that an auditor understands.
     #[schemars(length(min = 1, max = 1024))]
@@ -127,7 +140,8 @@ pub struct PolicySpec {
     #[serde(default)]
     pub scope: Scope,
     /// Whether it decides (enforce, when it is left out), or is only tried (observe): then it neither allows nor refuses, and the record of
-    /// each call says what it would have changed.
+    /// each call says what it would have changed. With rollout its namespace observes until the end of its window: what no other policy permits,
+    /// and it does, passes, and the record says would_refuse. It forbids nothing, and opens nothing that something else forbids.
     #[serde(default)]
     pub mode: Mode,
     /// Built-in policies that it takes the place of: vidimus/advise, vidimus/act-with-approval. Only of a policy with scope: Cluster
@@ -168,12 +182,34 @@ impl PolicySpec {
             } else if self.scope != Scope::Cluster || self.mode != Mode::Enforce {
                 Fault::new(
                     "a built-in policy is in force everywhere, and this one is not",
-                    "only a policy with scope: Cluster and without mode: observe takes the place of one",
+                    "only a policy with scope: Cluster that decides (mode: enforce) takes the place of one",
                 )
             } else {
                 continue;
             };
             problems.report(at.index(index), id, fault);
+        }
+    }
+
+    /// That what is rolled out is of its own namespace, and has an end.
+    fn check_rollout(&self, document: Document<'_>, problems: &mut Problems) {
+        if self.mode != Mode::Rollout {
+            return;
+        }
+        let at = document.spec();
+        if self.scope != Scope::Namespace {
+            let fault = Fault::new(
+                "a rollout is of one namespace, and this one would be of all",
+                "leave scope out, and write one in each namespace that observes",
+            );
+            problems.report(at.key("scope"), "Cluster", fault);
+        }
+        if self.window.as_ref().is_none_or(|window| window.until.is_none()) {
+            let fault = Fault::new(
+                "a rollout ends by itself, and this one says no end",
+                "write window: { until: 2026-12-31T00:00:00Z }, the time from which the namespace enforces",
+            );
+            problems.report(at.key("window"), "", fault);
         }
     }
 
@@ -198,6 +234,7 @@ impl PolicySpec {
             problems.take(at.index(index), namespace, name::check_namespace(namespace));
         }
         self.check_replaces(document, problems);
+        self.check_rollout(document, problems);
         let at = document.spec();
         let window = self.window.as_ref().and_then(|window| window.check(at.key("window"), problems));
         let plan = self.plan.as_deref().map(|steps| Plan::check(steps, at.key("plan"), problems));

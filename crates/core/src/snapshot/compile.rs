@@ -54,6 +54,8 @@ pub(crate) enum Problem {
     Windowed { message: String },
     #[error("{message}")]
     Planned { message: String },
+    #[error("{id} forbids, and what is rolled out only lets pass until a date")]
+    RolledOut { id: Arc<str> },
     #[error("{message}")]
     Fault { message: String },
 }
@@ -128,6 +130,7 @@ impl Problem {
             Self::Registers { .. } => {
                 "put action == Action::\"register\" into a policy of its own, in an object with scope: Cluster and without a window".to_owned()
             }
+            Self::RolledOut { .. } => "put the forbid into a policy without mode: rollout; it refuses from now on".to_owned(),
             Self::Fault { .. } => "report this as a fault of Vidimus, with the policy".to_owned(),
         }
     }
@@ -148,6 +151,7 @@ impl Problem {
             | Self::Registers { .. }
             | Self::Windowed { .. }
             | Self::Planned { .. }
+            | Self::RolledOut { .. }
             | Self::Fault { .. } => cedar.trim().to_owned(),
         }
     }
@@ -221,6 +225,10 @@ pub(crate) fn compile(policy: &Policy) -> Result<Compiled, Problem> {
         let observes = policy.mode == Mode::Observe;
         let mut statement = Statement::compile(one, id, reach)?;
         statement.observes = observes;
+        statement.lets_pass = policy.mode == Mode::Rollout;
+        if statement.lets_pass {
+            remarks.push(rolled_out(policy, &statement)?);
+        }
         if one.annotations().next().is_some() {
             let pst = one.to_pst().map_err(|error| Problem::Fault { message: error.to_string() })?;
             remarks.extend(annotation_names::remarks(one, pst.body(), &statement.id));
@@ -250,6 +258,19 @@ pub(crate) fn compile(policy: &Policy) -> Result<Compiled, Problem> {
         statements.push(Arc::new(statement));
     }
     Ok(Compiled { named: authorize::named(statements.iter()), statements: statements.into(), remarks })
+}
+
+/// What is said of each policy that lets pass what no other permits, for as long as it is there.
+fn rolled_out(policy: &Policy, statement: &Statement) -> Result<String, Problem> {
+    let id = statement.id.clone();
+    if statement.effect == cedar_policy::Effect::Forbid {
+        return Err(Problem::RolledOut { id });
+    }
+    let until = policy.window.as_ref().and_then(|window| window.spec().until.as_deref()).unwrap_or_default();
+    let namespace = &policy.meta.namespace;
+    Ok(format!(
+        "{id}: until {until} calls in {namespace} that no policy permits pass, and their records say would_refuse; look for them (`vidimus audit search --text would_refuse`), permit what is meant, and delete the policy"
+    ))
 }
 
 /// Compiles several objects, on all cores where there are many: type-checking is most of what a snapshot costs.

@@ -192,6 +192,7 @@ fn resource_uid(about: About<'_>) -> Result<EntityUid, EntityFault> {
             return entity_uid(entity);
         }
         About::Subject(Subject::Identity(id)) => (Type::Identity, &**id),
+        About::Subject(Subject::Instance(id)) => (Type::Instance, &**id),
         About::Subject(Subject::User(id)) => (Type::User, &**id),
         About::Subject(Subject::Chain(id)) => (Type::Transaction, &**id),
         About::View(name) => (Type::View, name),

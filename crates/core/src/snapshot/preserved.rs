@@ -15,7 +15,6 @@ use super::refusing::Refusing;
 use super::withdrawn::Withdrawn;
 use super::world::World;
 use super::{GRANT_ID, Overlay, Places, QUARANTINE_ID, Snapshot, coming, registration};
-use crate::decide::Policies;
 use crate::resource::{API_VERSION, Kind, Object, ObjectKey, ObjectRef, Policy};
 
 /// The form of what stands in no object; another one is not understood.
@@ -190,7 +189,7 @@ impl Snapshot {
         next.world = Arc::new(World::of(&next.objects, &next.refusing));
         next.look_at_chains(&statements);
         next.closings = Closings::of(&statements, &next.objects);
-        next.policies = Policies::default().with(statements);
+        next.rule_by(&Self::default(), statements);
         next.digest = next.digest_of_all();
         Ok(next)
     }

@@ -188,6 +188,11 @@ impl Part {
                 every(ACTIONS),
                 format!(" when {{ context.identity == {} }}", quoted(id)),
             ),
+            Subject::Instance(id) => (
+                "the calling copy",
+                every(ACTIONS),
+                format!(" when {{ context has instance && context.instance.id == {} }}", quoted(id)),
+            ),
             Subject::User(id) => (
                 "the person for whom is called",
                 every(ACTIONS),

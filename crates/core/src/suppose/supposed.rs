@@ -318,6 +318,7 @@ impl<'c> Supposed<'c> {
             ("streaming", Value::Bool(streaming)) => self.call.ask.streaming = *streaming,
             ("source_ip", Value::Absent) => self.call.source_ip = None,
             ("source_ip", Value::Text(text)) => self.call.source_ip = Some(text.parse().ok()?),
+            ("instance", Value::Absent) => self.proven.instance = None,
             ("on_behalf_of", Value::Absent) => self.proven.user = None,
             ("on_behalf_of", Value::Other) => self.proven.user = Some(user()?),
             ("on_behalf_of.issuer", Value::Text(issuer)) => {

@@ -249,6 +249,7 @@ fn facts_do_not_have_what_is_redacted() {
             approval: None,
             on_account_of: None,
             kept: None,
+            aged: None,
         };
         let record = serde_json::to_value(decision.record(&about)).unwrap();
         assert_eq!(record["facts"]["context.args[\"/card/number\"]"], "[redacted]");

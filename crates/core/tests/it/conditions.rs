@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use vidimus_core::approval::Approval;
 use vidimus_core::call::{Action, Arguments, Ask, Call, Target};
-use vidimus_core::caller::{UnixMillis, User};
+use vidimus_core::caller::{Instance, InstanceKind, UnixMillis, User};
 use vidimus_core::entity::{EntityId, EntityKind};
 use vidimus_core::refusal::Code;
 use vidimus_core::snapshot::Snapshot;
@@ -400,12 +400,39 @@ fn what_a_context_has() {
             ("context has approval", F),
             ("context has approval && context.approval.role == \"boss\"", F),
             ("context has source_ip", F),
+            ("context has instance", F),
+            ("context has instance.name", F),
             ("context has args && context.chain.depth == 1", T),
             ("context.args == Arguments::\"call\"", T),
             ("context.args == Arguments::\"other\"", F),
             ("context.numbers == Numbers::\"call\"", T),
             ("context.numbers == Numbers::\"other\"", F),
             ("context.args == context.args", T),
+        ],
+    );
+}
+
+/// Which copy calls.
+#[test]
+fn copies() {
+    let pod = Instance {
+        id: "6d1f".into(),
+        kind: InstanceKind::Pod,
+        name: Some("finance/bot-0".into()),
+        node: None,
+    };
+    each(
+        |facts: &mut Facts| facts.instance = Some(pod.clone()),
+        &[
+            ("context has instance", T),
+            ("context has instance && context.instance.id == \"6d1f\"", T),
+            ("context has instance && context.instance.id == \"6d20\"", F),
+            ("context has instance && context.instance.kind == \"pod\"", T),
+            ("context has instance.name && context.instance.name like \"finance/*\"", T),
+            ("context has instance.node", F),
+            ("context has instance && context.instance has node", F),
+            // By Cedar itself.
+            ("context has instance && {of: context.instance.id} == {of: \"6d1f\"}", T),
         ],
     );
 }

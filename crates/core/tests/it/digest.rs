@@ -72,7 +72,7 @@ fn digest(deed: &Deed, circumstances: Circumstances) -> CallDigest {
         false => Principal::Agent(Arc::new(agent("a", deed.principal))),
     };
     let identity = circumstances.identity.into();
-    let proven = Proven { principal, identity, user, delegated: None, expires: None };
+    let proven = Proven { principal, identity, user, delegated: None, instance: None, expires: None };
     let actors = vec![EntityId::new(EntityKind::Agent, "earlier/hop"); circumstances.depth];
     let started = UnixMillis(circumstances.now - 5);
     let chain = Chain { transaction: circumstances.transaction.into(), started, actors };

@@ -136,6 +136,7 @@ fn everything_that_was_looked_at_is_told_once() {
             "context has source_ip && context.source_ip.isIpv4()",
             &[("context.source_ip", "10.0.0.1")],
         ),
+        (anywhere, "!(context has instance)", &[("context.instance", "absent")]),
         // Part of the schema that nothing fills yet, and a part that is no value by itself.
         (anywhere, "!(context has approval)", &[("context.approval", "absent")]),
         (anywhere, "!(context has approval.role)", &[("context.approval.role", "absent")]),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use vidimus_core::approval::Approval;
 use vidimus_core::call::{Action, Arguments, Ask, Call, Collected, SoFar, Target};
-use vidimus_core::caller::{Chain, UnixMillis, User};
+use vidimus_core::caller::{Chain, Instance, InstanceKind, UnixMillis, User};
 use vidimus_core::entity::{EntityId, EntityKind};
 use vidimus_core::json::Json;
 use vidimus_core::resource::llm_provider::Price;
@@ -16,7 +16,7 @@ use vidimus_core::resource::{
 };
 use vidimus_core::snapshot::Snapshot;
 
-use crate::world::{agent, caller, policy, provider, server, service};
+use crate::world::{agent, caller, copy, policy, provider, server, service};
 
 /// SplitMix64 (Steele et al., 2014).
 pub(crate) struct Dice(u64);
@@ -192,6 +192,7 @@ pub(crate) struct Sample {
     pub(crate) push_url: Option<&'static str>,
     pub(crate) so_far: SoFar,
     pub(crate) approvals: Vec<Approval>,
+    pub(crate) instance: Option<Instance>,
 }
 
 impl Sample {
@@ -244,6 +245,7 @@ impl Sample {
             push_url: dice.chance(50).then(|| dice.one(&["https://hooks.example/a", "http://10.0.0.1/"])),
             so_far: some_state(dice),
             approvals: some_approvals(dice),
+            instance: some_instance(dice),
         }
     }
 
@@ -282,9 +284,19 @@ impl Sample {
             ..Ask::about(self.method, self.action, target)
         };
         let caller = caller(&self.principal, &self.chain, self.user.as_ref());
+        let caller = copy(caller, self.instance.as_ref());
         let Self { now, source_ip, so_far, approvals, .. } = self;
         ask(&Call { caller: &caller, ask: asked, now: *now, source_ip: *source_ip, so_far, approvals })
     }
+}
+
+/// A copy, with and without what tokens may leave out.
+fn some_instance(dice: &mut Dice) -> Option<Instance> {
+    let kind = [InstanceKind::Pod, InstanceKind::Certificate][dice.below(2)];
+    let mut text = |texts: &[&'static str]| Arc::<str>::from(dice.one(texts));
+    let (id, name, node) = (text(&["p0", "p1"]), text(&["n0/x-0", "n0/x-1"]), text(&["node-a", "node-b"]));
+    let (name, node) = (dice.chance(60).then_some(name), dice.chance(60).then_some(node));
+    dice.chance(60).then_some(Instance { id, kind, name, node })
 }
 
 /// What a chain may have come to, and what is read of it.
@@ -643,7 +655,7 @@ impl<'a> Writer<'a> {
 
     fn about_context(&mut self) -> String {
         let (op, level) = self.level();
-        match self.dice.below(44) {
+        match self.dice.below(50) {
             0 => format!("context.delegation_depth {op} {level}"),
             1 => format!("context.chain.depth {op} {level}"),
             2 => "context.chain.cycle".to_owned(),
@@ -698,6 +710,15 @@ impl<'a> Writer<'a> {
                 .guarded("approval"),
             43 => "context.approval.by in UserGroup::\"admins\"".to_owned().guarded("approval"),
             23 => "context.transaction == \"t1\" || context.identity like \"spiffe://*/agent\"".to_owned(),
+            44 => "context has instance".to_owned(),
+            45 => "context.instance.id == \"p0\"".to_owned().guarded("instance"),
+            46 => "context.instance.kind != \"certificate\"".to_owned().guarded("instance"),
+            47 => "(context has instance.name && context.instance.name like \"n0/*-0\")".to_owned(),
+            48 => "(context.instance has node && context.instance.node == \"node-a\")"
+                .to_owned()
+                .guarded("instance"),
+            // Beyond the residual language.
+            49 => "{i: context.instance.id} == {i: \"p1\"}".to_owned().guarded("instance"),
             // Only of calls of agents: no other context has it.
             26 => "context.push_notification_url like \"https://hooks.example/*\""
                 .to_owned()

@@ -126,6 +126,7 @@ fn the_record_of_a_decision_has_what_was_sealed_for_it() {
             approval: None,
             on_account_of: None,
             kept: Some(&kept),
+            aged: None,
         };
         let record = serde_json::to_value(decision.record(&about)).unwrap();
         assert_eq!(record["kept"], serde_json::json!({"bytes": 2, "key": "k", "sealed": "s"}));

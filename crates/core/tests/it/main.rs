@@ -34,6 +34,7 @@ mod rebuilt;
 mod recorded;
 mod registration;
 mod representable;
+mod rollout;
 mod snapshot;
 mod standing;
 mod tried;

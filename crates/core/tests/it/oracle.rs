@@ -841,6 +841,13 @@ fn context(call: &Call<'_>, action: Action, thing: &Thing) -> Context {
         let record = Expression::new_record(record.map(|(name, value)| (name.to_owned(), value)));
         pairs.push(("approval", record.unwrap()));
     }
+    if let Some(instance) = call.instance() {
+        let mut members = vec![("id".to_owned(), text(&instance.id))];
+        members.push(("kind".to_owned(), text(&format!("{:?}", instance.kind).to_lowercase())));
+        members.extend(instance.name.iter().map(|name| ("name".to_owned(), text(name))));
+        members.extend(instance.node.iter().map(|node| ("node".to_owned(), text(node))));
+        pairs.push(("instance", Expression::new_record(members).unwrap()));
+    }
     if let Some(address) = call.source_ip {
         // A policy on `10.0.0.0/8` sees `::ffff:10.1.2.3` as the IPv4 address that it is.
         let text = address.to_string();

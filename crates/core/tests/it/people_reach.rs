@@ -345,6 +345,7 @@ fn read_back(asked: &Asked<'_>, outlook: &Outlook) -> Option<String> {
         About::Subject(Subject::Object(entity)) => entity.kind.as_str(),
         About::Subject(Subject::User(_)) => "User",
         About::Subject(Subject::Identity(_)) => "Identity",
+        About::Subject(Subject::Instance(_)) => "Instance",
         About::Subject(Subject::Chain(_)) => "Transaction",
         About::View(_) => "View",
         About::Grant(GrantOf { resource, .. }) | About::Approval(ApprovalOf { resource, .. }) => {

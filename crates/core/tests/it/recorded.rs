@@ -27,6 +27,7 @@ fn recorded(by: &Snapshot, call: &Call<'_>) -> Recorded {
         approval: call.approvals.first().map(|_| "approval"),
         on_account_of: None,
         kept: None,
+        aged: None,
     };
     Recorded::of(&by.authorize(call).record(&about))
 }

@@ -8,7 +8,7 @@ use vidimus_core::act::{
     Terms, Used,
 };
 use vidimus_core::call::{Action, Ask, Call, Target};
-use vidimus_core::caller::{UnixMillis, User};
+use vidimus_core::caller::{Instance, InstanceKind, UnixMillis, User};
 use vidimus_core::decision::Outcome;
 use vidimus_core::record::{ActKind, ActRecord, VERSION};
 use vidimus_core::refusal::Code;
@@ -46,6 +46,11 @@ fn fold(acts: Vec<(&str, Act)>) -> Standing {
 
 fn quarantine(subject: &str) -> Act {
     Act::Quarantine(OfSubject { subject: subject.parse().unwrap() })
+}
+
+/// One copy of an agent.
+fn pod(uid: &str) -> Instance {
+    Instance { id: uid.into(), kind: InstanceKind::Pod, name: Some("a/other-0".into()), node: None }
 }
 
 fn objects() -> Vec<Object> {
@@ -86,6 +91,8 @@ fn each_subject_is_refused_and_nothing_else() {
         in_chain.chain.transaction = "txn-2".into();
         let model = Target::Model { provider: snapshot.llm_provider("a/llm").unwrap(), name: "m" };
         let model = other.authorize(snapshot, Action::CallModel, model).code.is_some();
+        let mut of_copy = Facts::of(snapshot, "a/other");
+        of_copy.instance = Some(pod("6d1f"));
         let refused = |facts: &Facts, server| tool(snapshot, facts, server, "t").0.is_some();
         [
             refused(&bot, "a/tools"),
@@ -94,21 +101,24 @@ fn each_subject_is_refused_and_nothing_else() {
             refused(&for_ada, "a/more"),
             refused(&in_chain, "a/more"),
             model,
+            refused(&of_copy, "a/more"),
         ]
     };
     let (yes, no) = (true, false);
     for (subject, refused) in [
-        ("Agent/a/bot", [yes, no, no, no, no, no]),
-        ("MCPServer/a/tools", [yes, yes, no, no, no, no]),
-        ("LLMProvider/a/llm", [no, no, no, no, no, yes]),
-        ("User/https://i#ada", [no, no, no, yes, no, no]),
-        ("User/https://i#ad", [no; 6]),
-        ("Chain/txn-2", [no, no, no, no, yes, no]),
-        ("Chain/txn-1", [yes, yes, yes, yes, no, yes]),
-        ("Identity/spiffe://test/agent", [yes; 6]),
-        ("Identity/spiffe://test/agen", [no; 6]),
-        ("Service/a/svc", [no; 6]),
-        ("Agent/a/nobody", [no; 6]),
+        ("Agent/a/bot", [yes, no, no, no, no, no, no]),
+        ("MCPServer/a/tools", [yes, yes, no, no, no, no, no]),
+        ("LLMProvider/a/llm", [no, no, no, no, no, yes, no]),
+        ("User/https://i#ada", [no, no, no, yes, no, no, no]),
+        ("User/https://i#ad", [no; 7]),
+        ("Chain/txn-2", [no, no, no, no, yes, no, no]),
+        ("Chain/txn-1", [yes, yes, yes, yes, no, yes, yes]),
+        ("Identity/spiffe://test/agent", [yes; 7]),
+        ("Identity/spiffe://test/agen", [no; 7]),
+        ("Instance/6d1f", [no, no, no, no, no, no, yes]),
+        ("Instance/6d1", [no; 7]),
+        ("Service/a/svc", [no; 7]),
+        ("Agent/a/nobody", [no; 7]),
     ] {
         let standing = fold(vec![("1", quarantine(subject))]);
         assert_eq!(calls(&under(&standing, everything())), refused, "{subject}");
@@ -116,7 +126,7 @@ fn each_subject_is_refused_and_nothing_else() {
         assert_eq!(standing.check(&record("x", lifted.clone())), Ok(()));
         let mut standing = standing;
         standing.apply(&record("2", lifted.clone()));
-        assert_eq!(calls(&under(&standing, everything())), [no; 6], "{subject} lifted");
+        assert_eq!(calls(&under(&standing, everything())), [no; 7], "{subject} lifted");
         assert!(matches!(standing.check(&record("x", lifted.clone())), Err(Unfit::Nothing { .. })));
         // What is quarantined anew is not lifted by what lifted it before.
         standing.apply(&record("3", quarantine(subject)));
@@ -159,7 +169,7 @@ fn each_act_of_quarantine_suffices() {
 #[test]
 fn odd_names_stand_for_themselves_alone() {
     for odd in ODD {
-        for (kind, prefix) in [("Chain", ""), ("User", "https://i#"), ("Identity", "")] {
+        for (kind, prefix) in [("Chain", ""), ("User", "https://i#"), ("Identity", ""), ("Instance", "")] {
             let standing = fold(vec![("1", quarantine(&format!("{kind}/{prefix}{odd}")))]);
             let snapshot = under(&standing, vec![world::cluster("permit (principal, action, resource);")]);
             for name in ODD {
@@ -173,6 +183,10 @@ fn odd_names_stand_for_themselves_alone() {
                         let issuer = "https://i".into();
                         facts.user =
                             Some(User { issuer, subject: name.into(), email: None, groups: Arc::default() });
+                        name == odd
+                    }
+                    "Instance" => {
+                        facts.instance = Some(pod(name));
                         name == odd
                     }
                     // The test's callers have one identity.

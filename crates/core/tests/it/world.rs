@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use vidimus_core::approval::Approval;
 use vidimus_core::call::{Action, Arguments, Ask, Call, SoFar, Target};
-use vidimus_core::caller::{Caller, Chain, Proven, UnixMillis, User};
+use vidimus_core::caller::{Caller, Chain, Instance, Proven, UnixMillis, User};
 use vidimus_core::decision::{Decision, Fact, Outcome};
 use vidimus_core::entity::{EntityId, EntityKind};
 use vidimus_core::json::Json;
@@ -45,6 +45,7 @@ fn endpoint() -> Endpoint {
         timeout_ms: 1000,
         headers: Default::default(),
         card: None,
+        stale_after: None,
     }
 }
 
@@ -179,6 +180,7 @@ pub(crate) struct Facts {
     pub(crate) so_far: SoFar,
     pub(crate) method: &'static str,
     pub(crate) approvals: Vec<Approval>,
+    pub(crate) instance: Option<Instance>,
 }
 
 impl Facts {
@@ -197,6 +199,7 @@ impl Facts {
             so_far: SoFar::default(),
             method: "tools/call",
             approvals: Vec::new(),
+            instance: None,
         }
     }
 
@@ -216,6 +219,7 @@ impl Facts {
         let parsed = self.arguments.map(|text| Json::parse(text.as_bytes()).unwrap());
         let arguments = parsed.as_ref().map_or(Arguments::None, Arguments::Known);
         let caller = caller(&self.principal, &self.chain, self.user.as_ref());
+        let caller = copy(caller, self.instance.as_ref());
         let asked = Ask { arguments, ..Ask::about(self.method, action, target) };
         let (now, source_ip, so_far) = (self.now, self.source_ip, &self.so_far);
         let approvals = &self.approvals;
@@ -237,11 +241,18 @@ pub(crate) fn caller(principal: &Principal, chain: &Chain, user: Option<&User>) 
     let proven = Proven {
         principal: principal.clone(),
         identity: "spiffe://test/agent".into(),
+        instance: None,
         user: user.cloned(),
         delegated: None,
         expires: None,
     };
     Caller { proven: Arc::new(proven), chain: Arc::new(chain.clone()) }
+}
+
+/// The same caller, as this copy of it.
+pub(crate) fn copy(caller: Caller, instance: Option<&Instance>) -> Caller {
+    let instance = instance.cloned().map(Arc::new);
+    Caller { proven: Arc::new(Proven { instance, ..(*caller.proven).clone() }), chain: caller.chain }
 }
 
 /// What a decision says, when its call is gone, and what becomes of it once it is recorded.

@@ -17,6 +17,7 @@ fn caller(limit: Option<u32>, delegated: bool) -> Caller {
         identity: "hop:Agent/n/earlier".into(),
         user: None,
         delegated: None,
+        instance: None,
         expires: None,
     };
     let chain = Chain { transaction: "t".into(), started: UnixMillis(0), actors };

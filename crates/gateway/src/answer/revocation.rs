@@ -291,6 +291,8 @@ pub struct Revocation {
     decided: Arc<Snapshot>,
     /// When the caller's credential ends, or the first of its grants or the first window of a policy, which may be what permits the call.
     ends: Option<UnixMillis>,
+    /// When the call was known to be made: the copy that made it was there.
+    began: UnixMillis,
     /// Wakes then; made on first need, as most answers come without a pause.
     timer: Option<Pin<Box<Sleep>>>,
     /// The next change, waited for while no chunk comes; made on first need.
@@ -313,7 +315,7 @@ impl Revocation {
         (decided, since): (Arc<Snapshot>, UnixMillis),
     ) -> Self {
         let ends = next_end(&decided, &caller, since);
-        Self { shared, asked, caller, destination, decided, ends, timer: None, next: None }
+        Self { shared, asked, caller, destination, decided, ends, began: since, timer: None, next: None }
     }
 
     /// Whether the time of the credential, of a grant of the caller or of a window is over since this was asked last: the end of a grant need
@@ -337,12 +339,24 @@ impl Revocation {
         if is_ended(&self.shared, &self.caller) {
             return Some(Code::ChainEnded);
         }
+        if self
+            .caller
+            .proven
+            .instance
+            .as_ref()
+            .is_some_and(|copy| self.shared.live_pods().is_gone(copy, self.began))
+        {
+            return Some(Code::PodGone);
+        }
+        let now = millis(self.shared.clock.now().wall);
+        if self.shared.source_state().check(&self.destination, now).is_err() {
+            return Some(Code::ConfigStale);
+        }
         let is_over = self.is_something_over();
         if !is_over && self.shared.world.is(&self.decided) {
             return None;
         }
         self.decided = self.shared.snapshot();
-        let now = millis(self.shared.clock.now().wall);
         // Of other grants and windows the ends are others.
         (self.ends, self.timer) = (next_end(&self.decided, &self.caller, now), None);
         if credential_ends(&self.caller).is_some_and(|end| end <= now.0) {

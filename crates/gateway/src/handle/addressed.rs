@@ -55,7 +55,7 @@ impl<'p> Addressed<'p> {
     /// ended, who calls what is found anew, so that nobody is decided upon who is not registered any more, or by another's record.
     ///
     /// # Errors
-    /// As [`Addressed::now`].
+    /// As [`Addressed::now`], and `config_stale`.
     pub(super) async fn at_present(
         mut self,
         gate: &Gate,
@@ -69,6 +69,7 @@ impl<'p> Addressed<'p> {
             // Looked at last: authentication may have waited for an issuer.
             let is_trusted = gate.authenticator.trust_generation() == self.trust_generation;
             if !ended && is_trusted && gate.world.is(&self.world) {
+                gate.source_state().check(&self.destination, millis(moment.wall))?;
                 return Ok((self, moment));
             }
             context.unproven();

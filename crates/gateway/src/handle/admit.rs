@@ -365,8 +365,8 @@ async fn record(
         true => grants::claimed(gate, world, &decision, &context.call, approval).await?,
         false => None,
     };
-    let (code, call) = (decision.code(), *decision.call());
-    let parent = context.trace.parent();
+    let (code, would_refuse, call) = (decision.code(), decision.would_refuse(), *decision.call());
+    let (parent, source) = (context.trace.parent(), gate.source_state());
     let about = About {
         id: &context.call,
         trace: &context.trace.ids(),
@@ -378,6 +378,7 @@ async fn record(
         approval,
         on_account_of: None,
         kept: kept.arguments.as_ref(),
+        aged: source.aged(millis(moment.wall)),
     };
     let (call_id, started) = (&context.call, context.started);
     let (caller, bytes_in, trace) = (call.caller, body.len(), context.trace.sampled());
@@ -391,6 +392,9 @@ async fn record(
     };
     let verdict = gate.ledger.decide_or(decision, &about, left).await.map_err(closed)?;
     context.decided(gate, code);
+    if would_refuse.is_some() {
+        gate.meter.would_refuse(protocol);
+    }
     context.keeping = kept.answer;
     Ok((verdict, grant))
 }

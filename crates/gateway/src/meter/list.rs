@@ -81,6 +81,8 @@ metrics! {
         "calls decided, or refused before a decision; `code` is `allowed` or the stable code of the refusal";
     UNRECORDED: "refusals_not_recorded", Counter, "refusals", ["code"],
         "refusals of one principal, or of callers that proved nobody, beyond the rate that is recorded one by one, or while there is less room than `--disk-reserve`; records `refusals_not_recorded` every 10 s have the sums";
+    WOULD_REFUSE: "would_refuse", Counter, "calls", ["protocol"],
+        "calls that no policy permits, and that pass or wait for people because their namespace observes until a date (`mode: rollout`); their records have `would_refuse`";
     EFFECTS: "effects", Counter, "calls", ["protocol", "result"],
         "calls that were permitted and have ended: `ok`, `error`, `unknown` (what came is no answer to what was asked, or could not be read), `failed`, `cancelled`";
     DURATION: "call_duration_seconds", Histogram, "seconds", ["protocol"],
@@ -101,6 +103,8 @@ metrics! {
         "answers being passed on now";
     OBJECTS: "registry_objects", Gauge, "objects", [],
         "registered objects that are live";
+    SOURCE_AGE: "source_age_seconds", Gauge, "seconds", [],
+        "for how long what the configuration is read from (the API server) has not been heard of; 0 while the configuration is what is there. Alert well below the smallest `spec.endpoint.staleAfter`";
     REJECTED: "registry_rejected", Gauge, "objects", [],
         "objects that are rejected or in force only in part, and documents that cannot be read";
     RELOADS: "registry_reloads", Counter, "snapshots", [],

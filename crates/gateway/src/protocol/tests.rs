@@ -27,6 +27,7 @@ fn endpoint() -> Endpoint {
         timeout_ms: 1000,
         headers: Default::default(),
         card: None,
+        stale_after: None,
     }
 }
 
@@ -94,6 +95,7 @@ pub(crate) fn caller() -> Caller {
         identity: "spiffe://t/a".into(),
         user: None,
         delegated: None,
+        instance: None,
         expires: None,
     };
     let chain = Chain { transaction: "t".into(), started: UnixMillis(0), actors: Vec::new() };

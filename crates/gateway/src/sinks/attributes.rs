@@ -55,6 +55,7 @@ fn attributes(leaf: &Leaf<'_>) -> Vec<KeyValue> {
     add(names::CALL, fields.id.map(text));
     add(names::PRINCIPAL, fields.principal.map(text));
     add(names::IDENTITY, fields.identity.map(text));
+    add(names::INSTANCE, fields.instance.map(text));
     add(names::ENDUSER, fields.user.map(text));
     add(names::CHAIN, list(&fields.chain));
     add(names::DEPTH, fields.depth.and_then(number));
@@ -75,6 +76,7 @@ fn attributes(leaf: &Leaf<'_>) -> Vec<KeyValue> {
     add(names::MESSAGE, fields.message.map(text));
     add(names::DETAIL, fields.detail.map(text));
     add(names::ERROR_TYPE, fields.code.map(text));
+    add(names::WOULD_REFUSE, fields.would_refuse.map(text));
     add(names::CLIENT_ADDRESS, fields.source.map(text));
     add(names::REQUEST_SIZE, fields.bytes_in.and_then(number));
     add(names::RESPONSE_SIZE, fields.bytes_out.and_then(number));

@@ -62,6 +62,8 @@ pub(super) struct Fields<'a> {
     /// The call, or the act.
     pub(super) id: Option<&'a str>,
     pub(super) identity: Option<&'a str>,
+    /// Which copy of the principal called, by its id.
+    pub(super) instance: Option<&'a str>,
     /// What a caller was told; of an act, why it was done.
     pub(super) message: Option<&'a str>,
     pub(super) method: Option<&'a str>,
@@ -85,6 +87,8 @@ pub(super) struct Fields<'a> {
     pub(super) transaction: Option<&'a str>,
     /// On whose behalf.
     pub(super) user: Option<&'a str>,
+    /// By which code it would be refused if its namespace did not observe.
+    pub(super) would_refuse: Option<&'a str>,
 }
 
 /// What a stub says of itself.
@@ -188,6 +192,7 @@ impl<'a> Leaf<'a> {
                 depth: u64::try_from(record.depth).ok(),
                 id: said(&record.id),
                 identity: said(&record.identity),
+                instance: record.instance.as_deref().map(|copy| &*copy.id),
                 method: said(&record.method),
                 outcome: said(&record.outcome),
                 policies: record.policies.iter().map(|policy| &**policy).collect(),
@@ -199,6 +204,7 @@ impl<'a> Leaf<'a> {
                 trace: said(&record.trace),
                 transaction: said(&record.transaction),
                 user: maybe(record.user.as_ref()),
+                would_refuse: maybe(record.would_refuse.as_ref()),
                 ..Fields::default()
             },
             Some(Record::Effect(record)) => Fields {
@@ -221,6 +227,7 @@ impl<'a> Leaf<'a> {
                 detail: maybe(record.detail.as_ref()),
                 id: said(&record.id),
                 identity: maybe(record.identity.as_ref()),
+                instance: record.instance.as_deref().map(|copy| &*copy.id),
                 message: said(&record.message),
                 outcome: said(&record.outcome),
                 path: said(&record.path),

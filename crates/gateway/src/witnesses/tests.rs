@@ -100,6 +100,7 @@ async fn record_as(ledger: &Ledger, count: usize, id: &str) {
             detail: None,
             id: id.into(),
             identity: None,
+            instance: None,
             kind: RefusalKind,
             message: "the token has expired".into(),
             outcome: "deny".into(),

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,6 +26,7 @@ use vidimus_identity::{Authenticator, LOCAL_ISSUER, LocalIdentity, Mint, TokenRe
 use vidimus_ledger::storage::{Disk, Storage};
 use vidimus_ledger::{Durability, Ledger, Query};
 use vidimus_testkit::clock::ManualClock;
+use vidimus_testkit::issuer::FakeIssuer;
 use vidimus_testkit::upstream;
 
 /// One agent, one of each kind it calls at the scripted upstream, and a policy that lets it use some of them.
@@ -77,6 +78,9 @@ pub fn objects(upstream: &upstream::Upstream) -> Vec<Value> {
         object("Policy", "some", json!({"description": "some", "cedar": cedar})),
     ]
 }
+
+/// The issuer of a cluster's ServiceAccount tokens.
+pub static CLUSTER: LazyLock<FakeIssuer> = LazyLock::new(FakeIssuer::start);
 
 /// Compiles objects, all of which must be good.
 pub fn snapshot(objects: &[Value]) -> Arc<Snapshot> {
@@ -204,7 +208,7 @@ impl World {
             audiences: vec!["vidimus".into()],
             mint: mint.clone(),
             local: Some(Arc::new(local)),
-            service_account_issuer: None,
+            service_account_issuer: Some(CLUSTER.issuer().into()),
             allow_insecure_issuers: false,
             issuer_roots: None,
             roots_of_issuers: Vec::new(),

@@ -5,6 +5,7 @@
 //! - an SVID with a person's token is the workload acting for the person, where the workload's record lists the issuer;
 //! - a token with `act` is the actor acting for the subject, under the same condition;
 //! - a per-hop token is the principal it was minted for, continuing the chain, and its user under that same condition;
+//! - which copy of it calls is said by the cluster's issuer of its pods, and by the certificate of an SVID;
 //! - a JWT-SVID is its workload, as an X.509-SVID is; beside one it must be of the same workload;
 //! - two credentials that each name a principal are ambiguous, and a person's token alone is nobody;
 //! - a chain goes on only while everybody who acted in it may still act;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use data_encoding::HEXLOWER;
-use vidimus_core::caller::{Chain, Proven, UnixMillis, User};
+use vidimus_core::caller::{Chain, Instance, Proven, UnixMillis, User};
 use vidimus_core::entity::EntityKind;
 use vidimus_core::refusal::{self, Code, Refusal};
 use vidimus_core::resource::{Identity, Kind, Principal};
@@ -41,6 +42,7 @@ pub(crate) struct Registry<'a> {
 struct Bound {
     principal: Principal,
     identity: Arc<str>,
+    instance: Option<Arc<Instance>>,
     user: Option<User>,
     delegated: Option<Chain>,
 }
@@ -57,14 +59,14 @@ impl Registry<'_> {
             Some(named) => refusal.of(named),
             None => refusal,
         })?;
-        let Bound { principal, identity, user, delegated } = bound;
-        Ok(Proven { principal, identity, user, delegated, expires: end(bearer, peer) })
+        let Bound { principal, identity, instance, user, delegated } = bound;
+        Ok(Proven { principal, identity, instance, user, delegated, expires: end(bearer, peer) })
     }
 
     fn principal_of(&self, bearer: Option<&Verified>, peer: Option<&PeerSvid>) -> Result<Bound, Refusal> {
         match (bearer, peer) {
             (None, None) => Err(Refusal::new(Code::CredentialMissing, "no credential was presented")),
-            (None, Some(peer)) => Ok(workload(self.peer(peer)?, &peer.spiffe_id)),
+            (None, Some(peer)) => Ok(workload(self.peer(peer)?, &peer.spiffe_id, Some(peer))),
             (Some(Verified::Hop { hop, .. }), peer) => self.hop(hop, peer),
             (Some(Verified::Svid { id, .. }), peer) => self.jwt_svid(id, peer),
             (Some(Verified::Issued { claims, .. }), None) => self.bearer_alone(claims),
@@ -78,7 +80,7 @@ impl Registry<'_> {
             let message = "the JWT-SVID is of another workload than the X.509-SVID";
             return Err(Refusal::new(Code::CredentialAmbiguous, message));
         }
-        Ok(workload(self.registered_svid(id)?, id))
+        Ok(workload(self.registered_svid(id)?, id, peer))
     }
 
     fn peer(&self, peer: &PeerSvid) -> Result<&Principal, Refusal> {
@@ -121,7 +123,8 @@ impl Registry<'_> {
             Some(peer) => Arc::from(peer.spiffe_id.as_str()),
             None => Arc::from(format!("hop:{}", hop.destination)),
         };
-        Ok(Bound { principal, identity, user: hop.user.clone(), delegated: Some(hop.chain.clone()) })
+        let (user, delegated) = (hop.user.clone(), Some(hop.chain.clone()));
+        Ok(Bound { principal, identity, instance: certificate(peer), user, delegated })
     }
 
     fn bearer_alone(&self, claims: &Claims) -> Result<Bound, Refusal> {
@@ -133,6 +136,7 @@ impl Registry<'_> {
         Ok(Bound {
             principal: principal.clone(),
             identity: oidc(issuer, subject),
+            instance: self.pod(claims)?,
             user: None,
             delegated: None,
         })
@@ -154,7 +158,8 @@ impl Registry<'_> {
             started: claims.issued.unwrap_or_default(),
             actors: prior.iter().rev().map(|(principal, _)| principal.id()).collect(),
         });
-        Ok(Bound { principal: (*principal).clone(), identity: identity.clone(), user: Some(user), delegated })
+        let (principal, identity) = ((*principal).clone(), identity.clone());
+        Ok(Bound { principal, identity, instance: None, user: Some(user), delegated })
     }
 
     /// An issuer can speak for its own subjects only, so an actor of another issuer is not believed.
@@ -173,14 +178,15 @@ impl Registry<'_> {
         let principal = self.peer(peer)?;
         if claims.actors.is_empty() {
             let user = self.user(claims, principal)?;
-            return Ok(Bound { user: Some(user), ..workload(principal, &peer.spiffe_id) });
+            return Ok(Bound { user: Some(user), ..workload(principal, &peer.spiffe_id, Some(peer)) });
         }
         let acting = self.actor_for_subject(claims)?;
         if acting.principal.entity() != principal.entity() {
             let message = "the actor in the token is another principal than the SVID";
             return Err(Refusal::new(Code::CredentialAmbiguous, message));
         }
-        Ok(Bound { identity: Arc::from(peer.spiffe_id.as_str()), ..acting })
+        let identity = Arc::from(peer.spiffe_id.as_str());
+        Ok(Bound { identity, instance: certificate(Some(peer)), ..acting })
     }
 
     /// The token's subject as the person that `principal` acts for.
@@ -251,6 +257,15 @@ impl Registry<'_> {
         }
     }
 
+    /// The pod that a token is bound to. Of no issuer but the cluster's own is it believed.
+    fn pod(&self, claims: &Claims) -> Result<Option<Arc<Instance>>, Refusal> {
+        let account = self.service_account(&claims.issuer, &claims.subject);
+        let Some(((namespace, name), said)) = account.zip(claims.kubernetes.as_ref()) else {
+            return Ok(None);
+        };
+        said.pod(namespace, name)
+    }
+
     fn service_account<'t>(&self, issuer: &str, subject: &'t str) -> Option<(&'t str, &'t str)> {
         (self.service_account_issuer == Some(issuer)).then_some(())?;
         let (namespace, name) = subject.strip_prefix(SERVICE_ACCOUNT)?.split_once(':')?;
@@ -271,24 +286,30 @@ fn may_act_for(principal: &Principal, issuer: &str) -> Result<(), Refusal> {
 /// can only be one's.
 fn named(bearer: Option<&Verified>, peer: Option<&PeerSvid>) -> Option<refusal::Verified> {
     let workload = peer.map(|peer| Arc::from(peer.spiffe_id.as_str()));
+    let instance = certificate(peer);
     let Some(verified) = bearer else {
-        return Some(refusal::Verified { identity: workload?, user: None });
+        return Some(refusal::Verified { identity: workload?, instance, user: None });
     };
     Some(match verified {
         Verified::Hop { hop, .. } => refusal::Verified {
             identity: workload.unwrap_or_else(|| format!("hop:{}", hop.destination).into()),
+            instance,
             user: hop.user.as_ref().map(|user| user.id().into()),
         },
         Verified::Svid { id, .. } => {
-            refusal::Verified { identity: workload.unwrap_or_else(|| id.as_str().into()), user: None }
+            let identity = workload.unwrap_or_else(|| id.as_str().into());
+            refusal::Verified { identity, instance, user: None }
         }
         Verified::Issued { claims, .. } => {
             let person = format!("{}#{}", claims.issuer, claims.subject);
             let actor = claims.actors.first().filter(|actor| actor.of(&claims.issuer));
             let actor = actor.map(|actor| oidc(&claims.issuer, &actor.subject));
             match workload.or(actor) {
-                Some(identity) => refusal::Verified { identity, user: Some(person.into()) },
-                None => refusal::Verified { identity: oidc(&claims.issuer, &claims.subject), user: None },
+                Some(identity) => refusal::Verified { identity, instance, user: Some(person.into()) },
+                None => {
+                    let identity = oidc(&claims.issuer, &claims.subject);
+                    refusal::Verified { identity, instance, user: None }
+                }
             }
         }
     })
@@ -301,9 +322,14 @@ fn end(bearer: Option<&Verified>, peer: Option<&PeerSvid>) -> Option<UnixMillis>
     token.into_iter().chain(peer.map(|peer| peer.not_after)).min()
 }
 
-fn workload(principal: &Principal, id: &SpiffeId) -> Bound {
-    let identity = Arc::from(id.as_str());
-    Bound { principal: principal.clone(), identity, user: None, delegated: None }
+fn workload(principal: &Principal, id: &SpiffeId, peer: Option<&PeerSvid>) -> Bound {
+    let (principal, identity) = (principal.clone(), Arc::from(id.as_str()));
+    Bound { principal, identity, instance: certificate(peer), user: None, delegated: None }
+}
+
+/// The copy that a certificate names. A JWT-SVID names none.
+fn certificate(peer: Option<&PeerSvid>) -> Option<Arc<Instance>> {
+    peer.map(|peer| peer.instance.clone())
 }
 
 fn oidc(issuer: &str, subject: &str) -> Arc<str> {

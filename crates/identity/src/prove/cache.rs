@@ -32,9 +32,9 @@ impl CacheKey {
         context.update(&bearer.len().to_le_bytes());
         context.update(bearer.as_bytes());
         if let Some(peer) = evidence.peer {
-            // Its end too: what is proven ends with it, and another connection may come with another certificate of the same ID.
+            // Of this certificate and its end: what is proven ends with it, and another one of the same ID is of another copy.
             context.update(&peer.not_after.0.to_le_bytes());
-            context.update(peer.spiffe_id.as_str().as_bytes());
+            context.update(&peer.fingerprint);
         }
         let mut key = [0; 32];
         key.copy_from_slice(context.finish().as_ref());
@@ -133,7 +133,14 @@ mod tests {
         });
         let Ok(Object::Service(service)) = check(&Origin::default(), &service) else { panic!("a service") };
         let (principal, identity) = (Principal::Service(service), "spiffe://a.example/s".into());
-        let proven = Arc::new(Proven { principal, identity, user: None, delegated: None, expires: None });
+        let proven = Arc::new(Proven {
+            principal,
+            identity,
+            user: None,
+            delegated: None,
+            instance: None,
+            expires: None,
+        });
         let evidence = Evidence { bearer: Some("x"), peer: None, route: "/", now: UnixMillis(1) };
         let (cache, key) = (CredentialCache::new(), CacheKey::of(&evidence));
         assert!(cache.get(key).is_none());

@@ -8,6 +8,7 @@ use vidimus_core::entity::{EntityId, EntityKind};
 use vidimus_core::json::Json;
 use vidimus_core::refusal::{Code, Refusal};
 
+use super::pods::Kubernetes;
 use super::token::malformed;
 
 /// How far ahead of ours an issuer's clock may be, in milliseconds, for `nbf` and `iat`. `exp` gets no leeway: a client can renew.
@@ -79,6 +80,8 @@ pub(crate) struct Claims {
     /// The current actor first, at most [`MAX_DEPTH`].
     pub(crate) actors: Vec<Actor>,
     pub(crate) issued: Option<UnixMillis>,
+    /// Where it runs, as it says.
+    pub(crate) kubernetes: Option<Kubernetes>,
     /// Further claims that are one string, number or boolean, as text.
     other: Box<[(Box<str>, Box<str>)]>,
 }
@@ -94,6 +97,7 @@ impl Claims {
             groups: groups(json),
             actors: actors(json)?,
             issued: date(json, "iat")?,
+            kubernetes: Kubernetes::read(json),
             other: other(json),
         })
     }

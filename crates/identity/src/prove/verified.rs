@@ -1,5 +1,6 @@
 //! A bearer token whose signature holds.
 
+use vidimus_core::caller::UnixMillis;
 use vidimus_core::refusal::Refusal;
 
 use super::audience::Audience;
@@ -22,6 +23,14 @@ impl Verified {
         match self {
             Self::Hop { times, .. } | Self::Svid { times, .. } => *times,
             Self::Issued { claims, .. } => claims.times,
+        }
+    }
+
+    /// When it was issued, where it says so and a pod may have come and gone since.
+    pub(crate) fn issued(&self) -> Option<UnixMillis> {
+        match self {
+            Self::Hop { .. } | Self::Svid { .. } => None,
+            Self::Issued { claims, .. } => claims.issued,
         }
     }
 

@@ -48,7 +48,7 @@ impl ClientCertVerifier for SvidVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let (id, _) = read_leaf(end_entity).map_err(|error| {
+        let (id, ..) = read_leaf(end_entity).map_err(|error| {
             Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(error))))
         })?;
         self.store

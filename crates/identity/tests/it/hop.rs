@@ -46,7 +46,8 @@ fn anna() -> User {
 /// Invoice-bot, for `user`, at the end of `chain`.
 fn invoice_bot(world: &World, user: Option<User>, chain: &Chain) -> Caller {
     let principal = Principal::Agent(world.snapshot.agent("finance/invoice-bot").unwrap().clone());
-    let proven = Proven { principal, identity: BOT.into(), user, delegated: None, expires: None };
+    let proven =
+        Proven { principal, identity: BOT.into(), user, delegated: None, instance: None, expires: None };
     Caller { proven: Arc::new(proven), chain: Arc::new(chain.clone()) }
 }
 

@@ -16,5 +16,6 @@ mod jwt_svid;
 mod local;
 mod mtls;
 mod people;
+mod pods;
 mod property;
 mod world;

@@ -45,7 +45,7 @@ pub(crate) fn invoice_bot(snapshot: &Snapshot) -> Caller {
     let principal = Principal::Agent(snapshot.agent("finance/invoice-bot").expect("an agent").clone());
     let identity = "spiffe://corp.example/invoice-bot".into();
     let chain = Chain { transaction: "txn-1".into(), started: UnixMillis(1), actors: Vec::new() };
-    let proven = Proven { principal, identity, user: None, delegated: None, expires: None };
+    let proven = Proven { principal, identity, user: None, delegated: None, instance: None, expires: None };
     Caller { proven: Arc::new(proven), chain: Arc::new(chain) }
 }
 
@@ -78,6 +78,7 @@ pub(crate) async fn decide(
         approval: None,
         on_account_of: None,
         kept: None,
+        aged: None,
     };
     ledger.decide(snapshot.authorize(&call), &about).await
 }

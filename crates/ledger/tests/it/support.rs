@@ -77,10 +77,13 @@ pub(crate) async fn decide(ledger: &Ledger, asked: &Asked) -> u64 {
         chain: Vec::new(),
         closest_permits: Cow::Borrowed(&[]),
         code: (asked.outcome == "deny").then(|| "no_permit".into()),
+        config_age: None,
+        config_reason: None,
         depth: 1,
         facts: Cow::Borrowed(&facts),
         id: (&*asked.id).into(),
         identity: "spiffe://corp.example/ns/finance/sa/invoice-bot".into(),
+        instance: None,
         kept: None,
         kind: DecisionKind,
         labels: Vec::new(),
@@ -106,6 +109,7 @@ pub(crate) async fn decide(ledger: &Ledger, asked: &Asked) -> u64 {
         transaction: asked.transaction.into(),
         user: asked.user.map(Into::into),
         version: 1,
+        would_refuse: None,
     });
     ledger.record(&record).await.expect("recorded")
 }
@@ -145,6 +149,7 @@ pub(crate) fn refusal(text: &str) -> Record<'_> {
         detail: None,
         id: text.into(),
         identity: None,
+        instance: None,
         kind: RefusalKind,
         message: "the token has expired".into(),
         outcome: "deny".into(),

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use vidimus_core::call::{Action, Arguments, Target};
-use vidimus_core::caller::Caller;
+use vidimus_core::caller::{Caller, Instance};
 use vidimus_core::json::Json;
 use vidimus_core::record::{DecisionRecord, Record};
 use vidimus_core::recorded::Foreseen;
@@ -38,6 +38,9 @@ pub struct Recorded {
     pub time: String,
     /// Who called.
     pub principal: String,
+    /// Which copy of it called, where its credential named one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<Instance>,
     /// What was called.
     pub resource: String,
     /// What was decided.
@@ -137,6 +140,7 @@ pub fn of(state: &State, record: &DecisionRecord<'_>) -> Result<Explanation, Not
         id: record.id.to_string(),
         time: record.time.to_string(),
         principal: record.principal.to_string(),
+        instance: record.instance.as_deref().cloned(),
         resource: record.resource.to_string(),
         outcome: record.outcome.to_string(),
         code,

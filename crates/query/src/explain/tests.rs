@@ -233,3 +233,57 @@ fn a_call_out_of_its_window_is_explained_by_it() {
     assert!(answer.next.contains("window"), "{answer:?}");
     assert!(answer.would_change.is_empty(), "{answer:?}");
 }
+
+/// One copy may be told apart from its siblings, and what passes while its namespace observes from what is permitted.
+#[test]
+fn a_copy_and_a_rollout_are_explained() {
+    const ONE: &str = "778a530c-b3f4-47c0-9cd5-ab018fb64f33";
+    let estate = format!(
+        r#"
+apiVersion: vidimus.dev/v1alpha1
+kind: Agent
+metadata: {{namespace: t, name: bot}}
+spec: {{owner: ada.lovelace@example.com, team: t, purpose: x, riskLevel: low, identities: [{{serviceAccount: {{name: bot}}}}]}}
+---
+apiVersion: vidimus.dev/v1alpha1
+kind: MCPServer
+metadata: {{namespace: t, name: tools}}
+spec: {{owner: ada.lovelace@example.com, team: t, riskLevel: low, endpoint: {{url: "http://127.0.0.1:1/mcp"}}}}
+---
+apiVersion: vidimus.dev/v1alpha1
+kind: Policy
+metadata: {{namespace: t, name: rules}}
+spec:
+  description: All but one copy.
+  cedar: |
+    permit (principal, action == Action::"invokeTool", resource == Tool::"t/tools/get");
+    forbid (principal, action, resource) when {{ context has instance && context.instance.id == "{ONE}" }};
+---
+apiVersion: vidimus.dev/v1alpha1
+kind: Policy
+metadata: {{namespace: t, name: rollout}}
+spec:
+  description: Until 1971.
+  mode: rollout
+  window: {{until: "1971-01-01T00:00:00Z"}}
+  cedar: permit (principal, action, resource);
+"#
+    );
+    let directory = tempfile::tempdir().expect("a directory");
+    fs::write(directory.path().join("a.yaml"), estate).expect("written");
+    for (tool, instance, code, would) in [
+        ("get", None, None, None),
+        ("get", Some("another"), None, None),
+        ("get", Some(ONE), Some("forbidden_by_policy"), None),
+        ("put", None, None, Some("no_permit")),
+        ("put", Some(ONE), Some("forbidden_by_policy"), None),
+    ] {
+        let question = ExplainQuestion {
+            instance: instance.map(str::to_owned),
+            ..asked("Agent/t/bot", &format!("Tool/t/tools/{tool}"), None)
+        };
+        let answer = answer_in(directory.path(), &question);
+        let said = (answer.code.as_deref(), answer.would_refuse.as_deref());
+        assert_eq!(said, (code, would), "{tool} {instance:?} {answer:?}");
+    }
+}

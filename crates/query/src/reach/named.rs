@@ -68,7 +68,7 @@ impl FromStr for What {
         let subject = |text: &str| text.parse().map(Self::Subject).map_err(|_| Unnamed::What);
         match text.split_once('/') {
             Some(("View", name)) if !name.is_empty() => Ok(Self::View(name.into())),
-            Some(("User" | "Identity" | "Chain", _)) => subject(text),
+            Some(("User" | "Identity" | "Instance" | "Chain", _)) => subject(text),
             // As policies call it.
             Some(("Transaction", id)) => subject(&format!("Chain/{id}")),
             _ => explain::entity(text).map(Self::Called).map_err(|_| Unnamed::What),

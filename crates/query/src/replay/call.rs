@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use vidimus_core::call::{Action, Ask, Call, SoFar, Target};
-use vidimus_core::caller::{Caller, Chain, Proven, UnixMillis, User};
+use vidimus_core::caller::{Caller, Chain, Instance, Proven, UnixMillis, User};
 use vidimus_core::entity::{EntityId, EntityKind};
 use vidimus_core::record::DecisionRecord;
 use vidimus_core::resource::Principal;
@@ -20,6 +20,7 @@ pub(crate) struct Parts {
     user: Option<User>,
     chain: Arc<Chain>,
     identity: Arc<str>,
+    instance: Option<Arc<Instance>>,
     now: UnixMillis,
     source: Option<IpAddr>,
 }
@@ -42,6 +43,7 @@ impl Parts {
             // When it began is known of a first hop, which is when the call was made.
             chain: Arc::new(Chain { transaction, started: now, actors: actors? }),
             identity: record.identity.as_ref().into(),
+            instance: record.instance.as_deref().cloned().map(Arc::new),
             now,
             source: record.source.as_ref().and_then(|source| source.parse().ok()),
         })
@@ -52,6 +54,7 @@ impl Parts {
         let proven = Proven {
             principal: principal(world, &self.principal)?,
             identity: self.identity.clone(),
+            instance: self.instance.clone(),
             user: self.user.clone(),
             delegated: None,
             expires: None,

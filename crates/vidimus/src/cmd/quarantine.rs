@@ -49,6 +49,12 @@ enum Command {
         after_help = "Example:\n  vidimus quarantine identity spiffe://corp.example/ns/a/sa/b --why 'INC-7'"
     )]
     Identity(Named),
+    /// All calls by one copy of an agent or a service: the UID of its pod, as records have it. Its siblings go on.
+    #[command(after_help = "Examples:
+  vidimus quarantine instance 6d1f2c4e-9b3a-4c0d-8e5f-1a2b3c4d5e6f --why 'INC-7'
+  vidimus quarantine instance --why 'INC-7' \\
+    $(kubectl get pod invoice-bot-0 -o jsonpath={.metadata.uid})")]
+    Instance(Named),
     /// All calls for a person: issuer#subject.
     #[command(after_help = "Example:\n  vidimus quarantine user 'https://login.example#ada' --why 'INC-7'")]
     User(Named),
@@ -98,6 +104,7 @@ enum Kind {
     Server,
     Provider,
     Identity,
+    Instance,
     User,
     Chain,
 }
@@ -110,6 +117,7 @@ impl Kind {
             Self::Server => "MCPServer",
             Self::Provider => "LLMProvider",
             Self::Identity => "Identity",
+            Self::Instance => "Instance",
             Self::User => "User",
             Self::Chain => "Chain",
         };
@@ -126,7 +134,7 @@ impl Kind {
                 name.contains('#'),
                 "'{name}' is nobody: write issuer#subject, as records have it, as in https://login.example#ada"
             ),
-            Self::Identity | Self::Chain => {}
+            Self::Identity | Self::Instance | Self::Chain => {}
         }
         Ok(format!("{kind}/{name}").parse()?)
     }
@@ -159,6 +167,7 @@ pub fn run(quarantine: &Quarantine, format: Format) -> anyhow::Result<ExitCode> 
         Command::Server(named) => (Kind::Server, named),
         Command::Provider(named) => (Kind::Provider, named),
         Command::Identity(named) => (Kind::Identity, named),
+        Command::Instance(named) => (Kind::Instance, named),
         Command::User(named) => (Kind::User, named),
         Command::Chain(named) => (Kind::Chain, named),
         Command::Lift { kind, act, named } => {
@@ -256,6 +265,8 @@ mod tests {
             (Kind::Identity, "garbage", "spiffe://TRUST-DOMAIN/… or oidc:ISSUER#SUBJECT"),
             (Kind::Identity, "spiffe://", "spiffe://TRUST-DOMAIN/…"),
             (Kind::Identity, "oidc:https://login.example", "oidc:ISSUER#SUBJECT"),
+            (Kind::Instance, "invoice-bot-0", "the UID of its pod"),
+            (Kind::Instance, "6D1F2C4E-9B3A-4C0D-8E5F-1A2B3C4D5E6F", "the UID of its pod"),
             (Kind::Chain, "not-a-uuid", "a UUID such as"),
             (Kind::Chain, "ext-", "or ext-…"),
         ] {
@@ -268,6 +279,7 @@ mod tests {
             (Kind::Identity, "spiffe://corp.example/ns/a/sa/b", "Identity/spiffe://corp.example/ns/a/sa/b"),
             (Kind::Identity, "oidc:https://login.example#6f", "Identity/oidc:https://login.example#6f"),
             (Kind::User, "https://login.example#ada", "User/https://login.example#ada"),
+            (Kind::Instance, "Instance/0a1f", "Instance/0a1f"),
             (Kind::Chain, "ext-6f0c", "Chain/ext-6f0c"),
             (
                 Kind::Chain,

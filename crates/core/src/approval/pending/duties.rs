@@ -41,7 +41,7 @@ impl Question {
             }
             Subject::User(id) => self.user.as_deref() == Some(&**id),
             // Another try of the same call has another transaction, and may come from another copy.
-            Subject::Identity(_) | Subject::Chain(_) => false,
+            Subject::Identity(_) | Subject::Instance(_) | Subject::Chain(_) => false,
         }
     }
 }

@@ -42,6 +42,10 @@ pub(crate) enum Field {
     SourceIp,
     Transaction,
     Identity,
+    InstanceId,
+    InstanceKind,
+    InstanceName,
+    InstanceNode,
     Args,
     Numbers,
     CallDigest,
@@ -81,6 +85,10 @@ impl Field {
             ["source_ip"] => Self::SourceIp,
             ["transaction"] => Self::Transaction,
             ["identity"] => Self::Identity,
+            ["instance", "id"] => Self::InstanceId,
+            ["instance", "kind"] => Self::InstanceKind,
+            ["instance", "name"] => Self::InstanceName,
+            ["instance", "node"] => Self::InstanceNode,
             ["args"] => Self::Args,
             ["numbers"] => Self::Numbers,
             ["call_digest"] => Self::CallDigest,
@@ -103,6 +111,7 @@ impl Field {
         let chain = call.chain();
         let user = || call.user().ok_or(Failed::Evaluation);
         let approval = || call.approval().ok_or(Failed::Evaluation);
+        let instance = || call.instance().ok_or(Failed::Evaluation);
         let text = |text: &'a str| Value::Text(Cow::Borrowed(text));
         Ok(match self {
             Self::Method => text(call.ask.method),
@@ -131,6 +140,10 @@ impl Field {
             Self::SourceIp => Value::Ip(Net::single(call.source_ip.ok_or(Failed::Evaluation)?)),
             Self::Transaction => text(&chain.transaction),
             Self::Identity => text(call.identity()),
+            Self::InstanceId => text(&instance()?.id),
+            Self::InstanceKind => text(instance()?.kind.as_str()),
+            Self::InstanceName => text(instance()?.name.as_deref().ok_or(Failed::Evaluation)?),
+            Self::InstanceNode => text(instance()?.node.as_deref().ok_or(Failed::Evaluation)?),
             Self::Args => Value::Entity(Entity::Arguments),
             Self::Numbers => Value::Entity(Entity::Numbers),
             Self::CallDigest => text(call.step().ok_or(Failed::Evaluation)?),
@@ -190,6 +203,16 @@ pub(crate) enum Presence {
     ApproverEmail,
     /// `context.approval.by has email`: fails without an approval.
     EmailOfApprover,
+    /// `context has instance`
+    Instance,
+    /// `context has instance.name`
+    InstanceName,
+    /// `context has instance.node`
+    InstanceNode,
+    /// `context.instance has name`: fails without an instance.
+    NameOfInstance,
+    /// `context.instance has node`: fails without an instance.
+    NodeOfInstance,
 }
 
 impl Presence {
@@ -211,6 +234,14 @@ impl Presence {
                 ["by", "email"] => Some(Expression::Has(Self::ApproverEmail)),
                 _ => None,
             },
+            ([], ["instance", rest @ ..]) => match rest {
+                [] | ["id" | "kind"] => Some(Expression::Has(Self::Instance)),
+                ["name"] => Some(Expression::Has(Self::InstanceName)),
+                ["node"] => Some(Expression::Has(Self::InstanceNode)),
+                _ => None,
+            },
+            (["instance"], ["name"]) => Some(Expression::Has(Self::NameOfInstance)),
+            (["instance"], ["node"]) => Some(Expression::Has(Self::NodeOfInstance)),
             (["approval", "by"], ["email"]) => Some(Expression::Has(Self::EmailOfApprover)),
             (["on_behalf_of"], ["email"]) => Some(Expression::Has(Self::EmailOfUser)),
             // What every context of the action's type has; Cedar's schema has no other optional attribute.
@@ -226,6 +257,8 @@ impl Presence {
     pub(crate) fn read(self, call: &Call<'_>) -> Result<bool, Failed> {
         let email = || call.user().map(|user| user.email.is_some());
         let of_approver = || call.approval().map(|approval| approval.by.email.is_some());
+        let name = || call.instance().map(|instance| instance.name.is_some());
+        let node = || call.instance().map(|instance| instance.node.is_some());
         match self {
             Self::User => Ok(call.user().is_some()),
             Self::UserEmail => Ok(email().unwrap_or(false)),
@@ -235,6 +268,11 @@ impl Presence {
             Self::Approval => Ok(call.approval().is_some()),
             Self::ApproverEmail => Ok(of_approver().unwrap_or(false)),
             Self::EmailOfApprover => of_approver().ok_or(Failed::Evaluation),
+            Self::Instance => Ok(call.instance().is_some()),
+            Self::InstanceName => Ok(name().unwrap_or(false)),
+            Self::InstanceNode => Ok(node().unwrap_or(false)),
+            Self::NameOfInstance => name().ok_or(Failed::Evaluation),
+            Self::NodeOfInstance => node().ok_or(Failed::Evaluation),
         }
     }
 }

@@ -66,6 +66,7 @@ fn refusal(id: &str) -> Record<'_> {
         detail: None,
         id: id.into(),
         identity: None,
+        instance: None,
         kind: RefusalKind,
         message: "the token has expired".into(),
         outcome: "deny".into(),

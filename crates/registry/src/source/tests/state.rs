@@ -309,6 +309,7 @@ pub(super) fn allowed_by(snapshot: &Snapshot) -> BTreeSet<Call> {
             identity: "spiffe://t/i".into(),
             user: None,
             delegated: None,
+            instance: None,
             expires: None,
         };
         let chain = Chain { transaction: "t".into(), started: UnixMillis(0), actors: Vec::new() };

@@ -44,7 +44,7 @@ pub(super) struct Explain {
     source: state::Source,
     /// A call that was made, by its id: header vidimus-call of its answer, or the last column of `audit search`. Its record is in the
     /// ledger of --data.
-    #[arg(long, value_name = "ID", conflicts_with_all = ["principal", "resource", "args", "depth", "user"])]
+    #[arg(long, value_name = "ID", conflicts_with_all = ["principal", "resource", "args", "depth", "user", "instance"])]
     call: Option<String>,
     /// Who would call: Agent/namespace/name or ServiceIdentity/namespace/name (Service/… in policies).
     #[arg(long, value_parser = explain::entity, required_unless_present = "call")]
@@ -61,6 +61,9 @@ pub(super) struct Explain {
     /// The person the principal would act for, as issuer#subject.
     #[arg(long, value_parser = explain::user)]
     user: Option<User>,
+    /// Which copy of the principal would call: the UID of its pod.
+    #[arg(long, value_name = "UID")]
+    instance: Option<String>,
 }
 
 pub(super) fn run(asked: &Explain, format: Format) -> anyhow::Result<ExitCode> {
@@ -81,6 +84,7 @@ pub(super) fn run(asked: &Explain, format: Format) -> anyhow::Result<ExitCode> {
                 args: asked.args.clone(),
                 depth: asked.depth,
                 user: asked.user.clone(),
+                instance: asked.instance.clone(),
             };
             let now = millis(SystemClock.now().wall);
             explain::explain(&state, &question, now).map_err(|error| cmd::misasked(&error))?
@@ -115,6 +119,9 @@ fn print(asked: &Explain, answer: &Explanation) {
     }
     output::line(&format!("{:<17}{}", "outcome", output::verdict(&answer.outcome, answer.allowed())));
     row("code", answer.code.as_deref().unwrap_or_default());
+    row("would_refuse", answer.would_refuse.as_deref().unwrap_or_default());
+    let copy = answer.recorded.as_ref().and_then(|recorded| recorded.instance.as_ref());
+    row("instance", &copy.map(ToString::to_string).unwrap_or_default());
     row("reason", &answer.reason);
     let policies: Vec<String> = answer.policies.iter().map(|policy| answer.state.named(policy)).collect();
     row("policies", &policies.join(", "));

@@ -128,12 +128,17 @@ async fn index() -> Json<Value> {
 async fn ready(State(admin): State<Admin>) -> (StatusCode, String) {
     match admin.health.why_not_ready().await {
         Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
-        None => (StatusCode::OK, "ready\n".to_owned()),
+        None => {
+            let source = admin.health.shared.source_state();
+            let said = source.stale.is_some().then(|| format!("configuration from {source}\n"));
+            (StatusCode::OK, format!("ready\n{}", said.unwrap_or_default()))
+        }
     }
 }
 
 async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
     let shared = &admin.health.shared;
+    shared.meter.source_age(shared.source_age());
     let text = shared.meter.text(&shared.ledger);
     ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
 }

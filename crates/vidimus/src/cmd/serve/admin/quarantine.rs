@@ -59,10 +59,8 @@ pub(super) async fn place(
     }
     let mut warnings = in_doubt(&asks.admin, &subject);
     let done = asks.done(Act::Quarantine(OfSubject { subject: subject.clone() }), &why).await?;
-    if let Subject::Chain(transaction) = &subject {
-        // After the act, which does not wait for it.
-        warnings.extend(unheard_of(&asks.admin.shared().ledger, transaction).await);
-    }
+    // After the act, which does not wait for it.
+    warnings.extend(unheard_of(&asks.admin.shared().ledger, &subject).await);
     Ok(Json(ActDone { act: done.id, record: done.record, subject: subject.to_string(), warnings }))
 }
 
@@ -106,18 +104,27 @@ fn in_doubt(admin: &Admin, subject: &Subject) -> Vec<String> {
         Subject::Identity(identity) if !is_borne(&world, identity) => {
             vec![format!("{subject}: nothing that is registered has this identity, so this may be nothing")]
         }
-        Subject::Identity(_) | Subject::Chain(_) => Vec::new(),
+        Subject::Instance(_) | Subject::Identity(_) | Subject::Chain(_) => Vec::new(),
     }
 }
 
-/// That no record is of a chain, as far as was looked.
-async fn unheard_of(ledger: &Ledger, transaction: &str) -> Option<String> {
-    let query = Query { transaction: Some(transaction.to_owned()), ..Query::default() };
+/// That no record is of it, as far as was looked, where it is a chain or a copy: neither is registered.
+async fn unheard_of(ledger: &Ledger, subject: &Subject) -> Option<String> {
+    let query = match subject {
+        Subject::Chain(transaction) => {
+            Query { transaction: Some(transaction.to_string()), ..Query::default() }
+        }
+        // As it stands in each record of it.
+        Subject::Instance(id) => {
+            Query { text: Some(format!("\"instance\":{{\"id\":\"{id}\"")), ..Query::default() }
+        }
+        Subject::Object(_) | Subject::Identity(_) | Subject::User(_) => return None,
+    };
     let ledger = ledger.clone();
     let looked = tokio::task::spawn_blocking(move || newest_without(&ledger, &Matcher::new(&query)));
     let count = looked.await.ok()??;
     Some(format!(
-        "Chain/{transaction}: none of the newest {count} records of this gateway is of it, so this may be nothing"
+        "{subject}: none of the newest {count} records of this gateway is of it, so this may be nothing"
     ))
 }
 

@@ -1,0 +1,53 @@
+//! Namespaces that observe until a date: what no policy permits passes there, and its record says that it would be refused (ADR 62).
+//!
+//! What passes is said by permits of policies with `mode: rollout`, each of its own namespace and with an end. They are asked only of what no
+//! other policy permits, so they open nothing that a forbid, a limit or the lack of an approval closes.
+
+use std::sync::Arc;
+
+use super::Snapshot;
+use crate::call::Call;
+use crate::decide::Policies;
+use crate::decide::statement::Statement;
+use crate::decision::{Finding, Outcome};
+use crate::refusal::Code;
+
+impl Snapshot {
+    /// Takes `statements` into use, apart by whether they decide or only let pass. `before` is the snapshot before this one.
+    pub(super) fn rule_by(&mut self, before: &Self, statements: Vec<Arc<Statement>>) {
+        let (passing, deciding): (Vec<_>, Vec<_>) =
+            statements.into_iter().partition(|statement| statement.lets_pass);
+        self.rollout = (!passing.is_empty()).then(|| {
+            let all: Vec<Arc<Statement>> = deciding.iter().cloned().chain(passing).collect();
+            let policies = match &before.rollout {
+                Some(rollout) => rollout.policies.with(all),
+                None => Policies::default().with(all),
+            };
+            Box::new(Self {
+                policies,
+                world: self.world.clone(),
+                named: self.named.clone(),
+                standing: self.standing.clone(),
+                ..Self::default()
+            })
+        });
+        self.policies = before.policies.with(deciding);
+    }
+
+    /// What is found of a call, or where no policy permits it, what is found of it while its namespace observes, and whether that is so.
+    pub(crate) fn or_passed(&self, call: &Call<'_>, found: Finding) -> (Finding, bool) {
+        let unpermitted = found.code == Some(Code::NoPermit);
+        let Some(rollout) = self.rollout.as_ref().filter(|_| unpermitted) else { return (found, false) };
+        let passed = rollout.finding(call);
+        match passed.outcome {
+            Outcome::Deny => (found, false),
+            // What asks people does so whoever permits it.
+            Outcome::Allow | Outcome::AllowWithObligations | Outcome::Hold => (passed.passed(&found), true),
+        }
+    }
+
+    /// Whether something of the rollout says yes, where there is one.
+    pub(super) fn would_pass(&self, asks: impl FnOnce(&Self) -> bool) -> bool {
+        self.rollout.as_deref().is_some_and(asks)
+    }
+}

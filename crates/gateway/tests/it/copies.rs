@@ -1,0 +1,116 @@
+//! One of several copies of an agent: named in the records, cut off alone, and refused when its pod is gone.
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::{BodyExt as _, Full};
+use serde_json::{Value, json};
+use vidimus_core::act::{Act, Lifted, OfSubject, Subject};
+use vidimus_core::caller::UnixMillis;
+use vidimus_core::clock::Clock as _;
+use vidimus_gateway::millis;
+use vidimus_identity::PodScope;
+use vidimus_testkit::upstream::Answer;
+
+use super::acts::{ADMIN, follow_with};
+use super::world::{CLUSTER, World, call_id, objects, snapshot};
+
+const ONE: &str = "778a530c-b3f4-47c0-9cd5-ab018fb64f33";
+const TWO: &str = "0b1fd29a-6e52-4d0c-8a3a-5d7b6c1c9f10";
+
+/// The objects of a world whose calling agent runs under a ServiceAccount.
+fn in_cluster(world: &World) -> Vec<Value> {
+    let mut all = objects(&world.upstream);
+    let identities = all[0]["spec"]["identities"].as_array_mut().expect("identities");
+    identities.push(json!({"serviceAccount": {"name": "caller"}}));
+    all
+}
+
+/// A call of a tool by one pod, with a token of its own for each call.
+fn by(world: &World, uid: &str) -> Request<Full<Bytes>> {
+    let token = CLUSTER.token(json!({
+        "aud": ["vidimus"], "sub": "system:serviceaccount:t:caller", "jti": uuid(),
+        "kubernetes.io": {
+            "namespace": "t", "node": {"name": "worker-1"}, "pod": {"name": format!("caller-{}", uid.get(..4).expect("a UID")), "uid": uid},
+            "serviceaccount": {"name": "caller"}, "warnafter": 1,
+        },
+    }));
+    let mut request = world.tool("echo");
+    let value = format!("Bearer {token}").parse().expect("a header");
+    request.headers_mut().insert("authorization", value);
+    request
+}
+
+fn uuid() -> String {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed).to_string()
+}
+
+async fn outcome(world: &World, uid: &str) -> (Option<String>, String) {
+    world.upstream.next(Answer::json(&json!({"jsonrpc": "2.0", "id": 1, "result": {"content": []}})));
+    let (_, headers, _) = world.call(by(world, uid)).await;
+    let code = headers.get("vidimus-code").map(|code| code.to_str().expect("text").to_owned());
+    (code, call_id(&headers))
+}
+
+/// Attack: a copy that is cut off presents a new token of the same pod; or goes on with the answer that it reads.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_copy_is_cut_off_without_its_siblings() {
+    let world = World::new().await;
+    let all = in_cluster(&world);
+    world.gate.take_into_use(snapshot(&all));
+    follow_with(&world, &all);
+    let (answer, stream) = Answer::stream("text/event-stream");
+    world.upstream.next(answer);
+    let open = world.send(by(&world, ONE)).await;
+    assert!(stream.event("{}").await);
+    let (answer, sibling) = Answer::stream("text/event-stream");
+    world.upstream.next(answer);
+    let mut goes_on = world.send(by(&world, TWO)).await.into_body();
+    // Who calls is on record, copy by copy.
+    let id = call_id(open.headers());
+    let recorded = &world.records(&id, 1).await[0];
+    let copy = json!({"id": ONE, "kind": "pod", "name": "t/caller-778a", "node": "worker-1"});
+    assert_eq!((&recorded["instance"], &recorded["principal"]), (&copy, &json!("Agent/t/caller")));
+    let subject = || -> Subject { format!("Instance/{ONE}").parse().expect("a subject") };
+    let quarantine = Act::Quarantine(OfSubject { subject: subject() });
+    let done = world.gate.shared.act(ADMIN, quarantine, "INC-7").await.expect("done");
+    assert!(open.into_body().collect().await.is_err(), "cut, not finished");
+    assert_eq!(world.records(&id, 2).await[1]["code"], "revoked");
+    let (code, id) = outcome(&world, ONE).await;
+    assert_eq!(code.as_deref(), Some("forbidden_by_policy"));
+    let refused = &world.records(&id, 1).await[0];
+    assert_eq!(refused["facts"]["context.instance.id"], ONE, "{refused}");
+    assert!(sibling.event("{}").await);
+    assert!(goes_on.frame().await.is_some_and(|frame| frame.is_ok()));
+    let lift = Lifted { of: done.id, subject: subject() };
+    world.gate.shared.act(ADMIN, Act::Lift(lift), "closed").await.expect("done");
+}
+
+/// Attack: the token of a pod that was deleted, which is good for another hour, and a stream that it reads.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pod_that_is_gone_is_refused_and_its_streams_end() {
+    let world = World::new().await;
+    world.gate.take_into_use(snapshot(&in_cluster(&world)));
+    let pods = world.gate.shared.live_pods();
+    let later = UnixMillis(millis(world.clock.now().wall).0 + 60_000);
+    pods.list(PodScope::Cluster, [("t".into(), ONE.into()), ("t".into(), TWO.into())], later);
+    let (answer, stream) = Answer::stream("text/event-stream");
+    world.upstream.next(answer);
+    let open = world.send(by(&world, ONE)).await;
+    assert!(stream.event("{}").await);
+    let id = call_id(open.headers());
+    pods.went("t", ONE);
+    world.gate.shared.wake_streams();
+    assert!(open.into_body().collect().await.is_err(), "cut, not finished");
+    assert_eq!(world.records(&id, 2).await[1]["code"], "pod_gone");
+    let (_, headers, _) = world.call(by(&world, ONE)).await;
+    assert_eq!(headers["vidimus-code"], "pod_gone");
+    let refused = &world.records(&call_id(&headers), 1).await[0];
+    assert_eq!((&refused["kind"], &refused["instance"]["id"]), (&json!("refusal"), &json!(ONE)));
+    let (answer, sibling) = Answer::stream("text/event-stream");
+    world.upstream.next(answer);
+    let mut goes_on = world.send(by(&world, TWO)).await.into_body();
+    assert!(sibling.event("{}").await);
+    assert!(goes_on.frame().await.is_some_and(|frame| frame.is_ok()));
+}

@@ -1,0 +1,84 @@
+//! A configuration that is old by what it is read from: routes close at the age that their records say, and others go on.
+
+use std::time::Duration;
+
+use http_body_util::BodyExt as _;
+use serde_json::{Value, json};
+use vidimus_core::clock::Clock as _;
+use vidimus_gateway::{SourceState, Stale, millis};
+use vidimus_testkit::upstream::Answer;
+
+use super::world::{World, call_id, objects, snapshot};
+
+/// The objects of the world, with what becomes of calls of the server when the configuration is old.
+fn closing(world: &World, stale_after: Option<Value>) -> Vec<Value> {
+    let mut all = objects(&world.upstream);
+    let server = all.iter_mut().find(|object| object["kind"] == "MCPServer").expect("a server");
+    if let Some(stale_after) = stale_after {
+        server["spec"]["endpoint"]["staleAfter"] = stale_after;
+    }
+    all
+}
+
+fn unheard_of(world: &World) -> SourceState {
+    let since = millis(world.clock.now().wall);
+    SourceState { source: "cluster".into(), stale: Some(Stale { since, reason: "the watch ended".into() }) }
+}
+
+async fn code(world: &World) -> (Option<String>, String) {
+    world.upstream.next(Answer::json(&json!({"jsonrpc": "2.0", "id": 1, "result": {"content": []}})));
+    let (_, headers, _) = world.call(world.tool("echo")).await;
+    let code = headers.get("vidimus-code").map(|code| code.to_str().expect("text").to_owned());
+    (code, call_id(&headers))
+}
+
+/// Attack: who cuts the gateway off from the API server keeps what was permitted before it was taken back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_route_closes_at_the_age_that_its_record_says() {
+    let (close, go_on) = (json!({"age": "60s", "then": "close"}), json!({"age": "60s", "then": "continue"}));
+    for (stale_after, closes) in
+        [(Some(close), true), (Some(json!({"age": "60s"})), true), (Some(go_on), false), (None, false)]
+    {
+        let world = World::new().await;
+        world.gate.take_into_use(snapshot(&closing(&world, stale_after.clone())));
+        // What is there is never old.
+        world.clock.advance(Duration::from_secs(120));
+        let (fresh, id) = code(&world).await;
+        assert_eq!(fresh, None);
+        assert!(world.records(&id, 1).await[0].get("config_age").is_none());
+        world.gate.shared.note_source(unheard_of(&world));
+        let (answer, stream) = Answer::stream("text/event-stream");
+        world.upstream.next(answer);
+        let mut open = world.send(world.tool("echo")).await.into_body();
+        assert!(stream.event("{}").await);
+        assert!(open.frame().await.is_some_and(|frame| frame.is_ok()));
+        world.clock.advance(Duration::from_secs(59));
+        let (young, id) = code(&world).await;
+        assert_eq!(young, None, "{stale_after:?}");
+        let decided = &world.records(&id, 1).await[0];
+        assert_eq!(
+            (&decided["config_age"], &decided["config_reason"]),
+            (&json!(59), &json!("the watch ended"))
+        );
+        world.clock.advance(Duration::from_secs(1));
+        let (old, id) = code(&world).await;
+        assert_eq!(old.as_deref(), closes.then_some("config_stale"), "{stale_after:?}");
+        let record = &world.records(&id, 1).await[0];
+        let detail = closes.then(|| json!("cluster: the watch ended"));
+        assert_eq!(record.get("detail").cloned(), detail, "{record}");
+        // It is said again every few seconds, and streams look then.
+        let state = (*world.gate.shared.source_state()).clone();
+        world.gate.shared.note_source(state);
+        assert_eq!(world.gate.shared.source_age(), Duration::from_secs(60));
+        match closes {
+            true => assert!(open.collect().await.is_err(), "cut, not finished"),
+            false => {
+                assert!(stream.event("{}").await);
+                assert!(open.frame().await.is_some_and(|frame| frame.is_ok()));
+            }
+        }
+        // Back again.
+        world.gate.shared.note_source(SourceState { source: "cluster".into(), stale: None });
+        assert_eq!(world.gate.shared.source_age(), Duration::ZERO);
+    }
+}
