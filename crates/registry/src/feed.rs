@@ -121,6 +121,14 @@ impl Feed {
         done.is_ok()
     }
 
+    /// It cannot be read yet, and why: that is said, until it says something for the first time.
+    pub fn is_unread(&self, why: &str) {
+        if !self.begun {
+            let not_ready = Some(format!("{} has not been read since the start: {why}", self.source));
+            self.in_force.looked(Loaded { not_ready, ..Loaded::empty() }, None);
+        }
+    }
+
     /// What is in force now.
     pub fn current(&self) -> Arc<Loaded> {
         self.in_force.current()
