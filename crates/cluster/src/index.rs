@@ -180,7 +180,7 @@ mod tests {
                 "namespace": "a", "name": name, "uid": uid, "generation": generation, "resourceVersion": "9",
                 "managedFields": [{"manager": "kubectl"}], "creationTimestamp": "2026-01-01T00:00:00Z",
             },
-            "spec": {"owner": "ada@example.com", "team": team, "purpose": "a test", "identities": [{"spiffe": format!("spiffe://example.com/{name}")}]},
+            "spec": {"owner": "ada@example.com", "team": team, "purpose": "a test", "riskLevel": "low", "identities": [{"spiffe": format!("spiffe://example.com/{name}")}]},
         })
     }
 

@@ -266,7 +266,7 @@ mod tests {
     fn agent(name: &str, generation: i64) -> Value {
         json!({
             "metadata": {"namespace": "a", "name": name, "uid": name, "generation": generation},
-            "spec": {"owner": "ada@example.com", "team": "t", "purpose": "a test", "identities": [{"spiffe": format!("spiffe://example.com/{name}")}]},
+            "spec": {"owner": "ada@example.com", "team": "t", "purpose": "a test", "riskLevel": "low", "identities": [{"spiffe": format!("spiffe://example.com/{name}")}]},
         })
     }
 

@@ -154,7 +154,7 @@ mod tests {
     }
 
     fn agent(name: &str, identity: &str) -> Value {
-        let spec = json!({"owner": "ada@example.com", "team": "t", "purpose": "a test", "identities": [{"spiffe": identity}]});
+        let spec = json!({"owner": "ada@example.com", "team": "t", "purpose": "a test", "riskLevel": "low", "identities": [{"spiffe": identity}]});
         object(Kind::Agent, name, spec)
     }
 
@@ -198,7 +198,7 @@ mod tests {
             object(
                 Kind::Agent,
                 "bad",
-                json!({"owner": 7, "team": "t", "purpose": "p", "identities": [{"spiffe": "spiffe://example.com/bad"}]}),
+                json!({"owner": 7, "team": "t", "purpose": "p", "riskLevel": "low", "identities": [{"spiffe": "spiffe://example.com/bad"}]}),
             ),
             policy("allows", "permit (principal, action, resource);"),
             policy("broken", "permit (principal, action"),
