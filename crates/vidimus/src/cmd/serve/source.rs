@@ -186,7 +186,8 @@ mod tests {
         assert_ne!(who, of("--cluster").writes.unwrap().0, "another start");
         let some = of("--cluster --kubeconfig f --namespace a,b --namespace c --lease-namespace v");
         assert_eq!(some.kubeconfig, Some(PathBuf::from("f")));
-        assert_eq!(some.namespaces, ["a".into(), "b".into(), "c".into()] as [Arc<str>; 3]);
+        let namespaces: Vec<&str> = some.namespaces.iter().map(|name| &**name).collect();
+        assert_eq!(namespaces, ["a", "b", "c"]);
         assert_eq!(some.writes.unwrap().1.as_deref(), Some("v"));
         assert!(of("--cluster --no-status").writes.is_none());
     }
