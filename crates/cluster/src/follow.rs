@@ -2,7 +2,7 @@
 //!
 //! A watch begins where the last one ended, so nothing between the two is missed. It ends every few seconds in good order, which is how an API server that is
 //! behind a broken network is told from one that has nothing to say. A list is read again only where the API server does not have the past any more (410),
-//! or refuses.
+//! refuses, or is further back than what it said before: its store was put back to a copy.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::pin::pin;
@@ -159,12 +159,18 @@ impl Follow {
     /// Goes on for as long as somebody hears it.
     pub(crate) async fn run(self) {
         let mut backoff = Backoff::default();
-        let mut at: Option<String> = None;
+        // Where the next watch begins, and whether the API server was lost since that was known.
+        let mut at: Option<(String, bool)> = None;
         loop {
-            let version = match at.take() {
+            let known = match at.take() {
+                Some((version, true)) => self.has(&version).await.then_some(version),
+                known => known.map(|(version, _)| version),
+            };
+            let version = match known {
                 Some(version) => version,
                 None => match self.list().await {
                     Ok((objects, version)) => {
+                        tracing::debug!(objects = objects.len(), version, "{} listed", self.name());
                         backoff.reset();
                         if !self.told(Told::Listed(objects)) {
                             return;
@@ -183,17 +189,21 @@ impl Follow {
             let begun = Instant::now();
             let lost = match self.watch(version).await {
                 Ended::Whole(version) => {
-                    at = Some(version);
+                    at = Some((version, false));
                     backoff.reset();
                     sleep(LEAST.saturating_sub(begun.elapsed())).await;
                     continue;
                 }
                 Ended::Expired => {
+                    tracing::info!(
+                        "{}: the API server does not have the past any more; all is listed anew",
+                        self.name()
+                    );
                     sleep(backoff.next()).await;
                     continue;
                 }
                 Ended::Lost(version, reason) => {
-                    at = Some(version);
+                    at = Some((version, true));
                     reason
                 }
                 Ended::Refused(reason) => reason,
@@ -211,6 +221,14 @@ impl Follow {
     /// Whether somebody hears it.
     fn told(&self, told: Told) -> bool {
         self.tell.send(Heard::Of(self.place, told)).is_ok()
+    }
+
+    /// Whether the API server is as far as a version, so that a watch can begin there: a watch that begins in the future is silent until it is reached. Where
+    /// that cannot be told now, it can not be watched either.
+    async fn has(&self, version: &str) -> bool {
+        let Ok(request) = self.request.list(&ListParams::default().limit(1)) else { return false };
+        let Ok(page) = timeout(ANSWER, self.client.request::<Page>(request)).await else { return true };
+        page.is_err() || page.is_ok_and(|page| is_as_far(&page.metadata.resource_version, version))
     }
 
     /// All of them, and as of which version.
@@ -285,9 +303,18 @@ impl Follow {
 fn failed(version: String, error: &kube::Error) -> Ended {
     match error {
         kube::Error::Api(status) if is_expired(status) => Ended::Expired,
+        // It is busy, or begins.
+        kube::Error::Api(status) if status.code == 429 || status.code >= 500 => {
+            Ended::Lost(version, why(error))
+        }
         kube::Error::Api(_) | kube::Error::SerdeError(_) => Ended::Refused(why(error)),
         _ => Ended::Lost(version, why(error)),
     }
+}
+
+/// Whether a version is not before another. They are numbers; where they are not, nothing is known of it.
+fn is_as_far(now: &str, version: &str) -> bool {
+    matches!((now.parse::<u128>(), version.parse::<u128>()), (Ok(now), Ok(version)) if now >= version)
 }
 
 fn version_of(object: &Value) -> Option<String> {
@@ -320,7 +347,9 @@ mod tests {
             (api(410, "Expired"), "expired"),
             (api(410, "Gone"), "expired"),
             (api(403, "Forbidden"), "refused"),
-            (api(504, "Timeout"), "refused"),
+            (api(404, "NotFound"), "refused"),
+            (api(504, "Timeout"), "lost"),
+            (api(429, "TooManyRequests"), "lost"),
             (kube::Error::ReadEvents(std::io::Error::other("reset")), "lost"),
         ] {
             let is = match failed("7".to_owned(), &error) {
@@ -336,6 +365,20 @@ mod tests {
                 Ended::Whole(_) => "whole",
             };
             assert_eq!(is, ended, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_store_that_was_put_back_is_noticed() {
+        for (now, version, is) in [
+            ("7", "7", true),
+            ("8", "7", true),
+            ("6", "7", false),
+            ("10", "9", true),
+            ("x", "7", false),
+            ("7", "", false),
+        ] {
+            assert_eq!(is_as_far(now, version), is, "{now} {version}");
         }
     }
 

@@ -17,6 +17,8 @@ pub(crate) type Key = (Kind, Arc<str>, Arc<str>);
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) uid: Arc<str>,
+    /// Which write of it was heard of last.
+    pub(crate) version: Arc<str>,
     pub(crate) generation: Option<i64>,
     /// What stands in its status.
     pub(crate) observed: Option<i64>,
@@ -126,7 +128,7 @@ impl Entry {
     ) -> Self {
         let text = |pointer: &str| document.pointer(pointer).and_then(Value::as_str).map(Arc::<str>::from);
         let uid = text("/metadata/uid").unwrap_or_default();
-        let resource_version = text("/metadata/resourceVersion");
+        let version = text("/metadata/resourceVersion").unwrap_or_default();
         let generation = document.pointer("/metadata/generation").and_then(Value::as_i64);
         let observed = document.pointer("/status/observedGeneration").and_then(Value::as_i64);
         let conditions = document.pointer("/status/conditions").and_then(Value::as_array);
@@ -142,12 +144,11 @@ impl Entry {
                     members.entry("kind").or_insert_with(|| kind.as_str().into());
                     members.remove("status");
                 }
-                let origin =
-                    Origin::Cluster { cluster: cluster.clone(), uid: Some(uid.clone()), resource_version };
-                check(&origin, &document)
+                let (uid, resource_version) = (Some(uid.clone()), Some(version.clone()));
+                check(&Origin::Cluster { cluster: cluster.clone(), uid, resource_version }, &document)
             }
         };
-        Self { uid, generation, observed, conditions, content, says }
+        Self { uid, version, generation, observed, conditions, content, says }
     }
 
     /// What is otherwise than it was.

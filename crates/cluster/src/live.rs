@@ -25,8 +25,10 @@ const QUIET: Duration = Duration::from_millis(5);
 const MAX_DELAY: Duration = Duration::from_millis(25);
 /// How long the thread waits where nothing happens.
 const LOOK: Duration = Duration::from_secs(2);
-/// Between two looks at all statuses where nothing happens: somebody else may have written one.
+/// Between two looks at all statuses where nothing happens: what could not be written may be by now.
 const LOOK_STATUSES: Duration = Duration::from_secs(60);
+/// The same after something was written of an object that is no change of it: its status is otherwise, or it is not as it was when its status was to be written.
+const LOOK_WRITTEN: Duration = Duration::from_secs(1);
 
 /// What was heard.
 #[derive(Debug)]
@@ -70,6 +72,8 @@ pub(crate) struct Live {
     wanted: watch::Sender<Arc<Vec<Write>>>,
     lead: Lead,
     pending: Pending,
+    /// When statuses are to be looked at again.
+    statuses: Instant,
 }
 
 /// Changes that are not in force yet.
@@ -114,6 +118,7 @@ impl Live {
             wanted,
             lead,
             pending: Pending::default(),
+            statuses: Instant::now() + LOOK_STATUSES,
         }
     }
 
@@ -121,7 +126,6 @@ impl Live {
     pub(crate) fn run(mut self) {
         // After a compilation comes a pause of the same length, so that a storm of changes leaves half of a core to the calls.
         let mut not_before = Instant::now();
-        let mut statuses = Instant::now();
         loop {
             self.feed.came_round();
             let now = Instant::now();
@@ -131,14 +135,13 @@ impl Live {
                 self.compile();
                 let ended = Instant::now();
                 not_before = ended + (ended - now);
-                statuses = ended;
                 continue;
             }
-            if now.saturating_duration_since(statuses) >= LOOK_STATUSES {
+            if self.statuses <= now {
                 self.want();
-                statuses = now;
             }
-            let wait = due.map_or(LOOK, |due| due.saturating_duration_since(now).min(LOOK));
+            let wait = due.map_or(self.statuses, |due| due.min(self.statuses));
+            let wait = wait.saturating_duration_since(now).min(LOOK);
             match self.heard.recv_timeout(wait) {
                 Ok(heard) => self.take(heard, Instant::now(), Timestamp::now()),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -172,7 +175,10 @@ impl Live {
                 watch.known.heard = Some(wall);
                 match told {
                     Told::Listed(documents) => self.index.listed(kind, watch.namespace.as_deref(), documents),
-                    Told::There(document) => self.index.there(kind, document),
+                    Told::There(document) => {
+                        self.statuses = self.statuses.min(now + LOOK_WRITTEN);
+                        self.index.there(kind, document)
+                    }
                     Told::Gone(document) => self.index.gone(kind, &document),
                     Told::Alive | Told::Lost(_) => Changed::Nothing,
                 }
@@ -217,7 +223,8 @@ impl Live {
         self.want();
     }
 
-    fn want(&self) {
+    fn want(&mut self) {
+        self.statuses = Instant::now() + LOOK_STATUSES;
         let is_whole = self.watches.iter().all(|watch| watch.known.heard.is_some());
         if !self.lead.holds() || !is_whole {
             return;

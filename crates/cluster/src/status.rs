@@ -42,18 +42,21 @@ pub struct Writes {
 pub(crate) struct Write {
     pub(crate) key: Key,
     pub(crate) uid: Arc<str>,
+    /// Which write of the object this is said of.
+    pub(crate) version: Arc<str>,
     pub(crate) generation: Option<i64>,
     pub(crate) conditions: Vec<Condition>,
 }
 
 impl Write {
-    /// What is applied. With the uid, an object that was deleted and made anew is not told what became of the other one.
+    /// What is applied, on the condition that the object is still as it was: one that was deleted and made anew is not told what became of the other one.
+    /// (The uid is no condition for a status.)
     fn document(&self) -> Value {
         let (kind, namespace, name) = &self.key;
         json!({
             "apiVersion": API_VERSION,
             "kind": kind.as_str(),
-            "metadata": {"namespace": namespace, "name": name, "uid": self.uid},
+            "metadata": {"namespace": namespace, "name": name, "resourceVersion": self.version},
             "status": {"observedGeneration": self.generation, "conditions": self.conditions},
         })
     }
@@ -163,7 +166,7 @@ impl Writer {
         let answer = timeout(ANSWER, self.client.request::<Value>(request)).await;
         match answer.map_err(|_| Refused::For(format!("no answer within {} s", ANSWER.as_secs())))? {
             Ok(_) => Ok(()),
-            // It was deleted, and perhaps made anew: that is heard, or will be.
+            // It is another one meanwhile, or otherwise: that is heard, or will be, and then looked at again.
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Err(Refused::Meanwhile),
             Err(error) => Err(Refused::For(why(&error))),
         }
@@ -194,7 +197,7 @@ mod tests {
             last_transition_time: "2026-01-01T00:00:00Z".to_owned(),
         };
         let key = (Kind::Agent, "a".into(), "b".into());
-        Write { key, uid: uid.into(), generation: Some(1), conditions: vec![condition] }
+        Write { key, uid: uid.into(), version: "7".into(), generation: Some(1), conditions: vec![condition] }
     }
 
     #[test]
@@ -218,7 +221,7 @@ mod tests {
         let document = write("1", "m").document();
         let expected = json!({
             "apiVersion": "vidimus.dev/v1alpha1", "kind": "Agent",
-            "metadata": {"namespace": "a", "name": "b", "uid": "1"},
+            "metadata": {"namespace": "a", "name": "b", "resourceVersion": "7"},
             "status": {"observedGeneration": 1, "conditions": [{
                 "type": "Ready", "status": "True", "reason": "Ready", "message": "m", "observedGeneration": 1,
                 "lastTransitionTime": "2026-01-01T00:00:00Z",

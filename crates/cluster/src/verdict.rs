@@ -38,6 +38,7 @@ pub(crate) fn wanted(index: &Index, loaded: &Loaded, now: Timestamp) -> Vec<Writ
         wanted.push(Write {
             key: key.clone(),
             uid: entry.uid.clone(),
+            version: entry.version.clone(),
             generation: entry.generation,
             conditions,
         });
