@@ -53,7 +53,7 @@ func start(t *testing.T) *cluster {
 		etcd: client,
 		url:  fmt.Sprintf("https://127.0.0.1:%d", secure), token: token,
 		// The certificate is one that the server made for itself a moment ago, on loopback.
-		client:  &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}},
+		client:  &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 16, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}},
 		plurals: map[string]string{}, namespaces: map[string]bool{},
 	}
 	c.serve = func() {

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
+use kube_client::config::{KubeConfigOptions, Kubeconfig};
+use kube_client::{Client, Config};
 
 use crate::status::Writes;
 
@@ -72,7 +72,7 @@ pub async fn connect(access: &Access) -> Result<Cluster, NotConnected> {
     let mut config = match &access.kubeconfig {
         None => Config::incluster().map_err(|error| NotConnected::NotInPod(error.to_string()))?,
         Some(path) => {
-            let wrong = |error: kube::config::KubeconfigError| NotConnected::Kubeconfig {
+            let wrong = |error: kube_client::config::KubeconfigError| NotConnected::Kubeconfig {
                 path: path.display().to_string(),
                 reason: error.to_string(),
             };

@@ -11,9 +11,9 @@ use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
-use kube::Client;
-use kube::core::params::{ListParams, WatchParams};
-use kube::core::{Request, WatchEvent};
+use kube_client::Client;
+use kube_client::core::params::{ListParams, WatchParams};
+use kube_client::core::{Request, WatchEvent};
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::{sleep, timeout};
@@ -23,6 +23,8 @@ use crate::live::{Heard, Told};
 
 /// How long one watch goes on, in seconds.
 const WATCH: u32 = 15;
+/// One that ends sooner did not end in good order.
+const EARLY: Duration = Duration::from_secs(14);
 /// How long one may say nothing: it should have ended.
 const SILENT: Duration = Duration::from_secs(25);
 /// How long the API server may take to begin an answer.
@@ -56,8 +58,8 @@ pub(crate) fn collection(kind: Kind, namespace: Option<&str>) -> String {
 }
 
 /// What is wrong, without what was sent.
-pub(crate) fn why(error: &kube::Error) -> String {
-    let kube::Error::Api(status) = error else {
+pub(crate) fn why(error: &kube_client::Error) -> String {
+    let kube_client::Error::Api(status) = error else {
         let mut text = error.to_string();
         let mut cause = std::error::Error::source(error);
         while let Some(one) = cause {
@@ -74,7 +76,7 @@ pub(crate) fn why(error: &kube::Error) -> String {
 }
 
 /// Whether the API server does not have the version any more from which a watch was to begin.
-fn is_expired(status: &kube::core::Status) -> bool {
+fn is_expired(status: &kube_client::core::Status) -> bool {
     status.code == 410 || status.reason == "Expired" || status.reason == "Gone"
 }
 
@@ -159,7 +161,7 @@ impl Follow {
     /// Goes on for as long as somebody hears it.
     pub(crate) async fn run(self) {
         let mut backoff = Backoff::default();
-        // Where the next watch begins, and whether the API server was lost since that was known.
+        // Where the next watch begins, and whether the API server may have ended since that was known.
         let mut at: Option<(String, bool)> = None;
         loop {
             let known = match at.take() {
@@ -189,7 +191,8 @@ impl Follow {
             let begun = Instant::now();
             let lost = match self.watch(version).await {
                 Ended::Whole(version) => {
-                    at = Some((version, false));
+                    // One that ended too soon may have ended with the API server.
+                    at = Some((version, begun.elapsed() < EARLY));
                     backoff.reset();
                     sleep(LEAST.saturating_sub(begun.elapsed())).await;
                     continue;
@@ -300,14 +303,14 @@ impl Follow {
     }
 }
 
-fn failed(version: String, error: &kube::Error) -> Ended {
+fn failed(version: String, error: &kube_client::Error) -> Ended {
     match error {
-        kube::Error::Api(status) if is_expired(status) => Ended::Expired,
+        kube_client::Error::Api(status) if is_expired(status) => Ended::Expired,
         // It is busy, or begins.
-        kube::Error::Api(status) if status.code == 429 || status.code >= 500 => {
+        kube_client::Error::Api(status) if status.code == 429 || status.code >= 500 => {
             Ended::Lost(version, why(error))
         }
-        kube::Error::Api(_) | kube::Error::SerdeError(_) => Ended::Refused(why(error)),
+        kube_client::Error::Api(_) | kube_client::Error::SerdeError(_) => Ended::Refused(why(error)),
         _ => Ended::Lost(version, why(error)),
     }
 }
@@ -323,7 +326,7 @@ fn version_of(object: &Value) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use kube::core::Status;
+    use kube_client::core::Status;
     use vidimus_core::resource::crds;
 
     use super::*;
@@ -341,8 +344,9 @@ mod tests {
 
     #[test]
     fn what_is_lost_goes_on_where_it_was_and_what_is_expired_begins_anew() {
-        let api =
-            |code: u16, reason: &str| kube::Error::Api(Status::failure("m", reason).with_code(code).boxed());
+        let api = |code: u16, reason: &str| {
+            kube_client::Error::Api(Status::failure("m", reason).with_code(code).boxed())
+        };
         for (error, ended) in [
             (api(410, "Expired"), "expired"),
             (api(410, "Gone"), "expired"),
@@ -350,7 +354,7 @@ mod tests {
             (api(404, "NotFound"), "refused"),
             (api(504, "Timeout"), "lost"),
             (api(429, "TooManyRequests"), "lost"),
-            (kube::Error::ReadEvents(std::io::Error::other("reset")), "lost"),
+            (kube_client::Error::ReadEvents(std::io::Error::other("reset")), "lost"),
         ] {
             let is = match failed("7".to_owned(), &error) {
                 Ended::Expired => "expired",

@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use kube::Client;
-use kube::core::Request;
-use kube::core::params::{GetParams, PostParams};
+use kube_client::Client;
+use kube_client::core::Request;
+use kube_client::core::params::{GetParams, PostParams};
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
@@ -130,8 +130,8 @@ impl<B: Fn() + Send> Holder<B> {
         let answer = timeout(ANSWER, self.client.request::<Value>(request)).await;
         match answer.map_err(|_| format!("no answer within {} s", ANSWER.as_secs()))? {
             Ok(lease) => Ok(Asked::Answered(lease)),
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(Asked::Absent),
-            Err(kube::Error::Api(status)) if status.code == 409 => Ok(Asked::Conflict),
+            Err(kube_client::Error::Api(status)) if status.code == 404 => Ok(Asked::Absent),
+            Err(kube_client::Error::Api(status)) if status.code == 409 => Ok(Asked::Conflict),
             Err(error) => Err(why(&error)),
         }
     }

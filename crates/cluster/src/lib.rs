@@ -85,7 +85,7 @@ impl Watching {
 ///
 /// # Errors
 /// When a thread cannot be started.
-pub fn begin(cluster: Cluster, kept: Option<Keeping>, standing: Arc<Overlay>) -> io::Result<Begun> {
+pub fn begin(cluster: &Cluster, kept: Option<Keeping>, standing: Arc<Overlay>) -> io::Result<Begun> {
     let (loaded, feed, acts) = vidimus_registry::feed("the cluster", kept, standing)?;
     let (tell, heard) = mpsc::channel();
     let scopes: Vec<Option<Arc<str>>> = match &*cluster.namespaces {

@@ -5,9 +5,9 @@ use std::future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kube::Client;
-use kube::core::Request;
-use kube::core::params::{Patch, PatchParams};
+use kube_client::Client;
+use kube_client::core::Request;
+use kube_client::core::params::{Patch, PatchParams};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -167,7 +167,9 @@ impl Writer {
         match answer.map_err(|_| Refused::For(format!("no answer within {} s", ANSWER.as_secs())))? {
             Ok(_) => Ok(()),
             // It is another one meanwhile, or otherwise: that is heard, or will be, and then looked at again.
-            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Err(Refused::Meanwhile),
+            Err(kube_client::Error::Api(status)) if matches!(status.code, 404 | 409) => {
+                Err(Refused::Meanwhile)
+            }
             Err(error) => Err(Refused::For(why(&error))),
         }
     }

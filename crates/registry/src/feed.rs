@@ -168,7 +168,7 @@ impl Feed {
     /// Reads what was refused before the start, and builds on it; `seen` is what there is now. What is not there any more was deleted meanwhile, and what
     /// is malformed now holds what it refused.
     fn remember(&mut self, seen: Snapshot) {
-        let remembered = self.kept.as_mut().map_or(Ok(Some(None)), |kept| {
+        let remembered: Result<_, String> = self.kept.as_mut().map_or(Ok(Some(None)), |kept| {
             let Some(Was { memory, .. }) = kept.read()? else { return Ok(None) };
             kept.remembering(&seen, &memory).map(Some)
         });
@@ -287,7 +287,7 @@ mod tests {
             for restarts in [false, true] {
                 let root = tempfile::tempdir().unwrap();
                 let (mut loaded, mut source) = begun(root.path());
-                assert!(source.says(says(&[good.clone()])));
+                assert!(source.says(says(std::slice::from_ref(&good))));
                 assert_eq!(in_force(&loaded), (1, 0));
                 if restarts {
                     drop(source);

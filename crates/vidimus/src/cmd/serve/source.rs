@@ -113,7 +113,7 @@ pub(super) fn open(
     let access = access(&serve.cluster);
     let cluster = control.block_on(vidimus_cluster::connect(&access)).context("--cluster")?;
     let Begun { mut loaded, watching, tasks } =
-        vidimus_cluster::begin(cluster, Some(keeping), standing).context("--cluster")?;
+        vidimus_cluster::begin(&cluster, Some(keeping), standing).context("--cluster")?;
     for (name, task) in tasks {
         supervisor.essential(name, task);
     }
