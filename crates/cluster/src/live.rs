@@ -208,15 +208,14 @@ impl Live {
 
     /// Brings what was heard into force, and says what is to stand in statuses.
     fn compile(&mut self) {
-        let lost =
-            self.watches.iter().find_map(|watch| Some((&watch.known.name, watch.known.lost.as_ref()?)));
+        let lost = self.watches.iter().find_map(|watch| Some((&watch.known, watch.known.lost.as_ref()?)));
         if self.watches.iter().any(|watch| watch.known.heard.is_none()) {
-            if let Some((name, reason)) = lost {
-                self.feed.is_unread(&format!("{name}: {reason}"));
+            if let Some((known, reason)) = lost {
+                self.feed.is_unread(&format!("{}: {reason}", known.name));
             }
             return;
         }
-        let about = lost.map(|(name, reason)| away(name, reason)).into_iter().collect();
+        let about = lost.map(|(known, reason)| away(known, reason)).into_iter().collect();
         let (objects, rejected) = self.index.says();
         // What finds a fault of ours is not tried again until something changes.
         self.feed.says(Says { objects, rejected, about });
@@ -226,7 +225,8 @@ impl Live {
     fn want(&mut self) {
         self.statuses = Instant::now() + LOOK_STATUSES;
         let is_whole = self.watches.iter().all(|watch| watch.known.heard.is_some());
-        if !self.lead.holds() || !is_whole {
+        // What is not compiled yet comes here again when it is: until then nothing is known of it.
+        if !self.lead.holds() || !is_whole || self.pending.due().is_some() {
             return;
         }
         let wanted = verdict::wanted(&self.index, &self.feed.current(), Timestamp::now());
@@ -246,14 +246,16 @@ fn name(kind: Kind, namespace: Option<&str>) -> String {
 }
 
 /// What is said of a source that is not heard.
-fn away(name: &str, reason: &str) -> Rejection {
+fn away(known: &Watched, reason: &str) -> Rejection {
+    let since = known.heard.map(|heard| heard.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()).unwrap_or_default();
     Rejection {
         origin: Origin::Cluster { cluster: SOURCE.into(), uid: None, resource_version: None },
         object: Subject::Source,
         field: String::new(),
         value: String::new(),
         reason: format!(
-            "what happens to {name} is not heard ({reason}); the last good configuration stays live"
+            "what happens to {} has not been heard since {since} ({reason}); the last good configuration stays live",
+            known.name
         ),
         fix:
             "see that the API server answers, and that the gateway may list and watch it (docs/kubernetes.md)"

@@ -1,5 +1,5 @@
 //! A source whose objects are each whole whenever they are seen, such as a cluster: what it says is in force at once, nothing of it is ever half-written,
-//! and what is gone was deleted on purpose. Who reads it is elsewhere; here is what a [`crate::watch`] makes of a directory, without files.
+//! and what is gone was deleted on purpose. Who reads it is elsewhere; here is what [`crate::watch()`] makes of a directory, without files.
 
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::mpsc::{self, Sender};
