@@ -173,7 +173,6 @@ impl Follow {
                 None => match self.list().await {
                     Ok((objects, version)) => {
                         tracing::debug!(objects = objects.len(), version, "{} listed", self.name());
-                        backoff.reset();
                         if !self.told(Told::Listed(objects)) {
                             return;
                         }
@@ -189,11 +188,14 @@ impl Follow {
                 },
             };
             let begun = Instant::now();
-            let lost = match self.watch(version).await {
+            let ended = self.watch(version).await;
+            if begun.elapsed() > LEAST {
+                backoff.reset();
+            }
+            let lost = match ended {
                 Ended::Whole(version) => {
                     // One that ended too soon may have ended with the API server.
                     at = Some((version, begun.elapsed() < EARLY));
-                    backoff.reset();
                     sleep(LEAST.saturating_sub(begun.elapsed())).await;
                     continue;
                 }
@@ -211,9 +213,6 @@ impl Follow {
                 }
                 Ended::Refused(reason) => reason,
             };
-            if begun.elapsed() > LEAST {
-                backoff.reset();
-            }
             if !self.told(Told::Lost(lost)) {
                 return;
             }
@@ -227,7 +226,7 @@ impl Follow {
     }
 
     /// Whether the API server is as far as a version, so that a watch can begin there: a watch that begins in the future is silent until it is reached. Where
-    /// that cannot be told now, it can not be watched either.
+    /// that cannot be told now, a watch cannot be begun either, and says why.
     async fn has(&self, version: &str) -> bool {
         let Ok(request) = self.request.list(&ListParams::default().limit(1)) else { return false };
         let Ok(page) = timeout(ANSWER, self.client.request::<Page>(request)).await else { return true };

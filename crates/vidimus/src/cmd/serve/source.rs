@@ -130,7 +130,7 @@ fn named(directory: &Path) -> String {
 }
 
 fn access(flags: &ClusterFlags) -> Access {
-    let lease = flags.lease_namespace.as_deref().map(Arc::from);
+    let lease = flags.lease_namespace.as_deref().map(Arc::<str>::from);
     Access {
         kubeconfig: flags.kubeconfig.clone(),
         namespaces: flags.namespace.iter().map(|name| name.as_str().into()).collect(),
