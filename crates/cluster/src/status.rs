@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::future;
+use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -130,6 +131,7 @@ impl Writer {
         let mut pace = interval(PACE);
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.recent.forget(Instant::now());
+        let mut said = false;
         for write in list {
             if self.recent.has(write, Instant::now()) {
                 continue;
@@ -142,12 +144,19 @@ impl Writer {
             match self.write(write).await {
                 Ok(()) => self.recent.note(write, Instant::now()),
                 Err(Refused::Meanwhile) => {}
-                Err(Refused::For(reason)) => {
-                    tracing::warn!(
-                        reason,
-                        fix = "bind the role of deploy/rbac/registry.yaml, see docs/kubernetes.md",
-                        "the status of {kind} {namespace}/{name} cannot be written"
-                    );
+                Err(Refused::One(reason)) => {
+                    // It is tried again after a while, and keeps no other from being written. Of many one is said.
+                    self.recent.note(write, Instant::now());
+                    if !mem::replace(&mut said, true) {
+                        tracing::warn!(
+                            reason,
+                            fix = "bind the role of deploy/rbac/registry.yaml, see docs/kubernetes.md",
+                            "the status of {kind} {namespace}/{name} cannot be written"
+                        );
+                    }
+                }
+                Err(Refused::All(reason)) => {
+                    tracing::warn!(reason, "no status can be written now");
                     return Ended::Failed;
                 }
             }
@@ -162,15 +171,16 @@ impl Writer {
         let params = PatchParams::apply(FIELD_MANAGER).force();
         let request = request
             .patch_subresource("status", name, &params, &Patch::Apply(write.document()))
-            .map_err(|error| Refused::For(error.to_string()))?;
+            .map_err(|error| Refused::One(error.to_string()))?;
         let answer = timeout(ANSWER, self.client.request::<Value>(request)).await;
-        match answer.map_err(|_| Refused::For(format!("no answer within {} s", ANSWER.as_secs())))? {
+        match answer.map_err(|_| Refused::All(format!("no answer within {} s", ANSWER.as_secs())))? {
             Ok(_) => Ok(()),
             // It is another one meanwhile, or otherwise: that is heard, or will be, and then looked at again.
             Err(kube_client::Error::Api(status)) if matches!(status.code, 404 | 409) => {
                 Err(Refused::Meanwhile)
             }
-            Err(error) => Err(Refused::For(why(&error))),
+            Err(error) if is_of_one(&error) => Err(Refused::One(why(&error))),
+            Err(error) => Err(Refused::All(why(&error))),
         }
     }
 }
@@ -179,8 +189,15 @@ impl Writer {
 enum Refused {
     /// The object is another one meanwhile.
     Meanwhile,
-    /// This is wrong, and may be mended.
-    For(String),
+    /// This is wrong with this one, such as that nothing may be written in its namespace.
+    One(String),
+    /// The API server takes none now.
+    All(String),
+}
+
+/// Whether the next one may be written all the same.
+fn is_of_one(error: &kube_client::Error) -> bool {
+    matches!(error, kube_client::Error::Api(status) if (400..500).contains(&status.code) && !matches!(status.code, 401 | 429))
 }
 
 #[cfg(test)]
@@ -216,6 +233,16 @@ mod tests {
         }
         recent.forget(now + PEACE);
         assert!(recent.0.is_empty());
+    }
+
+    #[test]
+    fn one_that_cannot_be_written_keeps_no_other_from_it() {
+        for (code, of_one) in
+            [(403, true), (422, true), (400, true), (401, false), (429, false), (500, false), (503, false)]
+        {
+            let status = kube_client::core::Status::failure("m", "r").with_code(code).boxed();
+            assert_eq!(is_of_one(&kube_client::Error::Api(status)), of_one, "{code}");
+        }
     }
 
     #[test]
