@@ -128,7 +128,7 @@ async fn index() -> Json<Value> {
 async fn ready(State(admin): State<Admin>) -> (StatusCode, String) {
     match admin.health.why_not_ready().await {
         Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
-        None => (StatusCode::OK, "ready\n".to_owned()),
+        None => (StatusCode::OK, format!("ready{}\n", admin.health.of_source())),
     }
 }
 

@@ -55,6 +55,11 @@ impl Health {
         why_deaf(&self.shared.vitals.loops(), self.loops)
     }
 
+    /// What is to be known of the source although calls pass: since when it has not been heard, and why.
+    pub(super) fn of_source(&self) -> String {
+        self.watching.why_behind().map(|why| format!("; {why}")).unwrap_or_default()
+    }
+
     /// Whether the snapshot that decides is the newest one that was compiled.
     fn is_in_force(&self) -> bool {
         self.shared.snapshot().digest() == self.loaded.borrow().snapshot.digest()

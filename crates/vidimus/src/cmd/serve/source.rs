@@ -69,6 +69,14 @@ impl Watching {
         }
     }
 
+    /// Why what is live may not be the newest, where the source is not heard.
+    pub(super) fn why_behind(&self) -> Option<String> {
+        let Self::Cluster(watching) = self else { return None };
+        let state = watching.state().borrow().clone();
+        let (reason, synced) = (state.reason?, state.synced?.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+        Some(format!("the cluster has not been heard since {synced}: {reason}"))
+    }
+
     /// Why what happens at the source is not in force, where that is a fault of this process. A cluster that does not answer is none: what is live stays so.
     pub(super) fn why_unread(&self) -> Option<String> {
         let (silent, what) = match self {
