@@ -39,7 +39,8 @@ clickhouse: ## Records in a ClickHouse that is gone for AWAY seconds (60) under 
 	$(CARGO) build --workspace --all-targets
 	VIDIMUS_CLICKHOUSE_AWAY=$(or $(AWAY),60) e2e/clickhouse/test.sh
 
-kube: ## The CRDs against a real Kubernetes API server
+kube: ## The CRDs, and a gateway that follows them, against a real Kubernetes API server (Go)
+	$(CARGO) build --workspace --all-targets
 	e2e/kube/test.sh
 
 e2e: ## The gateway binary between real clients and real servers

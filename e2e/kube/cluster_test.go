@@ -25,6 +25,10 @@ type cluster struct {
 	client     *http.Client
 	plurals    map[string]string
 	namespaces map[string]bool
+	// etcd is where its etcd answers; server is the API server, and serve starts it (again, when it has ended).
+	etcd   string
+	server *exec.Cmd
+	serve  func()
 }
 
 func start(t *testing.T) *cluster {
@@ -45,17 +49,21 @@ func start(t *testing.T) *cluster {
 	if err := os.WriteFile(tokens, []byte(token+",admin,1,system:masters\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	run(t, data, filepath.Join(bin, "kube-apiserver"), "--etcd-servers", client, "--bind-address", "127.0.0.1",
-		"--secure-port", fmt.Sprint(secure), "--cert-dir", filepath.Join(data, "certs"), "--token-auth-file", tokens,
-		"--authorization-mode", "RBAC", "--service-cluster-ip-range", "10.0.0.0/24",
-		"--service-account-issuer", "https://kubernetes.default.svc",
-		"--service-account-key-file", key, "--service-account-signing-key-file", key)
 	c := &cluster{
-		url: fmt.Sprintf("https://127.0.0.1:%d", secure), token: token,
+		etcd: client,
+		url:  fmt.Sprintf("https://127.0.0.1:%d", secure), token: token,
 		// The certificate is one that the server made for itself a moment ago, on loopback.
-		client:  &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}},
+		client:  &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 16, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}},
 		plurals: map[string]string{}, namespaces: map[string]bool{},
 	}
+	c.serve = func() {
+		c.server = run(t, data, filepath.Join(bin, "kube-apiserver"), "--etcd-servers", client, "--bind-address", "127.0.0.1",
+			"--secure-port", fmt.Sprint(secure), "--cert-dir", filepath.Join(data, "certs"), "--token-auth-file", tokens,
+			"--authorization-mode", "RBAC", "--service-cluster-ip-range", "10.0.0.0/24",
+			"--service-account-issuer", "https://kubernetes.default.svc",
+			"--service-account-key-file", key, "--service-account-signing-key-file", key)
+	}
+	c.serve()
 	c.waitUntilReady(t)
 	return c
 }
@@ -84,10 +92,10 @@ func (c *cluster) waitUntilReady(t *testing.T) {
 }
 
 // run starts a program that ends with the test; what it wrote is shown when the test failed.
-func run(t *testing.T, data, program string, arguments ...string) {
+func run(t *testing.T, data, program string, arguments ...string) *exec.Cmd {
 	t.Helper()
 	path := filepath.Join(data, filepath.Base(program)+".log")
-	log, err := os.Create(path)
+	log, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,6 +113,7 @@ func run(t *testing.T, data, program string, arguments ...string) {
 			t.Logf("the end of %s:\n%s", path, content[max(0, len(content)-4000):])
 		}
 	})
+	return command
 }
 
 func freePort(t *testing.T) int {

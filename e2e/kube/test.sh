@@ -1,7 +1,10 @@
 #!/usr/bin/env bash
-# The CRDs in deploy/crds, every example, and the tables of good and bad objects, against a real Kubernetes API server.
+# The CRDs in deploy/crds, every example, and the tables of good and bad objects, against a real Kubernetes API server; and a gateway that follows it.
+# Needs target/debug/vidimus (`make kube` builds it); `-run TestCustomResources` does not.
 set -euo pipefail
 cd "$(dirname "$0")"
 VIDIMUS_KUBE_BIN="$(./setup.sh)"
 export VIDIMUS_KUBE_BIN
-exec go test -count=1 -timeout 5m "$@" ./...
+VIDIMUS_BIN="$(realpath -m "${VIDIMUS_BIN:-${CARGO_TARGET_DIR:-../../target}/debug/vidimus}")"
+export VIDIMUS_BIN
+exec go test -count=1 -timeout 15m "$@" ./...

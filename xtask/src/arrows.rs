@@ -10,6 +10,8 @@ use serde::Deserialize;
 const ALLOWED: &[(&str, &[&str])] = &[
     ("vidimus-core", &[]),
     ("vidimus-registry", &["vidimus-core"]),
+    // The client of Kubernetes stays behind it.
+    ("vidimus-cluster", &["vidimus-core", "vidimus-registry"]),
     ("vidimus-identity", &["vidimus-core"]),
     ("vidimus-ledger", &["vidimus-core"]),
     // Spans are no records: nothing of ours has to be known to keep them.
@@ -21,6 +23,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "vidimus",
         &[
+            "vidimus-cluster",
             "vidimus-core",
             "vidimus-registry",
             "vidimus-identity",

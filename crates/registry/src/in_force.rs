@@ -29,7 +29,9 @@ pub(crate) struct Parts {
     pub(crate) said: Vec<Rejection>,
     /// Of what was kept over the start, as long as everything is refused because of it.
     pub(crate) fault: Option<Rejection>,
-    /// Whether the directory was ever whole.
+    /// The words for where its objects are, as in "the directory of resources".
+    pub(crate) source: &'static str,
+    /// Whether the source was ever whole.
     pub(crate) begun: bool,
     /// Why it is not known what was refused before the start.
     pub(crate) unknown: String,
@@ -54,18 +56,16 @@ impl Parts {
 
     /// Why a gateway with this snapshot is not ready.
     pub(crate) fn not_ready(&self, snapshot: &Snapshot) -> Option<String> {
-        let reason = &self.unknown;
+        let (reason, source) = (&self.unknown, self.source);
         match self.configuration.before {
-            _ if !self.begun => {
-                Some("the directory of resources has not been still since the start".to_owned())
-            }
+            _ if !self.begun => Some(format!("{source} has not been still since the start")),
             _ if !snapshot.is_closed() => None,
             Before::Lost => Some(format!(
                 "what was forbidden before the start is not known ({reason}); everything is refused for 30 s, and for as long as \
-                 something in the directory of resources is malformed or empty, see /registry"
+                 something in {source} is malformed or empty, see /registry"
             )),
             Before::Nothing | Before::Known => Some(format!(
-                "something in the directory of resources is malformed, and what it forbade before is not known ({reason}); \
+                "something in {source} is malformed, and what it forbade before is not known ({reason}); \
                  everything is refused until it is corrected, see /registry"
             )),
         }

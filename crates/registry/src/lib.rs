@@ -12,6 +12,7 @@ mod contents;
 mod debounce;
 mod document;
 mod emptied;
+mod feed;
 mod field_line;
 mod files;
 mod in_force;
@@ -22,6 +23,7 @@ mod source;
 mod standing;
 mod watch;
 
+pub use feed::{Acts, Feed, Says, feed};
 pub use field_line::field_line;
 pub use files::{Unlisted, files_below, holds_cases, holds_resources};
 pub use kept::{KEY_LENGTH, Keeping, NoKey, replace, rewrite};

@@ -320,6 +320,7 @@ impl Source {
             configuration: Configuration { before: self.before, ..configuration },
             said,
             fault: self.fault.clone(),
+            source: "the directory of resources",
             begun: self.whole.is_some(),
             unknown: self.unknown.clone(),
             unreadable: None,

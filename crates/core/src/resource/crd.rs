@@ -23,7 +23,7 @@ pub struct Status {
     /// The generation of the object that the conditions are about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Ready: whether the object is live; its message says why not, with the field and the fix.
+    /// Accepted (it is good), Programmed (it is in force) and Ready (both).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

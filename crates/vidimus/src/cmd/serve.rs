@@ -15,6 +15,7 @@ mod questions;
 pub(super) mod retention;
 mod runs;
 pub(super) mod sinks;
+mod source;
 pub(super) mod standing;
 mod supervisor;
 mod taken;
@@ -37,6 +38,7 @@ use vidimus_ledger::ArchiveAt;
 
 use super::quantity;
 use crate::log;
+pub use source::ClusterFlags;
 pub use webhook::WebhookAddress;
 
 /// Governs calls: authenticates, decides, records, mints, forwards.
@@ -54,12 +56,15 @@ pub use webhook::WebhookAddress;
   vidimus serve --resources DIR --data DIR --secrets /etc/vidimus/secrets \\
     --sink 'otlp+https://collector:4318/v1/logs?headers=collector' \\
     --sink 'syslog+tls://siem.example:6514?ca=/etc/vidimus/siem.pem'
-  vidimus serve --resources DIR --data DIR --traces --trace-retention 3d")]
+  vidimus serve --resources DIR --data DIR --traces --trace-retention 3d
+  vidimus serve --cluster --kubeconfig ~/.kube/config --data DIR")]
 pub struct Serve {
     /// Directory of resources (YAML or JSON), watched. What is renamed into it is live at once; of what is written in place, what
     /// forbids at once, and the rest when nothing has been written for half a second.
-    #[arg(long, env = "VIDIMUS_RESOURCES")]
-    pub resources: PathBuf,
+    #[arg(long, env = "VIDIMUS_RESOURCES", required_unless_present = "cluster")]
+    pub resources: Option<PathBuf>,
+    #[command(flatten)]
+    pub cluster: ClusterFlags,
     /// Directory for keys, the ledger, the configurations that its records name, and what is forbidden. Created if missing; keep it: without what was forbidden before, a
     /// gateway refuses everything while a policy is malformed.
     #[arg(long, env = "VIDIMUS_DATA", default_value = "vidimus-data")]

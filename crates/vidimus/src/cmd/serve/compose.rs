@@ -1,6 +1,5 @@
 //! Puts the parts together. Startup is a reload from empty; the order is: what exists, who we are, the ledger, the listeners.
 
-use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -34,7 +33,7 @@ use super::health::Health;
 use super::issuer_roots::IssuerRoots;
 use super::supervisor::Supervisor;
 use super::{
-    DurabilityArg, Serve, admin, configurations, descriptors, disk, issuer_roots, retention, runs, sinks,
+    DurabilityArg, Serve, admin, configurations, descriptors, disk, issuer_roots, retention, runs, sinks, source,
     standing, taken, tls, traces, webhook, witnesses,
 };
 
@@ -48,8 +47,7 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
     check_addresses(serve)?;
     // A year may pass until something is archived.
     serve.archive.as_ref().map_or(Ok(()), ArchiveAt::check).context("--archive")?;
-    fs::read_dir(&serve.resources).with_context(|| format!("--resources {}", serve.resources.display()))?;
-    data_directory::apart(&serve.data, &serve.resources)?;
+    source::check(serve)?;
     data_directory::prepare(&serve.data)?;
     let secrets = secrets(serve)?;
 
@@ -67,8 +65,7 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
     let keeping = refusals::kept(&serve.data, &sealing_key)?;
     let (stood, standing_file) =
         standing::open(&serve.data, &sealing_key, &ledger).context("what stands by acts")?;
-    let (loaded, watching) = vidimus_registry::watch(&serve.resources, Some(keeping), stood.overlay.clone())
-        .with_context(|| format!("--resources {}", serve.resources.display()))?;
+    let (loaded, watching) = source::open(&mut supervisor, &control, serve, keeping, stood.overlay.clone())?;
     taken::log_first(&loaded.borrow(), secrets.as_ref());
     issuer_roots::warn_of_unused(serve, &loaded.borrow().snapshot);
     let roots = issuer_roots::read(serve)?;
@@ -91,6 +88,7 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
         .map(|socket| tls::listener(&mut supervisor, serve, &identity, trust, socket))
         .transpose()?;
     let watching = Arc::new(watching);
+    source::follow(&mut supervisor, &shared, &watching);
     let run = control.block_on(runs::begin(serve, &shared))?;
     standing::follow(&mut supervisor, shared.clone(), watching.clone(), standing_file);
     let witnessed = tell(&mut supervisor, serve, &shared, given, (plain, admin_address, tls_address))?;

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use vidimus_gateway::{Shared, Silent};
-use vidimus_registry::{Loaded, Watching};
+use vidimus_registry::Loaded;
+
+use super::source::Watching;
 
 /// How long what was read may be on its way into use. It takes microseconds.
 const INTO_USE: Duration = Duration::from_secs(2);
@@ -14,9 +16,6 @@ const LOOK: Duration = Duration::from_millis(5);
 
 /// How long an accept loop may be silent; it comes round once a second.
 const SILENCE: Duration = Duration::from_secs(10);
-
-/// How long whatever reads the resources may take for one look at them; it looks every other second.
-const UNREAD: Duration = Duration::from_secs(30);
 
 /// What the admin address shows, and readiness is seen by.
 #[derive(Clone)]
@@ -50,12 +49,8 @@ impl Health {
                 "the gateway decides by a configuration that is not the newest one, see /registry".to_owned(),
             );
         }
-        let unread = self.watching.silent_for();
-        if unread > UNREAD {
-            let seconds = unread.as_secs();
-            return Some(format!(
-                "the directory of resources has not been looked at for {seconds} s: a read of it does not end"
-            ));
+        if let Some(reason) = self.watching.why_unread() {
+            return Some(reason);
         }
         why_deaf(&self.shared.vitals.loops(), self.loops)
     }

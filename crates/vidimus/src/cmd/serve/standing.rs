@@ -10,8 +10,9 @@ use vidimus_core::snapshot::Overlay;
 use vidimus_core::standing::Standing;
 use vidimus_gateway::{KEY_LENGTH, Shared, Stood};
 use vidimus_ledger::{Ledger, Reading, SearchError};
-use vidimus_registry::{StandingFile, Watching, digest_of};
+use vidimus_registry::{StandingFile, digest_of};
 
+use super::source::Watching;
 use super::supervisor::Supervisor;
 
 /// How often what stands is written down although nothing was done, so that a start has little of the log to read.

@@ -1,0 +1,115 @@
+//! How the API server is reached.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube_client::config::{KubeConfigOptions, Kubeconfig};
+use kube_client::{Client, Config};
+
+use crate::status::Writes;
+
+/// How long a connection to the API server may take.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// Where the cluster is, and what of it is followed.
+#[derive(Clone, Debug, Default)]
+pub struct Access {
+    /// A kubeconfig file, of which the current context counts; without it the process is in a pod, and is its ServiceAccount.
+    pub kubeconfig: Option<PathBuf>,
+    /// The namespaces whose objects are registered; all where it is empty.
+    pub namespaces: Vec<Arc<str>>,
+    /// Who writes statuses, and in which namespace the Lease for that is; `None` where nobody is to. Without a namespace it is that of the pod, or of the
+    /// context.
+    pub writes: Option<(String, Option<Arc<str>>)>,
+}
+
+/// A cluster that is known how to reach; nothing was asked of it yet.
+pub struct Cluster {
+    pub(crate) client: Client,
+    pub(crate) namespaces: Vec<Arc<str>>,
+    pub(crate) writes: Option<Writes>,
+}
+
+impl std::fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cluster").field("namespaces", &self.namespaces).finish_non_exhaustive()
+    }
+}
+
+/// Why it is not known how the API server is reached.
+#[derive(Debug, thiserror::Error)]
+pub enum NotConnected {
+    /// There is no pod around this process.
+    #[error("not in a pod of a cluster ({0}); give --kubeconfig FILE")]
+    NotInPod(String),
+    /// The file cannot be used.
+    #[error("{path}: {reason}")]
+    Kubeconfig {
+        /// Of the file.
+        path: String,
+        /// Why.
+        reason: String,
+    },
+    /// What it says of certificates or credentials cannot be used.
+    #[error("the API server's address, certificates or credentials cannot be used: {0}")]
+    Client(String),
+    /// A namespace that none can be called.
+    #[error("'{0}' is not the name of a namespace; write 1 to 63 lower-case letters, digits and '-'")]
+    Namespace(String),
+}
+
+/// Reads how the cluster is reached. To be called within a tokio runtime, which the client's connections then live on.
+///
+/// # Errors
+/// See [`NotConnected`]. That the API server answers is not asked.
+pub async fn connect(access: &Access) -> Result<Cluster, NotConnected> {
+    let namespaces =
+        access.namespaces.iter().chain(access.writes.iter().flat_map(|(_, namespace)| namespace));
+    if let Some(wrong) = namespaces.into_iter().find(|name| !is_dns_label(name)) {
+        return Err(NotConnected::Namespace(wrong.to_string()));
+    }
+    let mut config = match &access.kubeconfig {
+        None => Config::incluster().map_err(|error| NotConnected::NotInPod(error.to_string()))?,
+        Some(path) => {
+            let wrong = |error: kube_client::config::KubeconfigError| NotConnected::Kubeconfig {
+                path: path.display().to_string(),
+                reason: error.to_string(),
+            };
+            let file = Kubeconfig::read_from(path).map_err(wrong)?;
+            Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.map_err(wrong)?
+        }
+    };
+    config.connect_timeout = Some(CONNECT);
+    // What is tried again, and when, is said where it is asked.
+    config.default_retry = false;
+    let own: Arc<str> = config.default_namespace.as_str().into();
+    let client = Client::try_from(config).map_err(|error| NotConnected::Client(error.to_string()))?;
+    let writes =
+        access.writes.clone().map(|(who, namespace)| Writes { who, namespace: namespace.unwrap_or(own) });
+    Ok(Cluster { client, namespaces: access.namespaces.clone(), writes })
+}
+
+/// Whether a namespace can have this name: it stands in paths.
+fn is_dns_label(text: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=63).contains(&text.len())
+        && text.bytes().all(inner)
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stands_in_a_path_is_a_name() {
+        for (text, is) in
+            [("a", true), ("team-1", true), ("", false), ("a/../b", false), ("A", false), ("-a", false)]
+        {
+            assert_eq!(is_dns_label(text), is, "{text}");
+        }
+        assert!(!is_dns_label(&"a".repeat(64)));
+    }
+}

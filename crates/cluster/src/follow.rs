@@ -1,0 +1,401 @@
+//! One kind of objects, listed and then watched for ever.
+//!
+//! A watch begins where the last one ended, so nothing between the two is missed. It ends every few seconds in good order, which is how an API server that is
+//! behind a broken network is told from one that has nothing to say. A list is read again only where the API server does not have the past any more (410),
+//! refuses, or is further back than what it said before: its store was put back to a copy.
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt as _;
+use kube_client::Client;
+use kube_client::core::params::{ListParams, WatchParams};
+use kube_client::core::{Request, WatchEvent};
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::time::{sleep, timeout};
+use vidimus_core::resource::{API_VERSION, Kind};
+
+use crate::live::{Heard, Told};
+
+/// How long one watch goes on, in seconds.
+const WATCH: u32 = 15;
+/// One that ends sooner did not end in good order.
+const EARLY: Duration = Duration::from_secs(14);
+/// How long one may say nothing: it should have ended.
+const SILENT: Duration = Duration::from_secs(25);
+/// How long the API server may take to begin an answer.
+const ANSWER: Duration = Duration::from_secs(10);
+/// How long one page of a list may take.
+const PAGE_TIME: Duration = Duration::from_secs(30);
+/// Objects of one page.
+const PAGE: u32 = 500;
+/// A watch that ends sooner than this is not followed by the next one at once.
+const LEAST: Duration = Duration::from_secs(1);
+/// Before what failed is tried again: at first, and at most.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+
+/// The name of a kind in paths.
+pub(crate) const fn plural(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Agent => "agents",
+        Kind::McpServer => "mcpservers",
+        Kind::LlmProvider => "llmproviders",
+        Kind::ServiceIdentity => "serviceidentities",
+        Kind::Policy => "policies",
+    }
+}
+
+/// Where the objects of a kind are, of all namespaces or of one.
+pub(crate) fn collection(kind: Kind, namespace: Option<&str>) -> String {
+    match namespace {
+        None => format!("/apis/{API_VERSION}/{}", plural(kind)),
+        Some(namespace) => format!("/apis/{API_VERSION}/namespaces/{namespace}/{}", plural(kind)),
+    }
+}
+
+/// What is wrong, without what was sent.
+pub(crate) fn why(error: &kube_client::Error) -> String {
+    let kube_client::Error::Api(status) = error else {
+        let mut text = error.to_string();
+        let mut cause = std::error::Error::source(error);
+        while let Some(one) = cause {
+            let said = one.to_string();
+            if !text.contains(&said) {
+                text = format!("{text}: {said}");
+            }
+            cause = one.source();
+        }
+        return text;
+    };
+    let message: String = status.message.chars().take(300).collect();
+    format!("{message} ({})", status.code)
+}
+
+/// Whether the API server does not have the version any more from which a watch was to begin.
+fn is_expired(status: &kube_client::core::Status) -> bool {
+    status.code == 410 || status.reason == "Expired" || status.reason == "Gone"
+}
+
+/// Longer and longer, and not the same for all that wait.
+#[derive(Debug, Default)]
+pub(crate) struct Backoff(u32);
+
+impl Backoff {
+    pub(crate) fn next(&mut self) -> Duration {
+        let (first, most) = AGAIN;
+        let wait = first.saturating_mul(1 << self.0.min(8)).min(most);
+        self.0 = self.0.saturating_add(1);
+        // Half of it by chance: all replicas lost the same API server.
+        let chance = RandomState::new().hash_one(self.0) % 1000;
+        wait / 2 + wait.mul_f64(chance as f64 / 2000.0)
+    }
+
+    pub(crate) fn reset(&mut self) {
+        self.0 = 0;
+    }
+}
+
+/// How a watch ended.
+enum Ended {
+    /// In good order: the next one begins at this version.
+    Whole(String),
+    /// The API server was not heard any more: the next one begins at this version too.
+    Lost(String, String),
+    /// There is nothing to begin at: all is listed anew.
+    Expired,
+    /// It does not want to.
+    Refused(String),
+}
+
+/// One kind, in one namespace or all.
+pub(crate) struct Follow {
+    client: Client,
+    kind: Kind,
+    namespace: Option<Arc<str>>,
+    place: usize,
+    tell: Sender<Heard>,
+    request: Request,
+}
+
+#[derive(Deserialize)]
+struct Page {
+    metadata: PageMeta,
+    #[serde(default)]
+    items: Option<Vec<Value>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PageMeta {
+    #[serde(default)]
+    resource_version: String,
+    #[serde(default, rename = "continue")]
+    next: Option<String>,
+}
+
+impl Follow {
+    /// `place` is which of all that are followed it is.
+    pub(crate) fn new(
+        client: Client,
+        kind: Kind,
+        namespace: Option<Arc<str>>,
+        place: usize,
+        tell: Sender<Heard>,
+    ) -> Self {
+        let request = Request::new(collection(kind, namespace.as_deref()));
+        Self { client, kind, namespace, place, tell, request }
+    }
+
+    /// For messages.
+    pub(crate) fn name(&self) -> String {
+        match &self.namespace {
+            None => format!("watch {}", plural(self.kind)),
+            Some(namespace) => format!("watch {} of {namespace}", plural(self.kind)),
+        }
+    }
+
+    /// Goes on for as long as somebody hears it.
+    pub(crate) async fn run(self) {
+        let mut backoff = Backoff::default();
+        // Where the next watch begins, and whether the API server may have ended since that was known.
+        let mut at: Option<(String, bool)> = None;
+        loop {
+            let known = match at.take() {
+                Some((version, true)) => self.has(&version).await.then_some(version),
+                known => known.map(|(version, _)| version),
+            };
+            let version = match known {
+                Some(version) => version,
+                None => match self.list().await {
+                    Ok((objects, version)) => {
+                        tracing::debug!(objects = objects.len(), version, "{} listed", self.name());
+                        if !self.told(Told::Listed(objects)) {
+                            return;
+                        }
+                        version
+                    }
+                    Err(reason) => {
+                        if !self.told(Told::Lost(reason)) {
+                            return;
+                        }
+                        sleep(backoff.next()).await;
+                        continue;
+                    }
+                },
+            };
+            let begun = Instant::now();
+            let ended = self.watch(version).await;
+            if begun.elapsed() > LEAST {
+                backoff.reset();
+            }
+            let lost = match ended {
+                Ended::Whole(version) => {
+                    // One that ended too soon may have ended with the API server.
+                    at = Some((version, begun.elapsed() < EARLY));
+                    sleep(LEAST.saturating_sub(begun.elapsed())).await;
+                    continue;
+                }
+                Ended::Expired => {
+                    tracing::info!(
+                        "{}: the API server does not have the past any more; all is listed anew",
+                        self.name()
+                    );
+                    sleep(backoff.next()).await;
+                    continue;
+                }
+                Ended::Lost(version, reason) => {
+                    at = Some((version, true));
+                    reason
+                }
+                Ended::Refused(reason) => reason,
+            };
+            if !self.told(Told::Lost(lost)) {
+                return;
+            }
+            sleep(backoff.next()).await;
+        }
+    }
+
+    /// Whether somebody hears it.
+    fn told(&self, told: Told) -> bool {
+        self.tell.send(Heard::Of(self.place, told)).is_ok()
+    }
+
+    /// Whether the API server is as far as a version, so that a watch can begin there: a watch that begins in the future is silent until it is reached. Where
+    /// that cannot be told now, a watch cannot be begun either, and says why.
+    async fn has(&self, version: &str) -> bool {
+        let Ok(request) = self.request.list(&ListParams::default().limit(1)) else { return false };
+        let Ok(page) = timeout(ANSWER, self.client.request::<Page>(request)).await else { return true };
+        page.is_err() || page.is_ok_and(|page| is_as_far(&page.metadata.resource_version, version))
+    }
+
+    /// All of them, and as of which version.
+    async fn list(&self) -> Result<(Vec<Value>, String), String> {
+        let mut params = ListParams::default().limit(PAGE);
+        let mut all = Vec::new();
+        loop {
+            let request = self.request.list(&params).map_err(|error| error.to_string())?;
+            let page = timeout(PAGE_TIME, self.client.request::<Page>(request)).await;
+            let page = page
+                .map_err(|_| format!("no list within {} s", PAGE_TIME.as_secs()))?
+                .map_err(|error| why(&error))?;
+            all.extend(page.items.into_iter().flatten());
+            match page.metadata.next.filter(|token| !token.is_empty()) {
+                Some(token) => params = ListParams::default().limit(PAGE).continue_token(&token),
+                None => return Ok((all, page.metadata.resource_version)),
+            }
+        }
+    }
+
+    async fn watch(&self, mut version: String) -> Ended {
+        let request = match self.request.watch(&WatchParams::default().timeout(WATCH), &version) {
+            Ok(request) => request,
+            Err(error) => return Ended::Refused(error.to_string()),
+        };
+        let opened = timeout(ANSWER, self.client.request_events::<Value>(request)).await;
+        let events = match opened {
+            Ok(Ok(events)) => events,
+            Ok(Err(error)) => return failed(version, &error),
+            Err(_) => return Ended::Lost(version, format!("no answer within {} s", ANSWER.as_secs())),
+        };
+        if !self.told(Told::Alive) {
+            return Ended::Whole(version);
+        }
+        let mut events = pin!(events);
+        loop {
+            let event = match timeout(SILENT, events.next()).await {
+                Err(_) => {
+                    return Ended::Lost(version, format!("nothing was heard for {} s", SILENT.as_secs()));
+                }
+                Ok(None) => break,
+                Ok(Some(Err(error))) => return failed(version, &error),
+                Ok(Some(Ok(event))) => event,
+            };
+            let told = match event {
+                WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+                    version = version_of(&object).unwrap_or(version);
+                    Told::There(object)
+                }
+                WatchEvent::Deleted(object) => {
+                    version = version_of(&object).unwrap_or(version);
+                    Told::Gone(object)
+                }
+                WatchEvent::Bookmark(bookmark) => {
+                    version = bookmark.metadata.resource_version;
+                    Told::Alive
+                }
+                WatchEvent::Error(status) if is_expired(&status) => return Ended::Expired,
+                WatchEvent::Error(status) => {
+                    return Ended::Refused(format!("{} ({})", status.message, status.code));
+                }
+            };
+            if !self.told(told) {
+                break;
+            }
+        }
+        // Whether it ended when it was to, or the API server did, the next one tells.
+        Ended::Whole(version)
+    }
+}
+
+fn failed(version: String, error: &kube_client::Error) -> Ended {
+    match error {
+        kube_client::Error::Api(status) if is_expired(status) => Ended::Expired,
+        // It is busy, or begins.
+        kube_client::Error::Api(status) if status.code == 429 || status.code >= 500 => {
+            Ended::Lost(version, why(error))
+        }
+        kube_client::Error::Api(_) | kube_client::Error::SerdeError(_) => Ended::Refused(why(error)),
+        _ => Ended::Lost(version, why(error)),
+    }
+}
+
+/// Whether a version is not before another. They are numbers; where they are not, nothing is known of it.
+fn is_as_far(now: &str, version: &str) -> bool {
+    matches!((now.parse::<u128>(), version.parse::<u128>()), (Ok(now), Ok(version)) if now >= version)
+}
+
+fn version_of(object: &Value) -> Option<String> {
+    Some(object.pointer("/metadata/resourceVersion")?.as_str()?.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use kube_client::core::Status;
+    use vidimus_core::resource::crds;
+
+    use super::*;
+
+    #[test]
+    fn each_kind_is_where_its_crd_says() {
+        let names: Vec<(String, String)> =
+            crds().into_iter().map(|crd| (crd.spec.names.kind, crd.spec.names.plural)).collect();
+        for kind in Kind::ALL {
+            assert!(names.contains(&(kind.as_str().to_owned(), plural(kind).to_owned())), "{kind}");
+        }
+        assert_eq!(collection(Kind::Policy, None), "/apis/vidimus.dev/v1alpha1/policies");
+        assert_eq!(collection(Kind::Agent, Some("a")), "/apis/vidimus.dev/v1alpha1/namespaces/a/agents");
+    }
+
+    #[test]
+    fn what_is_lost_goes_on_where_it_was_and_what_is_expired_begins_anew() {
+        let api = |code: u16, reason: &str| {
+            kube_client::Error::Api(Status::failure("m", reason).with_code(code).boxed())
+        };
+        for (error, ended) in [
+            (api(410, "Expired"), "expired"),
+            (api(410, "Gone"), "expired"),
+            (api(403, "Forbidden"), "refused"),
+            (api(404, "NotFound"), "refused"),
+            (api(504, "Timeout"), "lost"),
+            (api(429, "TooManyRequests"), "lost"),
+            (kube_client::Error::ReadEvents(std::io::Error::other("reset")), "lost"),
+        ] {
+            let is = match failed("7".to_owned(), &error) {
+                Ended::Expired => "expired",
+                Ended::Refused(reason) => {
+                    assert!(reason.contains("m ("), "{reason}");
+                    "refused"
+                }
+                Ended::Lost(version, _) => {
+                    assert_eq!(version, "7");
+                    "lost"
+                }
+                Ended::Whole(_) => "whole",
+            };
+            assert_eq!(is, ended, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_store_that_was_put_back_is_noticed() {
+        for (now, version, is) in [
+            ("7", "7", true),
+            ("8", "7", true),
+            ("6", "7", false),
+            ("10", "9", true),
+            ("x", "7", false),
+            ("7", "", false),
+        ] {
+            assert_eq!(is_as_far(now, version), is, "{now} {version}");
+        }
+    }
+
+    #[test]
+    fn it_waits_longer_and_longer_up_to_a_limit() {
+        let mut backoff = Backoff::default();
+        for (least, most) in [(100, 200), (200, 400), (400, 800)] {
+            let wait = backoff.next().as_millis();
+            assert!((least..=most).contains(&wait), "{wait}");
+        }
+        for _ in 0..50 {
+            assert!(backoff.next() <= AGAIN.1);
+        }
+        backoff.reset();
+        assert!(backoff.next() <= AGAIN.0);
+    }
+}

@@ -1,0 +1,276 @@
+//! What is in the cluster, each object by its name, as it was checked when it was last heard of.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry as Place;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
+
+use serde_json::Value;
+use vidimus_core::resource::{API_VERSION, Kind, Object, Origin, Rejection, check};
+
+use crate::condition::Condition;
+
+/// Which object: kind, namespace, name.
+pub(crate) type Key = (Kind, Arc<str>, Arc<str>);
+
+/// One object.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) uid: Arc<str>,
+    /// Which write of it was heard of last.
+    pub(crate) version: Arc<str>,
+    pub(crate) generation: Option<i64>,
+    /// What stands in its status.
+    pub(crate) observed: Option<i64>,
+    pub(crate) conditions: Vec<Condition>,
+    /// Of all that counts of it: its spec and its labels, and neither its status nor which write it was.
+    content: u64,
+    says: Result<Object, Vec<Rejection>>,
+}
+
+/// What an event changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Changed {
+    /// Nothing that anybody looks at.
+    Nothing,
+    /// What stands in a status.
+    Status,
+    /// What is registered.
+    Content,
+}
+
+/// All objects.
+#[derive(Debug)]
+pub(crate) struct Index {
+    cluster: Arc<str>,
+    entries: BTreeMap<Key, Entry>,
+    /// With a key of its own, so that nobody can write two objects that look the same.
+    hasher: RandomState,
+}
+
+impl Index {
+    pub(crate) fn new(cluster: &str) -> Self {
+        Self { cluster: cluster.into(), entries: BTreeMap::new(), hasher: RandomState::new() }
+    }
+
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (&Key, &Entry)> {
+        self.entries.iter()
+    }
+
+    /// What is good, and what is malformed.
+    pub(crate) fn says(&self) -> (Vec<Object>, Vec<Rejection>) {
+        let (mut objects, mut rejected) = (Vec::with_capacity(self.entries.len()), Vec::new());
+        for entry in self.entries.values() {
+            match &entry.says {
+                Ok(object) => objects.push(object.clone()),
+                Err(rejections) => rejected.extend(rejections.iter().cloned()),
+            }
+        }
+        (objects, rejected)
+    }
+
+    /// An object is there, so.
+    pub(crate) fn there(&mut self, kind: Kind, document: Value) -> Changed {
+        let Some(key) = key(kind, &document) else { return Changed::Nothing };
+        let entry = |last: Option<&Entry>| Entry::of(&self.cluster, &self.hasher, kind, document, last);
+        match self.entries.entry(key) {
+            Place::Vacant(free) => {
+                free.insert(entry(None));
+                Changed::Content
+            }
+            Place::Occupied(mut taken) => {
+                let next = entry(Some(taken.get()));
+                let changed = next.since(taken.get());
+                *taken.get_mut() = next;
+                changed
+            }
+        }
+    }
+
+    /// An object was deleted.
+    pub(crate) fn gone(&mut self, kind: Kind, document: &Value) -> Changed {
+        let removed = key(kind, document).and_then(|key| self.entries.remove(&key));
+        if removed.is_some() { Changed::Content } else { Changed::Nothing }
+    }
+
+    /// These are all of a kind, in one namespace or all: what is not among them was deleted.
+    pub(crate) fn listed(&mut self, kind: Kind, namespace: Option<&str>, documents: Vec<Value>) -> Changed {
+        let concerned = |(of, within, _): &Key| *of == kind && namespace.is_none_or(|one| **within == *one);
+        let (mut last, others): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            std::mem::take(&mut self.entries).into_iter().partition(|(key, _)| concerned(key));
+        self.entries = others;
+        let mut changed = Changed::Nothing;
+        for document in documents {
+            let Some(key) = key(kind, &document) else { continue };
+            let was = last.remove(&key);
+            let next = Entry::of(&self.cluster, &self.hasher, kind, document, was.as_ref());
+            changed = changed.max(was.map_or(Changed::Content, |was| next.since(&was)));
+            self.entries.insert(key, next);
+        }
+        if last.is_empty() { changed } else { Changed::Content }
+    }
+}
+
+fn key(kind: Kind, document: &Value) -> Option<Key> {
+    let text = |pointer: &str| document.pointer(pointer).and_then(Value::as_str);
+    // An API server gives both; what has neither is no object.
+    Some((kind, text("/metadata/namespace")?.into(), text("/metadata/name")?.into()))
+}
+
+impl Entry {
+    /// Checks an object; what was made of the `last` version of it is taken over where nothing that counts is otherwise.
+    fn of(
+        cluster: &Arc<str>,
+        hasher: &RandomState,
+        kind: Kind,
+        mut document: Value,
+        last: Option<&Self>,
+    ) -> Self {
+        let text = |pointer: &str| document.pointer(pointer).and_then(Value::as_str).map(Arc::<str>::from);
+        let uid = text("/metadata/uid").unwrap_or_default();
+        let version = text("/metadata/resourceVersion").unwrap_or_default();
+        let generation = document.pointer("/metadata/generation").and_then(Value::as_i64);
+        let observed = document.pointer("/status/observedGeneration").and_then(Value::as_i64);
+        let conditions = document.pointer("/status/conditions").and_then(Value::as_array);
+        let conditions = conditions.into_iter().flatten().filter_map(Condition::read).collect();
+        let content = content(hasher, &document, generation);
+        let known = last.filter(|last| last.uid == uid && last.content == content);
+        let says = match known {
+            Some(last) => last.says.clone(),
+            None => {
+                if let Some(members) = document.as_object_mut() {
+                    // The items of a list need not say what they are.
+                    members.entry("apiVersion").or_insert_with(|| API_VERSION.into());
+                    members.entry("kind").or_insert_with(|| kind.as_str().into());
+                    members.remove("status");
+                }
+                let (uid, resource_version) = (Some(uid.clone()), Some(version.clone()));
+                check(&Origin::Cluster { cluster: cluster.clone(), uid, resource_version }, &document)
+            }
+        };
+        Self { uid, version, generation, observed, conditions, content, says }
+    }
+
+    /// What is otherwise than it was.
+    fn since(&self, last: &Self) -> Changed {
+        if self.uid != last.uid || self.content != last.content {
+            Changed::Content
+        } else if self.conditions != last.conditions || self.observed != last.observed {
+            Changed::Status
+        } else {
+            Changed::Nothing
+        }
+    }
+}
+
+fn content(hasher: &RandomState, document: &Value, generation: Option<i64>) -> u64 {
+    let text = |pointer: &str| document.pointer(pointer).map(Value::to_string);
+    // The API server writes members in an order of its own, the same each time.
+    hasher.hash_one((generation, text("/spec"), text("/metadata/labels"), text("/apiVersion"), text("/kind")))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn agent(name: &str, uid: &str, generation: i64, team: &str) -> Value {
+        json!({
+            "metadata": {
+                "namespace": "a", "name": name, "uid": uid, "generation": generation, "resourceVersion": "9",
+                "managedFields": [{"manager": "kubectl"}], "creationTimestamp": "2026-01-01T00:00:00Z",
+            },
+            "spec": {"owner": "ada@example.com", "team": team, "purpose": "a test", "riskLevel": "low", "identities": [{"spiffe": format!("spiffe://example.com/{name}")}]},
+        })
+    }
+
+    fn with(mut object: Value, pointer: &str, value: Value) -> Value {
+        let (parent, member) = pointer.rsplit_once('/').unwrap();
+        object.pointer_mut(parent).unwrap().as_object_mut().unwrap().insert(member.to_owned(), value);
+        object
+    }
+
+    /// Names of the good objects, and what the rejections are about.
+    fn says(index: &Index) -> (Vec<String>, Vec<String>) {
+        let (objects, rejected) = index.says();
+        let names = objects.iter().map(|object| object.reference().to_string()).collect();
+        (names, rejected.iter().map(|one| format!("{} {} {}", one.object, one.field, one.value)).collect())
+    }
+
+    #[test]
+    fn a_malformed_object_drops_itself_and_names_field_version_and_uid() {
+        let mut index = Index::new("c");
+        let bad = with(agent("b", "2", 3, "t"), "/spec/owner", json!(7));
+        assert_eq!(index.listed(Kind::Agent, None, vec![agent("a", "1", 1, "t"), bad]), Changed::Content);
+        let (good, wrong) = says(&index);
+        assert_eq!(good, ["Agent a/a"]);
+        assert!(wrong.iter().any(|one| one == "Agent a/b spec.owner 7"), "{wrong:?}");
+        let (_, rejected) = index.says();
+        let Origin::Cluster { cluster, uid, resource_version } = &rejected[0].origin else {
+            panic!("of a file")
+        };
+        assert_eq!((&**cluster, uid.as_deref(), resource_version.as_deref()), ("c", Some("2"), Some("9")));
+        assert_eq!(rejected[0].object.reference().unwrap().generation, Some(3));
+    }
+
+    /// What was written of an object itself is no change of it: nobody follows his own trail.
+    #[test]
+    fn only_what_counts_is_a_change() {
+        let conditions = json!([{"type": "Ready", "status": "True", "reason": "Ready", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}]);
+        let first = agent("a", "1", 1, "t");
+        for (next, changed) in [
+            (first.clone(), Changed::Nothing),
+            (with(first.clone(), "/metadata/resourceVersion", json!("10")), Changed::Nothing),
+            (with(first.clone(), "/metadata/managedFields", json!([])), Changed::Nothing),
+            (with(first.clone(), "/metadata/annotations", json!({"a": "b"})), Changed::Nothing),
+            (with(first.clone(), "/status", json!({"conditions": conditions})), Changed::Status),
+            (with(first.clone(), "/status", json!({"observedGeneration": 1})), Changed::Status),
+            (with(first.clone(), "/metadata/labels", json!({"a": "b"})), Changed::Content),
+            (agent("a", "1", 2, "u"), Changed::Content),
+            (agent("a", "2", 1, "t"), Changed::Content),
+            // A default of the CRD is another one now.
+            (with(first.clone(), "/spec/environment", json!("test")), Changed::Content),
+        ] {
+            let mut index = Index::new("c");
+            assert_eq!(index.there(Kind::Agent, first.clone()), Changed::Content);
+            let was = index.says().0;
+            assert_eq!(index.there(Kind::Agent, next.clone()), changed, "{next}");
+            let is = index.says().0;
+            assert_eq!(was[0].is_identical(&is[0]), changed != Changed::Content, "{next}");
+            // The same by a list.
+            let mut index = Index::new("c");
+            index.there(Kind::Agent, first.clone());
+            assert_eq!(index.listed(Kind::Agent, None, vec![next.clone()]), changed, "{next}");
+        }
+    }
+
+    #[test]
+    fn what_a_list_does_not_have_is_gone_and_what_it_is_not_about_stays() {
+        let mut index = Index::new("c");
+        for name in ["a", "b", "c"] {
+            index.there(Kind::Agent, agent(name, name, 1, "t"));
+        }
+        index.there(Kind::Agent, with(agent("d", "d", 1, "t"), "/metadata/namespace", json!("other")));
+        assert_eq!(index.listed(Kind::Policy, None, vec![]), Changed::Nothing);
+        assert_eq!(index.listed(Kind::Agent, Some("a"), vec![agent("b", "b", 1, "t")]), Changed::Content);
+        assert_eq!(says(&index).0, ["Agent a/b", "Agent other/d"]);
+        assert_eq!(index.listed(Kind::Agent, Some("a"), vec![agent("b", "b", 1, "t")]), Changed::Nothing);
+        assert_eq!(index.gone(Kind::Agent, &agent("b", "b", 1, "t")), Changed::Content);
+        assert_eq!(index.gone(Kind::Agent, &agent("b", "b", 1, "t")), Changed::Nothing);
+        assert_eq!(index.listed(Kind::Agent, None, vec![]), Changed::Content);
+        assert_eq!(says(&index).0, [""; 0]);
+    }
+
+    #[test]
+    fn what_is_no_object_stops_nothing() {
+        let mut index = Index::new("c");
+        for odd in [json!(null), json!([]), json!({"metadata": 7}), json!({"metadata": {"name": "a"}})] {
+            assert_eq!(index.there(Kind::Agent, odd.clone()), Changed::Nothing);
+            assert_eq!(index.gone(Kind::Agent, &odd), Changed::Nothing);
+        }
+        let odd = json!({"metadata": {"name": "a", "namespace": "b"}, "spec": [], "status": 7});
+        assert_eq!(index.there(Kind::Agent, odd), Changed::Content);
+        assert_eq!(index.says().0.len(), 0);
+    }
+}

@@ -1,0 +1,125 @@
+//! What exists, from a Kubernetes cluster: the five kinds, listed and watched, to a [`Snapshot`](vidimus_core::snapshot::Snapshot), again at every change; and
+//! what became of each object, into its status.
+//!
+//! - An object is checked by the same code as a document of a file. A malformed one drops itself, holds what it refused, and stops no watch: what a watch
+//!   gives is JSON, and read as nothing else before that check.
+//! - The objects are an index, and nothing is reconciled one by one: a burst of changes is one next snapshot, which is built on the last.
+//! - An API server that does not answer changes nothing. How long it has not, and why, is in [`SourceState`].
+//! - What is gone was deleted on purpose, also where a whole list has to be read again to know it.
+//! - One replica writes statuses, as long as it holds a Lease; it never writes what is there already.
+
+mod access;
+mod condition;
+mod follow;
+mod index;
+mod lease;
+mod live;
+mod state;
+mod status;
+mod verdict;
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use vidimus_core::resource::Kind;
+use vidimus_core::snapshot::Overlay;
+use vidimus_registry::{Acts, Keeping, Loaded};
+
+pub use access::{Access, Cluster, NotConnected, connect};
+pub use state::SourceState;
+pub use status::{FIELD_MANAGER, Writes};
+
+/// The name that objects of the cluster have as their source.
+pub const SOURCE: &str = "kubernetes";
+
+/// Something that goes on for as long as the process lives: its end is that of the source.
+pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// A cluster that is being followed.
+pub struct Begun {
+    /// What is in force.
+    pub loaded: watch::Receiver<Arc<Loaded>>,
+    /// What stands by acts is given to this.
+    pub watching: Watching,
+    /// What has to run for it, each with its name.
+    pub tasks: Vec<(String, Task)>,
+}
+
+impl std::fmt::Debug for Begun {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Begun").field("watching", &self.watching).finish_non_exhaustive()
+    }
+}
+
+/// As [`vidimus_registry::Watching`], of a cluster.
+#[derive(Clone, Debug)]
+pub struct Watching {
+    acts: Acts,
+    state: watch::Receiver<SourceState>,
+}
+
+impl Watching {
+    /// From now on this stands by acts: what is in force is published with it at once, also while the API server does not answer.
+    pub fn stand(&self, standing: Arc<Overlay>) {
+        self.acts.stand(standing);
+    }
+
+    /// How long the thread that compiles what the cluster says has not come round, which it does every few seconds.
+    pub fn silent_for(&self) -> Duration {
+        self.acts.silent_for()
+    }
+
+    /// How the source is, and since when.
+    pub fn state(&self) -> watch::Receiver<SourceState> {
+        self.state.clone()
+    }
+}
+
+/// Follows a cluster. Nothing passes until all five kinds were listed once, in each namespace that is followed. `kept` and `standing` are as of
+/// [`vidimus_registry::watch()`].
+///
+/// # Errors
+/// When a thread cannot be started.
+pub fn begin(cluster: &Cluster, kept: Option<Keeping>, standing: Arc<Overlay>) -> io::Result<Begun> {
+    let (loaded, feed, acts) = vidimus_registry::feed("the cluster", kept, standing)?;
+    let (tell, heard) = mpsc::channel();
+    let scopes: Vec<Option<Arc<str>>> = match &*cluster.namespaces {
+        [] => vec![None],
+        some => some.iter().cloned().map(Some).collect(),
+    };
+    let mut tasks: Vec<(String, Task)> = Vec::new();
+    let mut followed = Vec::new();
+    for kind in Kind::ALL {
+        for scope in &scopes {
+            let follow = follow::Follow::new(
+                cluster.client.clone(),
+                kind,
+                scope.clone(),
+                followed.len(),
+                tell.clone(),
+            );
+            tasks.push((follow.name(), Box::pin(follow.run())));
+            followed.push((kind, scope.clone()));
+        }
+    }
+    let (publish, state) = watch::channel(SourceState::unread());
+    let (wanted, wants) = watch::channel(Arc::default());
+    let lead = lease::Lead::default();
+    if let Some(writes) = &cluster.writes {
+        let begins = tell.clone();
+        // Nobody hears it once the source has ended.
+        let begins = move || drop(begins.send(live::Heard::Leads));
+        let holder = lease::Holder::new(cluster.client.clone(), writes, lead.clone(), begins);
+        tasks.push(("lease".to_owned(), Box::pin(holder.run())));
+        let writer = status::Writer::new(cluster.client.clone(), wants, lead.clone());
+        tasks.push(("statuses".to_owned(), Box::pin(writer.run())));
+    }
+    let live = live::Live::new(feed, &followed, heard, publish, (wanted, lead));
+    thread::Builder::new().name("vidimus-registry".to_owned()).spawn(move || live.run())?;
+    Ok(Begun { loaded, watching: Watching { acts, state }, tasks })
+}

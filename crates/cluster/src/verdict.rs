@@ -1,0 +1,284 @@
+//! What became of each object, in the words of its status.
+
+use std::collections::{HashMap, HashSet};
+
+use jiff::Timestamp;
+use vidimus_core::resource::{Origin, Rejection};
+use vidimus_registry::Loaded;
+
+use crate::condition::{Condition, stand};
+use crate::index::Index;
+use crate::status::Write;
+
+/// The most characters of a message: it is shown in a line.
+const MAX_MESSAGE: usize = 2048;
+
+/// What is to be written, where that is not what stands there: `loaded` is what was made of `index`.
+pub(crate) fn wanted(index: &Index, loaded: &Loaded, now: Timestamp) -> Vec<Write> {
+    let now = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let rejected = by_uid(&loaded.rejections);
+    let warned = by_uid(loaded.snapshot.warnings());
+    let in_force: HashSet<&str> =
+        loaded.snapshot.objects().iter().filter_map(|object| uid(&object.meta().origin)).collect();
+    let mut wanted = Vec::new();
+    for (key, entry) in index.entries() {
+        let (rejected, warned) = (about(&rejected, &entry.uid), about(&warned, &entry.uid));
+        let verdict = Verdict {
+            rejected: &rejected,
+            warned: &warned,
+            in_force: in_force.contains(&*entry.uid),
+            closed: loaded.not_ready.as_deref(),
+        };
+        let conditions = verdict.conditions(entry.generation);
+        if entry.observed == entry.generation && stand(&entry.conditions, &conditions) {
+            continue;
+        }
+        let since = |one: Condition| one.since(&entry.conditions, &now);
+        let conditions = conditions.into_iter().map(since).collect();
+        wanted.push(Write {
+            key: key.clone(),
+            uid: entry.uid.clone(),
+            version: entry.version.clone(),
+            generation: entry.generation,
+            conditions,
+        });
+    }
+    wanted
+}
+
+fn by_uid(all: &[Rejection]) -> HashMap<&str, Vec<&Rejection>> {
+    let mut by_uid: HashMap<&str, Vec<&Rejection>> = HashMap::new();
+    for one in all {
+        if let Some(uid) = uid(&one.origin) {
+            by_uid.entry(uid).or_default().push(one);
+        }
+    }
+    by_uid
+}
+
+fn about<'r>(all: &HashMap<&str, Vec<&'r Rejection>>, uid: &str) -> Vec<&'r Rejection> {
+    all.get(uid).cloned().unwrap_or_default()
+}
+
+fn uid(origin: &Origin) -> Option<&str> {
+    match origin {
+        Origin::Cluster { uid, .. } => uid.as_deref(),
+        Origin::File { .. } => None,
+    }
+}
+
+/// What is known of one object.
+struct Verdict<'a> {
+    rejected: &'a [&'a Rejection],
+    warned: &'a [&'a Rejection],
+    in_force: bool,
+    /// Why everything is refused.
+    closed: Option<&'a str>,
+}
+
+impl Verdict<'_> {
+    fn conditions(&self, generation: Option<i64>) -> Vec<Condition> {
+        let condition = |of: &str, status: bool, reason: &str, message: String| Condition {
+            of: of.to_owned(),
+            status: if status { "True" } else { "False" }.to_owned(),
+            reason: reason.to_owned(),
+            message,
+            observed_generation: generation,
+            last_transition_time: String::new(),
+        };
+        let accepted = match self.in_force {
+            true => condition("Accepted", true, "Accepted", said(self.warned)),
+            false => condition("Accepted", false, "Invalid", said(self.rejected)),
+        };
+        let programmed = match (self.in_force, self.closed) {
+            (false, _) => condition(
+                "Programmed",
+                false,
+                "Invalid",
+                "it is not in force, since it is not accepted".to_owned(),
+            ),
+            (true, Some(why)) => condition("Programmed", false, "Closed", shortened(why)),
+            (true, None) if self.rejected.is_empty() => {
+                condition("Programmed", true, "Programmed", String::new())
+            }
+            // It is in force without what is wrong of it, such as an identity that another object claims too.
+            (true, None) => condition("Programmed", false, "PartlyRefused", said(self.rejected)),
+        };
+        let ready = match [&accepted, &programmed].into_iter().find(|one| one.status != "True") {
+            None => condition("Ready", true, "Ready", String::new()),
+            Some(first) => condition("Ready", false, &first.reason, first.message.clone()),
+        };
+        vec![accepted, programmed, ready]
+    }
+}
+
+/// Each with its field, the value found, and what to write.
+fn said(rejections: &[&Rejection]) -> String {
+    let mut all: Vec<String> = Vec::with_capacity(rejections.len());
+    for one in rejections {
+        let at = match (&*one.field, &*one.value) {
+            ("", _) => String::new(),
+            (field, "") => format!("{field}: "),
+            (field, value) => format!("{field} ({value}): "),
+        };
+        let fix = if one.fix.is_empty() { String::new() } else { format!("; {}", one.fix) };
+        all.push(format!("{at}{}{fix}", one.reason));
+    }
+    // In whatever order they were found: what says the same is written once.
+    all.sort();
+    shortened(&all.join(" | "))
+}
+
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(MAX_MESSAGE) {
+        None => text.to_owned(),
+        Some(_) => text.chars().take(MAX_MESSAGE - 1).chain(['…']).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::{Value, json};
+    use vidimus_core::resource::Kind;
+    use vidimus_registry::{Says, feed};
+
+    use super::*;
+
+    fn object(kind: Kind, name: &str, spec: Value) -> Value {
+        json!({
+            "apiVersion": "vidimus.dev/v1alpha1", "kind": kind.as_str(),
+            "metadata": {"namespace": "a", "name": name, "uid": name, "generation": 4, "resourceVersion": "9"},
+            "spec": spec,
+        })
+    }
+
+    fn agent(name: &str, identity: &str) -> Value {
+        let spec = json!({"owner": "ada@example.com", "team": "t", "purpose": "a test", "riskLevel": "low", "identities": [{"spiffe": identity}]});
+        object(Kind::Agent, name, spec)
+    }
+
+    fn policy(name: &str, cedar: &str) -> Value {
+        object(Kind::Policy, name, json!({"description": "a test", "cedar": cedar}))
+    }
+
+    fn kind(document: &Value) -> Kind {
+        document["kind"].as_str().and_then(Kind::of).unwrap()
+    }
+
+    fn loaded(index: &Index) -> Arc<Loaded> {
+        let (_, mut source, _) = feed("the cluster", None, Arc::default()).unwrap();
+        let (objects, rejected) = index.says();
+        assert!(source.says(Says { objects, rejected, about: Vec::new() }));
+        source.current()
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    /// As the object comes back when what was wanted has been written.
+    fn written(document: &Value, write: &Write) -> Value {
+        let mut document = document.clone();
+        document["status"] = json!({"observedGeneration": write.generation, "conditions": write.conditions});
+        document
+    }
+
+    fn is_ready(conditions: &[Condition]) -> bool {
+        conditions.iter().any(|one| one.of == "Ready" && one.status == "True")
+    }
+
+    #[test]
+    fn each_object_is_told_what_became_of_it_and_how_to_mend_it() {
+        let same = "spiffe://example.com/same";
+        let objects = [
+            agent("good", "spiffe://example.com/good"),
+            agent("one", same),
+            agent("two", same),
+            object(
+                Kind::Agent,
+                "bad",
+                json!({"owner": 7, "team": "t", "purpose": "p", "riskLevel": "low", "identities": [{"spiffe": "spiffe://example.com/bad"}]}),
+            ),
+            policy("allows", "permit (principal, action, resource);"),
+            policy("broken", "permit (principal, action"),
+        ];
+        let mut index = Index::new("c");
+        for object in &objects {
+            index.there(kind(object), object.clone());
+        }
+        let wanted = wanted(&index, &loaded(&index), at(0));
+        let row = |name: &str| {
+            let write = wanted.iter().find(|write| &*write.uid == name).unwrap();
+            assert_eq!(write.generation, Some(4));
+            let each = |one: &Condition| {
+                assert_eq!(
+                    (one.observed_generation, &*one.last_transition_time),
+                    (Some(4), "1970-01-01T00:00:00Z")
+                );
+                (one.status == "True", one.reason.clone(), one.message.clone())
+            };
+            write.conditions.iter().map(each).collect::<Vec<_>>()
+        };
+        for (name, reasons, message) in [
+            ("good", [(true, "Accepted"), (true, "Programmed"), (true, "Ready")], ""),
+            ("allows", [(true, "Accepted"), (true, "Programmed"), (true, "Ready")], ""),
+            (
+                "one",
+                [(true, "Accepted"), (false, "PartlyRefused"), (false, "PartlyRefused")],
+                "spec.identities[0].spiffe (spiffe://example.com/same): ",
+            ),
+            ("bad", [(false, "Invalid"), (false, "Invalid"), (false, "Invalid")], "spec.owner (7): "),
+            ("broken", [(false, "Invalid"), (false, "Invalid"), (false, "Invalid")], "spec.cedar"),
+        ] {
+            let row = row(name);
+            let found: Vec<(bool, &str)> =
+                row.iter().map(|(status, reason, _)| (*status, &**reason)).collect();
+            assert_eq!(found, reasons, "{name}: {row:?}");
+            assert!(
+                row[2].2.contains(message) && (message.is_empty() || row[2].2.contains("; ")),
+                "{name}: {row:?}"
+            );
+        }
+    }
+
+    /// What was written comes back as an event, and nothing more is wanted then: not in a thousand rounds.
+    #[test]
+    fn what_was_written_is_not_wanted_again_and_what_others_wrote_is_left() {
+        let documents = [agent("good", "spiffe://example.com/good"), policy("broken", "permit (")];
+        let mut index = Index::new("c");
+        for document in &documents {
+            index.there(kind(document), document.clone());
+        }
+        let first = wanted(&index, &loaded(&index), at(0));
+        assert_eq!(first.len(), 2);
+        for (document, write) in documents.iter().zip([&first[0], &first[1]]) {
+            let mut written = written(document, write);
+            let foreign = json!({"type": "Other", "status": "True", "reason": "R", "message": "", "lastTransitionTime": "x"});
+            written["status"]["conditions"].as_array_mut().unwrap().push(foreign);
+            index.there(kind(document), written);
+        }
+        let ready: Vec<bool> = index.entries().map(|(_, entry)| is_ready(&entry.conditions)).collect();
+        assert_eq!(ready, [true, false]);
+        assert!(wanted(&index, &loaded(&index), at(60)).is_empty());
+        // Mended, it says so, and since when: another generation of what was good has the time that it had.
+        let mut mended = written(&policy("broken", "permit (principal, action, resource);"), &first[1]);
+        mended["metadata"]["generation"] = json!(5);
+        index.there(Kind::Policy, mended);
+        let mut later = written(&agent("good", "spiffe://example.com/other"), &first[0]);
+        later["metadata"]["generation"] = json!(5);
+        index.there(Kind::Agent, later);
+        let next = wanted(&index, &loaded(&index), at(60));
+        let times: Vec<&str> = next.iter().map(|write| &*write.conditions[0].last_transition_time).collect();
+        assert_eq!(times, ["1970-01-01T00:00:00Z", "1970-01-01T00:01:00Z"]);
+        assert!(next.iter().all(|write| write.generation == Some(5)));
+    }
+
+    #[test]
+    fn a_message_is_not_longer_than_a_status_may_be() {
+        let long = "x".repeat(10_000);
+        assert_eq!(shortened(&long).chars().count(), MAX_MESSAGE);
+        assert_eq!(shortened("x"), "x");
+    }
+}

@@ -1,0 +1,329 @@
+//! A source whose objects are each whole whenever they are seen, such as a cluster: what it says is in force at once, nothing of it is ever half-written,
+//! and what is gone was deleted on purpose. Who reads it is elsewhere; here is what [`crate::watch()`] makes of a directory, without files.
+
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use std::{io, thread};
+
+use tokio::sync::watch;
+use vidimus_core::resource::{Object, Rejection};
+use vidimus_core::snapshot::{Before, Configuration, Overlay, Snapshot};
+
+use crate::in_force::{InForce, Parts, stand_by};
+use crate::kept::{Before as Was, Keeping, Kept};
+use crate::load::{Loaded, about};
+
+/// All that a source says.
+#[derive(Clone, Debug, Default)]
+pub struct Says {
+    /// What is there and good, the same ones in memory where they did not change.
+    pub objects: Vec<Object>,
+    /// What is malformed, and why.
+    pub rejected: Vec<Rejection>,
+    /// What is said of the source itself, such as that it does not answer. It holds nothing and leaves nothing out.
+    pub about: Vec<Rejection>,
+}
+
+/// Brings into force what a source says.
+#[derive(Debug)]
+pub struct Feed {
+    in_force: Arc<InForce>,
+    kept: Option<Kept>,
+    /// The words for it, as in "the cluster".
+    source: &'static str,
+    begun: bool,
+    before: Before,
+    unknown: String,
+    fault: Option<Rejection>,
+    /// The next snapshot is built on.
+    last: Arc<Snapshot>,
+    round: Arc<Mutex<Instant>>,
+}
+
+/// Brings what stands by acts into force, also while the source says nothing; tells how its reader is.
+#[derive(Clone, Debug)]
+pub struct Acts {
+    stands: Sender<Arc<Overlay>>,
+    round: Arc<Mutex<Instant>>,
+}
+
+impl Acts {
+    /// From now on this stands by acts: as of [`crate::Watching::stand`].
+    pub fn stand(&self, standing: Arc<Overlay>) {
+        // Somebody receives for as long as this is here.
+        let _ = self.stands.send(standing);
+    }
+
+    /// How long the reader of the source has not come round ([`Feed::came_round`]).
+    pub fn silent_for(&self) -> Duration {
+        self.round.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
+}
+
+/// Begins a source that has said nothing yet: everything is refused until it has. `source` are the words for it in messages, as in "the cluster"; `kept`
+/// and `standing` are as of [`crate::watch()`].
+///
+/// # Errors
+/// When the thread for acts cannot be started.
+pub fn feed(
+    source: &'static str,
+    kept: Option<Keeping>,
+    standing: Arc<Overlay>,
+) -> io::Result<(watch::Receiver<Arc<Loaded>>, Feed, Acts)> {
+    let in_force = Arc::new(InForce::new(standing));
+    let not_ready = Some(format!("{source} has not been read since the start"));
+    in_force.looked(Loaded { not_ready, ..Loaded::empty() }, None);
+    let current = in_force.subscribe();
+    let (stands, told) = mpsc::channel();
+    let acts = in_force.clone();
+    thread::Builder::new().name("vidimus-acts".to_owned()).spawn(move || stand_by(&acts, &told))?;
+    let round = Arc::new(Mutex::new(Instant::now()));
+    let feed = Feed {
+        in_force,
+        kept: kept.map(Kept::at),
+        source,
+        begun: false,
+        before: Before::Known,
+        unknown: String::new(),
+        fault: None,
+        last: Arc::new(Snapshot::default()),
+        round: round.clone(),
+    };
+    Ok((current, feed, Acts { stands, round }))
+}
+
+impl Feed {
+    /// The source says this, whole: it is in force, and published where it differs, when this returns. False where that found a fault of ours; the last
+    /// configuration stays live then.
+    pub fn says(&mut self, says: Says) -> bool {
+        let standing = self.in_force.standing();
+        let done = panic::catch_unwind(AssertUnwindSafe(|| {
+            let parts = Arc::new(self.parts(says));
+            let loaded = parts.with(&standing);
+            if !loaded.snapshot.is_closed() {
+                (self.before, self.fault) = (Before::Known, None);
+            }
+            self.begun = true;
+            self.last = loaded.snapshot.clone();
+            // It is made anew where something else stands by now.
+            self.in_force.looked(loaded, Some(parts));
+        }));
+        if done.is_err() {
+            tracing::error!(
+                "compiling what {} says panicked; the last configuration stays live",
+                self.source
+            );
+        }
+        // After it is in force, since that is the safe order.
+        self.keep();
+        done.is_ok()
+    }
+
+    /// It cannot be read yet, and why: that is said, until it says something for the first time.
+    pub fn is_unread(&self, why: &str) {
+        if !self.begun {
+            let not_ready = Some(format!("{} has not been read since the start: {why}", self.source));
+            self.in_force.looked(Loaded { not_ready, ..Loaded::empty() }, None);
+        }
+    }
+
+    /// What is in force now.
+    pub fn current(&self) -> Arc<Loaded> {
+        self.in_force.current()
+    }
+
+    /// To be said every few seconds, whether the source says something or not. What could not be kept is tried again.
+    pub fn came_round(&mut self) {
+        *self.round.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        if self.in_force.is_unkept() {
+            self.keep();
+        }
+    }
+
+    fn parts(&mut self, says: Says) -> Parts {
+        let Says { objects, rejected, about } = says;
+        if !self.begun && self.kept.is_some() {
+            let (seen, _) = self.last.rebuilt(objects.clone(), rejected.clone());
+            self.remember(seen);
+        }
+        Parts {
+            on: self.last.clone(),
+            configuration: Configuration {
+                objects,
+                rejected,
+                before: self.before,
+                ..Configuration::default()
+            },
+            said: about,
+            fault: self.fault.clone(),
+            source: self.source,
+            begun: true,
+            unknown: self.unknown.clone(),
+            unreadable: None,
+        }
+    }
+
+    /// Reads what was refused before the start, and builds on it; `seen` is what there is now. What is not there any more was deleted meanwhile, and what
+    /// is malformed now holds what it refused.
+    fn remember(&mut self, seen: Snapshot) {
+        let remembered: Result<_, String> = self.kept.as_mut().map_or(Ok(Some(None)), |kept| {
+            let Some(Was { memory, .. }) = kept.read()? else { return Ok(None) };
+            kept.remembering(&seen, &memory).map(Some)
+        });
+        self.last = match remembered {
+            Ok(Some(Some(remembering))) => Arc::new(remembering),
+            Ok(Some(None)) => Arc::new(seen),
+            Ok(None) => {
+                self.before = Before::Nothing;
+                self.unknown = "this data directory has not been served from before".to_owned();
+                Arc::new(seen)
+            }
+            Err(reason) => {
+                tracing::error!("what was refused before the start is not known: {reason}");
+                self.before = Before::Lost;
+                self.fault = self.kept.as_ref().map(|kept| Rejection {
+                    reason: reason.clone(),
+                    fix: "restore the data directory, or see to it that nothing is malformed: it is written anew then".to_owned(),
+                    ..about(kept.path())
+                });
+                self.unknown = reason;
+                Arc::new(seen)
+            }
+        };
+    }
+
+    /// Keeps what is refused, for the next start.
+    fn keep(&mut self) {
+        let is_known = self.begun && self.before == Before::Known;
+        let Some(kept) = self.kept.as_mut().filter(|_| is_known) else { return };
+        let memory = self.in_force.current().snapshot.memory();
+        let unkept = kept.write(&Was { memory, silent: None }).err().map(|reason| Rejection {
+            reason: format!("what is refused cannot be kept for the next start: {reason}"),
+            fix: "see that the data directory can be written".to_owned(),
+            ..about(kept.path())
+        });
+        self.in_force.kept(unkept);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use serde_json::{Value, json};
+    use vidimus_core::resource::{Origin, check};
+
+    use super::*;
+    use crate::kept::KEY_LENGTH;
+
+    /// A policy by its uid, generation and text.
+    fn policy(name: &str, uid: &str, generation: i64, cedar: &str) -> Value {
+        json!({
+            "apiVersion": "vidimus.dev/v1alpha1", "kind": "Policy",
+            "metadata": {"namespace": "a", "name": name, "uid": uid, "generation": generation},
+            "spec": {"description": "a test", "cedar": cedar},
+        })
+    }
+
+    fn says(documents: &[Value]) -> Says {
+        let mut says = Says::default();
+        for document in documents {
+            let uid = document.pointer("/metadata/uid").and_then(Value::as_str).unwrap();
+            let origin = Origin::Cluster {
+                cluster: "c".into(),
+                uid: Some(uid.into()),
+                resource_version: Some("1".into()),
+            };
+            match check(&origin, document) {
+                Ok(object) => says.objects.push(object),
+                Err(rejected) => says.rejected.extend(rejected),
+            }
+        }
+        says
+    }
+
+    fn begun(root: &Path) -> (watch::Receiver<Arc<Loaded>>, Feed) {
+        let kept = Keeping::new(&root.join("refused"), &root.join("count"), &[7; KEY_LENGTH]).unwrap();
+        let (loaded, feed, _) = feed("the cluster", Some(kept), Arc::default()).unwrap();
+        (loaded, feed)
+    }
+
+    /// What of the one policy is in force: all of it, what it refuses, or nothing.
+    fn in_force(loaded: &watch::Receiver<Arc<Loaded>>) -> (usize, usize) {
+        let snapshot = loaded.borrow().snapshot.clone();
+        (snapshot.objects().len(), snapshot.only_refusing().count())
+    }
+
+    const FORBID: &str = "forbid (principal, action, resource);";
+
+    #[test]
+    fn nothing_passes_before_the_source_was_read() {
+        let root = tempfile::tempdir().unwrap();
+        let (loaded, mut feed) = begun(root.path());
+        assert!(loaded.borrow().not_ready.as_deref().unwrap().contains("the cluster has not been read"));
+        assert!(feed.says(says(&[])));
+        assert_eq!(loaded.borrow().not_ready, None);
+    }
+
+    /// What refused goes on refusing while its object is malformed, and not when that was deleted: with and without a restart.
+    #[test]
+    fn a_malformed_update_holds_and_a_deletion_does_not() {
+        let good = policy("p", "1", 1, FORBID);
+        let bad = policy("p", "1", 2, "forbid (principal");
+        let other_bad = policy("q", "2", 1, "forbid (");
+        let renewed_bad = policy("p", "3", 1, "forbid (");
+        for (then, expected) in [
+            (vec![good.clone()], (1, 0)),
+            (vec![bad.clone()], (0, 1)),
+            (vec![], (0, 0)),
+            // Deleted: what is malformed elsewhere hides nothing.
+            (vec![other_bad.clone()], (0, 0)),
+            (vec![bad.clone(), other_bad], (0, 1)),
+            // Deleted and made anew.
+            (vec![renewed_bad], (0, 0)),
+        ] {
+            for restarts in [false, true] {
+                let root = tempfile::tempdir().unwrap();
+                let (mut loaded, mut source) = begun(root.path());
+                assert!(source.says(says(std::slice::from_ref(&good))));
+                assert_eq!(in_force(&loaded), (1, 0));
+                if restarts {
+                    drop(source);
+                    (loaded, source) = begun(root.path());
+                }
+                assert!(source.says(says(&then)));
+                assert_eq!(in_force(&loaded), expected, "{then:?}, restarted: {restarts}");
+                assert!(!loaded.borrow().snapshot.is_closed());
+            }
+        }
+        // Mended, it is in force again; deleted while it is malformed, it is gone.
+        let root = tempfile::tempdir().unwrap();
+        let (loaded, mut feed) = begun(root.path());
+        for (documents, expected) in [
+            (vec![good.clone()], (1, 0)),
+            (vec![bad.clone()], (0, 1)),
+            (vec![good], (1, 0)),
+            (vec![bad], (0, 1)),
+            (vec![], (0, 0)),
+        ] {
+            assert!(feed.says(says(&documents)));
+            assert_eq!(in_force(&loaded), expected);
+        }
+    }
+
+    #[test]
+    fn a_first_start_with_a_malformed_policy_lets_nothing_pass() {
+        let root = tempfile::tempdir().unwrap();
+        let (loaded, mut feed) = begun(root.path());
+        assert!(feed.says(says(&[policy("p", "1", 1, "forbid (")])));
+        assert!(loaded.borrow().snapshot.is_closed());
+        assert!(
+            loaded.borrow().not_ready.as_deref().unwrap().contains("something in the cluster is malformed")
+        );
+        assert!(feed.says(says(&[policy("p", "1", 2, FORBID)])));
+        assert!(!loaded.borrow().snapshot.is_closed());
+        assert_eq!(loaded.borrow().not_ready, None);
+    }
+}

@@ -1,0 +1,218 @@
+//! Where the resources come from: a directory, or a cluster. What is done with them is the same.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use clap::builder::BoolishValueParser;
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+use vidimus_cluster::{Access, Begun};
+use vidimus_core::caller::UnixMillis;
+use vidimus_core::snapshot::Overlay;
+use vidimus_gateway::{Shared, SourceState, Stale};
+use vidimus_registry::{Keeping, Loaded};
+
+use super::Serve;
+use super::supervisor::Supervisor;
+use crate::cmd::data_directory;
+
+/// How long a start waits for the cluster. Then it begins with everything refused.
+const MAX_START: Duration = Duration::from_secs(5);
+/// How long whatever reads the resources may take for one look at them; it looks every other second.
+const UNREAD: Duration = Duration::from_secs(30);
+
+/// How often it is asked whether the source is heard.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// Flags for a cluster as the source.
+#[derive(Debug, Args)]
+pub struct ClusterFlags {
+    /// Read the resources from the Kubernetes API instead of a directory:
+    /// watched in all namespaces, what became of each in its status.
+    #[arg(long, env = "VIDIMUS_CLUSTER", conflicts_with = "resources", value_parser = BoolishValueParser::new())]
+    pub cluster: bool,
+    /// How the cluster is reached (the current context of this file); without
+    /// it the process is in a pod, and is its ServiceAccount.
+    #[arg(long, env = "VIDIMUS_KUBECONFIG", value_name = "FILE", requires = "cluster")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Namespaces whose resources are registered, and no others; may be given
+    /// several times [default: all].
+    #[arg(
+        long,
+        env = "VIDIMUS_NAMESPACE",
+        value_name = "NAMESPACE",
+        value_delimiter = ',',
+        requires = "cluster"
+    )]
+    pub namespace: Vec<String>,
+    /// The namespace of the Lease by which one replica of several writes
+    /// statuses [default: that of the pod, or of the context].
+    #[arg(long, env = "VIDIMUS_LEASE_NAMESPACE", value_name = "NAMESPACE", requires = "cluster")]
+    pub lease_namespace: Option<String>,
+    /// Write no statuses, and hold no Lease.
+    #[arg(long, env = "VIDIMUS_NO_STATUS", requires = "cluster", value_parser = BoolishValueParser::new())]
+    pub no_status: bool,
+}
+
+/// Watches the source until it is dropped.
+#[derive(Debug)]
+pub(super) enum Watching {
+    Directory(vidimus_registry::Watching),
+    Cluster(vidimus_cluster::Watching),
+}
+
+impl Watching {
+    /// From now on this stands by acts.
+    pub(super) fn stand(&self, standing: Arc<Overlay>) {
+        match self {
+            Self::Directory(watching) => watching.stand(standing),
+            Self::Cluster(watching) => watching.stand(standing),
+        }
+    }
+
+    /// Since when what is live may not be the newest, where the source is not heard.
+    fn state(&self) -> SourceState {
+        let Self::Cluster(watching) = self else { return SourceState::default() };
+        let state = watching.state().borrow().clone();
+        let since = UnixMillis(state.synced.unwrap_or(state.since).as_millisecond());
+        let stale = state.reason.map(|reason| Stale { since, reason: reason.into() });
+        SourceState { source: "cluster".into(), stale }
+    }
+
+    /// Why what happens at the source is not in force, where that is a fault of this process. A cluster that does not answer is none: what is live stays so.
+    pub(super) fn why_unread(&self) -> Option<String> {
+        let (silent, what) = match self {
+            Self::Directory(watching) => (
+                watching.silent_for(),
+                "the directory of resources has not been looked at for {} s: a read of it does not end",
+            ),
+            Self::Cluster(watching) => (
+                watching.silent_for(),
+                "what the cluster says has not been compiled for {} s: it does not end",
+            ),
+        };
+        (silent > UNREAD).then(|| what.replace("{}", &silent.as_secs().to_string()))
+    }
+}
+
+/// That there is a source, before anything is begun.
+pub(super) fn check(serve: &Serve) -> anyhow::Result<()> {
+    let Some(directory) = &serve.resources else {
+        if serve.cluster.cluster {
+            return Ok(());
+        }
+        bail!("no resources: give --resources DIR, or --cluster");
+    };
+    fs::read_dir(directory).with_context(|| named(directory))?;
+    data_directory::apart(&serve.data, directory)
+}
+
+/// Begins to watch the source. The first configuration is there when this returns, as far as that can be waited for.
+pub(super) fn open(
+    supervisor: &mut Supervisor,
+    control: &Runtime,
+    serve: &Serve,
+    keeping: Keeping,
+    standing: Arc<Overlay>,
+) -> anyhow::Result<(watch::Receiver<Arc<Loaded>>, Watching)> {
+    if let Some(directory) = &serve.resources {
+        let watched = vidimus_registry::watch(directory, Some(keeping), standing);
+        let (loaded, watching) = watched.with_context(|| named(directory))?;
+        return Ok((loaded, Watching::Directory(watching)));
+    }
+    let access = access(&serve.cluster);
+    let cluster = control.block_on(vidimus_cluster::connect(&access)).context("--cluster")?;
+    let Begun { mut loaded, watching, tasks } =
+        vidimus_cluster::begin(&cluster, Some(keeping), standing).context("--cluster")?;
+    for (name, task) in tasks {
+        supervisor.essential(name, task);
+    }
+    control.block_on(async {
+        let ready = loaded.wait_for(|loaded| loaded.not_ready.is_none());
+        // What is missing then is said at /readyz, and in the log.
+        let _ = tokio::time::timeout(MAX_START, ready).await;
+    });
+    Ok((loaded, Watching::Cluster(watching)))
+}
+
+/// Tells those who decide how old the configuration is, for as long as the process lives.
+pub(super) fn follow(supervisor: &mut Supervisor, shared: &Arc<Shared>, watching: &Arc<Watching>) {
+    shared.note_source(watching.state());
+    let (shared, watching) = (shared.clone(), watching.clone());
+    supervisor.repeated("source", LOOK, move || {
+        shared.note_source(watching.state());
+        std::future::ready(())
+    });
+}
+
+fn named(directory: &Path) -> String {
+    format!("--resources {}", directory.display())
+}
+
+fn access(flags: &ClusterFlags) -> Access {
+    let lease = flags.lease_namespace.as_deref().map(Arc::<str>::from);
+    Access {
+        kubeconfig: flags.kubeconfig.clone(),
+        namespaces: flags.namespace.iter().map(|name| name.as_str().into()).collect(),
+        writes: (!flags.no_status).then(|| (who(), lease)),
+    }
+}
+
+/// This replica, and no other start of it: what began before it may still be ending.
+fn who() -> String {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    format!("{host}_{}", uuid::Uuid::new_v4())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        serve: Serve,
+    }
+
+    fn parsed(flags: &str) -> Result<Serve, String> {
+        let line = ["serve", "--data", "d"].into_iter().chain(flags.split_whitespace());
+        Line::try_parse_from(line).map(|line| line.serve).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn there_is_one_source() {
+        for (flags, says) in [
+            ("", "--resources"),
+            ("--cluster --resources r", "cannot be used with"),
+            ("--resources r --kubeconfig f", "--cluster"),
+            ("--resources r --namespace a", "--cluster"),
+            ("--resources r --no-status", "--cluster"),
+        ] {
+            let error = parsed(flags).map(drop).unwrap_err();
+            assert!(error.contains(says), "{flags}: {error}");
+        }
+        assert!(parsed("--resources r").unwrap().resources.is_some());
+    }
+
+    #[test]
+    fn a_cluster_is_reached_as_its_flags_say() {
+        let of = |flags: &str| access(&parsed(flags).unwrap().cluster);
+        let all = of("--cluster");
+        assert!(all.kubeconfig.is_none() && all.namespaces.is_empty());
+        let (who, namespace) = all.writes.unwrap();
+        assert!(who.contains('_') && namespace.is_none());
+        assert_ne!(who, of("--cluster").writes.unwrap().0, "another start");
+        let some = of("--cluster --kubeconfig f --namespace a,b --namespace c --lease-namespace v");
+        assert_eq!(some.kubeconfig, Some(PathBuf::from("f")));
+        let namespaces: Vec<&str> = some.namespaces.iter().map(|name| &**name).collect();
+        assert_eq!(namespaces, ["a", "b", "c"]);
+        assert_eq!(some.writes.unwrap().1.as_deref(), Some("v"));
+        assert!(of("--cluster --no-status").writes.is_none());
+    }
+}

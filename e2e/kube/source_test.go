@@ -1,0 +1,320 @@
+package kube
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// stage is a cluster, a gateway that follows it over a wire, and what is registered.
+type stage struct {
+	*cluster
+	*gateway
+	wire            *wire
+	provider, agent object
+	permits, closed object
+}
+
+func TestSource(t *testing.T) {
+	if os.Getenv("VIDIMUS_BIN") == "" {
+		t.Fatal("VIDIMUS_BIN is not set: run e2e/kube/test.sh")
+	}
+	c := start(t)
+	for _, path := range files(t, tree+"/deploy/crds") {
+		for _, crd := range documents(t, path) {
+			c.install(t, crd)
+		}
+	}
+	c.waitUntilServed(t)
+	c.roles(t, "ServiceAccount")
+	w := newWire(t, strings.TrimPrefix(c.url, "https://"))
+	server := "https://" + w.listener.Addr().String()
+	g := newGateway(t, c, server, c.account(t, "vidimus-system", "vidimus-registry"))
+	all := parsed(t, fmt.Sprintf(estate, model(t)))
+	s := &stage{cluster: c, gateway: g, wire: w, provider: all[0], agent: all[1], permits: all[2], closed: parsed(t, forbid)[0]}
+	for _, step := range []struct {
+		name string
+		test func(*testing.T, *stage)
+	}{
+		{"without a right it says which", withoutARight},
+		{"what is applied is live and what is deleted is not", appliedAndDeleted},
+		{"a bad object is told so and holds what it refused", badObject},
+		{"a status that is written is followed by nothing", noLoop},
+		{"the API server is killed", killed},
+		{"the API server is stopped", stopped},
+		{"the past is forgotten behind a cut wire", expired},
+		{"a slow wire", slow},
+		{"the other replica writes when the one is gone", otherReplica},
+		{"5000 objects at once", crowd},
+	} {
+		if !t.Run(step.name, func(t *testing.T) { step.test(t, s) }) {
+			t.Fatal("what follows builds on it")
+		}
+	}
+}
+
+func withoutARight(t *testing.T, s *stage) {
+	until(t, "it says what it may not", func() bool {
+		code, body := s.get("/readyz")
+		return code == http.StatusServiceUnavailable && strings.Contains(body, "vidimus.dev") && strings.Contains(body, "forbidden")
+	})
+	s.roles(t, "")
+	until(t, "it is ready", s.isReady)
+}
+
+func appliedAndDeleted(t *testing.T, s *stage) {
+	s.apply(t, s.provider, s.permits)
+	s.apply(t, s.agent)
+	until(t, "the route is live", s.answers(http.StatusOK))
+	for _, o := range []object{s.provider, s.agent, s.permits} {
+		for _, of := range []string{"Accepted", "Programmed", "Ready"} {
+			until(t, o.text("metadata", "name")+" is "+of, func() bool {
+				status, _ := s.condition(t, o, of)
+				return status == "True"
+			})
+		}
+	}
+	s.delete(t, s.agent)
+	until(t, "nobody calls any more", func() bool { code := s.call(); return code == http.StatusUnauthorized || code == http.StatusForbidden })
+	s.apply(t, s.agent)
+	until(t, "it is back", s.answers(http.StatusOK))
+	s.delete(t, s.permits)
+	until(t, "nothing permits it", s.answers(http.StatusForbidden))
+	s.apply(t, s.permits)
+	until(t, "it is permitted again", s.answers(http.StatusOK))
+}
+
+func badObject(t *testing.T, s *stage) {
+	s.apply(t, s.closed)
+	until(t, "it is forbidden", s.answers(http.StatusForbidden))
+	until(t, "its status says that it is good", func() bool { status, _ := s.condition(t, s.closed, "Ready"); return status == "True" })
+	others := []object{s.provider, s.agent, s.permits}
+	for _, o := range others {
+		until(t, "the others are ready", func() bool { status, _ := s.condition(t, o, "Ready"); return status == "True" })
+	}
+	before := []string{s.version(t, others[0]), s.version(t, others[1]), s.version(t, others[2])}
+	bad := parsed(t, strings.Replace(forbid, "resource);", "resource) when {", 1))[0]
+	s.apply(t, bad)
+	for _, of := range []string{"Accepted", "Programmed", "Ready"} {
+		until(t, "its status says what is wrong", func() bool {
+			status, message := s.condition(t, bad, of)
+			return status == "False" && (of == "Programmed" || strings.Contains(message, "spec.cedar"))
+		})
+	}
+	s.stays(t, http.StatusForbidden, time.Second)
+	for i, o := range others {
+		if version := s.version(t, o); version != before[i] {
+			t.Errorf("%s was written too: %s, %s", o.text("metadata", "name"), before[i], version)
+		}
+	}
+	s.kill()
+	s.begin()
+	until(t, "it is ready again", s.isReady)
+	s.stays(t, http.StatusForbidden, time.Second)
+	s.delete(t, bad)
+	until(t, "a deletion is meant", s.answers(http.StatusOK))
+}
+
+func noLoop(t *testing.T, s *stage) {
+	all := []object{s.provider, s.agent, s.permits}
+	for _, o := range all {
+		until(t, "all are ready", func() bool { status, _ := s.condition(t, o, "Ready"); return status == "True" })
+	}
+	var before []string
+	for _, o := range all {
+		before = append(before, s.version(t, o))
+	}
+	reloads := strings.Count(s.said(), "resources reloaded")
+	// Somebody else's condition is left alone.
+	status := object{"apiVersion": s.agent["apiVersion"], "kind": "Agent", "metadata": s.agent["metadata"], "status": map[string]any{"conditions": []any{map[string]any{
+		"type": "example.com/Audited", "status": "True", "reason": "Audited", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}}}}
+	payload, _ := json.Marshal(status)
+	request, _ := http.NewRequest(http.MethodPatch, s.cluster.url+s.path(s.agent)+"/status?fieldManager=auditor", bytes.NewReader(payload))
+	request.Header.Set("Authorization", "Bearer "+s.token)
+	request.Header.Set("Content-Type", "application/apply-patch+yaml")
+	response, err := s.client.Do(request)
+	if err != nil || response.StatusCode >= 300 {
+		t.Fatal(err, response)
+	}
+	response.Body.Close()
+	audited := s.version(t, s.agent)
+	time.Sleep(3 * time.Second)
+	if found := s.version(t, s.agent); found != audited {
+		t.Errorf("the agent was written again: %s, %s", audited, found)
+	}
+	for i, o := range all {
+		if found := s.version(t, o); i != 1 && found != before[i] {
+			t.Errorf("%s was written again: %s, %s", o.text("metadata", "name"), before[i], found)
+		}
+	}
+	if found := strings.Count(s.said(), "resources reloaded"); found != reloads {
+		t.Errorf("a status made %d configurations", found-reloads)
+	}
+	if status, _ := s.condition(t, s.agent, "example.com/Audited"); status != "True" {
+		t.Error("the condition of others is gone")
+	}
+}
+
+// closes says that what happens in the cluster is in force again, and what is undone too.
+func (s *stage) closes(t *testing.T) {
+	t.Helper()
+	s.apply(t, s.closed)
+	until(t, "a forbid is in force", s.answers(http.StatusForbidden))
+	s.delete(t, s.closed)
+	until(t, "it is not any more", s.answers(http.StatusOK))
+}
+
+func killed(t *testing.T, s *stage) {
+	lost := strings.Count(s.said(), "is not heard any more")
+	_ = s.server.Process.Kill()
+	_ = s.server.Wait()
+	until(t, "it is noticed", func() bool { return strings.Count(s.said(), "is not heard any more") > lost })
+	s.stays(t, http.StatusOK, 3*time.Second)
+	if code, body := s.get("/readyz"); code != http.StatusOK || !strings.Contains(body, "ready; the cluster has not been heard since ") {
+		t.Errorf("what is live stays so, and it is said: %d %s", code, body)
+	}
+	s.serve()
+	s.waitUntilReady(t)
+	s.closes(t)
+}
+
+func stopped(t *testing.T, s *stage) {
+	lost := strings.Count(s.said(), "is not heard any more")
+	_ = s.server.Process.Signal(syscall.SIGSTOP)
+	until(t, "it is noticed", func() bool { return strings.Count(s.said(), "is not heard any more") > lost })
+	s.stays(t, http.StatusOK, time.Second)
+	_ = s.server.Process.Signal(syscall.SIGCONT)
+	s.waitUntilReady(t)
+	s.closes(t)
+}
+
+// expired: what was deleted while nothing was heard is gone, although nobody tells of it any more.
+func expired(t *testing.T, s *stage) {
+	anew := strings.Count(s.said(), "is listed anew")
+	s.wire.cut.Store(true)
+	s.delete(t, s.permits)
+	s.stays(t, http.StatusOK, 2*time.Second)
+	s.compact(t)
+	_ = s.server.Process.Kill()
+	_ = s.server.Wait()
+	// What it has in memory begins now.
+	s.serve()
+	s.waitUntilReady(t)
+	s.wire.cut.Store(false)
+	until(t, "what was deleted is gone", s.answers(http.StatusForbidden))
+	until(t, "all was listed anew", func() bool { return strings.Count(s.said(), "is listed anew") > anew })
+	s.apply(t, s.permits)
+	until(t, "it is back", s.answers(http.StatusOK))
+	s.closes(t)
+}
+
+func slow(t *testing.T, s *stage) {
+	s.wire.slow.Store(true)
+	defer s.wire.slow.Store(false)
+	s.closes(t)
+}
+
+func otherReplica(t *testing.T, s *stage) {
+	other := newGateway(t, s.cluster, s.cluster.url, s.account(t, "vidimus-system", "vidimus-registry"))
+	until(t, "the other one is ready", other.isReady)
+	time.Sleep(4 * time.Second)
+	if strings.Contains(other.said(), "this replica writes statuses now") {
+		t.Fatal("two replicas write")
+	}
+	s.kill()
+	until(t, "the other one writes", func() bool { return strings.Contains(other.said(), "this replica writes statuses now") })
+	s.apply(t, s.closed)
+	until(t, "a status says so", func() bool { status, _ := s.condition(t, s.closed, "Ready"); return status == "True" })
+	s.delete(t, s.closed)
+	s.begin()
+	until(t, "the first one is ready again", s.isReady)
+	until(t, "the call passes", s.answers(http.StatusOK))
+}
+
+func crowd(t *testing.T, s *stage) {
+	const count = 5000
+	before, reloads := s.objects(), strings.Count(s.said(), "resources reloaded")
+	template := func(i int) object {
+		text := fmt.Sprintf(`
+apiVersion: vidimus.dev/v1alpha1
+kind: Agent
+metadata: {name: bot-%d, namespace: crowd}
+spec:
+  owner: ada.lovelace@example.com
+  team: crowd
+  purpose: One of many
+  riskLevel: low
+  identities: [{oidc: {issuer: "urn:vidimus:local", subject: bot-%d}}]`, i, i)
+		return parsed(t, text)[0]
+	}
+	s.namespace(t, "crowd")
+	s.namespace(t, "finance")
+	all := make([]object, count)
+	for i := range all {
+		all[i] = template(i)
+	}
+	begun := time.Now()
+	var next atomic.Int64
+	var workers sync.WaitGroup
+	var failed atomic.Int64
+	for range 16 {
+		workers.Add(1)
+		go func() {
+			defer workers.Done()
+			for i := next.Add(1) - 1; i < count; i = next.Add(1) - 1 {
+				payload, _ := json.Marshal(all[i])
+				request, _ := http.NewRequest(http.MethodPost, s.cluster.url+s.collection(all[i]), bytes.NewReader(payload))
+				request.Header.Set("Authorization", "Bearer "+s.token)
+				request.Header.Set("Content-Type", "application/json")
+				response, err := s.client.Do(request)
+				if err != nil || response.StatusCode >= 300 {
+					failed.Add(1)
+				}
+				if err == nil {
+					_, _ = io.Copy(io.Discard, response.Body)
+					response.Body.Close()
+				}
+			}
+		}()
+	}
+	done := make(chan struct{})
+	go func() { workers.Wait(); close(done) }()
+	for waiting := true; waiting; {
+		select {
+		case <-done:
+			waiting = false
+		case <-time.After(100 * time.Millisecond):
+			if code := s.call(); code != http.StatusOK {
+				t.Errorf("a call meanwhile is answered %d", code)
+			}
+		}
+	}
+	if failed.Load() != 0 {
+		t.Fatalf("%d were not created", failed.Load())
+	}
+	created := time.Since(begun)
+	var expected int
+	if _, err := fmt.Sscan(before, &expected); err != nil {
+		t.Fatal(err, before)
+	}
+	until(t, "all are live", func() bool { return s.objects() == fmt.Sprint(expected+count) })
+	made := strings.Count(s.said(), "resources reloaded") - reloads
+	t.Logf("%d objects created in %s, live after %s, in %d configurations", count, created, time.Since(begun), made)
+	if made > count/5 {
+		t.Errorf("%d configurations for %d objects", made, count)
+	}
+	until(t, "the first one is told", func() bool { status, _ := s.condition(t, all[0], "Ready"); return status == "True" })
+	const gone = 100
+	s.delete(t, all[:gone]...)
+	until(t, "those that were deleted are gone", func() bool { return s.objects() == fmt.Sprint(expected+count-gone) })
+	until(t, "the call passes", s.answers(http.StatusOK))
+}
