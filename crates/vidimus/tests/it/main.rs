@@ -4,6 +4,7 @@
 
 mod access_log;
 mod approvals;
+mod authzen;
 mod check;
 mod evidence;
 mod exit_status;
