@@ -53,6 +53,7 @@ enum Command {
     Declassify(Box<cmd::declassify::Declassify>),
     Codes(cmd::codes::Codes),
     Demo(cmd::demo::Demo),
+    #[command(visible_alias = "completion")]
     Completions(cmd::shell::Completions),
     Man(cmd::shell::Man),
 }
