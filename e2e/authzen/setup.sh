@@ -1,20 +1,3 @@
 #!/usr/bin/env bash
-# Prints a directory with `venv/bin/python`, which has clients of AuthZEN (PyPI). Everything else goes to stderr. Idempotent.
-set -euo pipefail
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-dir=${VIDIMUS_CACHE:-$HOME/.cache/vidimus}/authzen-$(sha256sum <"$here/requirements.txt" | cut -c1-12)
-mkdir -p "$dir"
-if command -v flock >/dev/null; then # two at once: the second waits, then finds the work done
-  exec 9>"$dir/lock"
-  flock 9
-fi
-if [[ ! -e $dir/stamp ]]; then
-  {
-    echo "installing clients of AuthZEN into $dir (once)"
-    rm -rf "$dir/venv"
-    python3 -m venv --without-pip "$dir/venv"
-    python3 -m pip --python "$dir/venv/bin/python" install --quiet --no-deps --no-compile --no-input -r "$here/requirements.txt"
-    touch "$dir/stamp"
-  } >&2
-fi
-echo "$dir"
+# Clients of AuthZEN that others wrote.
+exec "$(dirname "${BASH_SOURCE[0]}")/../venv.sh" authzen

@@ -51,6 +51,7 @@ enum Command {
     Quarantine(Box<cmd::quarantine::Quarantine>),
     Grant(Box<cmd::grant::Grant>),
     Declassify(Box<cmd::declassify::Declassify>),
+    Resources(cmd::resources::Resources),
     Codes(cmd::codes::Codes),
     Demo(cmd::demo::Demo),
     #[command(visible_alias = "completion")]
@@ -75,6 +76,7 @@ fn main() -> ExitCode {
         Command::Quarantine(quarantine) => cmd::quarantine::run(&quarantine, cli.output),
         Command::Grant(grant) => cmd::grant::run(&grant, cli.output),
         Command::Declassify(declassify) => cmd::declassify::run(&declassify, cli.output),
+        Command::Resources(resources) => cmd::resources::run(&resources, cli.output),
         Command::Codes(codes) => cmd::codes::run(&codes, cli.output),
         Command::Demo(demo) => cmd::demo::run(&demo),
         Command::Completions(shell) => cmd::shell::completions(&shell, &mut Cli::command()),

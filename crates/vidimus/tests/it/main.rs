@@ -17,6 +17,7 @@ mod payloads;
 mod people;
 mod policies;
 mod policy_questions;
+mod resources;
 mod retention;
 mod routes;
 mod search;
