@@ -14,6 +14,7 @@ pub mod policy;
 pub mod quantity;
 pub mod quarantine;
 mod refusals;
+pub mod register;
 pub mod resources;
 pub mod serve;
 pub mod shell;
