@@ -4,7 +4,7 @@ mod cluster;
 mod send;
 mod verdict;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -124,7 +124,7 @@ fn files(given: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
     for path in given {
         let about = std::fs::metadata(path).with_context(|| format!("{} cannot be read", path.display()))?;
         match about.is_dir() {
-            true => all.extend(files_below(path, |file: &Path| holds_resources(file))?),
+            true => all.extend(files_below(path, holds_resources)?),
             false => all.push(path.clone()),
         }
     }

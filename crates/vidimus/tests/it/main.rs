@@ -17,6 +17,7 @@ mod payloads;
 mod people;
 mod policies;
 mod policy_questions;
+mod register;
 mod resources;
 mod retention;
 mod routes;

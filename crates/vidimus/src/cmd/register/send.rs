@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use kube::Client;
-use kube::api::{GetParams, Patch, PatchParams, ValidationDirective};
-use kube::core::Request;
+use kube_client::Client;
+use kube_client::core::Request;
+use kube_client::core::params::{GetParams, Patch, PatchParams, ValidationDirective};
 use serde::Serialize;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
@@ -138,7 +138,7 @@ impl Sender {
         let request = self.of(object)?.get(&object.name, &GetParams::default())?;
         match self.client.request::<Value>(request).await {
             Ok(found) => Ok(Some(found)),
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+            Err(kube_client::Error::Api(status)) if status.code == 404 => Ok(None),
             Err(error) => Err(unanswered(&error)),
         }
     }
@@ -163,8 +163,8 @@ fn applied(before: Option<&Value>, after: &Value) -> Applied {
 ///
 /// # Errors
 /// Where it is not the object that is refused.
-fn refused(error: kube::Error, object: &ObjectRef) -> anyhow::Result<String> {
-    let kube::Error::Api(status) = error else { return Err(unanswered(&error)) };
+fn refused(error: kube_client::Error, object: &ObjectRef) -> anyhow::Result<String> {
+    let kube_client::Error::Api(status) = error else { return Err(unanswered(&error)) };
     match status.code {
         404 => Ok(format!(
             "{}: there is no namespace {}, or the CRDs are not installed (deploy/crds)",
@@ -175,12 +175,12 @@ fn refused(error: kube::Error, object: &ObjectRef) -> anyhow::Result<String> {
         }
         // What the object says, and what policies of the cluster say of it.
         400 | 403 | 422 => Ok(status.message),
-        _ => Err(unanswered(&kube::Error::Api(status))),
+        _ => Err(unanswered(&kube_client::Error::Api(status))),
     }
 }
 
 /// Why nothing is known, with all causes.
-fn unanswered(error: &kube::Error) -> anyhow::Error {
+fn unanswered(error: &kube_client::Error) -> anyhow::Error {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(one) = cause {
