@@ -71,7 +71,18 @@ fn started() -> Gateway {
 }
 
 fn records(gateway: &Gateway) -> Vec<Value> {
-    let ran = run(&["audit", "search", "--data", &gateway.path("data"), "--limit", "0", "-o", "json"]);
+    let ran = run(&[
+        "audit",
+        "search",
+        "--data",
+        &gateway.path("data"),
+        "--kind",
+        "all",
+        "--limit",
+        "0",
+        "-o",
+        "json",
+    ]);
     let found = ran.out.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     found.map(|one| one.get("record").cloned().unwrap_or(one)).collect()
 }
