@@ -118,7 +118,8 @@ fn an_answer_is_the_decision_of_a_call_and_on_record_as_a_question() {
         );
         // What is not there is told apart from what is not permitted.
         let is_error = code.as_str().is_some_and(|code| code.ends_with("_unknown"));
-        assert_eq!(context["error"].is_object(), is_error, "{answer}");
+        assert_eq!(context["error"]["status"].is_u64(), is_error, "{answer}");
+        assert!(!is_error || context["error"]["status"] == 404, "{answer}");
     }
     let answer = door.ask("evaluation", &asked("get"));
     let all = records(&gateway);

@@ -89,6 +89,11 @@ impl Answered {
 
     fn refused(refused: &Refused) -> Self {
         let (refusal, record) = refused.parts();
+        let status = match refusal.code.class() {
+            // Who asks is proven: it is the one asked about who could not be.
+            Class::Unauthenticated => 404,
+            _ => refusal.http_status(),
+        };
         let context = Context {
             id: record.to_owned(),
             outcome: Outcome::Deny.as_str(),
@@ -97,7 +102,7 @@ impl Answered {
             next: Some(refusal.next()),
             policies: refusal.policies.clone(),
             obligations: Vec::new(),
-            error: Some(Error { status: refusal.http_status(), message: refusal.message.to_string() }),
+            error: Some(Error { status, message: refusal.message.to_string() }),
         };
         Self { decision: false, context }
     }
