@@ -48,6 +48,8 @@ e2e: ## The gateway binary between real clients and real servers
 	e2e/test.sh
 	e2e/otel/test.sh
 	e2e/sinks/test.sh
+	e2e/authzen/test.sh
+	e2e/editors/test.sh
 	e2e/faults/test.sh
 	e2e/clickhouse/test.sh
 	e2e/spire/test.sh

@@ -137,7 +137,7 @@ pub struct About<'a> {
     pub parent: Option<&'a str>,
     /// RFC 3339 UTC with microseconds.
     pub time: &'a str,
-    /// The protocol of the route: `mcp`, `a2a`, `llm`.
+    /// The protocol of the route: `mcp`, `a2a`, `llm`; `authzen` where another enforcement point asked.
     pub protocol: &'a str,
     /// Digest of the request body, `sha256:` and hex.
     pub body: &'a str,
@@ -257,6 +257,7 @@ impl<'c> Decision<'c> {
         DecisionRecord {
             action: ask.action.as_str().into(),
             approval: about.approval.map(Cow::Borrowed),
+            asked_by: None,
             body: about.body.into(),
             chain: chain.actors.iter().map(|actor| Cow::Owned(actor.to_string())).collect(),
             closest_permits: Cow::Borrowed(&self.finding.closest_permits),
@@ -296,6 +297,18 @@ impl<'c> Decision<'c> {
             user: self.call.user().map(|user| user.id().into()),
             version: VERSION,
             would_refuse: self.would_refuse().map(|code| code.as_str().into()),
+        }
+    }
+
+    /// The record of this decision where another enforcement point asked for it, `by` which the call is made, or not. It is a question: nobody
+    /// reads anything by it, and nothing is used up.
+    pub fn record_of_question<'a>(&'a self, about: &About<'a>, by: &'a str) -> DecisionRecord<'a> {
+        DecisionRecord {
+            asked_by: Some(by.into()),
+            labels: Vec::new(),
+            reserved_spend: None,
+            reserved_tokens: None,
+            ..self.record(about)
         }
     }
 

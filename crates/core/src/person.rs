@@ -64,11 +64,13 @@ pub enum Operation {
     Export,
     /// Destroys the keys of somebody's kept payloads.
     Shred,
+    /// Asks whether somebody may make a call of a resource: what another enforcement point does ([`About::Resource`]).
+    Evaluate,
 }
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Quarantine,
         Self::Lift,
         Self::Declassify,
@@ -78,6 +80,7 @@ impl Operation {
         Self::Read,
         Self::Export,
         Self::Shred,
+        Self::Evaluate,
     ];
 
     /// The id of the Cedar action.
@@ -92,6 +95,7 @@ impl Operation {
             Self::Read => "read",
             Self::Export => "export",
             Self::Shred => "shred",
+            Self::Evaluate => "evaluate",
         }
     }
 
@@ -101,8 +105,9 @@ impl Operation {
             Self::Quarantine | Self::Lift | Self::Declassify | Self::Grant | Self::Revoke | Self::Approve => {
                 Some("operate")
             }
-            // Not in `operate`: who may take something out of use need not have what everybody did, nor destroy anything of it.
-            Self::Read | Self::Export | Self::Shred => None,
+            // Not in `operate`: who may take something out of use need not have what everybody did, nor destroy anything of it, and is no
+            // enforcement point.
+            Self::Read | Self::Export | Self::Shred | Self::Evaluate => None,
         }
     }
 }
@@ -118,6 +123,8 @@ pub enum About<'a> {
     Grant(GrantOf<'a>),
     /// A held call.
     Approval(ApprovalOf<'a>),
+    /// What somebody would call.
+    Resource(&'a EntityId),
 }
 
 /// A held call, as policies see it that say who may approve it.
@@ -150,6 +157,7 @@ impl fmt::Display for About<'_> {
             Self::Subject(subject) => subject.fmt(f),
             Self::View(name) => write!(f, "View/{name}"),
             Self::Grant(of) => of.resource.fmt(f),
+            Self::Resource(resource) => resource.fmt(f),
             Self::Approval(of) => write!(f, "a call of {} as {}", of.resource, of.role),
         }
     }

@@ -96,6 +96,10 @@ pub struct DecisionRecord<'a> {
     /// The approval that the call waits for, or is made with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval: Option<Cow<'a, str>>,
+    /// Where another enforcement point asked about the call: who that is, `User/issuer#subject`. Whether the call is made, and what comes of it, is
+    /// not seen here, so it has no effect on record; what is not `allow` was answered with no.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_by: Option<Cow<'a, str>>,
     /// Digest of the request body, `sha256:` and hex; payloads themselves are not recorded, but for what stands in `kept`.
     pub body: Cow<'a, str>,
     /// Principals that acted before the caller, oldest first.
@@ -158,7 +162,7 @@ pub struct DecisionRecord<'a> {
     pub policies: Cow<'a, [Arc<str>]>,
     /// Who called, `Kind/namespace/name`.
     pub principal: Cow<'a, str>,
-    /// `mcp`, `a2a` or `llm`.
+    /// `mcp`, `a2a` or `llm`; `authzen` where another enforcement point asked.
     pub protocol: Cow<'a, str>,
     /// Where the agent was to send news of a task, as the caller said.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -12,6 +12,7 @@
 pub mod agent;
 pub mod check;
 pub mod crd;
+mod editor;
 pub mod endpoint;
 pub mod field;
 pub mod identity;
@@ -42,6 +43,7 @@ use problem::{At, Problems};
 pub use agent::Agent;
 pub use check::check;
 pub use crd::crds;
+pub use editor::editor_schema;
 pub use endpoint::{Endpoint, HeaderRules};
 pub use field::network::{Network, NotANetwork};
 pub use field::special_purpose::{may_be_allowed, reached, why_not_called};

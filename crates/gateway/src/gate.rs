@@ -264,6 +264,11 @@ impl Shared {
         self.world.changed.send_modify(|changes| *changes += 1);
     }
 
+    /// The admin address as people reach it, where that is said: without a trailing slash.
+    pub fn people_url(&self) -> Option<&str> {
+        self.admin_url.as_deref()
+    }
+
     /// Takes up what was counted before the start, from the records of at least [`Limits::label_window`], oldest first. To be called
     /// once, before any call.
     pub fn restore(&self, records: impl Iterator<Item = Kept>) {

@@ -189,7 +189,7 @@ pub(crate) fn can_prove(world: &Snapshot, principal: &Principal) -> Result<(), R
 }
 
 /// As `identity` binds a token to a principal and its user.
-fn may_act_for(world: &Snapshot, principal: &Principal, user: &User) -> Result<(), Refusal> {
+pub(crate) fn may_act_for(world: &Snapshot, principal: &Principal, user: &User) -> Result<(), Refusal> {
     if let Some(registered) = world.principal_by_oidc(&user.issuer, &user.subject) {
         let message = format!("the user is itself a registered principal, {}", registered.entity());
         return Err(Refusal::new(Code::CredentialAmbiguous, message));

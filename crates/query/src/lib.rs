@@ -5,6 +5,7 @@
 //! |---|---|---|
 //! | [`check`] | a [`State`](state::State) | [`CheckReport`](check::CheckReport): is everything in order? |
 //! | [`explain`] | [`ExplainQuestion`](explain::ExplainQuestion) | [`Explanation`](explain::Explanation): what would be decided, and why? |
+//! | [`elsewhere`] | names | [`Named`](elsewhere::Named): which call does another enforcement point ask about? |
 //! | [`reach`] | [`ReachQuestion`](reach::ReachQuestion) | [`ReachAnswer`](reach::ReachAnswer): who can call what? |
 //! | [`review`] | a [`State`](state::State) | [`Review`](review::Review): do the policies mean what they say? |
 //! | [`cases`] | [`Case`](cases::Case)s | [`TestReport`](cases::TestReport): is each decided as it is expected? |
@@ -38,6 +39,7 @@ pub mod cases;
 pub mod check;
 pub mod diff;
 mod document;
+pub mod elsewhere;
 pub mod explain;
 pub mod format;
 pub mod plan;

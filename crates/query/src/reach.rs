@@ -47,7 +47,7 @@ pub struct ReachQuestion {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = [
         "invokeTool", "readResource", "getPrompt", "connectServer", "callAgent", "callModel", "listModels", "quarantine", "lift",
-        "declassify", "grant", "revoke", "approve", "read", "export", "shred", null
+        "declassify", "grant", "revoke", "approve", "read", "export", "shred", "evaluate", null
     ]))]
     pub action: Option<String>,
     /// Whether those are listed too that can never call.

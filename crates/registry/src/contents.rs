@@ -108,7 +108,7 @@ impl Says {
 }
 
 /// The text, or the reason why there is none and the fix.
-fn text_of(path: &Path) -> Result<String, (String, &'static str)> {
+pub(crate) fn text_of(path: &Path) -> Result<String, (String, &'static str)> {
     let mut bytes = Vec::new();
     let read = files::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes));
     read.map_err(|error| {

@@ -14,6 +14,8 @@ pub mod policy;
 pub mod quantity;
 pub mod quarantine;
 mod refusals;
+pub mod register;
+pub mod resources;
 pub mod serve;
 pub mod shell;
 pub mod trace;

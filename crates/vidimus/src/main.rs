@@ -43,6 +43,7 @@ Exit codes of every command: 0 done, or the answer is yes; 1 the answer is no;
 enum Command {
     Serve(Box<cmd::serve::Serve>),
     Check(cmd::check::Check),
+    Register(cmd::register::Register),
     Identity(cmd::identity::Identity),
     Policy(cmd::policy::Policy),
     Audit(Box<cmd::audit::Audit>),
@@ -51,8 +52,10 @@ enum Command {
     Quarantine(Box<cmd::quarantine::Quarantine>),
     Grant(Box<cmd::grant::Grant>),
     Declassify(Box<cmd::declassify::Declassify>),
+    Resources(cmd::resources::Resources),
     Codes(cmd::codes::Codes),
     Demo(cmd::demo::Demo),
+    #[command(visible_alias = "completion")]
     Completions(cmd::shell::Completions),
     Man(cmd::shell::Man),
 }
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Serve(serve) => cmd::serve::run(&serve),
         Command::Check(check) => cmd::check::run(&check, cli.output),
+        Command::Register(register) => cmd::register::run(&register, cli.output),
         Command::Identity(identity) => cmd::identity::run(&identity, cli.output),
         Command::Policy(policy) => cmd::policy::run(&policy, cli.output),
         Command::Audit(audit) => cmd::audit::run(&audit, cli.output),
@@ -74,6 +78,7 @@ fn main() -> ExitCode {
         Command::Quarantine(quarantine) => cmd::quarantine::run(&quarantine, cli.output),
         Command::Grant(grant) => cmd::grant::run(&grant, cli.output),
         Command::Declassify(declassify) => cmd::declassify::run(&declassify, cli.output),
+        Command::Resources(resources) => cmd::resources::run(&resources, cli.output),
         Command::Codes(codes) => cmd::codes::run(&codes, cli.output),
         Command::Demo(demo) => cmd::demo::run(&demo),
         Command::Completions(shell) => cmd::shell::completions(&shell, &mut Cli::command()),

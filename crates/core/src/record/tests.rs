@@ -54,6 +54,7 @@ fn instance(text: &str) -> Instance {
 fn decision<'a>(text: &'a str, facts: &'a [(Arc<str>, Arc<str>)], policies: &'a [Arc<str>]) -> Record<'a> {
     Record::Decision(DecisionRecord {
         action: text.into(),
+        asked_by: Some(text.into()),
         body: text.into(),
         chain: vec![text.into(), "Agent/a/b".into()],
         closest_permits: Cow::Borrowed(policies),
@@ -216,6 +217,7 @@ fn samples() -> Vec<Record<'static>> {
         (record.code, record.push_url, record.source, record.task, record.user) =
             (None, None, None, None, None);
         (record.approval, record.on_account_of, record.parent, record.kept) = (None, None, None, None);
+        record.asked_by = None;
         (record.reserved_spend, record.reserved_tokens) = (None, None);
         record.obligations.clear();
     }

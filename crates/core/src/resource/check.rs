@@ -116,10 +116,10 @@ fn check_kind(members: &Map<String, Value>, problems: &mut Problems) -> Option<K
 }
 
 /// Fields of `metadata` that mean something here.
-const META: [&str; 4] = ["name", "namespace", "labels", "annotations"];
+pub(super) const META: [&str; 4] = ["name", "namespace", "labels", "annotations"];
 
 /// Fields of `metadata` that a cluster fills in; an exported object still has them.
-const META_OF_CLUSTER: [&str; 10] = [
+pub(super) const META_OF_CLUSTER: [&str; 10] = [
     "creationTimestamp",
     "deletionGracePeriodSeconds",
     "deletionTimestamp",

@@ -70,7 +70,7 @@ static ACT_WITH_APPROVAL: BuiltIn = BuiltIn(LazyLock::new(|| {
 
 pub(super) static FIRST_ADMINISTRATOR: BuiltIn = BuiltIn(LazyLock::new(|| {
     let text = r#"
-        permit (principal == User::"urn:vidimus:local#admin", action in [Action::"operate", Action::"read", Action::"export", Action::"shred"], resource);
+        permit (principal == User::"urn:vidimus:local#admin", action in [Action::"operate", Action::"read", Action::"export", Action::"shred", Action::"evaluate"], resource);
     "#;
     compile(FIRST_ADMINISTRATOR_ID, text)
 }));

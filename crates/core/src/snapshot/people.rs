@@ -188,7 +188,8 @@ fn resource_uid(about: About<'_>) -> Result<EntityUid, EntityFault> {
     let (of, id) = match about {
         About::Subject(Subject::Object(entity))
         | About::Grant(crate::person::GrantOf { resource: entity, .. })
-        | About::Approval(crate::person::ApprovalOf { resource: entity, .. }) => {
+        | About::Approval(crate::person::ApprovalOf { resource: entity, .. })
+        | About::Resource(entity) => {
             return entity_uid(entity);
         }
         About::Subject(Subject::Identity(id)) => (Type::Identity, &**id),

@@ -270,3 +270,31 @@ fn whoever_is_quarantined_operates_nothing_and_does_not_lift_it() {
     let bob = person("https://login.example#bob", &[]);
     assert_eq!(may(&world, &bob, Operation::Lift, About::Subject(&own)), Ok("ops/people".into()));
 }
+
+/// A namespace says it of what is its own, and what people operate by is no permit to ask.
+#[test]
+fn an_enforcement_point_asks_about_what_it_is_let_ask_about() {
+    let ask = r#"permit (principal == User::"https://login.example#kong", action == Action::"evaluate", resource);"#;
+    let operate =
+        r#"permit (principal == User::"https://login.example#ops", action in Action::"operate", resource);"#;
+    let objects = vec![
+        server("finance/ledger"),
+        server("hr/files"),
+        scoped("finance/kong", ask, Scope::Namespace),
+        policy("ops/all", operate),
+    ];
+    let (world, rejections) = Snapshot::build(objects);
+    assert!(rejections.is_empty(), "{rejections:?}");
+    let (kong, ops) = (person("https://login.example#kong", &[]), person("https://login.example#ops", &[]));
+    for (who, resource, expected) in [
+        (&kong, "Tool/finance/ledger/get", Ok("finance/kong".to_owned())),
+        (&kong, "MCPServer/finance/ledger", Ok("finance/kong".to_owned())),
+        (&kong, "Tool/hr/files/get", Err(Code::NoPermit)),
+        // Of what is not registered it is not known whose it is.
+        (&kong, "Tool/finance/none/get", Err(Code::NoPermit)),
+        (&ops, "Tool/finance/ledger/get", Err(Code::NoPermit)),
+    ] {
+        let id: EntityId = resource.parse().unwrap();
+        assert_eq!(may(&world, who, Operation::Evaluate, About::Resource(&id)), expected, "{resource}");
+    }
+}

@@ -172,6 +172,7 @@ fn about<'a>(
         Operation::Quarantine | Operation::Lift | Operation::Declassify | Operation::Shred => {
             About::Subject(subject.as_ref().unwrap())
         }
+        Operation::Evaluate => About::Resource(resource()),
         Operation::Approve => {
             let (caller, role) = (dice.one(&["Agent/n0/a0", "Agent/n1/a1"]), dice.one(&["payers", "boss"]));
             About::Approval(ApprovalOf { resource: resource(), caller, role })

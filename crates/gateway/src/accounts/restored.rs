@@ -73,8 +73,8 @@ impl Accounts {
         if self.end_restored(decision, &chain, at) {
             return None;
         }
-        // What the gateway asked by itself counted for nobody.
-        if decision.on_account_of.is_some() {
+        // What the gateway asked by itself counted for nobody, nor did what another enforcement point asked about.
+        if decision.on_account_of.is_some() || decision.asked_by.is_some() {
             return None;
         }
         let allowed = [Outcome::Allow, Outcome::AllowWithObligations].map(Outcome::as_str);

@@ -73,6 +73,7 @@ pub(crate) async fn decide(ledger: &Ledger, asked: &Asked) -> u64 {
     let facts = [(Arc::from("principal.risk_level"), Arc::from("low"))];
     let record = Record::Decision(DecisionRecord {
         action: "invokeTool".into(),
+        asked_by: None,
         body: "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855".into(),
         chain: Vec::new(),
         closest_permits: Cow::Borrowed(&[]),

@@ -96,8 +96,10 @@ pub struct Serve {
     pub trust_bundle: Vec<String>,
     /// Address for health, metrics and status, plain HTTP: / (lists the others), /healthz, /readyz, /metrics, /registry,
     /// /registry/refused, /registry/standing, /ledger, /ledger/checkpoint, /ledger/tile/{tile}, /ledger/export, /quarantine, /quarantine/lift, /declassify, /payloads/shred, /grants, /grants/requests,
-    /// /grants/revoke, /me, /approvals, /approvals/{approval}, /approvals/approve, /approvals/deny. All but the first four and the page of an
-    /// approval want a person's token, and policies decide what the person may do.
+    /// /grants/revoke, /me, /approvals, /approvals/{approval}, /approvals/approve, /approvals/deny,
+    /// /.well-known/authzen-configuration, /access/v1/evaluation, /access/v1/evaluations, /access/v1/search/subject,
+    /// /access/v1/search/resource, /access/v1/search/action. All but the first four, the page of an approval and .well-known
+    /// want a person's token, and policies decide what the person may do.
     #[arg(long, env = "VIDIMUS_ADMIN", default_value = "127.0.0.1:9901", value_parser = quantity::socket)]
     pub admin: SocketAddr,
     /// The admin address as people's browsers reach it, or what stands before it: the client of a held MCP call is led to

@@ -15,7 +15,8 @@ use crate::output;
 #[command(after_help = "Examples:
   vidimus completions bash > /etc/bash_completion.d/vidimus
   vidimus completions zsh > \"${fpath[1]}/_vidimus\"
-  vidimus completions fish > ~/.config/fish/completions/vidimus.fish")]
+  vidimus completions fish > ~/.config/fish/completions/vidimus.fish
+  vidimus completions powershell >> $PROFILE")]
 pub struct Completions {
     /// The shell that reads it.
     #[arg(value_enum)]

@@ -4,6 +4,7 @@
 
 mod access_log;
 mod approvals;
+mod authzen;
 mod check;
 mod evidence;
 mod exit_status;
@@ -16,6 +17,8 @@ mod payloads;
 mod people;
 mod policies;
 mod policy_questions;
+mod register;
+mod resources;
 mod retention;
 mod routes;
 mod runs;

@@ -8,7 +8,7 @@ use super::people::operate;
 use super::{policy, write};
 
 /// What people can be permitted.
-const EVERY: [&str; 13] = [
+const EVERY: [&str; 14] = [
     "approve",
     "declassify",
     "grant",
@@ -22,12 +22,14 @@ const EVERY: [&str; 13] = [
     "read-records",
     "export",
     "shred",
+    "evaluate",
 ];
 
 /// Who is in the group `may-X` may do X, and nothing else.
 const PEOPLE: &str = r#"
     permit (principal in UserGroup::"may-approve", action == Action::"approve", resource);
     permit (principal in UserGroup::"may-declassify", action == Action::"declassify", resource);
+    permit (principal in UserGroup::"may-evaluate", action == Action::"evaluate", resource);
     permit (principal in UserGroup::"may-export", action == Action::"export", resource == View::"records");
     permit (principal in UserGroup::"may-grant", action == Action::"grant", resource);
     permit (principal in UserGroup::"may-lift", action == Action::"lift", resource);
@@ -49,6 +51,12 @@ struct Route {
 fn routes(approval: &str, grant: &str, act: &str) -> Vec<Route> {
     let route = |method, path, body, needs| Route { method, path, body, needs };
     let bot = "Agent/a/bot";
+    let question = || {
+        json!({
+            "subject": {"type": "Agent", "id": "a/bot"}, "action": {"name": "invokeTool"},
+            "resource": {"type": "Tool", "id": "a/tools/get"},
+        })
+    };
     let terms = json!({"agent": bot, "resources": ["Tool/a/tools/get"], "uses": 1});
     vec![
         route("GET", "/registry", json!(null), &["read-registry"]),
@@ -82,6 +90,10 @@ fn routes(approval: &str, grant: &str, act: &str) -> Vec<Route> {
         route("POST", "/grants", json!({"terms": terms, "seconds": 9, "why": ""}), &["grant"]),
         route("POST", "/grants/requests", json!({"terms": terms, "why": ""}), &["read-standing"]),
         route("POST", "/grants/revoke", json!({"of": grant, "why": ""}), &["revoke"]),
+        route("POST", "/access/v1/evaluation", question(), &["evaluate"]),
+        route("POST", "/access/v1/evaluations", question(), &["evaluate"]),
+        route("POST", "/access/v1/search/subject", question(), &["evaluate"]),
+        route("POST", "/access/v1/search/action", question(), &["evaluate"]),
     ]
 }
 
@@ -154,7 +166,9 @@ fn every_route_asks_for_its_action_and_for_no_other() {
         let code = code_of(&answer);
         let is_done = answer.starts_with("HTTP/1.1 200");
         assert!(is_done || ["message_invalid", "act_unfit"].contains(&&*code), "{method} {path}: {answer}");
-        assert_eq!(is_done, *method == "GET", "{method} {path}: {answer}");
+        // A question is done by being answered.
+        let asks = *method == "GET" || path.starts_with("/access/");
+        assert_eq!(is_done, asks, "{method} {path}: {answer}");
     }
     // These ask nobody, or only who it is.
     let open = ["/healthz", "/readyz", "/metrics"];
@@ -171,6 +185,8 @@ fn every_route_asks_for_its_action_and_for_no_other() {
         let is_known = ["/me", "/approvals/{approval}"].contains(&&**path)
             || open.contains(&&**path)
             || routes.iter().any(|route| route.path == path)
+            // These show nothing but where questions are asked, and what the policies let be asked about (`authzen`).
+            || ["/.well-known/authzen-configuration", "/access/v1/search/resource"].contains(&&**path)
             || path == "/ledger/tile/{tile}";
         assert!(is_known, "{path} is in no row of this test");
     }

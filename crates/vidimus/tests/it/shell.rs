@@ -25,6 +25,7 @@ fn every_command_is_completed_and_has_a_page() {
         for word in ["oldest-first", "explain", "trust-bundle"] {
             assert!(ran.out.contains(word), "{shell}: {word}");
         }
+        assert_eq!(run(&["completion", shell]).out, ran.out, "{shell}: as kubectl and others call it");
     }
     assert_eq!(run(&["completions", "tcsh"]).code, Some(2));
 }

@@ -36,6 +36,7 @@ fn what_people_do_is_named_by_action_or_group() {
         ("action in [Action::\"read\", Action::\"callAgent\"]", &[Operation::Read]),
         ("action == Action::\"export\"", &[Operation::Export]),
         ("action == Action::\"shred\"", &[Operation::Shred]),
+        ("action == Action::\"evaluate\"", &[Operation::Evaluate]),
         ("action", &[]),
     ] {
         let policy =

@@ -2,6 +2,7 @@
 
 mod approval_page;
 mod approvals;
+mod authzen;
 mod declassify;
 mod export;
 mod grants;
@@ -33,7 +34,7 @@ use super::admin_listener;
 use super::supervisor::Supervisor;
 
 /// What is served here. docs/admin.md has a row for each.
-const ENDPOINTS: [(&str, &str); 22] = [
+const ENDPOINTS: [(&str, &str); 28] = [
     ("/healthz", "ok, while the process answers"),
     ("/readyz", "200 while a permitted call would be let through, else 503 and why"),
     ("/metrics", "OpenMetrics text"),
@@ -59,6 +60,12 @@ const ENDPOINTS: [(&str, &str); 22] = [
     ("/grants/requests", "POST asks for a grant"),
     ("/grants/revoke", "POST ends a grant, or declines a request"),
     ("/me", "who you are, and what you may do"),
+    (authzen::DISCOVERY, "where enforcement points ask, as OpenID AuthZEN has it"),
+    ("/access/v1/evaluation", "POST asks whether a call may be made (AuthZEN)"),
+    ("/access/v1/evaluations", "POST asks that of several"),
+    ("/access/v1/search/subject", "POST asks who may make a call"),
+    ("/access/v1/search/resource", "POST asks what somebody may call"),
+    ("/access/v1/search/action", "POST asks how somebody may call something"),
 ];
 
 /// Largest body of a request, in bytes.
@@ -95,6 +102,7 @@ pub(super) fn serve(
         .route("/grants/requests", post(grants::request))
         .route("/grants/revoke", post(grants::revoke))
         .route("/me", get(me::me))
+        .merge(authzen::routes())
         .layer(DefaultBodyLimit::max(BODY))
         .with_state(admin)
         .layer(from_fn_with_state(names, own_name));

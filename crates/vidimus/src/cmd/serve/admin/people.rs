@@ -134,6 +134,14 @@ impl Asks {
         }
     }
 
+    /// What was found, or why not, which is then on record.
+    pub(super) async fn or_refused<T>(&self, found: Result<T, Refusal>) -> Result<T, Refused> {
+        match found {
+            Ok(found) => Ok(found),
+            Err(refusal) => Err(self.refuse(refusal).await),
+        }
+    }
+
     /// Records a refusal.
     pub(super) async fn refuse(&self, refusal: Refusal) -> Refused {
         self.admin.refused(refusal, &self.path, Some(&self.person.user), self.source).await
@@ -189,6 +197,13 @@ pub(super) struct Refused {
     refusal: Box<Refusal>,
     /// The id of its record.
     record: String,
+}
+
+impl Refused {
+    /// What is refused, and the id of its record.
+    pub(super) fn parts(&self) -> (&Refusal, &str) {
+        (&self.refusal, &self.record)
+    }
 }
 
 impl IntoResponse for Refused {

@@ -1,0 +1,185 @@
+//! Files that are sent to a cluster: each object as it was written, and checked as one of a cluster.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+use vidimus_core::resource::{self, API_VERSION, Object, ObjectRef, Origin, Rejection};
+use vidimus_core::snapshot::Snapshot;
+
+use crate::contents::text_of;
+use crate::document::{self, Document, Malformed, Piece};
+use crate::files::is_json;
+use crate::load::about;
+
+/// One object as it is sent.
+#[derive(Clone, Debug)]
+pub struct Manifest {
+    /// Which one it is.
+    pub object: ObjectRef,
+    /// Where it was read.
+    pub origin: Origin,
+    /// What its file says of it: `apiVersion`, `kind`, of `metadata` what people write, and `spec`.
+    pub document: Value,
+}
+
+/// What files say.
+#[derive(Clone, Debug, Default)]
+pub struct Manifests {
+    /// In the order in which they are sent: policies before what they are about, so that a forbid is there before whom it holds back.
+    pub objects: Vec<Manifest>,
+    /// What is wrong, as far as the files alone tell.
+    pub rejections: Vec<Rejection>,
+    /// What deserves a look.
+    pub warnings: Vec<Rejection>,
+}
+
+/// Reads files, and checks what they say as a gateway does that reads a cluster. What else is registered there is not known.
+pub fn manifests(files: &[PathBuf]) -> Manifests {
+    let mut read = Read::default();
+    for path in files {
+        read.file(&path.as_path().into());
+    }
+    let Read { checked, places, mut rejections } = read;
+    let (objects, mut manifests): (Vec<Object>, Vec<Manifest>) = checked.into_iter().unzip();
+    let (snapshot, found) = Snapshot::build(objects);
+    let placed = |one: &Rejection| Rejection { origin: place(&places, &one.origin), ..one.clone() };
+    rejections.extend(found.iter().map(placed));
+    rejections.sort_by(|a, b| a.origin.cmp(&b.origin));
+    let order = |manifest: &Manifest| std::cmp::Reverse(manifest.object.kind as usize);
+    manifests.sort_by_key(order);
+    Manifests { objects: manifests, rejections, warnings: snapshot.warnings().iter().map(placed).collect() }
+}
+
+#[derive(Default)]
+struct Read {
+    checked: Vec<(Object, Manifest)>,
+    /// Where each document was read, by the number that it has as the uid of its object.
+    places: Vec<Origin>,
+    rejections: Vec<Rejection>,
+}
+
+impl Read {
+    fn file(&mut self, path: &Arc<Path>) {
+        let documents: Vec<Document> = match text_of(path) {
+            Ok(text) if is_json(path) => vec![document::json(&text)],
+            Ok(text) => document::pieces(&text).iter().filter_map(Piece::read).collect(),
+            Err((reason, fix)) => {
+                return self.rejections.push(Rejection { reason, fix: fix.to_owned(), ..about(path) });
+            }
+        };
+        for Document { line, content } in documents {
+            match content {
+                Ok(document) => self.document(Origin::File { path: path.clone(), line }, &document),
+                Err(Malformed { line, reason, fix }) => {
+                    let (origin, fix) = (Origin::File { path: path.clone(), line }, fix.to_owned());
+                    self.rejections.push(Rejection { origin, reason, fix, ..about(path) });
+                }
+            }
+        }
+    }
+
+    fn document(&mut self, origin: Origin, document: &Value) {
+        let uid = Some(self.places.len().to_string().into());
+        let of_cluster = Origin::Cluster { cluster: "a cluster".into(), uid, resource_version: None };
+        match resource::check(&of_cluster, document) {
+            Ok(object) => {
+                let reference = object.reference();
+                let document = sent(&reference, document);
+                self.checked.push((object, Manifest { object: reference, origin: origin.clone(), document }));
+            }
+            Err(found) => {
+                let of_file = |one: Rejection| Rejection { origin: origin.clone(), ..one };
+                self.rejections.extend(found.into_iter().map(of_file));
+            }
+        }
+        self.places.push(origin);
+    }
+}
+
+/// Where an object was read of which something is said.
+fn place(places: &[Origin], origin: &Origin) -> Origin {
+    let Origin::Cluster { uid: Some(uid), .. } = origin else { return origin.clone() };
+    let place = uid.parse::<usize>().ok().and_then(|number| places.get(number));
+    place.unwrap_or(origin).clone()
+}
+
+/// Without what a cluster fills in, which nobody applies.
+fn sent(object: &ObjectRef, document: &Value) -> Value {
+    let mut metadata = Map::new();
+    metadata.insert("name".to_owned(), json!(&*object.name));
+    metadata.insert("namespace".to_owned(), json!(&*object.namespace));
+    for name in ["labels", "annotations"] {
+        if let Some(said) = document.get("metadata").and_then(|metadata| metadata.get(name)) {
+            metadata.insert(name.to_owned(), said.clone());
+        }
+    }
+    json!({
+        "apiVersion": API_VERSION,
+        "kind": object.kind.as_str(),
+        "metadata": metadata,
+        "spec": document.get("spec"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AGENT: &str = "apiVersion: vidimus.dev/v1alpha1
+kind: Agent
+metadata: {name: bot, namespace: a, annotations: {why: because}, resourceVersion: '7', managedFields: []}
+spec: {owner: ada.l@example.com, team: t, purpose: p, riskLevel: low, identities: [{serviceAccount: {name: bot}}]}
+";
+    const PROVIDER: &str = "apiVersion: vidimus.dev/v1alpha1
+kind: LLMProvider
+metadata: {name: models, namespace: a}
+spec: {owner: ada.l@example.com, type: openAI, credential: {secretRef: {name: s, key: k}}, models: [{name: m}]}
+";
+
+    fn policy(cedar: &str) -> String {
+        format!(
+            "apiVersion: vidimus.dev/v1alpha1\nkind: Policy\nmetadata: {{name: p, namespace: a}}\nspec: {{description: d, cedar: '{cedar}'}}\n"
+        )
+    }
+
+    fn of(texts: &[&str]) -> Manifests {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("all.yaml");
+        std::fs::write(&path, texts.join("---\n")).expect("written");
+        manifests(&[path])
+    }
+
+    #[test]
+    fn what_is_sent_is_what_was_written_and_policies_go_first() {
+        let good = policy("permit (principal, action, resource);");
+        let found = of(&[AGENT, PROVIDER, &good]);
+        assert!(found.rejections.is_empty(), "{:#?}", found.rejections);
+        let sent: Vec<String> = found.objects.iter().map(|one| one.object.to_string()).collect();
+        assert_eq!(sent, ["Policy a/p", "LLMProvider a/models", "Agent a/bot"]);
+        let agent = &found.objects.last().expect("an agent").document;
+        let metadata = json!({"name": "bot", "namespace": "a", "annotations": {"why": "because"}});
+        assert_eq!(agent["metadata"], metadata, "without what a cluster fills in");
+        assert_eq!(agent["spec"]["purpose"], "p");
+        assert!(agent.get("status").is_none());
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_at_its_line() {
+        let broken = policy("permit (principal);");
+        for (texts, line) in [
+            (vec![AGENT, "a: [\n"], None),
+            (vec![AGENT, "kind: Agnet\n"], Some(6)),
+            (vec![AGENT, &*broken], Some(6)),
+            (vec![AGENT, AGENT], Some(1)),
+        ] {
+            let found = of(&texts);
+            let first = found.rejections.first().expect("a rejection");
+            let at = first.origin.line();
+            assert!(line.is_none_or(|line| line == at) && at > 0, "{texts:?}: {:#?}", found.rejections);
+            assert!(first.origin.path().is_some(), "{:#?}", found.rejections);
+        }
+        let missing = manifests(&["nowhere.yaml".into()]);
+        assert_eq!(missing.rejections.len(), 1);
+    }
+}

@@ -1,0 +1,3 @@
+#!/usr/bin/env bash
+# A validator of JSON Schema, and a reader of YAML.
+exec "$(dirname "${BASH_SOURCE[0]}")/../venv.sh" editors
