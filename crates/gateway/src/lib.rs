@@ -5,6 +5,8 @@
 //! function (`admit`, then `carry`), `forward` is the only place that reaches an upstream, and `effect` closes the record when
 //! the answer has ended.
 //!
+//! `ext_authz` is a front door without a way of its own to upstreams: a data plane asks there, and carries the call (`data_plane`).
+//!
 //! Beside it, and no call: `spans` takes what agents say of themselves.
 //!
 //! What is public is what the binary composes: a [`Gate`] from its [`Config`], a [`listener`] that serves it, and what watches
@@ -19,7 +21,9 @@ mod bodies;
 mod changes;
 mod clickhouse;
 mod credential;
+mod data_plane;
 mod effect;
+mod ext_authz;
 mod fair_share;
 mod forward;
 mod gate;
@@ -56,6 +60,7 @@ mod witnesses;
 pub use acts::{Acts, Done, RefusedRequest, Stood};
 pub use beside::NeverCalled;
 pub use clickhouse::{ClickHouse, ClickHouseError, EventRows};
+pub use data_plane::DataPlanes;
 pub use forward::{AddressGuard, KeepAlive, Outbound, Upstream, forward};
 pub use gate::{Config, Gate, Limits, Shared, millis, rfc3339};
 pub use handle::{Admission, Admitted, Peer, admit, handle};
