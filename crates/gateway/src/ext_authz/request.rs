@@ -111,7 +111,7 @@ impl Check {
 
     /// `AttributeContext.HttpRequest`.
     fn http(&mut self, message: Bytes) -> Result<(), Refusal> {
-        let [mut method, mut path, mut host, mut body, mut raw_body, mut map] = [const { None }; 6];
+        let [mut method, mut path, mut host, mut body, mut raw_body, mut map] = [const { None::<Bytes> }; 6];
         each(message, |field, value| match field {
             2 => once(&mut method, value),
             3 => self.header(value),
