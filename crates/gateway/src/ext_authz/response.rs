@@ -9,8 +9,6 @@ use crate::reply::CALL_HEADER;
 
 /// `PERMISSION_DENIED`: anything but 0 has Envoy answer, and send nothing.
 const DENIED: i32 = 7;
-/// `APPEND_IF_EXISTS_OR_ADD`.
-const APPEND: i32 = 0;
 /// `OVERWRITE_IF_EXISTS_OR_ADD`.
 const OVERWRITE: i32 = 2;
 
@@ -85,7 +83,7 @@ pub(super) fn carry(call: &str, given: &HeaderMap, headers: &HeaderMap) -> Check
     let ok = OkHttpResponse {
         headers: set(headers),
         headers_to_remove: given.keys().filter(is_removed).map(ToString::to_string).collect(),
-        response_headers_to_add: vec![option(CALL_HEADER.as_str(), call, OVERWRITE)],
+        response_headers_to_add: vec![option(CALL_HEADER.as_str(), call)],
     };
     CheckResponse { status: Some(Status { code: 0 }), denied_response: None, ok_response: Some(ok) }
 }
@@ -100,21 +98,20 @@ pub(super) fn answer(response: &Response<()>, body: String) -> CheckResponse {
     CheckResponse { status: Some(Status { code: DENIED }), denied_response: Some(denied), ok_response: None }
 }
 
-/// Each line of each header; the first of a name in place of all that there are of it.
+/// Each header in one line, in place of all that there are of it: Envoy takes the last of several, whatever they say of being appended (1.40).
 fn set(headers: &HeaderMap) -> Vec<HeaderValueOption> {
     let names = headers.keys().filter(|name| !OF_THE_DATA_PLANE.contains(*name));
-    let lines = names.flat_map(|name| {
-        let actions = std::iter::once(OVERWRITE).chain(std::iter::repeat(APPEND));
-        headers.get_all(name).iter().zip(actions).map(move |(value, action)| {
-            option(name.as_str(), &String::from_utf8_lossy(value.as_bytes()), action)
-        })
+    let lines = names.map(|name| {
+        let lines = headers.get_all(name).iter().map(|line| String::from_utf8_lossy(line.as_bytes()));
+        // As a reader may join them (RFC 9110 section 5.3).
+        option(name.as_str(), &lines.collect::<Vec<_>>().join(", "))
     });
     lines.collect()
 }
 
-fn option(key: &str, value: &str, append_action: i32) -> HeaderValueOption {
+fn option(key: &str, value: &str) -> HeaderValueOption {
     let header = HeaderValue { key: key.to_owned(), value: value.to_owned() };
-    HeaderValueOption { header: Some(header), append_action, keep_empty_value: true }
+    HeaderValueOption { header: Some(header), append_action: OVERWRITE, keep_empty_value: true }
 }
 
 #[cfg(test)]
@@ -150,20 +147,16 @@ mod tests {
             .iter()
             .map(|one| {
                 let header = one.header.as_ref().expect("a header");
-                (header.key.as_str(), header.value.as_str(), one.append_action)
+                assert_eq!((one.append_action, one.keep_empty_value), (OVERWRITE, true));
+                (header.key.as_str(), header.value.as_str())
             })
             .collect();
-        for expected in [
-            ("authorization", "Bearer hop", OVERWRITE),
-            ("accept", "*/*", OVERWRITE),
-            ("x-a", "1", OVERWRITE),
-            ("x-a", "2", APPEND),
-        ] {
+        for expected in [("authorization", "Bearer hop"), ("accept", "*/*"), ("x-a", "1, 2")] {
             assert!(set.contains(&expected), "{expected:?} in {set:?}");
         }
-        assert_eq!(set.len(), 4);
+        assert_eq!(set.len(), 3);
         assert!(!format!("{ok:?}").contains("caller"), "nothing of the caller's credential comes back");
-        assert_eq!(ok.response_headers_to_add, [option("vidimus-call", "call-1", OVERWRITE)]);
+        assert_eq!(ok.response_headers_to_add, [option("vidimus-call", "call-1")]);
     }
 
     #[test]
@@ -173,7 +166,7 @@ mod tests {
         assert_eq!(said.status, Some(Status { code: DENIED }), "also where HTTP says 200");
         let denied = said.denied_response.expect("an answer");
         assert_eq!((denied.status, denied.body), (Some(HttpStatus { code: 200 }), "{}".to_owned()));
-        assert_eq!(denied.headers, [option("content-type", "application/json", OVERWRITE)]);
+        assert_eq!(denied.headers, [option("content-type", "application/json")]);
         assert_eq!(said.ok_response, None);
     }
 
