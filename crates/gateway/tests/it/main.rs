@@ -23,6 +23,7 @@ mod connections;
 mod counts;
 mod definitions;
 mod delivered;
+mod ext_authz;
 mod facts;
 mod forward;
 mod handle;

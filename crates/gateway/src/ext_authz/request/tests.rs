@@ -1,10 +1,8 @@
-use vidimus_core::refusal::Code;
-
 use super::*;
 
 /// A field of a message.
 fn field(number: u8, value: &[u8]) -> Vec<u8> {
-    let mut out = vec![number << 3 | 2];
+    let mut out = vec![(number << 3) | 2];
     let mut length = value.len();
     while length > 127 {
         out.push(u8::try_from(length % 128).expect("seven bits") | 128);
@@ -90,7 +88,8 @@ fn a_question_is_the_request_that_it_is_about() {
     let (parts, peer, fault) = asks.request(&plain());
     assert_eq!(fault, None);
     assert_eq!((parts.method, parts.uri.to_string().as_str()), (Method::POST, "/mcp/a/b?beta=true"));
-    assert_eq!((&parts.headers["host"], &parts.headers["authorization"]), (&"gw.example", &"Bearer a"));
+    assert_eq!(parts.headers["host"], "gw.example");
+    assert_eq!(parts.headers["authorization"], "Bearer a");
     assert_eq!(parts.headers.len(), 4, "{:?}", parts.headers);
     assert_eq!((peer.address.ip().to_string().as_str(), peer.svid.is_none()), ("192.0.2.7", true));
     assert_eq!(asks.read().expect("a question").body, "{}");
