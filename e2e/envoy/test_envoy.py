@@ -72,6 +72,7 @@ class Allowed(unittest.TestCase):
         sent = dict(seen["headers"])
         self.assertNotIn("cookie", sent)
         self.assertNotIn("x-forwarded-for", sent)
+        self.assertFalse([name for name in sent if name.startswith("x-envoy")], sent)
         hop = claims(sent["authorization"])
         self.assertIn("finance/ledger", json.dumps(hop))
         rows = self.check_records(headers["vidimus-call"], "Tool/finance/ledger/whoami")
@@ -115,7 +116,7 @@ class Allowed(unittest.TestCase):
         steps = STAGE.client("openai_client.py", MODEL, token)
         for step in ("models", "chat", "stream"):
             self.assertTrue(steps[step]["ok"], steps[step])
-        self.assertEqual(steps["models"]["result"], ["simulator-small"], "the gateway's own answer")
+        self.assertEqual(steps["models"]["result"]["answer"], ["simulator-small"], "the gateway's own answer")
         self.assertEqual(set(authorizations("model")), {f"Bearer {PROVIDER_KEY}"})
         refused = STAGE.client("openai_client.py", MODEL, token, "--model", "simulator-large", "--steps", "chat")["chat"]
         self.assertFalse(refused["ok"])
@@ -159,7 +160,6 @@ class Refused(unittest.TestCase):
             self.assertIn(status, (400, 404), path)
         for lines, code in (
             ([*good, ("Authorization", f"Bearer {stranger}")], "token_malformed"),
-            ([*good, ("Authorization", "")], "token_malformed"),
             ([("Authorization", f"Bearer {token}"), *labels, ("Mcp-Name", "transfer")], None),
         ):
             status, headers = raw(LEDGER, lines, body)
