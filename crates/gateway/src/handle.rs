@@ -69,7 +69,13 @@ pub(crate) enum Told {
 }
 
 /// Governs one request that a data plane carries itself: as [`handle`], but that what may go on is handed over.
-pub(crate) async fn hand_over(gate: &Gate, parts: &Parts, body: Bytes, peer: &Peer, carried: Carried) -> Told {
+pub(crate) async fn hand_over(
+    gate: &Gate,
+    parts: &Parts,
+    body: Bytes,
+    peer: &Peer,
+    carried: Carried,
+) -> Told {
     let mut context = RequestContext::begin(gate, parts, peer);
     context.carried = Some(carried);
     let told = match admit(gate, &mut context, parts, Full::new(body)).await {

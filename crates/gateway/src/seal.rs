@@ -163,7 +163,14 @@ impl fmt::Debug for Holder<'_> {
 
 impl<'a> Holder<'a> {
     pub fn new(seal: &'a Seal, destination: &'a Destination, caller: &'a Caller) -> Self {
-        Self { seal, destination, caller, binding: OnceLock::new(), decisive: OnceLock::new(), raw_sessions: false }
+        Self {
+            seal,
+            destination,
+            caller,
+            binding: OnceLock::new(),
+            decisive: OnceLock::new(),
+            raw_sessions: false,
+        }
     }
 
     /// Takes the ids of sessions as they are, where `raw` says so.

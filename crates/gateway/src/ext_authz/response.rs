@@ -120,8 +120,8 @@ mod tests {
 
     fn map(lines: &[(&'static str, &'static str)]) -> HeaderMap {
         let mut map = HeaderMap::new();
-        for (name, value) in lines {
-            map.append(*name, http::HeaderValue::from_static(value));
+        for &(name, value) in lines {
+            map.append(name, http::HeaderValue::from_static(value));
         }
         map
     }

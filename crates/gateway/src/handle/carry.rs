@@ -83,7 +83,10 @@ fn query_goes_on(query: Option<&str>, passed: &[&str]) -> Result<(), Refusal> {
     if pairs.all(|pair| passed.contains(&pair)) {
         return Ok(());
     }
-    Err(Refusal::new(Code::DataPlaneUnable, "the address has a query that does not go on, and the data plane would send it"))
+    Err(Refusal::new(
+        Code::DataPlaneUnable,
+        "the address has a query that does not go on, and the data plane would send it",
+    ))
 }
 
 /// A call, ready to be carried out.
