@@ -84,6 +84,11 @@ impl RequestContext {
         millis(self.started.wall)
     }
 
+    /// Whether the ids of sessions are the upstream's own.
+    pub(crate) fn raw_sessions(&self) -> bool {
+        self.carried.is_some_and(|carried| carried.raw_sessions)
+    }
+
     /// The caller is known.
     pub(crate) fn proven(&mut self, caller: &Arc<Proven>) {
         self.caller = Some(caller.clone());

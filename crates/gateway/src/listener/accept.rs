@@ -49,6 +49,11 @@ pub struct Listener {
 }
 
 impl Listener {
+    /// Plain HTTP, for calls.
+    pub fn plain(socket: TcpListener) -> Self {
+        Self { socket, tls: None, door: Door::Calls }
+    }
+
     /// The same socket, for one more worker. It is open until the last of them is dropped.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::json;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use vidimus_gateway::listener::{self, Connections, Door, Listener};
+use vidimus_gateway::listener::{self, Connections, Listener};
 use vidimus_gateway::{AddressGuard, Gate, KeepAlive, Limits, Upstream};
 use vidimus_testkit::upstream::Answer;
 
@@ -38,7 +38,7 @@ async fn who_comes_late_is_not_let_in_and_whatever_ran_has_an_effect() {
             upstream: Upstream::new(AddressGuard::default(), KeepAlive::default()).expect("roots"),
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let listeners = vec![Listener { socket, tls: None, door: Door::Calls }];
+        let listeners = vec![Listener::plain(socket)];
         runtime.block_on(listener::serve(gate, listeners, Connections::new(1024), stopping)).expect("served");
         runtime.shutdown_timeout(Duration::from_secs(1));
     });

@@ -17,7 +17,7 @@ use vidimus_core::clock::Clock;
 use vidimus_core::record::Kept;
 use vidimus_core::resource::{self, Object, Origin};
 use vidimus_core::snapshot::Snapshot;
-use vidimus_gateway::listener::{self, Connections, Door, Listener};
+use vidimus_gateway::listener::{self, Connections, Listener};
 use vidimus_gateway::{
     AddressGuard, Config, Gate, KEY_LENGTH, KeepAlive, Limits, PayloadKeys, Seal, Shared, Spans,
     StandingAddress, Telemetry, Upstream, Vitals, millis,
@@ -241,7 +241,7 @@ impl World {
         let (stop, stopping) = watch::channel(false);
         let serving = gate.clone();
         tokio::spawn(async move {
-            let listeners = vec![Listener { socket, tls: None, door: Door::Calls }];
+            let listeners = vec![Listener::plain(socket)];
             listener::serve(serving, listeners, Connections::new(1024), stopping).await
         });
         Self { upstream, gate, clock, address, identity, directory, _stop: stop }

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use vidimus_core::clock::Clock as _;
 use vidimus_core::record::Kept;
 use vidimus_core::snapshot::ENDED_BY;
-use vidimus_gateway::listener::{self, Connections, Door, Listener};
+use vidimus_gateway::listener::{self, Connections, Listener};
 use vidimus_gateway::{
     Gate, KEY_LENGTH, KeepAlive, Limits, PayloadKeys, Seal, SecretDirectory, Shared, Stood, Telemetry,
     Upstream, Vitals, millis, record_count,
@@ -101,10 +101,7 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
     look_after_disk(&mut supervisor, serve, &shared, sealing_key);
     let (stop, stopping) = watch::channel(false);
     let listeners: Vec<Listener> =
-        [Some(Listener { socket: sockets.plain, tls: None, door: Door::Calls }), tls, data_planes]
-            .into_iter()
-            .flatten()
-            .collect();
+        [Some(Listener::plain(sockets.plain)), tls, data_planes].into_iter().flatten().collect();
     let loops = workers * listeners.len();
     let health = Health { shared: shared.clone(), loaded, stopping: stopping.clone(), watching, loops };
     let admin = Admin::new(health, people, witnessed, &serve.data);
