@@ -1,4 +1,4 @@
-"""A real Envoy with the configuration of examples/envoy, between agents and the upstreams of a stage."""
+"""A real Envoy with the configuration of deploy/envoy, between agents and the upstreams of a stage."""
 
 import os
 import pathlib
@@ -7,7 +7,7 @@ import subprocess
 
 from stage import E2E, Stage, free_port
 
-EXAMPLE = E2E.parent / "examples/envoy/envoy.yaml"
+EXAMPLE = E2E.parent / "deploy/envoy/envoy.yaml"
 ENVOY = os.environ["VIDIMUS_ENVOY"]
 PLAIN = "      connect_timeout: 1s\n      typed_extension_protocol_options:"
 
