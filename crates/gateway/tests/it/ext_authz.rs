@@ -15,8 +15,8 @@ use vidimus_gateway::DataPlanes;
 use vidimus_gateway::listener::{self, Connections, Door, Listener};
 use vidimus_identity::SpiffeId;
 
-use super::changes;
 use super::world::{World, json_of};
+use super::{approvals, changes};
 
 const PATH: &str = "/envoy.service.auth.v3.Authorization/Check";
 
@@ -368,6 +368,28 @@ async fn what_a_data_plane_cannot_do_is_refused_and_not_left_out() {
     carried(&raw.about(world.request(Method::POST, "/mcp/t/tools", &begin)).await);
     let response = raw.about(session).await;
     assert_eq!(header(&carried(&response).1.headers, "mcp-session-id"), Some("of-the-server"));
+}
+
+/// What a client brings back that was led to an approval is no part of what its server gets, and would be.
+#[tokio::test]
+async fn a_held_call_is_told_by_an_error_and_leads_nobody_to_what_could_not_go_on() {
+    let world = changes::world(approvals::HOLD).await;
+    let params = json!({"name": "echo", "arguments": {"a": 1}, "_meta": {"io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {"elicitation": {"url": {}}}}});
+    let message = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params});
+    let mut request = world.request(Method::POST, "/mcp/t/tools", &message);
+    for (name, value) in
+        [("mcp-protocol-version", "2026-07-28"), ("mcp-method", "tools/call"), ("mcp-name", "echo")]
+    {
+        request.headers_mut().insert(name, value.parse().expect("a value"));
+    }
+    let (code, _, body) = denied(&on_loopback(&world).about(request).await);
+    assert_eq!(
+        (code.as_str(), body["error"]["data"]["approval"].is_string()),
+        ("approval_required", true),
+        "{body}"
+    );
+    assert_eq!(body.get("result"), None);
 }
 
 #[tokio::test]
