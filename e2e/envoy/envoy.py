@@ -27,11 +27,28 @@ MUTUAL = """      connect_timeout: 1s
                 - {{san_type: IP_ADDRESS, matcher: {{exact: 127.0.0.1}}}}
       typed_extension_protocol_options:"""
 
+# How its callers show it who they are.
+CALLERS = """      filter_chains:
+        - transport_socket:
+            name: envoy.transport_sockets.tls
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
+              require_client_certificate: true
+              common_tls_context:
+                tls_certificates:
+                  - certificate_chain: {{filename: {svid}/svid.pem}}
+                    private_key: {{filename: {svid}/svid-key.pem}}
+                validation_context:
+                  trusted_ca: {{filename: {svid}/bundle.pem}}
+          filters:"""
+PEER = "validate_mutations: true"
+
 
 class Envoy:
-    """Envoy before a stage's upstreams, which asks at `asks`. With `svid`, a directory, it does so over mutual TLS."""
+    """Envoy before a stage's upstreams, which asks at `asks`. With `svid`, a directory, it does so over mutual TLS; with `callers`, one too, its
+    callers have to present a certificate, which it says in its questions."""
 
-    def __init__(self, stage: Stage, asks: int, svid: pathlib.Path | None = None):
+    def __init__(self, stage: Stage, asks: int, svid: pathlib.Path | None = None, callers: pathlib.Path | None = None):
         self.listen = free_port()
         self.url = f"http://127.0.0.1:{self.listen}"
         text = EXAMPLE.read_text()
@@ -42,6 +59,10 @@ class Envoy:
         if svid:
             assert text.count(PLAIN) == 1
             text = text.replace(PLAIN, MUTUAL.format(svid=svid))
+        if callers:
+            assert text.count("      filter_chains:\n        - filters:") == 1 and text.count(PEER) == 1
+            text = text.replace("      filter_chains:\n        - filters:", CALLERS.format(svid=callers))
+            text = text.replace(PEER, f"{PEER}\n                      include_peer_certificate: true")
         config = stage.root / f"envoy-{self.listen}.yaml"
         config.write_text(text)
         self.log = stage.root / f"envoy-{self.listen}.err"

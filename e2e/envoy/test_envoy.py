@@ -3,6 +3,7 @@
 import http.client
 import json
 import pathlib
+import subprocess
 import unittest
 
 from envoy import Envoy
@@ -215,6 +216,36 @@ class Mutual(unittest.TestCase):
                                 "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--ext-authz", "0.0.0.0:0", check=False)
         self.assertEqual(refused.returncode, 1, refused.stderr)
         self.assertIn("--ext-authz-data-plane", refused.stderr)
+
+    def test_a_caller_is_who_showed_envoy_its_certificate(self):
+        stage, door = Stage("ledger"), free_port()
+        self.addCleanup(stage.close)
+        stage.flags = ("--ext-authz", f"127.0.0.1:{door}", "--ext-authz-certificates")
+        stage.serve()
+
+        def svid(name, path):
+            directory = stage.root / name
+            stage.vidimus("identity", "svid", "--data", str(stage.data), "--spiffe-id", f"spiffe://vidimus.local/{path}", "--out", str(directory))
+            return directory
+
+        envoy = Envoy(stage, door, callers=svid("envoy", "ns/gateway/sa/envoy"))
+        message, labels = modern(call("get_invoice", OPERATION))
+
+        def asked(who):
+            command = ["curl", "-sSk", "--max-time", "60", "--cert", who / "svid.pem", "--key", who / "svid-key.pem",
+                       f"https://127.0.0.1:{envoy.listen}{LEDGER}", "--data-binary", json.dumps(message), "-o", stage.root / "out",
+                       "-w", "%{http_code} %header{vidimus-code} %header{vidimus-call}"]
+            for name, value in [*labels, ("Content-Type", "application/json"), ("Accept", "application/json, text/event-stream")]:
+                command += ["-H", f"{name}: {value}"]
+            return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split(" ")
+
+        status, code, call_id = asked(svid("bot", "ns/finance/sa/invoice-bot"))
+        self.assertEqual((status, code), ("200", ""), (stage.root / "out").read_text())
+        [row] = [row for row in stage.records("--kind", "decision") if row["id"] == call_id]
+        self.assertEqual(row["identity"], "spiffe://vidimus.local/ns/finance/sa/invoice-bot")
+        status, code, _ = asked(svid("nobody", "ns/finance/sa/nobody"))
+        self.assertEqual((status, code), ("401", "principal_unknown"))
+        self.assertEqual(len(stage.seen("ledger")), 1)
 
 
 if __name__ == "__main__":
