@@ -133,3 +133,13 @@ async fn decided(gate: &Gate, planes: &DataPlanes, check: &Check, peer: &Peer) -
         }
     }
 }
+
+/// Whether a question, framed as gRPC has it, is about a request that can be decided.
+#[cfg(fuzzing)]
+pub fn is_decidable(framed: &[u8]) -> bool {
+    let peer = Peer { address: ([127, 0, 0, 1], 1).into(), svid: None };
+    let planes = DataPlanes::new(Vec::new(), true, true);
+    let Ok((false, message)) = spans::unframed(framed) else { return false };
+    let Ok(check) = Check::read(Bytes::copy_from_slice(message), 65_536) else { return false };
+    check.request(&planes, &peer).2.is_none()
+}

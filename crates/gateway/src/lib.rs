@@ -89,6 +89,7 @@ pub use witnesses::{Cosigning, CosigningConfig, NoWitness, Patience, WitnessAt};
 /// The parsers of foreign bytes, for the fuzz targets (`cargo fuzz` sets `--cfg fuzzing`).
 #[cfg(fuzzing)]
 pub mod fuzzing {
+    pub use crate::ext_authz::is_decidable;
     pub use crate::part::Part;
     pub use crate::protocol;
     pub use crate::route::Route;
