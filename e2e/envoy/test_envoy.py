@@ -75,7 +75,7 @@ class Allowed(unittest.TestCase):
         self.assertNotIn("x-forwarded-for", sent)
         self.assertFalse([name for name in sent if name.startswith("x-envoy")], sent)
         hop = claims(sent["authorization"])
-        self.assertIn("finance/ledger", json.dumps(hop))
+        self.assertTrue(hop["aud"].endswith("/mcp"), hop)
         rows = self.check_records(headers["vidimus-call"], "Tool/finance/ledger/whoami")
         self.assertEqual(rows[1]["token"], hop["jti"])
 
