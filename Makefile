@@ -54,6 +54,7 @@ e2e: ## The gateway binary between real clients and real servers
 	e2e/clickhouse/test.sh
 	e2e/spire/test.sh
 	e2e/tlog/test.sh
+	e2e/envoy/test.sh
 	e2e/prometheus/test.sh
 
 conformance: ## The protocols' own suites against an upstream alone and through the gateway; what differs, as a table (npm, PyPI)

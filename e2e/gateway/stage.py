@@ -239,8 +239,8 @@ class Stage:
             "model": ("model_simulator", "--key", PROVIDER_KEY),
         }
         started = {name: self.start(name, *part) for name, part in parts.items() if not only or name in only}
-        ports = {name: self.port(started[name]) if name in started else NOBODY for name in parts}
-        self.add("estate", RESOURCES.format(key_file=key_file.name, **ports))
+        self.ports = {name: self.port(started[name]) if name in started else NOBODY for name in parts}
+        self.add("estate", RESOURCES.format(key_file=key_file.name, **self.ports))
         self.add("policies", POLICIES)
 
     def add(self, name, text):

@@ -221,6 +221,8 @@ codes! {
     ActUnfit = "act_unfit", Conflict, "Look at what stands now (`vidimus quarantine list`, `vidimus approvals list`, `vidimus grant list`), and act upon that.";
     /// A policy demands a change of the call or of its answer, and it could not be made for sure. Of an answer: the call was carried out.
     ChangeImpossible = "change_impossible", Forbidden, "A policy redacts or caps this call (docs/policies.md, Changes), and what it changes could not be found; where that was the answer, the call was carried out. Send the call in the protocol's own form, or have the tool answer with JSON.";
+    /// The data plane that would carry the call only asks here, and what the call needs it cannot do or does not tell: changed bytes, a changed or kept answer, an end of its stream.
+    DataPlaneUnable = "data_plane_unable", Forbidden, "Make this call at the gateway's own address (--listen, --tls-listen), which carries it itself; docs/envoy.md says what a data plane that asks cannot do.";
     // -- what can be done now
     /// The record of the call could not be written.
     LedgerClosed = "ledger_closed", Unavailable, "The gateway cannot write its record, so it lets nothing pass; look at its disk and log.";

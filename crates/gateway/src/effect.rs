@@ -225,6 +225,17 @@ impl Effect {
         self.record(Ending::Failed(refusal.code)).await
     }
 
+    /// Records that the call is carried by a data plane, which asked by this `door` and does not tell what comes of it. What it may use at most is
+    /// what it counts for.
+    ///
+    /// # Errors
+    /// As [`Effect::record`].
+    pub async fn record_not_seen(mut self, door: &str) -> Result<(), Closed> {
+        self.detail = Some(format!("not seen: a data plane carries the call, and asked by {door}"));
+        self.found.unread = true;
+        self.record(Ending::Unknown).await
+    }
+
     /// Why no full answer came.
     pub fn explain(&mut self, refusal: &Refusal) {
         self.detail = refusal.detail.as_deref().map(short);

@@ -147,6 +147,11 @@ impl Outbound {
     pub fn headers_mut(&mut self) -> &mut HeaderMap {
         &mut self.headers
     }
+
+    /// What goes to the upstream beside the message, where a data plane sends it.
+    pub(crate) fn into_headers(self) -> HeaderMap {
+        self.headers
+    }
 }
 
 /// The address of what is below a registered one.

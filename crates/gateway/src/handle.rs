@@ -13,12 +13,15 @@ mod waiting;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response};
+use http_body_util::Full;
 use hyper::body::Incoming;
 use vidimus_core::refusal::Refusal;
 use vidimus_identity::PeerSvid;
 
+use crate::data_plane::Carried;
 use crate::gate::Gate;
 use crate::reply::{self, ReplyBody};
 use crate::request_context::RequestContext;
@@ -53,6 +56,48 @@ pub async fn handle(gate: &Gate, request: Request<Incoming>, peer: &Peer) -> Res
             response
         }
         Err(refusal) => context.refuse(gate, &parts, refusal).await,
+    }
+}
+
+/// What a data plane is told of a request that it asked about.
+#[derive(Debug)]
+pub(crate) enum Told {
+    /// It may send it to the upstream, with these headers and no others. The id of the call.
+    Carry(Arc<str>, HeaderMap),
+    /// It answers it so, and sends nothing.
+    Answer(Response<ReplyBody>),
+}
+
+/// Governs one request that a data plane carries itself: as [`handle`], but that what may go on is handed over.
+pub(crate) async fn hand_over(
+    gate: &Gate,
+    parts: &Parts,
+    body: Bytes,
+    peer: &Peer,
+    carried: Carried,
+) -> Told {
+    let mut context = RequestContext::begin(gate, parts, peer);
+    context.carried = Some(carried);
+    let told = match admit(gate, &mut context, parts, Full::new(body)).await {
+        Ok(Admission::Permitted(admitted)) => {
+            let headers = carry::hand_over(gate, &mut context, parts, admitted, carried.door).await;
+            headers.map(|headers| Told::Carry(context.call.clone(), headers))
+        }
+        Ok(Admission::Answered(permit, answer)) => {
+            let answered = carry::answer(gate, &mut context, permit, answer).await;
+            answered.map(|mut response| {
+                if let Ok(call) = HeaderValue::from_str(&context.call) {
+                    response.headers_mut().insert(reply::CALL_HEADER, call);
+                }
+                Told::Answer(response)
+            })
+        }
+        Ok(Admission::Held(held)) => Err(held.refusal()),
+        Err(refusal) => Err(refusal),
+    };
+    match told {
+        Ok(told) => told,
+        Err(refusal) => Told::Answer(context.refuse(gate, parts, refusal).await),
     }
 }
 

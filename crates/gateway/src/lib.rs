@@ -5,6 +5,8 @@
 //! function (`admit`, then `carry`), `forward` is the only place that reaches an upstream, and `effect` closes the record when
 //! the answer has ended.
 //!
+//! `ext_authz` is a front door without a way of its own to upstreams: a data plane asks there, and carries the call (`data_plane`).
+//!
 //! Beside it, and no call: `spans` takes what agents say of themselves.
 //!
 //! What is public is what the binary composes: a [`Gate`] from its [`Config`], a [`listener`] that serves it, and what watches
@@ -19,8 +21,10 @@ mod bodies;
 mod changes;
 mod clickhouse;
 mod credential;
+mod data_plane;
 mod effect;
 mod evaluate;
+mod ext_authz;
 mod fair_share;
 mod forward;
 mod gate;
@@ -58,6 +62,7 @@ mod witnesses;
 pub use acts::{Acts, Done, RefusedRequest, Stood};
 pub use beside::NeverCalled;
 pub use clickhouse::{ClickHouse, ClickHouseError, EventRows};
+pub use data_plane::DataPlanes;
 pub use evaluate::{AskedElsewhere, Evaluated};
 pub use forward::{AddressGuard, KeepAlive, Outbound, Upstream, forward};
 pub use gate::{Config, Gate, Limits, Shared, millis, rfc3339};
@@ -88,6 +93,7 @@ pub use witnesses::{Cosigning, CosigningConfig, NoWitness, Patience, WitnessAt};
 /// The parsers of foreign bytes, for the fuzz targets (`cargo fuzz` sets `--cfg fuzzing`).
 #[cfg(fuzzing)]
 pub mod fuzzing {
+    pub use crate::ext_authz::is_decidable;
     pub use crate::part::Part;
     pub use crate::protocol;
     pub use crate::route::Route;

@@ -12,16 +12,41 @@ pub use accept::{Listener, serve};
 pub use connections::Connections;
 
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use http::{HeaderValue, Request, Response, header};
 use hyper::body::Incoming;
 
+use crate::data_plane::DataPlanes;
+use crate::ext_authz;
 use crate::gate::Gate;
 use crate::handle::{self, Peer, handle};
 use crate::reply::ReplyBody;
 use crate::spans;
 
 use page::Page;
+
+/// What comes in at a socket.
+#[derive(Clone, Debug)]
+pub enum Door {
+    /// Calls, from who makes them.
+    Calls,
+    /// Questions about calls, from data planes that carry them themselves.
+    DataPlanes(Arc<DataPlanes>),
+}
+
+/// Answers one request by the door at which it came in.
+async fn enter(
+    gate: &Gate,
+    door: &Door,
+    request: Request<Incoming>,
+    peer: &Peer,
+) -> Result<Response<ReplyBody>, Infallible> {
+    match door {
+        Door::Calls => answer(gate, request, peer).await,
+        Door::DataPlanes(planes) => Ok(ext_authz::answer(gate, planes, request, peer).await),
+    }
+}
 
 /// Answers one request: a page that asks beforehand, a public document, spans that an agent sends, or a governed call.
 async fn answer(

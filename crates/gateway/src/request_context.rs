@@ -12,6 +12,7 @@ use vidimus_core::json::Json;
 use vidimus_core::record::{AskedFor, Record, RefusalKind, RefusalRecord, VERSION};
 use vidimus_core::refusal::{Code, Refusal};
 
+use crate::data_plane::Carried;
 use crate::gate::{Gate, millis, rfc3339};
 use crate::handle::Peer;
 use crate::listener::public;
@@ -35,6 +36,8 @@ pub struct RequestContext {
     pub(crate) span: Option<Span>,
     /// What the call is answered, where that is kept: from its decision to its effect.
     pub(crate) keeping: Option<Box<Keeping>>,
+    /// How the call is carried, where a data plane does that and only asks here.
+    pub(crate) carried: Option<Carried>,
     protocol: Option<Protocol>,
     /// Whose errors a refusal is answered in; `None` outside the protocols.
     binding: Option<&'static dyn Binding>,
@@ -64,6 +67,7 @@ impl RequestContext {
             peer: peer.clone(),
             span: gate.telemetry.span(&trace, started),
             keeping: None,
+            carried: None,
             protocol: route.map(|route| route.protocol),
             binding: route.as_ref().map(protocol::binding_by_path),
             message_id: None,
@@ -78,6 +82,11 @@ impl RequestContext {
     /// The wall clock at the beginning.
     pub(crate) fn now(&self) -> UnixMillis {
         millis(self.started.wall)
+    }
+
+    /// Whether the ids of sessions are the upstream's own.
+    pub(crate) fn raw_sessions(&self) -> bool {
+        self.carried.is_some_and(|carried| carried.raw_sessions)
     }
 
     /// The caller is known.

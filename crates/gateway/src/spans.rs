@@ -32,7 +32,8 @@ use crate::listener::page::Page;
 use crate::meter::SpanMeter;
 use crate::reply::ReplyBody;
 use crate::request_context::RequestContext;
-pub(crate) use wire::{Wire, asked, is_address};
+pub(crate) use answer::{grpc, refused};
+pub(crate) use wire::{Wire, asked, is_address, unframed};
 
 /// The longest request, also once it is decoded, in bytes.
 pub(crate) const MOST_BODY: usize = 4 * 1024 * 1024;

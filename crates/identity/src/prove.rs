@@ -181,6 +181,14 @@ impl Authenticator {
         })
     }
 
+    /// That the SVID of a connection is still good, whoever it names.
+    ///
+    /// # Errors
+    /// `svid_invalid`.
+    pub fn check_svid(&self, peer: &PeerSvid, now: UnixMillis) -> Result<(), Refusal> {
+        bind::check_peer(&self.trust, peer, now)
+    }
+
     /// Whom `evidence` proves, under the configuration in `snapshot`. Needs a Tokio runtime when an issuer's keys are fetched.
     ///
     /// # Errors

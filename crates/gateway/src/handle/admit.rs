@@ -125,7 +125,7 @@ where
     // The body may have been long on its way: what is decided is whether the call may be made now.
     let (addressed, moment) = addressed.at_present(gate, context, parts, &route).await?;
     let Addressed { world, caller, credential, destination, binding, operation, .. } = addressed;
-    let holder = Holder::new(&gate.seal, &destination, &caller);
+    let holder = Holder::new(&gate.seal, &destination, &caller).with_raw_sessions(context.raw_sessions());
     let ends = (&route, &destination, &holder);
     let parsed = binding.parse(&message(gate, parts, ends, (json.as_ref(), bytes.len())))?;
     let beside = Beside::of(parts, binding, (&destination, credential));
@@ -256,6 +256,9 @@ fn upstreams(
     }
     if let Some(fault) = &parsed.fault {
         return Err(Err((**fault).clone()));
+    }
+    if let Some(unable) = context.carried.and_then(|carried| carried.unable(decision, parsed)) {
+        return Err(Err(unable));
     }
     match (
         parsed.expected,

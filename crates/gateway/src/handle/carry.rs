@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use vidimus_core::obligation::Changed;
 use vidimus_core::permit::Permit;
 use vidimus_core::refusal::{Code, Refusal, Served};
@@ -51,6 +51,42 @@ pub(super) async fn carry(
             Err(refusal)
         }
     }
+}
+
+/// … → **credential → record**: what goes to the upstream beside the message, for a data plane that sends it. What comes of it is not seen from
+/// here, and its record says so before the data plane has anything.
+pub(super) async fn hand_over(
+    gate: &Gate,
+    context: &mut RequestContext,
+    parts: &Parts,
+    admitted: Admitted<'_>,
+    door: &str,
+) -> Result<HeaderMap, Refusal> {
+    let goes_on = query_goes_on(parts.uri.query(), admitted.binding.passed_query());
+    let Ready { mut effect, outbound, .. } = ready(gate, context, parts, admitted);
+    match goes_on.and(outbound) {
+        Ok(outbound) => {
+            effect.record_not_seen(door).await.map_err(closed)?;
+            Ok(outbound.into_headers())
+        }
+        Err(refusal) => {
+            effect.sent = false;
+            effect.record_refused(&refusal).await.map_err(closed)?;
+            Err(refusal)
+        }
+    }
+}
+
+/// That all of a query goes on: a data plane sends all of it.
+fn query_goes_on(query: Option<&str>, passed: &[&str]) -> Result<(), Refusal> {
+    let mut pairs = query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
+    if pairs.all(|pair| passed.contains(&pair)) {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        Code::DataPlaneUnable,
+        "the address has a query that does not go on, and the data plane would send it",
+    ))
 }
 
 /// A call, ready to be carried out.
@@ -315,6 +351,23 @@ fn unchanged(permit: &Permit, document: String) -> Result<String, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_query_that_a_data_plane_would_send_is_one_that_is_passed() {
+        for (query, goes_on) in [
+            (None, true),
+            (Some(""), true),
+            (Some("beta=true"), true),
+            (Some("beta=true&"), true),
+            (Some("key=secret"), false),
+            (Some("beta=true&key=secret"), false),
+            (Some("b%65ta=true"), false),
+            (Some("beta=true;key=secret"), false),
+        ] {
+            assert_eq!(query_goes_on(query, &["beta=true"]).is_ok(), goes_on, "{query:?}");
+        }
+        assert!(query_goes_on(Some("beta=true"), &[]).is_err());
+    }
 
     #[test]
     fn of_a_query_goes_on_what_is_passed() {

@@ -69,6 +69,10 @@ fn answer(
     (holder, parsed): (&Holder<'_>, &Parsed<'_>),
     held: &Held,
 ) -> Option<Response<String>> {
+    if context.carried.is_some() {
+        // What it brings back would have to be taken out of its message, which a data plane sends as it is.
+        return None;
+    }
     let refusal = held.as_refusal();
     let (approval, id) = (&*refusal.awaited.as_deref()?.approval, context.message_id()?);
     let handle = holder.sealed(Kind::Approval, &Part::from(parsed.ask.target), approval).ok()?;

@@ -22,8 +22,8 @@ use tokio_rustls::TlsAcceptor;
 use vidimus_identity::PeerSvid;
 
 use super::connections::{Arrival, Connections, Open, Seat};
-use super::malformed;
 use super::timed::Timed;
+use super::{Door, malformed};
 use crate::gate::Gate;
 use crate::handle::Peer;
 use crate::refusal_sampler;
@@ -44,15 +44,22 @@ pub struct Listener {
     pub socket: TcpListener,
     /// TLS with optional client certificates; `None` is plain HTTP.
     pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// What comes in there.
+    pub door: Door,
 }
 
 impl Listener {
+    /// Plain HTTP, for calls.
+    pub fn plain(socket: TcpListener) -> Self {
+        Self { socket, tls: None, door: Door::Calls }
+    }
+
     /// The same socket, for one more worker. It is open until the last of them is dropped.
     ///
     /// # Errors
     /// When there are no file descriptors left.
     pub fn try_clone(&self) -> io::Result<Self> {
-        Ok(Self { socket: self.socket.try_clone()?, tls: self.tls.clone() })
+        Ok(Self { socket: self.socket.try_clone()?, tls: self.tls.clone(), door: self.door.clone() })
     }
 }
 
@@ -75,9 +82,10 @@ pub async fn serve(
         let thread = std::thread::current();
         let of = format!("accept {} ({})", socket.local_addr()?, thread.name().unwrap_or("a thread"));
         let pulse = worker.gate.vitals.pulse(of);
-        let (worker, tls, stop) = (worker.clone(), listener.tls, stop.clone());
+        let (worker, stop) = (worker.clone(), stop.clone());
+        let entrance = Entrance { tls: listener.tls, door: listener.door };
         tasks.spawn(async move {
-            let begin = || accept(&worker, &socket, tls.as_ref(), &pulse, stop.clone());
+            let begin = || accept(&worker, &socket, &entrance, &pulse, stop.clone());
             worker.gate.vitals.again("accept", begin).await;
         });
     }
@@ -120,14 +128,14 @@ impl Worker {
             self.begin(accepted, open);
             return Ok(());
         }
-        let Accepted { stream, address, tls } = accepted;
-        let arrival = Arrival { stream: stream.into_std()?, address, tls, open };
+        let Accepted { stream, address, entrance } = accepted;
+        let arrival = Arrival { stream: stream.into_std()?, address, entrance, open };
         self.seat.give(arrival).or_else(|back| self.take(back))
     }
 
     fn take(&self, arrival: Arrival) -> io::Result<()> {
-        let Arrival { stream, address, tls, open } = arrival;
-        self.begin(Accepted { stream: TcpStream::from_std(stream)?, address, tls }, open);
+        let Arrival { stream, address, entrance, open } = arrival;
+        self.begin(Accepted { stream: TcpStream::from_std(stream)?, address, entrance }, open);
         Ok(())
     }
 
@@ -139,7 +147,14 @@ impl Worker {
 struct Accepted {
     stream: TcpStream,
     address: SocketAddr,
+    entrance: Entrance,
+}
+
+/// How one comes in at a socket, and what for.
+#[derive(Clone, Debug)]
+pub(super) struct Entrance {
     tls: Option<Arc<rustls::ServerConfig>>,
+    door: Door,
 }
 
 /// One more open connection, for as long as it lives.
@@ -165,7 +180,7 @@ impl Drop for Counted {
 async fn accept(
     worker: &Worker,
     socket: &tokio::net::TcpListener,
-    tls: Option<&Arc<rustls::ServerConfig>>,
+    entrance: &Entrance,
     pulse: &Pulse,
     mut stop: watch::Receiver<bool>,
 ) {
@@ -187,7 +202,7 @@ async fn accept(
                 worker.gate.meter.connections_refused().inc();
                 return Ok(());
             };
-            worker.place(Accepted { stream, address, tls: tls.cloned() }, open)
+            worker.place(Accepted { stream, address, entrance: entrance.clone() }, open)
         });
         // Out of file descriptors, or the peer is gone already: the next accept may well succeed, but not at once.
         if let Err(error) = placed {
@@ -221,18 +236,13 @@ async fn take_over(
 }
 
 async fn connection(counted: Counted, accepted: Accepted, watcher: Watcher) {
-    let Accepted { stream, address, tls } = accepted;
+    let Accepted { stream, address, entrance: Entrance { tls, door } } = accepted;
     counted.gate.vitals.fault_point("connection");
     let _ = stream.set_nodelay(true);
     let (header_time, stuck_time) = (counted.gate.limits.header_time, counted.gate.limits.body_time);
     let Some(tls) = tls else {
-        return speak(
-            &counted,
-            Timed::new(stream, header_time, stuck_time),
-            Peer { address, svid: None },
-            watcher,
-        )
-        .await;
+        let stream = Timed::new(stream, header_time, stuck_time);
+        return speak(&counted, &door, stream, Peer { address, svid: None }, watcher).await;
     };
     match tokio::time::timeout(header_time, TlsAcceptor::from(tls).accept(stream)).await {
         Ok(Ok(stream)) => {
@@ -242,8 +252,8 @@ async fn connection(counted: Counted, accepted: Accepted, watcher: Watcher) {
                     return tracing::debug!(%address, %error, "the peer's certificate is not an X.509-SVID");
                 }
             };
-            speak(&counted, Timed::new(stream, header_time, stuck_time), Peer { address, svid }, watcher)
-                .await;
+            let stream = Timed::new(stream, header_time, stuck_time);
+            speak(&counted, &door, stream, Peer { address, svid }, watcher).await;
         }
         Ok(Err(error)) => tracing::debug!(%address, %error, "TLS handshake failed"),
         Err(_) => tracing::debug!(%address, "TLS handshake took too long"),
@@ -251,7 +261,7 @@ async fn connection(counted: Counted, accepted: Accepted, watcher: Watcher) {
 }
 
 /// HTTP/1.1 or 2, whichever the peer begins with.
-async fn speak<S>(counted: &Counted, stream: Timed<S>, peer: Peer, watcher: Watcher)
+async fn speak<S>(counted: &Counted, door: &Door, stream: Timed<S>, peer: Peer, watcher: Watcher)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -274,8 +284,8 @@ where
         .keep_alive_timeout(Duration::from_secs(10));
     let address = peer.address;
     let service = service_fn(|request| {
-        let (gate, peer) = (gate.clone(), peer.clone());
-        async move { super::answer(&gate, request, &peer).await }
+        let (gate, door, peer) = (gate.clone(), door.clone(), peer.clone());
+        async move { super::enter(&gate, &door, request, &peer).await }
     });
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     if let Err(error) = watcher.watch(connection).await {

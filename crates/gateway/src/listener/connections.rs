@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use foldhash::fast::RandomState;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use super::accept::Entrance;
 use crate::refusal_sampler::network;
 
 /// The connections of all workers together, divided between sources as [`fair_share`](crate::fair_share) says: no source has more
@@ -49,7 +50,7 @@ pub(super) struct Seat {
 pub(super) struct Arrival {
     pub(super) stream: TcpStream,
     pub(super) address: SocketAddr,
-    pub(super) tls: Option<Arc<rustls::ServerConfig>>,
+    pub(super) entrance: Entrance,
     pub(super) open: Open,
 }
 

@@ -51,6 +51,8 @@ const METHOD_HEADER: &str = "mcp-method";
 const NAME_HEADER: &str = "mcp-name";
 /// The session header of the handshake eras.
 pub const SESSION_HEADER: &str = "mcp-session-id";
+/// The server's own stream (GET), as it is asked for.
+pub const STREAM: &str = "session/stream";
 /// How a client takes back a request, by its id.
 pub const CANCELLED: &str = "notifications/cancelled";
 /// After which event a stream is resumed (handshake eras).
@@ -189,12 +191,11 @@ fn posted<'a>(
 /// The server's own stream of the handshake eras (GET). One that is resumed replays what an earlier stream held, so it is asked
 /// for as what that one answered.
 fn stream_of_session<'a>(message: &Message<'a>, server: &'a Arc<McpServer>) -> Result<Parsed<'a>, Refusal> {
-    const METHOD: &str = "session/stream";
     // Listings may be in it, whatever it replays.
     let answer =
         Answer { events: Some(EventChange::Listings(TooLong::EndsStream)), open_ended: true, ..passed() };
     let Some(sealed) = message.headers.get(LAST_EVENT_HEADER) else {
-        return Ok(Parsed::new(Ask { streaming: true, ..connect(server, METHOD).ask }, answer));
+        return Ok(Parsed::new(Ask { streaming: true, ..connect(server, STREAM).ask }, answer));
     };
     let foreign = || Refusal::new(Code::SessionForeign, "no such event of a stream of this caller");
     let sealed = sealed.to_str().map_err(|_| foreign())?;
@@ -206,7 +207,7 @@ fn stream_of_session<'a>(message: &Message<'a>, server: &'a Arc<McpServer>) -> R
         Part::Prompt(name) => (Action::GetPrompt, Target::Prompt { server, name }, Arguments::None),
         Part::Skill(_) | Part::Model(_) => return Err(foreign()),
     };
-    let ask = Ask { streaming: true, arguments, ..Ask::about(METHOD, action, target) };
+    let ask = Ask { streaming: true, arguments, ..Ask::about(STREAM, action, target) };
     let mut parsed = Parsed::new(ask, answer);
     let value = HeaderValue::from_str(&opened.id).map_err(|_| foreign())?;
     parsed.headers.push((HeaderName::from_static(LAST_EVENT_HEADER), value));

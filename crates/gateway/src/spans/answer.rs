@@ -77,15 +77,17 @@ pub(super) fn taken(wire: Wire, taken: &Taken) -> Response<ReplyBody> {
             let body = partial.map_or(json!({}), |partial| json!({"partialSuccess": partial}));
             response(JSON, ReplyBody::whole(body.to_string()))
         }
-        Wire::Grpc => {
-            let message = answer.encode_to_vec();
-            let length = u32::try_from(message.len()).unwrap_or(u32::MAX).to_be_bytes();
-            let framed: Bytes = [&[0_u8][..], &length[..], &message[..]].concat().into();
-            let mut trailers = HeaderMap::new();
-            trailers.insert(GRPC_STATUS, HeaderValue::from_static("0"));
-            response(GRPC, ReplyBody::with_trailers(framed, trailers))
-        }
+        Wire::Grpc => grpc(&answer.encode_to_vec()),
     }
+}
+
+/// The one message that a call over gRPC is answered with.
+pub(crate) fn grpc(message: &[u8]) -> Response<ReplyBody> {
+    let length = u32::try_from(message.len()).unwrap_or(u32::MAX).to_be_bytes();
+    let framed: Bytes = [&[0_u8][..], &length[..], message].concat().into();
+    let mut trailers = HeaderMap::new();
+    trailers.insert(GRPC_STATUS, HeaderValue::from_static("0"));
+    response(GRPC, ReplyBody::with_trailers(framed, trailers))
 }
 
 /// What was not kept, and why.
@@ -103,7 +105,7 @@ fn why(taken: &Taken) -> String {
 }
 
 /// The request was refused: `plain` is how it is told anybody, with a status and what headers say of it.
-pub(super) fn refused(wire: Wire, plain: Response<ReplyBody>, refusal: &Refusal) -> Response<ReplyBody> {
+pub(crate) fn refused(wire: Wire, plain: Response<ReplyBody>, refusal: &Refusal) -> Response<ReplyBody> {
     let (mut head, _) = plain.into_parts();
     let comes_again = head.status == StatusCode::SERVICE_UNAVAILABLE;
     if comes_again && !head.headers.contains_key(RETRY_AFTER) {

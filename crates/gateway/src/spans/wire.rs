@@ -190,7 +190,7 @@ fn invalid(message: &'static str) -> Refusal {
 }
 
 /// The one message of a call, and whether it is encoded.
-fn unframed(body: &[u8]) -> Result<(bool, &[u8]), Refusal> {
+pub(crate) fn unframed(body: &[u8]) -> Result<(bool, &[u8]), Refusal> {
     let frame = body.split_first_chunk::<5>();
     let Some(([flag, length @ ..], message)) = frame else {
         return Err(invalid("this is no message of gRPC"));

@@ -24,6 +24,7 @@ mod copies;
 mod counts;
 mod definitions;
 mod delivered;
+mod ext_authz;
 mod facts;
 mod forward;
 mod handle;

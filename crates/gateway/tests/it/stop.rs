@@ -38,7 +38,7 @@ async fn who_comes_late_is_not_let_in_and_whatever_ran_has_an_effect() {
             upstream: Upstream::new(AddressGuard::default(), KeepAlive::default()).expect("roots"),
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let listeners = vec![Listener { socket, tls: None }];
+        let listeners = vec![Listener::plain(socket)];
         runtime.block_on(listener::serve(gate, listeners, Connections::new(1024), stopping)).expect("served");
         runtime.shutdown_timeout(Duration::from_secs(1));
     });

@@ -38,7 +38,7 @@ async fn each_worker_has_its_share_whoever_accepts_and_all_of_it_where_it_is_alo
         socket.set_nonblocking(true).expect("non-blocking");
         let address = socket.local_addr().expect("an address");
         let (stop, stopping) = watch::channel(false);
-        let listeners = vec![Listener { socket, tls: None }];
+        let listeners = vec![Listener::plain(socket)];
         let serving = listener::serve(world.gate.clone(), listeners, connections.clone(), stopping);
         (address, stop, tokio::spawn(serving))
     };

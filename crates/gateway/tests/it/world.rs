@@ -245,7 +245,7 @@ impl World {
         let (stop, stopping) = watch::channel(false);
         let serving = gate.clone();
         tokio::spawn(async move {
-            let listeners = vec![Listener { socket, tls: None }];
+            let listeners = vec![Listener::plain(socket)];
             listener::serve(serving, listeners, Connections::new(1024), stopping).await
         });
         Self { upstream, gate, clock, address, identity, directory, _stop: stop }

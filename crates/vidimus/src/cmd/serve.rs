@@ -6,6 +6,7 @@ mod bundles;
 mod certificate;
 mod compose;
 pub(super) mod configurations;
+mod data_planes;
 mod descriptors;
 mod disk;
 pub(super) mod flags;
@@ -88,6 +89,8 @@ pub struct Serve {
     /// PEM private key to --tls-cert.
     #[arg(long, env = "VIDIMUS_TLS_KEY", requires_all = ["tls_cert", "tls_listen"])]
     pub tls_key: Option<PathBuf>,
+    #[command(flatten)]
+    pub data_planes: data_planes::Flags,
     /// SPIFFE trust bundle (PEM, or a SPIFFE bundle in JSON) as trust-domain=FILE; may be given several times, also for one
     /// domain, of which the authorities of all files are trusted then. A file that changes is read again: {"keys":[]} revokes all authorities, and one that cannot be understood, or is gone, leaves the last
     /// good one in force for an hour. X.509-SVIDs are accepted on the TLS address, JWT-SVIDs (by the bundle's keys of use jwt-svid) on

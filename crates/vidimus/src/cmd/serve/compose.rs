@@ -33,8 +33,8 @@ use super::health::Health;
 use super::issuer_roots::IssuerRoots;
 use super::supervisor::Supervisor;
 use super::{
-    DurabilityArg, Serve, admin, configurations, descriptors, disk, issuer_roots, retention, runs, sinks, source,
-    standing, taken, tls, traces, webhook, witnesses,
+    DurabilityArg, Serve, admin, configurations, data_planes, descriptors, disk, issuer_roots, retention, runs,
+    sinks, source, standing, taken, tls, traces, webhook, witnesses,
 };
 
 /// Before a snapshot is taken into use again whose taking panicked.
@@ -83,6 +83,7 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
     let (shared, mint) = shared(serve, &loaded.borrow(), parts, plain)?;
     restore(&shared, &serve.data.join("ledger")).context("what was counted before the start")?;
     turn_keys(&mut supervisor, mint)?;
+    let data_planes = data_planes::listener(&mut supervisor, serve, &identity, &trust)?;
     let tls = sockets
         .tls
         .map(|socket| tls::listener(&mut supervisor, serve, &identity, trust, socket))
@@ -98,7 +99,7 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
     look_after_disk(&mut supervisor, serve, &shared, sealing_key);
     let (stop, stopping) = watch::channel(false);
     let listeners: Vec<Listener> =
-        [Some(Listener { socket: sockets.plain, tls: None }), tls].into_iter().flatten().collect();
+        [Some(Listener::plain(sockets.plain)), tls, data_planes].into_iter().flatten().collect();
     let loops = workers * listeners.len();
     let health = Health { shared: shared.clone(), loaded, stopping: stopping.clone(), watching, loops };
     let admin = Admin::new(health, people, witnessed, &serve.data);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use vidimus_core::clock::Clock as _;
-use vidimus_gateway::listener::Listener;
+use vidimus_gateway::listener::{Door, Listener};
 use vidimus_gateway::millis;
 use vidimus_identity::{ClientCertificates, LocalIdentity, ServerCertificate, TrustStore, server_config};
 
@@ -40,7 +40,7 @@ pub(super) fn listener(
         }
     };
     let config = server_config(&certificate, ClientCertificates::Optional(trust))?;
-    Ok(Listener { socket, tls: Some(Arc::new(config)) })
+    Ok(Listener { socket, tls: Some(Arc::new(config)), door: Door::Calls })
 }
 
 /// The names callers reach the TLS address by.
@@ -56,6 +56,7 @@ fn names(serve: &Serve) -> Vec<String> {
             .filter(|address| !address.ip().is_unspecified())
             .map(|address| address.ip().to_string()),
     );
+    names.extend(serve.data_planes.server_name());
     names.sort_unstable();
     names.dedup();
     names

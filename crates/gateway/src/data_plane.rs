@@ -1,0 +1,140 @@
+//! Data planes that carry calls themselves, such as Envoy: they ask here whether a call may be made, and with which headers (ADR 58). What they do
+//! then is not seen from here. So a call that needs more than that is refused, and nothing that a policy demands is left out.
+
+use std::sync::Arc;
+
+use vidimus_core::decision::Decision;
+use vidimus_core::refusal::{Code, Refusal};
+use vidimus_identity::SpiffeId;
+
+use crate::accounts::Holder;
+use crate::protocol::sse::TooLong;
+use crate::protocol::{Answer, DocumentChange, Expected, Parsed, mcp};
+
+/// Those that may ask at one address, and what they are believed.
+#[derive(Debug)]
+pub struct DataPlanes {
+    /// By the X.509-SVID that they present. Empty: whoever reaches the address, which is then loopback.
+    pub(crate) trusted: Vec<SpiffeId>,
+    /// A caller may authenticate by the certificate that it showed to the data plane.
+    pub(crate) takes_certificates: bool,
+    pub(crate) raw_sessions: bool,
+    /// What questions on their way in take of the room for bodies.
+    pub(crate) holder: Arc<Holder>,
+}
+
+impl DataPlanes {
+    /// Those that present one of these SVIDs; with none, whoever reaches the address. `takes_certificates`: what they say of a caller's
+    /// certificate is believed, so that it authenticates the caller. `raw_sessions`: sessions of MCP servers pass, though nothing binds their
+    /// ids to who got them.
+    pub fn new(trusted: Vec<SpiffeId>, takes_certificates: bool, raw_sessions: bool) -> Self {
+        Self { trusted, takes_certificates, raw_sessions, holder: Arc::new(Holder::new()) }
+    }
+
+    /// How a call is carried that one of them asks about by this `door`.
+    pub(crate) fn carried(&self, door: &'static str) -> Carried {
+        Carried { door, raw_sessions: self.raw_sessions }
+    }
+}
+
+/// How a call is carried, where a data plane does that.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Carried {
+    /// What it asks by, as records say it.
+    pub(crate) door: &'static str,
+    /// The ids of sessions are the upstream's own.
+    pub(crate) raw_sessions: bool,
+}
+
+impl Carried {
+    /// Why an allowed call cannot be carried so: what it needs is done where its bytes pass.
+    pub(crate) fn unable(self, decision: &Decision<'_>, parsed: &Parsed<'_>) -> Option<Refusal> {
+        if let [first, ..] = decision.obligations() {
+            let what = first.change.as_str();
+            let message = format!("a policy demands a change (@{what}), which this data plane cannot make");
+            let policies = decision.obligations().iter().map(|one| one.policy.clone()).collect();
+            return Some(Refusal { policies, ..unable(message) });
+        }
+        if decision.keeps().answer {
+            return Some(unable(
+                "a policy has the record keep the answer, which this data plane does not bring here",
+            ));
+        }
+        if !parsed.replaced.is_empty() || !parsed.dropped.is_empty() || parsed.instead.is_some() {
+            return Some(unable(
+                "the message goes on in other bytes, and this data plane sends the caller's",
+            ));
+        }
+        match parsed.expected {
+            Expected::Upstream(answer) => self.unable_to_answer(answer, parsed.ask.method),
+            Expected::Own => None,
+        }
+    }
+
+    fn unable_to_answer(self, answer: Answer, method: &str) -> Option<Refusal> {
+        if method == mcp::STREAM {
+            // A client takes this for a server that has no such stream, and goes on.
+            return Some(Refusal::method_not_allowed("MCP behind a data plane", "POST, DELETE"));
+        }
+        if answer.open_ended {
+            return Some(unable(
+                "the answer has no end of its own, and from here this data plane's streams cannot be ended",
+            ));
+        }
+        if answer.seals.is_some() && !self.raw_sessions {
+            return Some(unable(
+                "a session begins whose id could not be bound to who gets it; with --ext-authz-raw-sessions it passes",
+            ));
+        }
+        // Of everybody's tasks, whoever asks would see all.
+        let is_of_tasks = |change: &DocumentChange| {
+            matches!(change, DocumentChange::McpTasks(_) | DocumentChange::A2aTasks(_))
+                && change.too_long() == TooLong::EndsStream
+        };
+        let lists_tasks = answer.document.is_some_and(|change| is_of_tasks(&change));
+        lists_tasks.then(|| {
+            unable("the answer may have others' tasks in it, which this data plane does not take out")
+        })
+    }
+}
+
+fn unable(message: impl Into<std::borrow::Cow<'static, str>>) -> Refusal {
+    Refusal::new(Code::DataPlaneUnable, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::a2a::sealed::Shape;
+    use crate::protocol::mcp::listing::Listing;
+    use crate::protocol::observe::Observe;
+    use crate::seal::Kind;
+
+    fn code(raw_sessions: bool, answer: Answer, method: &str) -> Option<Code> {
+        let carried = Carried { door: "ext_authz", raw_sessions };
+        carried.unable_to_answer(answer, method).map(|refusal| refusal.code)
+    }
+
+    #[test]
+    fn an_answer_that_has_to_be_held_or_ended_here_is_refused_and_any_other_passes() {
+        let pass = Answer::pass(Observe::Rpc);
+        let document = |change| Answer { document: Some(change), ..pass };
+        let unable = Some(Code::DataPlaneUnable);
+        for (answer, method, expected) in [
+            (pass, "tools/call", None),
+            (document(DocumentChange::Listing(Listing::Tools)), "tools/list", None),
+            (document(DocumentChange::Card { rpc: false }), "card", None),
+            (document(DocumentChange::A2aTasks(Shape::Sent)), "SendMessage", None),
+            (document(DocumentChange::A2aTasks(Shape::Tasks)), "ListTasks", unable),
+            (document(DocumentChange::McpTasks(TooLong::Passes)), "tools/call", None),
+            (document(DocumentChange::McpTasks(TooLong::EndsStream)), "tasks/list", unable),
+            (Answer { open_ended: true, ..pass }, "subscriptions/listen", unable),
+            (Answer { open_ended: true, ..pass }, mcp::STREAM, Some(Code::MethodNotAllowed)),
+        ] {
+            assert_eq!(code(false, answer, method), expected, "{method}");
+        }
+        let begins = Answer { seals: Some((mcp::SESSION_HEADER, Kind::Session)), ..pass };
+        assert_eq!(code(false, begins, "initialize"), unable);
+        assert_eq!(code(true, begins, "initialize"), None, "where that is what was wanted");
+    }
+}

@@ -1,0 +1,145 @@
+//! The front door of Envoy's external authorization: `envoy.service.auth.v3.Authorization/Check` over gRPC. A data plane that has a request asks
+//! here, and carries the call itself where it may (ADR 58). Asked is [`hand_over`], which is the way of every call up to its upstream.
+//!
+//! gRPC is that of [`spans`]: one message each way. It is not read where it is compressed, so there is nothing to blow up.
+
+mod fields;
+mod request;
+mod response;
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::request::Parts;
+use http::{HeaderName, Method, Request, Response, Version};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use prost::Message as _;
+use vidimus_core::refusal::{Code, Refusal};
+
+use crate::bodies::Lease;
+use crate::data_plane::DataPlanes;
+use crate::gate::{Gate, millis};
+use crate::handle::{self, Peer, Told, hand_over};
+use crate::reply::ReplyBody;
+use crate::request_context::RequestContext;
+use crate::spans::{self, Wire};
+
+use request::Check;
+use response::CheckResponse;
+
+const PATH: &str = "/envoy.service.auth.v3.Authorization/Check";
+const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
+/// As records have it.
+const DOOR: &str = "ext_authz";
+/// What a question has beside the body and the headers that it asks about: attributes of the connection, a certificate.
+const BESIDE: usize = 256 * 1024;
+
+/// Answers one request of a data plane, whatever comes.
+pub(crate) async fn answer(
+    gate: &Gate,
+    planes: &DataPlanes,
+    request: Request<Incoming>,
+    peer: &Peer,
+) -> Response<ReplyBody> {
+    let (parts, body) = request.into_parts();
+    match asked(gate, planes, (&parts, body), peer).await {
+        Ok((check, _lease)) => {
+            let answer = decided(gate, planes, &check, peer).await;
+            spans::grpc(&answer.encode_to_vec())
+        }
+        Err(refusal) => {
+            let mut context = RequestContext::begin(gate, &parts, peer);
+            context.span = None;
+            let response = context.refuse(gate, &parts, refusal.clone()).await;
+            spans::refused(Wire::Grpc, response, &refusal)
+        }
+    }
+}
+
+/// The question, from one who may ask.
+async fn asked<'g>(
+    gate: &'g Gate,
+    planes: &DataPlanes,
+    (parts, body): (&Parts, Incoming),
+    peer: &Peer,
+) -> Result<(Check, Lease<'g>), Refusal> {
+    check_asker(gate, planes, peer)?;
+    check_call(parts)?;
+    let most = gate.limits.model_body.max(gate.limits.message_body) + gate.limits.headers + BESIDE;
+    let (bytes, lease) = gate.bodies.read(planes.holder.clone(), most, body).await?;
+    let (is_encoded, message) = spans::unframed(&bytes)?;
+    if is_encoded {
+        return Err(not_read());
+    }
+    Ok((Check::read(bytes.slice_ref(message), gate.limits.headers)?, lease))
+}
+
+/// That it is a data plane which asks: whoever is answered has the credentials of calls.
+fn check_asker(gate: &Gate, planes: &DataPlanes, peer: &Peer) -> Result<(), Refusal> {
+    if planes.trusted.is_empty() {
+        return Ok(());
+    }
+    let Some(svid) = peer.svid.as_deref() else {
+        let refusal =
+            Refusal::new(Code::CredentialMissing, "a data plane asks with an X.509-SVID of its own");
+        return Err(refusal.with_next("Have the data plane present its SVID: in Envoy, a transport_socket with tls_certificates in the cluster of ext_authz."));
+    };
+    gate.authenticator.check_svid(svid, millis(gate.clock.now().wall))?;
+    if planes.trusted.contains(&svid.spiffe_id) {
+        return Ok(());
+    }
+    let refusal =
+        Refusal::new(Code::PrincipalUnknown, format!("{} is no data plane that may ask", svid.spiffe_id));
+    Err(refusal.with_next("Name the SPIFFE ID of the data plane with --ext-authz-data-plane."))
+}
+
+/// That it is the one call of gRPC that is served here.
+fn check_call(parts: &Parts) -> Result<(), Refusal> {
+    if parts.version != Version::HTTP_2 || parts.method != Method::POST || parts.uri.path() != PATH {
+        let message = "here is served envoy.service.auth.v3.Authorization/Check over gRPC, and nothing else";
+        let refusal = Refusal::new(Code::RouteUnknown, message);
+        return Err(refusal.with_next(
+            "Have data planes ask here (docs/envoy.md), and send calls to --listen or --tls-listen.",
+        ));
+    }
+    let kind = parts.headers.get(CONTENT_TYPE).map(http::HeaderValue::as_bytes).unwrap_or_default();
+    if !matches!(kind, b"application/grpc" | b"application/grpc+proto") {
+        return Err(Refusal::new(Code::MessageInvalid, "a question comes as application/grpc"));
+    }
+    match parts.headers.get(GRPC_ENCODING).map(http::HeaderValue::as_bytes) {
+        None | Some(b"identity") => Ok(()),
+        Some(_) => Err(not_read()),
+    }
+}
+
+fn not_read() -> Refusal {
+    Refusal::new(Code::MessageInvalid, "a question that is compressed is not read")
+}
+
+/// What the data plane is to do with the request that it asks about.
+async fn decided(gate: &Gate, planes: &DataPlanes, check: &Check, peer: &Peer) -> CheckResponse {
+    let (parts, caller, fault) = check.request(planes, peer);
+    let told = match fault {
+        None => hand_over(gate, &parts, check.body.clone(), &caller, planes.carried(DOOR)).await,
+        Some(refusal) => Told::Answer(handle::refuse(gate, &parts, &caller, refusal).await),
+    };
+    match told {
+        Told::Carry(call, headers) => response::carry(&call, &parts.headers, &headers),
+        Told::Answer(answer) => {
+            let (head, body) = answer.into_parts();
+            let body = body.collect().await.map_or(Bytes::new(), |body| body.to_bytes());
+            let body = String::from_utf8_lossy(&body).into_owned();
+            response::answer(&Response::from_parts(head, ()), body)
+        }
+    }
+}
+
+/// Whether a question, framed as gRPC has it, is about a request that can be decided.
+#[cfg(fuzzing)]
+pub fn is_decidable(framed: &[u8]) -> bool {
+    let peer = Peer { address: ([127, 0, 0, 1], 1).into(), svid: None };
+    let planes = DataPlanes::new(Vec::new(), true, true);
+    let Ok((false, message)) = spans::unframed(framed) else { return false };
+    let Ok(check) = Check::read(Bytes::copy_from_slice(message), 65_536) else { return false };
+    check.request(&planes, &peer).2.is_none()
+}
