@@ -39,8 +39,9 @@ clickhouse: ## Records in a ClickHouse that is gone for AWAY seconds (60) under 
 	$(CARGO) build --workspace --all-targets
 	VIDIMUS_CLICKHOUSE_AWAY=$(or $(AWAY),60) e2e/clickhouse/test.sh
 
-kube: ## The CRDs against a real Kubernetes API server
+kube: ## The CRDs and admission against a real Kubernetes API server, and Kyverno
 	e2e/kube/test.sh
+	e2e/kyverno/test.sh
 
 e2e: ## The gateway binary between real clients and real servers
 	$(CARGO) build --workspace --all-targets # the same features as the tests, so nothing is built twice
