@@ -40,6 +40,7 @@ clickhouse: ## Records in a ClickHouse that is gone for AWAY seconds (60) under 
 	VIDIMUS_CLICKHOUSE_AWAY=$(or $(AWAY),60) e2e/clickhouse/test.sh
 
 kube: ## The CRDs and admission against a real Kubernetes API server, and Kyverno
+	$(CARGO) build --workspace --all-targets
 	e2e/kube/test.sh
 	e2e/kyverno/test.sh
 

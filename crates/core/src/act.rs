@@ -6,6 +6,7 @@
 mod export;
 mod grant;
 mod prune;
+mod register;
 mod rotate;
 mod shred;
 
@@ -25,6 +26,7 @@ use crate::standing::agreed::Agreed;
 pub use export::Export;
 pub use grant::{BadTerms, Granted, MOST_RESOURCES, OfGrant, Requested, Terms, Thing, Used};
 pub use prune::Prune;
+pub use register::Registration;
 pub use rotate::RotateKey;
 pub use shred::{KeepsNone, MOST_KEYS, Shred};
 
@@ -75,6 +77,8 @@ pub enum Act {
     Export(Export),
     /// The keys of somebody's kept payloads are destroyed.
     Shred(Shred),
+    /// An object is registered, changed or deleted: the API server of a cluster was told that it may be.
+    Register(Registration),
 }
 
 impl Act {
@@ -101,6 +105,7 @@ impl Act {
             Self::RotateKey(_) => "rotate-key",
             Self::Export(_) => "export",
             Self::Shred(_) => "shred",
+            Self::Register(_) => "register",
         }
     }
 
@@ -126,7 +131,8 @@ impl Act {
             | Self::Prune(_)
             | Self::RotateKey(_)
             | Self::Export(_)
-            | Self::Shred(_) => return None,
+            | Self::Shred(_)
+            | Self::Register(_) => return None,
         })
     }
 
@@ -184,6 +190,7 @@ impl Act {
             Self::RotateKey(RotateKey { to, .. }) => format!("Key/{to}"),
             Self::Export(_) => "View/records".to_owned(),
             Self::Shred(shred) => shred.subject.to_string(),
+            Self::Register(registration) => registration.object.clone(),
         }
     }
 }

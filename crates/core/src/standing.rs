@@ -160,7 +160,8 @@ impl Standing {
             | Act::Prune(_)
             | Act::RotateKey(_)
             | Act::Export(_)
-            | Act::Shred(_) => false,
+            | Act::Shred(_)
+            | Act::Register(_) => false,
             Act::UseGrant(Used { of, .. }) => self.grants.get(of).is_some_and(|grant| {
                 grant.terms.uses.is_some_and(|uses| grant.used.saturating_add(1) >= uses)
             }),
@@ -202,7 +203,7 @@ impl Standing {
             }
             Act::Lift(Lifted { of, subject }) => self.lift(subject, |id| id == of),
             // Labels are counted where calls are, and no part of a snapshot; nor is what the ledger keeps, and who was given it.
-            Act::Declassify(_) | Act::Prune(_) | Act::RotateKey(_) | Act::Export(_) => {}
+            Act::Declassify(_) | Act::Prune(_) | Act::RotateKey(_) | Act::Export(_) | Act::Register(_) => {}
             Act::Shred(_) => self.note_shred(record),
             Act::Agree(agreed) => self.agree(agreed, at(record)),
             Act::RequestGrant(Requested { terms, until_ms }) => {
@@ -269,7 +270,8 @@ impl Standing {
             | Act::Prune(_)
             | Act::RotateKey(_)
             | Act::Export(_)
-            | Act::Shred(_) => Ok(()),
+            | Act::Shred(_)
+            | Act::Register(_) => Ok(()),
             // They are about an approval.
             Act::Ask(_)
             | Act::Approve(_)

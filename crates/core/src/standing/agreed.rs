@@ -191,7 +191,8 @@ impl Standing {
             | Act::Agree(_)
             | Act::Prune(_)
             | Act::RotateKey(_)
-            | Act::Export(_) => false,
+            | Act::Export(_)
+            | Act::Register(_) => false,
             Act::Ask(_)
             | Act::Approve(_)
             | Act::Deny(_)
