@@ -20,7 +20,7 @@ use vidimus_core::snapshot::Snapshot;
 
 pub use manifests::{At, Form, registrations, webhook};
 pub use records::record;
-pub use scan::{Scanned, Unscannable, scan};
+pub use scan::{Scanned, Unscannable, documents, scan, yaml};
 
 /// The version that is spoken.
 const VERSION: &str = "admission.k8s.io/v1";
@@ -83,7 +83,9 @@ struct AdmissionReview {
 
 /// What was sent is no question.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not an AdmissionReview of {VERSION}: {0}; only the API server asks here, by the webhook that `vidimus admission manifests` prints")]
+#[error(
+    "not an AdmissionReview of {VERSION}: {0}; only the API server asks here, by the webhook that `vidimus admission manifests` prints"
+)]
 pub struct NoQuestion(String);
 
 impl Asked {
@@ -99,10 +101,16 @@ impl Asked {
             return Err(NoQuestion(format!("it is '{found}'")));
         }
         let asked = review.request.ok_or_else(|| NoQuestion("it has no request".to_owned()))?;
-        let texts = [("uid", &asked.uid), ("operation", &asked.operation), ("userInfo.username", &asked.user_info.username)];
+        let texts = [
+            ("uid", &asked.uid),
+            ("operation", &asked.operation),
+            ("userInfo.username", &asked.user_info.username),
+        ];
         for (field, text) in texts {
             if text.is_empty() || text.len() > LONGEST || text.chars().any(char::is_control) {
-                return Err(NoQuestion(format!("request.{field} is empty, too long or has control characters in it")));
+                return Err(NoQuestion(format!(
+                    "request.{field} is empty, too long or has control characters in it"
+                )));
             }
         }
         if asked.user_info.groups.as_ref().is_some_and(|groups| groups.len() > GROUPS) {
@@ -228,7 +236,9 @@ fn said_of_pod(workloads: &Workloads, asked: &Asked) -> Result<Vec<Violation>, S
     let is_pod = asked.kind.group.is_empty() && asked.kind.kind == "Pod";
     if !is_pod || !matches!(asked.sub_resource.as_deref(), None | Some("" | "ephemeralcontainers")) {
         let kind = crate::printable(&asked.kind.kind);
-        return Err(format!("pod_unreadable: asked about a {kind}; only pods are to be asked about here, as `vidimus admission manifests` has it"));
+        return Err(format!(
+            "pod_unreadable: asked about a {kind}; only pods are to be asked about here, as `vidimus admission manifests` has it"
+        ));
     }
     let unreadable = |error: &dyn std::fmt::Display| {
         format!("pod_unreadable: {error}; write the pod as the API of Kubernetes has it")

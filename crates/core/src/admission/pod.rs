@@ -50,12 +50,16 @@ impl Pod {
             .get("spec")
             .filter(|spec| spec.is_object())
             .ok_or(NoPod { field: "spec", expected: "an object" })?;
-        let named = [text(pod, "/metadata/name", "metadata.name")?, text(pod, "/metadata/generateName", "metadata.generateName")?];
+        let named = [
+            text(pod, "/metadata/name", "metadata.name")?,
+            text(pod, "/metadata/generateName", "metadata.generateName")?,
+        ];
         let accounts = [
             text(spec, "/serviceAccountName", "spec.serviceAccountName")?,
             text(spec, "/serviceAccount", "spec.serviceAccount")?,
         ];
-        let first = |all: [Option<&str>; 2]| all.into_iter().flatten().find(|one| !one.is_empty()).map(str::to_owned);
+        let first =
+            |all: [Option<&str>; 2]| all.into_iter().flatten().find(|one| !one.is_empty()).map(str::to_owned);
         let own = text(pod, "/metadata/namespace", "metadata.namespace")?.filter(|own| !own.is_empty());
         let mut images = BTreeSet::new();
         for of in CONTAINERS {
@@ -215,8 +219,6 @@ pub fn violations(pod: &Pod, workload: Option<&Workload>, before: Option<&Pod>) 
 
 fn is_by_digest(image: &str) -> bool {
     let digest = image.rsplit_once("@sha256:").map(|(_, digest)| digest.as_bytes());
-    digest.is_some_and(|hex| hex.len() == HEX && hex.iter().all(|one| matches!(one, b'0'..=b'9' | b'a'..=b'f')))
+    digest
+        .is_some_and(|hex| hex.len() == HEX && hex.iter().all(|one| matches!(one, b'0'..=b'9' | b'a'..=b'f')))
 }
-
-#[cfg(test)]
-mod tests;

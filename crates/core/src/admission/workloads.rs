@@ -63,7 +63,8 @@ impl Workloads {
 
     /// The record's word on a ServiceAccount; `None` where no record claims it.
     pub fn get(&self, namespace: &str, name: &str) -> Option<&Workload> {
-        self.0.get(&(namespace.into(), name.into()))
+        let account: ServiceAccount = (namespace.into(), name.into());
+        self.0.get(&account)
     }
 
     /// All of them, by namespace and name.

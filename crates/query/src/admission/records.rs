@@ -39,7 +39,8 @@ pub fn record(by: &By<'_>, asked: &Asked) -> Answer {
                 true => String::new(),
                 false => format!(" (by {})", refusal.policies.join(", ")),
             };
-            let message = format!("{}: {}{policies}; {}", refusal.code.as_str(), refusal.message, refusal.next());
+            let message =
+                format!("{}: {}{policies}; {}", refusal.code.as_str(), refusal.message, refusal.next());
             (Said::refusing(code, reason, message), Some(Kept::Refused(Box::new(refusal), path(asked))))
         }
     };
@@ -115,7 +116,8 @@ fn new(by: &By<'_>, asked: &Asked, kind: Kind) -> Result<Object, Refusal> {
     if is_it {
         return Ok(object);
     }
-    let message = format!("the request is about {}, and its object is {}", named(asked, kind), object.reference());
+    let message =
+        format!("the request is about {}, and its object is {}", named(asked, kind), object.reference());
     Err(Refusal::new(Code::MessageInvalid, message))
 }
 
@@ -201,11 +203,13 @@ fn reviewed(next: &Snapshot, policy: &Object) -> Vec<String> {
         return vec!["it could not be found out whether this policy is dead or adds nothing".to_owned()];
     };
     let meta = policy.meta();
-    let own = found.iter().filter(|one| {
-        (&one.object.meta.namespace, &one.object.meta.name) == (&meta.namespace, &meta.name)
-    });
+    let own = found
+        .iter()
+        .filter(|one| (&one.object.meta.namespace, &one.object.meta.name) == (&meta.namespace, &meta.name));
     own.filter_map(finding)
-        .map(|one| format!("{}: {} is {}: {}; {}", one.object, one.policy, one.class.as_str(), one.reason, one.fix))
+        .map(|one| {
+            format!("{}: {} is {}: {}; {}", one.object, one.policy, one.class.as_str(), one.reason, one.fix)
+        })
         .collect()
 }
 
@@ -224,14 +228,14 @@ fn crossings(object: &Object) -> Vec<String> {
             &[]
         }
     };
-    let is_foreign = |identity: &Identity| {
-        matches!(identity, Identity::ServiceAccount { namespace, .. } if namespace != own)
-    };
+    let is_foreign = |identity: &Identity| matches!(identity, Identity::ServiceAccount { namespace, .. } if namespace != own);
     if identities.iter().any(is_foreign) {
         found.push("spec.identities: it claims a ServiceAccount of another namespace");
     }
     let said = |what: &str| {
-        format!("{what}, and no policy says who may register that: whoever Kubernetes lets (Action::\"registerObject\", docs/admission.md)")
+        format!(
+            "{what}, and no policy says who may register that: whoever Kubernetes lets (Action::\"registerObject\", docs/admission.md)"
+        )
     };
     found.into_iter().map(said).collect()
 }

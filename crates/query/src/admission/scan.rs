@@ -34,6 +34,31 @@ pub struct Unscannable {
     reason: String,
 }
 
+/// Reads what kubectl prints: JSON, or the documents of a YAML stream.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn documents(text: &str) -> Result<Vec<Value>, Unscannable> {
+    let unscannable = |reason: String| Unscannable { place: "the list".to_owned(), reason };
+    if text.trim_start().starts_with('{') {
+        return serde_json::from_str(text)
+            .map(|one| vec![one])
+            .map_err(|error| unscannable(error.to_string()));
+    }
+    let options = serde_saphyr::options! { with_snippet: false };
+    let read = serde_saphyr::from_multiple_with_options(text, options);
+    read.map_err(|error| unscannable(error.without_snippet().to_string()))
+}
+
+/// A report as YAML.
+///
+/// # Errors
+/// When it cannot be written, which texts and numbers can.
+pub fn yaml(report: &Value) -> Result<String, Unscannable> {
+    let unwritten = |reason: String| Unscannable { place: "a report".to_owned(), reason };
+    serde_saphyr::to_string(report).map_err(|error| unwritten(error.to_string()))
+}
+
 /// Looks at pods, each a document or in a list of the API. Their namespaces need not be governed: what would be refused there is told before
 /// it is.
 ///
@@ -105,7 +130,8 @@ fn resource(pod: &Value, read: &Pod) -> Value {
 
 /// The same results in both forms.
 fn reports(namespace: &str, number: usize, results: &[Value]) -> [Value; 2] {
-    let count = |outcome: &str| results.iter().filter(|one| one.get("result") == Some(&json!(outcome))).count();
+    let count =
+        |outcome: &str| results.iter().filter(|one| one.get("result") == Some(&json!(outcome))).count();
     let name = if number == 0 { POLICY.to_owned() } else { format!("{POLICY}-{number}") };
     let labels = json!({"app.kubernetes.io/managed-by": SOURCE});
     let metadata = json!({"name": name, "namespace": namespace, "labels": labels});

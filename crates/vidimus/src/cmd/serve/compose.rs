@@ -34,7 +34,7 @@ use super::health::Health;
 use super::issuer_roots::IssuerRoots;
 use super::supervisor::Supervisor;
 use super::{
-    DurabilityArg, Serve, admin, configurations, descriptors, disk, issuer_roots, retention, sinks, standing,
+    DurabilityArg, Serve, admin, admission, configurations, descriptors, disk, issuer_roots, retention, sinks, standing,
     taken, tls, traces, webhook, witnesses,
 };
 
@@ -98,6 +98,7 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
     control.block_on(agrees(&mut supervisor, serve, &shared));
     control.block_on(shared.end_shredding());
     look_after_disk(&mut supervisor, serve, &shared, sealing_key);
+    admission::begin(&mut supervisor, serve, &shared, &loaded)?;
     let (stop, stopping) = watch::channel(false);
     let listeners: Vec<Listener> =
         [Some(Listener { socket: sockets.plain, tls: None }), tls].into_iter().flatten().collect();
