@@ -162,7 +162,7 @@ fn record(object: &Object) -> Result<Entity, EntityFault> {
         }
     }
     let known = |of: Type, id: &str| uid(of, id).ok_or_else(|| fault("an entity id", &of.as_str()));
-    let id: EntityUid = known(Type::Record, &format!("{}/{}", object.kind(), meta.key()))?;
+    let id: EntityUid = known(Type::Registration, &format!("{}/{}", object.kind(), meta.key()))?;
     let namespace = known(Type::Namespace, &meta.namespace)?;
     let tags = meta.labels.iter().map(|(name, value)| (name.clone(), text(value)));
     Entity::new_with_tags(id, attributes.whole(), [namespace], tags).map_err(|e| fault("the object", &e))
