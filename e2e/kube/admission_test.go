@@ -313,6 +313,52 @@ spec:
 	c.apply(t, documents(t, manifest))
 	c.held(t, cases)
 	t.Run("records", func(t *testing.T) { recordsAreAsked(t, c, keep) })
+	t.Run("strangers", func(t *testing.T) { strangersAreNotAnswered(t, c, string(said), keep) })
+}
+
+// strangersAreNotAnswered: whoever is not the API server does not know the path, and what is no question has no answer.
+func strangersAreNotAnswered(t *testing.T, c *cluster, manifest, data string) {
+	_, rest, _ := strings.Cut(manifest, `"url":"`)
+	records, _, _ := strings.Cut(rest, `"`)
+	records = records[:strings.Index(records, "/pods/")] + "/records"
+	if strings.Contains(rest, "/records") && !strings.Contains(records, "/admission/") {
+		t.Fatalf("no path in %s", manifest)
+	}
+	before := string(vidimus(t, "audit", "search", "--ledger", filepath.Join(data, "ledger"), "-o", "json"))
+	question := `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"u","kind":{"group":"vidimus.dev","kind":"Agent"},"namespace":"finance","name":"forged","operation":"DELETE","userInfo":{"username":"ada"}}}`
+	other := strings.Replace(records, "/admission/", "/admission/00", 1)
+	for _, each := range []struct {
+		about, method, url, body string
+		code                     int
+	}{
+		{"another key", http.MethodPost, other, question, http.StatusNotFound},
+		{"no key", http.MethodPost, strings.SplitN(records, "/admission/", 2)[0] + "/admission/records", question, http.StatusNotFound},
+		{"another way of enforcement", http.MethodPost, strings.Replace(records, "/records", "/pods/hope", 1), question, http.StatusNotFound},
+		{"nothing", http.MethodPost, records, "", http.StatusBadRequest},
+		{"garbage", http.MethodPost, records, "{{{", http.StatusBadRequest},
+		{"of another version", http.MethodPost, records, strings.Replace(question, "k8s.io/v1", "k8s.io/v2", 1), http.StatusBadRequest},
+		{"without an id", http.MethodPost, records, strings.Replace(question, `"uid":"u"`, `"uid":""`, 1), http.StatusBadRequest},
+		{"too large", http.MethodPost, records, strings.Repeat(" ", 9<<20), http.StatusRequestEntityTooLarge},
+		{"by GET", http.MethodGet, records, "", http.StatusMethodNotAllowed},
+	} {
+		request, err := http.NewRequest(each.method, each.url, strings.NewReader(each.body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := c.client.Do(request)
+		if err != nil {
+			t.Errorf("%s: %v", each.about, err)
+			continue
+		}
+		response.Body.Close()
+		if response.StatusCode != each.code {
+			t.Errorf("%s: %d, not %d", each.about, response.StatusCode, each.code)
+		}
+	}
+	after := string(vidimus(t, "audit", "search", "--ledger", filepath.Join(data, "ledger"), "-o", "json"))
+	if before != after {
+		t.Errorf("something is on record:\n%s", after)
+	}
 }
 
 func agent(name string, groups ...any) object {
