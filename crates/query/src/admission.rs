@@ -84,7 +84,7 @@ struct AdmissionReview {
 /// What was sent is no question.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "not an AdmissionReview of {VERSION}: {0}; only the API server asks here, by the webhook that `vidimus admission manifests` prints"
+    "not an AdmissionReview of admission.k8s.io/v1: {0}; only the API server asks here, by the webhook that `vidimus admission manifests` prints"
 )]
 pub struct NoQuestion(String);
 
@@ -257,7 +257,9 @@ fn said_of_pod(workloads: &Workloads, asked: &Asked) -> Result<Vec<Violation>, S
 }
 
 fn told(broken: &[Violation], enforcement: Enforcement) -> Said {
-    let messages: Vec<String> = broken.iter().map(Violation::message).collect();
+    // An image may be called anything.
+    let messages: Vec<String> =
+        broken.iter().map(|one| crate::printable(&one.message()).into_owned()).collect();
     match (enforcement, messages.is_empty()) {
         (_, true) => Said::default(),
         (Enforcement::Enforce, _) => Said::refusing(403, "Forbidden", messages.join("\n")),
