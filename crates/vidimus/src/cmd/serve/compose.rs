@@ -34,8 +34,8 @@ use super::health::Health;
 use super::issuer_roots::IssuerRoots;
 use super::supervisor::Supervisor;
 use super::{
-    DurabilityArg, Serve, admin, admission, configurations, descriptors, disk, issuer_roots, retention, sinks, standing,
-    taken, tls, traces, webhook, witnesses,
+    DurabilityArg, Serve, admin, admission, configurations, descriptors, disk, issuer_roots, retention,
+    sinks, standing, taken, tls, traces, webhook, witnesses,
 };
 
 /// Before a snapshot is taken into use again whose taking panicked.
