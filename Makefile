@@ -39,9 +39,10 @@ clickhouse: ## Records in a ClickHouse that is gone for AWAY seconds (60) under 
 	$(CARGO) build --workspace --all-targets
 	VIDIMUS_CLICKHOUSE_AWAY=$(or $(AWAY),60) e2e/clickhouse/test.sh
 
-kube: ## The CRDs, and a gateway that follows them, against a real Kubernetes API server (Go)
+kube: ## The CRDs, a gateway that follows them, and admission, against a real Kubernetes API server (Go); and Kyverno
 	$(CARGO) build --workspace --all-targets
 	e2e/kube/test.sh
+	e2e/kyverno/test.sh
 
 e2e: ## The gateway binary between real clients and real servers
 	$(CARGO) build --workspace --all-targets # the same features as the tests, so nothing is built twice

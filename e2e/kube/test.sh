@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The CRDs in deploy/crds, every example, and the tables of good and bad objects, against a real Kubernetes API server; and a gateway that follows it.
-# Needs target/debug/vidimus (`make kube` builds it); `-run TestCustomResources` does not.
+# The CRDs in deploy/crds, every example, and the tables of good and bad objects, against a real Kubernetes API server; a gateway that follows it; and
+# what it admits, by policies of its own and by asking Vidimus. Needs target/debug/vidimus (`make kube` builds it); `-run TestCustomResources` does not.
 set -euo pipefail
 cd "$(dirname "$0")"
 VIDIMUS_KUBE_BIN="$(./setup.sh)"

@@ -6,6 +6,7 @@
 mod export;
 mod grant;
 mod prune;
+mod register;
 mod rotate;
 mod run;
 mod shred;
@@ -26,6 +27,7 @@ use crate::standing::agreed::Agreed;
 pub use export::Export;
 pub use grant::{BadTerms, Granted, MOST_RESOURCES, OfGrant, Requested, Terms, Thing, Used};
 pub use prune::Prune;
+pub use register::Registration;
 pub use rotate::RotateKey;
 pub use run::{LastRun, Start, Stop};
 pub use shred::{KeepsNone, MOST_KEYS, Shred};
@@ -81,6 +83,8 @@ pub enum Act {
     Start(Start),
     /// A gateway ends.
     Stop(Stop),
+    /// An object is registered, changed or deleted: the API server of a cluster was told that it may be.
+    Register(Registration),
 }
 
 impl Act {
@@ -141,6 +145,7 @@ impl Act {
             Self::Shred(_) => "shred",
             Self::Start(_) => "start",
             Self::Stop(_) => "stop",
+            Self::Register(_) => "register",
         }
     }
 
@@ -168,7 +173,8 @@ impl Act {
             | Self::Export(_)
             | Self::Shred(_)
             | Self::Start(_)
-            | Self::Stop(_) => return None,
+            | Self::Stop(_)
+            | Self::Register(_) => return None,
         })
     }
 
@@ -228,6 +234,7 @@ impl Act {
             Self::Shred(shred) => shred.subject.to_string(),
             Self::Start(start) => format!("Gateway/{}", start.version),
             Self::Stop(stop) => format!("Start/{}", stop.of),
+            Self::Register(registration) => registration.object.clone(),
         }
     }
 }

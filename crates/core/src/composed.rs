@@ -16,7 +16,7 @@ use crate::decision::Says;
 use crate::person::Operation;
 use crate::snapshot::{ACT_WITH_APPROVAL_ID, ADVISE_ID, Snapshot};
 
-/// The id of the permit that stands for the rule of names: as long as no policy permits, what none forbids is permitted.
+/// The id of the permit that stands for the rule of names and of objects: as long as no policy permits, what none forbids is permitted.
 pub const FREE_NAMES_ID: &str = "vidimus/free-names";
 
 /// Something that requests of one type have in common: an action, and the types of who does it and of what it is done to.
@@ -39,6 +39,8 @@ pub enum AskedBy {
     Person(Operation),
     /// The registry, of a name that an object gives itself (ADR 40).
     Name,
+    /// The API server of a cluster, of an object that somebody registers (ADR 60).
+    Object,
     /// Nobody in this version: the kernel.
     Nobody,
 }
@@ -106,6 +108,7 @@ impl RequestType {
             (Some(action), _) => AskedBy::Call(action),
             (None, Some(operation)) => AskedBy::Person(operation),
             (None, None) if self.action == "register" => AskedBy::Name,
+            (None, None) if self.action == "registerObject" => AskedBy::Object,
             (None, None) => AskedBy::Nobody,
         }
     }
@@ -131,6 +134,7 @@ impl Snapshot {
             AskedBy::Call(action) => statement.actions.contain(action),
             AskedBy::Person(operation) => statement.actions.of_people(Some(operation)),
             AskedBy::Name => statement.actions.register,
+            AskedBy::Object => statement.actions.register_object,
             AskedBy::Nobody => statement.actions.kernel,
         };
         let mut all = Vec::new();
@@ -148,7 +152,7 @@ impl Snapshot {
             AskedBy::Person(_) if self.has_first_administrator() => {
                 all.push(Composed::of(&*self.first_administrator()?, of)?.0);
             }
-            AskedBy::Name if !permits => all.push(Composed::free_names()?),
+            AskedBy::Name | AskedBy::Object if !permits => all.push(Composed::free(&of.action)?),
             _ => {}
         }
         all.sort_by(|one, other| one.id.cmp(&other.id));
@@ -207,14 +211,14 @@ impl Composed {
         Ok((composed, fits(pst.body(), request)))
     }
 
-    /// What the registry does where no policy permits a name.
-    fn free_names() -> Result<Self, String> {
-        let text = "permit (principal, action == Action::\"register\", resource);";
-        let policy = cedar_policy::Policy::parse(Some(PolicyId::new(FREE_NAMES_ID)), text);
+    /// What is so where no policy permits a name, or an object.
+    fn free(action: &str) -> Result<Self, String> {
+        let text = format!("permit (principal, action == Action::{action:?}, resource);");
+        let policy = cedar_policy::Policy::parse(Some(PolicyId::new(FREE_NAMES_ID)), &text);
         Ok(Self {
             id: FREE_NAMES_ID.into(),
             policy: policy.map_err(|error| error.to_string())?,
-            text: text.to_owned(),
+            text,
             does: Does::Permits,
             ends_chain: false,
             of_class: false,

@@ -5,6 +5,7 @@
 //! decision opens ([`permit`]).
 
 pub mod act;
+pub mod admission;
 pub mod approval;
 pub mod authorize;
 pub mod call;

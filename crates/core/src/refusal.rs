@@ -219,6 +219,8 @@ codes! {
     IdUnknown = "id_unknown", NotFound, "Look at what stands (`vidimus approvals list`, `vidimus grant list`), and take the id from there.";
     /// The act does not fit what stands, or a rule that holds whatever policies say: what it would undo was undone already, or it is done by whom it concerns.
     ActUnfit = "act_unfit", Conflict, "Look at what stands now (`vidimus quarantine list`, `vidimus approvals list`, `vidimus grant list`), and act upon that.";
+    /// An object that is to be registered is malformed, or does not fit what is registered. The API server of a cluster is told so.
+    ObjectInvalid = "object_invalid", Invalid, "Correct the fields that are named, and apply it again; `vidimus check` says the same of a file.";
     /// A policy demands a change of the call or of its answer, and it could not be made for sure. Of an answer: the call was carried out.
     ChangeImpossible = "change_impossible", Forbidden, "A policy redacts or caps this call (docs/policies.md, Changes), and what it changes could not be found; where that was the answer, the call was carried out. Send the call in the protocol's own form, or have the tool answer with JSON.";
     /// The data plane that would carry the call only asks here, and what the call needs it cannot do or does not tell: changed bytes, a changed or kept answer, an end of its stream.

@@ -89,6 +89,11 @@ pub struct NotBorne(Option<Arc<BTreeSet<Typed>>>);
 type Typed = (&'static str, Arc<str>);
 
 impl NotBorne {
+    /// Whether there is one.
+    pub const fn has_any(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Whether a name is one of them.
     pub fn has(&self, of: &'static str, name: &Arc<str>) -> bool {
         self.0.as_ref().is_some_and(|all| all.contains(&(of, name.clone())))

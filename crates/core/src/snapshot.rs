@@ -23,6 +23,7 @@ mod people;
 mod preserved;
 mod refusing;
 pub(crate) mod registered;
+mod registrar;
 mod registration;
 mod reject;
 mod resources;

@@ -175,7 +175,8 @@ impl Standing {
             | Act::Export(_)
             | Act::Shred(_)
             | Act::Start(_)
-            | Act::Stop(_) => false,
+            | Act::Stop(_)
+            | Act::Register(_) => false,
             Act::UseGrant(Used { of, .. }) => self.grants.get(of).is_some_and(|grant| {
                 grant.terms.uses.is_some_and(|uses| grant.used.saturating_add(1) >= uses)
             }),
@@ -217,7 +218,7 @@ impl Standing {
             }
             Act::Lift(Lifted { of, subject }) => self.lift(subject, |id| id == of),
             // Labels are counted where calls are, and no part of a snapshot; nor is what the ledger keeps, and who was given it.
-            Act::Declassify(_) | Act::Prune(_) | Act::RotateKey(_) | Act::Export(_) => {}
+            Act::Declassify(_) | Act::Prune(_) | Act::RotateKey(_) | Act::Export(_) | Act::Register(_) => {}
             Act::Shred(_) => self.note_shred(record),
             Act::Start(_) => self.run = Some(Run { start: record.id.to_string(), is_stopped: false }),
             Act::Stop(Stop { of }) => {
@@ -292,7 +293,8 @@ impl Standing {
             | Act::Export(_)
             | Act::Shred(_)
             | Act::Start(_)
-            | Act::Stop(_) => Ok(()),
+            | Act::Stop(_)
+            | Act::Register(_) => Ok(()),
             // They are about an approval.
             Act::Ask(_)
             | Act::Approve(_)

@@ -41,6 +41,7 @@ pub mod protocol;
 mod provider_credentials;
 mod questions;
 mod refusal_sampler;
+mod registrations;
 mod reply;
 mod request_context;
 mod route;

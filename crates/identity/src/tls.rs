@@ -7,10 +7,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use rustls::ServerConfig;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
+use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -76,6 +77,21 @@ pub enum ClientCertificates {
     Optional(TrustStore),
     /// A client must present one.
     Required(TrustStore),
+    /// A client must present one that these authorities signed (PEM), whatever it names.
+    SignedBy(Vec<u8>),
+}
+
+/// Of clients that are no workloads, such as the API server of a cluster.
+fn signed_by(authorities: &[u8]) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let certificate = |reason: String| TlsError::Certificate { reason };
+    let mut roots = RootCertStore::empty();
+    for root in CertificateDer::pem_slice_iter(authorities) {
+        let root = root.map_err(|error| certificate(error.to_string()))?;
+        roots.add(root).map_err(|error| certificate(error.to_string()))?;
+    }
+    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::new(provider()))
+        .build()
+        .map_err(|error| certificate(error.to_string()))
 }
 
 /// The TLS side of the listener: TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1.
@@ -96,6 +112,9 @@ pub fn server_config(
         }
         ClientCertificates::Required(store) => {
             builder.with_client_cert_verifier(SvidVerifier::new(store, true))
+        }
+        ClientCertificates::SignedBy(authorities) => {
+            builder.with_client_cert_verifier(signed_by(&authorities)?)
         }
     };
     let mut config = builder.with_cert_resolver(Arc::new(certificate.clone()));

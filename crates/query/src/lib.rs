@@ -24,6 +24,7 @@
 //! | [`audit`] | [`AssessmentQuestion`](audit::AssessmentQuestion) | [`Assessment`](audit::Assessment): what shows what a framework asks for? |
 //! | [`trace`] | [`TraceQuestion`](trace::TraceQuestion) | [`ShownTrace`](trace::ShownTrace): what led to what, and how long did it take? |
 //! | [`approvals`] | what waits for people | [`Approvals`](approvals::Approvals): which call, who is asked, what became of it? |
+//! | [`admission`] | [`Asked`](admission::Asked) | [`Answer`](admission::Answer): may it be registered, may this pod run? |
 //! | [`acts`] | what stands by acts of people | [`Quarantines`](acts::Quarantines): what is out of use, by whom and why? |
 //! | [`acts`] | what agents are lent | [`Grants`](acts::Grants): to whom, until when, and what is asked for? |
 //! | [`acts`] | who is asking | [`Me`](acts::Me): who am I, and what may I do? |
@@ -33,6 +34,7 @@
 //! call.
 
 pub mod acts;
+pub mod admission;
 pub mod approvals;
 pub mod audit;
 pub mod cases;

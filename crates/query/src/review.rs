@@ -119,7 +119,7 @@ pub fn review(state: &State, now: UnixMillis) -> Result<Review, NotSurveyed> {
 }
 
 /// `None` of what was not found out.
-fn finding(found: &Found<'_>) -> Option<Finding> {
+pub(crate) fn finding(found: &Found<'_>) -> Option<Finding> {
     let meta = &found.object.meta;
     let texts = |ids: &[std::sync::Arc<str>]| ids.iter().map(ToString::to_string).collect::<Vec<_>>();
     let (class, by, reason, fix) = match &found.flaw {

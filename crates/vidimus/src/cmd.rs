@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 mod admin_client;
+pub mod admission;
 pub mod approvals;
 pub mod audit;
 pub mod check;

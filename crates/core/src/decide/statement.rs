@@ -1,9 +1,11 @@
 //! One Cedar policy of a `Policy` object, with what the index, the edges and the explanations need to know of it.
 
+mod actions;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use cedar_policy::pst::{self, ActionConstraint, BinaryOp, Clause, EntityOrSlot, Expr, Literal};
+use cedar_policy::pst::{self, BinaryOp, Clause, EntityOrSlot, Expr, Literal};
 use cedar_policy::pst::{PrincipalConstraint, ResourceConstraint, Var};
 use cedar_policy::{Effect, EntityId, EntityTypeName, EntityUid, PolicyId};
 
@@ -24,90 +26,11 @@ use crate::decision::Says;
 use crate::entity::EntityKind;
 use crate::keep::Keep;
 use crate::obligation::{Change, Obligation};
-use crate::person::Operation;
 use crate::resource::plan::Plan;
 use crate::resource::policy::{Members, Scope};
 use crate::resource::window::Window;
 
-/// Actions of the gateway and of people, one bit each, and the kernel's together.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Actions {
-    gateway: u8,
-    pub(crate) kernel: bool,
-    people: u16,
-    /// Which namespaces may bear which names.
-    pub(crate) register: bool,
-}
-
-impl Actions {
-    pub(super) fn of(constraint: &ActionConstraint) -> Self {
-        let mut actions = Self::default();
-        match constraint {
-            // Not what people do: that is named.
-            ActionConstraint::Any => actions = Self { gateway: u8::MAX, kernel: true, ..Self::default() },
-            ActionConstraint::Eq(one) => actions.add(&one.eid),
-            ActionConstraint::In(several) => several.iter().for_each(|one| actions.add(&one.eid)),
-        }
-        actions
-    }
-
-    fn add(&mut self, name: &str) {
-        for action in Action::ALL {
-            if action.as_str() == name || group(action) == Some(name) {
-                self.gateway |= bit(action);
-            }
-        }
-        for operation in Operation::ALL {
-            if operation.as_str() == name || operation.group() == Some(name) {
-                self.people |= 1 << operation as u16;
-            }
-        }
-        self.register |= name == "register";
-        self.kernel |=
-            matches!(name, "kernel" | "readFile" | "writeFile" | "exec" | "loadLibrary" | "connectNetwork");
-    }
-
-    /// Whether it is about this one, and nothing else.
-    pub(crate) fn are_only(self, action: Action) -> bool {
-        self == Self { gateway: bit(action), ..Self::default() }
-    }
-
-    pub(crate) fn contain(self, action: Action) -> bool {
-        self.gateway & bit(action) != 0
-    }
-
-    /// Whether it is about what people do, or about this one thing.
-    pub(crate) fn of_people(self, operation: Option<Operation>) -> bool {
-        match operation {
-            Some(operation) => self.people & (1 << operation as u16) != 0,
-            None => self.people != 0,
-        }
-    }
-
-    /// Whether it is about any calls.
-    pub(super) fn are_of_calls(self) -> bool {
-        self.gateway != 0
-    }
-
-    /// Whether it is about something whose resource is of a namespace, as are those of calls and of what people do.
-    fn any_on_resources(self) -> bool {
-        self.gateway != 0 || self.people != 0
-    }
-}
-
-const fn bit(action: Action) -> u8 {
-    1 << action as u8
-}
-
-/// The action group that `action` is in.
-const fn group(action: Action) -> Option<&'static str> {
-    match action {
-        Action::InvokeTool | Action::ReadResource | Action::GetPrompt | Action::ConnectServer => Some("mcp"),
-        Action::CallAgent => Some("a2a"),
-        Action::CallModel => Some("llm"),
-        Action::ListModels => None,
-    }
-}
+pub(crate) use self::actions::Actions;
 
 /// A compiled policy.
 #[derive(Clone, Debug)]
@@ -210,7 +133,9 @@ pub(crate) enum NotCompiled {
     Windowed,
     #[error("a plan is of calls of tools, and this permits something else as well")]
     Planned,
-    #[error("who may bear a name is said by a cluster-wide policy, and nothing else in the same")]
+    #[error(
+        "who may bear a name, or register an object, is said by a cluster-wide policy, and nothing else in the same"
+    )]
     Registers,
 }
 
@@ -234,11 +159,12 @@ impl Statement {
         let fault = |error: pst::PstConstructionError| NotCompiled::Fault(error.to_string());
         let pst = policy.new_id(PolicyId::new(&id)).to_pst().map_err(fault)?;
         let actions = Actions::of(&pst.body().action);
-        let registers = Actions { register: true, ..Actions::default() };
         let (mut body, granting) = match actions {
-            // What it is about is the name itself.
-            _ if actions == registers && scope == Scope::Cluster => (pst.body().clone(), BTreeSet::new()),
-            Actions { register: true, .. } => return Err(NotCompiled::Registers),
+            // What it is about is the name itself, or what an object says of itself.
+            _ if actions.are_only_of_registration() && scope == Scope::Cluster => {
+                (pst.body().clone(), BTreeSet::new())
+            }
+            _ if actions.of_registration() => return Err(NotCompiled::Registers),
             _ => membership::bound(pst.body().clone(), policy.effect(), namespace, members)?,
         };
         let mut scope_keys = scope_keys(&body);
@@ -248,7 +174,9 @@ impl Statement {
             scope_keys.push(Key::member(Side::Resource, "Namespace", namespace));
         }
         let window = window.filter(|_| policy.effect() == Effect::Permit);
-        if window.is_some_and(|window| actions.register || actions.of_people(None) && window.is_of_calls()) {
+        if window.is_some_and(|window| {
+            actions.of_registration() || actions.of_people(None) && window.is_of_calls()
+        }) {
             return Err(NotCompiled::Windowed);
         }
         if let Some(plan) = plan.filter(|_| policy.effect() == Effect::Permit) {

@@ -128,7 +128,7 @@ impl Problem {
                 "write permit (principal, action == Action::\"invokeTool\", resource), and put the others into a policy without a plan".to_owned()
             }
             Self::Registers { .. } => {
-                "put action == Action::\"register\" into a policy of its own, in an object with scope: Cluster and without a window".to_owned()
+                "put action == Action::\"register\" (or registerObject) into a policy of its own, in an object with scope: Cluster and without a window".to_owned()
             }
             Self::RolledOut { .. } => "put the forbid into a policy without mode: rollout; it refuses from now on".to_owned(),
             Self::Fault { .. } => "report this as a fault of Vidimus, with the policy".to_owned(),

@@ -218,7 +218,8 @@ fn context(asked: &Asked<'_>) -> Result<Vec<(String, RestrictedExpression)>, Ent
     Ok(pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
 }
 
-fn person(person: &Person) -> Result<Entity, EntityFault> {
+/// A person as an entity, in the groups that its credential names.
+pub(super) fn person(person: &Person) -> Result<Entity, EntityFault> {
     let groups: Option<Vec<EntityUid>> =
         person.group_ids().into_iter().map(|group| uid(Type::UserGroup, group)).collect();
     user(&person.user, groups.ok_or_else(|| fault("the groups", &"unknown type"))?)

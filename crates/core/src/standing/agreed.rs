@@ -194,7 +194,8 @@ impl Standing {
             | Act::RotateKey(_)
             | Act::Export(_)
             | Act::Start(_)
-            | Act::Stop(_) => false,
+            | Act::Stop(_)
+            | Act::Register(_) => false,
             Act::Ask(_)
             | Act::Approve(_)
             | Act::Deny(_)

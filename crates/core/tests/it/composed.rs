@@ -98,6 +98,10 @@ fn what_leaves_the_action_open_is_about_calls_and_not_about_people_or_names() {
     assert_eq!(ids(&composed(&people, vec![policy("p", auditors, &json!({}))])), ["t/p"]);
     let names = of("Namespace", "register", "Group");
     assert_eq!(ids(&composed(&names, open())), [FREE_NAMES_ID]);
+    let objects = of("User", "registerObject", "Registration");
+    assert_eq!(ids(&composed(&objects, open())), [FREE_NAMES_ID]);
+    let register = r#"permit (principal, action == Action::"registerObject", resource);"#;
+    assert_eq!(ids(&composed(&objects, vec![policy("p", register, &json!({}))])), ["t/p"]);
     let named = |effect: &str| {
         let cedar = format!(r#"{effect} (principal, action == Action::"register", resource == Group::"g");"#);
         Snapshot::build(vec![policy("p", &cedar, &json!({}))]).0.composed(&names).unwrap()

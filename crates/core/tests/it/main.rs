@@ -32,6 +32,7 @@ mod property;
 mod reach;
 mod rebuilt;
 mod recorded;
+mod registering;
 mod registration;
 mod representable;
 mod rollout;

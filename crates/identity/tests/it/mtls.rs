@@ -343,3 +343,17 @@ fn a_certificate_and_another_key_do_not_go_together() {
     assert!(ServerCertificate::from_pem(b"", &key).is_err());
     assert!(ServerCertificate::from_pem(one.pem.as_bytes(), &"".into()).is_err());
 }
+
+/// The API server of a cluster, which has no SVID.
+#[tokio::test]
+async fn whom_given_authorities_signed_is_let_in_and_nobody_else() {
+    let (ca, other) = (Ca::new("corp.example"), Ca::new("corp.example"));
+    let listener = Listener::new(ClientCertificates::SignedBy(ca.pem.clone().into_bytes()));
+    listener.handshake(Some(ca.leaf(|_| {}))).await.unwrap();
+    listener.handshake(Some(other.leaf(|_| {}))).await.unwrap_err();
+    listener.handshake(None).await.unwrap_err();
+    for nobody in ["", "no PEM"] {
+        let clients = ClientCertificates::SignedBy(nobody.into());
+        assert!(server_config(&listener.certificate, clients).is_err(), "{nobody}");
+    }
+}

@@ -52,7 +52,7 @@ fn without_links(path: &Path) -> PathBuf {
 }
 
 /// Where keys are, in the data directory.
-const KEYS: [&str; 2] = ["identity", "ledger/keys"];
+const KEYS: [&str; 3] = ["identity", "ledger/keys", "admission"];
 
 /// What stands beside them and is for everybody. Nothing is in the last one, which a first start that was killed leaves.
 const PUBLIC: [&str; 5] = ["ca.pem", "hop-keys.json", "hop-keys.lock", "checkpoint.vkey", ".first-start"];

@@ -2,6 +2,7 @@
 
 mod admin;
 mod admin_listener;
+pub(super) mod admission;
 mod bundles;
 mod certificate;
 mod compose;
@@ -124,6 +125,8 @@ pub struct Serve {
     /// The claim of their tokens that names their groups.
     #[arg(long, env = "VIDIMUS_OPERATOR_GROUPS_CLAIM", value_name = "CLAIM", default_value = "groups")]
     pub operator_groups_claim: String,
+    #[command(flatten)]
+    pub admission: admission::AdmissionFlags,
     /// The gateway's address as callers see it; in agent cards and token metadata, and an accepted audience.
     #[arg(long, env = "VIDIMUS_PUBLIC_URL", value_parser = flags::public_url)]
     pub public_url: Option<String>,

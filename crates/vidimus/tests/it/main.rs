@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod access_log;
+mod admission;
 mod approvals;
 mod authzen;
 mod check;

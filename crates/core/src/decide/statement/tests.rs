@@ -1,4 +1,5 @@
 use super::*;
+use crate::person::Operation;
 
 #[test]
 fn actions_of_the_gateway_and_of_the_kernel_are_told_apart() {
@@ -113,8 +114,9 @@ fn what_a_policy_is_about_is_known_by_its_scope() {
         assert_eq!((actions.any_on_resources(), actions.register), (on_resources, registers), "{scope}");
     }
     // In whichever order they are named.
-    let both = ["Action::\"register\"", "Action::\"lift\""];
-    for [one, other] in [both, [both[1], both[0]]] {
+    let (names, lift) = ("Action::\"register\"", "Action::\"lift\"");
+    let objects = "Action::\"registerObject\"";
+    for [one, other] in [[names, lift], [lift, names], [objects, lift], [objects, names], [names, objects]] {
         let text = format!("permit (principal, action in [{one}, {other}], resource);");
         assert!(matches!(compiled(&text, Scope::Cluster), Err(NotCompiled::Registers)), "{text}");
     }
@@ -126,6 +128,9 @@ fn who_may_bear_a_name_is_said_by_a_policy_of_its_own() {
     let register = "permit (principal in Group::\"g\", action == Action::\"register\", resource);";
     assert!(statement(register).granting.is_empty());
     assert!(matches!(compiled(register, Scope::Namespace), Err(NotCompiled::Registers)));
+    let object = r#"permit (principal in UserGroup::"g", action == Action::"registerObject", resource in Namespace::"a");"#;
+    assert!(statement(object).actions.register_object);
+    assert!(matches!(compiled(object, Scope::Namespace), Err(NotCompiled::Registers)));
     let call = register.replace("register", "invokeTool");
     assert_eq!(statement(&call).granting.len(), 1);
     let namespace = Key::member(Side::Resource, "Namespace", "n");

@@ -33,8 +33,8 @@ use super::health::Health;
 use super::issuer_roots::IssuerRoots;
 use super::supervisor::Supervisor;
 use super::{
-    DurabilityArg, Serve, admin, configurations, data_planes, descriptors, disk, issuer_roots, retention, runs,
-    sinks, source, standing, taken, tls, traces, webhook, witnesses,
+    DurabilityArg, Serve, admin, admission, configurations, data_planes, descriptors, disk, issuer_roots,
+    retention, runs, sinks, source, standing, taken, tls, traces, webhook, witnesses,
 };
 
 /// Before a snapshot is taken into use again whose taking panicked.
@@ -97,6 +97,7 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
     supervisor.essential("snapshots", reload(shared.clone(), loaded.clone(), live));
     control.block_on(agrees(&mut supervisor, serve, &shared));
     look_after_disk(&mut supervisor, serve, &shared, sealing_key);
+    admission::begin(&mut supervisor, serve, &shared, &loaded)?;
     let (stop, stopping) = watch::channel(false);
     let listeners: Vec<Listener> =
         [Some(Listener::plain(sockets.plain)), tls, data_planes].into_iter().flatten().collect();

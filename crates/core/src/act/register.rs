@@ -1,0 +1,27 @@
+//! Who registered what: a change of an object, as the API server of a cluster asked about it.
+
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A change of a registered object that was let in. Whether the API server made it then, what is in force later says (`snapshot` of decisions).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Registration {
+    /// Digest of the object as it will be, `sha256:` and hex, over its canonical JSON (kind, name, labels and spec); absent where it is deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+    /// The same of what it was; absent where it was not there, or could not be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<String>,
+    /// `Kind/namespace/name`.
+    pub object: String,
+    /// `create`, `update` or `delete`.
+    pub operation: String,
+    /// The policies that permit it; none where no policy speaks of who registers what.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<String>")]
+    pub policies: Vec<Arc<str>>,
+    /// The API server's id of the request, as in its audit log.
+    pub request: String,
+}

@@ -1,0 +1,226 @@
+//! `vidimus admission`: what a cluster is given so that it asks, or says the same without asking; and what is found of pods that run already.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, ensure};
+use clap::{Args, Subcommand, ValueEnum};
+use jiff::Timestamp;
+use vidimus_core::admission::workloads::Workloads;
+use vidimus_query::admission::{At, Form, documents, registrations, scan, webhook, yaml};
+
+use super::data_directory;
+use super::serve::admission::{Keys, keys_of};
+use crate::output::{self, Format};
+
+/// Most that one object of a cluster may have, in bytes.
+const OBJECT: usize = 1 << 20;
+/// Largest list of pods that is read, in bytes.
+const PODS: u64 = 1 << 30;
+
+/// Keeps what is not registered out of a cluster: manifests for its API server, and reports on pods that run already.
+///
+/// The API server asks at `vidimus serve --admission`. Without that it may say the same itself, by what these manifests say.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  vidimus admission manifests --form webhook --data DIR \\
+    --service vidimus-admission:443 | kubectl apply -f -
+  vidimus admission manifests --form vap | kubectl apply -f -
+  vidimus admission manifests --form registrations --resources DIR
+  kubectl get pods -A -o json | vidimus admission scan --resources DIR -
+  vidimus admission ca --data DIR
+
+Exit codes: 0 done, or every pod keeps every rule; 1 some do not; 2 not done")]
+pub struct Admission {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Ca(Ca),
+    Manifests(Manifests),
+    Scan(Scan),
+}
+
+/// Prints the CA of the webhook's certificate (PEM): what the API server is to trust.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  vidimus admission ca --data /var/lib/vidimus")]
+struct Ca {
+    #[command(flatten)]
+    keys: KeysAt,
+}
+
+/// Where the keys of the webhook are.
+#[derive(Debug, Args)]
+struct KeysAt {
+    /// The data directory of the gateway.
+    #[arg(long, env = "VIDIMUS_DATA", default_value = "vidimus-data")]
+    data: PathBuf,
+    /// As of `vidimus serve` [default: admission in --data].
+    #[arg(long, env = "VIDIMUS_ADMISSION_KEYS", value_name = "DIR")]
+    admission_keys: Option<PathBuf>,
+}
+
+/// Prints manifests for a cluster.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  vidimus admission manifests --data DIR --service vidimus-admission:443
+  vidimus admission manifests --data DIR --url https://10.0.0.7:9443
+  vidimus admission manifests --form kyverno
+  vidimus admission manifests --form registrations --resources DIR")]
+struct Manifests {
+    /// What is printed.
+    #[arg(long, value_enum, default_value_t = FormArg::Webhook)]
+    form: FormArg,
+    /// The namespace of the installation.
+    #[arg(long, default_value = "vidimus-system", value_name = "NAME", value_parser = namespace)]
+    namespace: String,
+    /// Of the webhook: the Service in that namespace by which the API server reaches it, and its port.
+    #[arg(long, value_name = "NAME[:PORT]", default_value = "vidimus-admission:443", conflicts_with = "url")]
+    service: String,
+    /// Of the webhook: the address by which the API server reaches it, where that is no Service.
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    /// Of registrations: the directory of resources.
+    #[arg(long, env = "VIDIMUS_RESOURCES", required_if_eq("form", "registrations"))]
+    resources: Option<PathBuf>,
+    #[command(flatten)]
+    keys: KeysAt,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum FormArg {
+    /// A ValidatingWebhookConfiguration: the API server asks.
+    Webhook,
+    /// A ValidatingAdmissionPolicy with its bindings: the rules for pods in CEL.
+    Vap,
+    /// ValidatingPolicies of Kyverno: the same.
+    Kyverno,
+    /// The ConfigMap in which these look up what is registered.
+    Registrations,
+}
+
+/// Reports on pods that run already, as PolicyReport (wgpolicyk8s.io/v1alpha2) and Report (openreports.io/v1alpha1) of each namespace.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  kubectl get pods -A -o json | vidimus admission scan --resources DIR -
+  vidimus admission scan --resources DIR pods.yaml | kubectl apply -f -")]
+struct Scan {
+    /// The directory of resources.
+    #[arg(long, env = "VIDIMUS_RESOURCES")]
+    resources: PathBuf,
+    /// Pods, in JSON or YAML, as kubectl prints them; - is standard input.
+    pods: PathBuf,
+}
+
+/// A name as Kubernetes has it for namespaces and Services.
+fn namespace(text: &str) -> anyhow::Result<String> {
+    let is_label = |text: &str| {
+        let plain = |one: u8| one.is_ascii_lowercase() || one.is_ascii_digit() || one == b'-';
+        !text.is_empty()
+            && text.len() <= 63
+            && text.bytes().all(plain)
+            && !text.starts_with('-')
+            && !text.ends_with('-')
+    };
+    ensure!(
+        is_label(text),
+        "write a name of at most 63 lower-case letters, digits and '-', as in vidimus-system"
+    );
+    Ok(text.to_owned())
+}
+
+pub fn run(admission: &Admission, format: Format) -> anyhow::Result<ExitCode> {
+    match &admission.command {
+        Command::Ca(ca) => {
+            output::line(opened(&ca.keys)?.ca.bundle().trim_end());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Manifests(asked) => manifests(asked),
+        Command::Scan(asked) => scanned(asked, format),
+    }
+}
+
+/// The keys of the webhook, made on first use.
+fn opened(at: &KeysAt) -> anyhow::Result<Keys> {
+    data_directory::prepare(&at.data)?;
+    Keys::open(&keys_of(&at.data, at.admission_keys.as_deref()))
+}
+
+fn manifests(asked: &Manifests) -> anyhow::Result<ExitCode> {
+    let text = match asked.form {
+        FormArg::Webhook => {
+            let keys = opened(&asked.keys)?;
+            webhook(&at(asked)?, &keys.key, keys.ca.bundle(), &asked.namespace)
+        }
+        FormArg::Vap => Form::ValidatingAdmissionPolicy.manifest(&asked.namespace),
+        FormArg::Kyverno => Form::Kyverno.manifest(&asked.namespace),
+        FormArg::Registrations => {
+            let resources = asked.resources.as_deref().context("--resources: say what is registered")?;
+            let text = registrations(&workloads(resources)?, &asked.namespace);
+            let length = text.len();
+            ensure!(
+                length < OBJECT,
+                "what is registered takes {length} bytes, and an object of a cluster has {OBJECT} at most; use the webhook"
+            );
+            text
+        }
+    };
+    output::line(text.trim_end());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn at(asked: &Manifests) -> anyhow::Result<At> {
+    if let Some(text) = &asked.url {
+        let url = url::Url::parse(text).context("--url")?;
+        let is_plain = url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
+        ensure!(
+            url.scheme() == "https" && url.has_host() && is_plain,
+            "--url {text}: write https://HOST:PORT; the API server asks by TLS"
+        );
+        return Ok(At::Url(text.clone()));
+    }
+    let (name, port) = asked.service.split_once(':').unwrap_or((&asked.service, "443"));
+    let port = port.parse().with_context(|| format!("--service {}: write NAME:PORT", asked.service))?;
+    let name = namespace(name).context("--service")?;
+    Ok(At::Service { namespace: asked.namespace.clone(), name, port })
+}
+
+/// What a directory registers. What is wrong in it is said: whose record is malformed has none.
+fn workloads(resources: &Path) -> anyhow::Result<Workloads> {
+    std::fs::read_dir(resources).with_context(|| format!("--resources {}", resources.display()))?;
+    let loaded = vidimus_registry::load(resources);
+    if !loaded.rejections.is_empty() {
+        output::warning(&format!(
+            "{} faults in {}; `vidimus check` tells which",
+            loaded.rejections.len(),
+            resources.display()
+        ));
+    }
+    Ok(Workloads::of(&loaded.snapshot))
+}
+
+fn scanned(asked: &Scan, format: Format) -> anyhow::Result<ExitCode> {
+    let shown = || asked.pods.display().to_string();
+    let mut text = String::new();
+    match asked.pods.as_os_str() == "-" {
+        true => io::stdin().lock().take(PODS).read_to_string(&mut text).context("standard input")?,
+        false => File::open(&asked.pods)
+            .with_context(shown)?
+            .take(PODS)
+            .read_to_string(&mut text)
+            .with_context(shown)?,
+    };
+    let found = scan(&workloads(&asked.resources)?, &documents(&text)?, Timestamp::now())?;
+    for report in &found.reports {
+        match format {
+            Format::Json => output::json(report)?,
+            Format::Table => output::line(&format!("---\n{}", yaml(report)?.trim_end())),
+        }
+    }
+    output::warning(&format!("{} pods, of which {} break a rule", found.pods, found.failed));
+    Ok(if found.failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
