@@ -21,5 +21,6 @@ pub use prove::people::{Operators, People};
 pub use prove::{Authenticator, Config, ConfigError, Evidence, Limits, check_roots};
 pub use spiffe::{PeerSvid, SpiffeId, SpiffeIdError, SvidError, TrustDomain};
 pub use tls::{
-    ClientCertificates, ServerCertificate, TlsError, TrustBundle, TrustBundleError, TrustStore, server_config,
+    ClientCertificates, ServerCertificate, ServerLeaf, TlsError, TrustBundle, TrustBundleError, TrustStore,
+    server_config,
 };

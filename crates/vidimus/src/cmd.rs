@@ -8,6 +8,7 @@ pub mod codes;
 pub mod data_directory;
 pub mod declassify;
 pub mod demo;
+pub mod doctor;
 pub mod grant;
 pub mod identity;
 pub mod policy;

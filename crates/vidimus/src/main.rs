@@ -43,6 +43,7 @@ Exit codes of every command: 0 done, or the answer is yes; 1 the answer is no;
 enum Command {
     Serve(Box<cmd::serve::Serve>),
     Check(cmd::check::Check),
+    Doctor(Box<cmd::doctor::Doctor>),
     Identity(cmd::identity::Identity),
     Policy(cmd::policy::Policy),
     Audit(Box<cmd::audit::Audit>),
@@ -66,6 +67,7 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Serve(serve) => cmd::serve::run(&serve),
         Command::Check(check) => cmd::check::run(&check, cli.output),
+        Command::Doctor(doctor) => cmd::doctor::run(&doctor, cli.output),
         Command::Identity(identity) => cmd::identity::run(&identity, cli.output),
         Command::Policy(policy) => cmd::policy::run(&policy, cli.output),
         Command::Audit(audit) => cmd::audit::run(&audit, cli.output),

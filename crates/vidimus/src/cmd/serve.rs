@@ -7,7 +7,7 @@ mod certificate;
 mod compose;
 pub(super) mod configurations;
 mod descriptors;
-mod disk;
+pub(super) mod disk;
 pub(super) mod flags;
 mod health;
 mod issuer_roots;

@@ -5,6 +5,7 @@
 mod access_log;
 mod approvals;
 mod check;
+mod doctor;
 mod evidence;
 mod exit_status;
 mod faults;
