@@ -4,7 +4,9 @@
 - serve
 {{- if eq .Values.mode "cluster" }}
 - --cluster
-- --cluster-lease={{ .Release.Namespace }}/{{ $name }}
+{{- range .Values.namespaces }}
+- {{ printf "--namespace=%s" . | quote }}
+{{- end }}
 {{- else }}
 - --resources=/etc/vidimus/objects
 {{- end }}
@@ -109,9 +111,15 @@
 {{- end }}
 {{- if .Values.extAuthz.enabled }}
 - --ext-authz=0.0.0.0:{{ .Values.extAuthz.port }}
+{{- range .Values.extAuthz.dataPlanes }}
+- {{ printf "--ext-authz-data-plane=%s" . | quote }}
 {{- end }}
-{{- if .Values.authzen.enabled }}
-- --authzen=0.0.0.0:{{ .Values.authzen.port }}
+{{- if .Values.extAuthz.certificates }}
+- --ext-authz-certificates
+{{- end }}
+{{- if .Values.extAuthz.rawSessions }}
+- --ext-authz-raw-sessions
+{{- end }}
 {{- end }}
 {{- with .Values.gateway.extraArgs }}
 {{ toYaml . }}
@@ -120,10 +128,6 @@
 
 {{- /* What has a secret in it comes by the environment, out of a Secret. */ -}}
 {{- define "vidimus.env" -}}
-{{- if eq .Values.mode "cluster" }}
-- name: POD_NAME
-  valueFrom: {fieldRef: {fieldPath: metadata.name}}
-{{- end }}
 {{- with .Values.standing.existingSecret }}
 - name: VIDIMUS_STANDING
   valueFrom: {secretKeyRef: {name: {{ . }}, key: url}}

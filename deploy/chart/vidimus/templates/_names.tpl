@@ -78,6 +78,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if and .approvalWebhook.existingSecret (not .secrets) -}}
 {{- fail "approvalWebhook: `secrets` must name the Secret that has the file that signs it" -}}
 {{- end -}}
+{{- if and .extAuthz.enabled (not .extAuthz.dataPlanes) -}}
+{{- fail "extAuthz.dataPlanes: name who may ask by SPIFFE ID: who asks gets the credentials of calls" -}}
+{{- end -}}
 {{- if .admission.enabled -}}
 {{- if and .admission.tls.certManager.enabled (not .admission.tls.certManager.issuerRef.name) -}}
 {{- fail "admission.tls.certManager.issuerRef: name the issuer, as {name: …, kind: ClusterIssuer}" -}}
