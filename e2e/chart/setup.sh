@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Builds Helm from source, and brings what the chart can be applied to: the CRDs of prometheus-operator and cert-manager, and a reader of YAML.
+# Builds Helm from source, and brings what the chart can be applied to: the CRDs of prometheus-operator, and a reader of YAML.
 # Once for each version, into a cache outside the tree; prints that directory. Some minutes the first time; nothing after that.
 set -euo pipefail
-helm=v3.22.0 prometheus=v0.85.0 certmanager=v1.21.2 yaml=6.0.3
-bin="${VIDIMUS_CACHE:-$HOME/.cache/vidimus}/chart-${helm#v}-${prometheus#v}-${certmanager#v}-$yaml"
+helm=v3.22.0 prometheus=v0.85.0 yaml=6.0.3
+bin="${VIDIMUS_CACHE:-$HOME/.cache/vidimus}/chart-${helm#v}-${prometheus#v}-$yaml"
 mkdir -p "$bin"
 if command -v flock >/dev/null; then # two at once: the second waits, then finds the work done
   exec 9>"$bin/lock"
@@ -24,7 +24,6 @@ if [[ ! -e $bin/stamp ]]; then
   }
   operator=example/prometheus-operator-crd/monitoring.coreos.com
   of "github.com/prometheus-operator/prometheus-operator@$prometheus" "${operator}_servicemonitors.yaml" "${operator}_prometheusrules.yaml"
-  of "github.com/cert-manager/cert-manager@$certmanager" deploy/crds/cert-manager.io_certificates.yaml
   python3 -m pip install --quiet --no-deps --no-input --target "$bin/python" "PyYAML==$yaml" >&2
   touch "$bin/stamp"
 fi

@@ -42,7 +42,6 @@ class Render(unittest.TestCase):
             ("gateway.publicUrl=gateway.example", "publicUrl"),
             ("serviceAccountTokens.issuer=http://issuer.example", "issuer"),
             ("sinks[0]=kafka://broker:9092", "sinks"),
-            ("admission.failurePolicy=Open", "failurePolicy"),
             ("replicas=2", "standing.existingSecret"),
             ("mode=directory", "objects"),
             ("objects.a\\.yaml=x", "kubectl apply"),
@@ -50,8 +49,7 @@ class Render(unittest.TestCase):
             ("clickhouse.enabled=true", "clickhouse.url"),
             ("preStopSeconds=40", "terminationGracePeriodSeconds"),
             ("approvalWebhook.existingSecret=chat", "secrets"),
-            ("admission.enabled=true", "existingSecret and caBundle"),
-            ("admission.enabled=true,admission.tls.certManager.enabled=true", "issuerRef"),
+            ("admission.enabled=true,replicas=2,standing.existingSecret=a", "keysSecret"),
             ("extAuthz.enabled=true", "dataPlanes"),
             ("serviceAccount.create=false", "serviceAccount.name"),
         ]:
@@ -117,7 +115,7 @@ class Render(unittest.TestCase):
             "Service", "ServiceAccount", "StatefulSet"})
         self.assertEqual(minimal - {one["kind"] for one in rendered("full")}, set())
         more = {one["kind"] for one in rendered("full")} - minimal
-        self.assertEqual(more, {"ConfigMap", "PrometheusRule", "ServiceMonitor", "ValidatingWebhookConfiguration"})
+        self.assertEqual(more, {"ConfigMap", "PrometheusRule", "ServiceMonitor"})
 
     def test_nobody_reaches_the_admin_address_but_who_is_named(self):
         def who(name):

@@ -106,8 +106,13 @@
 {{- end }}
 {{- if .Values.admission.enabled }}
 - --admission=0.0.0.0:9443
-- --admission-cert=/etc/vidimus/admission/tls.crt
-- --admission-key=/etc/vidimus/admission/tls.key
+- --admission-name={{ $name }}-admission.{{ .Release.Namespace }}.svc
+{{- if .Values.admission.keysSecret }}
+- --admission-keys=/etc/vidimus/admission-keys
+{{- end }}
+{{- if .Values.admission.clientCaSecret }}
+- --admission-client-ca=/etc/vidimus/admission-client-ca/ca.crt
+{{- end }}
 {{- end }}
 {{- if .Values.extAuthz.enabled }}
 - --ext-authz=0.0.0.0:{{ .Values.extAuthz.port }}
@@ -144,5 +149,17 @@
 {{- end }}
 {{- with .Values.gateway.extraEnv }}
 {{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- /* The Secrets of the admission address, by where they are mounted. */ -}}
+{{- define "vidimus.admissionMounts" -}}
+{{- with .Values.admission }}
+{{- if and .enabled .keysSecret }}
+admission-keys: {{ .keysSecret }}
+{{- end }}
+{{- if and .enabled .clientCaSecret }}
+admission-client-ca: {{ .clientCaSecret }}
+{{- end }}
 {{- end }}
 {{- end -}}

@@ -50,10 +50,6 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 
-{{- define "vidimus.admissionSecret" -}}
-{{- default (printf "%s-admission" (include "vidimus.fullname" .)) .Values.admission.tls.existingSecret -}}
-{{- end -}}
-
 {{- /* What would install and not work is said here, with what to write. The schema sees single values only. */ -}}
 {{- define "vidimus.check" -}}
 {{- with .Values -}}
@@ -81,13 +77,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if and .extAuthz.enabled (not .extAuthz.dataPlanes) -}}
 {{- fail "extAuthz.dataPlanes: name who may ask by SPIFFE ID: who asks gets the credentials of calls" -}}
 {{- end -}}
-{{- if .admission.enabled -}}
-{{- if and .admission.tls.certManager.enabled (not .admission.tls.certManager.issuerRef.name) -}}
-{{- fail "admission.tls.certManager.issuerRef: name the issuer, as {name: …, kind: ClusterIssuer}" -}}
-{{- end -}}
-{{- if and (not .admission.tls.certManager.enabled) (or (not .admission.tls.existingSecret) (not .admission.tls.caBundle)) -}}
-{{- fail "admission.tls: give existingSecret and caBundle, or set certManager.enabled" -}}
-{{- end -}}
+{{- if and .admission.enabled (gt (int .replicas) 1) (not .admission.keysSecret) -}}
+{{- fail "admission.keysSecret: several replicas take one CA and one key, or the API server believes one of them alone" -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
