@@ -54,6 +54,7 @@ e2e: ## The gateway binary between real clients and real servers
 	e2e/prometheus/test.sh
 	e2e/chart/test.sh
 	e2e/image/test.sh
+	e2e/systemd/test.sh
 
 conformance: ## The protocols' own suites against an upstream alone and through the gateway; what differs, as a table (npm, PyPI)
 	$(CARGO) build --workspace --all-targets
