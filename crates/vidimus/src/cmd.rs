@@ -11,6 +11,8 @@ pub mod demo;
 pub mod doctor;
 pub mod grant;
 pub mod identity;
+pub mod install;
+mod kubernetes;
 pub mod policy;
 pub mod quantity;
 pub mod quarantine;

@@ -2,6 +2,7 @@
 
 mod address;
 mod check;
+mod cluster;
 mod gateway;
 mod machine;
 mod metrics;
@@ -12,11 +13,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
+use clap::builder::BoolishValueParser;
 use serde::Serialize;
 use url::Url;
 use vidimus_query::check::counted;
 
 use self::check::{Check, Severity};
+use super::kubernetes::Reach;
 use super::quantity;
 use crate::output::{self, Format, printable};
 
@@ -30,6 +33,7 @@ use crate::output::{self, Format, printable};
   vidimus doctor --resources /etc/vidimus/resources --data /var/lib/vidimus
   vidimus doctor --public-url https://gateway.example:8443 \\
     --tls-cert tls.crt --tls-key tls.key
+  vidimus doctor --cluster # as kubectl reaches it
   vidimus doctor -o json | jq -r '.findings[] | [.code, .fix] | @tsv'
 
 Exit codes: 0 nothing is wrong, or warnings alone; 1 something is wrong;
@@ -65,6 +69,25 @@ pub struct Doctor {
     /// Room on the disk that is for records of what is allowed.
     #[arg(long, env = "VIDIMUS_DISK_RESERVE", value_name = "SIZE", value_parser = quantity::disk_size)]
     disk_reserve: Option<u64>,
+    /// Look at the installation in a cluster instead: definitions, what became of records, pods, rights.
+    #[arg(long, env = "VIDIMUS_CLUSTER", value_parser = BoolishValueParser::new())]
+    cluster: bool,
+    #[command(flatten)]
+    reach: Reach,
+    /// The namespace that it is installed in.
+    #[arg(long, value_name = "NAMESPACE", default_value = "vidimus-system", requires = "cluster", value_parser = name)]
+    namespace: String,
+    /// The name of its StatefulSet and ServiceAccount.
+    #[arg(long, value_name = "NAME", default_value = "vidimus", requires = "cluster", value_parser = name)]
+    workload: String,
+}
+
+/// A name of an object, which stands in paths.
+fn name(text: &str) -> anyhow::Result<String> {
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let good = (1..=63).contains(&text.len()) && text.bytes().all(is_plain);
+    anyhow::ensure!(good, "write 1 to 63 lower-case letters, digits and '-'");
+    Ok(text.to_owned())
 }
 
 /// One thing that is wrong.
@@ -128,10 +151,14 @@ struct Answer<'r> {
 
 pub fn run(doctor: &Doctor, format: Format) -> anyhow::Result<ExitCode> {
     let mut report = Report::default();
-    let runs = gateway::look(doctor, &mut report)?;
-    machine::look(doctor, runs, &mut report);
-    objects::look(doctor, &mut report);
-    address::look(doctor, runs, &mut report)?;
+    if doctor.cluster {
+        cluster::look(doctor, &mut report);
+    } else {
+        let runs = gateway::look(doctor, &mut report)?;
+        machine::look(doctor, runs, &mut report);
+        objects::look(doctor, &mut report);
+        address::look(doctor, runs, &mut report)?;
+    }
     // The worst first; what was found first stays first.
     report.findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     let (faults, warnings) = (report.count(Severity::Fault), report.count(Severity::Warning));

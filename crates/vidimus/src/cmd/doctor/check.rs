@@ -71,6 +71,15 @@ checks! {
     OBJECTS_REJECTED = "objects_rejected", Fault, "what they permit is not in force";
     PANICKED = "panicked", Warning, "a fault of Vidimus; what ended began anew";
     LOG_LOST = "log_lost", Warning, "lines of the log are missing; records are not";
+    CLUSTER_UNREACHABLE = "cluster_unreachable", Fault, "nothing of the cluster was looked at";
+    CLUSTER_CRD_MISSING = "cluster_crd_missing", Fault, "nothing of this kind can be registered";
+    CLUSTER_CRD_OLD = "cluster_crd_old", Fault, "fields that it does not know are dropped from what is applied, without a word";
+    CLUSTER_RECORD_REFUSED = "cluster_record_refused", Fault, "what it permits is not in force";
+    CLUSTER_RECORD_UNSEEN = "cluster_record_unseen", Fault, "it may not be in force: no gateway follows the cluster, or none may say so";
+    CLUSTER_WORKLOAD_DOWN = "cluster_workload_down", Fault, "fewer gateways serve than are wanted; without one no call passes";
+    CLUSTER_LEASE_UNHELD = "cluster_lease_unheld", Fault, "nobody writes statuses";
+    CLUSTER_RIGHTS_MISSING = "cluster_rights_missing", Fault, "the gateway cannot follow the cluster, or not say what became of records";
+    CLUSTER_RIGHTS_WIDE = "cluster_rights_wide", Warning, "who takes over the gateway's pod may do more than the gateway needs";
 }
 
 #[cfg(test)]
@@ -86,7 +95,6 @@ mod tests {
             .lines()
             .filter_map(|line| line.strip_prefix("| `")?.split_once('`'))
             .map(|(code, _)| code)
-            .filter(|code| !code.starts_with("cluster_"))
             .collect();
         let all: BTreeSet<&str> = ALL.iter().map(|check| check.code).collect();
         assert_eq!(all.len(), ALL.len(), "each has a code of its own");
