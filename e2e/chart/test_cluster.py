@@ -1,7 +1,11 @@
 """The chart applied to, installed into, upgraded and rolled back in a real API server. There is no kubelet, so no pod runs."""
 
 import copy
+import datetime
+import json
+import os
 import shutil
+import subprocess
 import tempfile
 import unittest
 from pathlib import Path
@@ -12,6 +16,10 @@ from cluster import CHART, TOOLS, Cluster, helm, rendered, values
 
 NAMESPACE = "vidimus-system"
 KINDS = ("agents", "mcpservers", "llmproviders", "serviceidentities", "policies")
+
+
+def yaml_documents(path):
+    return [one for one in yaml.safe_load_all((CHART.parents[2] / path).read_text()) if one]
 
 
 class Installed(unittest.TestCase):
@@ -127,6 +135,90 @@ class Installed(unittest.TestCase):
             self.helm("install", "vidimus", now_chart)
             self.assertEqual(now()[0], len(columns))
             self.helm("uninstall", "vidimus")
+            self.cluster.ask("DELETE", self.cluster.path(agent))
+
+    def vidimus(self, *words):
+        """Status, and the JSON that it prints."""
+        env = {"PATH": os.environ["PATH"], "HOME": str(self.cluster.at)}
+        ran = subprocess.run([os.environ["VIDIMUS_BIN"], *words, "-o", "json", "--kubeconfig", self.cluster.kubeconfig],
+                             capture_output=True, text=True, env=env, timeout=120)
+        return ran.returncode, [json.loads(line) for line in ran.stdout.splitlines()], ran.stderr
+
+    def found(self):
+        """The codes that the doctor finds in the cluster, and whether it says what to do."""
+        code, answer, said = self.vidimus("doctor", "--cluster")
+        self.assertEqual(len(answer), 1, said)
+        findings = answer[0]["findings"]
+        self.assertTrue(all(one["what"] and one["why"] and one["fix"] for one in findings), findings)
+        self.assertEqual(code, int(any(one["severity"] == "fault" for one in findings)), findings)
+        return {one["code"] for one in findings}
+
+    def test_4_installed_by_the_binary_and_what_is_wrong_then_is_found(self):
+        role = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "vidimus-vidimus-system"}}
+        self.assertTrue({"cluster_workload_down", "cluster_lease_unheld", "cluster_rights_missing"} <= self.found(), "nothing is installed")
+        for words, outcome in [(["--dry-run", "--server"], "would_apply"), (["--apply"], "applied"), (["--apply"], "applied")]:
+            code, done, said = self.vidimus("install", *words)
+            self.assertEqual((code, {one["outcome"] for one in done}), (0, {outcome}), (done, said))
+            self.assertEqual(len(done), len(yaml_documents("deploy/install/minimal.yaml")))
+        # There is no kubelet, so no pod runs, and nobody holds the Lease.
+        always = {"cluster_workload_down", "cluster_lease_unheld"}
+        self.assertEqual(self.found(), always)
+
+        path = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/vidimus-statuses"
+        _, lease, _ = self.cluster.ask("GET", path)
+        # For longer than the test takes: nobody renews it.
+        now = (datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        lease["spec"] = {"holderIdentity": "vidimus-0", "leaseDurationSeconds": 15, "renewTime": now}
+        self.assertEqual(self.cluster.ask("PUT", path, lease)[0], 200)
+        self.assertEqual(self.found(), {"cluster_workload_down"})
+        always = {"cluster_workload_down"}
+
+        agent = {"apiVersion": "vidimus.dev/v1alpha1", "kind": "Agent", "metadata": {"name": "bot", "namespace": NAMESPACE}, "spec": {
+            "owner": "ada.l@example.com", "team": "t", "purpose": "p", "riskLevel": "low",
+            "identities": [{"oidc": {"issuer": "urn:vidimus:local", "subject": "bot"}}]}}
+        self.cluster.wait("records taken", lambda: self.cluster.apply(agent)[0] in (200, 201))
+        self.assertEqual(self.found(), always | {"cluster_record_unseen"})
+        where = self.cluster.path(agent)
+        for status, codes in [("False", {"cluster_record_refused"}), ("True", set())]:
+            _, there, _ = self.cluster.ask("GET", where)
+            there["status"] = {"conditions": [{"type": "Accepted", "status": status, "reason": "Malformed", "message": "spec.owner: nobody",
+                                               "observedGeneration": there["metadata"]["generation"], "lastTransitionTime": "2026-11-28T12:00:00Z"}]}
+            code, answer, _ = self.cluster.ask("PUT", f"{where}/status", there)
+            self.assertEqual(code, 200, answer)
+            self.assertEqual(self.found(), always | codes)
+        self.cluster.ask("DELETE", where)
+
+        _, binding, _ = self.cluster.ask("GET", self.cluster.path(role))
+        self.cluster.ask("DELETE", self.cluster.path(role))
+        self.assertEqual(self.found(), always | {"cluster_rights_missing"})
+        wide = {**role, "metadata": {"name": "wide"}, "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+                "subjects": binding["subjects"]}
+        self.assertEqual(self.cluster.apply(wide)[0], 201)
+        self.assertEqual(self.found(), always | {"cluster_rights_wide"})
+        self.cluster.ask("DELETE", self.cluster.path(wide))
+
+        definition = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/policies.vidimus.dev"
+        _, crd, _ = self.cluster.ask("GET", definition)
+        older = copy.deepcopy(crd)
+        spec = older["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+        del spec["properties"]["plan"]
+        self.assertEqual(self.cluster.ask("PUT", definition, older)[0], 200)
+        self.assertEqual(self.found(), always | {"cluster_crd_old", "cluster_rights_missing"})
+        self.cluster.ask("DELETE", definition)
+        self.cluster.wait("the definition gone", lambda: self.cluster.ask("GET", definition)[0] == 404)
+        self.assertEqual(self.found(), always | {"cluster_crd_missing", "cluster_rights_missing"})
+        # And one command mends all of it.
+        self.assertEqual(self.vidimus("install", "--apply")[0], 0)
+        self.cluster.wait("the definition back", lambda: self.cluster.ask("GET", "/apis/vidimus.dev/v1alpha1/policies")[0] == 200)
+        self.assertEqual(self.found(), always)
+
+    def test_5_a_cluster_that_is_not_there_is_said(self):
+        gone = self.cluster.at / "gone"
+        gone.write_text(self.cluster.kubeconfig.read_text().replace(self.cluster.url, "https://127.0.0.1:1"))
+        ran = subprocess.run([os.environ["VIDIMUS_BIN"], "doctor", "--cluster", "--kubeconfig", gone, "-o", "json"], capture_output=True, text=True, timeout=120)
+        self.assertEqual((ran.returncode, [one["code"] for one in json.loads(ran.stdout)["findings"]]), (1, ["cluster_unreachable"]), ran.stderr)
+        ran = subprocess.run([os.environ["VIDIMUS_BIN"], "install", "--apply", "--kubeconfig", gone], capture_output=True, text=True, timeout=120)
+        self.assertEqual(ran.returncode, 2, ran.stdout)
 
     def held(self):
         """Somebody holds the Lease; an upgrade must not take it away."""

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import yaml
 
+import manifests
 from cluster import CHART, KUBE_VERSION, free_port, helm, rendered, values
 
 DEPLOY = CHART.parents[1]
@@ -142,6 +143,11 @@ class Render(unittest.TestCase):
     def test_what_is_rendered_twice_is_the_same(self):
         for name in NAMES:
             self.assertEqual(rendered(name), rendered(name), "no key and no time is made by the chart")
+
+    def test_what_the_binary_installs_is_the_minimal_rendering(self):
+        self.assertEqual(manifests.PLACE.read_text(), manifests.text(), "run e2e/chart/manifests.py as e2e/chart/test.sh runs its tests")
+        said = subprocess.run([BIN, "install", "--dry-run"], capture_output=True, text=True, check=True).stdout
+        self.assertEqual(said.strip(), manifests.text().strip())
 
     def test_each_flag_is_one_of_the_binary(self):
         known = set(re.findall(r"(--[a-z][a-z-]*)", subprocess.run([BIN, "serve", "--help"], capture_output=True, text=True, check=True).stdout))

@@ -32,11 +32,11 @@ const MANAGER: &str = "vidimus-install";
 Exit codes: 0 applied, or would be; 1 the API server refuses some of it;
 2 not asked")]
 pub struct Install {
-    /// Print what would be applied.
-    #[arg(long, required_unless_present = "apply", conflicts_with = "apply")]
+    /// Change nothing, and print what would be applied: so it is without --apply.
+    #[arg(long, conflicts_with = "apply")]
     dry_run: bool,
     /// Have the API server say of each object what it would do (a server-side dry run), and change nothing.
-    #[arg(long, requires = "dry_run")]
+    #[arg(long, conflicts_with = "apply")]
     server: bool,
     /// Apply it.
     #[arg(long)]
@@ -118,7 +118,7 @@ fn plural(kind: &str) -> Option<&'static str> {
 #[derive(Debug, Serialize)]
 struct Done {
     object: String,
-    /// `applied`, `would_apply` or `refused`.
+    /// `applied`, `would_apply`, `not_tried` or `refused`.
     outcome: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
@@ -126,7 +126,8 @@ struct Done {
 
 pub fn run(install: &Install, format: Format) -> anyhow::Result<ExitCode> {
     let text = MINIMAL.replace(IMAGE, &install.image);
-    if !install.apply && !install.server {
+    let applies = install.apply && !install.dry_run;
+    if !applies && !install.server {
         output::line(text.trim_end());
         return Ok(ExitCode::SUCCESS);
     }
@@ -134,11 +135,17 @@ pub fn run(install: &Install, format: Format) -> anyhow::Result<ExitCode> {
     let mut refused = false;
     for document in documents(&text) {
         let head = Head::of(document)?;
-        let done = match applied(&cluster, &head, document, install.apply)? {
+        let done = match applied(&cluster, &head, document, applies)? {
             Ok(()) => {
-                let outcome = if install.apply { "applied" } else { "would_apply" };
+                let outcome = if applies { "applied" } else { "would_apply" };
                 Done { object: head.shown(), outcome, reason: None }
             }
+            // A dry run makes no namespace for what follows it.
+            Err(Refused { code: 404, .. }) if !applies && head.metadata.namespace.is_some() => Done {
+                object: head.shown(),
+                outcome: "not_tried",
+                reason: Some("its namespace is not there yet, and is applied first".to_owned()),
+            },
             Err(Refused { message, .. }) => {
                 refused = true;
                 Done { object: head.shown(), outcome: "refused", reason: Some(message) }

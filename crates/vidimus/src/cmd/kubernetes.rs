@@ -12,6 +12,8 @@ use tokio::runtime::{Builder, Runtime};
 
 /// From asking to the last byte.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a connection to it may take.
+const CONNECT: Duration = Duration::from_secs(5);
 
 /// How the API server is reached.
 #[derive(Debug, Default, clap::Args)]
@@ -43,7 +45,7 @@ impl Cluster {
     pub(super) fn of(reach: &Reach) -> anyhow::Result<Self> {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let client = runtime.block_on(async {
-            let config = match &reach.kubeconfig {
+            let mut config = match &reach.kubeconfig {
                 Some(path) => {
                     let shown = || format!("--kubeconfig {}", path.display());
                     let file = Kubeconfig::read_from(path).with_context(shown)?;
@@ -53,6 +55,9 @@ impl Cluster {
                 }
                 None => Config::infer().await.context("no cluster is known: give --kubeconfig FILE")?,
             };
+            config.connect_timeout = Some(CONNECT);
+            // Whoever asks is there to ask again.
+            config.default_retry = false;
             Client::try_from(config).context("the API server's address, certificates or credentials")
         })?;
         Ok(Self { client, runtime })
