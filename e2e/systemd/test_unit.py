@@ -71,7 +71,7 @@ class Unit(unittest.TestCase):
     def test_the_binary_serves_by_the_file_and_asks_nothing_of_the_kernel_that_the_unit_refuses(self):
         given = dict(re.findall(r"^(VIDIMUS_\w+)=(.*)$", (UNITS / "vidimus.env").read_text(), re.MULTILINE))
         admin = free_port()
-        given.update(VIDIMUS_RESOURCES=str(self.at / "resources"), VIDIMUS_DATA=str(self.at / "data"),
+        given.update(VIDIMUS_DISK_RESERVE="0", VIDIMUS_RESOURCES=str(self.at / "resources"), VIDIMUS_DATA=str(self.at / "data"),
                      VIDIMUS_LISTEN=f"127.0.0.1:{free_port()}", VIDIMUS_ADMIN=f"127.0.0.1:{admin}", VIDIMUS_TLS_LISTEN=f"127.0.0.1:{free_port()}")
         (self.at / "resources").mkdir()
         (self.at / "resources" / "a.yaml").write_text(AGENT)

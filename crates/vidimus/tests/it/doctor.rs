@@ -14,7 +14,7 @@ use super::{Ran, resources, run, write};
 fn asked(words: &[&str]) -> Ran {
     // The disk of whoever tests is no part of it.
     let reserve: &[&str] = if words.contains(&"--disk-reserve") { &[] } else { &["--disk-reserve", "0"] };
-    run(&[&["doctor", "-o", "json"], reserve, words].concat())
+    run(&[&["doctor", "-o", "json"][..], reserve, words].concat())
 }
 
 /// The codes that it found; each finding says what it leads to and what to do.
@@ -93,7 +93,7 @@ fn an_installation_that_is_well_has_no_findings() {
     ];
     let ran = asked(&words);
     assert_eq!((codes(&ran), &ran.json()["verdict"]), (set(&[]), &"healthy".into()), "{ran:?}");
-    let table = run(&[&["doctor", "--disk-reserve", "0"], &words[..]].concat());
+    let table = run(&[&["doctor", "--disk-reserve", "0"][..], &words[..]].concat());
     assert_eq!(table.code, Some(0), "{table:?}");
     assert!(table.out.contains("0 faults, 0 warnings"), "{table:?}");
     assert_eq!(gateway.stop().1, Some(0), "looking has changed nothing");
@@ -198,7 +198,7 @@ fn what_is_wrong_with_a_gateway_that_runs_is_found() {
         codes(&asked(&all))
     };
     gateway.wait("a sink that fails", |_| found(&[]) == set(&["sink_down"]));
-    let with = |more: &[&str]| set(&[&["sink_down"], more].concat());
+    let with = |more: &[&str]| set(&[&["sink_down"][..], more].concat());
     let other = Stopped::new();
     assert_eq!(found(&["--data", &other.at("data")]), with(&["ledger_elsewhere"]));
     assert_eq!(found(&["--tls-listen", &nobody]), with(&["listener_deaf"]));

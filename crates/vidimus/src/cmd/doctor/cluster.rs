@@ -111,7 +111,7 @@ impl Look<'_> {
                 self.report.find(check::CLUSTER_RECORD_REFUSED, what.as_str(), fix);
             }
             if let Some(first) = unseen.first() {
-                let what = format!("nobody has said what became of {} (of {} {plural})", first, unseen.len());
+                let what = format!("nobody has said what became of {first} (of {} {plural})", unseen.len());
                 let fix = format!(
                     "kubectl -n {} logs {}-0: does it watch, and may it write statuses?",
                     self.namespace, self.name
