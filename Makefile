@@ -8,7 +8,7 @@ ifdef CI
 export CARGO_INCREMENTAL = 0
 endif
 
-.PHONY: help demo test image bench bench-peers build lint unit e2e evidence clickhouse kube fuzz crash kills mutants crds redteam soak conformance
+.PHONY: help demo test image manifests bench bench-peers build lint unit e2e evidence clickhouse kube fuzz crash kills mutants crds redteam soak conformance
 
 help: ## What can be made
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -92,6 +92,9 @@ bench-peers: ## Envoy, LiteLLM, ContextForge, FastMCP and Vidimus in turns (Linu
 image: ## The image of the gateway as an OCI layout in target/image, with its bill of materials; prints its digest
 	@$(CARGO) build --release -p vidimus
 	@scripts/image.py --binary target/release/vidimus --out target/image
+
+manifests: ## Write deploy/install, which `vidimus install` applies, from the chart (after `make crds`, too)
+	e2e/chart/manifests.sh
 
 crds: ## Write deploy/crds from the Rust types
 	$(CARGO) xtask crds

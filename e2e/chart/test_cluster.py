@@ -1,5 +1,6 @@
 """The chart applied to, installed into, upgraded and rolled back in a real API server. There is no kubelet, so no pod runs."""
 
+import base64
 import copy
 import datetime
 import json
@@ -11,6 +12,9 @@ import unittest
 from pathlib import Path
 
 import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from cluster import CHART, TOOLS, Cluster, helm, rendered, values
 
@@ -20,6 +24,23 @@ KINDS = ("agents", "mcpservers", "llmproviders", "serviceidentities", "policies"
 
 def yaml_documents(path):
     return [one for one in yaml.safe_load_all((CHART.parents[2] / path).read_text()) if one]
+
+
+def installable(at):
+    """A copy of the chart for the API server that is built here, which says that it is version 0.0.0."""
+    shutil.copytree(CHART, at)
+    text = (at / "Chart.yaml").read_text()
+    (at / "Chart.yaml").write_text("".join(line for line in text.splitlines(True) if not line.startswith("kubeVersion:")))
+    return at
+
+
+def authority(days):
+    """A CA that is over in so many days, as a `caBundle`."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.datetime.now(datetime.timezone.utc)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "admission")])
+    made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(1)
+    made = made.not_valid_before(now - datetime.timedelta(days=9)).not_valid_after(now + datetime.timedelta(days=days)).sign(key, hashes.SHA256())
+    return base64.b64encode(made.public_bytes(serialization.Encoding.PEM)).decode()
 
 
 class Installed(unittest.TestCase):
@@ -80,14 +101,7 @@ class Installed(unittest.TestCase):
     def test_3_installed_upgraded_rolled_back_and_gone(self):
         with tempfile.TemporaryDirectory() as at:
             # The version before: one column fewer, another image.
-            before = Path(at) / "vidimus"
-            shutil.copytree(CHART, before)
-            now_chart = Path(at) / "now" / "vidimus"
-            shutil.copytree(CHART, now_chart)
-            for chart in (before, now_chart):
-                # The API server that is built here says version 0.0.0.
-                text = (chart / "Chart.yaml").read_text()
-                (chart / "Chart.yaml").write_text("".join(line for line in text.splitlines(True) if not line.startswith("kubeVersion:")))
+            before, now_chart = installable(Path(at) / "vidimus"), installable(Path(at) / "now" / "vidimus")
             path = before / "files" / "crds" / "agents.vidimus.dev.yaml"
             crd = yaml.safe_load(path.read_text())
             columns = crd["spec"]["versions"][0]["additionalPrinterColumns"]
@@ -207,10 +221,25 @@ class Installed(unittest.TestCase):
         self.cluster.ask("DELETE", definition)
         self.cluster.wait("the definition gone", lambda: self.cluster.ask("GET", definition)[0] == 404)
         self.assertEqual(self.found(), always | {"cluster_crd_missing", "cluster_rights_missing"})
+        # The API server asks somebody who is not there, and then by a CA that is over.
+        for days, codes in [(1, {"cluster_webhook_deaf"}), (-1, {"cluster_webhook_deaf", "cluster_webhook_ca"})]:
+            webhook = {"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration", "metadata": {"name": "vidimus"}, "webhooks": [{
+                "name": "records.admission.vidimus.dev", "admissionReviewVersions": ["v1"], "sideEffects": "None", "failurePolicy": "Ignore",
+                "clientConfig": {"service": {"namespace": NAMESPACE, "name": "vidimus-admission", "path": "/x"}, "caBundle": authority(days)},
+                "rules": [{"apiGroups": ["nobody.example"], "apiVersions": ["*"], "operations": ["CREATE"], "resources": ["nothings"]}]}]}
+            self.assertIn(self.cluster.apply(webhook)[0], (200, 201))
+            self.assertEqual(self.found(), always | codes | {"cluster_crd_missing", "cluster_rights_missing"})
+        self.cluster.ask("DELETE", self.cluster.path(webhook))
         # And one command mends all of it.
         self.assertEqual(self.vidimus("install", "--apply")[0], 0)
         self.cluster.wait("the definition back", lambda: self.cluster.ask("GET", "/apis/vidimus.dev/v1alpha1/policies")[0] == 200)
         self.assertEqual(self.found(), always)
+        # Whoever has Helm later takes it over.
+        with tempfile.TemporaryDirectory() as at:
+            chart = installable(Path(at) / "vidimus")
+            self.assertIn("meta.helm.sh", self.helm("upgrade", "--install", "vidimus", chart, check=False).stderr)
+            self.helm("upgrade", "--install", "--take-ownership", "vidimus", chart)
+            self.helm("uninstall", "vidimus")
 
     def test_5_a_cluster_that_is_not_there_is_said(self):
         gone = self.cluster.at / "gone"

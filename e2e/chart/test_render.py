@@ -145,7 +145,7 @@ class Render(unittest.TestCase):
             self.assertEqual(rendered(name), rendered(name), "no key and no time is made by the chart")
 
     def test_what_the_binary_installs_is_the_minimal_rendering(self):
-        self.assertEqual(manifests.PLACE.read_text(), manifests.text(), "run e2e/chart/manifests.py as e2e/chart/test.sh runs its tests")
+        self.assertEqual(manifests.PLACE.read_text(), manifests.text(), "make manifests")
         said = subprocess.run([BIN, "install", "--dry-run"], capture_output=True, text=True, check=True).stdout
         self.assertEqual(said.strip(), manifests.text().strip())
 

@@ -11,7 +11,7 @@ use x509_parser::prelude::FromDer as _;
 use super::TlsError;
 
 /// The first certificate of a chain: for whom it is, and when.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerLeaf {
     certificate: CertificateDer<'static>,
     /// From when on it is good.

@@ -1,15 +1,23 @@
 //! The installation in a cluster: what is registered with its API server, what became of it, and who may do what.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use hyper::Request;
 use hyper::header::CONTENT_TYPE;
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use vidimus_core::clock::Clock as _;
+use vidimus_gateway::millis;
+use vidimus_identity::ServerLeaf;
 
 use super::check;
 use super::check::Check;
 use super::{Doctor, Report};
+use crate::clock::SystemClock;
 use crate::cmd::kubernetes::{Cluster, Refused};
 
 /// The kinds, as they stand in paths, each with its definition.
@@ -22,6 +30,8 @@ const KINDS: [(&str, &str); 5] = [
 ];
 /// Who writes statuses holds this Lease, and renews it every few seconds.
 const LEASE: &str = "vidimus-statuses";
+/// What has the API server ask (`vidimus admission manifests --form webhook`).
+const WEBHOOKS: &str = "vidimus";
 /// A Lease that nobody renewed for so long is held by nobody. Seconds; it is good for 15.
 const UNHELD: i64 = 60;
 /// So many objects of a kind are told one by one.
@@ -45,6 +55,7 @@ pub(super) fn look(doctor: &Doctor, report: &mut Report) {
         look.records()?;
         look.workload()?;
         look.lease()?;
+        look.webhooks(&doctor.data.join("admission").join("ca.pem"))?;
         look.rights()
     });
     if let Err(error) = looked {
@@ -154,6 +165,48 @@ impl Look<'_> {
         Ok(())
     }
 
+    /// What has the API server ask before it takes objects, where that is set up; `ca` is the CA of who answers, where it is on this machine.
+    fn webhooks(&mut self, ca: &Path) -> anyhow::Result<()> {
+        let path =
+            format!("/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/{WEBHOOKS}");
+        let Some(there) = self.at(&path, None)? else { return Ok(()) };
+        let webhooks = there.get("webhooks").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        // All of it leads to one place, by one CA.
+        let Some(client) = webhooks.first().and_then(|webhook| webhook.get("clientConfig")) else {
+            return Ok(());
+        };
+        let print = format!(
+            "kubectl -n {} exec {}-0 -- vidimus admission manifests --form webhook --data /var/lib/vidimus | kubectl apply -f -",
+            self.namespace, self.name
+        );
+        if let Some(why) = why_unbelieved(text(client, "/caBundle"), fs::read(ca).ok().as_deref()) {
+            let what = format!("ValidatingWebhookConfiguration {WEBHOOKS}: its caBundle {why}");
+            self.report.find(check::CLUSTER_WEBHOOK_CA, what, print.as_str());
+        }
+        let (namespace, service) = (text(client, "/service/namespace"), text(client, "/service/name"));
+        if service.is_empty() {
+            return Ok(());
+        }
+        let path = format!(
+            "/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices?labelSelector=kubernetes.io/service-name={service}"
+        );
+        let Some(slices) = self.at(&path, None)? else { return Ok(()) };
+        let slices = slices.get("items").and_then(Value::as_array).into_iter().flatten();
+        let mut endpoints =
+            slices.flat_map(|slice| slice.get("endpoints").and_then(Value::as_array).into_iter().flatten());
+        let is_ready = |endpoint: &Value| endpoint.pointer("/conditions/ready") != Some(&Value::Bool(false));
+        if !endpoints.any(is_ready) {
+            let what = format!(
+                "ValidatingWebhookConfiguration {WEBHOOKS}: Service {namespace}/{service} has no pod that is ready"
+            );
+            let fix = format!(
+                "{print}; or, to change records meanwhile, kubectl delete validatingwebhookconfiguration {WEBHOOKS}"
+            );
+            self.report.find(check::CLUSTER_WEBHOOK_DEAF, what, fix);
+        }
+        Ok(())
+    }
+
     /// What the gateway's ServiceAccount may do: what it must, and not what it must not.
     fn rights(&mut self) -> anyhow::Result<()> {
         for (verb, group, resource, subresource, may) in [
@@ -208,6 +261,20 @@ impl Look<'_> {
                 Ok(None)
             }
         }
+    }
+}
+
+/// Why the API server does not believe who answers it, by the `caBundle` (base64 of PEM) that it has and the CA that it should have.
+fn why_unbelieved(bundle: &str, ca: Option<&[u8]>) -> Option<&'static str> {
+    let Ok(pem) = STANDARD.decode(bundle) else { return Some("is not base64") };
+    let Ok(leaf) = ServerLeaf::read(&pem) else { return Some("has no certificate") };
+    let own = ca.and_then(|ca| ServerLeaf::read(ca).ok());
+    if leaf.not_after.0 <= millis(SystemClock.now().wall).0 {
+        Some("is over")
+    } else if own.is_some_and(|own| own != leaf) {
+        Some("is not the CA of this gateway")
+    } else {
+        None
     }
 }
 
@@ -266,6 +333,28 @@ fn fields(definition: &Value) -> BTreeSet<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_authority_that_is_another_or_none_is_not_believed() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let ca = |name: &str| {
+            let at = directory.path().join(name);
+            let now = millis(SystemClock.now().wall);
+            vidimus_identity::LocalIdentity::open(&at, None, now).expect("made");
+            fs::read(at.join("ca.pem")).expect("a certificate")
+        };
+        let (own, other) = (ca("own"), ca("other"));
+        let bundle = STANDARD.encode(&own);
+        for (bundle, ca, why) in [
+            (&*bundle, None, None),
+            (&*bundle, Some(&*own), None),
+            (&*bundle, Some(&*other), Some("is not the CA of this gateway")),
+            ("", Some(&*own), Some("has no certificate")),
+            ("{}", None, Some("is not base64")),
+        ] {
+            assert_eq!(why_unbelieved(bundle, ca), why);
+        }
+    }
 
     #[test]
     fn what_became_of_an_object_is_what_was_said_of_it_as_it_is() {
