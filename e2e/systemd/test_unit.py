@@ -97,9 +97,13 @@ class Unit(unittest.TestCase):
                 # What strace traces goes on without it.
                 os.kill(self.traced(trace), signal.SIGKILL)
                 gateway.wait(60)
-        used = set(re.findall(r"^\d+\s+(\w+)\(", trace.read_text(), re.MULTILINE)) - {"execve"}
-        refused = used - self.allowed()
-        self.assertEqual(refused, set())
+        text = trace.read_text()
+        used = set(re.findall(r"^\d+\s+(\w+)\(", text, re.MULTILINE)) - {"execve"}
+        self.assertEqual(used - self.allowed(), set())
+        families = set(re.findall(r"\bsocket\((AF_\w+)", text))
+        self.assertEqual(families - set(self.service["Service"]["RestrictAddressFamilies"].split()), set())
+        # MemoryDenyWriteExecute=
+        self.assertEqual(re.findall(r".*PROT_WRITE\|PROT_EXEC.*|.*\bmprotect\(.*PROT_EXEC.*", text), [])
 
     @staticmethod
     def traced(trace):
