@@ -42,8 +42,8 @@ Exit codes of every command: 0 done, or the answer is yes; 1 the answer is no;
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(Box<cmd::serve::Serve>),
-    Check(cmd::check::Check),
     Doctor(Box<cmd::doctor::Doctor>),
+    Check(cmd::check::Check),
     Identity(cmd::identity::Identity),
     Install(cmd::install::Install),
     Policy(cmd::policy::Policy),
@@ -67,8 +67,8 @@ fn main() -> ExitCode {
     output::speak(cli.output);
     let result = match cli.command {
         Command::Serve(serve) => cmd::serve::run(&serve),
-        Command::Check(check) => cmd::check::run(&check, cli.output),
         Command::Doctor(doctor) => cmd::doctor::run(&doctor, cli.output),
+        Command::Check(check) => cmd::check::run(&check, cli.output),
         Command::Identity(identity) => cmd::identity::run(&identity, cli.output),
         Command::Install(install) => cmd::install::run(&install, cli.output),
         Command::Policy(policy) => cmd::policy::run(&policy, cli.output),
