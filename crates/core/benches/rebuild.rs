@@ -195,7 +195,7 @@ fn resident() -> Option<f64> {
 
 fn percentile(times: &[f64], share: f64) -> f64 {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index below the length")]
-    let place = ((times.len() as f64 - 1.0) * share) as usize;
+    let place = ((times.len() as f64 - 1.0) * share).ceil() as usize;
     times.get(place).copied().unwrap_or(f64::NAN)
 }
 

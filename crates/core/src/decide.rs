@@ -45,6 +45,7 @@ use crate::decision::Finding;
 use crate::reach::Access;
 use crate::resource::{McpServer, Principal};
 use crate::review::Flaw;
+use crate::snapshot::difference::Difference;
 use crate::snapshot::registered::Registered;
 
 /// All policies, ready to decide.
@@ -55,11 +56,31 @@ pub(crate) struct Policies {
 }
 
 impl Policies {
-    /// Other policies. The index is shared when they are the same ones.
-    pub(crate) fn with(&self, statements: Vec<Arc<Statement>>) -> Self {
+    /// Other policies, and in what they differ. What is filed of those that are the same is shared.
+    pub(crate) fn with(&self, statements: Vec<Arc<Statement>>, difference: &Difference) -> Self {
+        let in_order =
+            || self.index.all().iter().zip(&statements).all(|(one, other)| Arc::ptr_eq(one, other));
+        let is_same = difference.is_empty() && in_order();
         let index =
-            if self.index.is_of(&statements) { self.index.clone() } else { Arc::new(Index::new(statements)) };
+            if is_same { self.index.clone() } else { Arc::new(self.index.with(statements, difference)) };
         Self { index, edges: Edges::default() }
+    }
+
+    /// The same policies; nothing is decided yet.
+    pub(crate) fn again(&self) -> Self {
+        Self { index: self.index.clone(), edges: Edges::default() }
+    }
+
+    /// In what other policies would differ.
+    pub(crate) fn difference(&self, statements: &[Arc<Statement>]) -> Difference {
+        let addresses = |all: &[Arc<Statement>]| -> Vec<usize> {
+            all.iter().map(|one| Arc::as_ptr(one).addr()).collect()
+        };
+        Difference::between(&addresses(self.index.all()), &addresses(statements))
+    }
+
+    pub(crate) fn all(&self) -> &[Arc<Statement>] {
+        self.index.all()
     }
 
     pub(crate) fn decide(&self, registered: &Registered, call: &Call<'_>) -> Finding {

@@ -1,8 +1,9 @@
 //! All configuration, compiled into one immutable view. A call takes one `Arc<Snapshot>` and keeps it to its end.
 //!
-//! Each snapshot is built from all objects, and shares with the one before it what was made of those that did not change: the
-//! compiled text and the digest of each object, and whole tables where no part of them changed. What is shared never changes, so a
-//! snapshot is the same as one built from nothing; a property test compares the two.
+//! Each snapshot is made of all objects, and costs what changed: those that are the same in memory are not looked at, what was made of
+//! them is taken over, and each table is that of the snapshot before with what is gone taken out and what is new added ([`tables`]).
+//! What is shared never changes, so a snapshot is the same as one built from nothing, which is one made after an empty one; a property
+//! test compares the two.
 
 mod absent;
 mod before;
@@ -15,9 +16,11 @@ mod coming;
 pub(crate) mod compile;
 mod contest;
 mod depth;
+pub(crate) mod difference;
 pub(crate) mod digest;
 mod doubt;
 mod memory;
+mod named;
 mod names;
 mod people;
 mod preserved;
@@ -26,31 +29,33 @@ pub(crate) mod registered;
 mod registration;
 mod reject;
 mod resources;
+mod said;
 mod standing;
 mod surveyed;
+mod tables;
 mod withdrawn;
 mod world;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use foldhash::fast::RandomState;
-
-use crate::authorize::{self, Named};
 use crate::call::Call;
 use crate::decide::Policies;
+use crate::decide::chain_reads::ChainReads;
 use crate::decide::statement::Statement;
 use crate::decision::Finding;
-use crate::keep::Keep;
 use crate::resource::{Identity, Object, ObjectKey, Policy, Principal, Rejection};
+use crate::shards::Shards;
 
 use self::closings::Closings;
 use self::compile::Compiled;
 use self::contest::Contest;
-use self::digest::Digest;
+use self::difference::Difference;
+use self::digest::{Digest, Digests};
 use self::doubt::Doubts;
-use self::names::NamesLookedUp;
+use self::named::NamedParts;
 use self::refusing::Refusing;
+use self::said::Said;
 use self::withdrawn::Withdrawn;
 use self::world::World;
 
@@ -73,18 +78,20 @@ pub use crate::authorize::ENDED_BY;
 pub struct Snapshot {
     objects: Vec<Object>,
     /// What was made of each of `objects`, in the same order.
-    made: Vec<Made>,
-    /// Where each object is in `objects`.
+    made: Vec<Arc<Made>>,
+    /// What deserves a look of each of them, in the same order.
+    remarks: Vec<Option<Arc<[Rejection]>>>,
+    /// Each object by its name.
     places: Places,
     world: Arc<World>,
     policies: Policies,
-    pub(crate) named: Named,
+    pub(crate) named: NamedParts,
     /// What refuses although it is not in force.
     refusing: Vec<Refusing>,
     /// The names that several objects have, with the places of these.
     contested: contest::Names,
     /// What is being written, with what was made of it.
-    coming: Vec<(Object, Made)>,
+    coming: Vec<(Object, Arc<Made>)>,
     withdrawn: Withdrawn,
     /// The identities that several objects claimed before a start, of a snapshot that remembers what was before it.
     contested_before: Option<Vec<Identity>>,
@@ -94,13 +101,13 @@ pub struct Snapshot {
     closed: bool,
     /// Whether this or one before it had a policy that permits people something.
     administered: bool,
-    chain_reads: chains::Reads,
+    /// What the policies say together.
+    said: Arc<Said>,
+    /// What of the state of chains is looked at by anything, and by what is not only tried.
+    chain_reads: (ChainReads, ChainReads),
     closings: Closings,
-    /// The policies that end a chain of which they refuse a call.
-    ending: HashSet<Arc<str>>,
-    /// The policies that have records keep a payload of what they permit.
-    keeping: HashMap<Arc<str>, Keep>,
-    warnings: Vec<Rejection>,
+    warnings: Arc<[Rejection]>,
+    digests: Digests,
     digest: String,
 }
 
@@ -127,8 +134,8 @@ pub struct Configuration {
     pub standing: Arc<Overlay>,
 }
 
-/// Where each object is among others.
-type Places = HashMap<ObjectKey, usize, RandomState>;
+/// Objects by their names, each with what was made of it.
+type Places = Shards<ObjectKey, (Object, Arc<Made>)>;
 
 /// What is made of one object, once for all snapshots that have it.
 #[derive(Clone, Debug)]
@@ -138,8 +145,6 @@ struct Made {
     own: Option<Digest>,
     /// Of a policy.
     compiled: Option<Arc<Compiled>>,
-    /// What is to be said of the names in a policy; `None` until they are looked up in the world of this snapshot.
-    names: Option<Arc<NamesLookedUp>>,
 }
 
 impl Made {
@@ -152,7 +157,7 @@ impl Made {
 #[derive(Clone, Copy)]
 enum Had<'a> {
     /// The object did not change.
-    All(&'a Made),
+    All(&'a Arc<Made>),
     /// Its policy text did not change.
     Compiled(&'a Arc<Compiled>),
     Nothing,
@@ -217,31 +222,13 @@ impl Snapshot {
             ..Self::default()
         };
         next.coming = coming::beside(coming, &next);
-        let refusing = next.forbids_beside();
-        next.named = next.named(&refusing);
-        let statements = next.statements(refusing, &mut rejected);
-        registration::apply(&mut next.objects, &statements, &mut rejected);
-        next.world = self.world_of(&mut next);
+        let beside = next.forbids_beside();
+        let statements = next.statements(&beside, &mut rejected);
+        let anew = next.fill(self, &beside, statements, &mut rejected);
         contest::report_identities(&next.objects, &next.world, &mut rejected);
-        next.look_at_chains(&statements);
-        next.closings = Closings::of(&statements, &next.objects);
-        next.policies = self.policies.with(statements);
         next.administered = self.administered || next.permits_people();
-        next.look_up_names();
-        next.warnings = next.remarks();
-        next.digest = next.digest_of_all();
+        next.remark(self, &anew);
         (next, rejected)
-    }
-
-    /// The world of `next`: this one, if it is the same.
-    fn world_of(&self, next: &mut Self) -> Arc<World> {
-        let claims = self.world.has_claims || world::claim_anything(&next.refusing);
-        if !claims && world::is_same(&self.objects, &next.objects) {
-            return self.world.clone();
-        }
-        // Who bears which name may differ.
-        next.made.iter_mut().for_each(|made| made.names = None);
-        Arc::new(World::of(&next.objects, &next.refusing))
     }
 
     /// The forbids of what is not in force.
@@ -252,17 +239,26 @@ impl Snapshot {
     }
 
     /// What is made of each of `objects`; what `self` has made of one already is taken over.
-    fn make(&self, objects: &[Object]) -> Vec<Result<Made, Box<Rejection>>> {
-        let coming: HashMap<ObjectKey, &(Object, Made)> =
+    fn make(&self, objects: &[Object]) -> Vec<Result<Arc<Made>, Box<Rejection>>> {
+        if objects.is_empty() {
+            return Vec::new();
+        }
+        let coming: HashMap<ObjectKey, &(Object, Arc<Made>)> =
             self.coming.iter().map(|coming| (ObjectKey::of(&coming.0), coming)).collect();
-        let had = |object: &Object| match (self.had(object), coming.is_empty()) {
-            (Had::Nothing, false) => match coming.get(&ObjectKey::of(object)) {
-                Some((coming, made)) if coming.is_identical(object) => Had::All(made),
-                _ => Had::Nothing,
-            },
-            (had, _) => had,
+        let difference = Difference::of_objects(&self.objects, objects);
+        let had = |(place, object): (usize, &Object)| {
+            if let Some(made) = difference.from(place).and_then(|from| self.made.get(from)) {
+                return Had::All(made);
+            }
+            match (self.had(object), coming.is_empty()) {
+                (Had::Nothing, false) => match coming.get(&ObjectKey::of(object)) {
+                    Some((coming, made)) if coming.is_identical(object) => Had::All(made),
+                    _ => Had::Nothing,
+                },
+                (had, _) => had,
+            }
         };
-        let had: Vec<Had<'_>> = objects.iter().map(had).collect();
+        let had: Vec<Had<'_>> = objects.iter().enumerate().map(had).collect();
         let new = objects.iter().zip(&had).filter_map(|(object, had)| match (object, had) {
             (Object::Policy(policy), Had::Nothing) => Some(policy),
             _ => None,
@@ -280,17 +276,18 @@ impl Snapshot {
                 },
                 _ => None,
             };
-            Ok(Made { digest: digest::of_object(object), own: None, compiled, names: None })
+            Ok(Arc::new(Made { digest: digest::of_object(object), own: None, compiled }))
         };
         objects.iter().zip(had).map(make).collect()
     }
 
     fn had(&self, object: &Object) -> Had<'_> {
-        let place = self.places.get(&ObjectKey::of(object));
-        let had = place.and_then(|place| Some((self.objects.get(*place)?, self.made.get(*place)?)));
-        match (had, object) {
-            (Some((last, made)), _) if last.is_identical(object) => Had::All(made),
-            (Some((Object::Policy(last), Made { compiled: Some(compiled), .. })), Object::Policy(policy))
+        let Some((last, made)) = self.places.get(&ObjectKey::of(object)) else { return Had::Nothing };
+        if last.is_identical(object) {
+            return Had::All(made);
+        }
+        match (last, &made.compiled, object) {
+            (Object::Policy(last), Some(compiled), Object::Policy(policy))
                 if last.cedar == policy.cedar
                     && last.scope == policy.scope
                     && last.mode == policy.mode
@@ -305,11 +302,7 @@ impl Snapshot {
     }
 
     /// All that is in force.
-    fn statements(
-        &self,
-        refusing: Vec<Arc<Statement>>,
-        rejected: &mut Vec<Rejection>,
-    ) -> Vec<Arc<Statement>> {
+    fn statements(&self, beside: &[Arc<Statement>], rejected: &mut Vec<Rejection>) -> Vec<Arc<Statement>> {
         let mut statements = Vec::with_capacity(self.made.len() + 2);
         let replaced = self.replaced();
         let classes = builtin::CLASSES.iter().filter(|(id, _)| !replaced.contains(*id));
@@ -332,7 +325,7 @@ impl Snapshot {
                 statements.extend(compiled.statements.iter().filter(counts).cloned());
             }
         }
-        statements.extend(refusing);
+        statements.extend_from_slice(beside);
         statements
     }
 
@@ -348,50 +341,6 @@ impl Snapshot {
             }
         }
         replaced
-    }
-
-    /// The parts of servers and agents that policies name one by one.
-    fn named(&self, refusing: &[Arc<Statement>]) -> Named {
-        let mut all = authorize::named(refusing.iter());
-        let good = self.made.iter().filter_map(|made| made.compiled.as_ref());
-        for (whole, parts) in good.flat_map(|compiled| &compiled.named) {
-            all.entry(whole.clone()).or_default().extend(parts.iter().cloned());
-        }
-        all
-    }
-
-    /// Looks up the names in the policies in which it is not known who bears them.
-    fn look_up_names(&mut self) {
-        let World { registered, borne, .. } = &*self.world;
-        for (object, made) in self.objects.iter().zip(&mut self.made) {
-            if let (Object::Policy(policy), Some(compiled), None) = (object, &made.compiled, &made.names) {
-                made.names = Some(Arc::new(NamesLookedUp::of(policy, compiled, registered, borne)));
-            }
-        }
-    }
-
-    /// What is accepted and still deserves a look, in the order of the policies: names that nothing bears, text that may confuse.
-    fn remarks(&self) -> Vec<Rejection> {
-        let mut remarks = Vec::new();
-        for (object, made) in self.objects.iter().zip(&self.made) {
-            let (Object::Policy(policy), Some(compiled)) = (object, &made.compiled) else { continue };
-            remarks.extend(compiled.remarks.iter().map(|remark| reject::confusing(policy, remark)));
-            remarks.extend(made.names.iter().flat_map(|names| names.remarks(policy)));
-        }
-        remarks
-    }
-
-    fn digest_of_all(&self) -> String {
-        let in_force = self.made.iter().map(|made| made.digest);
-        let refuses = |(object, made): &&(Object, Made)| made.forbids() || coming::is_quarantined(object);
-        let coming = self.coming.iter().filter(refuses).map(|(_, made)| made.digest);
-        let refusing = self.refusing.iter().map(|one| one.digest).chain(coming).map(digest::of_refusing);
-        let standing = (!self.standing.is_empty()).then(|| digest::of_standing(self.standing.key()));
-        let beside = refusing
-            .chain(self.withdrawn.digests())
-            .chain(self.closed.then_some(digest::CLOSED))
-            .chain(standing);
-        digest::of_all(in_force.chain(beside).collect())
     }
 
     /// Digest of the configuration: `sha256:` and hex, the same for the same objects in any order; [`Parts`] says of what it is.

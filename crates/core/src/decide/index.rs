@@ -6,7 +6,7 @@
 
 mod sides;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::hash::{BuildHasher as _, Hash, Hasher};
 use std::sync::{Arc, LazyLock};
 
@@ -19,6 +19,8 @@ use super::tree;
 use crate::call::Action;
 use crate::entity::EntityKind;
 use crate::resource::AuthorityClass;
+use crate::shards::Shards;
+use crate::snapshot::difference::Difference;
 use crate::snapshot::{ACT_WITH_APPROVAL_ID, ADVISE_ID};
 
 /// Maximum number of permits that are looked at for an explanation; the closest of these are named.
@@ -182,18 +184,27 @@ fn attribute(expr: &Expr) -> Option<(Side, &str)> {
 
 pub(crate) type KeyId = u32;
 type Place = u32;
+type ByKey = Shards<KeyId, Vec<Place>>;
 
-/// The statements of one action.
-#[derive(Debug, Default)]
+/// The statements of one action; the places of each list in ascending order.
+#[derive(Clone, Debug, Default)]
 struct Shelf {
-    by_key: HashMap<KeyId, Vec<Place>, RandomState>,
+    by_key: ByKey,
     /// No constant: candidates for every edge of the action.
     open: Vec<Place>,
     /// Permits by a constant of their scope, for explanations.
-    permits_by_scope: HashMap<KeyId, Vec<Place>, RandomState>,
+    permits_by_scope: ByKey,
     open_permits: Vec<Place>,
     /// Permits by a constant of their scope that is about the principal, for explanations where no scope fits.
-    permits_by_principal: HashMap<KeyId, Vec<Place>, RandomState>,
+    permits_by_principal: ByKey,
+}
+
+/// A constant of some statement.
+#[derive(Clone, Copy, Debug)]
+struct Numbered {
+    id: KeyId,
+    /// By how many statements it is used.
+    uses: u32,
 }
 
 #[derive(Debug)]
@@ -201,6 +212,10 @@ struct Filed {
     statement: Arc<Statement>,
     scope: Box<[KeyId]>,
     conditions: Box<[KeyId]>,
+    /// What it is filed under: the rarest of all its constants, of those of its scope, and of those that are about the principal.
+    under: Option<KeyId>,
+    under_scope: Option<KeyId>,
+    under_principal: Option<KeyId>,
 }
 
 impl Filed {
@@ -210,16 +225,22 @@ impl Filed {
     }
 }
 
-/// All statements, filed.
-#[derive(Debug, Default)]
+/// All statements, filed. Of one index another is made that has others: what is filed the same is shared by both.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Index {
-    keys: HashMap<Key, KeyId, RandomState>,
-    filed: Vec<Filed>,
+    keys: Shards<Key, Numbered>,
+    next_key: KeyId,
+    filed: Shards<Place, Arc<Filed>>,
+    next_place: Place,
+    /// The place of each statement, by where that is in memory.
+    places: Shards<usize, Place>,
     shelves: [Shelf; Action::ALL.len()],
     /// The built-in policies of authority classes, as far as no policy takes their place.
     of_classes: Vec<(AuthorityClass, Arc<Statement>)>,
     /// The statements that redact something of what tools answer.
     redacting: Vec<Arc<Statement>>,
+    /// All of them, in the order in which they were given.
+    statements: Arc<[Arc<Statement>]>,
 }
 
 /// The constants that hold on an edge.
@@ -228,10 +249,7 @@ pub(crate) struct Holding(HashSet<KeyId, RandomState>);
 
 impl Holding {
     /// What is filed under these constants. The rarest first: what is filed under them has most to do with the edge.
-    fn filed_in<'a>(
-        &self,
-        by_key: &'a HashMap<KeyId, Vec<Place>, RandomState>,
-    ) -> impl Iterator<Item = &'a Place> {
+    fn filed_in<'a>(&self, by_key: &'a ByKey) -> impl Iterator<Item = &'a Place> {
         let mut lists: Vec<&Vec<Place>> = self.0.iter().filter_map(|key| by_key.get(key)).collect();
         lists.sort_unstable_by_key(|list| list.len());
         lists.into_iter().flatten()
@@ -241,38 +259,22 @@ impl Holding {
 impl Index {
     pub(crate) fn new(statements: Vec<Arc<Statement>>) -> Self {
         let mut index = Self::default();
-        let mut uses: Vec<u32> = Vec::new();
-        for statement in statements {
-            let mut number = |keys: &[Key]| -> Box<[KeyId]> {
-                keys.iter()
-                    .map(|key| {
-                        let next = KeyId::try_from(index.keys.len()).unwrap_or(KeyId::MAX);
-                        let id = *index.keys.entry(key.clone()).or_insert(next);
-                        if id == next {
-                            uses.push(0);
-                        }
-                        if let Some(count) = uses.get_mut(id as usize) {
-                            *count += 1;
-                        }
-                        id
-                    })
-                    .collect()
-            };
-            let (scope, conditions) = (number(&statement.scope), number(&statement.conditions));
-            let class = [
-                (ADVISE_ID, AuthorityClass::Advise),
-                (ACT_WITH_APPROVAL_ID, AuthorityClass::ActWithApproval),
-            ]
-            .into_iter()
-            .find(|(id, _)| *statement.id == **id);
-            index.of_classes.extend(class.map(|(_, class)| (class, statement.clone())));
-            if statement.redacts_answers() {
-                index.redacting.push(statement.clone());
-            }
-            index.filed.push(Filed { statement, scope, conditions });
+        index.file(&statements);
+        Self { statements: statements.into(), ..index }
+    }
+
+    /// An index of other statements, which differ from those of this one by `difference`.
+    pub(crate) fn with(&self, statements: Vec<Arc<Statement>>, difference: &Difference) -> Self {
+        // Statements are filed under what is rarest when they come. Where many are others, all are filed anew.
+        let few = difference.len() <= self.statements.len() / 4;
+        let numbered = self.next_key.max(self.next_place) < u32::MAX / 2;
+        if !(few && numbered) {
+            return Self::new(statements);
         }
-        index.file(&uses);
-        index
+        let mut index = self.clone();
+        difference.taken(&self.statements).for_each(|statement| index.take_out(statement));
+        index.file(&difference.added(&statements).cloned().collect::<Vec<_>>());
+        Self { statements: statements.into(), ..index }
     }
 
     /// The built-in policies of authority classes that are in force.
@@ -285,36 +287,89 @@ impl Index {
         self.redacting.iter()
     }
 
-    /// Whether it is of these statements, in this order.
-    pub(crate) fn is_of(&self, statements: &[Arc<Statement>]) -> bool {
-        self.filed.len() == statements.len()
-            && self.filed.iter().zip(statements).all(|(filed, one)| Arc::ptr_eq(&filed.statement, one))
+    /// Files statements that are not here. First all of their constants are counted, so that the rarest of each is known.
+    fn file(&mut self, statements: &[Arc<Statement>]) {
+        for key in statements.iter().flat_map(|one| one.scope.iter().chain(&one.conditions)) {
+            match self.keys.get_mut(key) {
+                Some(known) => known.uses += 1,
+                None => {
+                    self.keys.insert(key.clone(), Numbered { id: self.next_key, uses: 1 });
+                    self.next_key += 1;
+                }
+            }
+        }
+        for statement in statements {
+            let known = |key: &Key| self.keys.get(key).copied().unwrap_or(Numbered { id: 0, uses: u32::MAX });
+            let rarest = |keys: &mut dyn Iterator<Item = &Key>| {
+                keys.map(known).min_by_key(|known| known.uses).map(|known| known.id)
+            };
+            let (scope, conditions) = (&statement.scope, &statement.conditions);
+            let filed = Filed {
+                statement: statement.clone(),
+                scope: scope.iter().map(|key| known(key).id).collect(),
+                conditions: conditions.iter().map(|key| known(key).id).collect(),
+                under: rarest(&mut scope.iter().chain(conditions)),
+                under_scope: rarest(&mut scope.iter()),
+                under_principal: rarest(&mut scope.iter().filter(|key| key.side == Side::Principal)),
+            };
+            let place = self.next_place;
+            self.next_place += 1;
+            self.shelve(&filed, |list| list.push(place));
+            self.filed.insert(place, Arc::new(filed));
+            self.places.insert(Arc::as_ptr(statement).addr(), place);
+            self.of_classes.extend(class_of(statement).map(|class| (class, statement.clone())));
+            self.of_classes.sort_by_key(|(class, _)| *class);
+            if statement.redacts_answers() {
+                self.redacting.push(statement.clone());
+            }
+        }
     }
 
-    fn file(&mut self, uses: &[u32]) {
-        let rarest = |keys: &mut dyn Iterator<Item = &KeyId>| {
-            keys.copied().min_by_key(|id| uses.get(*id as usize).copied().unwrap_or(u32::MAX))
+    fn take_out(&mut self, statement: &Arc<Statement>) {
+        let Some(place) = self.places.remove(&Arc::as_ptr(statement).addr()) else { return };
+        let Some(filed) = self.filed.remove(&place) else { return };
+        self.shelve(&filed, |list| {
+            if let Ok(at) = list.binary_search(&place) {
+                list.remove(at);
+            }
+        });
+        for key in statement.scope.iter().chain(&statement.conditions) {
+            let Some(known) = self.keys.get_mut(key) else { continue };
+            known.uses -= 1;
+            if known.uses == 0 {
+                self.keys.remove(key);
+            }
+        }
+        self.of_classes.retain(|(_, other)| !Arc::ptr_eq(other, statement));
+        self.redacting.retain(|other| !Arc::ptr_eq(other, statement));
+    }
+
+    /// Changes each list in which a statement is.
+    fn shelve(&mut self, filed: &Filed, change: impl Fn(&mut Vec<Place>)) {
+        let under = |by_key: &mut ByKey, key: KeyId| {
+            if !by_key.contains_key(&key) {
+                by_key.insert(key, Vec::new());
+            }
+            let Some(list) = by_key.get_mut(&key) else { return };
+            change(list);
+            if list.is_empty() {
+                by_key.remove(&key);
+            }
         };
-        for (place, filed) in self.filed.iter().enumerate() {
-            let Ok(place) = Place::try_from(place) else { return };
-            let key = rarest(&mut filed.scope.iter().chain(&filed.conditions));
-            let scope_key = rarest(&mut filed.scope.iter());
-            let principal_key = rarest(&mut filed.scope_of_principal());
-            let permit = filed.statement.effect == Effect::Permit;
-            for action in Action::ALL.into_iter().filter(|action| filed.statement.actions.contain(*action)) {
-                let Some(shelf) = self.shelves.get_mut(action as usize) else { continue };
-                match key {
-                    Some(key) => shelf.by_key.entry(key).or_default().push(place),
-                    None => shelf.open.push(place),
-                }
-                match scope_key {
-                    Some(key) if permit => shelf.permits_by_scope.entry(key).or_default().push(place),
-                    None if permit => shelf.open_permits.push(place),
-                    _ => {}
-                }
-                if let Some(key) = principal_key.filter(|_| permit) {
-                    shelf.permits_by_principal.entry(key).or_default().push(place);
-                }
+        let permit = filed.statement.effect == Effect::Permit;
+        for action in Action::ALL.into_iter().filter(|action| filed.statement.actions.contain(*action)) {
+            let Some(shelf) = self.shelves.get_mut(action as usize) else { continue };
+            match filed.under {
+                Some(key) => under(&mut shelf.by_key, key),
+                None => change(&mut shelf.open),
+            }
+            match filed.under_scope {
+                Some(key) if permit => under(&mut shelf.permits_by_scope, key),
+                None if permit => change(&mut shelf.open_permits),
+                _ => {}
+            }
+            if let Some(key) = filed.under_principal.filter(|_| permit) {
+                under(&mut shelf.permits_by_principal, key);
             }
         }
     }
@@ -328,9 +383,7 @@ impl Index {
     ) -> Holding {
         let of_principal = Key::holding(Side::Principal, principal, entities);
         let of_resource = Key::holding(Side::Resource, resource, entities);
-        Holding(
-            of_principal.iter().chain(&of_resource).filter_map(|key| self.keys.get(key).copied()).collect(),
-        )
+        Holding(of_principal.iter().chain(&of_resource).filter_map(|key| self.number(key)).collect())
     }
 
     /// The statements that can be other than false on an edge.
@@ -345,7 +398,7 @@ impl Index {
             shelf.into_iter().flat_map(|s| holding.0.iter().filter_map(|key| s.by_key.get(key))).flatten();
         let open = shelf.into_iter().flat_map(|s| &s.open);
         by_key.chain(open).filter_map(move |place| {
-            let filed = self.filed.get(*place as usize)?;
+            let filed = self.filed.get(place)?;
             let holds = |key: &KeyId| holding.0.contains(key);
             let possible = filed.scope.iter().all(holds) && filed.conditions.iter().all(holds);
             (possible && filed.statement.applies_to(kinds.0, kinds.1)).then_some(&filed.statement)
@@ -386,7 +439,7 @@ impl Index {
         let mut found: Vec<(usize, usize, &Arc<Statement>)> = places
             .take(MAX_LOOKED_AT)
             .filter_map(|place| {
-                let filed = self.filed.get(*place as usize)?;
+                let filed = self.filed.get(place)?;
                 let constants = filed.scope.iter().chain(&filed.conditions);
                 let missing = constants.filter(|key| !holding.0.contains(*key)).count();
                 (fits(filed) && filed.statement.applies_to(kinds.0, kinds.1)).then_some((
@@ -408,7 +461,21 @@ impl Index {
     }
 
     pub(crate) fn statements(&self) -> impl Iterator<Item = &Arc<Statement>> {
-        self.filed.iter().map(|filed| &filed.statement)
+        self.statements.iter()
+    }
+
+    /// The same, to be compared with others.
+    pub(crate) fn all(&self) -> &[Arc<Statement>] {
+        &self.statements
+    }
+}
+
+/// The authority class that a statement is the built-in policy of.
+fn class_of(statement: &Statement) -> Option<AuthorityClass> {
+    match &*statement.id {
+        ADVISE_ID => Some(AuthorityClass::Advise),
+        ACT_WITH_APPROVAL_ID => Some(AuthorityClass::ActWithApproval),
+        _ => None,
     }
 }
 

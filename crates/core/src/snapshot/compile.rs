@@ -8,6 +8,7 @@ use cedar_policy::{EntityUid, PolicySet, ValidationError, ValidationResult, Vali
 use miette::Diagnostic;
 
 use super::depth::{self, TooDeep};
+use super::names;
 use crate::authorize::{self, Named};
 use crate::decide::annotation::Misannotated;
 use crate::decide::annotation_names;
@@ -172,6 +173,8 @@ pub(crate) struct Compiled {
     pub(crate) statements: Box<[Arc<Statement>]>,
     /// The parts of servers and agents that it names one by one.
     pub(crate) named: Named,
+    /// The names that are looked up for it.
+    pub(super) mentions: Box<[u64]>,
     /// What its author should look at although it is accepted.
     pub(crate) remarks: Vec<String>,
 }
@@ -249,7 +252,12 @@ pub(crate) fn compile(policy: &Policy) -> Result<Compiled, Problem> {
         }
         statements.push(Arc::new(statement));
     }
-    Ok(Compiled { named: authorize::named(statements.iter()), statements: statements.into(), remarks })
+    Ok(Compiled {
+        named: authorize::named(statements.iter()),
+        mentions: names::mentions(&statements),
+        statements: statements.into(),
+        remarks,
+    })
 }
 
 /// Compiles several objects, on all cores where there are many: type-checking is most of what a snapshot costs.

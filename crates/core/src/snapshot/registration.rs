@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use cedar_policy::{Authorizer, Context, Decision, Effect, Entities, PolicySet, Request};
 
+use super::difference::Difference;
 use super::reject;
 use crate::decide::schema::{Type, actions, schema, uid};
 use crate::decide::statement::Statement;
@@ -26,15 +27,26 @@ struct Registrations {
 /// A namespace, and the type and name that it bears.
 type Bearing = (Arc<str>, Type, Arc<str>);
 
-/// Takes from each object the names that it may not bear, and says so.
-pub(super) fn apply(objects: &mut [Object], statements: &[Arc<Statement>], rejected: &mut Vec<Rejection>) {
-    let ruling: Vec<&Arc<Statement>> =
-        statements.iter().filter(|one| one.actions.register && !one.observes).collect();
+/// Takes from each object the names that it may not bear, and says so. `ruling` are the policies that say who may bear what; under the same
+/// ones an object that was among the last bears what it did.
+pub(super) fn apply(
+    (last, last_ruling): (&[Object], &[Arc<Statement>]),
+    (objects, ruling): (&mut [Object], &[Arc<Statement>]),
+    rejected: &mut Vec<Rejection>,
+) {
+    let is_ruled_as_before = ruling.len() == last_ruling.len()
+        && ruling.iter().all(|one| last_ruling.iter().any(|other| Arc::ptr_eq(one, other)));
     if ruling.is_empty() {
-        // Those of another snapshot have what its policies said.
-        objects.iter_mut().for_each(|object| bear(object, NotBorne::default()));
+        if is_ruled_as_before {
+            let new = Difference::of_objects(last, objects).new;
+            new.iter().for_each(|place| objects.get_mut(*place).into_iter().for_each(bear_all));
+        } else {
+            // Those of another snapshot have what its policies said.
+            objects.iter_mut().for_each(bear_all);
+        }
         return;
     }
+    let ruling: Vec<&Arc<Statement>> = ruling.iter().collect();
     let mut registrations = match Registrations::of(&ruling) {
         Ok(registrations) => registrations,
         Err(reason) => {
@@ -47,10 +59,20 @@ pub(super) fn apply(objects: &mut [Object], statements: &[Arc<Statement>], rejec
             }
         }
     };
-    for object in objects {
+    let before = if is_ruled_as_before { last } else { &[] };
+    let difference = Difference::of_objects(before, objects);
+    for (place, object) in objects.iter_mut().enumerate() {
+        // One that was there, and lacks nothing, lacked nothing.
+        if difference.from(place).is_some() && object.meta().not_borne == NotBorne::default() {
+            continue;
+        }
         let not_borne = registrations.not_borne(object, rejected);
         bear(object, not_borne);
     }
+}
+
+fn bear_all(object: &mut Object) {
+    bear(object, NotBorne::default());
 }
 
 /// What is so already stays the same one in memory.

@@ -2,6 +2,7 @@
 //! To take away is safe before the rest is known; to add is not, since what is added may go with a forbid in another file.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
 
 use cedar_policy::Effect;
 
@@ -21,7 +22,7 @@ pub(super) struct Withdrawn {
 
 impl Withdrawn {
     /// `coming` is what is being written, compiled.
-    pub(super) fn of(withdrawn: &[Object], coming: &[(Object, Made)]) -> Self {
+    pub(super) fn of(withdrawn: &[Object], coming: &[(Object, Arc<Made>)]) -> Self {
         let mut all = Self::default();
         for object in withdrawn {
             let key = ObjectKey::of(object);
