@@ -45,7 +45,6 @@ use crate::decision::Finding;
 use crate::reach::Access;
 use crate::resource::{McpServer, Principal};
 use crate::review::Flaw;
-use crate::snapshot::difference::Difference;
 use crate::snapshot::registered::Registered;
 
 /// All policies, ready to decide.
@@ -56,31 +55,23 @@ pub(crate) struct Policies {
 }
 
 impl Policies {
-    /// Other policies, and in what they differ. What is filed of those that are the same is shared.
-    pub(crate) fn with(&self, statements: Vec<Arc<Statement>>, difference: &Difference) -> Self {
-        let in_order =
-            || self.index.all().iter().zip(&statements).all(|(one, other)| Arc::ptr_eq(one, other));
-        let is_same = difference.is_empty() && in_order();
-        let index =
-            if is_same { self.index.clone() } else { Arc::new(self.index.with(statements, difference)) };
-        Self { index, edges: Edges::default() }
+    /// The policies without those that are `gone`, and with those that are `new`: together they are `all`. What is filed of the others
+    /// is shared.
+    pub(crate) fn with(
+        &self,
+        gone: &[Arc<Statement>],
+        new: &[Arc<Statement>],
+        all: impl FnOnce() -> Vec<Arc<Statement>>,
+    ) -> Self {
+        if gone.is_empty() && new.is_empty() {
+            return self.again();
+        }
+        Self { index: Arc::new(self.index.with(gone, new, all)), edges: Edges::default() }
     }
 
     /// The same policies; nothing is decided yet.
     pub(crate) fn again(&self) -> Self {
         Self { index: self.index.clone(), edges: Edges::default() }
-    }
-
-    /// In what other policies would differ.
-    pub(crate) fn difference(&self, statements: &[Arc<Statement>]) -> Difference {
-        let addresses = |all: &[Arc<Statement>]| -> Vec<usize> {
-            all.iter().map(|one| Arc::as_ptr(one).addr()).collect()
-        };
-        Difference::between(&addresses(self.index.all()), &addresses(statements))
-    }
-
-    pub(crate) fn all(&self) -> &[Arc<Statement>] {
-        self.index.all()
     }
 
     pub(crate) fn decide(&self, registered: &Registered, call: &Call<'_>) -> Finding {
@@ -97,10 +88,6 @@ impl Policies {
 
     pub(crate) fn possible_allowance(&self, registered: &Registered, call: &Call<'_>) -> Option<Finding> {
         self.edge(registered, call).possible_allowance(&Deciding::of(*call, &Step::new()))
-    }
-
-    pub(crate) fn statements(&self) -> impl Iterator<Item = &Arc<Statement>> {
-        self.index.statements()
     }
 
     /// How they stand to each pair of a principal and an access, whatever the context.

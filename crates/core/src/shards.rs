@@ -121,6 +121,14 @@ impl<K: Hash + Eq + Clone, V: Clone> Shards<K, V> {
         Some(value)
     }
 
+    /// To be changed; `value` where there was none. `None` never.
+    pub(crate) fn or_insert(&mut self, key: &K, value: impl FnOnce() -> V) -> Option<&mut V> {
+        if !self.contains_key(key) {
+            self.insert(key.clone(), value());
+        }
+        self.get_mut(key)
+    }
+
     fn grow(&mut self) {
         if self.len < self.shards.len() * FULL {
             return;
@@ -133,16 +141,6 @@ impl<K: Hash + Eq + Clone, V: Clone> Shards<K, V> {
                 self.insert(key, value);
             }
         }
-    }
-}
-
-impl<V: Clone> Shards<Arc<str>, V> {
-    /// The value of a name, `value` where there was none.
-    pub(crate) fn or_insert(&mut self, name: &Arc<str>, value: impl FnOnce() -> V) -> Option<&mut V> {
-        if !self.contains_key(&**name) {
-            self.insert(name.clone(), value());
-        }
-        self.get_mut(&**name)
     }
 }
 

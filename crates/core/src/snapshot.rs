@@ -36,7 +36,7 @@ mod tables;
 mod withdrawn;
 mod world;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::call::Call;
@@ -101,8 +101,14 @@ pub struct Snapshot {
     closed: bool,
     /// Whether this or one before it had a policy that permits people something.
     administered: bool,
+    /// What is in force beside the policies of objects: what is built in, and what stands by acts.
+    apart: Vec<Arc<Statement>>,
+    /// What is forbidden by what is not in force.
+    beside: Vec<Arc<Statement>>,
     /// What the policies say together.
     said: Arc<Said>,
+    /// By the names that are looked up for them, where in memory what was made of the policies is.
+    mentioned: Shards<u64, Vec<usize>>,
     /// What of the state of chains is looked at by anything, and by what is not only tried.
     chain_reads: (ChainReads, ChainReads),
     closings: Closings,
@@ -207,7 +213,7 @@ impl Snapshot {
         coming.extend(coming::compiled(self, came));
         // What is not being written any more is what there was before.
         let came = if coming.is_empty() { self.coming.as_slice() } else { &[] };
-        let Contest { objects, made, places, refusing, contested } =
+        let Contest { objects, made, places, refusing, contested, difference } =
             Contest::of((self, came), good, &mut rejected, (&doubts, &withdrawn));
         let mut next = Self {
             objects,
@@ -222,9 +228,10 @@ impl Snapshot {
             ..Self::default()
         };
         next.coming = coming::beside(coming, &next);
-        let beside = next.forbids_beside();
-        let statements = next.statements(&beside, &mut rejected);
-        let anew = next.fill(self, &beside, statements, &mut rejected);
+        next.beside = next.forbids_beside();
+        let mut unlawful = Vec::new();
+        let anew = next.fill(self, difference, &mut rejected, &mut unlawful);
+        rejected.append(&mut unlawful);
         contest::report_identities(&next.objects, &next.world, &mut rejected);
         next.administered = self.administered || next.permits_people();
         next.remark(self, &anew);
@@ -301,48 +308,6 @@ impl Snapshot {
         }
     }
 
-    /// All that is in force.
-    fn statements(&self, beside: &[Arc<Statement>], rejected: &mut Vec<Rejection>) -> Vec<Arc<Statement>> {
-        let mut statements = Vec::with_capacity(self.made.len() + 2);
-        let replaced = self.replaced();
-        let classes = builtin::CLASSES.iter().filter(|(id, _)| !replaced.contains(*id));
-        let always = [Some(&builtin::QUARANTINE), self.closed.then_some(&builtin::CLOSED)];
-        for built_in in always.into_iter().flatten().chain(classes.map(|(_, class)| *class)) {
-            match built_in.compiled() {
-                Ok(statement) => statements.push(statement),
-                Err(problem) => rejected.push(reject::fault(&problem)),
-            }
-        }
-        statements.extend(self.standing.statements().cloned());
-        let everything_counts = self.withdrawn.is_empty();
-        for (object, made) in self.objects.iter().zip(&self.made) {
-            let Some(compiled) = &made.compiled else { continue };
-            if everything_counts {
-                statements.extend(compiled.statements.iter().cloned());
-            } else {
-                let policy = ObjectKey::of(object);
-                let counts = |statement: &&Arc<Statement>| self.withdrawn.leaves(&policy, statement);
-                statements.extend(compiled.statements.iter().filter(counts).cloned());
-            }
-        }
-        statements.extend_from_slice(beside);
-        statements
-    }
-
-    /// The built-in policies that a policy in force takes the place of.
-    fn replaced(&self) -> BTreeSet<Arc<str>> {
-        let mut replaced = BTreeSet::new();
-        for (object, made) in self.objects.iter().zip(&self.made) {
-            if let (Object::Policy(policy), Some(_)) = (object, &made.compiled)
-                && !policy.replaces.is_empty()
-                && !self.withdrawn.concerns(&ObjectKey::of(object))
-            {
-                replaced.extend(policy.replaces.iter().cloned());
-            }
-        }
-        replaced
-    }
-
     /// Digest of the configuration: `sha256:` and hex, the same for the same objects in any order; [`Parts`] says of what it is.
     pub fn digest(&self) -> &str {
         &self.digest
@@ -366,7 +331,7 @@ impl Snapshot {
 
     /// The ids of all policies in force, the built-in ones included.
     pub fn policies(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.policies.statements().map(|statement| &statement.id)
+        self.statements_in_force().map(|statement| &statement.id)
     }
 
     /// How many edges are compiled and kept now; the maximum is [`crate::decide::edges::MAX_EDGES`].

@@ -8,7 +8,7 @@ mod sides;
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher as _, Hash, Hasher};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use cedar_policy::pst::{BinaryOp, Expr, Literal, Var};
 use cedar_policy::{Effect, Entities, EntityUid, EvalResult};
@@ -20,7 +20,6 @@ use crate::call::Action;
 use crate::entity::EntityKind;
 use crate::resource::AuthorityClass;
 use crate::shards::Shards;
-use crate::snapshot::difference::Difference;
 use crate::snapshot::{ACT_WITH_APPROVAL_ID, ADVISE_ID};
 
 /// Maximum number of permits that are looked at for an explanation; the closest of these are named.
@@ -239,8 +238,8 @@ pub(crate) struct Index {
     of_classes: Vec<(AuthorityClass, Arc<Statement>)>,
     /// The statements that redact something of what tools answer.
     redacting: Vec<Arc<Statement>>,
-    /// All of them, in the order in which they were given.
-    statements: Arc<[Arc<Statement>]>,
+    /// All of them, in the order in which they were filed; made when somebody asks.
+    in_order: OnceLock<Box<[Arc<Statement>]>>,
 }
 
 /// The constants that hold on an edge.
@@ -257,24 +256,29 @@ impl Holding {
 }
 
 impl Index {
-    pub(crate) fn new(statements: Vec<Arc<Statement>>) -> Self {
+    pub(crate) fn new(statements: &[Arc<Statement>]) -> Self {
         let mut index = Self::default();
-        index.file(&statements);
-        Self { statements: statements.into(), ..index }
+        index.file(statements);
+        index
     }
 
-    /// An index of other statements, which differ from those of this one by `difference`.
-    pub(crate) fn with(&self, statements: Vec<Arc<Statement>>, difference: &Difference) -> Self {
+    /// This index without those that are `gone`, and with those that are `new`: together they are `all`.
+    pub(crate) fn with(
+        &self,
+        gone: &[Arc<Statement>],
+        new: &[Arc<Statement>],
+        all: impl FnOnce() -> Vec<Arc<Statement>>,
+    ) -> Self {
         // Statements are filed under what is rarest when they come. Where many are others, all are filed anew.
-        let few = difference.len() <= self.statements.len() / 4;
+        let few = gone.len() + new.len() <= self.filed.len() / 4;
         let numbered = self.next_key.max(self.next_place) < u32::MAX / 2;
         if !(few && numbered) {
-            return Self::new(statements);
+            return Self::new(&all());
         }
-        let mut index = self.clone();
-        difference.taken(&self.statements).for_each(|statement| index.take_out(statement));
-        index.file(&difference.added(&statements).cloned().collect::<Vec<_>>());
-        Self { statements: statements.into(), ..index }
+        let mut index = Self { in_order: OnceLock::new(), ..self.clone() };
+        gone.iter().for_each(|statement| index.take_out(statement));
+        index.file(new);
+        index
     }
 
     /// The built-in policies of authority classes that are in force.
@@ -461,12 +465,13 @@ impl Index {
     }
 
     pub(crate) fn statements(&self) -> impl Iterator<Item = &Arc<Statement>> {
-        self.statements.iter()
-    }
-
-    /// The same, to be compared with others.
-    pub(crate) fn all(&self) -> &[Arc<Statement>] {
-        &self.statements
+        let in_order = self.in_order.get_or_init(|| {
+            let mut all: Vec<(Place, &Arc<Filed>)> =
+                self.filed.iter().map(|(place, filed)| (*place, filed)).collect();
+            all.sort_unstable_by_key(|(place, _)| *place);
+            all.into_iter().map(|(_, filed)| filed.statement.clone()).collect()
+        });
+        in_order.iter()
     }
 }
 

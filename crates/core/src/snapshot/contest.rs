@@ -21,6 +21,8 @@ pub(super) struct Contest {
     /// Sorted, so that no order of the objects shows.
     pub(super) refusing: Vec<Refusing>,
     pub(super) contested: Names,
+    /// In which objects it differs from the last snapshot, where that is known.
+    pub(super) difference: Option<Difference>,
 }
 
 /// Names that several objects have, each with the places of these, sorted.
@@ -56,7 +58,7 @@ impl Contest {
             refusing::report(&refusing, rejected);
             let (objects, made) = good.into_iter().unzip();
             refusing.append(&mut doubted);
-            return Self { objects, made, places, refusing, ..Self::default() };
+            return Self { objects, made, places, refusing, difference: Some(difference), ..Self::default() };
         }
         refusing.iter_mut().for_each(|one| one.contested |= contested.contains(&one.key()));
         let mut contest = Self::default();

@@ -73,11 +73,6 @@ impl Difference {
         self.gone.is_empty() && self.new.is_empty()
     }
 
-    /// How many things are in one of the lists only.
-    pub(crate) fn len(&self) -> usize {
-        self.gone.len() + self.new.len()
-    }
-
     /// The last ones that are gone, of a list beside the one that was compared.
     pub(crate) fn taken<'t, T>(&'t self, last: &'t [T]) -> impl Iterator<Item = &'t T> + Clone {
         self.gone.iter().filter_map(|place| last.get(*place))
@@ -129,8 +124,7 @@ mod tests {
             let (one, other): (Vec<char>, Vec<char>) = (last.chars().collect(), next.chars().collect());
             let found = Difference::between(&one, &other);
             assert_eq!((&found.gone, &found.new), (&gone, &new), "{last} → {next}");
-            let count = gone.len() + new.len();
-            assert_eq!((found.is_empty(), found.len()), (count == 0, count));
+            assert_eq!(found.is_empty(), gone.is_empty() && new.is_empty());
             let same = |place: usize| found.from(place).is_none_or(|from| one[from] == other[place]);
             assert!((0..other.len()).all(same), "{last} → {next}");
             assert_eq!(found.from.len(), other.len());

@@ -71,8 +71,7 @@ impl Snapshot {
     }
 
     fn of_people(&self) -> impl Iterator<Item = &Arc<Statement>> {
-        self.policies
-            .statements()
+        self.statements_in_force()
             .filter(|statement| statement.actions.of_people(None) && !statement.observes)
     }
 

@@ -176,14 +176,13 @@ impl Snapshot {
         let (standing, closed) = (Arc::new(beside.standing()?), beside.closed);
         let mut next =
             Self { objects, made, places, refusing, withdrawn, standing, closed, ..Self::default() };
-        let beside = next.forbids_beside();
+        next.beside = next.forbids_beside();
+        // What may not be borne was said when the configuration was made.
         let mut faults = Vec::new();
-        let statements = next.statements(&beside, &mut faults);
+        next.fill(self, None, &mut faults, &mut Vec::new());
         if let Some(fault) = faults.into_iter().next() {
             return Err(Forgotten::Malformed { object: fault.object.to_string(), reason: fault.reason });
         }
-        // What may not be borne was said when the configuration was made.
-        next.fill(self, &beside, statements, &mut Vec::new());
         Ok(next)
     }
 }

@@ -11,8 +11,8 @@ use crate::decide::index::Key;
 use crate::decide::pace::Pace;
 use crate::decide::statement::Statement;
 use crate::keep::Keep;
-use crate::resource::Object;
 use crate::resource::window::{Window, WindowSpec};
+use crate::resource::{Object, ObjectKey, Policy};
 use crate::shards::Shards;
 
 /// How often each value is said.
@@ -36,9 +36,27 @@ pub(super) struct Said {
     /// Those that say who may bear which names.
     ruling: Vec<Arc<Statement>>,
     limits: Limits,
+    /// The policies that take the place of built-in ones.
+    replacing: BTreeMap<ObjectKey, Arc<Policy>>,
 }
 
 impl Said {
+    pub(super) fn add_policy(&mut self, object: &Object) {
+        if let Object::Policy(policy) = object
+            && !policy.replaces.is_empty()
+        {
+            self.replacing.insert(ObjectKey::of(object), policy.clone());
+        }
+    }
+
+    pub(super) fn remove_policy(&mut self, object: &Object) {
+        self.replacing.remove(&ObjectKey::of(object));
+    }
+
+    pub(super) fn replacing(&self) -> impl Iterator<Item = (&ObjectKey, &Arc<Policy>)> {
+        self.replacing.iter()
+    }
+
     pub(super) fn add(&mut self, statement: &Arc<Statement>) {
         *self.reads.entry(reads(statement)).or_default() += 1;
         if !statement.observes {

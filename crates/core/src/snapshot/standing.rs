@@ -224,14 +224,9 @@ impl Snapshot {
         Arc::ptr_eq(&self.standing, standing)
     }
 
-    /// All policies in force, the built-in ones included.
-    pub(crate) fn statements_in_force(&self) -> impl Iterator<Item = &Arc<Statement>> {
-        self.policies.statements()
-    }
-
     /// What policies in force ask of people.
     pub fn requirements(&self) -> impl Iterator<Item = &Arc<Requirement>> {
-        self.policies.statements().filter_map(|statement| statement.asks.as_ref())
+        self.statements_in_force().filter_map(|statement| statement.asks.as_ref())
     }
 
     /// The objects of which only what they refuse is in force. What is being written is not among them.

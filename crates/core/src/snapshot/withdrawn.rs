@@ -12,7 +12,7 @@ use crate::decide::statement::Statement;
 use crate::resource::{Kind, Object, ObjectKey};
 
 /// Of what is in force, what permits nothing any more.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Withdrawn {
     /// Policies, each with those of its permits that stand, word for word, in what is being written.
     policies: BTreeMap<ObjectKey, BTreeSet<String>>,
@@ -66,6 +66,11 @@ impl Withdrawn {
     /// Whether something of a policy is withdrawn.
     pub(super) fn concerns(&self, policy: &ObjectKey) -> bool {
         self.policies.contains_key(policy)
+    }
+
+    /// The policies of which something is withdrawn.
+    pub(super) fn concerned(&self) -> impl Iterator<Item = &ObjectKey> {
+        self.policies.keys()
     }
 
     /// Whether a statement of a policy counts.

@@ -113,7 +113,7 @@ fn the_statements_of_an_index_are_told_by_action() {
         let reach = Reach { scope, namespace: "n", members: &members, window: None, plan: None };
         Arc::new(Statement::compile(&Policy::parse(None, text).unwrap(), id.into(), reach).unwrap())
     };
-    let index = Index::new(vec![
+    let index = Index::new(&[
         statement("all", "permit (principal, action, resource) when { principal.team == \"red\" };"),
         statement(
             "tools",
