@@ -183,17 +183,19 @@ fn attribute(expr: &Expr) -> Option<(Side, &str)> {
 
 pub(crate) type KeyId = u32;
 type Place = u32;
-type ByKey = Shards<KeyId, Vec<Place>>;
+/// Statements that are filed under one constant, in the order of their places.
+type List = Vec<(Place, Arc<Filed>)>;
+type ByKey = Shards<KeyId, List>;
 
-/// The statements of one action; the places of each list in ascending order.
+/// The statements of one action.
 #[derive(Clone, Debug, Default)]
 struct Shelf {
     by_key: ByKey,
     /// No constant: candidates for every edge of the action.
-    open: Vec<Place>,
+    open: Arc<List>,
     /// Permits by a constant of their scope, for explanations.
     permits_by_scope: ByKey,
-    open_permits: Vec<Place>,
+    open_permits: Arc<List>,
     /// Permits by a constant of their scope that is about the principal, for explanations where no scope fits.
     permits_by_principal: ByKey,
 }
@@ -229,10 +231,9 @@ impl Filed {
 pub(crate) struct Index {
     keys: Shards<Key, Numbered>,
     next_key: KeyId,
-    filed: Shards<Place, Arc<Filed>>,
+    /// Each statement, by where it is in memory.
+    filed: Shards<usize, (Place, Arc<Filed>)>,
     next_place: Place,
-    /// The place of each statement, by where that is in memory.
-    places: Shards<usize, Place>,
     shelves: [Shelf; Action::ALL.len()],
     /// The built-in policies of authority classes, as far as no policy takes their place.
     of_classes: Vec<(AuthorityClass, Arc<Statement>)>,
@@ -248,10 +249,10 @@ pub(crate) struct Holding(HashSet<KeyId, RandomState>);
 
 impl Holding {
     /// What is filed under these constants. The rarest first: what is filed under them has most to do with the edge.
-    fn filed_in<'a>(&self, by_key: &'a ByKey) -> impl Iterator<Item = &'a Place> {
-        let mut lists: Vec<&Vec<Place>> = self.0.iter().filter_map(|key| by_key.get(key)).collect();
+    fn filed_in<'a>(&self, by_key: &'a ByKey) -> impl Iterator<Item = &'a Arc<Filed>> {
+        let mut lists: Vec<&List> = self.0.iter().filter_map(|key| by_key.get(key)).collect();
         lists.sort_unstable_by_key(|list| list.len());
-        lists.into_iter().flatten()
+        lists.into_iter().flatten().map(|(_, filed)| filed)
     }
 }
 
@@ -318,9 +319,9 @@ impl Index {
             };
             let place = self.next_place;
             self.next_place += 1;
-            self.shelve(&filed, |list| list.push(place));
-            self.filed.insert(place, Arc::new(filed));
-            self.places.insert(Arc::as_ptr(statement).addr(), place);
+            let filed = Arc::new(filed);
+            self.shelve(&filed, |list| list.push((place, filed.clone())));
+            self.filed.insert(Arc::as_ptr(statement).addr(), (place, filed));
             self.of_classes.extend(class_of(statement).map(|class| (class, statement.clone())));
             self.of_classes.sort_by_key(|(class, _)| *class);
             if statement.redacts_answers() {
@@ -330,10 +331,9 @@ impl Index {
     }
 
     fn take_out(&mut self, statement: &Arc<Statement>) {
-        let Some(place) = self.places.remove(&Arc::as_ptr(statement).addr()) else { return };
-        let Some(filed) = self.filed.remove(&place) else { return };
+        let Some((place, filed)) = self.filed.remove(&Arc::as_ptr(statement).addr()) else { return };
         self.shelve(&filed, |list| {
-            if let Ok(at) = list.binary_search(&place) {
+            if let Ok(at) = list.binary_search_by_key(&place, |(place, _)| *place) {
                 list.remove(at);
             }
         });
@@ -349,7 +349,7 @@ impl Index {
     }
 
     /// Changes each list in which a statement is.
-    fn shelve(&mut self, filed: &Filed, change: impl Fn(&mut Vec<Place>)) {
+    fn shelve(&mut self, filed: &Filed, change: impl Fn(&mut List)) {
         let under = |by_key: &mut ByKey, key: KeyId| {
             if !by_key.contains_key(&key) {
                 by_key.insert(key, Vec::new());
@@ -365,11 +365,11 @@ impl Index {
             let Some(shelf) = self.shelves.get_mut(action as usize) else { continue };
             match filed.under {
                 Some(key) => under(&mut shelf.by_key, key),
-                None => change(&mut shelf.open),
+                None => change(Arc::make_mut(&mut shelf.open)),
             }
             match filed.under_scope {
                 Some(key) if permit => under(&mut shelf.permits_by_scope, key),
-                None if permit => change(&mut shelf.open_permits),
+                None if permit => change(Arc::make_mut(&mut shelf.open_permits)),
                 _ => {}
             }
             if let Some(key) = filed.under_principal.filter(|_| permit) {
@@ -400,9 +400,8 @@ impl Index {
         let shelf = self.shelves.get(action as usize);
         let by_key =
             shelf.into_iter().flat_map(|s| holding.0.iter().filter_map(|key| s.by_key.get(key))).flatten();
-        let open = shelf.into_iter().flat_map(|s| &s.open);
-        by_key.chain(open).filter_map(move |place| {
-            let filed = self.filed.get(place)?;
+        let open = shelf.into_iter().flat_map(|s| &*s.open);
+        by_key.chain(open).filter_map(move |(_, filed)| {
             let holds = |key: &KeyId| holding.0.contains(key);
             let possible = filed.scope.iter().all(holds) && filed.conditions.iter().all(holds);
             (possible && filed.statement.applies_to(kinds.0, kinds.1)).then_some(&filed.statement)
@@ -421,29 +420,28 @@ impl Index {
     ) -> Vec<&Arc<Statement>> {
         let Some(shelf) = self.shelves.get(action as usize) else { return Vec::new() };
         let holds = |key: &KeyId| holding.0.contains(key);
-        let fitting = holding.filed_in(&shelf.permits_by_scope).chain(&shelf.open_permits);
-        let fitting = self.closest(fitting, kinds, holding, maximum, |filed| filed.scope.iter().all(holds));
+        let open = shelf.open_permits.iter().map(|(_, filed)| filed);
+        let fitting = holding.filed_in(&shelf.permits_by_scope).chain(open);
+        let fitting = Self::closest(fitting, kinds, holding, maximum, |filed| filed.scope.iter().all(holds));
         if !fitting.is_empty() {
             return fitting;
         }
         let own = holding.filed_in(&shelf.permits_by_principal);
-        self.closest(own, kinds, holding, maximum.min(MAX_ELSEWHERE), |filed| {
+        Self::closest(own, kinds, holding, maximum.min(MAX_ELSEWHERE), |filed| {
             filed.scope_of_principal().all(holds)
         })
     }
 
     fn closest<'a>(
-        &self,
-        places: impl Iterator<Item = &'a Place>,
+        filed: impl Iterator<Item = &'a Arc<Filed>>,
         kinds: (EntityKind, EntityKind),
         holding: &Holding,
         maximum: usize,
         fits: impl Fn(&Filed) -> bool,
-    ) -> Vec<&Arc<Statement>> {
-        let mut found: Vec<(usize, usize, &Arc<Statement>)> = places
+    ) -> Vec<&'a Arc<Statement>> {
+        let mut found: Vec<(usize, usize, &Arc<Statement>)> = filed
             .take(MAX_LOOKED_AT)
-            .filter_map(|place| {
-                let filed = self.filed.get(place)?;
+            .filter_map(|filed| {
                 let constants = filed.scope.iter().chain(&filed.conditions);
                 let missing = constants.filter(|key| !holding.0.contains(*key)).count();
                 (fits(filed) && filed.statement.applies_to(kinds.0, kinds.1)).then_some((
@@ -467,7 +465,7 @@ impl Index {
     pub(crate) fn statements(&self) -> impl Iterator<Item = &Arc<Statement>> {
         let in_order = self.in_order.get_or_init(|| {
             let mut all: Vec<(Place, &Arc<Filed>)> =
-                self.filed.iter().map(|(place, filed)| (*place, filed)).collect();
+                self.filed.iter().map(|(_, (place, filed))| (*place, filed)).collect();
             all.sort_unstable_by_key(|(place, _)| *place);
             all.into_iter().map(|(_, filed)| filed.statement.clone()).collect()
         });
