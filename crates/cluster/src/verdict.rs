@@ -157,12 +157,14 @@ fn shortened(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::time::Instant;
 
     use serde_json::{Value, json};
     use vidimus_core::resource::Kind;
     use vidimus_registry::{Says, feed};
 
     use super::*;
+    use crate::live::Told;
 
     fn object(kind: Kind, name: &str, spec: Value) -> Value {
         json!({
@@ -291,6 +293,32 @@ mod tests {
         let times: Vec<&str> = next.iter().map(|write| &*write.conditions[0].last_transition_time).collect();
         assert_eq!(times, ["1970-01-01T00:00:00Z", "1970-01-01T00:01:00Z"]);
         assert!(next.iter().all(|write| write.generation == Some(5)));
+    }
+
+    /// A provider without its key is good, and no call to it passes.
+    #[test]
+    fn a_provider_is_told_of_its_key_once_that_is_known() {
+        let spec = json!({
+            "owner": "ada@example.com", "type": "openAI", "models": [{"name": "m"}],
+            "credential": {"secretRef": {"name": "openai", "key": "apiKey"}},
+        });
+        let mut index = Index::new("c");
+        index.there(Kind::LlmProvider, object(Kind::LlmProvider, "models", spec));
+        let secrets = Secrets::default();
+        let named = SecretKey { namespace: "a".into(), name: "openai".into(), key: "apiKey".into() };
+        secrets.named([&named].into_iter(), [].into_iter());
+        let reasons = || {
+            let all = wanted(&index, &loaded(&index), &secrets, at(0));
+            let reasons = |write: &Write| write.conditions.iter().map(|one| one.reason.clone()).collect();
+            all.first().map(reasons).unwrap_or_else(Vec::<String>::new)
+        };
+        assert_eq!(reasons(), [""; 0], "nothing is known yet");
+        secrets.told(&named, Told::Listed(Vec::new()), Instant::now());
+        assert_eq!(reasons(), ["Accepted", "SecretNotFound", "SecretNotFound"]);
+        let secret =
+            json!({"metadata": {"namespace": "a", "name": "openai"}, "data": {"apiKey": "c2stMQ=="}});
+        secrets.told(&named, Told::There(secret), Instant::now());
+        assert_eq!(reasons(), ["Accepted", "Programmed", "Ready"]);
     }
 
     #[test]
