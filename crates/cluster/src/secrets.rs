@@ -112,7 +112,7 @@ impl Secrets {
             let held = last.remove(one).filter(|held| held.state.known() != Known::Not(Unavailable::TooMany));
             all.insert(one.clone(), held.unwrap_or_else(|| State::Unread(None).into()));
         }
-        all.extend(left.map(|one| (one.clone(), State::Not(Unavailable::TooMany).into())));
+        all.extend(left.map(|one| (one.clone(), Held::from(State::Not(Unavailable::TooMany)))));
     }
 
     /// What the watch of one Secret tells: whether something is known of its key now that was not; `None` once nobody names it any more.
@@ -196,6 +196,8 @@ fn key_in(of: &SecretKey, secret: &Value) -> Result<SecretString, Unavailable> {
 
 #[cfg(test)]
 mod tests {
+    use std::iter::empty;
+
     use serde_json::json;
 
     use super::*;
@@ -216,7 +218,7 @@ mod tests {
 
     fn begun() -> (Secrets, SecretKey) {
         let (secrets, of) = (Secrets::default(), named("apiKey"));
-        secrets.named([&of].into_iter(), [].into_iter());
+        secrets.named([&of].into_iter(), empty());
         (secrets, of)
     }
 
@@ -267,7 +269,7 @@ mod tests {
         assert_eq!(secrets.known(&of), Known::There);
         // The key of another is not held, although its Secret is the same one.
         assert!(text(&secrets, &named("other")).is_err());
-        secrets.named([].into_iter(), [].into_iter());
+        secrets.named(empty(), empty());
         assert_eq!(secrets.told(&of, Told::There(ours(b"sk-5")), now), None, "nobody names it any more");
         assert!(text(&secrets, &of).is_err());
     }
@@ -341,7 +343,7 @@ mod tests {
         secrets.named([&of].into_iter(), [&other].into_iter());
         assert_eq!(text(&secrets, &of).as_deref(), Ok("sk-1"));
         assert_eq!(secrets.known(&other), Known::Not(Unavailable::TooMany));
-        secrets.named([&other].into_iter(), [].into_iter());
+        secrets.named([&other].into_iter(), empty());
         assert_eq!((secrets.known(&other), secrets.known(&of)), (Known::Unread, Known::Unread));
         assert_eq!(secrets.0.read().unwrap().len(), 1);
     }

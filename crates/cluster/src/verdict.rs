@@ -306,7 +306,7 @@ mod tests {
         index.there(Kind::LlmProvider, object(Kind::LlmProvider, "models", spec));
         let secrets = Secrets::default();
         let named = SecretKey { namespace: "a".into(), name: "openai".into(), key: "apiKey".into() };
-        secrets.named([&named].into_iter(), [].into_iter());
+        secrets.named([&named].into_iter(), std::iter::empty());
         let reasons = || {
             let all = wanted(&index, &loaded(&index), &secrets, at(0));
             let reasons = |write: &Write| write.conditions.iter().map(|one| one.reason.clone()).collect();
