@@ -303,7 +303,7 @@ mod tests {
             "credential": {"secretRef": {"name": "openai", "key": "apiKey"}},
         });
         let mut index = Index::new("c");
-        index.there(Kind::LlmProvider, object(Kind::LlmProvider, "models", spec));
+        index.there(Kind::LlmProvider, object(Kind::LlmProvider, "models", &spec));
         let secrets = Secrets::default();
         let named = SecretKey { namespace: "a".into(), name: "openai".into(), key: "apiKey".into() };
         secrets.named([&named].into_iter(), std::iter::empty());

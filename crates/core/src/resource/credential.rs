@@ -213,7 +213,7 @@ mod tests {
     use super::*;
     use crate::resource::{Object, Origin, check};
 
-    fn checked(of_cluster: bool, credential: Value) -> Result<CredentialSource, String> {
+    fn checked(of_cluster: bool, credential: &Value) -> Result<CredentialSource, String> {
         let document = json!({
             "apiVersion": "vidimus.dev/v1alpha1", "kind": "LLMProvider", "metadata": {"name": "models", "namespace": "platform"},
             "spec": {"owner": "ada.l@example.com", "type": "openAI", "credential": credential, "models": [{"name": "m"}]},
@@ -241,9 +241,9 @@ mod tests {
     fn in_a_cluster_a_key_is_of_a_secret_of_the_same_namespace() {
         let secret = |name: &str, key: &str| json!({"secretRef": {"name": name, "key": key}});
         let named = SecretKey { namespace: "platform".into(), name: "open.ai".into(), key: "api_Key".into() };
-        assert_eq!(checked(true, secret("open.ai", "api_Key")), Ok(CredentialSource::Secret(named.clone())));
+        assert_eq!(checked(true, &secret("open.ai", "api_Key")), Ok(CredentialSource::Secret(named.clone())));
         assert_eq!(named.to_string(), "Secret platform/open.ai, key api_Key");
-        assert_eq!(checked(true, json!({"none": {}})), Ok(CredentialSource::None));
+        assert_eq!(checked(true, &json!({"none": {}})), Ok(CredentialSource::None));
         for (credential, says) in [
             (secret("finance/openai", "k"), "credential.secretRef.name"),
             (secret("a,metadata.namespace=finance", "k"), "credential.secretRef.name"),
@@ -265,17 +265,17 @@ mod tests {
             (json!({"file": "openai.key"}), "credential.file  in a cluster the key comes from a Secret"),
             (json!({"env": "HOME"}), "credential.env  in a cluster the key comes from a Secret"),
         ] {
-            let told = checked(true, credential.clone()).map(|found| format!("{found:?}")).unwrap_err();
+            let told = checked(true, &credential).map(|found| format!("{found:?}")).unwrap_err();
             assert!(told.contains(says), "{credential}: {told}");
         }
     }
 
     #[test]
     fn a_directory_has_no_secrets_of_a_cluster() {
-        let told = checked(false, json!({"secretRef": {"name": "a", "key": "k"}})).unwrap_err();
+        let told = checked(false, &json!({"secretRef": {"name": "a", "key": "k"}})).unwrap_err();
         assert!(told.contains("no Secrets outside a cluster") && told.contains("{file: …}"), "{told}");
-        assert_eq!(checked(false, json!({"file": "k"})), Ok(CredentialSource::File("k".into())));
-        assert_eq!(checked(false, json!({"env": "K"})), Ok(CredentialSource::Env("K".into())));
+        assert_eq!(checked(false, &json!({"file": "k"})), Ok(CredentialSource::File("k".into())));
+        assert_eq!(checked(false, &json!({"env": "K"})), Ok(CredentialSource::Env("K".into())));
     }
 
     #[test]
