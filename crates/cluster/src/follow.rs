@@ -1,4 +1,4 @@
-//! One kind of objects, listed and then watched for ever.
+//! One kind of objects, or one object by its name, listed and then watched for ever.
 //!
 //! A watch begins where the last one ended, so nothing between the two is missed. It ends every few seconds in good order, which is how an API server that is
 //! behind a broken network is told from one that has nothing to say. A list is read again only where the API server does not have the past any more (410),
@@ -6,8 +6,6 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::pin::pin;
-use std::sync::Arc;
-use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
@@ -19,7 +17,7 @@ use serde_json::Value;
 use tokio::time::{sleep, timeout};
 use vidimus_core::resource::{API_VERSION, Kind};
 
-use crate::live::{Heard, Told};
+use crate::live::Told;
 
 /// How long one watch goes on, in seconds.
 const WATCH: u32 = 15;
@@ -75,6 +73,14 @@ pub(crate) fn why(error: &kube_client::Error) -> String {
     format!("{message} ({})", status.code)
 }
 
+/// That it is not heard, and why.
+fn lost(error: &kube_client::Error) -> Told {
+    match error {
+        kube_client::Error::Api(status) if status.code == 403 => Told::Forbidden(why(error)),
+        _ => Told::Lost(why(error)),
+    }
+}
+
 /// Whether the API server does not have the version any more from which a watch was to begin.
 fn is_expired(status: &kube_client::core::Status) -> bool {
     status.code == 410 || status.reason == "Expired" || status.reason == "Gone"
@@ -108,17 +114,21 @@ enum Ended {
     /// There is nothing to begin at: all is listed anew.
     Expired,
     /// It does not want to.
-    Refused(String),
+    Refused(Told),
 }
 
-/// One kind, in one namespace or all.
+/// Hears what one watch tells; false once nobody does any more.
+type Tell = Box<dyn Fn(Told) -> bool + Send + Sync>;
+
+/// One collection of objects, or one of it.
 pub(crate) struct Follow {
     client: Client,
-    kind: Kind,
-    namespace: Option<Arc<str>>,
-    place: usize,
-    tell: Sender<Heard>,
+    /// For messages.
+    name: String,
     request: Request,
+    /// Which of the collection; all without it.
+    fields: Option<String>,
+    tell: Tell,
 }
 
 #[derive(Deserialize)]
@@ -138,24 +148,19 @@ struct PageMeta {
 }
 
 impl Follow {
-    /// `place` is which of all that are followed it is.
+    /// `name` is for messages, `collection` the path of the objects.
     pub(crate) fn new(
         client: Client,
-        kind: Kind,
-        namespace: Option<Arc<str>>,
-        place: usize,
-        tell: Sender<Heard>,
+        name: String,
+        collection: String,
+        tell: impl Fn(Told) -> bool + Send + Sync + 'static,
     ) -> Self {
-        let request = Request::new(collection(kind, namespace.as_deref()));
-        Self { client, kind, namespace, place, tell, request }
+        Self { client, name, request: Request::new(collection), fields: None, tell: Box::new(tell) }
     }
 
-    /// For messages.
-    pub(crate) fn name(&self) -> String {
-        match &self.namespace {
-            None => format!("watch {}", plural(self.kind)),
-            Some(namespace) => format!("watch {} of {namespace}", plural(self.kind)),
-        }
+    /// Only the object of this name.
+    pub(crate) fn only(self, name: &str) -> Self {
+        Self { fields: Some(format!("metadata.name={name}")), ..self }
     }
 
     /// Goes on for as long as somebody hears it.
@@ -172,14 +177,14 @@ impl Follow {
                 Some(version) => version,
                 None => match self.list().await {
                     Ok((objects, version)) => {
-                        tracing::debug!(objects = objects.len(), version, "{} listed", self.name());
+                        tracing::debug!(objects = objects.len(), version, "{} listed", self.name);
                         if !self.told(Told::Listed(objects)) {
                             return;
                         }
                         version
                     }
-                    Err(reason) => {
-                        if !self.told(Told::Lost(reason)) {
+                    Err(lost) => {
+                        if !self.told(lost) {
                             return;
                         }
                         sleep(backoff.next()).await;
@@ -202,18 +207,18 @@ impl Follow {
                 Ended::Expired => {
                     tracing::info!(
                         "{}: the API server does not have the past any more; all is listed anew",
-                        self.name()
+                        self.name
                     );
                     sleep(backoff.next()).await;
                     continue;
                 }
                 Ended::Lost(version, reason) => {
                     at = Some((version, true));
-                    reason
+                    Told::Lost(reason)
                 }
-                Ended::Refused(reason) => reason,
+                Ended::Refused(lost) => lost,
             };
-            if !self.told(Told::Lost(lost)) {
+            if !self.told(lost) {
                 return;
             }
             sleep(backoff.next()).await;
@@ -222,39 +227,53 @@ impl Follow {
 
     /// Whether somebody hears it.
     fn told(&self, told: Told) -> bool {
-        self.tell.send(Heard::Of(self.place, told)).is_ok()
+        (self.tell)(told)
     }
 
     /// Whether the API server is as far as a version, so that a watch can begin there: a watch that begins in the future is silent until it is reached. Where
     /// that cannot be told now, a watch cannot be begun either, and says why.
     async fn has(&self, version: &str) -> bool {
-        let Ok(request) = self.request.list(&ListParams::default().limit(1)) else { return false };
-        let Ok(page) = timeout(ANSWER, self.client.request::<Page>(request)).await else { return true };
-        page.is_err() || page.is_ok_and(|page| is_as_far(&page.metadata.resource_version, version))
+        self.page(&self.params().limit(1), ANSWER)
+            .await
+            .map_or(true, |page| is_as_far(&page.metadata.resource_version, version))
     }
 
     /// All of them, and as of which version.
-    async fn list(&self) -> Result<(Vec<Value>, String), String> {
-        let mut params = ListParams::default().limit(PAGE);
+    async fn list(&self) -> Result<(Vec<Value>, String), Told> {
+        let mut params = self.params().limit(PAGE);
         let mut all = Vec::new();
         loop {
-            let request = self.request.list(&params).map_err(|error| error.to_string())?;
-            let page = timeout(PAGE_TIME, self.client.request::<Page>(request)).await;
-            let page = page
-                .map_err(|_| format!("no list within {} s", PAGE_TIME.as_secs()))?
-                .map_err(|error| why(&error))?;
+            let page = self.page(&params, PAGE_TIME).await?;
             all.extend(page.items.into_iter().flatten());
             match page.metadata.next.filter(|token| !token.is_empty()) {
-                Some(token) => params = ListParams::default().limit(PAGE).continue_token(&token),
+                Some(token) => params = self.params().limit(PAGE).continue_token(&token),
                 None => return Ok((all, page.metadata.resource_version)),
             }
         }
     }
 
+    fn params(&self) -> ListParams {
+        ListParams { field_selector: self.fields.clone(), ..ListParams::default() }
+    }
+
+    /// One page of the list. `Client::request` would write what it cannot read into the log, which is no place for a Secret.
+    async fn page(&self, params: &ListParams, within: Duration) -> Result<Page, Told> {
+        let request = self.request.list(params).map_err(|error| Told::Lost(error.to_string()))?;
+        let text = timeout(within, self.client.request_text(request)).await;
+        let text = text
+            .map_err(|_| Told::Lost(format!("no list within {} s", within.as_secs())))?
+            .map_err(|error| lost(&error))?;
+        serde_json::from_str(&text).map_err(|error| {
+            Told::Lost(format!("its list is none (line {}, column {})", error.line(), error.column()))
+        })
+    }
+
     async fn watch(&self, mut version: String) -> Ended {
-        let request = match self.request.watch(&WatchParams::default().timeout(WATCH), &version) {
+        let params =
+            WatchParams { field_selector: self.fields.clone(), ..WatchParams::default().timeout(WATCH) };
+        let request = match self.request.watch(&params, &version) {
             Ok(request) => request,
-            Err(error) => return Ended::Refused(error.to_string()),
+            Err(error) => return Ended::Refused(Told::Lost(error.to_string())),
         };
         let opened = timeout(ANSWER, self.client.request_events::<Value>(request)).await;
         let events = match opened {
@@ -290,7 +309,7 @@ impl Follow {
                 }
                 WatchEvent::Error(status) if is_expired(&status) => return Ended::Expired,
                 WatchEvent::Error(status) => {
-                    return Ended::Refused(format!("{} ({})", status.message, status.code));
+                    return Ended::Refused(Told::Lost(format!("{} ({})", status.message, status.code)));
                 }
             };
             if !self.told(told) {
@@ -309,7 +328,7 @@ fn failed(version: String, error: &kube_client::Error) -> Ended {
         kube_client::Error::Api(status) if status.code == 429 || status.code >= 500 => {
             Ended::Lost(version, why(error))
         }
-        kube_client::Error::Api(_) | kube_client::Error::SerdeError(_) => Ended::Refused(why(error)),
+        kube_client::Error::Api(_) | kube_client::Error::SerdeError(_) => Ended::Refused(lost(error)),
         _ => Ended::Lost(version, why(error)),
     }
 }
@@ -349,7 +368,7 @@ mod tests {
         for (error, ended) in [
             (api(410, "Expired"), "expired"),
             (api(410, "Gone"), "expired"),
-            (api(403, "Forbidden"), "refused"),
+            (api(403, "Forbidden"), "forbidden"),
             (api(404, "NotFound"), "refused"),
             (api(504, "Timeout"), "lost"),
             (api(429, "TooManyRequests"), "lost"),
@@ -357,9 +376,13 @@ mod tests {
         ] {
             let is = match failed("7".to_owned(), &error) {
                 Ended::Expired => "expired",
-                Ended::Refused(reason) => {
+                Ended::Refused(Told::Lost(reason)) => {
                     assert!(reason.contains("m ("), "{reason}");
                     "refused"
+                }
+                Ended::Refused(told) => {
+                    assert!(matches!(told, Told::Forbidden(reason) if reason.contains("m (403)")));
+                    "forbidden"
                 }
                 Ended::Lost(version, _) => {
                     assert_eq!(version, "7");

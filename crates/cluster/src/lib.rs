@@ -6,16 +6,20 @@
 //! - The objects are an index, and nothing is reconciled one by one: a burst of changes is one next snapshot, which is built on the last.
 //! - An API server that does not answer changes nothing. How long it has not, and why, is in [`SourceState`].
 //! - What is gone was deleted on purpose, also where a whole list has to be read again to know it.
+//! - Secrets are watched one by one, and only those that an object names which is in force; of each the one key is held that it names ([`Secrets`]).
 //! - One replica writes statuses, as long as it holds a Lease; it never writes what is there already.
 
 mod access;
 mod condition;
 mod follow;
 mod index;
+mod keeper;
 mod lease;
 mod live;
+mod secrets;
 mod state;
 mod status;
+mod unavailable;
 mod verdict;
 
 use std::future::Future;
@@ -30,7 +34,10 @@ use vidimus_core::resource::Kind;
 use vidimus_core::snapshot::Overlay;
 use vidimus_registry::{Acts, Keeping, Loaded};
 
+use follow::{Follow, collection, plural};
+
 pub use access::{Access, Cluster, NotConnected, connect};
+pub use secrets::Secrets;
 pub use state::SourceState;
 pub use status::{FIELD_MANAGER, Writes};
 
@@ -61,6 +68,7 @@ impl std::fmt::Debug for Begun {
 pub struct Watching {
     acts: Acts,
     state: watch::Receiver<SourceState>,
+    secrets: Secrets,
 }
 
 impl Watching {
@@ -72,6 +80,11 @@ impl Watching {
     /// How long the thread that compiles what the cluster says has not come round, which it does every few seconds.
     pub fn silent_for(&self) -> Duration {
         self.acts.silent_for()
+    }
+
+    /// The keys of Secrets that what is in force names.
+    pub fn secrets(&self) -> Secrets {
+        self.secrets.clone()
     }
 
     /// How the source is, and since when.
@@ -96,17 +109,21 @@ pub fn begin(cluster: &Cluster, kept: Option<Keeping>, standing: Arc<Overlay>) -
     let mut followed = Vec::new();
     for kind in Kind::ALL {
         for scope in &scopes {
-            let follow = follow::Follow::new(
-                cluster.client.clone(),
-                kind,
-                scope.clone(),
-                followed.len(),
-                tell.clone(),
-            );
-            tasks.push((follow.name(), Box::pin(follow.run())));
+            let name = match scope {
+                None => format!("watch {}", plural(kind)),
+                Some(namespace) => format!("watch {} of {namespace}", plural(kind)),
+            };
+            let (tell, place) = (tell.clone(), followed.len());
+            let tell = move |told| tell.send(live::Heard::Of(place, told)).is_ok();
+            let follow =
+                Follow::new(cluster.client.clone(), name.clone(), collection(kind, scope.as_deref()), tell);
+            tasks.push((name, Box::pin(follow.run())));
             followed.push((kind, scope.clone()));
         }
     }
+    let secrets = Secrets::default();
+    let keeper = keeper::Keeper::new(cluster.client.clone(), loaded.clone(), secrets.clone(), tell.clone());
+    tasks.push(("secrets".to_owned(), Box::pin(keeper.run())));
     let (publish, state) = watch::channel(SourceState::unread());
     let (wanted, wants) = watch::channel(Arc::default());
     let lead = lease::Lead::default();
@@ -119,7 +136,7 @@ pub fn begin(cluster: &Cluster, kept: Option<Keeping>, standing: Arc<Overlay>) -
         let writer = status::Writer::new(cluster.client.clone(), wants, lead.clone());
         tasks.push(("statuses".to_owned(), Box::pin(writer.run())));
     }
-    let live = live::Live::new(feed, &followed, heard, publish, (wanted, lead));
+    let live = live::Live::new(feed, &followed, heard, publish, (wanted, lead, secrets.clone()));
     thread::Builder::new().name("vidimus-registry".to_owned()).spawn(move || live.run())?;
-    Ok(Begun { loaded, watching: Watching { acts, state }, tasks })
+    Ok(Begun { loaded, watching: Watching { acts, state, secrets }, tasks })
 }

@@ -15,6 +15,7 @@ use crate::SOURCE;
 use crate::follow::plural;
 use crate::index::{Changed, Index};
 use crate::lease::Lead;
+use crate::secrets::Secrets;
 use crate::state::{SourceState, Watched};
 use crate::status::Write;
 use crate::verdict;
@@ -37,6 +38,8 @@ pub(crate) enum Heard {
     Of(usize, Told),
     /// This replica writes statuses from now on.
     Leads,
+    /// A Secret that an object names is otherwise than it was.
+    Secrets,
 }
 
 /// What one watch tells.
@@ -52,6 +55,8 @@ pub(crate) enum Told {
     Alive,
     /// It is not heard any more, and why. Nothing is known to have happened.
     Lost(String),
+    /// The same: the API server says that this process may not.
+    Forbidden(String),
 }
 
 /// One watch.
@@ -71,6 +76,7 @@ pub(crate) struct Live {
     state: watch::Sender<SourceState>,
     wanted: watch::Sender<Arc<Vec<Write>>>,
     lead: Lead,
+    secrets: Secrets,
     pending: Pending,
     /// When statuses are to be looked at again.
     statuses: Instant,
@@ -101,7 +107,7 @@ impl Live {
         followed: &[(Kind, Option<Arc<str>>)],
         heard: Receiver<Heard>,
         state: watch::Sender<SourceState>,
-        (wanted, lead): (watch::Sender<Arc<Vec<Write>>>, Lead),
+        (wanted, lead, secrets): (watch::Sender<Arc<Vec<Write>>>, Lead, Secrets),
     ) -> Self {
         let watch = |(kind, namespace): &(Kind, Option<Arc<str>>)| Watch {
             kind: *kind,
@@ -117,6 +123,7 @@ impl Live {
             state,
             wanted,
             lead,
+            secrets,
             pending: Pending::default(),
             statuses: Instant::now() + LOOK_STATUSES,
         }
@@ -154,13 +161,18 @@ impl Live {
         let (place, told) = match heard {
             Heard::Of(place, told) => (place, told),
             Heard::Leads => return self.want(),
+            Heard::Secrets => {
+                // Several at once are one look.
+                self.statuses = self.statuses.min(now + MAX_DELAY);
+                return;
+            }
         };
         let Some(watch) = self.watches.get_mut(place) else { return };
         let kind = watch.kind;
         let was = mem::take(&mut watch.known.lost);
         let first = watch.known.heard.is_none();
         let changed = match told {
-            Told::Lost(reason) => {
+            Told::Lost(reason) | Told::Forbidden(reason) => {
                 if was.as_ref() != Some(&reason) {
                     tracing::warn!(
                         reason,
@@ -180,7 +192,7 @@ impl Live {
                         self.index.there(kind, document)
                     }
                     Told::Gone(document) => self.index.gone(kind, &document),
-                    Told::Alive | Told::Lost(_) => Changed::Nothing,
+                    Told::Alive | Told::Lost(_) | Told::Forbidden(_) => Changed::Nothing,
                 }
             }
         };
@@ -229,7 +241,7 @@ impl Live {
         if !self.lead.holds() || !is_whole || self.pending.due().is_some() {
             return;
         }
-        let wanted = verdict::wanted(&self.index, &self.feed.current(), Timestamp::now());
+        let wanted = verdict::wanted(&self.index, &self.feed.current(), &self.secrets, Timestamp::now());
         self.wanted.send_if_modified(|last| {
             let is_new = !wanted.is_empty() || !last.is_empty();
             *last = Arc::new(wanted);
@@ -286,7 +298,11 @@ mod tests {
         let (wanted, _) = watch::channel(Arc::default());
         let followed: Vec<(Kind, Option<Arc<str>>)> =
             Kind::ALL.into_iter().map(|kind| (kind, None)).collect();
-        (Live::new(feed, &followed, heard, publish, (wanted, Lead::default())), loaded, state)
+        (
+            Live::new(feed, &followed, heard, publish, (wanted, Lead::default(), Secrets::default())),
+            loaded,
+            state,
+        )
     }
 
     fn take(live: &mut Live, place: usize, told: Told) {
