@@ -10,6 +10,7 @@ pub(crate) mod bindings;
 mod borne;
 mod builtin;
 mod chains;
+mod checked;
 mod closings;
 mod coming;
 pub(crate) mod compile;
@@ -61,6 +62,7 @@ pub use self::bindings::Claim;
 pub use self::builtin::{
     ACT_WITH_APPROVAL_ID, ADVISE_ID, CLASS_APPROVERS, CLOSED_ID, FIRST_ADMINISTRATOR_ID, QUARANTINE_ID,
 };
+pub use self::checked::{Checked, checks};
 pub use self::compile::MAX_CEDAR;
 pub use self::digest::Parts;
 pub use self::doubt::Doubt;

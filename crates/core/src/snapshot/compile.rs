@@ -176,8 +176,9 @@ pub(crate) struct Compiled {
     pub(crate) statements: Box<[Arc<Statement>]>,
     /// The parts of servers and agents that it names one by one.
     pub(crate) named: Named,
-    /// What its author should look at although it is accepted.
+    /// What its author should look at although it is accepted: first what the type check says, so many.
     pub(crate) remarks: Vec<String>,
+    type_remarks: usize,
 }
 
 impl Compiled {
@@ -185,10 +186,20 @@ impl Compiled {
     pub(crate) fn has_forbids(&self) -> bool {
         self.statements.iter().any(|statement| statement.refuses())
     }
+
+    /// What the type check has said of it.
+    pub(crate) fn type_remarks(&self) -> &[String] {
+        self.remarks.get(..self.type_remarks).unwrap_or_default()
+    }
 }
 
 /// Parses, type-checks and compiles a policy object. It is accepted whole or not at all.
 pub(crate) fn compile(policy: &Policy) -> Result<Compiled, Problem> {
+    compile_checked(policy, None)
+}
+
+/// The same, where the type check was made before, by this very program ([`super::checks`]), and said this.
+fn compile_checked(policy: &Policy, checked: Option<&[String]>) -> Result<Compiled, Problem> {
     let text: &str = &policy.cedar;
     if text.len() > MAX_CEDAR {
         return Err(Problem::TooLong { length: text.len() });
@@ -206,7 +217,8 @@ pub(crate) fn compile(policy: &Policy) -> Result<Compiled, Problem> {
     if parsed.is_empty() {
         return Err(Problem::Empty);
     }
-    let mut remarks = check(&set, text)?;
+    let mut remarks = checked.map_or_else(|| check(&set, text), |said| Ok(said.to_vec()))?;
+    let type_remarks = remarks.len();
     let key = policy.meta.key();
     let reach = Reach {
         scope: policy.scope,
@@ -257,7 +269,8 @@ pub(crate) fn compile(policy: &Policy) -> Result<Compiled, Problem> {
         }
         statements.push(Arc::new(statement));
     }
-    Ok(Compiled { named: authorize::named(statements.iter()), statements: statements.into(), remarks })
+    let (named, statements) = (authorize::named(statements.iter()), statements.into());
+    Ok(Compiled { named, statements, remarks, type_remarks })
 }
 
 /// What is said of each policy that lets pass what no other permits, for as long as it is there.
@@ -275,17 +288,30 @@ fn rolled_out(policy: &Policy, statement: &Statement) -> Result<String, Problem>
 
 /// Compiles several objects, on all cores where there are many: type-checking is most of what a snapshot costs.
 pub(crate) fn compile_all(policies: &[&Arc<Policy>]) -> Vec<Result<Compiled, Problem>> {
+    on_all_cores(policies, |policy| compile(policy))
+}
+
+/// The same of objects whose type check was made before, each with what that said.
+pub(crate) fn compile_all_checked(policies: &[(&Arc<Policy>, &[String])]) -> Vec<Result<Compiled, Problem>> {
+    on_all_cores(policies, |(policy, said)| compile_checked(policy, Some(said)))
+}
+
+fn on_all_cores<T: Sync>(
+    all: &[T],
+    compile: impl Fn(&T) -> Result<Compiled, Problem> + Sync,
+) -> Vec<Result<Compiled, Problem>> {
     /// Below this many a thread costs more than it saves.
     const FEW: usize = 32;
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let share = policies.len().div_ceil(threads).max(FEW);
+    let share = all.len().div_ceil(threads).max(FEW);
+    let compile = &compile;
     std::thread::scope(|scope| {
-        let (first, rest) = policies.split_at(share.min(policies.len()));
+        let (first, rest) = all.split_at(share.min(all.len()));
         let others: Vec<_> = rest
             .chunks(share)
-            .map(|some| (some, scope.spawn(|| some.iter().map(|policy| compile(policy)).collect::<Vec<_>>())))
+            .map(|some| (some, scope.spawn(move || some.iter().map(compile).collect::<Vec<_>>())))
             .collect();
-        let mut compiled: Vec<_> = first.iter().map(|policy| compile(policy)).collect();
+        let mut compiled: Vec<_> = first.iter().map(compile).collect();
         for (some, thread) in others {
             let fault = || Problem::Fault { message: "the policy compiler stopped".to_owned() };
             compiled.extend(thread.join().unwrap_or_else(|_| some.iter().map(|_| Err(fault())).collect()));

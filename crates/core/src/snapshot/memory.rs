@@ -1,7 +1,7 @@
 //! What a snapshot refuses, as it is kept over restarts: enough to hold it when something cannot be read at the next start. Nothing of
 //! it ever permits: it is only what [`Snapshot::next`] compares with.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use super::doubt::claimed_by_several;
 use super::refusing::Refusing;
 use crate::resource::identity::{IdentitySpec, OidcSpec, ServiceAccountSpec};
 use crate::resource::policy::{Mode, Scope};
-use crate::resource::{Identity, Kind, Meta, Names, ObjectRef, Origin, Policy};
+use crate::resource::{Identity, Kind, Meta, Names, Object, ObjectRef, Origin, Policy};
 
 /// An object by kind, namespace and name, its place, and its digest in hex.
 type Name = ((String, Arc<str>, Arc<str>), Place, String);
@@ -170,6 +170,18 @@ impl Memory {
             }
         }
         self
+    }
+
+    /// Those of `objects` whose names were still there: what was kept a little earlier may have been deleted since.
+    #[must_use]
+    pub fn still_there(&self, mut objects: Vec<Object>) -> Vec<Object> {
+        let there: HashSet<(&str, &str, &str)> =
+            self.objects.iter().map(|one| (&*one.kind, &*one.namespace, &*one.name)).collect();
+        objects.retain(|object| {
+            let meta = object.meta();
+            there.contains(&(object.kind().as_str(), &*meta.namespace, &*meta.name))
+        });
+        objects
     }
 
     /// The identities that several objects claimed.
