@@ -102,8 +102,9 @@ mod tests {
             let object = policy(cedar);
             let (built, _) = Snapshot::build(vec![object.clone()]);
             let said = built.type_check(&object).unwrap().to_vec();
-            let (next, rejected) = Snapshot::of_checked(&[checked(&object, &said)]).rebuilt(vec![object], vec![]);
-            assert_eq!(rejected, []);
+            let (next, rejected) =
+                Snapshot::of_checked(&[checked(&object, &said)]).rebuilt(vec![object], vec![]);
+            assert!(rejected.is_empty(), "{rejected:?}");
             assert_eq!(next.digest(), built.digest());
             assert_eq!(next.warnings(), built.warnings(), "{cedar}");
             assert!(next.policies().eq(built.policies()));
@@ -113,7 +114,9 @@ mod tests {
     /// It really is the check that is left out: what only that finds passes here, and so nobody else may say that it was made.
     #[test]
     fn another_text_is_checked_and_what_does_not_parse_is_refused_all_the_same() {
-        let mistyped = policy("permit (principal, action == Action::\"invokeTool\", resource) when { principal.risk_level == 1 };");
+        let mistyped = policy(
+            "permit (principal, action == Action::\"invokeTool\", resource) when { principal.risk_level == 1 };",
+        );
         let (next, rejected) =
             Snapshot::of_checked(&[checked(&mistyped, &[])]).rebuilt(vec![mistyped.clone()], vec![]);
         assert_eq!((next.objects().len(), rejected.len()), (1, 0));
@@ -125,7 +128,8 @@ mod tests {
             assert!(next.type_check(&bad).is_none());
         }
         let unparsed = policy("permit (principal");
-        let (next, rejected) = Snapshot::of_checked(&[checked(&unparsed, &[])]).rebuilt(vec![unparsed], vec![]);
+        let (next, rejected) =
+            Snapshot::of_checked(&[checked(&unparsed, &[])]).rebuilt(vec![unparsed], vec![]);
         assert_eq!((next.objects().len(), rejected.len()), (0, 1));
     }
 }

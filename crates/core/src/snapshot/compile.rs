@@ -293,7 +293,7 @@ pub(crate) fn compile_all(policies: &[&Arc<Policy>]) -> Vec<Result<Compiled, Pro
 
 /// The same of objects whose type check was made before, each with what that said.
 pub(crate) fn compile_all_checked(policies: &[(&Arc<Policy>, &[String])]) -> Vec<Result<Compiled, Problem>> {
-    on_all_cores(policies, |(policy, said)| compile_checked(policy, Some(said)))
+    on_all_cores(policies, |(policy, said)| compile_checked(policy, Some(*said)))
 }
 
 fn on_all_cores<T: Sync>(
