@@ -14,6 +14,7 @@ use vidimus_registry::{Feed, Says};
 use crate::SOURCE;
 use crate::follow::plural;
 use crate::index::{Changed, Index};
+use crate::kept::{self, Found, Kept};
 use crate::lease::Lead;
 use crate::state::{SourceState, Watched};
 use crate::status::Write;
@@ -65,6 +66,8 @@ struct Watch {
 /// The thread that compiles.
 pub(crate) struct Live {
     feed: Feed,
+    /// Keeps what is in force on disk, where anything does.
+    kept: Option<Kept>,
     index: Index,
     watches: Vec<Watch>,
     heard: Receiver<Heard>,
@@ -97,7 +100,7 @@ impl Pending {
 
 impl Live {
     pub(crate) fn new(
-        feed: Feed,
+        (feed, kept): (Feed, Option<Kept>),
         followed: &[(Kind, Option<Arc<str>>)],
         heard: Receiver<Heard>,
         state: watch::Sender<SourceState>,
@@ -106,11 +109,17 @@ impl Live {
         let watch = |(kind, namespace): &(Kind, Option<Arc<str>>)| Watch {
             kind: *kind,
             namespace: namespace.clone(),
-            known: Watched { name: name(*kind, namespace.as_deref()), heard: None, lost: None },
+            known: Watched {
+                name: name(*kind, namespace.as_deref()),
+                heard: None,
+                lost: None,
+                is_kept: false,
+            },
         };
         let watches = followed.iter().map(watch).collect();
         Self {
             feed,
+            kept,
             index: Index::new(SOURCE),
             watches,
             heard,
@@ -140,7 +149,14 @@ impl Live {
             if self.statuses <= now {
                 self.want();
             }
-            let wait = due.map_or(self.statuses, |due| due.min(self.statuses));
+            let look = self.kept.as_ref().and_then(Kept::due);
+            if look.is_some_and(|look| look <= now) {
+                self.begin_by_kept(Timestamp::now());
+                continue;
+            }
+            self.note_kept(now);
+            let next = look.map_or(self.statuses, |look| look.min(self.statuses));
+            let wait = due.map_or(next, |due| due.min(next));
             let wait = wait.saturating_duration_since(now).min(LOOK);
             match self.heard.recv_timeout(wait) {
                 Ok(heard) => self.take(heard, Instant::now(), Timestamp::now()),
@@ -155,6 +171,7 @@ impl Live {
             Heard::Of(place, told) => (place, told),
             Heard::Leads => return self.want(),
         };
+        let was_kept = self.is_kept();
         let Some(watch) = self.watches.get_mut(place) else { return };
         let kind = watch.kind;
         let was = mem::take(&mut watch.known.lost);
@@ -173,6 +190,7 @@ impl Live {
             }
             told => {
                 watch.known.heard = Some(wall);
+                watch.known.is_kept = false;
                 match told {
                     Told::Listed(documents) => self.index.listed(kind, watch.namespace.as_deref(), documents),
                     Told::There(document) => {
@@ -192,6 +210,9 @@ impl Live {
         if changed == Changed::Content || turned || first {
             self.pending.note(now);
         }
+        if was_kept && !self.is_kept() {
+            tracing::info!("the cluster is heard whole: what was kept on disk is not in force any more");
+        }
         self.tell(wall);
     }
 
@@ -206,25 +227,108 @@ impl Live {
         });
     }
 
+    /// Whether some of what is in force was kept on disk.
+    fn is_kept(&self) -> bool {
+        self.watches.iter().any(|watch| watch.known.is_kept)
+    }
+
+    /// Whether it is known of all that is followed what there is, be it from what was kept.
+    fn is_whole(&self) -> bool {
+        self.watches.iter().all(|watch| watch.known.heard.is_some())
+    }
+
+    /// The wait is over: of what was not listed by now, what was kept on disk is in force until it is.
+    fn begin_by_kept(&mut self, now: Timestamp) {
+        let is_whole = self.is_whole();
+        let Some(kept) = self.kept.as_mut() else { return };
+        let found = kept.read(now);
+        let Some(Found { restored, since }) = found.filter(|_| !is_whole) else {
+            if !is_whole {
+                self.compile();
+            }
+            return;
+        };
+        for rejected in &restored.rejected {
+            tracing::warn!(object = %rejected.object, reason = rejected.reason, "kept on disk, and not good any more");
+        }
+        let mut objects = restored.objects;
+        objects.retain(|object| {
+            let concerns = |watch: &Watch| {
+                let namespace = &object.meta().namespace;
+                watch.kind == object.kind() && watch.namespace.as_ref().is_none_or(|one| one == namespace)
+            };
+            self.watches.iter().any(|watch| watch.known.heard.is_none() && concerns(watch))
+        });
+        let objects = self.feed.still_there(objects, restored.checked);
+        tracing::warn!(
+            objects = objects.len(), %since,
+            "the cluster was not heard whole in time: what was kept on disk is in force, as old as it is, until it is"
+        );
+        objects.into_iter().for_each(|object| self.index.kept(object));
+        for watch in self.watches.iter_mut().filter(|watch| watch.known.heard.is_none()) {
+            watch.known.heard = Some(since);
+            watch.known.is_kept = true;
+            watch.known.lost.get_or_insert_with(|| "no answer yet".to_owned());
+        }
+        self.tell(now);
+        self.pending = Pending::default();
+        self.compile();
+    }
+
+    /// Has it kept until when what is in force was all there is; where that is not known, until when it was served by.
+    fn note_kept(&mut self, now: Instant) {
+        // What is not compiled yet is not kept either.
+        if self.pending.due().is_some() || !self.is_whole() {
+            return;
+        }
+        let (is_kept, state) = (self.is_kept(), self.state.borrow().clone());
+        let Some(kept) = &mut self.kept else { return };
+        kept.still(now, state.synced.filter(|_| !is_kept), state.reason.is_none());
+    }
+
     /// Brings what was heard into force, and says what is to stand in statuses.
     fn compile(&mut self) {
         let lost = self.watches.iter().find_map(|watch| Some((&watch.known, watch.known.lost.as_ref()?)));
-        if self.watches.iter().any(|watch| watch.known.heard.is_none()) {
-            if let Some((known, reason)) = lost {
-                self.feed.is_unread(&format!("{}: {reason}", known.name));
+        if !self.is_whole() {
+            let unused = self.kept.as_ref().and_then(|kept| kept.unused.as_ref());
+            let why = lost.map(|(known, reason)| format!("{}: {reason}", known.name));
+            match (why, unused) {
+                (Some(why), None) => self.feed.is_unread(&why),
+                (why, Some(unused)) => {
+                    let why = why.unwrap_or_else(|| "no answer yet".to_owned());
+                    self.feed
+                        .is_unread(&format!("{why}; and what was kept on disk is not in force: {unused}"));
+                }
+                (None, None) => {}
             }
             return;
         }
-        let about = lost.map(|(known, reason)| away(known, reason)).into_iter().collect();
-        let (objects, rejected) = self.index.says();
+        let (objects, mut rejected) = self.index.says();
+        let synced = self.state.borrow().synced;
+        let (is_kept, is_heard) = (self.is_kept(), lost.is_none());
+        let mut about = Vec::new();
+        if let Some((known, reason)) = lost {
+            match is_kept {
+                // It holds what was refused before the start, unlike what is said of a source that was whole.
+                true => rejected.push(kept::in_force(synced, &format!("{}: {reason}", known.name))),
+                false => about.push(away(known, reason)),
+            }
+        }
         // What finds a fault of ours is not tried again until something changes.
-        self.feed.says(Says { objects, rejected, about });
+        let is_done = self.feed.says(Says { objects: objects.clone(), rejected, about });
+        if let (Some(kept), Some(synced), false) = (&mut self.kept, synced, is_kept) {
+            match is_done {
+                true => kept.all(objects, self.feed.current().snapshot.clone(), synced, is_heard),
+                false => kept.is_behind(),
+            }
+        }
         self.want();
     }
 
     fn want(&mut self) {
         self.statuses = Instant::now() + LOOK_STATUSES;
-        let is_whole = self.watches.iter().all(|watch| watch.known.heard.is_some());
+        // Of what was kept it is not known how its status stands.
+        let is_whole = self.is_whole() && !self.is_kept();
         // What is not compiled yet comes here again when it is: until then nothing is known of it.
         if !self.lead.holds() || !is_whole || self.pending.due().is_some() {
             return;
@@ -265,10 +369,12 @@ fn away(known: &Watched, reason: &str) -> Rejection {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
     use std::sync::mpsc;
+    use std::thread;
 
     use serde_json::json;
-    use vidimus_registry::{Loaded, feed};
+    use vidimus_registry::{KEY_LENGTH, KeptObjects, Loaded, feed};
 
     use super::*;
 
@@ -280,13 +386,105 @@ mod tests {
     }
 
     fn live() -> (Live, watch::Receiver<Arc<Loaded>>, watch::Receiver<SourceState>) {
+        live_with(None)
+    }
+
+    fn live_with(kept: Option<Kept>) -> (Live, watch::Receiver<Arc<Loaded>>, watch::Receiver<SourceState>) {
         let (loaded, feed, _) = feed("the cluster", None, Arc::default()).unwrap();
         let (_, heard) = mpsc::channel();
         let (publish, state) = watch::channel(SourceState::unread());
         let (wanted, _) = watch::channel(Arc::default());
         let followed: Vec<(Kind, Option<Arc<str>>)> =
             Kind::ALL.into_iter().map(|kind| (kind, None)).collect();
-        (Live::new(feed, &followed, heard, publish, (wanted, Lead::default())), loaded, state)
+        (Live::new((feed, kept), &followed, heard, publish, (wanted, Lead::default())), loaded, state)
+    }
+
+    fn disk(root: &Path) -> KeptObjects {
+        let (file, count) = (root.join("registry/cluster"), root.join("identity/cluster.count"));
+        KeptObjects::new(&file, &count, &[7; KEY_LENGTH]).unwrap()
+    }
+
+    /// A start after one to which two agents were told, and when that knew of all.
+    fn restarted(
+        root: &Path,
+        of: &str,
+    ) -> (Live, watch::Receiver<Arc<Loaded>>, watch::Receiver<SourceState>, Timestamp) {
+        let (mut before, _, state) = live_with(Some(Kept::begin(disk(root), "here").unwrap()));
+        take(&mut before, 0, Told::Listed(vec![agent("x", 1), agent("y", 1)]));
+        for place in 1..5 {
+            take(&mut before, place, Told::Listed(vec![]));
+        }
+        let synced = state.borrow().synced.unwrap();
+        let begun = Instant::now();
+        while disk(root).read("here", &SOURCE.into()).unwrap().is_none() {
+            assert!(begun.elapsed() < Duration::from_secs(20), "nothing was kept");
+            thread::sleep(Duration::from_millis(5));
+        }
+        let (live, loaded, state) = live_with(Some(Kept::begin(disk(root), of).unwrap()));
+        (live, loaded, state, synced)
+    }
+
+    #[test]
+    fn what_was_kept_is_in_force_as_old_as_it_is_until_all_is_heard() {
+        let root = tempfile::tempdir().unwrap();
+        let (mut live, loaded, state, synced) = restarted(root.path(), "here");
+        take(&mut live, 0, Told::Lost("connection refused".to_owned()));
+        assert!(loaded.borrow().not_ready.is_some());
+        live.begin_by_kept(Timestamp::now());
+        assert_eq!((loaded.borrow().not_ready.clone(), loaded.borrow().snapshot.objects().len()), (None, 2));
+        let is = state.borrow().clone();
+        assert_eq!(is.synced.unwrap().as_millisecond(), synced.as_millisecond(), "not from the start");
+        let why = is.reason.unwrap();
+        assert!(is.is_kept && why.contains("kept on disk") && why.contains("connection refused"), "{why}");
+        assert!(loaded.borrow().rejections.iter().any(|one| one.reason.contains("kept on disk")));
+        // Of one kind it is known again what there is.
+        take(&mut live, 0, Told::Listed(vec![agent("x", 2)]));
+        assert!(state.borrow().is_kept);
+        let objects = |loaded: &Loaded| -> Vec<String> {
+            loaded.snapshot.objects().iter().map(|object| object.reference().to_string()).collect()
+        };
+        assert!(!objects(&loaded.borrow()).contains(&"Agent a/y".to_owned()), "deleted meanwhile");
+        for place in 1..5 {
+            take(&mut live, place, Told::Listed(vec![]));
+        }
+        assert_eq!((state.borrow().is_kept, state.borrow().reason.clone()), (false, None));
+        assert_eq!(objects(&loaded.borrow()), ["Agent a/x"]);
+        assert!(
+            loaded.borrow().rejections.is_empty() && loaded.borrow().snapshot.only_refusing().count() == 0
+        );
+    }
+
+    #[test]
+    fn what_was_kept_of_another_cluster_is_not_in_force_and_says_why() {
+        let root = tempfile::tempdir().unwrap();
+        let (mut live, loaded, state, _) = restarted(root.path(), "there");
+        live.begin_by_kept(Timestamp::now());
+        let why = loaded.borrow().not_ready.clone().unwrap();
+        assert!(why.contains("it is of here, and this is there"), "{why}");
+        assert_eq!((loaded.borrow().snapshot.objects().len(), state.borrow().is_kept), (0, false));
+    }
+
+    /// Attack: a machine whose clock is set back, so that what was kept is young for ever.
+    #[test]
+    fn what_was_kept_is_as_old_as_can_be_by_a_clock_that_went_back() {
+        let root = tempfile::tempdir().unwrap();
+        let (mut live, loaded, state, synced) = restarted(root.path(), "here");
+        let now = Timestamp::from_millisecond(synced.as_millisecond() - 3_600_000).unwrap();
+        live.begin_by_kept(now);
+        assert_eq!(loaded.borrow().snapshot.objects().len(), 2, "what goes on at any age does");
+        let age = now.as_millisecond() - state.borrow().synced.unwrap().as_millisecond();
+        assert!(age > 365 * 24 * 3_600_000, "{age}");
+    }
+
+    #[test]
+    fn what_is_heard_in_time_is_in_force_and_not_what_was_kept() {
+        let root = tempfile::tempdir().unwrap();
+        let (mut live, loaded, state, _) = restarted(root.path(), "here");
+        for place in 0..5 {
+            take(&mut live, place, Told::Listed(vec![]));
+        }
+        live.begin_by_kept(Timestamp::now());
+        assert_eq!((loaded.borrow().snapshot.objects().len(), state.borrow().is_kept), (0, false));
     }
 
     fn take(live: &mut Live, place: usize, told: Told) {
