@@ -1,12 +1,11 @@
 //! A source whose objects are each whole whenever they are seen, such as a cluster: what it says is in force at once, nothing of it is ever half-written,
 //! and what is gone was deleted on purpose. Who reads it is elsewhere; here is what [`crate::watch()`] makes of a directory, without files.
 
-use std::collections::HashSet;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use std::{io, thread};
+use std::{io, mem, thread};
 
 use tokio::sync::watch;
 use vidimus_core::resource::{Object, Rejection};
@@ -38,6 +37,8 @@ pub struct Feed {
     before: Before,
     /// What was so before the start, where that was read and not used yet.
     was: Option<Result<Option<Was>, String>>,
+    /// What of the first objects need not be type-checked.
+    checked: Vec<Checked>,
     unknown: String,
     fault: Option<Rejection>,
     /// The next snapshot is built on.
@@ -90,6 +91,7 @@ pub fn feed(
         begun: false,
         before: Before::Known,
         was: None,
+        checked: Vec::new(),
         unknown: String::new(),
         fault: None,
         last: Arc::new(Snapshot::default()),
@@ -134,7 +136,7 @@ impl Feed {
     }
 
     /// Before the source says anything: of `objects`, which were kept of it, those that were still there when the gateway ended, as what is refused tells. The
-    /// first snapshot takes over what was `checked` of them.
+    /// first snapshot does not check again what was `checked` of them.
     pub fn still_there(&mut self, objects: Vec<Object>, checked: Vec<Checked>) -> Vec<Object> {
         let was = self.kept.as_mut().map_or(Ok(None), Kept::read);
         let objects = match &was {
@@ -143,10 +145,7 @@ impl Feed {
             Ok(None) | Err(_) => objects,
         };
         self.was = Some(was);
-        let there: HashSet<String> = objects.iter().map(|object| object.meta().key()).collect();
-        let checked: Vec<Checked> =
-            checked.into_iter().filter(|one| there.contains(&one.policy.meta.key())).collect();
-        self.last = Arc::new(Snapshot::of_checked(&checked));
+        self.checked = checked;
         objects
     }
 
@@ -165,14 +164,18 @@ impl Feed {
 
     fn parts(&mut self, says: Says) -> Parts {
         let Says { objects, rejected, about } = says;
+        let mut checked = mem::take(&mut self.checked);
         if !self.begun && self.kept.is_some() {
-            let (seen, _) = self.last.rebuilt(objects.clone(), rejected.clone());
+            let (objects, rejected, checked) = (objects.clone(), rejected.clone(), mem::take(&mut checked));
+            let first = Configuration { objects, rejected, checked, ..Configuration::default() };
+            let (seen, _) = self.last.next(first);
             self.remember(seen);
         }
         Parts {
             on: self.last.clone(),
             configuration: Configuration {
                 objects,
+                checked,
                 rejected,
                 before: self.before,
                 ..Configuration::default()

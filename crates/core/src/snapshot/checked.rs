@@ -2,16 +2,15 @@
 //! by which program, and what it said. Each policy is parsed and compiled all the same; only the answer of a check that is of its text and the schema
 //! alone is taken over, and only from where nobody else can write.
 
+use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
 use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
 
-use super::compile;
-use super::world::World;
-use super::{Had, Made, Places, Snapshot, digest as digests};
+use super::{Had, Snapshot};
 use crate::decide::schema;
-use crate::resource::{Object, ObjectKey, Policy};
+use crate::resource::{Object, Policy};
 
 /// To be raised when the check refuses something else than it did while version and schema stay the same.
 const FORM: u32 = 1;
@@ -45,38 +44,20 @@ impl Snapshot {
         };
         Some(compiled.type_remarks())
     }
+}
 
-    /// One to build the first on, which takes over what was made of these policies. It is for [`Snapshot::next`] only, and decides nothing itself.
-    ///
-    /// That the checks were made, and by this program ([`checks`]), is for the caller to know. What does not compile all the same is left out, and is refused
-    /// when the next snapshot is built.
-    pub fn of_checked(checked: &[Checked]) -> Self {
-        let texts: Vec<(&Arc<Policy>, &[String])> =
-            checked.iter().map(|one| (&one.policy, one.said.as_slice())).collect();
-        let (mut objects, mut made, mut places) = (Vec::new(), Vec::new(), Places::default());
-        for (one, compiled) in checked.iter().zip(compile::compile_all_checked(&texts)) {
-            let Ok(compiled) = compiled else { continue };
-            let object = Object::Policy(one.policy.clone());
-            places.insert(ObjectKey::of(&object), objects.len());
-            made.push(Made {
-                digest: digests::of_object(&object),
-                own: None,
-                compiled: Some(Arc::new(compiled)),
-                names: None,
-            });
-            objects.push(object);
-        }
-        let world = Arc::new(World::of(&objects, &[]));
-        Self { objects, made, places, world, ..Self::default() }
-    }
+/// What was said of each, by where the policy is in memory.
+pub(super) fn by_policy(checked: &[Checked]) -> HashMap<*const Policy, &[String]> {
+    checked.iter().map(|one| (Arc::as_ptr(&one.policy), one.said.as_slice())).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
+    use super::super::Configuration;
     use super::*;
-    use crate::resource::{Origin, check};
+    use crate::resource::{Origin, Rejection, check};
 
     fn policy(cedar: &str) -> Object {
         let document = json!({
@@ -86,50 +67,49 @@ mod tests {
         check(&Origin::default(), &document).unwrap()
     }
 
+    fn built(objects: &[Object], checked: Vec<Checked>) -> (Snapshot, Vec<Rejection>) {
+        let objects = objects.to_vec();
+        Snapshot::default().next(Configuration { objects, checked, ..Configuration::default() })
+    }
+
     fn checked(object: &Object, said: &[String]) -> Checked {
         let Object::Policy(policy) = object else { panic!("of another kind") };
         Checked { policy: policy.clone(), said: said.to_vec() }
     }
 
-    /// A snapshot that is built on it is the same as one that is built on nothing, with the same remarks.
+    /// A snapshot of what was checked before is the same as one that checks it, with the same remarks.
     #[test]
-    fn what_was_checked_is_taken_over_and_makes_the_same_snapshot() {
+    fn what_was_checked_makes_the_same_snapshot() {
         for cedar in [
             "permit (principal, action == Action::\"invokeTool\", resource);",
             "forbid (principal, action == Action::\"invokeTool\", resource) when { context.delegation_depth > 3 };\npermit (principal, action, resource);",
             "permit (principal, action == Action::\"invokeTool\", resource) when { principal.risk_level == \"lоw\" };",
         ] {
             let object = policy(cedar);
-            let (built, _) = Snapshot::build(vec![object.clone()]);
-            let said = built.type_check(&object).unwrap().to_vec();
-            let (next, rejected) =
-                Snapshot::of_checked(&[checked(&object, &said)]).rebuilt(vec![object], vec![]);
+            let (one, _) = built(&[object.clone()], vec![]);
+            let said = one.type_check(&object).unwrap().to_vec();
+            let (other, rejected) = built(&[object.clone()], vec![checked(&object, &said)]);
             assert!(rejected.is_empty(), "{rejected:?}");
-            assert_eq!(next.digest(), built.digest());
-            assert_eq!(next.warnings(), built.warnings(), "{cedar}");
-            assert!(next.policies().eq(built.policies()));
+            assert_eq!(one.digest(), other.digest());
+            assert_eq!(one.warnings(), other.warnings(), "{cedar}");
+            assert!(one.policies().eq(other.policies()));
         }
     }
 
     /// It really is the check that is left out: what only that finds passes here, and so nobody else may say that it was made.
     #[test]
-    fn another_text_is_checked_and_what_does_not_parse_is_refused_all_the_same() {
-        let mistyped = policy(
-            "permit (principal, action == Action::\"invokeTool\", resource) when { principal.risk_level == 1 };",
-        );
-        let (next, rejected) =
-            Snapshot::of_checked(&[checked(&mistyped, &[])]).rebuilt(vec![mistyped.clone()], vec![]);
+    fn another_object_is_checked_and_what_does_not_parse_is_refused_all_the_same() {
+        let text = "permit (principal, action == Action::\"invokeTool\", resource) when { principal.risk_level == 1 };";
+        let mistyped = policy(text);
+        let (next, rejected) = built(&[mistyped.clone()], vec![checked(&mistyped, &[])]);
         assert_eq!((next.objects().len(), rejected.len()), (1, 0));
-        let good = policy("permit (principal, action, resource);");
-        let on = Snapshot::of_checked(&[checked(&good, &[])]);
-        for bad in [mistyped, policy("permit (principal")] {
-            let (next, rejected) = on.rebuilt(vec![bad.clone()], vec![]);
-            assert_eq!((next.objects().len(), rejected.len()), (0, 1));
-            assert!(next.type_check(&bad).is_none());
-        }
+        // One that says the same is another one.
+        let same = policy(text);
+        let (next, rejected) = built(&[same.clone()], vec![checked(&mistyped, &[])]);
+        assert_eq!((next.objects().len(), rejected.len()), (0, 1));
+        assert!(next.type_check(&same).is_none());
         let unparsed = policy("permit (principal");
-        let (next, rejected) =
-            Snapshot::of_checked(&[checked(&unparsed, &[])]).rebuilt(vec![unparsed], vec![]);
+        let (next, rejected) = built(&[unparsed.clone()], vec![checked(&unparsed, &[])]);
         assert_eq!((next.objects().len(), rejected.len()), (0, 1));
     }
 }

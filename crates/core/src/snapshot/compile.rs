@@ -8,6 +8,7 @@ use cedar_policy::{EntityUid, PolicySet, ValidationError, ValidationResult, Vali
 use miette::Diagnostic;
 
 use super::depth::{self, TooDeep};
+use super::names;
 use crate::authorize::{self, Named};
 use crate::decide::annotation::Misannotated;
 use crate::decide::annotation_names;
@@ -176,6 +177,8 @@ pub(crate) struct Compiled {
     pub(crate) statements: Box<[Arc<Statement>]>,
     /// The parts of servers and agents that it names one by one.
     pub(crate) named: Named,
+    /// The names that are looked up for it.
+    pub(super) mentions: Box<[u64]>,
     /// What its author should look at although it is accepted: first what the type check says, so many.
     pub(crate) remarks: Vec<String>,
     type_remarks: usize,
@@ -193,13 +196,9 @@ impl Compiled {
     }
 }
 
-/// Parses, type-checks and compiles a policy object. It is accepted whole or not at all.
-pub(crate) fn compile(policy: &Policy) -> Result<Compiled, Problem> {
-    compile_checked(policy, None)
-}
-
-/// The same, where the type check was made before, by this very program ([`super::checks`]), and said this.
-fn compile_checked(policy: &Policy, checked: Option<&[String]>) -> Result<Compiled, Problem> {
+/// Parses, type-checks and compiles a policy object. It is accepted whole or not at all. Where the type check was made before, by this very program
+/// ([`super::checks`]), `checked` is what that said.
+pub(crate) fn compile(policy: &Policy, checked: Option<&[String]>) -> Result<Compiled, Problem> {
     let text: &str = &policy.cedar;
     if text.len() > MAX_CEDAR {
         return Err(Problem::TooLong { length: text.len() });
@@ -269,8 +268,13 @@ fn compile_checked(policy: &Policy, checked: Option<&[String]>) -> Result<Compil
         }
         statements.push(Arc::new(statement));
     }
-    let (named, statements) = (authorize::named(statements.iter()), statements.into());
-    Ok(Compiled { named, statements, remarks, type_remarks })
+    Ok(Compiled {
+        named: authorize::named(statements.iter()),
+        mentions: names::mentions(&statements),
+        statements: statements.into(),
+        remarks,
+        type_remarks,
+    })
 }
 
 /// What is said of each policy that lets pass what no other permits, for as long as it is there.
@@ -287,31 +291,19 @@ fn rolled_out(policy: &Policy, statement: &Statement) -> Result<String, Problem>
 }
 
 /// Compiles several objects, on all cores where there are many: type-checking is most of what a snapshot costs.
-pub(crate) fn compile_all(policies: &[&Arc<Policy>]) -> Vec<Result<Compiled, Problem>> {
-    on_all_cores(policies, |policy| compile(policy))
-}
-
-/// The same of objects whose type check was made before, each with what that said.
-pub(crate) fn compile_all_checked(policies: &[(&Arc<Policy>, &[String])]) -> Vec<Result<Compiled, Problem>> {
-    on_all_cores(policies, |(policy, said)| compile_checked(policy, Some(*said)))
-}
-
-fn on_all_cores<T: Sync>(
-    all: &[T],
-    compile: impl Fn(&T) -> Result<Compiled, Problem> + Sync,
-) -> Vec<Result<Compiled, Problem>> {
+pub(crate) fn compile_all(policies: &[(&Arc<Policy>, Option<&[String]>)]) -> Vec<Result<Compiled, Problem>> {
     /// Below this many a thread costs more than it saves.
     const FEW: usize = 32;
+    let one = |(policy, checked): &(&Arc<Policy>, Option<&[String]>)| compile(policy, *checked);
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let share = all.len().div_ceil(threads).max(FEW);
-    let compile = &compile;
+    let share = policies.len().div_ceil(threads).max(FEW);
     std::thread::scope(|scope| {
-        let (first, rest) = all.split_at(share.min(all.len()));
+        let (first, rest) = policies.split_at(share.min(policies.len()));
         let others: Vec<_> = rest
             .chunks(share)
-            .map(|some| (some, scope.spawn(move || some.iter().map(compile).collect::<Vec<_>>())))
+            .map(|some| (some, scope.spawn(|| some.iter().map(one).collect::<Vec<_>>())))
             .collect();
-        let mut compiled: Vec<_> = first.iter().map(compile).collect();
+        let mut compiled: Vec<_> = first.iter().map(one).collect();
         for (some, thread) in others {
             let fault = || Problem::Fault { message: "the policy compiler stopped".to_owned() };
             compiled.extend(thread.join().unwrap_or_else(|_| some.iter().map(|_| Err(fault())).collect()));

@@ -123,15 +123,11 @@ impl Snapshot {
         let mut refusing = self.refusing.clone();
         refusing.extend(Remembered::all_refusing(&missing)?);
         Ok(Some(Self {
-            objects: self.objects.clone(),
-            made: self.made.clone(),
-            places: self.places.clone(),
-            // The next one takes it over where it has the same objects.
-            world: self.world.clone(),
             refusing,
             contested_before: Some(contested_before),
             administered: memory.administered,
-            ..Self::default()
+            // The next one takes over what it has too.
+            ..self.with_objects_alone()
         }))
     }
 
@@ -204,7 +200,7 @@ impl Remembered {
     /// What these refuse, compiled.
     pub(super) fn all_refusing(all: &[&Self]) -> Result<Vec<Refusing>, Forgotten> {
         let policies: Vec<Option<Arc<Policy>>> = all.iter().map(|one| one.policy()).collect();
-        let texts: Vec<&Arc<Policy>> = policies.iter().flatten().collect();
+        let texts: Vec<_> = policies.iter().flatten().map(|policy| (policy, None)).collect();
         let mut compiled = compile::compile_all(&texts).into_iter();
         let mut refusing = Vec::with_capacity(all.len());
         for (one, policy) in all.iter().zip(&policies) {

@@ -1,7 +1,7 @@
 use std::fs;
 
 use serde_json::json;
-use vidimus_core::snapshot::Snapshot;
+use vidimus_core::snapshot::{Configuration, Snapshot};
 
 use super::*;
 
@@ -86,7 +86,8 @@ fn objects_come_back_as_they_were_with_their_versions_and_checks() {
     let checked: Vec<String> = restored.checked.iter().map(|one| one.policy.meta.key()).collect();
     assert_eq!(checked, ["a/p0"], "what did not pass the check is checked again");
     let (was, _) = Snapshot::build(objects(&[GOOD, MISTYPED]));
-    let (is, _) = Snapshot::of_checked(&restored.checked).rebuilt(restored.objects, vec![]);
+    let Restored { objects, checked, .. } = restored;
+    let (is, _) = Snapshot::default().next(Configuration { objects, checked, ..Configuration::default() });
     assert_eq!(was.digest(), is.digest());
 }
 
