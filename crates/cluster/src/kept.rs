@@ -148,7 +148,7 @@ impl Kept {
     }
 
     /// What there is could not be brought into force: what was kept before is not all there is any more.
-    pub(crate) const fn is_behind(&mut self) {
+    pub(crate) const fn falls_behind(&mut self) {
         self.behind = true;
     }
 

@@ -319,7 +319,7 @@ impl Live {
         if let (Some(kept), Some(synced), false) = (&mut self.kept, synced, is_kept) {
             match is_done {
                 true => kept.all(objects, self.feed.current().snapshot.clone(), synced, is_heard),
-                false => kept.is_behind(),
+                false => kept.falls_behind(),
             }
         }
         self.want();
