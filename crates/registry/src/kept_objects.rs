@@ -337,7 +337,7 @@ fn on_all_cores<T: Send>(
     thread::scope(|scope| {
         let threads: Vec<_> = lines
             .chunks(share)
-            .map(|some| scope.spawn(move || some.iter().map(|line| read(line)).collect::<Vec<_>>()))
+            .map(|some| scope.spawn(move || some.iter().copied().map(read).collect::<Vec<_>>()))
             .collect();
         let fault = || Err("a line of it could not be read".to_owned());
         threads.into_iter().flat_map(|thread| thread.join().unwrap_or_else(|_| vec![fault()])).collect()

@@ -18,10 +18,11 @@ pub(super) fn kept(data: &Path, key: &[u8; KEY_LENGTH]) -> anyhow::Result<Keepin
     Ok(Keeping::new(&file(data), &data.join("identity").join("refused.count"), key)?)
 }
 
-/// The objects of a cluster, for the gateway that keeps them. Their number lies with the keys too.
-pub(super) fn kept_objects(data: &Path, key: &[u8; KEY_LENGTH]) -> anyhow::Result<KeptObjects> {
+/// The same, with the objects of a cluster, for the gateway that keeps both.
+pub(super) fn all_kept(data: &Path, key: &[u8; KEY_LENGTH]) -> anyhow::Result<(Keeping, KeptObjects)> {
+    // Their number lies with the keys too.
     let (file, count) = (data.join("registry").join("cluster"), data.join("identity").join("cluster.count"));
-    Ok(KeptObjects::new(&file, &count, key)?)
+    Ok((kept(data, key)?, KeptObjects::new(&file, &count, key)?))
 }
 
 /// For one who only reads it. Without a key nothing was kept; if something was, it is then not believed.

@@ -62,8 +62,7 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
     let sealing_key = refusals::sealing_key(&serve.data)?;
     // It is locked: only who has it may keep what is refused.
     let ledger = ledger(serve)?;
-    let kept =
-        (refusals::kept(&serve.data, &sealing_key)?, refusals::kept_objects(&serve.data, &sealing_key)?);
+    let kept = refusals::all_kept(&serve.data, &sealing_key)?;
     let (stood, standing_file) =
         standing::open(&serve.data, &sealing_key, &ledger).context("what stands by acts")?;
     let (loaded, watching) = source::open(&mut supervisor, &control, serve, kept, stood.overlay.clone())?;
