@@ -67,8 +67,8 @@ mod tests {
         check(&Origin::default(), &document).unwrap()
     }
 
-    fn built(objects: &[Object], checked: Vec<Checked>) -> (Snapshot, Vec<Rejection>) {
-        let objects = objects.to_vec();
+    fn built(object: &Object, checked: Vec<Checked>) -> (Snapshot, Vec<Rejection>) {
+        let objects = vec![object.clone()];
         Snapshot::default().next(Configuration { objects, checked, ..Configuration::default() })
     }
 
@@ -86,9 +86,9 @@ mod tests {
             "permit (principal, action == Action::\"invokeTool\", resource) when { principal.risk_level == \"lоw\" };",
         ] {
             let object = policy(cedar);
-            let (one, _) = built(&[object.clone()], vec![]);
+            let (one, _) = built(&object, vec![]);
             let said = one.type_check(&object).unwrap().to_vec();
-            let (other, rejected) = built(&[object.clone()], vec![checked(&object, &said)]);
+            let (other, rejected) = built(&object, vec![checked(&object, &said)]);
             assert!(rejected.is_empty(), "{rejected:?}");
             assert_eq!(one.digest(), other.digest());
             assert_eq!(one.warnings(), other.warnings(), "{cedar}");
@@ -101,15 +101,15 @@ mod tests {
     fn another_object_is_checked_and_what_does_not_parse_is_refused_all_the_same() {
         let text = "permit (principal, action == Action::\"invokeTool\", resource) when { principal.risk_level == 1 };";
         let mistyped = policy(text);
-        let (next, rejected) = built(&[mistyped.clone()], vec![checked(&mistyped, &[])]);
+        let (next, rejected) = built(&mistyped, vec![checked(&mistyped, &[])]);
         assert_eq!((next.objects().len(), rejected.len()), (1, 0));
         // One that says the same is another one.
         let same = policy(text);
-        let (next, rejected) = built(&[same.clone()], vec![checked(&mistyped, &[])]);
+        let (next, rejected) = built(&same, vec![checked(&mistyped, &[])]);
         assert_eq!((next.objects().len(), rejected.len()), (0, 1));
         assert!(next.type_check(&same).is_none());
         let unparsed = policy("permit (principal");
-        let (next, rejected) = built(&[unparsed.clone()], vec![checked(&unparsed, &[])]);
+        let (next, rejected) = built(&unparsed, vec![checked(&unparsed, &[])]);
         assert_eq!((next.objects().len(), rejected.len()), (0, 1));
     }
 }
