@@ -46,6 +46,12 @@ pub(crate) const REACH: CrateBench =
 pub(crate) const DIRECTORY_CHANGE: CrateBench =
     CrateBench { package: "vidimus-registry", target: "directory_change", figures: &["directory_change"] };
 
+pub(crate) const KEPT_START: CrateBench = CrateBench {
+    package: "vidimus-registry",
+    target: "kept_start",
+    figures: &["start_listed", "start_kept", "start_kept_ratio"],
+};
+
 pub(crate) const REPLAY: CrateBench = CrateBench {
     package: "vidimus-query",
     target: "replay",

@@ -136,6 +136,8 @@ enum Only {
     Reach,
     /// From a changed file to the snapshot in use.
     DirectoryChange,
+    /// A start from what a cluster lists, and from what was kept of it on disk.
+    KeptStart,
     LedgerAppend,
     /// 1,000,000 recorded calls decided again by other policies, and least privilege from them.
     Replay,
@@ -165,6 +167,7 @@ impl Only {
             | Self::Rebuild
             | Self::Reach
             | Self::DirectoryChange
+            | Self::KeptStart
             | Self::Replay
             | Self::Audit
             | Self::LedgerAppend
@@ -220,6 +223,7 @@ fn ours(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         (Only::Rebuild, "rebuild", crate_benches::REBUILD),
         (Only::Reach, "reach", crate_benches::REACH),
         (Only::DirectoryChange, "directory_change", crate_benches::DIRECTORY_CHANGE),
+        (Only::KeptStart, "start_kept", crate_benches::KEPT_START),
         (Only::LedgerAppend, "ledger_append", crate_benches::LEDGER),
         (Only::Replay, "replay", crate_benches::REPLAY),
         (Only::Audit, "audit", crate_benches::AUDIT),

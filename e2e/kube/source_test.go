@@ -53,6 +53,7 @@ func TestSource(t *testing.T) {
 		{"the API server is stopped", stopped},
 		{"the past is forgotten behind a cut wire", expired},
 		{"a slow wire", slow},
+		{"a restart without the API server", kept},
 		{"the other replica writes when the one is gone", otherReplica},
 		{"5000 objects at once", crowd},
 	} {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use kube_client::config::{KubeConfigOptions, Kubeconfig};
 use kube_client::{Client, Config};
+use vidimus_registry::digest_of;
 
 use crate::status::Writes;
 
@@ -29,6 +30,8 @@ pub struct Cluster {
     pub(crate) client: Client,
     pub(crate) namespaces: Vec<Arc<str>>,
     pub(crate) writes: Option<Writes>,
+    /// Which cluster it is, and what of it is followed, as far as that is known without asking it.
+    pub(crate) identity: String,
 }
 
 impl std::fmt::Debug for Cluster {
@@ -83,11 +86,31 @@ pub async fn connect(access: &Access) -> Result<Cluster, NotConnected> {
     config.connect_timeout = Some(CONNECT);
     // What is tried again, and when, is said where it is asked.
     config.default_retry = false;
+    let identity = identity(&config, &access.namespaces);
     let own: Arc<str> = config.default_namespace.as_str().into();
     let client = Client::try_from(config).map_err(|error| NotConnected::Client(error.to_string()))?;
     let writes =
         access.writes.clone().map(|(who, namespace)| Writes { who, namespace: namespace.unwrap_or(own) });
-    Ok(Cluster { client, namespaces: access.namespaces.clone(), writes })
+    Ok(Cluster { client, namespaces: access.namespaces.clone(), writes, identity })
+}
+
+/// Where it is, by whose certificates, and which namespaces: what was kept of another one is not for this one.
+fn identity(config: &Config, namespaces: &[Arc<str>]) -> String {
+    let trusted = match (&config.root_cert, config.accept_invalid_certs) {
+        (_, true) => "any".to_owned(),
+        (None, false) => "the system's".to_owned(),
+        (Some(roots), false) => {
+            let mut roots: Vec<String> = roots.iter().map(|root| digest_of(root)).collect();
+            roots.sort();
+            digest_of(roots.join("\n").as_bytes())
+        }
+    };
+    let name = config.tls_server_name.as_deref().map(|name| format!(" as {name}")).unwrap_or_default();
+    let mut namespaces: Vec<&str> = namespaces.iter().map(|name| &**name).collect();
+    namespaces.sort_unstable();
+    namespaces.dedup();
+    let followed = if namespaces.is_empty() { "all".to_owned() } else { namespaces.join(",") };
+    format!("{}{name} (CA {trusted}, namespaces {followed})", config.cluster_url)
 }
 
 /// Whether a namespace can have this name: it stands in paths.
@@ -102,6 +125,31 @@ fn is_dns_label(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Attack: what was kept of a cluster of one's own put into the place of another's.
+    #[test]
+    fn another_address_authority_or_choice_of_namespaces_is_another_cluster() {
+        let of = |url: &str, roots: Option<&[&str]>, namespaces: &[&str]| {
+            let mut config = Config::new(url.parse().unwrap());
+            config.root_cert = roots.map(|roots| roots.iter().map(|root| root.as_bytes().to_vec()).collect());
+            identity(&config, &namespaces.iter().map(|name| Arc::from(*name)).collect::<Vec<_>>())
+        };
+        let one = of("https://10.0.0.1:443", Some(&["a", "b"]), &[]);
+        assert_eq!(one, of("https://10.0.0.1:443", Some(&["b", "a"]), &[]));
+        assert_eq!(of("https://x", None, &["a", "b"]), of("https://x", None, &["b", "a", "b"]));
+        for other in [
+            of("https://10.0.0.2:443", Some(&["a", "b"]), &[]),
+            of("https://10.0.0.1:443", Some(&["a"]), &[]),
+            of("https://10.0.0.1:443", None, &[]),
+            of("https://10.0.0.1:443", Some(&["a", "b"]), &["a"]),
+        ] {
+            assert_ne!(one, other);
+        }
+        assert!(!one.contains('\n'));
+        let mut config = Config::new("https://10.0.0.1:443".parse().unwrap());
+        config.accept_invalid_certs = true;
+        assert!(identity(&config, &[]).contains("CA any"));
+    }
 
     #[test]
     fn what_stands_in_a_path_is_a_name() {

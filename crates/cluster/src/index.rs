@@ -24,7 +24,8 @@ pub(crate) struct Entry {
     pub(crate) observed: Option<i64>,
     pub(crate) conditions: Vec<Condition>,
     /// Of all that counts of it: its spec and its labels, and neither its status nor which write it was.
-    content: u64,
+    /// `None` of what was kept on disk.
+    content: Option<u64>,
     says: Result<Object, Vec<Rejection>>,
 }
 
@@ -87,6 +88,24 @@ impl Index {
         }
     }
 
+    /// An object was kept on disk as it was there, and good. How its status stood is not known.
+    pub(crate) fn kept(&mut self, object: Object) {
+        let meta = object.meta();
+        let Origin::Cluster { uid: Some(uid), resource_version, .. } = &meta.origin else { return };
+        let key = (object.kind(), meta.namespace.clone(), meta.name.clone());
+        // Whatever is heard of it is checked anew: of the document only what counts was kept.
+        let entry = Entry {
+            uid: uid.clone(),
+            version: resource_version.clone().unwrap_or_default(),
+            generation: meta.generation,
+            observed: None,
+            conditions: Vec::new(),
+            content: None,
+            says: Ok(object),
+        };
+        self.entries.insert(key, entry);
+    }
+
     /// An object was deleted.
     pub(crate) fn gone(&mut self, kind: Kind, document: &Value) -> Changed {
         let removed = key(kind, document).and_then(|key| self.entries.remove(&key));
@@ -133,7 +152,7 @@ impl Entry {
         let observed = document.pointer("/status/observedGeneration").and_then(Value::as_i64);
         let conditions = document.pointer("/status/conditions").and_then(Value::as_array);
         let conditions = conditions.into_iter().flatten().filter_map(Condition::read).collect();
-        let content = content(hasher, &document, generation);
+        let content = Some(content(hasher, &document, generation));
         let known = last.filter(|last| last.uid == uid && last.content == content);
         let says = match known {
             Some(last) => last.says.clone(),

@@ -5,6 +5,7 @@
 //!   gives is JSON, and read as nothing else before that check.
 //! - The objects are an index, and nothing is reconciled one by one: a burst of changes is one next snapshot, which is built on the last.
 //! - An API server that does not answer changes nothing. How long it has not, and why, is in [`SourceState`].
+//! - What is in force is kept on disk; a start that does not hear all of the cluster serves by that, as old as it is.
 //! - What is gone was deleted on purpose, also where a whole list has to be read again to know it.
 //! - Secrets are watched one by one, and only those that an object names which is in force; of each the one key is held that it names ([`Secrets`]).
 //! - One replica writes statuses, as long as it holds a Lease; it never writes what is there already.
@@ -14,6 +15,7 @@ mod condition;
 mod follow;
 mod index;
 mod keeper;
+mod kept;
 mod lease;
 mod live;
 mod secrets;
@@ -32,7 +34,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use vidimus_core::resource::Kind;
 use vidimus_core::snapshot::Overlay;
-use vidimus_registry::{Acts, Keeping, Loaded};
+use vidimus_registry::{Acts, Keeping, KeptObjects, Loaded};
 
 use follow::{Follow, collection, plural};
 
@@ -93,12 +95,18 @@ impl Watching {
     }
 }
 
-/// Follows a cluster. Nothing passes until all five kinds were listed once, in each namespace that is followed. `kept` and `standing` are as of
-/// [`vidimus_registry::watch()`].
+/// Follows a cluster. Nothing passes until all five kinds were listed once, in each namespace that is followed, or what was kept of them in `objects` is in force,
+/// as old as it is: that is so when they were not listed within two seconds. `kept` and `standing` are as of [`vidimus_registry::watch()`].
 ///
 /// # Errors
 /// When a thread cannot be started.
-pub fn begin(cluster: &Cluster, kept: Option<Keeping>, standing: Arc<Overlay>) -> io::Result<Begun> {
+pub fn begin(
+    cluster: &Cluster,
+    kept: Option<Keeping>,
+    objects: Option<KeptObjects>,
+    standing: Arc<Overlay>,
+) -> io::Result<Begun> {
+    let objects = objects.map(|objects| kept::Kept::begin(objects, &cluster.identity)).transpose()?;
     let (loaded, feed, acts) = vidimus_registry::feed("the cluster", kept, standing)?;
     let (tell, heard) = mpsc::channel();
     let scopes: Vec<Option<Arc<str>>> = match &*cluster.namespaces {
@@ -136,7 +144,7 @@ pub fn begin(cluster: &Cluster, kept: Option<Keeping>, standing: Arc<Overlay>) -
         let writer = status::Writer::new(cluster.client.clone(), wants, lead.clone());
         tasks.push(("statuses".to_owned(), Box::pin(writer.run())));
     }
-    let live = live::Live::new(feed, &followed, heard, publish, (wanted, lead, secrets.clone()));
+    let live = live::Live::new((feed, objects), &followed, heard, publish, (wanted, lead, secrets.clone()));
     thread::Builder::new().name("vidimus-registry".to_owned()).spawn(move || live.run())?;
     Ok(Begun { loaded, watching: Watching { acts, state, secrets }, tasks })
 }

@@ -14,6 +14,7 @@ use vidimus_registry::{Feed, Says};
 use crate::SOURCE;
 use crate::follow::plural;
 use crate::index::{Changed, Index};
+use crate::kept::{self, Found, Kept};
 use crate::lease::Lead;
 use crate::secrets::Secrets;
 use crate::state::{SourceState, Watched};
@@ -70,6 +71,8 @@ struct Watch {
 /// The thread that compiles.
 pub(crate) struct Live {
     feed: Feed,
+    /// Keeps what is in force on disk, where anything does.
+    kept: Option<Kept>,
     index: Index,
     watches: Vec<Watch>,
     heard: Receiver<Heard>,
@@ -103,7 +106,7 @@ impl Pending {
 
 impl Live {
     pub(crate) fn new(
-        feed: Feed,
+        (feed, kept): (Feed, Option<Kept>),
         followed: &[(Kind, Option<Arc<str>>)],
         heard: Receiver<Heard>,
         state: watch::Sender<SourceState>,
@@ -112,11 +115,17 @@ impl Live {
         let watch = |(kind, namespace): &(Kind, Option<Arc<str>>)| Watch {
             kind: *kind,
             namespace: namespace.clone(),
-            known: Watched { name: name(*kind, namespace.as_deref()), heard: None, lost: None },
+            known: Watched {
+                name: name(*kind, namespace.as_deref()),
+                heard: None,
+                lost: None,
+                is_kept: false,
+            },
         };
         let watches = followed.iter().map(watch).collect();
         Self {
             feed,
+            kept,
             index: Index::new(SOURCE),
             watches,
             heard,
@@ -147,7 +156,14 @@ impl Live {
             if self.statuses <= now {
                 self.want();
             }
-            let wait = due.map_or(self.statuses, |due| due.min(self.statuses));
+            let look = self.kept.as_ref().and_then(Kept::due);
+            if look.is_some_and(|look| look <= now) {
+                self.begin_by_kept(Timestamp::now());
+                continue;
+            }
+            self.note_kept(now);
+            let next = look.map_or(self.statuses, |look| look.min(self.statuses));
+            let wait = due.map_or(next, |due| due.min(next));
             let wait = wait.saturating_duration_since(now).min(LOOK);
             match self.heard.recv_timeout(wait) {
                 Ok(heard) => self.take(heard, Instant::now(), Timestamp::now()),
@@ -167,6 +183,7 @@ impl Live {
                 return;
             }
         };
+        let was_kept = self.is_kept();
         let Some(watch) = self.watches.get_mut(place) else { return };
         let kind = watch.kind;
         let was = mem::take(&mut watch.known.lost);
@@ -185,6 +202,7 @@ impl Live {
             }
             told => {
                 watch.known.heard = Some(wall);
+                watch.known.is_kept = false;
                 match told {
                     Told::Listed(documents) => self.index.listed(kind, watch.namespace.as_deref(), documents),
                     Told::There(document) => {
@@ -204,6 +222,9 @@ impl Live {
         if changed == Changed::Content || turned || first {
             self.pending.note(now);
         }
+        if was_kept && !self.is_kept() {
+            tracing::info!("the cluster is heard whole: what was kept on disk is not in force any more");
+        }
         self.tell(wall);
     }
 
@@ -218,25 +239,108 @@ impl Live {
         });
     }
 
+    /// Whether some of what is in force was kept on disk.
+    fn is_kept(&self) -> bool {
+        self.watches.iter().any(|watch| watch.known.is_kept)
+    }
+
+    /// Whether it is known of all that is followed what there is, be it from what was kept.
+    fn is_whole(&self) -> bool {
+        self.watches.iter().all(|watch| watch.known.heard.is_some())
+    }
+
+    /// The wait is over: of what was not listed by now, what was kept on disk is in force until it is.
+    fn begin_by_kept(&mut self, now: Timestamp) {
+        let is_whole = self.is_whole();
+        let Some(kept) = self.kept.as_mut() else { return };
+        let found = kept.read(now);
+        let Some(Found { restored, since }) = found.filter(|_| !is_whole) else {
+            if !is_whole {
+                self.compile();
+            }
+            return;
+        };
+        for rejected in &restored.rejected {
+            tracing::warn!(object = %rejected.object, reason = rejected.reason, "kept on disk, and not good any more");
+        }
+        let mut objects = restored.objects;
+        objects.retain(|object| {
+            let concerns = |watch: &Watch| {
+                let namespace = &object.meta().namespace;
+                watch.kind == object.kind() && watch.namespace.as_ref().is_none_or(|one| one == namespace)
+            };
+            self.watches.iter().any(|watch| watch.known.heard.is_none() && concerns(watch))
+        });
+        let objects = self.feed.still_there(objects, restored.checked);
+        tracing::warn!(
+            objects = objects.len(), %since,
+            "the cluster was not heard whole in time: what was kept on disk is in force, as old as it is, until it is"
+        );
+        objects.into_iter().for_each(|object| self.index.kept(object));
+        for watch in self.watches.iter_mut().filter(|watch| watch.known.heard.is_none()) {
+            watch.known.heard = Some(since);
+            watch.known.is_kept = true;
+            watch.known.lost.get_or_insert_with(|| "no answer yet".to_owned());
+        }
+        self.tell(now);
+        self.pending = Pending::default();
+        self.compile();
+    }
+
+    /// Has it kept until when what is in force was all there is; where that is not known, until when it was served by.
+    fn note_kept(&mut self, now: Instant) {
+        // What is not compiled yet is not kept either.
+        if self.pending.due().is_some() || !self.is_whole() {
+            return;
+        }
+        let (is_kept, state) = (self.is_kept(), self.state.borrow().clone());
+        let Some(kept) = &mut self.kept else { return };
+        kept.still(now, state.synced.filter(|_| !is_kept), state.reason.is_none());
+    }
+
     /// Brings what was heard into force, and says what is to stand in statuses.
     fn compile(&mut self) {
         let lost = self.watches.iter().find_map(|watch| Some((&watch.known, watch.known.lost.as_ref()?)));
-        if self.watches.iter().any(|watch| watch.known.heard.is_none()) {
-            if let Some((known, reason)) = lost {
-                self.feed.is_unread(&format!("{}: {reason}", known.name));
+        if !self.is_whole() {
+            let unused = self.kept.as_ref().and_then(|kept| kept.unused.as_ref());
+            let why = lost.map(|(known, reason)| format!("{}: {reason}", known.name));
+            match (why, unused) {
+                (Some(why), None) => self.feed.is_unread(&why),
+                (why, Some(unused)) => {
+                    let why = why.unwrap_or_else(|| "no answer yet".to_owned());
+                    self.feed
+                        .is_unread(&format!("{why}; and what was kept on disk is not in force: {unused}"));
+                }
+                (None, None) => {}
             }
             return;
         }
-        let about = lost.map(|(known, reason)| away(known, reason)).into_iter().collect();
-        let (objects, rejected) = self.index.says();
+        let (objects, mut rejected) = self.index.says();
+        let synced = self.state.borrow().synced;
+        let (is_kept, is_heard) = (self.is_kept(), lost.is_none());
+        let mut about = Vec::new();
+        if let Some((known, reason)) = lost {
+            match is_kept {
+                // It holds what was refused before the start, unlike what is said of a source that was whole.
+                true => rejected.push(kept::in_force(synced, &format!("{}: {reason}", known.name))),
+                false => about.push(away(known, reason)),
+            }
+        }
         // What finds a fault of ours is not tried again until something changes.
-        self.feed.says(Says { objects, rejected, about });
+        let is_done = self.feed.says(Says { objects: objects.clone(), rejected, about });
+        if let (Some(kept), Some(synced), false) = (&mut self.kept, synced, is_kept) {
+            match is_done {
+                true => kept.all(objects, self.feed.current().snapshot.clone(), synced, is_heard),
+                false => kept.falls_behind(),
+            }
+        }
         self.want();
     }
 
     fn want(&mut self) {
         self.statuses = Instant::now() + LOOK_STATUSES;
-        let is_whole = self.watches.iter().all(|watch| watch.known.heard.is_some());
+        // Of what was kept it is not known how its status stands.
+        let is_whole = self.is_whole() && !self.is_kept();
         // What is not compiled yet comes here again when it is: until then nothing is known of it.
         if !self.lead.holds() || !is_whole || self.pending.due().is_some() {
             return;
@@ -276,86 +380,4 @@ fn away(known: &Watched, reason: &str) -> Rejection {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::mpsc;
-
-    use serde_json::json;
-    use vidimus_registry::{Loaded, feed};
-
-    use super::*;
-
-    fn agent(name: &str, generation: i64) -> Value {
-        json!({
-            "metadata": {"namespace": "a", "name": name, "uid": name, "generation": generation},
-            "spec": {"owner": "ada@example.com", "team": "t", "purpose": "a test", "riskLevel": "low", "identities": [{"spiffe": format!("spiffe://example.com/{name}")}]},
-        })
-    }
-
-    fn live() -> (Live, watch::Receiver<Arc<Loaded>>, watch::Receiver<SourceState>) {
-        let (loaded, feed, _) = feed("the cluster", None, Arc::default()).unwrap();
-        let (_, heard) = mpsc::channel();
-        let (publish, state) = watch::channel(SourceState::unread());
-        let (wanted, _) = watch::channel(Arc::default());
-        let followed: Vec<(Kind, Option<Arc<str>>)> =
-            Kind::ALL.into_iter().map(|kind| (kind, None)).collect();
-        (
-            Live::new(feed, &followed, heard, publish, (wanted, Lead::default(), Secrets::default())),
-            loaded,
-            state,
-        )
-    }
-
-    fn take(live: &mut Live, place: usize, told: Told) {
-        live.take(Heard::Of(place, told), Instant::now(), Timestamp::now());
-        if live.pending.due().is_some() {
-            live.pending = Pending::default();
-            live.compile();
-        }
-    }
-
-    /// Nothing passes before all five kinds are known, and what is wrong until then is said.
-    #[test]
-    fn it_is_ready_when_all_kinds_were_listed_and_what_is_lost_changes_nothing() {
-        let (mut live, loaded, state) = live();
-        take(&mut live, 0, Told::Listed(vec![agent("x", 1)]));
-        take(&mut live, 1, Told::Lost("forbidden (403)".to_owned()));
-        let why = loaded.borrow().not_ready.clone().unwrap();
-        assert!(why.contains("mcpservers.vidimus.dev: forbidden (403)"), "{why}");
-        assert_eq!(loaded.borrow().snapshot.objects().len(), 0);
-        for place in 1..5 {
-            take(&mut live, place, Told::Listed(vec![]));
-        }
-        assert_eq!((loaded.borrow().not_ready.clone(), loaded.borrow().snapshot.objects().len()), (None, 1));
-        assert_eq!(state.borrow().reason, None);
-        let digest = loaded.borrow().snapshot.digest().to_owned();
-        let synced = state.borrow().synced;
-        take(&mut live, 0, Told::Lost("connection refused".to_owned()));
-        assert_eq!(loaded.borrow().snapshot.digest(), digest);
-        assert!(loaded.borrow().rejections[0].reason.contains("connection refused"));
-        assert_eq!(loaded.borrow().not_ready, None, "what is live stays so");
-        assert!(
-            state
-                .borrow()
-                .reason
-                .as_deref()
-                .is_some_and(|why| why.contains("agents.vidimus.dev: connection refused"))
-        );
-        assert_eq!(state.borrow().synced, synced);
-        take(&mut live, 0, Told::There(agent("y", 1)));
-        assert_eq!((loaded.borrow().rejections.len(), loaded.borrow().snapshot.objects().len()), (0, 2));
-        // Listed anew after a gap: what is gone was deleted in it.
-        take(&mut live, 0, Told::Listed(vec![agent("y", 1)]));
-        assert_eq!(loaded.borrow().snapshot.objects().len(), 1);
-    }
-
-    #[test]
-    fn a_burst_is_one_compilation_and_a_storm_is_not_waited_for() {
-        let begun = Instant::now();
-        let mut pending = Pending::default();
-        assert_eq!(pending.due(), None);
-        for (millis, due) in [(0, 5), (4, 9), (8, 13), (24, 25), (100, 25)] {
-            pending.note(begun + Duration::from_millis(millis));
-            assert_eq!(pending.due(), Some(begun + Duration::from_millis(due)));
-        }
-    }
-}
+mod tests;

@@ -11,6 +11,7 @@ pub(crate) mod bindings;
 mod borne;
 mod builtin;
 mod chains;
+mod checked;
 mod closings;
 mod coming;
 pub(crate) mod compile;
@@ -66,6 +67,7 @@ pub use self::bindings::Claim;
 pub use self::builtin::{
     ACT_WITH_APPROVAL_ID, ADVISE_ID, CLASS_APPROVERS, CLOSED_ID, FIRST_ADMINISTRATOR_ID, QUARANTINE_ID,
 };
+pub use self::checked::{Checked, checks};
 pub use self::compile::MAX_CEDAR;
 pub use self::digest::Parts;
 pub use self::doubt::Doubt;
@@ -126,6 +128,9 @@ pub struct Snapshot {
 pub struct Configuration {
     /// What is in force.
     pub objects: Vec<Object>,
+    /// The policies among `objects` whose type check this very program made before ([`checks`]), on the word of who says it: the first configuration of a
+    /// start by what was kept. They are parsed and compiled as the others, and not checked again.
+    pub checked: Vec<Checked>,
     /// What is being written beside it: what these policies forbid is forbidden, and whom these objects quarantine is. Nothing
     /// else of them is in force.
     pub coming: Vec<Object>,
@@ -193,8 +198,17 @@ impl Snapshot {
     ///
     /// An object that did not change is recognized at once when it is the same one in memory, so sources keep what they read.
     pub fn next(&self, configuration: Configuration) -> (Self, Vec<Rejection>) {
-        let Configuration { mut objects, coming, came, mut rejected, withdrawn, doubted, before, standing } =
-            configuration;
+        let Configuration {
+            mut objects,
+            checked,
+            coming,
+            came,
+            mut rejected,
+            withdrawn,
+            doubted,
+            before,
+            standing,
+        } = configuration;
         let doubts = Doubts::of(&doubted, self);
         let quarantined = coming::quarantined(coming.iter().chain(&came));
         let quarantined_twice =
@@ -203,7 +217,7 @@ impl Snapshot {
         let by_acts = standing.by_acts_alone(&quarantined, &quarantined_twice);
         quarantined.extend(by_acts.iter().cloned());
         coming::quarantine(&mut objects, &quarantined);
-        let made = standing::with_own(&objects, self.make(&objects), &by_acts);
+        let made = standing::with_own(&objects, self.make_checked(&objects, &checked), &by_acts);
         let mut good = Vec::with_capacity(objects.len());
         for (object, made) in objects.into_iter().zip(made) {
             match made {
@@ -251,6 +265,15 @@ impl Snapshot {
 
     /// What is made of each of `objects`; what `self` has made of one already is taken over.
     fn make(&self, objects: &[Object]) -> Vec<Result<Arc<Made>, Box<Rejection>>> {
+        self.make_checked(objects, &[])
+    }
+
+    /// The same, where some of them were type-checked before.
+    fn make_checked(
+        &self,
+        objects: &[Object],
+        checked: &[Checked],
+    ) -> Vec<Result<Arc<Made>, Box<Rejection>>> {
         if objects.is_empty() {
             return Vec::new();
         }
@@ -274,7 +297,8 @@ impl Snapshot {
             (Object::Policy(policy), Had::Nothing) => Some(policy),
             _ => None,
         });
-        let new: Vec<&Arc<Policy>> = new.collect();
+        let checked = checked::by_policy(checked);
+        let new: Vec<_> = new.map(|policy| (policy, checked.get(&Arc::as_ptr(policy)).copied())).collect();
         let mut compiled = compile::compile_all(&new).into_iter();
         let make = |(object, had): (&Object, Had<'_>)| {
             let compiled = match (object, had) {

@@ -27,7 +27,7 @@ use crate::questions::Questions;
 use crate::refusal_sampler::{Rate, RefusalSampler};
 use crate::seal::Seal;
 use crate::secrets::{SecretDirectory, SecretKeys};
-use crate::source_state::SourceState;
+use crate::source_state::{Noted, SourceState};
 use crate::spans::Spans;
 use crate::standing::StandingState;
 use crate::standing::chains::Keeps;
@@ -185,7 +185,7 @@ pub struct Shared {
     pub(crate) admin_url: Option<String>,
     pub(crate) allowed_origins: Vec<String>,
     pub(crate) clock: Arc<dyn Clock>,
-    source: ArcSwap<SourceState>,
+    source: ArcSwap<Noted>,
 }
 
 impl Shared {
@@ -227,20 +227,25 @@ impl Shared {
     }
 
     /// What the configuration is read from, and since when that is not heard of.
-    pub fn source_state(&self) -> Arc<SourceState> {
+    pub fn source_state(&self) -> SourceState {
+        self.source.load().state.clone()
+    }
+
+    /// The same, with its age.
+    pub(crate) fn source(&self) -> Arc<Noted> {
         self.source.load_full()
     }
 
     /// How old the configuration is.
     pub fn source_age(&self) -> Duration {
-        self.source_state().age(millis(self.clock.now().wall))
+        self.source().age(self.clock.now())
     }
 
     /// Says what became of what the configuration is read from. While that is not heard of, to be said again every few seconds: streams of
     /// routes that close by it look then whether they go on.
     pub fn note_source(&self, state: SourceState) {
         let is_stale = state.stale.is_some();
-        self.source.store(Arc::new(state));
+        self.source.store(Arc::new(self.source().next(state, self.clock.now())));
         if is_stale {
             self.wake_streams();
         }

@@ -133,6 +133,7 @@ pub struct Meter {
     reloads: Counter,
     ledger_open: Gauge,
     source_age: Seconds,
+    source_kept: Gauge,
     ledger_unsynced: Seconds,
     ledger_unsynced_max: Seconds,
     webhooks: Family<Sent, Counter>,
@@ -170,6 +171,7 @@ impl Meter {
             reloads: Counter::default(),
             ledger_open: Gauge::default(),
             source_age: Gauge::default(),
+            source_kept: Gauge::default(),
             ledger_unsynced: Gauge::default(),
             ledger_unsynced_max: Gauge::default(),
             webhooks: Family::default(),
@@ -198,6 +200,7 @@ impl Meter {
         registry.add(&list::RELOADS, meter.reloads.clone());
         registry.add(&list::LEDGER_OPEN, meter.ledger_open.clone());
         registry.add(&list::SOURCE_AGE, meter.source_age.clone());
+        registry.add(&list::SOURCE_KEPT, meter.source_kept.clone());
         registry.add(&list::UNSYNCED, meter.ledger_unsynced.clone());
         registry.add(&list::UNSYNCED_MAX, meter.ledger_unsynced_max.clone());
         registry.add(&list::WEBHOOKS, meter.webhooks.clone());
@@ -322,9 +325,10 @@ impl Meter {
         self.rejected.set(i64::try_from(rejected).unwrap_or(i64::MAX));
     }
 
-    /// How old the configuration is ([`crate::Shared::source_age`]), before it is asked for.
-    pub fn source_age(&self, age: Duration) {
+    /// How old the configuration is ([`crate::Shared::source_age`]), and whether it was kept on disk, before it is asked for.
+    pub fn source(&self, age: Duration, is_kept: bool) {
         self.source_age.set(age.as_secs_f64());
+        self.source_kept.set(i64::from(is_kept));
     }
 
     /// The text format of OpenMetrics 1.0, which Prometheus reads.

@@ -5,11 +5,11 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use std::{io, thread};
+use std::{io, mem, thread};
 
 use tokio::sync::watch;
 use vidimus_core::resource::{Object, Rejection};
-use vidimus_core::snapshot::{Before, Configuration, Overlay, Snapshot};
+use vidimus_core::snapshot::{Before, Checked, Configuration, Overlay, Snapshot};
 
 use crate::in_force::{InForce, Parts, stand_by};
 use crate::kept::{Before as Was, Keeping, Kept};
@@ -35,6 +35,10 @@ pub struct Feed {
     source: &'static str,
     begun: bool,
     before: Before,
+    /// What was so before the start, where that was read and not used yet.
+    was: Option<Result<Option<Was>, String>>,
+    /// What of the first objects need not be type-checked.
+    checked: Vec<Checked>,
     unknown: String,
     fault: Option<Rejection>,
     /// The next snapshot is built on.
@@ -86,6 +90,8 @@ pub fn feed(
         source,
         begun: false,
         before: Before::Known,
+        was: None,
+        checked: Vec::new(),
         unknown: String::new(),
         fault: None,
         last: Arc::new(Snapshot::default()),
@@ -129,6 +135,20 @@ impl Feed {
         }
     }
 
+    /// Before the source says anything: of `objects`, which were kept of it, those that were still there when the gateway ended, as what is refused tells. The
+    /// first snapshot does not check again what was `checked` of them.
+    pub fn still_there(&mut self, objects: Vec<Object>, checked: Vec<Checked>) -> Vec<Object> {
+        let was = self.kept.as_mut().map_or(Ok(None), Kept::read);
+        let objects = match &was {
+            Ok(Some(was)) => was.memory.still_there(objects),
+            // Nothing passes then, since what is kept is said with a word that something may be missing.
+            Ok(None) | Err(_) => objects,
+        };
+        self.was = Some(was);
+        self.checked = checked;
+        objects
+    }
+
     /// What is in force now.
     pub fn current(&self) -> Arc<Loaded> {
         self.in_force.current()
@@ -144,14 +164,18 @@ impl Feed {
 
     fn parts(&mut self, says: Says) -> Parts {
         let Says { objects, rejected, about } = says;
+        let mut checked = mem::take(&mut self.checked);
         if !self.begun && self.kept.is_some() {
-            let (seen, _) = self.last.rebuilt(objects.clone(), rejected.clone());
+            let (objects, rejected, checked) = (objects.clone(), rejected.clone(), mem::take(&mut checked));
+            let first = Configuration { objects, rejected, checked, ..Configuration::default() };
+            let (seen, _) = self.last.next(first);
             self.remember(seen);
         }
         Parts {
             on: self.last.clone(),
             configuration: Configuration {
                 objects,
+                checked,
                 rejected,
                 before: self.before,
                 ..Configuration::default()
@@ -168,8 +192,9 @@ impl Feed {
     /// Reads what was refused before the start, and builds on it; `seen` is what there is now. What is not there any more was deleted meanwhile, and what
     /// is malformed now holds what it refused.
     fn remember(&mut self, seen: Snapshot) {
+        let was = self.was.take();
         let remembered: Result<_, String> = self.kept.as_mut().map_or(Ok(Some(None)), |kept| {
-            let Some(Was { memory, .. }) = kept.read()? else { return Ok(None) };
+            let Some(Was { memory, .. }) = was.unwrap_or_else(|| kept.read())? else { return Ok(None) };
             kept.remembering(&seen, &memory).map(Some)
         });
         self.last = match remembered {
@@ -265,6 +290,35 @@ mod tests {
         assert!(loaded.borrow().not_ready.as_deref().unwrap().contains("the cluster has not been read"));
         assert!(feed.says(says(&[])));
         assert_eq!(loaded.borrow().not_ready, None);
+    }
+
+    /// What was kept of the source is a little older than what is known to be refused: a forbid that came since is held, a permit that was deleted since does
+    /// not come back, and neither outlives what the source says itself.
+    #[test]
+    fn what_was_kept_forgets_no_forbid_and_brings_nothing_back() {
+        let root = tempfile::tempdir().unwrap();
+        let permit = "permit (principal, action, resource);";
+        let [old, gone] = [policy("old", "1", 1, permit), policy("gone", "2", 1, permit)];
+        let earlier = says(&[old.clone(), gone]).objects;
+        let (_, mut feed) = begun(root.path());
+        assert!(feed.says(says(&[old.clone(), policy("new", "3", 1, FORBID)])));
+        let (loaded, mut feed) = begun(root.path());
+        let objects = feed.still_there(earlier.clone(), vec![]);
+        assert_eq!(objects.len(), 1);
+        let unheard = Rejection {
+            origin: Origin::Cluster { cluster: "c".into(), uid: None, resource_version: None },
+            ..about(Path::new(""))
+        };
+        assert!(feed.says(Says { objects, rejected: vec![unheard.clone()], ..Says::default() }));
+        assert_eq!((loaded.borrow().not_ready.clone(), in_force(&loaded)), (None, (1, 1)));
+        assert!(feed.says(says(&[old])));
+        assert_eq!(in_force(&loaded), (1, 0));
+        // Where it is not known what was refused, nothing passes by what was kept.
+        std::fs::remove_file(root.path().join("refused")).unwrap();
+        let (loaded, mut feed) = begun(root.path());
+        let objects = feed.still_there(earlier, vec![]);
+        assert!(feed.says(Says { objects, rejected: vec![unheard], ..Says::default() }));
+        assert!(loaded.borrow().snapshot.is_closed() && loaded.borrow().not_ready.is_some());
     }
 
     /// What refused goes on refusing while its object is malformed, and not when that was deleted: with and without a restart.

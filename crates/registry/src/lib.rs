@@ -5,6 +5,7 @@
 //! - What is being written is not in force until it is whole (`settle`); until then it may only refuse.
 //! - A directory that cannot be read at all changes nothing: the last good configuration stays live, and says so.
 //! - What a file that is whole by itself permits no longer is not permitted, whatever happens to others meanwhile.
+//! - The objects of a cluster are kept on disk (`kept_objects`), so that a start without its API server serves by them.
 //! - What is refused is kept over restarts (`kept`), so that a start in which something is malformed, or may be half-written, holds it.
 
 pub mod configurations;
@@ -17,6 +18,7 @@ mod field_line;
 mod files;
 mod in_force;
 mod kept;
+mod kept_objects;
 mod load;
 mod manifests;
 mod settle;
@@ -28,6 +30,7 @@ pub use feed::{Acts, Feed, Says, feed};
 pub use field_line::field_line;
 pub use files::{Unlisted, files_below, holds_cases, holds_resources};
 pub use kept::{KEY_LENGTH, Keeping, NoKey, replace, rewrite};
+pub use kept_objects::{KeptObjects, Restored, Times};
 pub use load::{Loaded, load};
 pub use manifests::{Manifest, Manifests, manifests};
 pub use source::{as_running, as_started};

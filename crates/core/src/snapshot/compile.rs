@@ -179,8 +179,9 @@ pub(crate) struct Compiled {
     pub(crate) named: Named,
     /// The names that are looked up for it.
     pub(super) mentions: Box<[u64]>,
-    /// What its author should look at although it is accepted.
+    /// What its author should look at although it is accepted: first what the type check says, so many.
     pub(crate) remarks: Vec<String>,
+    type_remarks: usize,
 }
 
 impl Compiled {
@@ -188,10 +189,16 @@ impl Compiled {
     pub(crate) fn has_forbids(&self) -> bool {
         self.statements.iter().any(|statement| statement.refuses())
     }
+
+    /// What the type check has said of it.
+    pub(crate) fn type_remarks(&self) -> &[String] {
+        self.remarks.get(..self.type_remarks).unwrap_or_default()
+    }
 }
 
-/// Parses, type-checks and compiles a policy object. It is accepted whole or not at all.
-pub(crate) fn compile(policy: &Policy) -> Result<Compiled, Problem> {
+/// Parses, type-checks and compiles a policy object. It is accepted whole or not at all. Where the type check was made before, by this very program
+/// ([`super::checks`]), `checked` is what that said.
+pub(crate) fn compile(policy: &Policy, checked: Option<&[String]>) -> Result<Compiled, Problem> {
     let text: &str = &policy.cedar;
     if text.len() > MAX_CEDAR {
         return Err(Problem::TooLong { length: text.len() });
@@ -209,7 +216,8 @@ pub(crate) fn compile(policy: &Policy) -> Result<Compiled, Problem> {
     if parsed.is_empty() {
         return Err(Problem::Empty);
     }
-    let mut remarks = check(&set, text)?;
+    let mut remarks = checked.map_or_else(|| check(&set, text), |said| Ok(said.to_vec()))?;
+    let type_remarks = remarks.len();
     let key = policy.meta.key();
     let reach = Reach {
         scope: policy.scope,
@@ -265,6 +273,7 @@ pub(crate) fn compile(policy: &Policy) -> Result<Compiled, Problem> {
         mentions: names::mentions(&statements),
         statements: statements.into(),
         remarks,
+        type_remarks,
     })
 }
 
@@ -282,18 +291,19 @@ fn rolled_out(policy: &Policy, statement: &Statement) -> Result<String, Problem>
 }
 
 /// Compiles several objects, on all cores where there are many: type-checking is most of what a snapshot costs.
-pub(crate) fn compile_all(policies: &[&Arc<Policy>]) -> Vec<Result<Compiled, Problem>> {
+pub(crate) fn compile_all(policies: &[(&Arc<Policy>, Option<&[String]>)]) -> Vec<Result<Compiled, Problem>> {
     /// Below this many a thread costs more than it saves.
     const FEW: usize = 32;
+    let one = |(policy, checked): &(&Arc<Policy>, Option<&[String]>)| compile(policy, *checked);
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let share = policies.len().div_ceil(threads).max(FEW);
     std::thread::scope(|scope| {
         let (first, rest) = policies.split_at(share.min(policies.len()));
         let others: Vec<_> = rest
             .chunks(share)
-            .map(|some| (some, scope.spawn(|| some.iter().map(|policy| compile(policy)).collect::<Vec<_>>())))
+            .map(|some| (some, scope.spawn(|| some.iter().map(one).collect::<Vec<_>>())))
             .collect();
-        let mut compiled: Vec<_> = first.iter().map(|policy| compile(policy)).collect();
+        let mut compiled: Vec<_> = first.iter().map(one).collect();
         for (some, thread) in others {
             let fault = || Problem::Fault { message: "the policy compiler stopped".to_owned() };
             compiled.extend(thread.join().unwrap_or_else(|_| some.iter().map(|_| Err(fault())).collect()));

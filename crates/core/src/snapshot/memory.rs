@@ -1,7 +1,7 @@
 //! What a snapshot refuses, as it is kept over restarts: enough to hold it when something cannot be read at the next start. Nothing of
 //! it ever permits: it is only what [`Snapshot::next`] compares with.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use super::doubt::claimed_by_several;
 use super::refusing::Refusing;
 use crate::resource::identity::{IdentitySpec, OidcSpec, ServiceAccountSpec};
 use crate::resource::policy::{Mode, Scope};
-use crate::resource::{Identity, Kind, Meta, Names, ObjectRef, Origin, Policy};
+use crate::resource::{Identity, Kind, Meta, Names, Object, ObjectRef, Origin, Policy};
 
 /// An object by kind, namespace and name, its place, and its digest in hex.
 type Name = ((String, Arc<str>, Arc<str>), Place, String);
@@ -168,6 +168,18 @@ impl Memory {
         self
     }
 
+    /// Those of `objects` whose names were still there: what was kept a little earlier may have been deleted since.
+    #[must_use]
+    pub fn still_there(&self, mut objects: Vec<Object>) -> Vec<Object> {
+        let there: HashSet<(&str, &str, &str)> =
+            self.objects.iter().map(|one| (&*one.kind, &*one.namespace, &*one.name)).collect();
+        objects.retain(|object| {
+            let meta = object.meta();
+            there.contains(&(object.kind().as_str(), &*meta.namespace, &*meta.name))
+        });
+        objects
+    }
+
     /// The identities that several objects claimed.
     fn contested(&self) -> Result<Vec<Identity>, Forgotten> {
         let identities: Result<Vec<Vec<Identity>>, _> =
@@ -188,7 +200,7 @@ impl Remembered {
     /// What these refuse, compiled.
     pub(super) fn all_refusing(all: &[&Self]) -> Result<Vec<Refusing>, Forgotten> {
         let policies: Vec<Option<Arc<Policy>>> = all.iter().map(|one| one.policy()).collect();
-        let texts: Vec<&Arc<Policy>> = policies.iter().flatten().collect();
+        let texts: Vec<_> = policies.iter().flatten().map(|policy| (policy, None)).collect();
         let mut compiled = compile::compile_all(&texts).into_iter();
         let mut refusing = Vec::with_capacity(all.len());
         for (one, policy) in all.iter().zip(&policies) {

@@ -348,8 +348,9 @@ impl Revocation {
         {
             return Some(Code::PodGone);
         }
-        let now = millis(self.shared.clock.now().wall);
-        if self.shared.source_state().check(&self.destination, now).is_err() {
+        let moment = self.shared.clock.now();
+        let now = millis(moment.wall);
+        if self.shared.source().check(&self.destination, moment).is_err() {
             return Some(Code::ConfigStale);
         }
         let is_over = self.is_something_over();

@@ -69,7 +69,7 @@ impl<'p> Addressed<'p> {
             // Looked at last: authentication may have waited for an issuer.
             let is_trusted = gate.authenticator.trust_generation() == self.trust_generation;
             if !ended && is_trusted && gate.world.is(&self.world) {
-                gate.source_state().check(&self.destination, millis(moment.wall))?;
+                gate.source().check(&self.destination, moment)?;
                 return Ok((self, moment));
             }
             context.unproven();

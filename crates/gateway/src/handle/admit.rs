@@ -369,7 +369,7 @@ async fn record(
         false => None,
     };
     let (code, would_refuse, call) = (decision.code(), decision.would_refuse(), *decision.call());
-    let (parent, source) = (context.trace.parent(), gate.source_state());
+    let (parent, source) = (context.trace.parent(), gate.source());
     let about = About {
         id: &context.call,
         trace: &context.trace.ids(),
@@ -381,7 +381,7 @@ async fn record(
         approval,
         on_account_of: None,
         kept: kept.arguments.as_ref(),
-        aged: source.aged(millis(moment.wall)),
+        aged: source.aged(moment),
     };
     let (call_id, started) = (&context.call, context.started);
     let (caller, bytes_in, trace) = (call.caller, body.len(), context.trace.sampled());

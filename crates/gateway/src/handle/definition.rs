@@ -27,7 +27,7 @@ use crate::answer::Asked;
 use crate::credential;
 use crate::effect::{Begun, Effect, Ending};
 use crate::forward::{Outbound, forward, headers};
-use crate::gate::{Gate, millis, rfc3339};
+use crate::gate::{Gate, rfc3339};
 use crate::protocol::mcp::definition::{self, Answering, Found, LISTING, PASSED_HEADERS};
 use crate::request_context::RequestContext;
 use crate::route::Protocol;
@@ -148,7 +148,7 @@ async fn page(
     let (id, started): (Arc<str>, _) = (Uuid::now_v7().hyphenated().to_string().into(), gate.clock.now());
     let decision = source.world.authorize(own);
     end_chain(gate, &decision, started).await;
-    let (parent, source_state) = (context.trace.parent(), gate.source_state());
+    let (parent, source_state) = (context.trace.parent(), gate.source());
     let about = About {
         id: &id,
         trace: &context.trace.ids(),
@@ -160,7 +160,7 @@ async fn page(
         approval: None,
         on_account_of: Some(&context.call),
         kept: None,
-        aged: source_state.aged(millis(started.wall)),
+        aged: source_state.aged(started),
     };
     let (bytes_in, trace) = (question.body.len(), context.trace.sampled());
     let begun = Begun { call: &id, caller: own.caller, started, bytes_in, trace };

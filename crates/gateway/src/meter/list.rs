@@ -105,6 +105,8 @@ metrics! {
         "registered objects that are live";
     SOURCE_AGE: "source_age_seconds", Gauge, "seconds", [],
         "for how long what the configuration is read from (the API server) has not been heard of; 0 while the configuration is what is there. Alert well below the smallest `spec.endpoint.staleAfter`";
+    SOURCE_KEPT: "source_kept", Gauge, "0 or 1", [],
+        "1 while some of what decides was kept on disk, since the cluster has not been heard whole since the start (`source_age_seconds` says how old it is)";
     REJECTED: "registry_rejected", Gauge, "objects", [],
         "objects that are rejected or in force only in part, and documents that cannot be read";
     RELOADS: "registry_reloads", Counter, "snapshots", [],

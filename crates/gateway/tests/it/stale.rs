@@ -67,7 +67,7 @@ async fn a_route_closes_at_the_age_that_its_record_says() {
         let detail = closes.then(|| json!("cluster: the watch ended"));
         assert_eq!(record.get("detail").cloned(), detail, "{record}");
         // It is said again every few seconds, and streams look then.
-        let state = (*world.gate.shared.source_state()).clone();
+        let state = world.gate.shared.source_state();
         world.gate.shared.note_source(state);
         assert_eq!(world.gate.shared.source_age(), Duration::from_secs(60));
         match closes {

@@ -1,11 +1,11 @@
-//! Where what a gateway refuses is kept over restarts, in its data directory, and the key that seals it.
+//! Where what a gateway refuses, and what a cluster registers, is kept over restarts, in its data directory, and the key that seals it.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use vidimus_gateway::KEY_LENGTH;
 use vidimus_identity::{KeyFileError, existing_random_key, random_key};
-use vidimus_registry::Keeping;
+use vidimus_registry::{Keeping, KeptObjects};
 
 /// The file, for messages.
 pub(super) fn file(data: &Path) -> PathBuf {
@@ -16,6 +16,13 @@ pub(super) fn file(data: &Path) -> PathBuf {
 pub(super) fn kept(data: &Path, key: &[u8; KEY_LENGTH]) -> anyhow::Result<Keeping> {
     // The number lies with the keys: who restores the one directory without the other is noticed.
     Ok(Keeping::new(&file(data), &data.join("identity").join("refused.count"), key)?)
+}
+
+/// The same, with the objects of a cluster, for the gateway that keeps both.
+pub(super) fn all_kept(data: &Path, key: &[u8; KEY_LENGTH]) -> anyhow::Result<(Keeping, KeptObjects)> {
+    // Their number lies with the keys too.
+    let (file, count) = (data.join("registry").join("cluster"), data.join("identity").join("cluster.count"));
+    Ok((kept(data, key)?, KeptObjects::new(&file, &count, key)?))
 }
 
 /// For one who only reads it. Without a key nothing was kept; if something was, it is then not believed.

@@ -146,7 +146,7 @@ async fn ready(State(admin): State<Admin>) -> (StatusCode, String) {
 
 async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
     let shared = &admin.health.shared;
-    shared.meter.source_age(shared.source_age());
+    shared.meter.source(shared.source_age(), shared.source_state().is_kept());
     let text = shared.meter.text(&shared.ledger);
     ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
 }

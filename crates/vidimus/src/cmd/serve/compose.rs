@@ -62,10 +62,10 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
     let sealing_key = refusals::sealing_key(&serve.data)?;
     // It is locked: only who has it may keep what is refused.
     let ledger = ledger(serve)?;
-    let keeping = refusals::kept(&serve.data, &sealing_key)?;
+    let kept = refusals::all_kept(&serve.data, &sealing_key)?;
     let (stood, standing_file) =
         standing::open(&serve.data, &sealing_key, &ledger).context("what stands by acts")?;
-    let (loaded, watching) = source::open(&mut supervisor, &control, serve, keeping, stood.overlay.clone())?;
+    let (loaded, watching) = source::open(&mut supervisor, &control, serve, kept, stood.overlay.clone())?;
     taken::log_first(&loaded.borrow(), secrets.as_ref());
     issuer_roots::warn_of_unused(serve, &loaded.borrow().snapshot);
     let roots = issuer_roots::read(serve)?;

@@ -16,7 +16,7 @@ use vidimus_core::caller::UnixMillis;
 use vidimus_core::resource::llm_provider::SecretKey;
 use vidimus_core::snapshot::Overlay;
 use vidimus_gateway::{SecretKeys, Shared, SourceState, Stale};
-use vidimus_registry::{Keeping, Loaded};
+use vidimus_registry::{Keeping, KeptObjects, Loaded};
 
 use super::Serve;
 use super::supervisor::Supervisor;
@@ -80,9 +80,7 @@ impl Watching {
     fn state(&self) -> SourceState {
         let Self::Cluster(watching) = self else { return SourceState::default() };
         let state = watching.state().borrow().clone();
-        let since = UnixMillis(state.synced.unwrap_or(state.since).as_millisecond());
-        let stale = state.reason.map(|reason| Stale { since, reason: reason.into() });
-        SourceState { source: "cluster".into(), stale }
+        source_state(state)
     }
 
     /// Why what happens at the source is not in force, where that is a fault of this process. A cluster that does not answer is none: what is live stays so.
@@ -99,6 +97,13 @@ impl Watching {
         };
         (silent > UNREAD).then(|| what.replace("{}", &silent.as_secs().to_string()))
     }
+}
+
+/// The same in the words of those who decide.
+fn source_state(state: vidimus_cluster::SourceState) -> SourceState {
+    let since = UnixMillis(state.synced.unwrap_or(state.since).as_millisecond());
+    let stale = state.reason.map(|reason| Stale { since, reason: reason.into() });
+    SourceState { source: if state.is_kept { "kept" } else { "cluster" }.into(), stale }
 }
 
 /// That there is a source, before anything is begun.
@@ -118,7 +123,7 @@ pub(super) fn open(
     supervisor: &mut Supervisor,
     control: &Runtime,
     serve: &Serve,
-    keeping: Keeping,
+    (keeping, objects): (Keeping, KeptObjects),
     standing: Arc<Overlay>,
 ) -> anyhow::Result<(watch::Receiver<Arc<Loaded>>, Watching)> {
     if let Some(directory) = &serve.resources {
@@ -129,7 +134,7 @@ pub(super) fn open(
     let access = access(&serve.cluster);
     let cluster = control.block_on(vidimus_cluster::connect(&access)).context("--cluster")?;
     let Begun { mut loaded, watching, tasks } =
-        vidimus_cluster::begin(&cluster, Some(keeping), standing).context("--cluster")?;
+        vidimus_cluster::begin(&cluster, Some(keeping), Some(objects), standing).context("--cluster")?;
     for (name, task) in tasks {
         supervisor.essential(name, task);
     }
@@ -198,6 +203,27 @@ mod tests {
     fn parsed(flags: &str) -> Result<Serve, String> {
         let line = ["serve", "--data", "d"].into_iter().chain(flags.split_whitespace());
         Line::try_parse_from(line).map(|line| line.serve).map_err(|error| error.to_string())
+    }
+
+    /// What was kept is as old as it was when the gateway that kept it heard of the cluster last, and not as this start.
+    #[test]
+    fn what_was_kept_is_told_with_its_age() {
+        let at = |second| jiff::Timestamp::from_second(second).expect("a time");
+        let state = |synced, reason: Option<&str>, is_kept| {
+            source_state(vidimus_cluster::SourceState {
+                since: at(100),
+                reason: reason.map(str::to_owned),
+                synced,
+                is_kept,
+            })
+        };
+        let kept = state(Some(at(7)), Some("kept on disk"), true);
+        assert!(kept.is_kept());
+        assert_eq!(kept.stale.as_ref().map(|stale| stale.since), Some(UnixMillis(7_000)));
+        assert!(kept.to_string().starts_with("kept, not heard of since 1970-01-01T00:00:07"), "{kept}");
+        let cluster = state(Some(at(7)), None, false);
+        assert!(!cluster.is_kept() && cluster.stale.is_none());
+        assert_eq!(&*cluster.source, "cluster");
     }
 
     #[test]

@@ -1,0 +1,348 @@
+//! The file in which the objects of a cluster are kept, so that a start without its API server serves by them.
+//!
+//! It is sealed with a key of the installation and numbered, as what is refused is ([`crate::Keeping`]): whoever may write it and not read the keys can make none
+//! and put back no older one. Unlike that one it permits something, so it also says of which cluster it is, and when it was last known to be all there is. That
+//! moves on while nothing changes, and is kept with the number, in a small file. There are no secrets in it: an object names where one is.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+
+use aws_lc_rs::{hkdf, hmac};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use vidimus_core::caller::UnixMillis;
+use vidimus_core::resource::{self, Object, Origin, Rejection};
+use vidimus_core::snapshot::{Checked, Snapshot, checks};
+
+use crate::kept::{KEY_LENGTH, NoKey, opened, read, replace, sealed};
+
+/// Maximum bytes of the file.
+const MAX: u64 = 512 * 1024 * 1024;
+/// What its first line begins with; the seal of the rest follows. Then a line with its number, one that says what it is of, and one for each object.
+const HEAD: &str = "vidimus objects ";
+/// What the small file begins with; the seal of the rest follows: the number of the last one, when that was last known to be all there is, and when it was
+/// last served by.
+const COUNT_HEAD: &str = "vidimus objects count ";
+/// The form of what is kept; another one is not understood.
+const VERSION: u32 = 1;
+
+/// When something was so, by the clock of the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Times {
+    /// When the objects were last known to be all there is.
+    pub synced: UnixMillis,
+    /// The latest time at which they were served by: no honest clock is before it.
+    pub seen: UnixMillis,
+}
+
+/// What was kept.
+#[derive(Debug)]
+pub struct Restored {
+    /// Each good when it was kept, and now.
+    pub objects: Vec<Object>,
+    /// What another version had taken, and this one does not.
+    pub rejected: Vec<Rejection>,
+    /// The policies that need not be type-checked again.
+    pub checked: Vec<Checked>,
+    /// Of all of it.
+    pub times: Times,
+}
+
+/// Of what the file is.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Of {
+    version: u32,
+    /// Which cluster.
+    of: String,
+    /// Whose type checks they are.
+    checks: String,
+    /// As of [`Times::synced`], when it was written.
+    synced: i64,
+}
+
+/// One object.
+type Line = (Option<Box<str>>, Option<Box<str>>, Option<i64>, Option<Vec<String>>, Value);
+
+/// Keeps the objects of a cluster.
+pub struct KeptObjects {
+    file: PathBuf,
+    count: PathBuf,
+    of_file: hmac::Key,
+    of_count: hmac::Key,
+    /// Whether it was looked at what is there.
+    looked: bool,
+    /// The number of the last one that is known of.
+    last: u64,
+    /// Whether there is a file with a number.
+    counted: bool,
+    /// What the file holds, as far as that is known.
+    written: Option<Written>,
+}
+
+struct Written {
+    content: hmac::Tag,
+    times: Times,
+}
+
+/// What the small file says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Count {
+    number: u64,
+    times: Times,
+}
+
+impl fmt::Debug for KeptObjects {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeptObjects").field("file", &self.file).finish_non_exhaustive()
+    }
+}
+
+impl KeptObjects {
+    /// Objects are kept in `file`, number and times in `count`: best where a copy of the one is not a copy of the other. Both are made on first use. Keys are
+    /// derived from `key`, which belongs to the installation.
+    ///
+    /// # Errors
+    /// When the keys cannot be derived, which they always can.
+    pub fn new(file: &Path, count: &Path, key: &[u8; KEY_LENGTH]) -> Result<Self, NoKey> {
+        let secret = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(key);
+        let derive = |purpose: &[u8]| {
+            secret.expand(&[purpose], hmac::HMAC_SHA256).map(hmac::Key::from).map_err(|_| NoKey)
+        };
+        Ok(Self {
+            file: file.to_owned(),
+            count: count.to_owned(),
+            of_file: derive(b"vidimus objects")?,
+            of_count: derive(b"vidimus objects count")?,
+            looked: false,
+            last: 0,
+            counted: false,
+            written: None,
+        })
+    }
+
+    /// What was kept of the cluster `of`, which objects call `cluster`; `None` where nothing ever was.
+    ///
+    /// # Errors
+    /// Why what is there is not used: damaged, changed, of another installation, of another cluster, or an older copy.
+    pub fn read(&mut self, of: &str, cluster: &Arc<str>) -> Result<Option<Restored>, String> {
+        let Some(text) = self.open(of)? else { return Ok(None) };
+        let unusable = |reason: String| format!("{} is not used: {reason}", self.file.display());
+        let Opened { lines, times, is_own } = text;
+        let mut restored = Restored { objects: Vec::new(), rejected: Vec::new(), checked: Vec::new(), times };
+        for read in on_all_cores(&lines.lines().collect::<Vec<_>>(), |line| object(line, cluster)) {
+            let (object, checked) = read.map_err(unusable)?;
+            match object {
+                Ok(object) => {
+                    if let (Object::Policy(policy), Some(said), true) = (&object, checked, is_own) {
+                        restored.checked.push(Checked { policy: policy.clone(), said });
+                    }
+                    restored.objects.push(object);
+                }
+                Err(rejected) => restored.rejected.extend(rejected),
+            }
+        }
+        Ok(Some(restored))
+    }
+
+    /// The text of the objects, as far as it may be believed.
+    fn open(&mut self, of: &str) -> Result<Option<Opened>, String> {
+        self.looked = true;
+        let unusable = |reason: &str| format!("{} is not used: {reason}", self.file.display());
+        let counted = self.read_count();
+        let last = counted.as_ref().ok().copied().flatten();
+        (self.last, self.counted) = (last.map_or(0, |last| last.number), last.is_some());
+        let Some(text) = read(&self.file, MAX).map_err(|reason| unusable(&reason))? else {
+            return match counted? {
+                // The number is written before the first of them.
+                None | Some(Count { number: 0, .. }) => Ok(None),
+                Some(_) => Err(unusable("it is gone")),
+            };
+        };
+        let parts = opened(&text, HEAD, &self.of_file).and_then(|rest| {
+            let (number, rest) = rest.split_once('\n')?;
+            let (head, lines) = rest.split_once('\n')?;
+            Some((number.parse::<u64>().ok()?, serde_json::from_str::<Of>(head), lines))
+        });
+        let (number, head, lines) = parts.ok_or_else(|| {
+            unusable("it is damaged, was changed by others, or was sealed with another key than this data directory's")
+        })?;
+        self.last = self.last.max(number);
+        let last = counted?.ok_or_else(|| unusable("the number of the last one that was kept is gone"))?;
+        if number < last.number {
+            return Err(unusable("it is an older copy: later ones were kept"));
+        }
+        let head = head.map_err(|error| unusable(&error.to_string()))?;
+        if head.version != VERSION {
+            return Err(unusable(&format!("it is of version {}, and this is {VERSION}", head.version)));
+        }
+        if head.of != of {
+            return Err(unusable(&format!("it is of {}, and this is {of}", head.of)));
+        }
+        let synced = UnixMillis(head.synced);
+        let times = match number == last.number {
+            true => last.times,
+            // The one that was written last before an end: its number was not written any more.
+            false => Times { synced, seen: UnixMillis(last.times.seen.0.max(head.synced)) },
+        };
+        self.written = Some(Written { content: self.content(of, &head.checks, lines), times });
+        Ok(Some(Opened { lines: lines.to_owned(), times, is_own: head.checks == checks() }))
+    }
+
+    fn read_count(&self) -> Result<Option<Count>, String> {
+        let unusable = |reason: &str| format!("{} cannot be used: {reason}", self.count.display());
+        let Some(text) = read(&self.count, 1024).map_err(|reason| unusable(&reason))? else {
+            return Ok(None);
+        };
+        let count = opened(&text, COUNT_HEAD, &self.of_count).and_then(|rest| {
+            let mut numbers = rest.trim_end().split(' ');
+            let number = numbers.next()?.parse().ok()?;
+            let mut time = || Some(UnixMillis(numbers.next()?.parse().ok()?));
+            Some(Count { number, times: Times { synced: time()?, seen: time()? } })
+        });
+        count.map(Some).ok_or_else(|| unusable("it is damaged, or was changed by others"))
+    }
+
+    fn write_count(&self, count: Count) -> Result<(), String> {
+        let Count { number, times: Times { synced, seen } } = count;
+        let text = sealed(COUNT_HEAD, &self.of_count, &format!("{number} {} {}\n", synced.0, seen.0));
+        replace(&self.count, &text).map_err(|error| error.to_string())
+    }
+
+    fn content(&self, of: &str, checks: &str, lines: &str) -> hmac::Tag {
+        let mut content = hmac::Context::with_key(&self.of_file);
+        for part in [of, "\n", checks, "\n", lines] {
+            content.update(part.as_bytes());
+        }
+        content.sign()
+    }
+
+    /// Writes the objects of the cluster `of`, if they differ from those that are there, and these times; `snapshot` is what was made of them. When this
+    /// returns, it is on disk.
+    ///
+    /// # Errors
+    /// Why it could not be written. What was there is there then, and as old as it says.
+    pub fn write(
+        &mut self,
+        of: &str,
+        (objects, snapshot): (&[Object], &Snapshot),
+        times: Times,
+    ) -> Result<(), String> {
+        if !self.looked {
+            // Only its number counts: it is replaced, whatever it is.
+            drop(self.open(of));
+        }
+        let lines: String = objects.iter().filter_map(|object| line(object, snapshot)).collect();
+        if lines.len() as u64 > MAX - 4096 {
+            return Err(format!("it is larger than {MAX} bytes"));
+        }
+        let content = self.content(of, checks(), &lines);
+        let is_there = |written: &Written| written.content.as_ref() == content.as_ref();
+        if self.written.as_ref().is_some_and(is_there) {
+            return self.note(times);
+        }
+        if !self.counted {
+            // Before the first: a file without a number is then one whose number was taken away.
+            self.write_count(Count { number: 0, times })?;
+            self.counted = true;
+        }
+        let number = self.last.saturating_add(1);
+        let head =
+            Of { version: VERSION, of: of.to_owned(), checks: checks().to_owned(), synced: times.synced.0 };
+        let head = serde_json::to_string(&head).map_err(|error| error.to_string())?;
+        let text = sealed(HEAD, &self.of_file, &format!("{number}\n{head}\n{lines}"));
+        // From here on it is not known what is there.
+        self.written = None;
+        replace(&self.file, &text).map_err(|error| error.to_string())?;
+        self.last = number;
+        // After it: a file that is newer than its number is good, an older one is not.
+        self.write_count(Count { number, times })?;
+        self.written = Some(Written { content, times });
+        Ok(())
+    }
+
+    /// Writes when the objects that are there were last known to be all, and served by.
+    ///
+    /// # Errors
+    /// Why it could not be written.
+    pub fn note(&mut self, times: Times) -> Result<(), String> {
+        let number = self.last;
+        let Some(written) = &self.written else { return Ok(()) };
+        if written.times == times {
+            return Ok(());
+        }
+        self.write_count(Count { number, times })?;
+        self.written = self.written.take().map(|written| Written { times, ..written });
+        Ok(())
+    }
+
+    /// The same where nothing new is known of them: until then they were served by.
+    ///
+    /// # Errors
+    /// As of [`KeptObjects::note`].
+    pub fn note_seen(&mut self, seen: UnixMillis) -> Result<(), String> {
+        let times = self.written.as_ref().map(|written| written.times);
+        times.map_or(Ok(()), |times| self.note(Times { seen: UnixMillis(seen.0.max(times.seen.0)), ..times }))
+    }
+}
+
+struct Opened {
+    lines: String,
+    times: Times,
+    /// Whether the type checks are of this program.
+    is_own: bool,
+}
+
+/// An object as a line; nothing of what was not read from a cluster.
+fn line(object: &Object, snapshot: &Snapshot) -> Option<String> {
+    let meta = object.meta();
+    let Origin::Cluster { uid, resource_version, .. } = &meta.origin else { return None };
+    let about =
+        json!([uid.as_deref(), resource_version.as_deref(), meta.generation, snapshot.type_check(object)]);
+    let about = about.to_string();
+    // The document is JSON already, of one line.
+    Some(format!("{},{}]\n", about.strip_suffix(']')?, meta.document))
+}
+
+type Read = (Result<Object, Vec<Rejection>>, Option<Vec<String>>);
+
+fn object(line: &str, cluster: &Arc<str>) -> Result<Read, String> {
+    let line: Line = serde_json::from_str(line).map_err(|error| error.to_string())?;
+    let (uid, resource_version, generation, checked, mut document) = line;
+    if let (Some(generation), Some(metadata)) =
+        (generation, document.get_mut("metadata").and_then(Value::as_object_mut))
+    {
+        metadata.insert("generation".to_owned(), generation.into());
+    }
+    let origin = Origin::Cluster {
+        cluster: cluster.clone(),
+        uid: uid.map(Arc::from),
+        resource_version: resource_version.map(Arc::from),
+    };
+    Ok((resource::check(&origin, &document), checked))
+}
+
+/// In the order in which they are.
+fn on_all_cores<T: Send>(
+    lines: &[&str],
+    read: impl Fn(&str) -> Result<T, String> + Sync,
+) -> Vec<Result<T, String>> {
+    /// Below this many a thread costs more than it saves.
+    const FEW: usize = 128;
+    let threads = thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let share = lines.len().div_ceil(threads).max(FEW);
+    let read = &read;
+    thread::scope(|scope| {
+        let threads: Vec<_> = lines
+            .chunks(share)
+            .map(|some| scope.spawn(move || some.iter().copied().map(read).collect::<Vec<_>>()))
+            .collect();
+        let fault = || Err("a line of it could not be read".to_owned());
+        threads.into_iter().flat_map(|thread| thread.join().unwrap_or_else(|_| vec![fault()])).collect()
+    })
+}
+
+#[cfg(test)]
+mod tests;
