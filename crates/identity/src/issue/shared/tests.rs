@@ -130,10 +130,10 @@ fn what_is_wrong_with_a_directory_is_told_by_the_file() {
             fs::set_permissions(path, fs::Permissions::from_mode(0o644)).expect("a mode");
         }),
         ("a key that was cut", "was cut, changed or renamed", |at| {
-            fs::write(name_of(at, "seal."), [7; 31]).expect("written");
+            fs::write(name_of(at, "seal."), [7_u8; 31]).expect("written");
         }),
         ("another key in its place", "was cut, changed or renamed", |at| {
-            fs::write(name_of(at, "seal."), [7; 32]).expect("written");
+            fs::write(name_of(at, "seal."), [7_u8; 32]).expect("written");
         }),
         ("a key under another time", "no name of a shared key", |at| {
             fs::rename(name_of(at, "mint."), at.join("mint.20261328T130000Z.0123456789abcdef.pem"))
