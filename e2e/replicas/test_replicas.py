@@ -36,6 +36,21 @@ spec:
   endpoint: {{url: "http://127.0.0.1:{echo}/"}}
 ---
 apiVersion: vidimus.dev/v1alpha1
+kind: Agent
+metadata: {{name: narrow, namespace: finance}}
+spec:
+  owner: ada.lovelace@example.com
+  team: finance
+  purpose: Calls one other, and no second
+  riskLevel: low
+  environment: production
+  groups: [finance-agents]
+  capabilities: [financial-analysis]
+  delegation: {{maxFanOut: 1}}
+  identities: [{{oidc: {{issuer: "urn:vidimus:local", subject: narrow}}}}]
+  endpoint: {{url: "http://127.0.0.1:{echo}/"}}
+---
+apiVersion: vidimus.dev/v1alpha1
 kind: Policy
 metadata: {{name: hold, namespace: finance}}
 spec:
@@ -135,6 +150,18 @@ class AnyReplica(unittest.TestCase):
         message, headers = tool("get_invoice", {"id": "INV-1"})
         codes = [at(replica, LEDGER, message, hop, headers).code for replica in (*STAGE.replicas, STAGE.replicas[0])]
         self.assertEqual(codes, [None] * 3 + ["chain_limit"])
+
+    def test_1_how_wide_an_agent_calls_is_counted_over_all(self):
+        token = STAGE.token("invoice-bot")
+        mark, asked = to_runner()
+        self.assertEqual(at(STAGE.replicas[0], "/a2a/finance/narrow", asked, token, [("A2A-Version", "1.0")]).status, 200)
+        hop = hop_token(mark)
+        message, headers = tool("get_invoice", {"id": "INV-1"})
+        self.assertIsNone(at(STAGE.replicas[1], LEDGER, message, hop, headers).code)
+        chat = {"model": "simulator-small", "messages": [{"role": "user", "content": "hi"}]}
+        for replica in STAGE.replicas:
+            self.assertEqual(at(replica, "/llm/platform/simulator/v1/chat/completions", chat, hop).code, "delegation_too_wide")
+            self.assertIsNone(at(replica, LEDGER, message, hop, headers).code)
 
     def test_2_an_approval_given_on_one_replica_releases_the_call_held_on_another(self):
         token = STAGE.token("invoice-bot")
