@@ -14,6 +14,7 @@ mod faults;
 mod flags;
 mod fsck;
 mod gateway;
+mod keys;
 mod logs;
 mod payloads;
 mod people;
