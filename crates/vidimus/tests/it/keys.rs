@@ -26,54 +26,55 @@ fn keys_are_made_once_and_rotated_in_place() {
     let directory = tempfile::tempdir().unwrap();
     let at = directory.path().join("keys");
     let keys = at.display().to_string();
-    let made = run(&["keys", "generate", "--out", &keys, "-o", "json"]).json();
+    let keys = keys.as_str();
+    let made = run(&["keys", "generate", "--out", keys, "-o", "json"]).json();
     assert_eq!(made["added"].as_array().unwrap().len(), 5, "{made}");
     assert_eq!(fs::metadata(&at).unwrap().permissions().mode() & 0o777, 0o700);
     for file in fs::read_dir(&at).unwrap() {
         assert_eq!(file.unwrap().metadata().unwrap().permissions().mode() & 0o777, 0o600);
     }
-    assert_eq!(listed(&keys), states(&[("seal", "current"), ("mint", "current")]));
-    let again = run(&["keys", "generate", "--out", &keys]);
+    assert_eq!(listed(keys), states(&[("seal", "current"), ("mint", "current")]));
+    let again = run(&["keys", "generate", "--out", keys]);
     assert!(again.code == Some(2) && again.err.contains("keys rotate"), "{again:?}");
 
-    let rotated = run(&["keys", "rotate", "--out", &keys, "-o", "json"]).json();
+    let rotated = run(&["keys", "rotate", "--out", keys, "-o", "json"]).json();
     assert_eq!(
         (rotated["added"].as_array().unwrap().len(), &rotated["dropped"]),
         (2, &Value::Array(Vec::new()))
     );
     let next = [("seal", "current"), ("seal", "next"), ("mint", "current"), ("mint", "next")];
-    assert_eq!(listed(&keys), states(&next));
+    assert_eq!(listed(keys), states(&next));
 
     // The built-in issuer is there, and not in --data.
     let token = ["identity", "token", "--subject", "bot", "--data", "/nonexistent"];
     assert_eq!(run(&token).code, Some(2));
-    let token = run(&[&token[..], &["--shared-keys", &keys]].concat());
+    let token = run(&[&token[..], &["--shared-keys", keys]].concat());
     assert!(token.code == Some(0) && token.out.trim().split('.').count() == 3, "{token:?}");
 
     // Attack: who else may read a key.
     let seal = fs::read_dir(&at).unwrap().map(|file| file.unwrap().path());
     let seal = seal.into_iter().find(|path| path.display().to_string().contains("/seal.")).unwrap();
     fs::set_permissions(&seal, fs::Permissions::from_mode(0o644)).unwrap();
-    for words in [vec!["keys", "list", &keys], vec!["keys", "rotate", "--out", &keys]] {
+    for words in [vec!["keys", "list", keys], vec!["keys", "rotate", "--out", keys]] {
         let ran = run(&words);
         let name = seal.display().to_string();
         assert!(ran.code == Some(2) && ran.err.contains(&name) && ran.err.contains("0600"), "{ran:?}");
     }
+    let data = directory.path().join("data").display().to_string();
     let words = [
         "serve",
         "--resources",
         "/usr",
         "--data",
-        &directory.path().join("data").display().to_string(),
+        data.as_str(),
         "--listen",
         "127.0.0.1:0",
         "--admin",
         "127.0.0.1:0",
         "--shared-keys",
-        &keys,
-    ]
-    .map(ToOwned::to_owned);
-    let ran = run(&words.each_ref().map(String::as_str));
+        keys,
+    ];
+    let ran = run(&words);
     assert!(ran.code == Some(2) && ran.err.contains("--shared-keys") && ran.err.contains("0600"), "{ran:?}");
 }
 
