@@ -8,7 +8,7 @@ ifdef CI
 export CARGO_INCREMENTAL = 0
 endif
 
-.PHONY: help demo test image manifests bench bench-peers build lint unit e2e evidence clickhouse kube fuzz crash kills mutants crds redteam soak conformance
+.PHONY: replicas help demo test image manifests bench bench-peers build lint unit e2e evidence clickhouse kube fuzz crash kills mutants crds redteam soak conformance
 
 help: ## What can be made
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -39,6 +39,10 @@ clickhouse: ## Records in a ClickHouse that is gone for AWAY seconds (60) under 
 	$(CARGO) build --workspace --all-targets
 	VIDIMUS_CLICKHOUSE_AWAY=$(or $(AWAY),60) e2e/clickhouse/test.sh
 
+replicas: ## Three gateways behind a round robin, one killed every second for SECONDS (60): nothing fails, is exceeded or is lost
+	$(CARGO) build --workspace --all-targets
+	VIDIMUS_REPLICAS_SECONDS=$(or $(SECONDS),60) e2e/replicas/test.sh
+
 kube: ## The CRDs, a gateway that follows them, and admission, against a real Kubernetes API server (Go); and Kyverno
 	$(CARGO) build --workspace --all-targets
 	e2e/kube/test.sh
@@ -53,6 +57,7 @@ e2e: ## The gateway binary between real clients and real servers
 	e2e/editors/test.sh
 	e2e/faults/test.sh
 	e2e/clickhouse/test.sh
+	e2e/replicas/test.sh
 	e2e/spire/test.sh
 	e2e/tlog/test.sh
 	e2e/envoy/test.sh

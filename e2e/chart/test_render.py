@@ -51,6 +51,8 @@ class Render(unittest.TestCase):
             ("preStopSeconds=40", "terminationGracePeriodSeconds"),
             ("approvalWebhook.existingSecret=chat", "secrets"),
             ("admission.enabled=true,replicas=2,standing.existingSecret=a", "keysSecret"),
+            ("replicas=2,standing.existingSecret=a", "sharedKeys.existingSecret"),
+            ("replicas=2,standing.existingSecret=a,sharedKeys.existingSecret=b", "gateway.publicUrl"),
             ("extAuthz.enabled=true", "dataPlanes"),
             ("serviceAccount.create=false", "serviceAccount.name"),
         ]:

@@ -4,10 +4,14 @@
 //! A seal holds no state, so any replica with the key opens what another sealed, also after a restart. It is deterministic, because
 //! clients compare ids: one id of one upstream has one sealed form for one holder. AES-GCM-SIV (RFC 8452) is made for that; it
 //! tells of two sealed ids that they are the same, and nothing else.
+//!
+//! Where gateways share keys (ADR 67) there may be several: one seals, all open. A rotation gives an id another form; the former
+//! one stays good for as long as its key is there.
 
 use std::fmt;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
+use arc_swap::ArcSwap;
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::digest::{self, SHA256};
 use aws_lc_rs::hkdf;
@@ -15,6 +19,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use vidimus_core::call::Destination;
 use vidimus_core::caller::{Caller, User};
+use vidimus_identity::SealingKeys;
 
 use crate::part::Part;
 
@@ -54,8 +59,19 @@ pub enum Kind {
     Approval,
 }
 
-/// The key that seals and opens.
-pub struct Seal(LessSafeKey);
+/// The keys that seal and open. Clones have the same ones, also later.
+#[derive(Clone)]
+pub struct Seal(Arc<ArcSwap<Keys>>);
+
+/// The keys of one time.
+struct Keys {
+    current: LessSafeKey,
+    /// What seals the names that callers choose, where it is not the current one: an agent goes on by the sealed name, so it stays the same for as
+    /// long as it can.
+    oldest: Option<LessSafeKey>,
+    /// They open too.
+    others: Vec<LessSafeKey>,
+}
 
 impl fmt::Debug for Seal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -87,10 +103,25 @@ impl Seal {
     /// # Errors
     /// When the cipher refuses the key, which has a fixed length.
     pub fn new(key: &[u8; KEY_LENGTH]) -> Result<Self, SealFailed> {
-        // The key in the file sealed sessions by another cipher once; a key serves one cipher only.
-        let secret = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(key);
-        let key = secret.expand(&PURPOSE, &AES_256_GCM_SIV).map_err(|_| SealFailed)?;
-        Ok(Self(LessSafeKey::new(UnboundKey::from(key))))
+        let keys = Keys { current: derived(key)?, oldest: None, others: Vec::new() };
+        Ok(Self(Arc::new(ArcSwap::from_pointee(keys))))
+    }
+
+    /// With keys that gateways share.
+    ///
+    /// # Errors
+    /// As of [`Seal::new`].
+    pub fn shared(keys: &SealingKeys) -> Result<Self, SealFailed> {
+        Ok(Self(Arc::new(ArcSwap::from_pointee(Keys::of(keys)?))))
+    }
+
+    /// Goes on with these. What was sealed with one that is gone opens no more.
+    ///
+    /// # Errors
+    /// As of [`Seal::new`]; the present keys then stay.
+    pub fn take(&self, keys: &SealingKeys) -> Result<(), SealFailed> {
+        self.0.store(Arc::new(Keys::of(keys)?));
+        Ok(())
     }
 
     /// Seals an upstream's id to `binding`. `part` is what the call was about that it was given to.
@@ -106,7 +137,12 @@ impl Seal {
         sealed.extend_from_slice(name.as_bytes());
         sealed.extend_from_slice(id.as_bytes());
         let (nonce, aad) = context(kind, binding);
-        self.0.seal_in_place_append_tag(nonce, aad, &mut sealed).map_err(|_| SealFailed)?;
+        let keys = self.0.load();
+        let key = match kind {
+            Kind::ChosenContext => keys.oldest.as_ref().unwrap_or(&keys.current),
+            _ => &keys.current,
+        };
+        key.seal_in_place_append_tag(nonce, aad, &mut sealed).map_err(|_| SealFailed)?;
         Ok(URL_SAFE_NO_PAD.encode(sealed))
     }
 
@@ -115,14 +151,41 @@ impl Seal {
         if sealed.len() > MAX_SEALED {
             return None;
         }
-        let mut bytes = URL_SAFE_NO_PAD.decode(sealed).ok()?;
-        let (nonce, aad) = context(kind, binding);
-        let opened = self.0.open_in_place(nonce, aad, &mut bytes).ok()?;
+        let bytes = URL_SAFE_NO_PAD.decode(sealed).ok()?;
+        let keys = self.0.load();
+        let opened = std::iter::once(&keys.current)
+            .chain(&keys.others)
+            .find_map(|key| opened(key, kind, binding, bytes.clone()))?;
         let ([letter, high, low], rest) = opened.split_first_chunk::<3>()?;
         let (name, id) = rest.split_at_checked(usize::from(u16::from_be_bytes([*high, *low])))?;
         let part = Part::decoded(*letter, std::str::from_utf8(name).ok()?)?;
         Some(Opened { part, id: std::str::from_utf8(id).ok()?.to_owned() })
     }
+}
+
+impl Keys {
+    fn of(keys: &SealingKeys) -> Result<Self, SealFailed> {
+        Ok(Self {
+            current: derived(&keys.current)?,
+            oldest: (keys.oldest != keys.current).then(|| derived(&keys.oldest)).transpose()?,
+            others: keys.others.iter().map(derived).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+fn derived(key: &[u8; KEY_LENGTH]) -> Result<LessSafeKey, SealFailed> {
+    // The key in the file sealed sessions by another cipher once; a key serves one cipher only.
+    let secret = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(key);
+    let key = secret.expand(&PURPOSE, &AES_256_GCM_SIV).map_err(|_| SealFailed)?;
+    Ok(LessSafeKey::new(UnboundKey::from(key)))
+}
+
+/// What opens with this key. It takes a copy: a key that does not fit leaves nothing of what it tried.
+fn opened(key: &LessSafeKey, kind: Kind, binding: &str, mut bytes: Vec<u8>) -> Option<Vec<u8>> {
+    let (nonce, aad) = context(kind, binding);
+    let length = key.open_in_place(nonce, aad, &mut bytes).ok()?.len();
+    bytes.truncate(length);
+    Some(bytes)
 }
 
 /// What an id is sealed under: nonce and additional data, both from the kind and the binding alone.
@@ -272,6 +335,37 @@ mod tests {
         assert_ne!(sealed(&Part::Tool("pa".into()), "y1"), sealed(&tool, "1"), "name and id are apart");
         let id = sealed(&tool, "upstream-1");
         assert!(!id.contains("upstream") && !id.contains("pay") && id.is_ascii());
+    }
+
+    fn shared(current: u8, oldest: u8, others: &[u8]) -> SealingKeys {
+        let key = |number: u8| [number; KEY_LENGTH];
+        let others = others.iter().copied().map(key).collect();
+        SealingKeys { current: key(current), oldest: key(oldest), others }
+    }
+
+    /// As a key is added, used, and dropped, at two gateways that do not do so at once.
+    #[test]
+    fn what_one_gateway_sealed_another_opens_while_keys_follow_each_other() {
+        let one = Seal::shared(&shared(1, 1, &[2])).expect("keys");
+        let other = one.clone();
+        let late = Seal::shared(&shared(1, 1, &[2])).expect("keys");
+        let sealed = |seal: &Seal, kind| seal.seal(kind, HOLDER, &Part::Whole, "1").expect("sealed");
+        let opens = |seal: &Seal, kind, id: &str| seal.open(kind, HOLDER, id).is_some();
+        let (before, named) = (sealed(&one, Kind::Task), sealed(&one, Kind::ChosenContext));
+        assert_eq!(before, sealed(&seal(1), Kind::Task), "the key that is accepted only does not seal");
+        one.take(&shared(2, 1, &[1])).expect("keys");
+        let after = sealed(&other, Kind::Task);
+        assert_eq!(after, sealed(&seal(2), Kind::Task), "clones have the same keys, also later");
+        assert_ne!(before, after);
+        assert_eq!(named, sealed(&one, Kind::ChosenContext), "the agent goes on by the same name");
+        for seal in [&one, &late] {
+            assert!(opens(seal, Kind::Task, &before) && opens(seal, Kind::Task, &after));
+            assert!(opens(seal, Kind::ChosenContext, &named) && !opens(seal, Kind::Session, &after));
+        }
+        one.take(&shared(2, 2, &[])).expect("keys");
+        assert!(!opens(&one, Kind::Task, &before) && !opens(&one, Kind::ChosenContext, &named), "dropped");
+        assert!(opens(&one, Kind::Task, &after));
+        assert_ne!(named, sealed(&one, Kind::ChosenContext));
     }
 
     #[test]

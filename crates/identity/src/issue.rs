@@ -6,3 +6,4 @@ pub(crate) mod key;
 pub(crate) mod keys;
 pub(crate) mod local;
 pub(crate) mod mint;
+pub(crate) mod shared;

@@ -13,6 +13,7 @@ pub mod doctor;
 pub mod grant;
 pub mod identity;
 pub mod install;
+pub mod keys;
 mod kubernetes;
 pub mod policy;
 pub mod quantity;

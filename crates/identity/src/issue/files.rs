@@ -112,7 +112,10 @@ pub fn existing_random_key<const N: usize>(path: &Path) -> Result<Option<[u8; N]
     read_bytes(path, PRIVATE)?.map(|bytes| of_length(path, &bytes)).transpose()
 }
 
-fn of_length<const N: usize>(path: &Path, bytes: &SecretSlice<u8>) -> Result<[u8; N], KeyFileError> {
+pub(crate) fn of_length<const N: usize>(
+    path: &Path,
+    bytes: &SecretSlice<u8>,
+) -> Result<[u8; N], KeyFileError> {
     bytes.expose_secret().try_into().map_err(|_| KeyFileError::Content {
         path: path.to_owned(),
         expected: "a key",
@@ -120,13 +123,14 @@ fn of_length<const N: usize>(path: &Path, bytes: &SecretSlice<u8>) -> Result<[u8
     })
 }
 
-fn text(path: &Path, bytes: &SecretSlice<u8>) -> Result<SecretString, KeyFileError> {
+pub(crate) fn text(path: &Path, bytes: &SecretSlice<u8>) -> Result<SecretString, KeyFileError> {
     let text = str::from_utf8(bytes.expose_secret());
     let text = text.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error));
     text.map(SecretString::from).map_err(KeyFileError::io(path, "read"))
 }
 
-fn bytes_or_create(
+/// As [`read_or_create`], of what is no text.
+pub(crate) fn bytes_or_create(
     path: &Path,
     mode: u32,
     make: impl FnOnce() -> Result<SecretSlice<u8>, KeyFileError>,
@@ -204,7 +208,8 @@ pub(crate) fn read(path: &Path, mode: u32) -> Result<Option<SecretString>, KeyFi
     read_bytes(path, mode)?.map(|bytes| text(path, &bytes)).transpose()
 }
 
-fn read_bytes(path: &Path, mode: u32) -> Result<Option<SecretSlice<u8>>, KeyFileError> {
+/// As [`read`], of what is no text.
+pub(crate) fn read_bytes(path: &Path, mode: u32) -> Result<Option<SecretSlice<u8>>, KeyFileError> {
     let mut file = match open_regular(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         opened => opened.map_err(KeyFileError::io(path, "open"))?,

@@ -80,6 +80,17 @@ impl Keys {
         Self::read(directory)
     }
 
+    /// Those that several gateways share: `current` signs, and `all` are published.
+    pub(super) fn shared(
+        place: &Path,
+        current: SigningKey,
+        all: &[&PublicJwk],
+    ) -> Result<Self, KeyFileError> {
+        let jwks = jwk_set(all);
+        let published = Arc::new(publish(place, &jwks)?);
+        Ok(Self { current, next: None, schedule: None, published, jwks })
+    }
+
     /// Whether what is in `directory` can be read; nothing is made.
     pub(super) fn look(directory: &Path) -> Result<(), KeyFileError> {
         for name in [KEY_FILE, NEXT_FILE] {

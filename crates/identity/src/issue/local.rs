@@ -30,6 +30,8 @@ pub const MAX_LOCAL_TTL: Duration = Duration::from_secs(24 * 3600);
 const CA: &str = "ca.pem";
 const CA_KEY: &str = "ca-key.pem";
 const ISSUER_KEY: &str = "issuer-key.pem";
+/// All of them.
+pub(super) const NAMES: [&str; 3] = [CA, CA_KEY, ISSUER_KEY];
 /// Is there while the first keys are made: until its end a certificate that is missing is not one that was lost.
 const BEGUN: &str = ".first-start";
 /// The trust domain where none is asked for.
@@ -160,18 +162,44 @@ impl LocalIdentity {
         if trust_domain.is_some_and(|asked| *asked != existing) {
             return Err(LocalError::OtherTrustDomain { existing, asked: domain });
         }
-        if !is_of(&certificate, &ca_key) {
+        Self::put_together(directory, (existing, &certificate, bundle), ca_key, tokens)
+    }
+
+    /// Of the texts that stand in the files of `place`: nothing is read, and nothing is made.
+    ///
+    /// # Errors
+    /// When they cannot be used, or do not belong together.
+    pub(super) fn of_texts(
+        place: &Path,
+        certificate: &SecretString,
+        ca_key_pem: &SecretString,
+        issuer_key: &SecretString,
+    ) -> Result<Self, LocalError> {
+        let bundle = certificate.expose_secret().to_owned();
+        let (domain, certificate) = read_ca(&place.join(CA), &bundle)?;
+        let ca_key = ca_key(&place.join(CA_KEY), ca_key_pem)?;
+        let tokens = SigningKey::from_pem(&place.join(ISSUER_KEY), issuer_key, "JWT")?;
+        Self::put_together(place, (domain, &certificate, bundle), ca_key, tokens)
+    }
+
+    fn put_together(
+        directory: &Path,
+        (trust_domain, certificate, bundle): (TrustDomain, &CertificateDer<'static>, String),
+        ca_key: KeyPair,
+        tokens: SigningKey,
+    ) -> Result<Self, LocalError> {
+        if !is_of(certificate, &ca_key) {
             let (certificate, key) = (directory.join(CA), directory.join(CA_KEY));
             return Err(LocalError::CaKey { certificate, key });
         }
-        let ca = Issuer::from_ca_cert_der(&certificate, ca_key).map_err(LocalError::Certificate)?;
+        let ca = Issuer::from_ca_cert_der(certificate, ca_key).map_err(LocalError::Certificate)?;
         let keys =
             KeySet::parse(jwk_set(&[&tokens.public]).as_bytes()).map_err(|error| KeyFileError::Content {
                 path: directory.join(ISSUER_KEY),
                 expected: "a signing key",
                 reason: error.to_string(),
             })?;
-        Ok(Self { trust_domain: existing, ca, bundle, tokens, keys: Arc::new(keys) })
+        Ok(Self { trust_domain, ca, bundle, tokens, keys: Arc::new(keys) })
     }
 
     /// Whether what is in `directory` can be opened, for one who only looks. Nothing is made.
@@ -356,6 +384,20 @@ impl Svid {
 
 fn check_ttl(ttl: Duration) -> Result<(), LocalError> {
     if ttl < Duration::from_secs(1) || ttl > MAX_LOCAL_TTL { Err(LocalError::Ttl { ttl }) } else { Ok(()) }
+}
+
+/// The files of a new CA of `trust_domain` and a new issuer, by name; `place` is where they will be, for messages.
+pub(super) fn new_files(
+    place: &Path,
+    trust_domain: Option<&TrustDomain>,
+    now: UnixMillis,
+) -> Result<[(&'static str, SecretString); 3], LocalError> {
+    let domain =
+        trust_domain.map_or_else(|| TrustDomain::new(DEFAULT_TRUST_DOMAIN), |domain| Ok(domain.clone()))?;
+    let path = place.join(CA_KEY);
+    let pem = key::generate(&path)?;
+    let certificate = ca_root(&place.join(CA), &domain, &ca_key(&path, &pem)?, now)?;
+    Ok([(CA, certificate), (CA_KEY, pem), (ISSUER_KEY, key::generate(&place.join(ISSUER_KEY))?)])
 }
 
 /// That no key is gone that there was. Another one in its place would be of no use to those who were given what it signed, and nobody

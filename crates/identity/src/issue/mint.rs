@@ -24,6 +24,7 @@ use vidimus_core::resource::Identity;
 use super::files::{self, KeyFileError};
 use super::key::{self, SigningFailed};
 use super::keys::Keys;
+use super::shared::{SharedKeys, SharedKeysError};
 use crate::prove::keys::KeySet;
 use crate::registration;
 
@@ -77,7 +78,8 @@ pub enum MintError {
 #[derive(Debug)]
 pub struct Mint {
     issuer: Arc<str>,
-    directory: PathBuf,
+    /// Where one key follows another by itself; `None` where the keys are shared, and whoever shares them does that.
+    directory: Option<PathBuf>,
     keys: ArcSwap<Keys>,
 }
 
@@ -90,7 +92,34 @@ impl Mint {
     pub fn open(directory: &Path, issuer: impl Into<Arc<str>>) -> Result<Self, KeyFileError> {
         files::directory(directory)?;
         let keys = ArcSwap::from_pointee(Keys::open(directory)?);
-        Ok(Self { issuer: issuer.into(), directory: directory.to_owned(), keys })
+        Ok(Self { issuer: issuer.into(), directory: Some(directory.to_owned()), keys })
+    }
+
+    /// With the keys that several gateways share, of which each verifies what another minted. They change by [`Mint::take`] alone.
+    ///
+    /// # Errors
+    /// When a key cannot be used.
+    pub fn shared(
+        keys: &SharedKeys,
+        issuer: impl Into<Arc<str>>,
+        now: UnixMillis,
+    ) -> Result<Self, SharedKeysError> {
+        let keys = ArcSwap::from_pointee(Self::of_shared(keys, now)?);
+        Ok(Self { issuer: issuer.into(), directory: None, keys })
+    }
+
+    /// Goes on with these shared keys, as of `now`: of a time, or newly read. What was signed with one that is gone is refused from then on.
+    ///
+    /// # Errors
+    /// When a key cannot be used; the present keys then stay.
+    pub fn take(&self, keys: &SharedKeys, now: UnixMillis) -> Result<(), SharedKeysError> {
+        self.turn_to(Self::of_shared(keys, now)?);
+        Ok(())
+    }
+
+    fn of_shared(keys: &SharedKeys, now: UnixMillis) -> Result<Keys, SharedKeysError> {
+        let (current, all) = keys.minting(now)?;
+        Ok(Keys::shared(keys.place(), current, &all)?)
     }
 
     /// Whether the keys in `directory` can be read, for one who only looks. Nothing is made.
@@ -106,15 +135,20 @@ impl Mint {
     /// and writes files, and waits for such a process where it is at the same (10 s at most).
     ///
     /// # Errors
-    /// When a file cannot be read or written; the present keys then stay.
+    /// When a file cannot be read or written; the present keys then stay. Shared keys have none, and stay.
     pub fn turn_keys(&self, now: UnixMillis) -> Result<(), KeyFileError> {
-        let turned = Keys::turned(&self.directory, now)?;
+        if let Some(directory) = &self.directory {
+            self.turn_to(Keys::turned(directory, now)?);
+        }
+        Ok(())
+    }
+
+    fn turn_to(&self, turned: Keys) {
         // The same keys stay the same set, so that verified tokens stay known.
         let present = self.keys.load();
         if turned.jwks != present.jwks || turned.current.public != present.current.public {
             self.keys.store(Arc::new(turned));
         }
-        Ok(())
     }
 
     /// `iss` of the tokens.

@@ -25,7 +25,7 @@ fn entity(text: &str) -> EntityId {
     text.parse().unwrap()
 }
 
-fn chain(actors: &[&str]) -> Chain {
+pub(crate) fn chain(actors: &[&str]) -> Chain {
     Chain {
         transaction: "txn-1".into(),
         started: UnixMillis(1_700_000_000_123),
@@ -56,7 +56,7 @@ fn agent(world: &World, name: &str) -> Destination {
 }
 
 /// The token of a call to summarizer by invoice-bot, for Anna.
-fn minted(world: &World, mint: &Mint, chain: &Chain) -> String {
+pub(crate) fn minted(world: &World, mint: &Mint, chain: &Chain) -> String {
     let caller = invoice_bot(world, Some(anna()), chain);
     mint_for(mint, &permit(&caller, &agent(world, "summarizer"), "call-1"), 120)
 }
@@ -557,14 +557,14 @@ async fn a_forged_one_is_refused() {
 }
 
 /// The key ids that others are told.
-fn published(mint: &Mint) -> Vec<String> {
+pub(crate) fn published(mint: &Mint) -> Vec<String> {
     let set: Value = serde_json::from_str(&mint.jwks()).unwrap();
     let keys = set.get("keys").and_then(Value::as_array).unwrap();
     keys.iter().map(|key| key.get("kid").and_then(Value::as_str).unwrap().to_owned()).collect()
 }
 
 /// The key id that a token is signed with.
-fn signer(token: &str) -> String {
+pub(crate) fn signer(token: &str) -> String {
     jsonwebtoken::decode_header(token).unwrap().kid.unwrap()
 }
 

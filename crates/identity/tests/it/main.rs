@@ -18,4 +18,5 @@ mod mtls;
 mod people;
 mod pods;
 mod property;
+mod shared;
 mod world;

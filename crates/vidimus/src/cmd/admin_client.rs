@@ -66,6 +66,10 @@ pub(super) struct Who {
     /// A group that you are in, as the built-in issuer says it; may be given several times.
     #[arg(long = "as-group", value_name = "GROUP")]
     operator_group: Vec<String>,
+    /// The keys that the gateway shares with others, as its --shared-keys: the built-in
+    /// issuer is there then, and not in --data.
+    #[arg(long, env = "VIDIMUS_SHARED_KEYS", value_name = "DIR")]
+    shared_keys: Option<std::path::PathBuf>,
 }
 
 impl Asking {
@@ -118,7 +122,7 @@ pub(super) fn token(data: &Path, who: &Who) -> anyhow::Result<SecretString> {
         return Ok(given.into());
     }
     let (name, groups) = (who.operator.as_deref().unwrap_or("admin"), &who.operator_group[..]);
-    let local = identity::existing(data).with_context(|| {
+    let local = identity::existing(data, who.shared_keys.as_deref()).with_context(|| {
         format!("who asks must prove who it is: put a token into {TOKEN} (`vidimus identity operator`), or give the gateway's --data")
     })?;
     let request =

@@ -13,7 +13,8 @@ use vidimus_core::caller::UnixMillis;
 use vidimus_core::clock::Clock as _;
 use vidimus_gateway::millis;
 use vidimus_identity::{
-    LOCAL_ISSUER, LocalError, LocalIdentity, PersonTokenRequest, SpiffeId, TokenRequest, TrustDomain,
+    LOCAL_ISSUER, LocalError, LocalIdentity, PersonTokenRequest, SharedKeys, SpiffeId, TokenRequest,
+    TrustDomain,
 };
 
 use super::data_directory;
@@ -31,6 +32,10 @@ pub struct Identity {
     /// The data directory, the same as of `vidimus serve`.
     #[arg(long, env = "VIDIMUS_DATA", global = true, default_value = "vidimus-data")]
     data: PathBuf,
+    /// The keys that several gateways share, as of `vidimus serve --shared-keys`: where
+    /// they have a built-in issuer and CA, those are meant, and not those in --data.
+    #[arg(long, env = "VIDIMUS_SHARED_KEYS", global = true, value_name = "DIR")]
+    shared_keys: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
@@ -113,13 +118,14 @@ enum Command {
 
 pub fn run(identity: &Identity, format: Format) -> anyhow::Result<ExitCode> {
     let now = millis(SystemClock.now().wall);
+    let shared = identity.shared_keys.as_deref();
     match &identity.command {
         Command::Init { trust_domain, replace_lost_keys } => {
             init(&identity.data, trust_domain.as_deref(), *replace_lost_keys, format)?;
         }
         Command::Token { subject, user, audience, ttl } => {
             let request = TokenRequest { subject, user: user.as_deref(), audience, ttl: *ttl, now };
-            let token = existing(&identity.data)?.token(&request)?;
+            let token = existing(&identity.data, shared)?.token(&request)?;
             match format {
                 Format::Table => output::line(token.expose_secret()),
                 Format::Json => {
@@ -129,7 +135,7 @@ pub fn run(identity: &Identity, format: Format) -> anyhow::Result<ExitCode> {
         }
         Command::Operator { name, group, ttl } => {
             let request = PersonTokenRequest { subject: name, groups: group, ttl: *ttl, now };
-            let token = existing(&identity.data)?.person_token(&request)?;
+            let token = existing(&identity.data, shared)?.person_token(&request)?;
             match format {
                 Format::Table => output::line(token.expose_secret()),
                 Format::Json => {
@@ -138,7 +144,7 @@ pub fn run(identity: &Identity, format: Format) -> anyhow::Result<ExitCode> {
             }
         }
         Command::Svid { spiffe_id, out, ttl } => {
-            let local = existing(&identity.data)?;
+            let local = existing(&identity.data, shared)?;
             let svid = local.svid(&SpiffeId::parse(spiffe_id)?, *ttl, now)?;
             fs::create_dir_all(out).with_context(|| format!("--out {}", out.display()))?;
             let bundle = out.join("bundle.pem");
@@ -152,7 +158,7 @@ pub fn run(identity: &Identity, format: Format) -> anyhow::Result<ExitCode> {
             }
         }
         Command::Bundle => {
-            let local = existing(&identity.data)?;
+            let local = existing(&identity.data, shared)?;
             match format {
                 Format::Table => output::line(local.bundle().trim_end()),
                 Format::Json => output::json(&json!({"bundle": local.bundle()}))?,
@@ -187,8 +193,12 @@ fn init(
     }
 }
 
-/// The identity that is there. Making one here would give a token or a certificate that no gateway knows.
-pub(super) fn existing(data: &Path) -> anyhow::Result<LocalIdentity> {
+/// The identity that is there, of `shared` keys where those have one. Making one here would give a token or a certificate that no gateway knows.
+pub(super) fn existing(data: &Path, shared: Option<&Path>) -> anyhow::Result<LocalIdentity> {
+    let shared = shared.map(|directory| SharedKeys::open(directory)?.identity()).transpose();
+    if let Some(identity) = shared.context("--shared-keys")?.flatten() {
+        return Ok(identity);
+    }
     let there = data_directory::is_there("the built-in identity", &data.join("identity").join("ca.pem"))?;
     if !there {
         bail!(
@@ -220,12 +230,12 @@ mod tests {
     fn only_init_makes_an_identity() {
         let dir = tempfile::tempdir().unwrap();
         let data = dir.path().join("data");
-        let error = existing(&data).unwrap_err().to_string();
+        let error = existing(&data, None).unwrap_err().to_string();
         assert!(error.contains("no identity in") && error.contains("identity init"), "{error}");
         assert!(!data.exists(), "nothing is made by asking");
         init(&data, None, false, Format::Json).unwrap();
-        let bundle = existing(&data).unwrap().bundle().to_owned();
-        assert_eq!(existing(&data).unwrap().bundle(), bundle, "the same one each time");
+        let bundle = existing(&data, None).unwrap().bundle().to_owned();
+        assert_eq!(existing(&data, None).unwrap().bundle(), bundle, "the same one each time");
     }
 
     #[test]
@@ -237,9 +247,9 @@ mod tests {
             let data = dir.path().join("data");
             let key = |name: &str| fs::read(data.join("identity").join(name)).ok();
             init(&data, Some("corp.example"), false, Format::Json).unwrap();
-            let before = (key(name), key(other), existing(&data).unwrap().bundle().to_owned());
+            let before = (key(name), key(other), existing(&data, None).unwrap().bundle().to_owned());
             fs::remove_file(data.join("identity").join(name)).unwrap();
-            for refused in [existing(&data).map(drop), init(&data, None, false, Format::Json)] {
+            for refused in [existing(&data, None).map(drop), init(&data, None, false, Format::Json)] {
                 let said = format!("{:#}", refused.unwrap_err());
                 assert!(said.contains(name) && said.contains("is missing") && said.contains(lost), "{said}");
                 assert!(said.contains("--replace-lost-keys"), "{said}");
@@ -247,7 +257,7 @@ mod tests {
             assert_eq!((key(name), key(other)), (None, before.1.clone()), "nothing was made");
             init(&data, Some("other.example"), true, Format::Json).unwrap_err();
             init(&data, None, true, Format::Json).unwrap();
-            let local = existing(&data).unwrap();
+            let local = existing(&data, None).unwrap();
             assert_eq!(local.trust_domain().as_str(), "corp.example");
             assert_eq!(
                 local.bundle() == before.2,

@@ -16,6 +16,7 @@ mod issuer_roots;
 mod questions;
 pub(super) mod retention;
 mod runs;
+mod scale;
 pub(super) mod sinks;
 mod source;
 pub(super) mod standing;
@@ -165,6 +166,8 @@ pub struct Serve {
     /// something is counted, and no others.
     #[arg(long, env = "VIDIMUS_STANDING", value_name = "URL", value_parser = flags::Unshown(flags::standing), hide_env_values = true)]
     pub standing: Option<StandingAddress>,
+    #[command(flatten)]
+    pub scale: scale::Flags,
     /// Address that is told of each question to people (`@approval`), each vote and each end, as signed JSON (Standard Webhooks 1.0):
     /// https, or http on this machine. It is told no arguments, and nothing that it answers counts: people approve by `vidimus approvals`
     /// or the admin address.

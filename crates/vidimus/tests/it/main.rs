@@ -15,6 +15,7 @@ mod flags;
 mod fsck;
 mod gateway;
 mod kept;
+mod keys;
 mod logs;
 mod payloads;
 mod people;

@@ -104,6 +104,9 @@
 {{- if .Values.approvalWebhook.existingSecret }}
 - {{ printf "--webhook-secret=%v" .Values.approvalWebhook.signingFile | quote }}
 {{- end }}
+{{- if .Values.sharedKeys.existingSecret }}
+- --shared-keys=/etc/vidimus/shared-keys
+{{- end }}
 {{- if .Values.admission.enabled }}
 - --admission=0.0.0.0:9443
 - --admission-name={{ $name }}-admission.{{ .Release.Namespace }}.svc
@@ -133,6 +136,10 @@
 
 {{- /* What has a secret in it comes by the environment, out of a Secret. */ -}}
 {{- define "vidimus.env" -}}
+# What its log is called in checkpoints: by the pod, which has it on its claim.
+- {name: POD_NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
+- {name: POD_NAMESPACE, valueFrom: {fieldRef: {fieldPath: metadata.namespace}}}
+- {name: VIDIMUS_LOG_NAME, value: vidimus.local/$(POD_NAMESPACE)/$(POD_NAME)}
 {{- with .Values.standing.existingSecret }}
 - name: VIDIMUS_STANDING
   valueFrom: {secretKeyRef: {name: {{ . }}, key: url}}
@@ -152,8 +159,11 @@
 {{- end }}
 {{- end -}}
 
-{{- /* The Secrets of the admission address, by where they are mounted. */ -}}
-{{- define "vidimus.admissionMounts" -}}
+{{- /* The Secrets with keys of the installation, by where they are mounted. */ -}}
+{{- define "vidimus.keyMounts" -}}
+{{- with .Values.sharedKeys.existingSecret }}
+shared-keys: {{ . }}
+{{- end }}
 {{- with .Values.admission }}
 {{- if and .enabled .keysSecret }}
 admission-keys: {{ .keysSecret }}

@@ -80,5 +80,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if and .admission.enabled (gt (int .replicas) 1) (not .admission.keysSecret) -}}
 {{- fail "admission.keysSecret: several replicas take one CA and one key, or the API server believes one of them alone" -}}
 {{- end -}}
+{{- if and (gt (int .replicas) 1) (not .sharedKeys.existingSecret) -}}
+{{- fail "sharedKeys.existingSecret: several replicas take one set of keys (vidimus keys generate --secret), or none takes what another gave out" -}}
+{{- end -}}
+{{- if and .sharedKeys.existingSecret (not .gateway.publicUrl) -}}
+{{- fail "gateway.publicUrl: with sharedKeys tokens name the installation, and not the pod that minted them" -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}

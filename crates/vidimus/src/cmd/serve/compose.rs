@@ -16,8 +16,8 @@ use vidimus_core::record::Kept;
 use vidimus_core::snapshot::ENDED_BY;
 use vidimus_gateway::listener::{self, Connections, Listener};
 use vidimus_gateway::{
-    Gate, KEY_LENGTH, KeepAlive, Limits, PayloadKeys, Seal, SecretDirectory, Shared, Stood, Telemetry,
-    Upstream, Vitals, millis,
+    Gate, KEY_LENGTH, KeepAlive, Limits, PayloadKeys, SecretDirectory, Shared, Stood, Telemetry, Upstream,
+    Vitals, millis,
 };
 use vidimus_identity::{Authenticator, KEY_LOOK, LocalIdentity, Mint, Operators, People, TrustStore};
 use vidimus_ledger::{ArchiveAt, Durability, Ledger, Query};
@@ -31,6 +31,7 @@ use super::admin::people::Admin;
 use super::bundles::Bundles;
 use super::health::Health;
 use super::issuer_roots::IssuerRoots;
+use super::scale::{self, Scale};
 use super::supervisor::Supervisor;
 use super::{
     DurabilityArg, Serve, admin, admission, configurations, data_planes, descriptors, disk, issuer_roots,
@@ -58,7 +59,7 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
     let inside = control.enter();
     let mut supervisor = Supervisor::new(control.handle().clone(), vitals.clone());
     // Before the listeners: whoever reaches them may ask `vidimus identity` for a token.
-    let identity = identity(serve)?;
+    let (scale, identity) = scale::open(serve)?;
     let sealing_key = refusals::sealing_key(&serve.data)?;
     // It is locked: only who has it may keep what is refused.
     let ledger = ledger(serve)?;
@@ -76,13 +77,12 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
     let sockets = Sockets::open(serve)?;
     let (plain, admin_address) = (sockets.plain.local_addr()?, sockets.admin.local_addr()?);
     let tls_address = sockets.tls.as_ref().map(TcpListener::local_addr).transpose()?;
-    let seal = Seal::new(&sealing_key)?;
     let given = secrets.clone();
     let parts =
-        Parts { identity: &identity, roots, trust: &trust, seal, ledger, stood, limits, vitals, secrets };
+        Parts { keys: (&identity, &scale), roots, trust: &trust, ledger, stood, limits, vitals, secrets };
     let (shared, mint) = shared(serve, &loaded.borrow(), parts, plain)?;
     restore(&shared, &serve.data.join("ledger")).context("what was counted before the start")?;
-    turn_keys(&mut supervisor, mint)?;
+    turn_keys(&mut supervisor, mint, scale)?;
     let data_planes = data_planes::listener(&mut supervisor, serve, &identity, &trust)?;
     let tls = sockets
         .tls
@@ -230,11 +230,6 @@ impl Sockets {
     }
 }
 
-fn identity(serve: &Serve) -> anyhow::Result<Arc<LocalIdentity>> {
-    let (keys, now) = (serve.data.join("identity"), millis(SystemClock.now().wall));
-    Ok(Arc::new(LocalIdentity::open(&keys, None, now).context("the built-in identity")?))
-}
-
 /// The directory that `credential.file` is read from.
 fn secrets(serve: &Serve) -> anyhow::Result<Option<SecretDirectory>> {
     let open = |path| SecretDirectory::open(path, Some(&serve.data)).context("--secrets");
@@ -247,17 +242,17 @@ fn ledger(serve: &Serve) -> anyhow::Result<Ledger> {
         DurabilityArg::Sync => Durability::Sync,
     };
     let dir = serve.data.join("ledger");
-    Ledger::open(vidimus_ledger::Config { dir, durability, ..vidimus_ledger::Config::default() })
+    let origin = scale::origin(serve, &dir);
+    Ledger::open(vidimus_ledger::Config { dir, origin, durability, ..vidimus_ledger::Config::default() })
         .context("the ledger")
 }
 
 /// What a gateway is made from, as far as it is made here.
 struct Parts<'a> {
-    identity: &'a Arc<LocalIdentity>,
+    keys: (&'a Arc<LocalIdentity>, &'a Scale),
     /// Of issuers that have their own, read once: a file that changes in between would be two things.
     roots: IssuerRoots,
     trust: &'a TrustStore,
-    seal: Seal,
     ledger: Ledger,
     stood: Stood,
     limits: Limits,
@@ -271,13 +266,11 @@ fn shared(
     parts: Parts<'_>,
     address: SocketAddr,
 ) -> anyhow::Result<(Arc<Shared>, Arc<Mint>)> {
-    let Parts { identity, roots, trust, seal, ledger, stood, limits, vitals, secrets } = parts;
+    let Parts { keys: (identity, scale), roots, trust, ledger, stood, limits, vitals, secrets } = parts;
     let public_url = serve.callers_url(address);
     let mut audiences: Vec<Arc<str>> = vec!["vidimus".into(), public_url.as_str().into()];
     audiences.extend(serve.audience.iter().map(|audience| audience.as_str().into()));
-    let mint = Arc::new(
-        Mint::open(&serve.data.join("identity"), public_url.as_str()).context("the keys of minted tokens")?,
-    );
+    let mint = Arc::new(scale.mint(serve, &public_url)?);
     let authenticator = Authenticator::new(vidimus_identity::Config {
         audiences,
         mint: mint.clone(),
@@ -295,7 +288,7 @@ fn shared(
         mint: mint.clone(),
         ledger,
         stood,
-        seal,
+        seal: scale.seal.clone(),
         telemetry: Telemetry::new(serve.otlp_endpoint.as_deref())?,
         limits,
         secrets,
@@ -377,7 +370,8 @@ fn restore_ended(shared: &Shared, ledger: &Path, until: Option<Timestamp>) -> an
 }
 
 /// Lets one key of minted tokens follow another, for as long as the process lives.
-fn turn_keys(supervisor: &mut Supervisor, mint: Arc<Mint>) -> anyhow::Result<()> {
+fn turn_keys(supervisor: &mut Supervisor, mint: Arc<Mint>, scale: Scale) -> anyhow::Result<()> {
+    scale.follow(supervisor, mint.clone());
     let turn = move || mint.turn_keys(millis(SystemClock.now().wall));
     turn().context("the keys of minted tokens")?;
     supervisor.repeated("keys", KEY_LOOK, move || {
