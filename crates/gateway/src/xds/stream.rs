@@ -318,6 +318,6 @@ mod tests {
         assert_eq!(messages(b"\x01\0\0\0\x01a").await.1, Some(Code::MessageInvalid));
         // What says that it is larger is not waited for.
         let large = u32::try_from(MOST_MESSAGE + 1).unwrap().to_be_bytes();
-        assert_eq!(messages(&[&[0][..], &large].concat()).await.1, Some(Code::BodyTooLarge));
+        assert_eq!(messages(&[&[0][..], &large[..]].concat()).await.1, Some(Code::BodyTooLarge));
     }
 }
