@@ -10,14 +10,14 @@ use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use prost::Message as _;
-use url::Url;
+use url::{Position, Url};
 use vidimus_core::resource::{Endpoint, Meta, Object};
 use vidimus_core::snapshot::Snapshot;
 
 use super::proto::{
-    AUTO, Backend, BackendHttp, BackendPolicySpec, BackendReference, BackendTls, Bind, BodyOptions, Duration,
-    Empty, ExternalAuth, GATEWAY, GatewayTarget, HTTP, HTTP2, HostRewrite, Inline, Listener, ListenerName,
-    OVERRIDE, PathMatch, Policy, PolicyTarget, Rbac, Resource, ResourceName, Route, RouteBackend, RouteMatch,
+    Backend, BackendHttp, BackendPolicySpec, BackendReference, BackendTls, Bind, BodyOptions, Duration,
+    Empty, ExternalAuth, GATEWAY, GatewayTarget, HTTP, HTTP2, Inline, Listener, ListenerName, OVERRIDE,
+    PathMatch, Policy, PolicyTarget, Rbac, Resource, ResourceName, Route, RouteBackend, RouteMatch,
     RouteName, SPIFFE, StaticBackend, TrafficPolicySpec, TypedResourceName, UrlRewrite,
 };
 use crate::route::{Protocol, Route as Path};
@@ -308,14 +308,11 @@ impl<'a> Called<'a> {
     fn route(&self, gateway: &Gateway) -> Resource {
         let key = self.meta.key();
         let path = Path { protocol: self.protocol, key: &key, rest: "" }.address();
-        let rewrite = UrlRewrite { prefix: self.endpoint.url.path().to_owned() };
-        let policies = vec![
-            TrafficPolicySpec { url_rewrite: Some(rewrite), ..TrafficPolicySpec::default() },
-            TrafficPolicySpec {
-                host_rewrite: Some(HostRewrite { mode: AUTO }),
-                ..TrafficPolicySpec::default()
-            },
-        ];
+        let url = &self.endpoint.url;
+        // As it is called from here; agentgateway's own rewriting leaves the port out.
+        let host = url[Position::BeforeHost..Position::AfterPort].to_owned();
+        let rewrite = UrlRewrite { host, prefix: url.path().to_owned() };
+        let rewrite = TrafficPolicySpec { url_rewrite: Some(rewrite), ..TrafficPolicySpec::default() };
         let backend = BackendReference { backend: self.backend_key(), ..BackendReference::default() };
         let route = Route {
             key: self.route_key(),
@@ -327,7 +324,7 @@ impl<'a> Called<'a> {
             }),
             matches: vec![RouteMatch { path: Some(PathMatch { path_prefix: path }) }],
             backends: vec![RouteBackend { backend: Some(backend), weight: 1 }],
-            traffic_policies: policies,
+            traffic_policies: vec![rewrite],
         };
         Resource { route: Some(route), ..Resource::default() }
     }

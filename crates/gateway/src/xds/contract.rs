@@ -10,9 +10,7 @@ use protox::prost_reflect::{DescriptorPool, DynamicMessage, MapKey, Value};
 
 use super::compile::tests::{gateway, one_of_each, settings, snapshot};
 use super::compile::{Compiled, RESOURCE, Settings, compile};
-use super::proto::{
-    AUTO, DeltaDiscoveryRequest, DeltaDiscoveryResponse, GATEWAY, HTTP, HTTP2, OVERRIDE, SPIFFE,
-};
+use super::proto::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, GATEWAY, HTTP, HTTP2, OVERRIDE, SPIFFE};
 use super::subscription::Subscriptions;
 
 fn published() -> DescriptorPool {
@@ -88,7 +86,6 @@ fn the_numbers_are_those_of_the_published_enums() {
         ("agentgateway.dev.resource.Policy.Inheritance", "OVERRIDE", OVERRIDE),
         ("agentgateway.dev.resource.TrafficPolicySpec.PolicyPhase", "GATEWAY", GATEWAY),
         ("agentgateway.dev.resource.TrafficPolicySpec.ExternalAuth.FailureMode", "DENY", 0),
-        ("agentgateway.dev.resource.TrafficPolicySpec.HostRewrite.Mode", "AUTO", AUTO),
         ("agentgateway.dev.resource.BackendPolicySpec.BackendHTTP.HttpVersion", "HTTP2", HTTP2),
         ("agentgateway.dev.resource.BackendPolicySpec.BackendTLS.CertificateSource", "SPIFFE", SPIFFE),
         ("agentgateway.dev.resource.BackendPolicySpec.BackendTLS.VerificationMode", "STRICT", 0),

@@ -268,8 +268,6 @@ pub(super) struct TrafficPolicySpec {
     pub(super) authorization: Option<Rbac>,
     #[prost(message, optional, tag = "15")]
     pub(super) url_rewrite: Option<UrlRewrite>,
-    #[prost(message, optional, tag = "21")]
-    pub(super) host_rewrite: Option<HostRewrite>,
 }
 
 /// `PolicyPhase.GATEWAY`: before a route is chosen.
@@ -308,20 +306,13 @@ pub(super) struct Rbac {
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct UrlRewrite {
+    /// With the port, where it is not that of the scheme.
+    #[prost(string, tag = "1")]
+    pub(super) host: String,
     /// In the place of the prefix that a route is chosen by.
     #[prost(string, tag = "3")]
     pub(super) prefix: String,
 }
-
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct HostRewrite {
-    /// [`AUTO`].
-    #[prost(int32, tag = "1")]
-    pub(super) mode: i32,
-}
-
-/// `HostRewrite.Mode.AUTO`: that of the backend.
-pub(super) const AUTO: i32 = 1;
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Backend {

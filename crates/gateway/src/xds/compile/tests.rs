@@ -96,16 +96,16 @@ fn each_kind_that_is_called_has_an_address_and_a_route_and_the_port_is_last() {
         let card = backend.inline_policies.iter().any(|policy| policy.a2a.is_some());
         assert_eq!((tls, card), (name != "mcp.ledger", name == "a2a.ledger"), "{name}");
     }
-    for (name, path, upstream) in [
-        ("a2a.ledger", "/a2a/finance/ledger", "/a2a"),
-        ("llm.models", "/llm/finance/models", "/v1"),
-        ("mcp.ledger", "/mcp/finance/ledger", "/mcp"),
+    for (name, path, host, upstream) in [
+        ("a2a.ledger", "/a2a/finance/ledger", "ledger.example", "/a2a"),
+        ("llm.models", "/llm/finance/models", "[2606:4700::1111]:8443", "/v1"),
+        ("mcp.ledger", "/mcp/finance/ledger", "ledger-mcp.finance:9000", "/mcp"),
     ] {
         let route = read(&all.rest, &format!("route/finance/{name}.00.http")).route.expect("a route");
         let matched = route.matches.first().and_then(|it| it.path.as_ref()).map(|it| it.path_prefix.as_str());
         assert_eq!(matched, Some(path));
         let rewritten = route.traffic_policies.first().and_then(|policy| policy.url_rewrite.as_ref());
-        assert_eq!(rewritten.map(|it| it.prefix.as_str()), Some(upstream));
+        assert_eq!(rewritten.map(|it| (it.host.as_str(), it.prefix.as_str())), Some((host, upstream)));
         assert_eq!(route.listener_key, "edge/agents.http");
         let leads_to = route.backends.first().and_then(|it| it.backend.as_ref()).map(|it| it.backend.clone());
         assert_eq!(leads_to, Some(format!("finance/{name}")));
