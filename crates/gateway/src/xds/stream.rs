@@ -70,7 +70,7 @@ where
     B::Error: std::fmt::Display,
 {
     let gateway = place.gateway().clone();
-    let mut stream = Stream::new(xds, place, Messages { body, held: BytesMut::new() }, out.clone());
+    let mut stream = Stream::new(xds, place, Messages { body, held: BytesMut::new() }, out);
     let end = tokio::select! {
         end = stream.serve() => end,
         () = sleep_until(ends) => End::TokenEnded,
@@ -88,7 +88,7 @@ where
         trailers.insert(GRPC_MESSAGE, message);
     }
     // Whoever reads nothing hears nothing either.
-    let _unheard = timeout(Duration::from_secs(1), out.send(Ok(Frame::trailers(trailers)))).await;
+    let _unheard = timeout(Duration::from_secs(1), stream.out.send(Ok(Frame::trailers(trailers)))).await;
 }
 
 struct Stream<B> {
