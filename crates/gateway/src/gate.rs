@@ -34,6 +34,7 @@ use crate::standing::chains::Keeps;
 use crate::standing::store::{self, StandingAddress, Store};
 use crate::telemetry::Telemetry;
 use crate::vitals::Vitals;
+use crate::xds::Planes;
 
 /// Every limit of the data path, with its default. Sizes in bytes.
 #[derive(Clone, Copy, Debug)]
@@ -180,6 +181,8 @@ pub struct Shared {
     pub vitals: Vitals,
     pub telemetry: Telemetry,
     pub(crate) spans: Option<Spans>,
+    /// What data planes make of their configuration.
+    pub planes: Planes,
     pub(crate) limits: Limits,
     pub(crate) public_url: String,
     pub(crate) admin_url: Option<String>,
@@ -217,6 +220,7 @@ impl Shared {
             vitals: config.vitals,
             telemetry: config.telemetry,
             spans: config.spans,
+            planes: Planes::default(),
             limits,
             public_url: config.public_url,
             admin_url: config.admin_url,

@@ -28,7 +28,7 @@ use crate::request_context::RequestContext;
 
 pub(crate) use admit::sha256;
 pub use admit::{Admission, Admitted, admit};
-pub(crate) use authenticate::authenticate;
+pub(crate) use authenticate::{authenticate, credential};
 
 /// The other end of a client connection.
 #[derive(Clone, Debug)]

@@ -7,6 +7,8 @@
 //!
 //! `ext_authz` is a front door without a way of its own to upstreams: a data plane asks there, and carries the call (`data_plane`).
 //!
+//! `xds` says where such a data plane carries calls to, and decides nothing.
+//!
 //! Beside it, and no call: `spans` takes what agents say of themselves.
 //!
 //! What is public is what the binary composes: a [`Gate`] from its [`Config`], a [`listener`] that serves it, and what watches
@@ -59,6 +61,7 @@ mod unrecorded;
 mod vitals;
 mod webhook;
 mod witnesses;
+mod xds;
 
 pub use acts::{Acts, Done, RefusedRequest, Stood};
 pub use beside::NeverCalled;
@@ -90,6 +93,9 @@ pub use telemetry::{BadEndpoint, Telemetry};
 pub use vitals::{Pulse, Silent, Vitals};
 pub use webhook::{NoWebhook, Persistence, Receiver, Webhook};
 pub use witnesses::{Cosigning, CosigningConfig, NoWitness, Patience, WitnessAt};
+pub use xds::{
+    Gateway, NoGateway, Patience as XdsPatience, Planes, Settings as XdsSettings, Xds, serve as serve_xds,
+};
 
 /// The parsers of foreign bytes, for the fuzz targets (`cargo fuzz` sets `--cfg fuzzing`).
 #[cfg(fuzzing)]

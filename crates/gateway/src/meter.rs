@@ -2,6 +2,7 @@
 
 mod list;
 mod pace;
+mod planes;
 mod sinks;
 mod spans;
 
@@ -22,6 +23,7 @@ use crate::protocol::observe::Usage;
 use crate::route::Protocol;
 use crate::vitals::Vitals;
 use pace::PaceMeter;
+pub(crate) use planes::PlaneMeter;
 use sinks::SinkMeter;
 pub(crate) use spans::SpanMeter;
 
@@ -142,6 +144,7 @@ pub struct Meter {
     uncosigned: Seconds,
     sinks: SinkMeter,
     spans: SpanMeter,
+    planes: PlaneMeter,
     pace: PaceMeter,
 }
 
@@ -180,6 +183,7 @@ impl Meter {
             uncosigned: Gauge::default(),
             sinks: SinkMeter::default(),
             spans: SpanMeter::default(),
+            planes: PlaneMeter::default(),
             pace: PaceMeter::default(),
             registry: Listed(Registry::with_prefix("vidimus")),
         };
@@ -209,10 +213,16 @@ impl Meter {
         registry.add(&list::UNCOSIGNED, meter.uncosigned.clone());
         meter.sinks.register(registry);
         meter.spans.register(registry);
+        meter.planes.register(registry);
         registry.add(&list::TASK_RESTARTS, vitals.restarts().clone());
         registry.add(&list::PANICS, vitals.panics().clone());
         registry.add(&list::LOG_LINES_LOST, vitals.log_lines_lost().clone());
         meter
+    }
+
+    /// What is counted of data planes and their configuration.
+    pub(crate) fn planes(&self) -> &PlaneMeter {
+        &self.planes
     }
 
     /// What is counted of the spans that agents send.

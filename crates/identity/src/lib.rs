@@ -18,6 +18,7 @@ pub use issue::local::{
 };
 pub use issue::mint::{HopToken, MAX_HOP_TTL, Mint, MintError};
 pub use issue::shared::{KeyFiles, ListedKey, Rotated, SealingKeys, SharedKeys, SharedKeysError};
+pub use prove::account::ServiceAccount;
 pub use prove::people::{Operators, People};
 pub use prove::pods::{LivePods, PodScope};
 pub use prove::{Authenticator, Config, ConfigError, Evidence, Limits, check_roots};

@@ -1,5 +1,6 @@
 //! Authentication: from evidence to [`Proven`].
 
+pub(crate) mod account;
 mod audience;
 mod bind;
 mod cache;

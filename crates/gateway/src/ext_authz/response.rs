@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderName, Response};
 use prost::Message;
 
 use crate::reply::CALL_HEADER;
+use crate::xds::{ALLOWED, Field, Struct, Text};
 
 /// `PERMISSION_DENIED`: anything but 0 has Envoy answer, and send nothing.
 const DENIED: i32 = 7;
@@ -23,6 +24,8 @@ pub(super) struct CheckResponse {
     pub(super) denied_response: Option<DeniedHttpResponse>,
     #[prost(message, optional, tag = "3")]
     pub(super) ok_response: Option<OkHttpResponse>,
+    #[prost(message, optional, tag = "4")]
+    pub(super) dynamic_metadata: Option<Struct>,
 }
 
 /// `google.rpc.Status`.
@@ -85,7 +88,19 @@ pub(super) fn carry(call: &str, given: &HeaderMap, headers: &HeaderMap) -> Check
         headers_to_remove: given.keys().filter(is_removed).map(ToString::to_string).collect(),
         response_headers_to_add: vec![option(CALL_HEADER.as_str(), call)],
     };
-    CheckResponse { status: Some(Status { code: 0 }), denied_response: None, ok_response: Some(ok) }
+    CheckResponse {
+        status: Some(Status { code: 0 }),
+        denied_response: None,
+        ok_response: Some(ok),
+        dynamic_metadata: Some(allowed()),
+    }
+}
+
+/// What a data plane can hold a request against that it was not asked about here (ADR 66).
+fn allowed() -> Struct {
+    let (key, value) = ALLOWED;
+    let value = Some(Text { string_value: value.to_owned() });
+    Struct { fields: vec![Field { key: key.to_owned(), value }] }
 }
 
 /// The data plane answers this, and sends nothing on.
@@ -95,7 +110,12 @@ pub(super) fn answer(response: &Response<()>, body: String) -> CheckResponse {
         headers: set(response.headers()),
         body,
     };
-    CheckResponse { status: Some(Status { code: DENIED }), denied_response: Some(denied), ok_response: None }
+    CheckResponse {
+        status: Some(Status { code: DENIED }),
+        denied_response: Some(denied),
+        ok_response: None,
+        dynamic_metadata: None,
+    }
 }
 
 /// Each header in one line, in place of all that there are of it: Envoy takes the last of several, whatever they say of being appended (1.40).
@@ -167,7 +187,7 @@ mod tests {
         let denied = said.denied_response.expect("an answer");
         assert_eq!((denied.status, denied.body), (Some(HttpStatus { code: 200 }), "{}".to_owned()));
         assert_eq!(denied.headers, [option("content-type", "application/json")]);
-        assert_eq!(said.ok_response, None);
+        assert_eq!((said.ok_response, said.dynamic_metadata), (None, None));
     }
 
     /// By the published numbers of fields: what a real Envoy makes of them, `e2e/envoy` tells.
@@ -175,7 +195,22 @@ mod tests {
     fn the_bytes_are_those_of_the_published_messages() {
         let response = carry("c", &map(&[("cookie", "a")]), &map(&[("a", "b")]));
         let expected = b"\x0a\x00\x1a\x2f\x12\x0c\x0a\x06\x0a\x01a\x12\x01b\x18\x02\x20\x01\
-            \x2a\x06cookie\x32\x17\x0a\x11\x0a\x0cvidimus-call\x12\x01c\x18\x02\x20\x01";
+            \x2a\x06cookie\x32\x17\x0a\x11\x0a\x0cvidimus-call\x12\x01c\x18\x02\x20\x01\
+            \x22\x16\x0a\x14\x0a\x07vidimus\x12\x09\x1a\x07allowed";
         assert_eq!(response.encode_to_vec(), expected, "{:02x?}", response.encode_to_vec());
+    }
+
+    /// What `extauthz.vidimus` is in agentgateway's rules: its default deny looks at it.
+    #[test]
+    fn only_what_is_let_pass_says_so_where_agentgateway_looks_for_it() {
+        let said = |response: &CheckResponse| {
+            let read =
+                crate::xds::contract::read("envoy.service.auth.v3.CheckResponse", &response.encode_to_vec());
+            format!("{:?}", read.get_field_by_name("dynamic_metadata"))
+        };
+        let carried = said(&carry("c", &map(&[]), &map(&[])));
+        assert!(carried.contains("vidimus") && carried.contains("allowed"), "{carried}");
+        let refused = said(&answer(&Response::new(()), String::new()));
+        assert!(!refused.contains("allowed"), "{refused}");
     }
 }

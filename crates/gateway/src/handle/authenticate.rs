@@ -39,7 +39,7 @@ pub(crate) async fn authenticate<'p>(
 
 /// The one credential of a request: a bearer token, or the key that the protocol's SDKs send in a header of their own. Two are one too
 /// many, also where they are the same; and one that is there and cannot be read is not absent.
-fn credential<'p>(key_header: Option<&str>, parts: &'p Parts) -> Result<Option<&'p str>, Refusal> {
+pub(crate) fn credential<'p>(key_header: Option<&str>, parts: &'p Parts) -> Result<Option<&'p str>, Refusal> {
     let mut lines = parts.headers.get_all(AUTHORIZATION).iter();
     let mut keys = key_header.into_iter().flat_map(|name| parts.headers.get_all(name));
     match (lines.next(), keys.next()) {

@@ -139,8 +139,12 @@ metrics! {
         "spans that agents sent (`--traces`): `stored`; `repeated`, there already; `altered`, refused, for the sender had said something else by the same ids; `malformed`; `too_large`; `no_room`, refused, for the disk has no room beside twice `--disk-reserve`; and of those that were stored `expired` (`--trace-retention`) and `evicted` (`--trace-bytes`: there were more). Requests that were refused whole are in `decisions`, by their code";
     SPAN_BYTES: "span_bytes", Gauge, "bytes", [],
         "what the spans of agents take on the disk";
+    PLANE_RESOURCES: "data_plane_resources", Counter, "resources", ["result"],
+        "resources of data planes that get their configuration here (`--xds`): `sent`, `removed`, `refused` (not taken: it goes on with what it had; alert on any), `warned` (taken, and complained of). `/registry` names them";
+    PLANE_STREAMS: "data_plane_streams", Gauge, "streams", [],
+        "data planes that are connected to `--xds`";
     TASK_RESTARTS: "task_restarts", Counter, "restarts", ["task"],
-        "what ended by a panic and was begun anew: `accept`, `arrivals`, `admin`, `snapshots`, `counts`, `disk`, `keys`, `certificate`, `bundles`, `webhook`, `witnesses`, `sink`, `traces`, `grants`, `approvals`, `unrecorded`. Each is a fault of Vidimus";
+        "what ended by a panic and was begun anew: `accept`, `arrivals`, `admin`, `snapshots`, `counts`, `disk`, `keys`, `certificate`, `bundles`, `webhook`, `witnesses`, `sink`, `traces`, `grants`, `approvals`, `unrecorded`, `xds`. Each is a fault of Vidimus";
     PANICS: "panics", Counter, "panics", [],
         "panics of any thread, also of one connection. Each is a fault of Vidimus; report it with its line of the log";
     LOG_LINES_LOST: "log_lines_lost", Counter, "lines", [],

@@ -20,6 +20,7 @@ fn touched() -> Meter {
     meter.sinks().lag("s", 7, Duration::from_millis(1_500));
     meter.pace().answered(("a/p", "m"), Duration::from_millis(3), Some(Duration::from_millis(1)));
     meter.spans().count("stored", 1);
+    meter.planes().count("sent", 1);
     vitals.restarted("disk");
     meter
 }

@@ -48,3 +48,4 @@ mod unseen;
 mod windows;
 mod workers;
 mod world;
+mod xds;

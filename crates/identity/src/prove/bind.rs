@@ -266,7 +266,7 @@ impl Registry<'_> {
         said.pod(namespace, name)
     }
 
-    fn service_account<'t>(&self, issuer: &str, subject: &'t str) -> Option<(&'t str, &'t str)> {
+    pub(super) fn service_account<'t>(&self, issuer: &str, subject: &'t str) -> Option<(&'t str, &'t str)> {
         (self.service_account_issuer == Some(issuer)).then_some(())?;
         let (namespace, name) = subject.strip_prefix(SERVICE_ACCOUNT)?.split_once(':')?;
         (!namespace.is_empty() && !name.is_empty() && !name.contains(':')).then_some((namespace, name))

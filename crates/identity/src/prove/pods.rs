@@ -181,16 +181,26 @@ impl LivePods {
     /// `pod_gone`.
     pub(crate) fn check(&self, proven: &Proven, issued: Option<UnixMillis>) -> Result<(), Refusal> {
         let Some(copy) = &proven.instance else { return Ok(()) };
+        self.check_copy(copy, issued).map_err(|refusal| {
+            refusal.of(refusal::Verified {
+                identity: proven.identity.clone(),
+                instance: Some(copy.clone()),
+                user: proven.user.as_ref().map(|user| user.id().into()),
+            })
+        })
+    }
+
+    /// The same of one copy, whoever it is.
+    ///
+    /// # Errors
+    /// `pod_gone`.
+    pub(crate) fn check_copy(&self, copy: &Instance, issued: Option<UnixMillis>) -> Result<(), Refusal> {
         if !self.is_gone(copy, issued.unwrap_or_default()) {
             return Ok(());
         }
         let message =
             format!("the token is of a pod that is gone: {}", copy.name.as_deref().unwrap_or(&copy.id));
-        Err(Refusal::new(Code::PodGone, message).of(refusal::Verified {
-            identity: proven.identity.clone(),
-            instance: Some(copy.clone()),
-            user: proven.user.as_ref().map(|user| user.id().into()),
-        }))
+        Err(Refusal::new(Code::PodGone, message))
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Known> {

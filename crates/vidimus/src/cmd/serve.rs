@@ -26,6 +26,7 @@ mod tls;
 pub(super) mod traces;
 mod webhook;
 mod witnesses;
+mod xds;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -93,6 +94,8 @@ pub struct Serve {
     pub tls_key: Option<PathBuf>,
     #[command(flatten)]
     pub data_planes: data_planes::Flags,
+    #[command(flatten)]
+    pub xds: xds::Flags,
     /// SPIFFE trust bundle (PEM, or a SPIFFE bundle in JSON) as trust-domain=FILE; may be given several times, also for one
     /// domain, of which the authorities of all files are trusted then. A file that changes is read again: {"keys":[]} revokes all authorities, and one that cannot be understood, or is gone, leaves the last
     /// good one in force for an hour. X.509-SVIDs are accepted on the TLS address, JWT-SVIDs (by the bundle's keys of use jwt-svid) on

@@ -32,6 +32,7 @@ mod starts;
 mod state;
 mod verify;
 mod webhook;
+mod xds;
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};

@@ -172,6 +172,7 @@ async fn registry(State(admin): State<Admin>, asks: Asks) -> Result<Json<Value>,
         "rejections": loaded.rejections,
         "warnings": loaded.snapshot.warnings(),
         "quarantined": quarantined,
+        "data_planes": health.shared.planes.shown(),
     })))
 }
 

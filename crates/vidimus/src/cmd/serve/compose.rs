@@ -35,7 +35,7 @@ use super::scale::{self, Scale};
 use super::supervisor::Supervisor;
 use super::{
     DurabilityArg, Serve, admin, admission, configurations, data_planes, descriptors, disk, issuer_roots,
-    retention, runs, sinks, source, standing, taken, tls, traces, webhook, witnesses,
+    retention, runs, sinks, source, standing, taken, tls, traces, webhook, witnesses, xds,
 };
 
 /// Before a snapshot is taken into use again whose taking panicked.
@@ -84,6 +84,7 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
     restore(&shared, &serve.data.join("ledger")).context("what was counted before the start")?;
     turn_keys(&mut supervisor, mint, scale)?;
     let data_planes = data_planes::listener(&mut supervisor, serve, &identity, &trust)?;
+    xds::begin(&mut supervisor, serve, (&shared, &loaded), (&identity, &trust))?;
     let tls = sockets
         .tls
         .map(|socket| tls::listener(&mut supervisor, serve, &identity, trust, socket))

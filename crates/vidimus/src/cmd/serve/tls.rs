@@ -57,6 +57,7 @@ fn names(serve: &Serve) -> Vec<String> {
             .map(|address| address.ip().to_string()),
     );
     names.extend(serve.data_planes.server_name());
+    names.extend(serve.xds.names());
     names.sort_unstable();
     names.dedup();
     names

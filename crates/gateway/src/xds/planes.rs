@@ -1,0 +1,146 @@
+//! What data planes have, and what they do not take: for operators (`/registry`, metrics, the log).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::Serialize;
+
+use super::compile::{Compiled, Gateway};
+use super::subscription::{Answered, Complaint};
+
+/// The gateways that were here since the start. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Planes(Arc<Mutex<BTreeMap<Gateway, Plane>>>);
+
+#[derive(Debug, Default)]
+struct Plane {
+    streams: usize,
+    /// What the last stream has.
+    resources: usize,
+    unguarded: bool,
+    refused: BTreeMap<Arc<str>, Complaint>,
+    left_out: Vec<(String, &'static str)>,
+}
+
+/// One gateway, as it is shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Shown {
+    /// `namespace/name`.
+    gateway: String,
+    /// Replicas that are connected.
+    streams: usize,
+    /// Resources that one of them has.
+    resources: usize,
+    /// It does not take the policies that ask Vidimus, and so is given no routes.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    unguarded: bool,
+    /// Resources that it does not take, or not wholly.
+    refused: Vec<Refused>,
+    /// Objects that have no route there.
+    left_out: Vec<LeftOut>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct Refused {
+    resource: String,
+    severity: &'static str,
+    message: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct LeftOut {
+    object: String,
+    why: &'static str,
+}
+
+/// The place of one stream. It is free when this is dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    planes: Planes,
+    gateway: Gateway,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.with(|plane| plane.streams = plane.streams.saturating_sub(1));
+    }
+}
+
+impl Planes {
+    /// All of them, in order.
+    pub fn shown(&self) -> Vec<Shown> {
+        self.lock().iter().map(|(gateway, plane)| plane.shown(gateway)).collect()
+    }
+
+    /// A place for one more stream of a gateway, which has at most so `many`.
+    pub(super) fn enter(&self, gateway: &Gateway, many: usize) -> Option<Place> {
+        let mut all = self.lock();
+        let plane = all.entry(gateway.clone()).or_default();
+        (plane.streams < many).then(|| {
+            plane.streams += 1;
+            Place { planes: self.clone(), gateway: gateway.clone() }
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Gateway, Plane>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Place {
+    pub(super) fn gateway(&self) -> &Gateway {
+        &self.gateway
+    }
+
+    /// What a data plane made of what it was sent. What it takes now is not refused any more.
+    pub(super) fn answered(&self, answered: &Answered, resources: usize) {
+        self.with(|plane| {
+            plane.resources = resources;
+            plane.unguarded = answered.unguarded;
+            for name in &answered.resources {
+                plane.refused.remove(name);
+            }
+            let complaints = answered.complaints.iter();
+            plane.refused.extend(complaints.map(|one| (one.resource.clone(), one.clone())));
+        });
+        for complaint in &answered.complaints {
+            let Complaint { resource, is_error, message } = complaint;
+            tracing::error!(gateway = %self.gateway, %resource, is_error, said = %message, "a data plane refuses a resource");
+        }
+    }
+
+    /// What is wanted now: what is not there any more is not refused either.
+    pub(super) fn wants(&self, compiled: &Compiled) {
+        self.with(|plane| {
+            let left_out = compiled.left_out.iter();
+            plane.left_out = left_out.map(|one| (one.object.clone(), one.why)).collect();
+            let all = compiled.guards.iter().chain(&compiled.rest);
+            let names: BTreeSet<&str> = all.map(|item| &*item.name).collect();
+            plane.refused.retain(|name, _| names.contains(&**name));
+        });
+    }
+
+    fn with(&self, change: impl FnOnce(&mut Plane)) {
+        change(self.planes.lock().entry(self.gateway.clone()).or_default());
+    }
+}
+
+impl Plane {
+    fn shown(&self, gateway: &Gateway) -> Shown {
+        let refused = self.refused.values().map(|one| Refused {
+            resource: one.resource.to_string(),
+            severity: if one.is_error { "error" } else { "warning" },
+            message: one.message.clone(),
+        });
+        let left_out =
+            self.left_out.iter().map(|(object, why)| LeftOut { object: object.clone(), why: *why });
+        Shown {
+            gateway: gateway.to_string(),
+            streams: self.streams,
+            resources: self.resources,
+            unguarded: self.unguarded,
+            refused: refused.collect(),
+            left_out: left_out.collect(),
+        }
+    }
+}
