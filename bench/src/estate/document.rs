@@ -79,6 +79,7 @@ fn llm_provider(provider: &LlmProvider) -> Value {
     let credential = match &provider.credential {
         CredentialSource::File(file) => json!({"file": file}),
         CredentialSource::Env(variable) => json!({"env": variable}),
+        CredentialSource::Secret(secret) => json!({"secretRef": {"name": secret.name, "key": secret.key}}),
         CredentialSource::None => json!({"none": {}}),
     };
     let models: Vec<Value> = provider

@@ -63,7 +63,8 @@ impl Unavailable {
 /// against `resourceNames`; `get` is not needed.
 fn rights(of: &SecretKey, said: &str) -> Value {
     let SecretKey { namespace, name, .. } = of;
-    let metadata = json!({"namespace": &**namespace, "name": format!("vidimus-secret-{name}")});
+    let role = format!("vidimus-secret-{name}");
+    let metadata = json!({"namespace": &**namespace, "name": role});
     let subject = match service_account(said) {
         Some((namespace, name)) => json!({"kind": "ServiceAccount", "namespace": namespace, "name": name}),
         None => {
@@ -77,7 +78,7 @@ fn rights(of: &SecretKey, said: &str) -> Value {
         },
         {
             "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": metadata,
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": metadata["name"]},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": role},
             "subjects": [subject],
         },
     ]})

@@ -309,8 +309,10 @@ mod tests {
         secrets.named([&named].into_iter(), std::iter::empty());
         let reasons = || {
             let all = wanted(&index, &loaded(&index), &secrets, at(0));
-            let reasons = |write: &Write| write.conditions.iter().map(|one| one.reason.clone()).collect();
-            all.first().map(reasons).unwrap_or_else(Vec::<String>::new)
+            let reasons = |write: &Write| {
+                write.conditions.iter().map(|one| one.reason.clone()).collect::<Vec<String>>()
+            };
+            all.first().map(reasons).unwrap_or_default()
         };
         assert_eq!(reasons(), [""; 0], "nothing is known yet");
         secrets.told(&named, Told::Listed(Vec::new()), Instant::now());

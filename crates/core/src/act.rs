@@ -89,7 +89,7 @@ pub enum Act {
 
 impl Act {
     /// The names of all that this program knows, as a record has them.
-    pub const NAMES: [&str; 22] = [
+    pub const NAMES: [&str; 23] = [
         "quarantine",
         "lift",
         "declassify",
@@ -110,6 +110,7 @@ impl Act {
         "rotateKey",
         "export",
         "shred",
+        "register",
         "start",
         "stop",
     ];

@@ -24,7 +24,11 @@ fn live_with(kept: Option<Kept>) -> (Live, watch::Receiver<Arc<Loaded>>, watch::
     let (publish, state) = watch::channel(SourceState::unread());
     let (wanted, _) = watch::channel(Arc::default());
     let followed: Vec<(Kind, Option<Arc<str>>)> = Kind::ALL.into_iter().map(|kind| (kind, None)).collect();
-    (Live::new((feed, kept), &followed, heard, publish, (wanted, Lead::default(), Secrets::default())), loaded, state)
+    (
+        Live::new((feed, kept), &followed, heard, publish, (wanted, Lead::default(), Secrets::default())),
+        loaded,
+        state,
+    )
 }
 
 fn disk(root: &Path) -> KeptObjects {

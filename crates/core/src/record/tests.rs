@@ -217,7 +217,8 @@ fn samples() -> Vec<Record<'static>> {
         (record.code, record.push_url, record.source, record.task, record.user) =
             (None, None, None, None, None);
         (record.approval, record.on_account_of, record.parent, record.kept) = (None, None, None, None);
-        record.asked_by = None;
+        (record.asked_by, record.instance, record.would_refuse) = (None, None, None);
+        (record.config_age, record.config_reason) = (None, None);
         (record.reserved_spend, record.reserved_tokens) = (None, None);
         record.obligations.clear();
     }

@@ -319,7 +319,9 @@ impl Oracle {
                 continue;
             }
             named.extend(literals(&policy.cedar));
-            if policy.cedar.contains("context.args") || policy.cedar.contains("context.numbers") {
+            // The digest is of the arguments.
+            let of_arguments = ["context.args", "context.numbers", "context.call_digest"];
+            if of_arguments.iter().any(|one| policy.cedar.contains(one)) {
                 on_arguments.insert(id.clone());
             }
             accepted.insert(id);

@@ -334,8 +334,8 @@ fn what_a_malformed_policy_forbade_stays_forbidden() {
 /// By the letters of the action alone, and the same at every start.
 #[test]
 fn a_misspelt_action_is_answered_with_the_nearest_of_the_schema() {
-    let all = "write one of the actions of the schema: a2a, approve, callAgent, callModel, connectNetwork, connectServer, declassify, exec, \
-               export, getPrompt, grant, invokeTool, kernel, lift, listModels, llm, loadLibrary, mcp, operate, quarantine, read, readFile, readResource, register, \
+    let all = "write one of the actions of the schema: a2a, approve, callAgent, callModel, connectNetwork, connectServer, declassify, evaluate, exec, \
+               export, getPrompt, grant, invokeTool, kernel, lift, listModels, llm, loadLibrary, mcp, operate, quarantine, read, readFile, readResource, register, registerObject, \
                revoke, shred, writeFile";
     for (written, fix) in [
         ("invoketool", "did you mean Action::\"invokeTool\"?"),

@@ -21,6 +21,7 @@ fn touched() -> Meter {
     meter.pace().answered(("a/p", "m"), Duration::from_millis(3), Some(Duration::from_millis(1)));
     meter.spans().count("stored", 1);
     meter.planes().count("sent", 1);
+    meter.would_refuse(Protocol::Mcp);
     vitals.restarted("disk");
     meter
 }

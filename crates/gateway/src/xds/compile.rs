@@ -125,21 +125,21 @@ pub(super) fn compile(snapshot: &Snapshot, gateway: &Gateway, settings: &Setting
     for one in &called {
         match one.why_not(routes.len()) {
             None => {
-                backends.push(item("backend", &one.backend_key(), one.backend()));
-                routes.push(item("route", &one.route_key(), one.route(gateway)));
+                backends.push(item("backend", &one.backend_key(), &one.backend()));
+                routes.push(item("route", &one.route_key(), &one.route(gateway)));
             }
             Some(why) => left_out.push(LeftOut { object: one.reference(), why }),
         }
     }
     let mut rest = backends;
     rest.append(&mut routes);
-    rest.push(item("listener", &listener_key(gateway), listener(gateway, settings)));
-    rest.push(item("bind", &bind_key(gateway, settings), bind(gateway, settings)));
+    rest.push(item("listener", &listener_key(gateway), &listener(gateway, settings)));
+    rest.push(item("bind", &bind_key(gateway, settings), &bind(gateway, settings)));
     Compiled { guards: guards(gateway, settings), rest, left_out }
 }
 
 /// As agentgateway's own control plane names it.
-fn item(kind: &str, key: &str, resource: Resource) -> Item {
+fn item(kind: &str, key: &str, resource: &Resource) -> Item {
     let value = Bytes::from(resource.encode_to_vec());
     let version = HEXLOWER.encode(digest(&SHA256, &value).as_ref().get(..16).unwrap_or_default());
     Item { name: format!("{kind}/{key}").into(), version: version.into(), value }
@@ -197,7 +197,7 @@ fn guards(gateway: &Gateway, settings: &Settings) -> Vec<Item> {
                 traffic: Some(TrafficPolicySpec { phase: GATEWAY, ..traffic }),
                 inheritance: OVERRIDE,
             };
-            item("policy", &key, Resource { policy: Some(policy), ..Resource::default() })
+            item("policy", &key, &Resource { policy: Some(policy), ..Resource::default() })
         })
         .collect()
 }

@@ -132,8 +132,7 @@ impl Plane {
             severity: if one.is_error { "error" } else { "warning" },
             message: one.message.clone(),
         });
-        let left_out =
-            self.left_out.iter().map(|(object, why)| LeftOut { object: object.clone(), why: *why });
+        let left_out = self.left_out.iter().map(|(object, why)| LeftOut { object: object.clone(), why });
         Shown {
             gateway: gateway.to_string(),
             streams: self.streams,

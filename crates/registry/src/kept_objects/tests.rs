@@ -100,7 +100,7 @@ fn what_is_torn_forged_or_foreign_is_not_used_and_says_why() {
     for bad in [
         String::new(),
         good.trim_end().to_owned(),
-        good[..good.len() / 2].to_owned(),
+        good.chars().take(good.len() / 2).collect(),
         good.replace("permit", "forbid"),
         good.replace("\n1\n", "\n2\n"),
         good.replace("\"synced\":5", "\"synced\":6"),

@@ -111,7 +111,7 @@ fn what_is_wrong_with_the_files_of_a_machine_is_found() {
         set(&["data_nested"])
     );
     assert_eq!(stopped.found(&["--resources", &none]), set(&["resources_unreadable"]));
-    assert_eq!(stopped.found(&["--disk-reserve", "8000000TB"]), set(&["disk_low"]));
+    assert_eq!(stopped.found(&["--disk-reserve", "8000000000GB"]), set(&["disk_low"]));
 
     let key = stopped.at("data/identity/session.key");
     mode(&key, 0o644);

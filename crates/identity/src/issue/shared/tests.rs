@@ -140,14 +140,14 @@ fn what_is_wrong_with_a_directory_is_told_by_the_file() {
                 .expect("renamed");
         }),
         ("no key that seals", "no key that seals", |at| {
-            fs::remove_file(name_of(at, "seal.")).expect("removed")
+            fs::remove_file(name_of(at, "seal.")).expect("removed");
         }),
         ("no key that mints", "no key that mints", |at| {
-            fs::remove_file(name_of(at, "mint.")).expect("removed")
+            fs::remove_file(name_of(at, "mint.")).expect("removed");
         }),
         ("half of the CA", "ca-key.pem", |at| fs::remove_file(at.join("ca-key.pem")).expect("removed")),
         ("something else", "no name of a shared key", |at| {
-            fs::write(at.join("README"), "").expect("written")
+            fs::write(at.join("README"), "").expect("written");
         }),
     ];
     for (what, says, harm) in cases {

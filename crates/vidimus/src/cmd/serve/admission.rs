@@ -176,7 +176,7 @@ fn renew(supervisor: &mut Supervisor, ca: LocalIdentity, names: Vec<String>, cer
         match ca.server_certificate(&names, LIFE, millis(SystemClock.now().wall)) {
             Ok(newer) => certificate.update(&newer),
             Err(error) => {
-                tracing::error!(%error, "the certificate of the admission address could not be renewed")
+                tracing::error!(%error, "the certificate of the admission address could not be renewed");
             }
         }
     });

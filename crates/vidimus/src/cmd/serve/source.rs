@@ -39,7 +39,13 @@ pub struct ClusterFlags {
     pub cluster: bool,
     /// How the cluster is reached (the current context of this file); without
     /// it the process is in a pod, and is its ServiceAccount.
-    #[arg(long, env = "VIDIMUS_KUBECONFIG", value_name = "FILE", requires = "cluster")]
+    #[arg(
+        long,
+        env = "VIDIMUS_KUBECONFIG",
+        value_name = "FILE",
+        requires = "cluster",
+        conflicts_with = "resources"
+    )]
     pub kubeconfig: Option<PathBuf>,
     /// Namespaces whose resources are registered, and no others; may be given
     /// several times [default: all].
@@ -48,15 +54,22 @@ pub struct ClusterFlags {
         env = "VIDIMUS_NAMESPACE",
         value_name = "NAMESPACE",
         value_delimiter = ',',
-        requires = "cluster"
+        requires = "cluster",
+        conflicts_with = "resources"
     )]
     pub namespace: Vec<String>,
     /// The namespace of the Lease by which one replica of several writes
     /// statuses [default: that of the pod, or of the context].
-    #[arg(long, env = "VIDIMUS_LEASE_NAMESPACE", value_name = "NAMESPACE", requires = "cluster")]
+    #[arg(
+        long,
+        env = "VIDIMUS_LEASE_NAMESPACE",
+        value_name = "NAMESPACE",
+        requires = "cluster",
+        conflicts_with = "resources"
+    )]
     pub lease_namespace: Option<String>,
     /// Write no statuses, and hold no Lease.
-    #[arg(long, env = "VIDIMUS_NO_STATUS", requires = "cluster", value_parser = BoolishValueParser::new())]
+    #[arg(long, env = "VIDIMUS_NO_STATUS", requires = "cluster", conflicts_with = "resources", value_parser = BoolishValueParser::new())]
     pub no_status: bool,
 }
 
@@ -231,9 +244,10 @@ mod tests {
         for (flags, says) in [
             ("", "--resources"),
             ("--cluster --resources r", "cannot be used with"),
-            ("--resources r --kubeconfig f", "--cluster"),
-            ("--resources r --namespace a", "--cluster"),
-            ("--resources r --no-status", "--cluster"),
+            ("--resources r --kubeconfig f", "cannot be used with"),
+            ("--resources r --namespace a", "cannot be used with"),
+            ("--resources r --no-status", "cannot be used with"),
+            ("--kubeconfig f", "--cluster"),
         ] {
             let error = parsed(flags).map(drop).unwrap_err();
             assert!(error.contains(says), "{flags}: {error}");
