@@ -22,6 +22,8 @@ pub struct Access {
     /// Who writes statuses, and in which namespace the Lease for that is; `None` where nobody is to. Without a namespace it is that of the pod, or of the
     /// context.
     pub writes: Option<(String, Option<Arc<str>>)>,
+    /// Whether pods are watched, in the same namespaces; in all of them the namespaces are too.
+    pub pods: bool,
 }
 
 /// A cluster that is known how to reach; nothing was asked of it yet.
@@ -29,6 +31,7 @@ pub struct Cluster {
     pub(crate) client: Client,
     pub(crate) namespaces: Vec<Arc<str>>,
     pub(crate) writes: Option<Writes>,
+    pub(crate) pods: bool,
 }
 
 impl std::fmt::Debug for Cluster {
@@ -87,7 +90,7 @@ pub async fn connect(access: &Access) -> Result<Cluster, NotConnected> {
     let client = Client::try_from(config).map_err(|error| NotConnected::Client(error.to_string()))?;
     let writes =
         access.writes.clone().map(|(who, namespace)| Writes { who, namespace: namespace.unwrap_or(own) });
-    Ok(Cluster { client, namespaces: access.namespaces.clone(), writes })
+    Ok(Cluster { client, namespaces: access.namespaces.clone(), writes, pods: access.pods })
 }
 
 /// Whether a namespace can have this name: it stands in paths.

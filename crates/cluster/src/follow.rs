@@ -1,4 +1,4 @@
-//! One kind of objects, listed and then watched for ever.
+//! One kind of objects (or pods, or namespaces), listed and then watched for ever.
 //!
 //! A watch begins where the last one ended, so nothing between the two is missed. It ends every few seconds in good order, which is how an API server that is
 //! behind a broken network is told from one that has nothing to say. A list is read again only where the API server does not have the past any more (410),
@@ -6,11 +6,11 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
+use jiff::Timestamp;
 use kube_client::Client;
 use kube_client::core::params::{ListParams, WatchParams};
 use kube_client::core::{Request, WatchEvent};
@@ -112,13 +112,32 @@ enum Ended {
 }
 
 /// One kind, in one namespace or all.
-pub(crate) struct Follow {
+pub(crate) struct Follow<T = Value> {
     client: Client,
-    kind: Kind,
-    namespace: Option<Arc<str>>,
+    /// For messages: `agents of finance`.
+    of: String,
     place: usize,
-    tell: Sender<Heard>,
+    tell: Sender<Heard<T>>,
     request: Request,
+    /// What is kept of each, as it comes; `None` of what is none.
+    read: fn(Value) -> Option<T>,
+}
+
+/// What is followed: how it is called in messages, and where it is.
+pub(crate) struct Collection {
+    pub(crate) of: String,
+    pub(crate) path: String,
+}
+
+impl Collection {
+    /// Of `plural` at this path, in one namespace or all.
+    pub(crate) fn new(plural: &str, namespace: Option<&str>, path: String) -> Self {
+        let of = match namespace {
+            None => plural.to_owned(),
+            Some(namespace) => format!("{plural} of {namespace}"),
+        };
+        Self { of, path }
+    }
 }
 
 #[derive(Deserialize)]
@@ -138,24 +157,34 @@ struct PageMeta {
 }
 
 impl Follow {
-    /// `place` is which of all that are followed it is.
+    /// Objects of a kind, whole. `place` is which of all that are followed it is.
     pub(crate) fn new(
         client: Client,
         kind: Kind,
-        namespace: Option<Arc<str>>,
+        namespace: Option<&str>,
         place: usize,
         tell: Sender<Heard>,
     ) -> Self {
-        let request = Request::new(collection(kind, namespace.as_deref()));
-        Self { client, kind, namespace, place, tell, request }
+        let what = Collection::new(plural(kind), namespace, collection(kind, namespace));
+        Self::at(client, what, Some, (place, tell))
+    }
+}
+
+impl<T> Follow<T> {
+    /// Whatever is there, as far as `read` keeps it.
+    pub(crate) fn at(
+        client: Client,
+        what: Collection,
+        read: fn(Value) -> Option<T>,
+        (place, tell): (usize, Sender<Heard<T>>),
+    ) -> Self {
+        let Collection { of, path } = what;
+        Self { client, of, place, tell, request: Request::new(path), read }
     }
 
     /// For messages.
     pub(crate) fn name(&self) -> String {
-        match &self.namespace {
-            None => format!("watch {}", plural(self.kind)),
-            Some(namespace) => format!("watch {} of {namespace}", plural(self.kind)),
-        }
+        format!("watch {}", self.of)
     }
 
     /// Goes on for as long as somebody hears it.
@@ -170,14 +199,9 @@ impl Follow {
             };
             let version = match known {
                 Some(version) => version,
-                None => match self.list().await {
-                    Ok((objects, version)) => {
-                        tracing::debug!(objects = objects.len(), version, "{} listed", self.name());
-                        if !self.told(Told::Listed(objects)) {
-                            return;
-                        }
-                        version
-                    }
+                None => match self.listed().await {
+                    Ok(None) => return,
+                    Ok(Some(version)) => version,
                     Err(reason) => {
                         if !self.told(Told::Lost(reason)) {
                             return;
@@ -221,7 +245,7 @@ impl Follow {
     }
 
     /// Whether somebody hears it.
-    fn told(&self, told: Told) -> bool {
+    fn told(&self, told: Told<T>) -> bool {
         self.tell.send(Heard::Of(self.place, told)).is_ok()
     }
 
@@ -233,8 +257,17 @@ impl Follow {
         page.is_err() || page.is_ok_and(|page| is_as_far(&page.metadata.resource_version, version))
     }
 
+    /// Tells of all of them, and gives as of which version; `None` where nobody hears it.
+    async fn listed(&self) -> Result<Option<String>, String> {
+        let begun = Timestamp::now();
+        let (objects, version) = self.list().await?;
+        tracing::debug!(objects = objects.len(), version, "{} listed", self.name());
+        let heard = self.told(Told::Listed(objects)) && self.told(Told::UpTo(begun));
+        Ok(heard.then_some(version))
+    }
+
     /// All of them, and as of which version.
-    async fn list(&self) -> Result<(Vec<Value>, String), String> {
+    async fn list(&self) -> Result<(Vec<T>, String), String> {
         let mut params = ListParams::default().limit(PAGE);
         let mut all = Vec::new();
         loop {
@@ -243,7 +276,7 @@ impl Follow {
             let page = page
                 .map_err(|_| format!("no list within {} s", PAGE_TIME.as_secs()))?
                 .map_err(|error| why(&error))?;
-            all.extend(page.items.into_iter().flatten());
+            all.extend(page.items.into_iter().flatten().filter_map(self.read));
             match page.metadata.next.filter(|token| !token.is_empty()) {
                 Some(token) => params = ListParams::default().limit(PAGE).continue_token(&token),
                 None => return Ok((all, page.metadata.resource_version)),
@@ -278,15 +311,15 @@ impl Follow {
             let told = match event {
                 WatchEvent::Added(object) | WatchEvent::Modified(object) => {
                     version = version_of(&object).unwrap_or(version);
-                    Told::There(object)
+                    (self.read)(object).map_or(Told::Alive, Told::There)
                 }
                 WatchEvent::Deleted(object) => {
                     version = version_of(&object).unwrap_or(version);
-                    Told::Gone(object)
+                    (self.read)(object).map_or(Told::Alive, Told::Gone)
                 }
                 WatchEvent::Bookmark(bookmark) => {
                     version = bookmark.metadata.resource_version;
-                    Told::Alive
+                    Told::UpTo(Timestamp::now())
                 }
                 WatchEvent::Error(status) if is_expired(&status) => return Ended::Expired,
                 WatchEvent::Error(status) => {

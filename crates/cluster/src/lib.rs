@@ -6,6 +6,7 @@
 //! - The objects are an index, and nothing is reconciled one by one: a burst of changes is one next snapshot, which is built on the last.
 //! - An API server that does not answer changes nothing. How long it has not, and why, is in [`SourceState`].
 //! - What is gone was deleted on purpose, also where a whole list has to be read again to know it.
+//! - Where pods are watched too, it is known which run as which object, and which as none (ADR 65).
 //! - One replica writes statuses, as long as it holds a Lease; it never writes what is there already.
 
 mod access;
@@ -14,6 +15,7 @@ mod follow;
 mod index;
 mod lease;
 mod live;
+mod pods;
 mod state;
 mod status;
 mod verdict;
@@ -31,6 +33,7 @@ use vidimus_core::snapshot::Overlay;
 use vidimus_registry::{Acts, Keeping, Loaded};
 
 pub use access::{Access, Cluster, NotConnected, connect};
+pub use pods::{LastCalls, NotRunning, Pods, PodsReport, PodsSaid, Unclaimed};
 pub use state::SourceState;
 pub use status::{FIELD_MANAGER, Writes};
 
@@ -61,6 +64,7 @@ impl std::fmt::Debug for Begun {
 pub struct Watching {
     acts: Acts,
     state: watch::Receiver<SourceState>,
+    pods: Option<Pods>,
 }
 
 impl Watching {
@@ -72,6 +76,11 @@ impl Watching {
     /// How long the thread that compiles what the cluster says has not come round, which it does every few seconds.
     pub fn silent_for(&self) -> Duration {
         self.acts.silent_for()
+    }
+
+    /// The pods, where they are to be watched: who hears of them begins that.
+    pub const fn pods(&self) -> Option<&Pods> {
+        self.pods.as_ref()
     }
 
     /// How the source is, and since when.
@@ -99,7 +108,7 @@ pub fn begin(cluster: &Cluster, kept: Option<Keeping>, standing: Arc<Overlay>) -
             let follow = follow::Follow::new(
                 cluster.client.clone(),
                 kind,
-                scope.clone(),
+                scope.as_deref(),
                 followed.len(),
                 tell.clone(),
             );
@@ -119,7 +128,8 @@ pub fn begin(cluster: &Cluster, kept: Option<Keeping>, standing: Arc<Overlay>) -
         let writer = status::Writer::new(cluster.client.clone(), wants, lead.clone());
         tasks.push(("statuses".to_owned(), Box::pin(writer.run())));
     }
-    let live = live::Live::new(feed, &followed, heard, publish, (wanted, lead));
+    let pods = cluster.pods.then(|| Pods::new(cluster.client.clone(), &cluster.namespaces, tell));
+    let live = live::Live::new(feed, &followed, heard, publish, (wanted, lead)).with_pods(pods.clone());
     thread::Builder::new().name("vidimus-registry".to_owned()).spawn(move || live.run())?;
-    Ok(Begun { loaded, watching: Watching { acts, state }, tasks })
+    Ok(Begun { loaded, watching: Watching { acts, state, pods }, tasks })
 }

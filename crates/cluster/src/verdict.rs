@@ -8,19 +8,21 @@ use vidimus_registry::Loaded;
 
 use crate::condition::{Condition, stand};
 use crate::index::Index;
+use crate::pods::Joined;
 use crate::status::Write;
 
 /// The most characters of a message: it is shown in a line.
 const MAX_MESSAGE: usize = 2048;
 
-/// What is to be written, where that is not what stands there: `loaded` is what was made of `index`.
-pub(crate) fn wanted(index: &Index, loaded: &Loaded, now: Timestamp) -> Vec<Write> {
+/// What is to be written, where that is not what stands there: `loaded` is what was made of `index`, `joined` what runs as it where pods are watched.
+/// First what has become of objects, then what only runs or has called.
+pub(crate) fn wanted(index: &Index, loaded: &Loaded, joined: Option<&Joined>, now: Timestamp) -> Vec<Write> {
     let now = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let rejected = by_uid(&loaded.rejections);
     let warned = by_uid(loaded.snapshot.warnings());
     let in_force: HashSet<&str> =
         loaded.snapshot.objects().iter().filter_map(|object| uid(&object.meta().origin)).collect();
-    let mut wanted = Vec::new();
+    let (mut wanted, mut runs_otherwise) = (Vec::new(), Vec::new());
     for (key, entry) in index.entries() {
         let (rejected, warned) = (about(&rejected, &entry.uid), about(&warned, &entry.uid));
         let verdict = Verdict {
@@ -29,20 +31,27 @@ pub(crate) fn wanted(index: &Index, loaded: &Loaded, now: Timestamp) -> Vec<Writ
             in_force: in_force.contains(&*entry.uid),
             closed: loaded.not_ready.as_deref(),
         };
-        let conditions = verdict.conditions(entry.generation);
-        if entry.observed == entry.generation && stand(&entry.conditions, &conditions) {
+        let mut conditions = verdict.conditions(entry.generation);
+        let runs = |joined: &Joined| joined.runs(key, &entry.runs, &entry.conditions, entry.generation);
+        let (running, runs) = joined.map(runs).unwrap_or_default();
+        let is_told = entry.observed == entry.generation && stand(&entry.conditions, &conditions);
+        conditions.extend(running);
+        if is_told && entry.runs == runs && stand(&entry.conditions, &conditions) {
             continue;
         }
         let since = |one: Condition| one.since(&entry.conditions, &now);
         let conditions = conditions.into_iter().map(since).collect();
-        wanted.push(Write {
+        let last = if is_told { &mut runs_otherwise } else { &mut wanted };
+        last.push(Write {
             key: key.clone(),
             uid: entry.uid.clone(),
             version: entry.version.clone(),
             generation: entry.generation,
             conditions,
+            runs,
         });
     }
+    wanted.append(&mut runs_otherwise);
     wanted
 }
 
@@ -208,7 +217,7 @@ mod tests {
         for object in &objects {
             index.there(kind(object), object.clone());
         }
-        let wanted = wanted(&index, &loaded(&index), at(0));
+        let wanted = wanted(&index, &loaded(&index), None, at(0));
         let row = |name: &str| {
             let write = wanted.iter().find(|write| &*write.uid == name).unwrap();
             assert_eq!(write.generation, Some(4));
@@ -251,7 +260,7 @@ mod tests {
         for document in &documents {
             index.there(kind(document), document.clone());
         }
-        let first = wanted(&index, &loaded(&index), at(0));
+        let first = wanted(&index, &loaded(&index), None, at(0));
         assert_eq!(first.len(), 2);
         for (document, write) in documents.iter().zip([&first[0], &first[1]]) {
             let mut written = written(document, write);
@@ -261,7 +270,7 @@ mod tests {
         }
         let ready: Vec<bool> = index.entries().map(|(_, entry)| is_ready(&entry.conditions)).collect();
         assert_eq!(ready, [true, false]);
-        assert!(wanted(&index, &loaded(&index), at(60)).is_empty());
+        assert!(wanted(&index, &loaded(&index), None, at(60)).is_empty());
         // Mended, it says so, and since when: another generation of what was good has the time that it had.
         let mut mended = written(&policy("broken", "permit (principal, action, resource);"), &first[1]);
         mended["metadata"]["generation"] = json!(5);
@@ -269,7 +278,7 @@ mod tests {
         let mut later = written(&agent("good", "spiffe://example.com/other"), &first[0]);
         later["metadata"]["generation"] = json!(5);
         index.there(Kind::Agent, later);
-        let next = wanted(&index, &loaded(&index), at(60));
+        let next = wanted(&index, &loaded(&index), None, at(60));
         let times: Vec<&str> = next.iter().map(|write| &*write.conditions[0].last_transition_time).collect();
         assert_eq!(times, ["1970-01-01T00:00:00Z", "1970-01-01T00:01:00Z"]);
         assert!(next.iter().all(|write| write.generation == Some(5)));
