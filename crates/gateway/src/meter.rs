@@ -2,6 +2,7 @@
 
 mod list;
 mod pace;
+mod pods;
 mod sinks;
 mod spans;
 
@@ -22,6 +23,7 @@ use crate::protocol::observe::Usage;
 use crate::route::Protocol;
 use crate::vitals::Vitals;
 use pace::PaceMeter;
+use pods::PodMeter;
 use sinks::SinkMeter;
 pub(crate) use spans::SpanMeter;
 
@@ -142,6 +144,7 @@ pub struct Meter {
     sinks: SinkMeter,
     spans: SpanMeter,
     pace: PaceMeter,
+    pods: PodMeter,
 }
 
 /// A gauge of seconds.
@@ -179,6 +182,7 @@ impl Meter {
             sinks: SinkMeter::default(),
             spans: SpanMeter::default(),
             pace: PaceMeter::default(),
+            pods: PodMeter::default(),
             registry: Listed(Registry::with_prefix("vidimus")),
         };
         let registry = &mut meter.registry;
@@ -198,6 +202,7 @@ impl Meter {
         registry.add(&list::RELOADS, meter.reloads.clone());
         registry.add(&list::LEDGER_OPEN, meter.ledger_open.clone());
         registry.add(&list::SOURCE_AGE, meter.source_age.clone());
+        meter.pods.register(registry);
         registry.add(&list::UNSYNCED, meter.ledger_unsynced.clone());
         registry.add(&list::UNSYNCED_MAX, meter.ledger_unsynced_max.clone());
         registry.add(&list::WEBHOOKS, meter.webhooks.clone());
@@ -210,6 +215,11 @@ impl Meter {
         registry.add(&list::PANICS, vitals.panics().clone());
         registry.add(&list::LOG_LINES_LOST, vitals.log_lines_lost().clone());
         meter
+    }
+
+    /// Pods of governed namespaces that no record claims, by namespace.
+    pub fn pods_unclaimed<'a>(&self, namespaces: impl IntoIterator<Item = (&'a str, usize)>) {
+        self.pods.unclaimed(namespaces);
     }
 
     /// What is counted of the spans that agents send.
