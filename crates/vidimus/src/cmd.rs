@@ -11,6 +11,7 @@ pub mod declassify;
 pub mod demo;
 pub mod grant;
 pub mod identity;
+pub mod pods;
 pub mod policy;
 pub mod quantity;
 pub mod quarantine;

@@ -13,6 +13,7 @@ mod disk;
 pub(super) mod flags;
 mod health;
 mod issuer_roots;
+mod pods;
 mod questions;
 pub(super) mod retention;
 mod runs;

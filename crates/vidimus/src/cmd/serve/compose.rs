@@ -34,7 +34,7 @@ use super::issuer_roots::IssuerRoots;
 use super::supervisor::Supervisor;
 use super::{
     DurabilityArg, Serve, admin, admission, configurations, data_planes, descriptors, disk, issuer_roots,
-    retention, runs, sinks, source, standing, taken, tls, traces, webhook, witnesses,
+    pods, retention, runs, sinks, source, standing, taken, tls, traces, webhook, witnesses,
 };
 
 /// Before a snapshot is taken into use again whose taking panicked.
@@ -90,6 +90,7 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
         .transpose()?;
     let watching = Arc::new(watching);
     source::follow(&mut supervisor, &shared, &watching);
+    pods::begin(&mut supervisor, &shared, &watching)?;
     let run = control.block_on(runs::begin(serve, &shared))?;
     standing::follow(&mut supervisor, shared.clone(), watching.clone(), standing_file);
     let witnessed = tell(&mut supervisor, serve, &shared, given, (plain, admin_address, tls_address))?;
