@@ -218,8 +218,13 @@ impl<T> Follow<T> {
             }
             let lost = match ended {
                 Ended::Whole(version) => {
-                    // One that ended too soon may have ended with the API server.
-                    at = Some((version, begun.elapsed() < EARLY));
+                    // One that ended too soon may have ended with the API server. One that ended when it was to has told all; few API servers send a
+                    // bookmark before the end of one that is so short.
+                    let early = begun.elapsed() < EARLY;
+                    if !early && !self.told(Told::UpTo(Timestamp::now())) {
+                        return;
+                    }
+                    at = Some((version, early));
                     sleep(LEAST.saturating_sub(begun.elapsed())).await;
                     continue;
                 }
