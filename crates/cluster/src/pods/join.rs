@@ -1,6 +1,6 @@
 //! Pods to records: a record claims the ServiceAccounts that prove it, or that its SPIFFE IDs name, as at admission.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};

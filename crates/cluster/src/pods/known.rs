@@ -123,11 +123,11 @@ impl Known {
     fn listed(&mut self, of: &Watched, items: Vec<Item>) -> (Vec<PodsSaid>, bool) {
         let scope = match of {
             Watched::Namespaces => {
-                let governed = |item| match item {
+                let governed = |item: Item| match item {
                     Item::Namespace { name, governed: true } => Some(name),
                     Item::Namespace { .. } | Item::Pod(_) => None,
                 };
-                let labelled = items.into_iter().filter_map(governed).collect();
+                let labelled: BTreeSet<Arc<str>> = items.into_iter().filter_map(governed).collect();
                 let changed = self.labelled != labelled;
                 self.labelled = labelled;
                 return (Vec::new(), changed);

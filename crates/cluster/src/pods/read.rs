@@ -76,7 +76,7 @@ pub(crate) fn namespace(document: &Value) -> Option<Item> {
 fn images(document: &Value) -> Vec<Arc<str>> {
     let list = |pointer: &str| document.pointer(pointer).and_then(Value::as_array).into_iter().flatten();
     let text = |of: &Value, member: &str| of.get(member).and_then(Value::as_str).map(str::to_owned);
-    let image = |container: &Value| {
+    let image = |container: &Value| -> Option<Arc<str>> {
         let image = text(container, "image")?;
         if image.contains('@') {
             return Some(image.into());

@@ -129,7 +129,8 @@ async fn the_last_call_of_a_principal_is_known() {
     world.clock.advance(std::time::Duration::from_secs(1));
     let at = millis(world.clock.now().wall);
     outcome(&world, TWO).await;
-    let [one] = &last()[..] else { panic!("one principal") };
+    let all = last();
+    let [one] = &all[..] else { panic!("one principal") };
     assert_eq!((one.principal.to_string(), one.at), ("Agent/t/caller".to_owned(), at));
     assert!(one.identity.contains("system:serviceaccount:t:caller"), "{one:?}");
     assert_eq!(one.instance.as_ref().map(|copy| &*copy.id), Some(TWO));
