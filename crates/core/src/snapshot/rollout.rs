@@ -20,16 +20,16 @@ impl Snapshot {
         let deciding = |some: Vec<Arc<Statement>>| -> Vec<Arc<Statement>> {
             some.into_iter().filter(|one| !one.lets_pass).collect()
         };
-        let all = || self.statements_in_force().filter(|one| !one.lets_pass).cloned().collect();
+        let all = || self.statements_in_force().cloned().collect();
         self.policies = last.policies.with(&deciding(gone), &deciding(new), all);
     }
 
     /// This snapshot with what lets pass too, where anything does.
     pub(super) fn rolled_out(&self, last: &Self, [gone, new]: [&[Arc<Statement>]; 2]) -> Option<Box<Self>> {
-        if !self.statements_in_force().any(|one| one.lets_pass) {
+        if !self.statements().any(|one| one.lets_pass) {
             return None;
         }
-        let all = || -> Vec<Arc<Statement>> { self.statements_in_force().cloned().collect() };
+        let all = || -> Vec<Arc<Statement>> { self.statements().cloned().collect() };
         let policies = match &last.rollout {
             Some(rollout) => rollout.policies.with(gone, new, all),
             None => Policies::default().with(&[], &all(), all),

@@ -80,7 +80,7 @@ impl Said {
             self.keeping.insert(statement.id.clone(), statement.keeps);
         }
         self.permits_of_people += usize::from(permits_people(statement));
-        if statement.actions.register && !statement.observes {
+        if statement.actions.register && !statement.observes && !statement.lets_pass {
             self.ruling.push(statement.clone());
         }
     }

@@ -165,6 +165,11 @@ impl Snapshot {
 
     /// All policies in force, the built-in ones included, in the order of their objects.
     pub(crate) fn statements_in_force(&self) -> impl Iterator<Item = &Arc<Statement>> {
+        self.statements().filter(|one| !one.lets_pass)
+    }
+
+    /// The same, and those that only let pass (`mode: rollout`).
+    pub(super) fn statements(&self) -> impl Iterator<Item = &Arc<Statement>> {
         let of_objects = self.objects.iter().zip(&self.made);
         let of_objects = of_objects.flat_map(|(object, made)| self.counting(object, made));
         self.apart.iter().chain(of_objects).chain(&self.beside)

@@ -285,6 +285,7 @@ fn stood(dice: &mut Dice) -> Standing {
             actor: "User/urn:vidimus:local#admin".into(),
             id: format!("q{number}").into(),
             kind: ActKind,
+            note: false,
             shared: None,
             time: "2026-09-21T14:13:20.500000Z".into(),
             version: VERSION,
