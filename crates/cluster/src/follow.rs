@@ -6,7 +6,6 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::pin::pin;
-use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
@@ -19,7 +18,7 @@ use serde_json::Value;
 use tokio::time::{sleep, timeout};
 use vidimus_core::resource::{API_VERSION, Kind};
 
-use crate::live::{Heard, Told};
+use crate::live::Told;
 
 /// How long one watch goes on, in seconds.
 const WATCH: u32 = 15;
@@ -111,33 +110,18 @@ enum Ended {
     Refused(String),
 }
 
-/// One kind, in one namespace or all.
+/// Hears what one watch tells; false once nobody does any more.
+type Tell<T> = Box<dyn Fn(Told<T>) -> bool + Send + Sync>;
+
+/// One collection of objects.
 pub(crate) struct Follow<T = Value> {
     client: Client,
-    /// For messages: `agents of finance`.
-    of: String,
-    place: usize,
-    tell: Sender<Heard<T>>,
+    /// For messages.
+    name: String,
     request: Request,
     /// What is kept of each, as it comes; `None` of what is none.
     read: fn(Value) -> Option<T>,
-}
-
-/// What is followed: how it is called in messages, and where it is.
-pub(crate) struct Collection {
-    pub(crate) of: String,
-    pub(crate) path: String,
-}
-
-impl Collection {
-    /// Of `plural` at this path, in one namespace or all.
-    pub(crate) fn new(plural: &str, namespace: Option<&str>, path: String) -> Self {
-        let of = match namespace {
-            None => plural.to_owned(),
-            Some(namespace) => format!("{plural} of {namespace}"),
-        };
-        Self { of, path }
-    }
+    tell: Tell<T>,
 }
 
 #[derive(Deserialize)]
@@ -157,34 +141,26 @@ struct PageMeta {
 }
 
 impl Follow {
-    /// Objects of a kind, whole. `place` is which of all that are followed it is.
+    /// Objects whole. `name` is for messages, `collection` the path of the objects.
     pub(crate) fn new(
         client: Client,
-        kind: Kind,
-        namespace: Option<&str>,
-        place: usize,
-        tell: Sender<Heard>,
+        name: String,
+        collection: String,
+        tell: impl Fn(Told) -> bool + Send + Sync + 'static,
     ) -> Self {
-        let what = Collection::new(plural(kind), namespace, collection(kind, namespace));
-        Self::at(client, what, Some, (place, tell))
+        Self::reading(Some, client, (name, collection), tell)
     }
 }
 
 impl<T> Follow<T> {
-    /// Whatever is there, as far as `read` keeps it.
-    pub(crate) fn at(
-        client: Client,
-        what: Collection,
+    /// The same, of each what `read` keeps of it.
+    pub(crate) fn reading(
         read: fn(Value) -> Option<T>,
-        (place, tell): (usize, Sender<Heard<T>>),
+        client: Client,
+        (name, collection): (String, String),
+        tell: impl Fn(Told<T>) -> bool + Send + Sync + 'static,
     ) -> Self {
-        let Collection { of, path } = what;
-        Self { client, of, place, tell, request: Request::new(path), read }
-    }
-
-    /// For messages.
-    pub(crate) fn name(&self) -> String {
-        format!("watch {}", self.of)
+        Self { client, name, request: Request::new(collection), read, tell: Box::new(tell) }
     }
 
     /// Goes on for as long as somebody hears it.
@@ -231,7 +207,7 @@ impl<T> Follow<T> {
                 Ended::Expired => {
                     tracing::info!(
                         "{}: the API server does not have the past any more; all is listed anew",
-                        self.name()
+                        self.name
                     );
                     sleep(backoff.next()).await;
                     continue;
@@ -251,7 +227,7 @@ impl<T> Follow<T> {
 
     /// Whether somebody hears it.
     fn told(&self, told: Told<T>) -> bool {
-        self.tell.send(Heard::Of(self.place, told)).is_ok()
+        (self.tell)(told)
     }
 
     /// Whether the API server is as far as a version, so that a watch can begin there: a watch that begins in the future is silent until it is reached. Where
@@ -266,7 +242,7 @@ impl<T> Follow<T> {
     async fn listed(&self) -> Result<Option<String>, String> {
         let begun = Timestamp::now();
         let (objects, version) = self.list().await?;
-        tracing::debug!(objects = objects.len(), version, "{} listed", self.name());
+        tracing::debug!(objects = objects.len(), version, "{} listed", self.name);
         let heard = self.told(Told::Listed(objects)) && self.told(Told::UpTo(begun));
         Ok(heard.then_some(version))
     }

@@ -32,6 +32,8 @@ use vidimus_core::resource::Kind;
 use vidimus_core::snapshot::Overlay;
 use vidimus_registry::{Acts, Keeping, Loaded};
 
+use follow::{Follow, collection, plural};
+
 pub use access::{Access, Cluster, NotConnected, connect};
 pub use pods::{LastCalls, NotRunning, Pods, PodsReport, PodsSaid, Unclaimed};
 pub use state::SourceState;
@@ -105,14 +107,15 @@ pub fn begin(cluster: &Cluster, kept: Option<Keeping>, standing: Arc<Overlay>) -
     let mut followed = Vec::new();
     for kind in Kind::ALL {
         for scope in &scopes {
-            let follow = follow::Follow::new(
-                cluster.client.clone(),
-                kind,
-                scope.as_deref(),
-                followed.len(),
-                tell.clone(),
-            );
-            tasks.push((follow.name(), Box::pin(follow.run())));
+            let name = match scope {
+                None => format!("watch {}", plural(kind)),
+                Some(namespace) => format!("watch {} of {namespace}", plural(kind)),
+            };
+            let (tell, place) = (tell.clone(), followed.len());
+            let tell = move |told| tell.send(live::Heard::Of(place, told)).is_ok();
+            let follow =
+                Follow::new(cluster.client.clone(), name.clone(), collection(kind, scope.as_deref()), tell);
+            tasks.push((name, Box::pin(follow.run())));
             followed.push((kind, scope.clone()));
         }
     }

@@ -35,9 +35,9 @@ const LOOK_RUNS: Duration = Duration::from_secs(2);
 
 /// What was heard.
 #[derive(Debug)]
-pub(crate) enum Heard<T = Value> {
+pub(crate) enum Heard {
     /// On the watch of this place among all.
-    Of(usize, Told<T>),
+    Of(usize, Told),
     /// This replica writes statuses from now on.
     Leads,
     /// What runs as the objects is otherwise, or has called.

@@ -27,8 +27,8 @@ pub use self::join::{NotRunning, PodsReport, Unclaimed};
 use self::known::{Known, Watched};
 use self::read::Item;
 use crate::Task;
-use crate::follow::{Collection, Follow};
-use crate::live::Heard;
+use crate::follow::Follow;
+use crate::live::{Heard, Told};
 
 /// What is said of pods, to whoever refuses the tokens of those that are gone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,9 +96,12 @@ impl Pods {
         let (tell, heard) = mpsc::channel();
         let mut tasks: Vec<(String, Task)> = Vec::new();
         for (place, watched) in lock(&self.0.known).watched().into_iter().enumerate() {
-            let (what, read) = of(&watched);
-            let follow = Follow::at(self.0.client.clone(), what, read, (place, tell.clone()));
-            tasks.push((follow.name(), Box::pin(follow.run())));
+            let (collection, read) = of(&watched);
+            let name = format!("watch {watched}");
+            let tell = tell.clone();
+            let tell = move |told| tell.send((place, told)).is_ok();
+            let follow = Follow::reading(read, self.0.client.clone(), (name.clone(), collection), tell);
+            tasks.push((name, Box::pin(follow.run())));
         }
         let pods = self.clone();
         thread::Builder::new()
@@ -107,10 +110,9 @@ impl Pods {
         Ok(tasks)
     }
 
-    fn listen(&self, heard: &Receiver<Heard<Item>>, listener: &mut dyn FnMut(PodsSaid)) {
+    fn listen(&self, heard: &Receiver<(usize, Told<Item>)>, listener: &mut dyn FnMut(PodsSaid)) {
         // Until nobody tells anything any more.
-        while let Ok(heard) = heard.recv() {
-            let Heard::Of(place, told) = heard else { continue };
+        while let Ok((place, told)) = heard.recv() {
             let mut known = lock(&self.0.known);
             let (said, changed) = known.take(place, told);
             drop(known);
@@ -163,18 +165,13 @@ impl Pods {
 }
 
 /// Where something is watched, and what is kept of it.
-fn of(watched: &Watched) -> (Collection, fn(Value) -> Option<Item>) {
-    let pods = |namespace, path: String| Collection::new("pods", namespace, path);
+fn of(watched: &Watched) -> (String, fn(Value) -> Option<Item>) {
     match watched {
-        Watched::Pods(None) => (pods(None, "/api/v1/pods".to_owned()), |pod| read::pod(&pod)),
+        Watched::Pods(None) => ("/api/v1/pods".to_owned(), |pod| read::pod(&pod)),
         Watched::Pods(Some(namespace)) => {
-            let path = format!("/api/v1/namespaces/{namespace}/pods");
-            (pods(Some(&**namespace), path), |pod| read::pod(&pod))
+            (format!("/api/v1/namespaces/{namespace}/pods"), |pod| read::pod(&pod))
         }
-        Watched::Namespaces => {
-            let all = Collection::new("namespaces", None, "/api/v1/namespaces".to_owned());
-            (all, |namespace| read::namespace(&namespace))
-        }
+        Watched::Namespaces => ("/api/v1/namespaces".to_owned(), |namespace| read::namespace(&namespace)),
     }
 }
 
