@@ -1,4 +1,4 @@
-//! One kind of objects (or pods, or namespaces), listed and then watched for ever.
+//! One kind of objects (or pods, or namespaces), or one object by its name, listed and then watched for ever.
 //!
 //! A watch begins where the last one ended, so nothing between the two is missed. It ends every few seconds in good order, which is how an API server that is
 //! behind a broken network is told from one that has nothing to say. A list is read again only where the API server does not have the past any more (410),
@@ -74,6 +74,14 @@ pub(crate) fn why(error: &kube_client::Error) -> String {
     format!("{message} ({})", status.code)
 }
 
+/// That it is not heard, and why.
+fn lost<T>(error: &kube_client::Error) -> Told<T> {
+    match error {
+        kube_client::Error::Api(status) if status.code == 403 => Told::Forbidden(why(error)),
+        _ => Told::Lost(why(error)),
+    }
+}
+
 /// Whether the API server does not have the version any more from which a watch was to begin.
 fn is_expired(status: &kube_client::core::Status) -> bool {
     status.code == 410 || status.reason == "Expired" || status.reason == "Gone"
@@ -99,7 +107,7 @@ impl Backoff {
 }
 
 /// How a watch ended.
-enum Ended {
+enum Ended<T> {
     /// In good order: the next one begins at this version.
     Whole(String),
     /// The API server was not heard any more: the next one begins at this version too.
@@ -107,18 +115,20 @@ enum Ended {
     /// There is nothing to begin at: all is listed anew.
     Expired,
     /// It does not want to.
-    Refused(String),
+    Refused(Told<T>),
 }
 
 /// Hears what one watch tells; false once nobody does any more.
 type Tell<T> = Box<dyn Fn(Told<T>) -> bool + Send + Sync>;
 
-/// One collection of objects.
+/// One collection of objects, or one of it.
 pub(crate) struct Follow<T = Value> {
     client: Client,
     /// For messages.
     name: String,
     request: Request,
+    /// Which of the collection; all without it.
+    fields: Option<String>,
     /// What is kept of each, as it comes; `None` of what is none.
     read: fn(Value) -> Option<T>,
     tell: Tell<T>,
@@ -160,7 +170,12 @@ impl<T> Follow<T> {
         (name, collection): (String, String),
         tell: impl Fn(Told<T>) -> bool + Send + Sync + 'static,
     ) -> Self {
-        Self { client, name, request: Request::new(collection), read, tell: Box::new(tell) }
+        Self { client, name, request: Request::new(collection), fields: None, read, tell: Box::new(tell) }
+    }
+
+    /// Only the object of this name.
+    pub(crate) fn only(self, name: &str) -> Self {
+        Self { fields: Some(format!("metadata.name={name}")), ..self }
     }
 
     /// Goes on for as long as somebody hears it.
@@ -178,8 +193,8 @@ impl<T> Follow<T> {
                 None => match self.listed().await {
                     Ok(None) => return,
                     Ok(Some(version)) => version,
-                    Err(reason) => {
-                        if !self.told(Told::Lost(reason)) {
+                    Err(lost) => {
+                        if !self.told(lost) {
                             return;
                         }
                         sleep(backoff.next()).await;
@@ -214,11 +229,11 @@ impl<T> Follow<T> {
                 }
                 Ended::Lost(version, reason) => {
                     at = Some((version, true));
-                    reason
+                    Told::Lost(reason)
                 }
-                Ended::Refused(reason) => reason,
+                Ended::Refused(lost) => lost,
             };
-            if !self.told(Told::Lost(lost)) {
+            if !self.told(lost) {
                 return;
             }
             sleep(backoff.next()).await;
@@ -233,13 +248,13 @@ impl<T> Follow<T> {
     /// Whether the API server is as far as a version, so that a watch can begin there: a watch that begins in the future is silent until it is reached. Where
     /// that cannot be told now, a watch cannot be begun either, and says why.
     async fn has(&self, version: &str) -> bool {
-        let Ok(request) = self.request.list(&ListParams::default().limit(1)) else { return false };
-        let Ok(page) = timeout(ANSWER, self.client.request::<Page>(request)).await else { return true };
-        page.is_err() || page.is_ok_and(|page| is_as_far(&page.metadata.resource_version, version))
+        self.page(&self.params().limit(1), ANSWER)
+            .await
+            .map_or(true, |page| is_as_far(&page.metadata.resource_version, version))
     }
 
     /// Tells of all of them, and gives as of which version; `None` where nobody hears it.
-    async fn listed(&self) -> Result<Option<String>, String> {
+    async fn listed(&self) -> Result<Option<String>, Told<T>> {
         let begun = Timestamp::now();
         let (objects, version) = self.list().await?;
         tracing::debug!(objects = objects.len(), version, "{} listed", self.name);
@@ -248,27 +263,41 @@ impl<T> Follow<T> {
     }
 
     /// All of them, and as of which version.
-    async fn list(&self) -> Result<(Vec<T>, String), String> {
-        let mut params = ListParams::default().limit(PAGE);
+    async fn list(&self) -> Result<(Vec<T>, String), Told<T>> {
+        let mut params = self.params().limit(PAGE);
         let mut all = Vec::new();
         loop {
-            let request = self.request.list(&params).map_err(|error| error.to_string())?;
-            let page = timeout(PAGE_TIME, self.client.request::<Page>(request)).await;
-            let page = page
-                .map_err(|_| format!("no list within {} s", PAGE_TIME.as_secs()))?
-                .map_err(|error| why(&error))?;
+            let page = self.page(&params, PAGE_TIME).await?;
             all.extend(page.items.into_iter().flatten().filter_map(self.read));
             match page.metadata.next.filter(|token| !token.is_empty()) {
-                Some(token) => params = ListParams::default().limit(PAGE).continue_token(&token),
+                Some(token) => params = self.params().limit(PAGE).continue_token(&token),
                 None => return Ok((all, page.metadata.resource_version)),
             }
         }
     }
 
-    async fn watch(&self, mut version: String) -> Ended {
-        let request = match self.request.watch(&WatchParams::default().timeout(WATCH), &version) {
+    fn params(&self) -> ListParams {
+        ListParams { field_selector: self.fields.clone(), ..ListParams::default() }
+    }
+
+    /// One page of the list. `Client::request` would write what it cannot read into the log, which is no place for a Secret.
+    async fn page(&self, params: &ListParams, within: Duration) -> Result<Page, Told<T>> {
+        let request = self.request.list(params).map_err(|error| Told::Lost(error.to_string()))?;
+        let text = timeout(within, self.client.request_text(request)).await;
+        let text = text
+            .map_err(|_| Told::Lost(format!("no list within {} s", within.as_secs())))?
+            .map_err(|error| lost(&error))?;
+        serde_json::from_str(&text).map_err(|error| {
+            Told::Lost(format!("its list is none (line {}, column {})", error.line(), error.column()))
+        })
+    }
+
+    async fn watch(&self, mut version: String) -> Ended<T> {
+        let params =
+            WatchParams { field_selector: self.fields.clone(), ..WatchParams::default().timeout(WATCH) };
+        let request = match self.request.watch(&params, &version) {
             Ok(request) => request,
-            Err(error) => return Ended::Refused(error.to_string()),
+            Err(error) => return Ended::Refused(Told::Lost(error.to_string())),
         };
         let opened = timeout(ANSWER, self.client.request_events::<Value>(request)).await;
         let events = match opened {
@@ -304,7 +333,7 @@ impl<T> Follow<T> {
                 }
                 WatchEvent::Error(status) if is_expired(&status) => return Ended::Expired,
                 WatchEvent::Error(status) => {
-                    return Ended::Refused(format!("{} ({})", status.message, status.code));
+                    return Ended::Refused(Told::Lost(format!("{} ({})", status.message, status.code)));
                 }
             };
             if !self.told(told) {
@@ -316,14 +345,14 @@ impl<T> Follow<T> {
     }
 }
 
-fn failed(version: String, error: &kube_client::Error) -> Ended {
+fn failed<T>(version: String, error: &kube_client::Error) -> Ended<T> {
     match error {
         kube_client::Error::Api(status) if is_expired(status) => Ended::Expired,
         // It is busy, or begins.
         kube_client::Error::Api(status) if status.code == 429 || status.code >= 500 => {
             Ended::Lost(version, why(error))
         }
-        kube_client::Error::Api(_) | kube_client::Error::SerdeError(_) => Ended::Refused(why(error)),
+        kube_client::Error::Api(_) | kube_client::Error::SerdeError(_) => Ended::Refused(lost(error)),
         _ => Ended::Lost(version, why(error)),
     }
 }
@@ -363,17 +392,21 @@ mod tests {
         for (error, ended) in [
             (api(410, "Expired"), "expired"),
             (api(410, "Gone"), "expired"),
-            (api(403, "Forbidden"), "refused"),
+            (api(403, "Forbidden"), "forbidden"),
             (api(404, "NotFound"), "refused"),
             (api(504, "Timeout"), "lost"),
             (api(429, "TooManyRequests"), "lost"),
             (kube_client::Error::ReadEvents(std::io::Error::other("reset")), "lost"),
         ] {
-            let is = match failed("7".to_owned(), &error) {
+            let is = match failed::<Value>("7".to_owned(), &error) {
                 Ended::Expired => "expired",
-                Ended::Refused(reason) => {
+                Ended::Refused(Told::Lost(reason)) => {
                     assert!(reason.contains("m ("), "{reason}");
                     "refused"
+                }
+                Ended::Refused(told) => {
+                    assert!(matches!(told, Told::Forbidden(reason) if reason.contains("m (403)")));
+                    "forbidden"
                 }
                 Ended::Lost(version, _) => {
                     assert_eq!(version, "7");

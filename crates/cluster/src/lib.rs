@@ -6,6 +6,7 @@
 //! - The objects are an index, and nothing is reconciled one by one: a burst of changes is one next snapshot, which is built on the last.
 //! - An API server that does not answer changes nothing. How long it has not, and why, is in [`SourceState`].
 //! - What is gone was deleted on purpose, also where a whole list has to be read again to know it.
+//! - Secrets are watched one by one, and only those that an object names which is in force; of each the one key is held that it names ([`Secrets`]).
 //! - Where pods are watched too, it is known which run as which object, and which as none (ADR 65).
 //! - One replica writes statuses, as long as it holds a Lease; it never writes what is there already.
 
@@ -13,11 +14,14 @@ mod access;
 mod condition;
 mod follow;
 mod index;
+mod keeper;
 mod lease;
 mod live;
 mod pods;
+mod secrets;
 mod state;
 mod status;
+mod unavailable;
 mod verdict;
 
 use std::future::Future;
@@ -36,6 +40,7 @@ use follow::{Follow, collection, plural};
 
 pub use access::{Access, Cluster, NotConnected, connect};
 pub use pods::{LastCalls, NotRunning, Pods, PodsReport, PodsSaid, Unclaimed};
+pub use secrets::Secrets;
 pub use state::SourceState;
 pub use status::{FIELD_MANAGER, Writes};
 
@@ -66,6 +71,7 @@ impl std::fmt::Debug for Begun {
 pub struct Watching {
     acts: Acts,
     state: watch::Receiver<SourceState>,
+    secrets: Secrets,
     pods: Option<Pods>,
 }
 
@@ -78,6 +84,11 @@ impl Watching {
     /// How long the thread that compiles what the cluster says has not come round, which it does every few seconds.
     pub fn silent_for(&self) -> Duration {
         self.acts.silent_for()
+    }
+
+    /// The keys of Secrets that what is in force names.
+    pub fn secrets(&self) -> Secrets {
+        self.secrets.clone()
     }
 
     /// The pods, where they are to be watched: who hears of them begins that.
@@ -119,6 +130,9 @@ pub fn begin(cluster: &Cluster, kept: Option<Keeping>, standing: Arc<Overlay>) -
             followed.push((kind, scope.clone()));
         }
     }
+    let secrets = Secrets::default();
+    let keeper = keeper::Keeper::new(cluster.client.clone(), loaded.clone(), secrets.clone(), tell.clone());
+    tasks.push(("secrets".to_owned(), Box::pin(keeper.run())));
     let (publish, state) = watch::channel(SourceState::unread());
     let (wanted, wants) = watch::channel(Arc::default());
     let lead = lease::Lead::default();
@@ -132,7 +146,8 @@ pub fn begin(cluster: &Cluster, kept: Option<Keeping>, standing: Arc<Overlay>) -
         tasks.push(("statuses".to_owned(), Box::pin(writer.run())));
     }
     let pods = cluster.pods.then(|| Pods::new(cluster.client.clone(), &cluster.namespaces, tell));
-    let live = live::Live::new(feed, &followed, heard, publish, (wanted, lead)).with_pods(pods.clone());
+    let live = live::Live::new(feed, &followed, heard, publish, (wanted, lead, secrets.clone()));
+    let live = live.with_pods(pods.clone());
     thread::Builder::new().name("vidimus-registry".to_owned()).spawn(move || live.run())?;
-    Ok(Begun { loaded, watching: Watching { acts, state, pods }, tasks })
+    Ok(Begun { loaded, watching: Watching { acts, state, secrets, pods }, tasks })
 }

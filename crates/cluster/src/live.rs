@@ -16,6 +16,7 @@ use crate::follow::plural;
 use crate::index::{Changed, Index};
 use crate::lease::Lead;
 use crate::pods::Pods;
+use crate::secrets::Secrets;
 use crate::state::{SourceState, Watched};
 use crate::status::Write;
 use crate::verdict;
@@ -40,6 +41,8 @@ pub(crate) enum Heard {
     Of(usize, Told),
     /// This replica writes statuses from now on.
     Leads,
+    /// A Secret that an object names is otherwise than it was.
+    Secrets,
     /// What runs as the objects is otherwise, or has called.
     Runs,
 }
@@ -59,6 +62,8 @@ pub(crate) enum Told<T = Value> {
     UpTo(Timestamp),
     /// It is not heard any more, and why. Nothing is known to have happened.
     Lost(String),
+    /// The same: the API server says that this process may not.
+    Forbidden(String),
 }
 
 /// One watch.
@@ -78,6 +83,7 @@ pub(crate) struct Live {
     state: watch::Sender<SourceState>,
     wanted: watch::Sender<Arc<Vec<Write>>>,
     lead: Lead,
+    secrets: Secrets,
     /// Where pods are watched.
     pods: Option<Pods>,
     pending: Pending,
@@ -110,7 +116,7 @@ impl Live {
         followed: &[(Kind, Option<Arc<str>>)],
         heard: Receiver<Heard>,
         state: watch::Sender<SourceState>,
-        (wanted, lead): (watch::Sender<Arc<Vec<Write>>>, Lead),
+        (wanted, lead, secrets): (watch::Sender<Arc<Vec<Write>>>, Lead, Secrets),
     ) -> Self {
         let watch = |(kind, namespace): &(Kind, Option<Arc<str>>)| Watch {
             kind: *kind,
@@ -126,6 +132,7 @@ impl Live {
             state,
             wanted,
             lead,
+            secrets,
             pods: None,
             pending: Pending::default(),
             statuses: Instant::now() + LOOK_STATUSES,
@@ -173,13 +180,18 @@ impl Live {
                 self.statuses = self.statuses.min(now + LOOK_RUNS);
                 return;
             }
+            Heard::Secrets => {
+                // Several at once are one look.
+                self.statuses = self.statuses.min(now + MAX_DELAY);
+                return;
+            }
         };
         let Some(watch) = self.watches.get_mut(place) else { return };
         let kind = watch.kind;
         let was = mem::take(&mut watch.known.lost);
         let first = watch.known.heard.is_none();
         let changed = match told {
-            Told::Lost(reason) => {
+            Told::Lost(reason) | Told::Forbidden(reason) => {
                 if was.as_ref() != Some(&reason) {
                     tracing::warn!(
                         reason,
@@ -199,7 +211,7 @@ impl Live {
                         self.index.there(kind, document)
                     }
                     Told::Gone(document) => self.index.gone(kind, &document),
-                    Told::Alive | Told::UpTo(_) | Told::Lost(_) => Changed::Nothing,
+                    Told::Alive | Told::UpTo(_) | Told::Lost(_) | Told::Forbidden(_) => Changed::Nothing,
                 }
             }
         };
@@ -250,7 +262,7 @@ impl Live {
         }
         let current = self.feed.current();
         let joined = self.pods.as_ref().map(|pods| pods.joined(&current.snapshot));
-        let wanted = verdict::wanted(&self.index, &current, joined.as_ref(), Timestamp::now());
+        let wanted = verdict::wanted(&self.index, &current, &self.secrets, joined.as_ref(), Timestamp::now());
         self.wanted.send_if_modified(|last| {
             let is_new = !wanted.is_empty() || !last.is_empty();
             *last = Arc::new(wanted);
@@ -307,7 +319,11 @@ mod tests {
         let (wanted, _) = watch::channel(Arc::default());
         let followed: Vec<(Kind, Option<Arc<str>>)> =
             Kind::ALL.into_iter().map(|kind| (kind, None)).collect();
-        (Live::new(feed, &followed, heard, publish, (wanted, Lead::default())), loaded, state)
+        (
+            Live::new(feed, &followed, heard, publish, (wanted, Lead::default(), Secrets::default())),
+            loaded,
+            state,
+        )
     }
 
     fn take(live: &mut Live, place: usize, told: Told) {

@@ -3,33 +3,53 @@
 use std::collections::{HashMap, HashSet};
 
 use jiff::Timestamp;
+use vidimus_core::resource::llm_provider::SecretKey;
 use vidimus_core::resource::{Origin, Rejection};
 use vidimus_registry::Loaded;
 
 use crate::condition::{Condition, stand};
 use crate::index::Index;
 use crate::pods::Joined;
+use crate::secrets::{self, Known, Secrets};
 use crate::status::Write;
 
 /// The most characters of a message: it is shown in a line.
 const MAX_MESSAGE: usize = 2048;
 
 /// What is to be written, where that is not what stands there: `loaded` is what was made of `index`, `joined` what runs as it where pods are watched.
-/// First what has become of objects, then what only runs or has called.
-pub(crate) fn wanted(index: &Index, loaded: &Loaded, joined: Option<&Joined>, now: Timestamp) -> Vec<Write> {
+/// First what has become of objects, then what only runs or has called. Of an object whose Secret has not been read yet nothing is known.
+pub(crate) fn wanted(
+    index: &Index,
+    loaded: &Loaded,
+    secrets: &Secrets,
+    joined: Option<&Joined>,
+    now: Timestamp,
+) -> Vec<Write> {
     let now = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let rejected = by_uid(&loaded.rejections);
     let warned = by_uid(loaded.snapshot.warnings());
     let in_force: HashSet<&str> =
         loaded.snapshot.objects().iter().filter_map(|object| uid(&object.meta().origin)).collect();
+    let named: HashMap<&str, &SecretKey> = loaded
+        .snapshot
+        .objects()
+        .iter()
+        .filter_map(|object| Some((uid(&object.meta().origin)?, secrets::named_by(object)?)))
+        .collect();
     let (mut wanted, mut runs_otherwise) = (Vec::new(), Vec::new());
     for (key, entry) in index.entries() {
+        let keyless = match named.get(&*entry.uid).map(|named| (*named, secrets.known(named))) {
+            Some((_, Known::Unread)) => continue,
+            Some((named, Known::Not(why))) => Some((why.reason(), why.message(named))),
+            Some((_, Known::There)) | None => None,
+        };
         let (rejected, warned) = (about(&rejected, &entry.uid), about(&warned, &entry.uid));
         let verdict = Verdict {
             rejected: &rejected,
             warned: &warned,
             in_force: in_force.contains(&*entry.uid),
             closed: loaded.not_ready.as_deref(),
+            keyless,
         };
         let mut conditions = verdict.conditions(entry.generation);
         let runs = |joined: &Joined| joined.runs(key, &entry.runs, &entry.conditions, entry.generation);
@@ -83,6 +103,8 @@ struct Verdict<'a> {
     in_force: bool,
     /// Why everything is refused.
     closed: Option<&'a str>,
+    /// Why the key that it names in a Secret cannot be used: in one word, and with what to do. Every call to it is refused.
+    keyless: Option<(&'static str, String)>,
 }
 
 impl Verdict<'_> {
@@ -107,9 +129,10 @@ impl Verdict<'_> {
                 "it is not in force, since it is not accepted".to_owned(),
             ),
             (true, Some(why)) => condition("Programmed", false, "Closed", shortened(why)),
-            (true, None) if self.rejected.is_empty() => {
-                condition("Programmed", true, "Programmed", String::new())
-            }
+            (true, None) if self.rejected.is_empty() => match &self.keyless {
+                None => condition("Programmed", true, "Programmed", String::new()),
+                Some((reason, message)) => condition("Programmed", false, reason, shortened(message)),
+            },
             // It is in force without what is wrong of it, such as an identity that another object claims too.
             (true, None) => condition("Programmed", false, "PartlyRefused", said(self.rejected)),
         };
@@ -148,12 +171,14 @@ fn shortened(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::time::Instant;
 
     use serde_json::{Value, json};
     use vidimus_core::resource::Kind;
     use vidimus_registry::{Says, feed};
 
     use super::*;
+    use crate::live::Told;
 
     fn object(kind: Kind, name: &str, spec: &Value) -> Value {
         json!({
@@ -217,7 +242,7 @@ mod tests {
         for object in &objects {
             index.there(kind(object), object.clone());
         }
-        let wanted = wanted(&index, &loaded(&index), None, at(0));
+        let wanted = wanted(&index, &loaded(&index), &Secrets::default(), None, at(0));
         let row = |name: &str| {
             let write = wanted.iter().find(|write| &*write.uid == name).unwrap();
             assert_eq!(write.generation, Some(4));
@@ -260,7 +285,7 @@ mod tests {
         for document in &documents {
             index.there(kind(document), document.clone());
         }
-        let first = wanted(&index, &loaded(&index), None, at(0));
+        let first = wanted(&index, &loaded(&index), &Secrets::default(), None, at(0));
         assert_eq!(first.len(), 2);
         for (document, write) in documents.iter().zip([&first[0], &first[1]]) {
             let mut written = written(document, write);
@@ -270,7 +295,7 @@ mod tests {
         }
         let ready: Vec<bool> = index.entries().map(|(_, entry)| is_ready(&entry.conditions)).collect();
         assert_eq!(ready, [true, false]);
-        assert!(wanted(&index, &loaded(&index), None, at(60)).is_empty());
+        assert!(wanted(&index, &loaded(&index), &Secrets::default(), None, at(60)).is_empty());
         // Mended, it says so, and since when: another generation of what was good has the time that it had.
         let mut mended = written(&policy("broken", "permit (principal, action, resource);"), &first[1]);
         mended["metadata"]["generation"] = json!(5);
@@ -278,10 +303,36 @@ mod tests {
         let mut later = written(&agent("good", "spiffe://example.com/other"), &first[0]);
         later["metadata"]["generation"] = json!(5);
         index.there(Kind::Agent, later);
-        let next = wanted(&index, &loaded(&index), None, at(60));
+        let next = wanted(&index, &loaded(&index), &Secrets::default(), None, at(60));
         let times: Vec<&str> = next.iter().map(|write| &*write.conditions[0].last_transition_time).collect();
         assert_eq!(times, ["1970-01-01T00:00:00Z", "1970-01-01T00:01:00Z"]);
         assert!(next.iter().all(|write| write.generation == Some(5)));
+    }
+
+    /// A provider without its key is good, and no call to it passes.
+    #[test]
+    fn a_provider_is_told_of_its_key_once_that_is_known() {
+        let spec = json!({
+            "owner": "ada@example.com", "type": "openAI", "models": [{"name": "m"}],
+            "credential": {"secretRef": {"name": "openai", "key": "apiKey"}},
+        });
+        let mut index = Index::new("c");
+        index.there(Kind::LlmProvider, object(Kind::LlmProvider, "models", &spec));
+        let secrets = Secrets::default();
+        let named = SecretKey { namespace: "a".into(), name: "openai".into(), key: "apiKey".into() };
+        secrets.named([&named].into_iter(), std::iter::empty());
+        let reasons = || {
+            let all = wanted(&index, &loaded(&index), &secrets, at(0));
+            let reasons = |write: &Write| write.conditions.iter().map(|one| one.reason.clone()).collect();
+            all.first().map(reasons).unwrap_or_else(Vec::<String>::new)
+        };
+        assert_eq!(reasons(), [""; 0], "nothing is known yet");
+        secrets.told(&named, Told::Listed(Vec::new()), Instant::now());
+        assert_eq!(reasons(), ["Accepted", "SecretNotFound", "SecretNotFound"]);
+        let secret =
+            json!({"metadata": {"namespace": "a", "name": "openai"}, "data": {"apiKey": "c2stMQ=="}});
+        secrets.told(&named, Told::There(secret), Instant::now());
+        assert_eq!(reasons(), ["Accepted", "Programmed", "Ready"]);
     }
 
     #[test]

@@ -12,6 +12,7 @@
 pub mod agent;
 pub mod check;
 pub mod crd;
+mod credential;
 mod editor;
 pub mod endpoint;
 pub mod field;

@@ -27,7 +27,7 @@ use crate::provider_credentials::ProviderCredentials;
 use crate::questions::Questions;
 use crate::refusal_sampler::{Rate, RefusalSampler};
 use crate::seal::Seal;
-use crate::secrets::SecretDirectory;
+use crate::secrets::{SecretDirectory, SecretKeys};
 use crate::source_state::SourceState;
 use crate::spans::Spans;
 use crate::standing::StandingState;
@@ -248,6 +248,11 @@ impl Shared {
         if is_stale {
             self.wake_streams();
         }
+    }
+
+    /// The keys of Secrets that records name are held by `keys`, from before the first call.
+    pub fn hold_secrets(&self, keys: Arc<dyn SecretKeys>) {
+        self.provider_credentials.hold(keys);
     }
 
     /// The pods that there are, for whoever watches them to say so; then [`Shared::wake_streams`] ends the streams of those that are gone.

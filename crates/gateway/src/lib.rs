@@ -80,7 +80,7 @@ pub use reply::{ReplyBody, plain};
 pub use request_context::RequestContext;
 pub use said::{Said, said};
 pub use seal::{KEY_LENGTH, Seal, SealFailed};
-pub use secrets::{NoSecretDirectory, SecretDirectory};
+pub use secrets::{NoSecretDirectory, SecretDirectory, SecretKeys};
 pub use sinks::{
     BadSink, NoPosition, NoSink, Pace, Sink, SinkAddress, SinksConfig, least_position, open_sinks,
     wrong_positions,

@@ -1,17 +1,18 @@
 //! Provider keys: the gateway holds them, the agent never does.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use http::HeaderValue;
+use secrecy::{ExposeSecret as _, SecretString};
 use vidimus_core::call::Destination;
 use vidimus_core::permit::Permit;
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::LlmProvider;
-use vidimus_core::resource::llm_provider::{CredentialSource, ProviderType};
+use vidimus_core::resource::llm_provider::{CredentialSource, ProviderType, one_key};
 
-use crate::secrets::SecretDirectory;
+use crate::secrets::{SecretDirectory, SecretKeys};
 
 /// How long a key read from a file is used before the file is read again, so that a rotated key is taken up.
 const REREAD: Duration = Duration::from_secs(5);
@@ -21,6 +22,8 @@ const REREAD: Duration = Duration::from_secs(5);
 pub struct ProviderCredentials {
     /// Where files of keys are; none is read where there is none.
     secrets: Option<SecretDirectory>,
+    /// Who holds the keys of Secrets; none is used where there is nobody.
+    held: OnceLock<Arc<dyn SecretKeys>>,
     known: Mutex<HashMap<Key, (Instant, HeaderValue)>>,
     /// Why a key could not be read, as the log was told last.
     told: Mutex<HashMap<CredentialSource, String>>,
@@ -39,6 +42,11 @@ impl ProviderCredentials {
     /// Keys in files of this directory, and in the environment.
     pub fn new(secrets: Option<SecretDirectory>) -> Self {
         Self { secrets, ..Self::default() }
+    }
+
+    /// The keys of Secrets are held by `keys` from now on. Who holds them does not change: a second one is passed over.
+    pub(crate) fn hold(&self, keys: Arc<dyn SecretKeys>) {
+        let _ = self.held.set(keys);
     }
 
     /// The header that authenticates the gateway to the provider of a permitted call; `None` for a provider that needs none.
@@ -86,6 +94,10 @@ impl ProviderCredentials {
             ProviderType::Anthropic => "x-api-key",
             ProviderType::OpenAi | ProviderType::OpenAiCompatible => "authorization",
         };
+        // What a cluster holds is as it is now: one that was rotated or deleted is not used once more.
+        if matches!(provider.credential, CredentialSource::Secret(_)) {
+            return self.present(provider, name).map(|value| Some((name, value)));
+        }
         let wanted: Key = (provider.credential.clone(), name);
         let mut known = self.known.lock().map_err(|_| unavailable(provider, "the key store is poisoned"))?;
         if let Some((read, value)) = known.get(&wanted)
@@ -93,24 +105,32 @@ impl ProviderCredentials {
         {
             return Ok(Some((name, value.clone())));
         }
-        let key = self.read(&provider.credential).map_err(|reason| self.told(provider, &reason))?;
-        let text = if name == "authorization" { format!("Bearer {key}") } else { key };
-        let mut value =
-            HeaderValue::from_str(&text).map_err(|_| unavailable(provider, "the key is not header text"))?;
-        value.set_sensitive(true);
+        let value = self.present(provider, name)?;
         known.insert(wanted, (now, value.clone()));
-        if let Ok(mut told) = self.told.lock() {
-            told.remove(&provider.credential);
-        }
         Ok(Some((name, value)))
     }
 
-    /// Why the key of a provider cannot be read now.
+    /// The key of a provider as the value of a header, read anew.
+    fn present(&self, provider: &LlmProvider, header: &str) -> Result<HeaderValue, Refusal> {
+        let key = self.read(&provider.credential).map_err(|reason| self.told(provider, &reason))?;
+        let key = key.expose_secret();
+        let value = match header {
+            "authorization" => HeaderValue::try_from(format!("Bearer {key}")),
+            _ => HeaderValue::from_str(key),
+        };
+        let mut value = value.map_err(|_| unavailable(provider, "the key is not header text"))?;
+        value.set_sensitive(true);
+        if let Ok(mut told) = self.told.lock() {
+            told.remove(&provider.credential);
+        }
+        Ok(value)
+    }
+
+    /// Why the key of a provider cannot be read on this machine now. Of one that a cluster holds the status of its object says it.
     pub(crate) fn why_unavailable(&self, provider: &LlmProvider) -> Option<String> {
-        if provider.credential == CredentialSource::None {
-            None
-        } else {
-            self.read(&provider.credential).err()
+        match &provider.credential {
+            CredentialSource::None | CredentialSource::Secret(_) => None,
+            source => self.read(source).err(),
         }
     }
 
@@ -125,27 +145,21 @@ impl ProviderCredentials {
         unavailable(provider, reason)
     }
 
-    fn read(&self, source: &CredentialSource) -> Result<String, String> {
-        let text = match source {
-            CredentialSource::None => String::new(),
+    fn read(&self, source: &CredentialSource) -> Result<SecretString, String> {
+        let text: SecretString = match source {
+            CredentialSource::None => String::new().into(),
             CredentialSource::Env(name) => {
-                std::env::var(&**name).map_err(|_| format!("environment variable {name} is not set"))?
+                std::env::var(&**name).map_err(|_| format!("environment variable {name} is not set"))?.into()
             }
             CredentialSource::File(named) => {
                 let secrets = self.secrets.as_ref();
-                secrets.ok_or("no directory of secrets is configured (--secrets)")?.read(named)?
+                secrets.ok_or("no directory of secrets is configured (--secrets)")?.read(named)?.into()
+            }
+            CredentialSource::Secret(named) => {
+                self.held.get().ok_or("no cluster holds Secrets for this gateway")?.read(named)?
             }
         };
-        one_key(text.trim()).map(str::to_owned)
-    }
-}
-
-/// The one key that a source holds: two in one file, or a key in odd bytes, would be read differently by the next reader.
-fn one_key(text: &str) -> Result<&str, String> {
-    match text {
-        "" => Err("the key is empty".to_owned()),
-        key if key.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(key),
-        _ => Err("it is not one key: it has white space, or characters that no key has".to_owned()),
+        Ok(one_key(text.expose_secret())?.into())
     }
 }
 
@@ -161,28 +175,64 @@ fn unavailable(provider: &LlmProvider, reason: &str) -> Refusal {
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
+    use vidimus_core::resource::llm_provider::SecretKey;
+
     use super::*;
     use crate::protocol::tests::provider;
 
     #[test]
-    fn a_source_holds_exactly_one_key() {
-        for (text, key) in [
-            ("key-1", Some("key-1")),
-            ("", None),
-            ("key-1 key-2", None),
-            ("key-1\nkey-2", None),
-            ("key-1\u{0}", None),
-            ("k\u{e9}y", None),
-            ("\u{feff}key-1", None),
-        ] {
-            assert_eq!(one_key(text).ok(), key, "{text:?}");
-        }
-        // Without a directory no file is read.
+    fn without_a_directory_no_file_is_read() {
         let mut provider = (*provider()).clone();
         provider.credential = CredentialSource::File("/proc/self/environ".into());
         let refused = ProviderCredentials::default().of(&provider, Instant::now()).map(|_| ()).unwrap_err();
         assert_eq!(refused.code, Code::CredentialUnavailable);
         assert!(refused.detail.is_some_and(|detail| detail.contains("--secrets")));
+    }
+
+    /// What a cluster holds for one Secret: a key, or why it has none.
+    #[derive(Debug)]
+    struct Held(Mutex<Result<&'static str, &'static str>>);
+
+    impl SecretKeys for Held {
+        fn read(&self, named: &SecretKey) -> Result<SecretString, String> {
+            assert_eq!(named.to_string(), "Secret platform/models, key k");
+            self.0.lock().unwrap().map(SecretString::from).map_err(str::to_owned)
+        }
+    }
+
+    /// At once: nothing of it is remembered from one call to the next.
+    #[test]
+    fn a_key_of_a_secret_is_used_as_it_is_now() {
+        let named = SecretKey { namespace: "platform".into(), name: "models".into(), key: "k".into() };
+        let mut given = (*provider()).clone();
+        (given.provider, given.credential) = (ProviderType::OpenAi, CredentialSource::Secret(named));
+        let credentials = ProviderCredentials::default();
+        let now = Instant::now();
+        let sent = || match credentials.of(&given, now) {
+            Ok(header) => Ok(header.expect("needed").1.to_str().expect("text").to_owned()),
+            Err(refused) => {
+                assert_eq!(refused.code, Code::CredentialUnavailable);
+                Err(refused.detail.expect("why"))
+            }
+        };
+        assert!(sent().is_err_and(|why| why.contains("no cluster")));
+        let held = Arc::new(Held(Mutex::new(Err("Secret platform/models does not exist"))));
+        credentials.hold(held.clone());
+        for (is, says) in [
+            (Err("it does not exist"), Err("does not exist")),
+            (Ok("key-1"), Ok("Bearer key-1")),
+            (Ok("key-2\n"), Ok("Bearer key-2")),
+            (Ok("key-2\r\nx-other: 1"), Err("not one key")),
+            (Ok(""), Err("is empty")),
+            (Err("it does not exist"), Err("does not exist")),
+        ] {
+            *held.0.lock().unwrap() = is;
+            match says {
+                Ok(text) => assert_eq!(sent().as_deref(), Ok(text)),
+                Err(why) => assert!(sent().is_err_and(|told| told.contains(why)), "{is:?}"),
+            }
+        }
+        assert_eq!(credentials.why_unavailable(&given), None);
     }
 
     #[test]

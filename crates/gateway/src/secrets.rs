@@ -1,4 +1,5 @@
-//! The directory of secrets: the only place that a record's `credential.file` is read from.
+//! Where the keys are that records name: the directory of secrets, the only place that a record's `credential.file` is read from; and what a cluster holds
+//! for its `credential.secretRef`.
 
 use std::fs::{self, File};
 use std::io::Read as _;
@@ -6,12 +7,23 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
+use secrecy::SecretString;
+use vidimus_core::resource::llm_provider::SecretKey;
 use vidimus_identity::exposed;
 
 /// Largest secret, bytes.
 const MAX_SECRET: u64 = 16 * 1024;
 /// What was a file when its path was resolved is no link and no pipe when it is opened.
 const NO_LINK_NO_WAIT: OFlags = OFlags::NOFOLLOW.union(OFlags::NONBLOCK);
+
+/// The keys of Secrets that records of a cluster name, as they are now. Who holds them is elsewhere.
+pub trait SecretKeys: std::fmt::Debug + Send + Sync {
+    /// The text of the key that a record names.
+    ///
+    /// # Errors
+    /// Why it is not there, for operators, without a word of what is in it.
+    fn read(&self, named: &SecretKey) -> Result<SecretString, String>;
+}
 
 /// A directory for secrets and nothing else.
 #[derive(Clone, Debug)]

@@ -361,7 +361,11 @@ impl Archive {
         let text = self.store.read_text(entry.text)?;
         let damaged = |reason: String| Unusable::Damaged { path: path.display().to_string(), reason };
         let document: Value = serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
-        let origin = Origin::file(&path, 0);
+        // What kind of source it had is not kept; only one of a cluster names a Secret.
+        let origin = match document.pointer("/spec/credential/secretRef") {
+            None => Origin::file(&path, 0),
+            Some(_) => Origin::Cluster { cluster: "kept".into(), uid: None, resource_version: None },
+        };
         let object = resource::check(&origin, &document).map_err(|rejections| {
             let said: Vec<String> = rejections
                 .iter()

@@ -32,6 +32,8 @@ pub struct Manifests {
     pub rejections: Vec<Rejection>,
     /// What deserves a look.
     pub warnings: Vec<Rejection>,
+    /// What a cluster would have in force that had these and nothing else.
+    pub snapshot: Arc<Snapshot>,
 }
 
 /// Reads files, and checks what they say as a gateway does that reads a cluster. What else is registered there is not known.
@@ -48,7 +50,8 @@ pub fn manifests(files: &[PathBuf]) -> Manifests {
     rejections.sort_by(|a, b| a.origin.cmp(&b.origin));
     let order = |manifest: &Manifest| std::cmp::Reverse(manifest.object.kind as usize);
     manifests.sort_by_key(order);
-    Manifests { objects: manifests, rejections, warnings: snapshot.warnings().iter().map(placed).collect() }
+    let warnings = snapshot.warnings().iter().map(placed).collect();
+    Manifests { objects: manifests, rejections, warnings, snapshot: Arc::new(snapshot) }
 }
 
 #[derive(Default)]

@@ -92,7 +92,7 @@ impl Known {
     pub(crate) fn take(&mut self, place: usize, told: Told<Item>) -> (Vec<PodsSaid>, bool) {
         let Some(watch) = self.watches.get_mut(place) else { return (Vec::new(), false) };
         let of = watch.of.clone();
-        if let Told::Lost(reason) = told {
+        if let Told::Lost(reason) | Told::Forbidden(reason) = told {
             if watch.lost.as_ref() != Some(&reason) {
                 tracing::warn!(reason, "{of} are not heard any more; what is known of them stays so");
             }
@@ -116,7 +116,7 @@ impl Known {
                 watch.as_of = watch.as_of.max(time.saturating_sub(MARGIN).unwrap_or(Timestamp::UNIX_EPOCH));
                 (self.as_of().map(PodsSaid::AsOf).into_iter().collect(), false)
             }
-            Told::Alive | Told::Lost(_) => (Vec::new(), false),
+            Told::Alive | Told::Lost(_) | Told::Forbidden(_) => (Vec::new(), false),
         }
     }
 

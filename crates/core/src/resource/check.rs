@@ -24,6 +24,8 @@ pub const DEFAULT_NAMESPACE: &str = "default";
 pub(crate) struct Document<'a> {
     /// Its file; empty when it is not from a file.
     pub(crate) file: &'a str,
+    /// Whether a cluster has it. Whoever may write there is not thereby somebody on this machine.
+    pub(crate) of_cluster: bool,
 }
 
 impl Document<'_> {
@@ -85,7 +87,8 @@ fn check_document(origin: &Origin, document: &Value, problems: &mut Problems) ->
     }
     shape::fit(schema, &mut spec, root.key("spec"), problems);
     let file = origin.path().map(|path| path.to_string_lossy()).unwrap_or_default();
-    check_spec(kind, spec, meta, Document { file: &file }, problems)
+    let of_cluster = matches!(origin, Origin::Cluster { .. });
+    check_spec(kind, spec, meta, Document { file: &file, of_cluster }, problems)
 }
 
 const ENVELOPE: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];

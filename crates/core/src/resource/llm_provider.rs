@@ -8,11 +8,14 @@ use serde::{Deserialize, Serialize};
 
 use super::check::Document;
 use super::crd::Status;
+use super::credential::CredentialSpec;
 use super::endpoint::{DEFAULT_MODEL_TIMEOUT_MS, EndpointSpec, has_no_card};
 use super::field::{name, person};
 use super::labels::LabelsSpec;
 use super::problem::{At, Fault, Problems};
 use super::*;
+
+pub use super::credential::{CredentialSource, SecretKey, one_key};
 
 /// Which API the provider speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
@@ -46,16 +49,6 @@ impl ProviderType {
             Self::OpenAiCompatible => None,
         }
     }
-}
-
-/// Where the provider's key comes from. The key itself is never part of a snapshot.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum CredentialSource {
-    /// A file, as it is named from the directory of secrets; an absolute path must lie in it.
-    File(Arc<str>),
-    Env(Arc<str>),
-    /// The provider needs no credential; the caller's is stripped all the same.
-    None,
 }
 
 /// A registered model provider, checked.
@@ -182,55 +175,6 @@ pub struct LlmProviderSpec {
     pub labels: Option<LabelsSpec>,
 }
 
-/// Where a key comes from: exactly one of file, env, secretRef and none.
-// In a cluster, whoever may write an LLMProvider must not thereby read the gateway's files and environment.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(extend("x-kubernetes-validations" = [
-    {
-        "rule": "[has(self.file), has(self.env), has(self.secretRef), has(self.none)].filter(given, given).size() == 1",
-        "message": "give exactly one of secretRef and none (from a directory: file, env or none)",
-    },
-    {
-        "rule": "!has(self.file) && !has(self.env)",
-        "message": "in a cluster the key comes from a Secret: use secretRef",
-    },
-]))]
-pub struct CredentialSpec {
-    /// A file in the gateway's directory of secrets (--secrets) that holds the key and nothing else; for its owner alone, as the directory
-    /// (modes 0600 and 0700). From a directory only.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "file_schema")]
-    pub file: Option<String>,
-    /// The environment variable of the gateway that holds the key. From a directory only.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "env_schema")]
-    pub env: Option<String>,
-    /// The key of a Secret in the object's namespace. In a cluster only.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret_ref: Option<SecretRefSpec>,
-    /// The provider needs no key: {}.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub none: Option<NoCredentialSpec>,
-}
-
-/// One key of a Secret.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct SecretRefSpec {
-    /// The name of the Secret.
-    #[schemars(length(min = 1, max = 253), pattern("^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"))]
-    pub name: String,
-    /// The key in it.
-    #[schemars(length(min = 1, max = 253), pattern("^[-._a-zA-Z0-9]+$"))]
-    pub key: String,
-}
-
-/// Nothing: {}.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct NoCredentialSpec {}
-
 /// One model.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -261,14 +205,6 @@ pub struct PriceSpec {
     pub output_per_mtok: String,
 }
 
-fn file_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    schemars::json_schema!({"type": "string", "minLength": 1, "maxLength": 4096})
-}
-
-fn env_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    schemars::json_schema!({"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[A-Za-z_][A-Za-z0-9_]*$"})
-}
-
 pub(super) fn price_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({"type": "string", "maxLength": 13, "pattern": r"^[0-9]{1,6}([.][0-9]{1,6})?$"})
 }
@@ -287,7 +223,7 @@ impl LlmProviderSpec {
         }
         plain(spec.key("environment"), &self.environment, problems);
         let endpoint = self.check_endpoint(document, problems);
-        let credential = self.credential.check(spec.key("credential"), problems);
+        let credential = self.credential.check(&meta, document, spec.key("credential"), problems);
         let models = check_models(&self.models, spec.key("models"), problems);
         let labels = self.labels.unwrap_or_default().check(spec.key("labels"), problems);
         Some(LlmProvider {
@@ -327,57 +263,6 @@ impl LlmProviderSpec {
             problems,
         )
     }
-}
-
-impl CredentialSpec {
-    fn check(&self, at: At<'_>, problems: &mut Problems) -> Option<CredentialSource> {
-        match (&self.file, &self.env, &self.secret_ref, &self.none) {
-            (Some(file), None, None, None) => {
-                problems.take(at.key("file"), "", check_file(file))?;
-                Some(CredentialSource::File(file.as_str().into()))
-            }
-            (None, Some(variable), None, None) => {
-                problems.take(at.key("env"), variable, check_variable(variable))?;
-                Some(CredentialSource::Env(variable.as_str().into()))
-            }
-            (None, None, Some(_), None) => {
-                let fault =
-                    Fault::new("there are no Secrets outside a cluster", "write {file: …} or {env: …}");
-                problems.report(at.key("secretRef"), "", fault);
-                None
-            }
-            (None, None, None, Some(NoCredentialSpec {})) => Some(CredentialSource::None),
-            _ => {
-                let fault =
-                    Fault::new("not exactly one source of the key", "give exactly one of file, env and none");
-                problems.report(at, "", fault);
-                None
-            }
-        }
-    }
-}
-
-/// A path that cannot lead out of the directory of secrets by itself. Which that is, and where links lead, the gateway sees.
-fn check_file(path: &str) -> Result<(), Fault> {
-    let leads_on = |part: &str| part != ".." && !part.contains('\0');
-    if !path.is_empty() && path.split('/').all(leads_on) {
-        return Ok(());
-    }
-    Err(Fault::new(
-        "not a file in the directory of secrets",
-        "write its name below --secrets, as in openai.key",
-    ))
-}
-
-fn check_variable(name: &str) -> Result<(), Fault> {
-    let begins_well = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-    if begins_well && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
-        return Ok(());
-    }
-    Err(Fault::new(
-        "not the name of an environment variable",
-        "write the name of the variable that holds the key, not the key",
-    ))
 }
 
 fn check_models(specs: &[ModelSpec], at: At<'_>, problems: &mut Problems) -> Vec<Model> {

@@ -76,6 +76,22 @@ fn what_is_kept_decides_as_what_was_in_force() {
     assert_eq!(restored(&at, empty.digest()).unwrap().snapshot.digest(), empty.digest());
 }
 
+/// What a cluster had in force is read again as of a cluster.
+#[test]
+fn a_provider_whose_key_is_of_a_secret_is_restored() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.yaml");
+    let text = "apiVersion: vidimus.dev/v1alpha1\nkind: LLMProvider\nmetadata: {name: models, namespace: a}\nspec: {owner: ada.l@example.com, \
+                type: openAI, credential: {secretRef: {name: s, key: k}}, models: [{name: m}]}\n";
+    fs::write(&path, text).unwrap();
+    let read = crate::manifests(&[path]);
+    assert_eq!((read.rejections.len(), read.snapshot.objects().len()), (0, 1), "{:#?}", read.rejections);
+    let at = directory.path().join("kept");
+    let mut kept = Configurations::open(&at).unwrap();
+    kept.keep(&read.snapshot).unwrap();
+    assert!(restored(&at, read.snapshot.digest()).unwrap().verified);
+}
+
 #[test]
 fn what_did_not_change_is_written_once() {
     let resources = tempfile::tempdir().unwrap();

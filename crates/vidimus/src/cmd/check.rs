@@ -11,6 +11,7 @@ use vidimus_core::clock::Clock as _;
 use vidimus_gateway::{SecretDirectory, millis};
 use vidimus_query::check::{self, CheckReport, Fault, counted};
 use vidimus_query::state::State;
+use vidimus_registry::{Loaded, Manifests, files_below, holds_resources, manifests};
 
 pub use vidimus_query::check::Counts;
 
@@ -27,6 +28,7 @@ use crate::output::{self, Format};
   vidimus check examples/demo
   vidimus check --strict resources/    # for CI: a warning fails too
   vidimus check --secrets DIR resources/ # where the gateway runs
+  vidimus check --cluster resources/   # what `vidimus register` sends
   vidimus check -o json resources/ | jq '.rejections[] | {source, field, fix}'
 
 Exit codes: 0 in order, 1 something is wrong, 2 could not check")]
@@ -40,25 +42,48 @@ pub struct Check {
     /// credential.env) and roots of endpoints (caFile).
     #[arg(long, env = "VIDIMUS_SECRETS", value_name = "DIR")]
     secrets: Option<PathBuf>,
+    /// Check as for a cluster, where a provider's key comes from a Secret (credential.secretRef) and from nothing of a machine.
+    #[arg(long, conflicts_with = "secrets")]
+    cluster: bool,
 }
 
 pub fn run(check: &Check, format: Format) -> anyhow::Result<ExitCode> {
     directory(&check.dir)?;
     let secrets = check.secrets.as_deref().map(|path| SecretDirectory::open(path, None)).transpose();
     let secrets = secrets.context("--secrets")?;
+    if check.cluster {
+        return told(check, &for_cluster(&check.dir)?, format);
+    }
     let loaded = vidimus_registry::load(&check.dir);
     let unusable = secrets.map(|secrets| vidimus_gateway::unusable(&loaded.snapshot, Some(&secrets)));
     let state = State::new(loaded, check.dir.display().to_string());
     let mut report = check::check(&state);
     report.warn_of(&check::shut_for_good(&state, millis(SystemClock.now().wall)));
     report.warn_of(&unusable.unwrap_or_default());
+    told(check, &report, format)
+}
+
+/// As `vidimus register` checks what it sends.
+fn for_cluster(directory: &Path) -> anyhow::Result<CheckReport> {
+    let Manifests { rejections, warnings, snapshot, .. } =
+        manifests(&files_below(directory, holds_resources)?);
+    let loaded = Loaded { snapshot, rejections, not_ready: None };
+    let mut report = check::check(&State::new(loaded, directory.display().to_string()));
+    // The same ones, with the files that they are in.
+    report.warnings.clear();
+    report.warn_of(&warnings);
+    Ok(report)
+}
+
+/// Says what was found; the exit code is the verdict.
+fn told(check: &Check, report: &CheckReport, format: Format) -> anyhow::Result<ExitCode> {
     let empty = report.objects.is_empty() && report.rejections.is_empty();
     if empty {
         output::warning(&format!("no resources in {}", check.dir.display()));
     }
     match format {
-        Format::Json => output::json(&report)?,
-        Format::Table => print(&report),
+        Format::Json => output::json(report)?,
+        Format::Table => print(report),
     }
     let warned = empty || !report.warnings.is_empty();
     let wrong = !report.rejections.is_empty() || (check.strict && warned);

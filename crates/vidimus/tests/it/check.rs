@@ -97,3 +97,37 @@ fn an_attribute_that_only_agents_have_says_so() {
     let fix = said["rejections"][0]["fix"].as_str().unwrap();
     assert!(fix.contains("version is an attribute of Agent") && fix.contains("is Agent"), "{said:#}");
 }
+
+/// A directory has no Secrets, and a cluster has nothing else: whichever the check is for, the other's fault has a reason and a fix.
+#[test]
+fn a_key_of_a_secret_is_for_a_cluster_and_a_file_is_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path().display().to_string();
+    for (credential, of_directory, of_cluster) in [
+        ("secretRef: {name: openai, key: apiKey}", "no Secrets outside a cluster", ""),
+        ("file: openai.key", "", "in a cluster the key comes from a Secret"),
+        ("env: OPENAI_KEY", "", "in a cluster the key comes from a Secret"),
+        ("none: {}", "", ""),
+    ] {
+        let text = format!(
+            "apiVersion: vidimus.dev/v1alpha1\nkind: LLMProvider\nmetadata: {{name: models, namespace: a}}\nspec:\n  owner: ada.l@example.com\n  type: \
+             openAI\n  credential: {{{credential}}}\n  models: [{{name: m}}]\n"
+        );
+        write(directory.path(), "a.yaml", &text);
+        for (arguments, says) in [
+            (&["check", at.as_str(), "-o", "json"][..], of_directory),
+            (&["check", "--cluster", at.as_str(), "-o", "json"][..], of_cluster),
+        ] {
+            let ran = run(arguments);
+            assert_eq!(ran.code, Some(i32::from(!says.is_empty())), "{credential}: {ran:?}");
+            let said = ran.json();
+            let fault = &said["rejections"][0];
+            if says.is_empty() {
+                assert!(fault.is_null(), "{credential}: {said:#}");
+            } else {
+                assert!(fault["reason"].as_str().unwrap().contains(says), "{said:#}");
+                assert!(!fault["fix"].as_str().unwrap().is_empty() && fault["line"] == 7, "{said:#}");
+            }
+        }
+    }
+}

@@ -104,7 +104,7 @@ impl Look<'_> {
                 continue;
             };
             let items = list.get("items").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-            let (mut refused, mut unseen) = (Vec::new(), Vec::new());
+            let (mut refused, mut keyless, mut unseen) = (Vec::new(), Vec::new(), Vec::new());
             for item in items {
                 let shown = format!(
                     "{plural} {}/{}",
@@ -114,12 +114,17 @@ impl Look<'_> {
                 match verdict(item) {
                     Verdict::Accepted => {}
                     Verdict::Refused(message) => refused.push(format!("{shown}: {message}")),
+                    Verdict::Keyless(message) => keyless.push(format!("{shown}: {message}")),
                     Verdict::Unseen => unseen.push(shown),
                 }
             }
             for what in refused.iter().take(TOLD) {
                 let fix = "correct the field that the message names, and apply it again (kubectl get vidimus -A shows all)";
                 self.report.find(check::CLUSTER_RECORD_REFUSED, what.as_str(), fix);
+            }
+            for what in keyless.iter().take(TOLD) {
+                let fix = "do what the message says: the Secret, its key, or the right to read it (kubectl apply -f -)";
+                self.report.find(check::CLUSTER_KEY_MISSING, what.as_str(), fix);
             }
             if let Some(first) = unseen.first() {
                 let what = format!("nobody has said what became of {first} (of {} {plural})", unseen.len());
@@ -284,20 +289,33 @@ enum Verdict {
     Accepted,
     /// Why not.
     Refused(String),
+    /// It is, and the key that it names in a Secret cannot be used, and why.
+    Keyless(String),
     /// Nobody has looked at it as it is now.
     Unseen,
 }
 
+/// Of the condition `Programmed`, where it is about the Secret of a provider.
+const KEYLESS: [&str; 5] =
+    ["SecretNotFound", "KeyNotFound", "KeyInvalid", "SecretForbidden", "TooManySecrets"];
+
 fn verdict(item: &Value) -> Verdict {
-    let conditions = item.pointer("/status/conditions").and_then(Value::as_array);
-    let accepted = conditions.into_iter().flatten().find(|one| text(one, "/type") == "Accepted");
-    let Some(accepted) = accepted else { return Verdict::Unseen };
     let number = |of: &Value, at: &str| of.pointer(at).and_then(Value::as_i64).unwrap_or_default();
-    match text(accepted, "/status") {
-        _ if number(accepted, "/observedGeneration") < number(item, "/metadata/generation") => {
-            Verdict::Unseen
+    let generation = number(item, "/metadata/generation");
+    // As it is now.
+    let condition = |of: &str| {
+        let conditions = item.pointer("/status/conditions").and_then(Value::as_array);
+        let found = conditions.into_iter().flatten().find(|one| text(one, "/type") == of);
+        found.filter(|one| number(one, "/observedGeneration") >= generation)
+    };
+    match (condition("Accepted"), condition("Programmed")) {
+        (None, _) => Verdict::Unseen,
+        (Some(accepted), _) if text(accepted, "/status") == "False" => {
+            Verdict::Refused(text(accepted, "/message").to_owned())
         }
-        "False" => Verdict::Refused(text(accepted, "/message").to_owned()),
+        (_, Some(programmed)) if KEYLESS.contains(&text(programmed, "/reason")) => {
+            Verdict::Keyless(text(programmed, "/message").to_owned())
+        }
         _ => Verdict::Accepted,
     }
 }
@@ -371,6 +389,21 @@ mod tests {
         ] {
             assert_eq!(verdict(&of), is, "{of}");
         }
+    }
+
+    #[test]
+    fn a_provider_without_its_key_is_told_of() {
+        let said = |reason: &str, observed: i64| {
+            let of = |kind: &str, status: &str, reason: &str, observed: i64| json!({"type": kind, "status": status, "reason": reason, "observedGeneration": observed, "message": "apply"});
+            let conditions =
+                [of("Accepted", "True", "Accepted", 3), of("Programmed", "False", reason, observed)];
+            json!({"metadata": {"generation": 3}, "status": {"conditions": conditions}})
+        };
+        for reason in KEYLESS {
+            assert_eq!(verdict(&said(reason, 3)), Verdict::Keyless("apply".to_owned()), "{reason}");
+            assert_eq!(verdict(&said(reason, 2)), Verdict::Accepted, "{reason}, of another generation");
+        }
+        assert_eq!(verdict(&said("Closed", 3)), Verdict::Accepted);
     }
 
     #[test]

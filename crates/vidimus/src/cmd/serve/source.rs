@@ -8,12 +8,14 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use clap::builder::BoolishValueParser;
+use secrecy::SecretString;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use vidimus_cluster::{Access, Begun, Pods};
 use vidimus_core::caller::UnixMillis;
+use vidimus_core::resource::llm_provider::SecretKey;
 use vidimus_core::snapshot::Overlay;
-use vidimus_gateway::{Shared, SourceState, Stale};
+use vidimus_gateway::{SecretKeys, Shared, SourceState, Stale};
 use vidimus_registry::{Keeping, Loaded};
 
 use super::Serve;
@@ -150,8 +152,21 @@ pub(super) fn open(
     Ok((loaded, Watching::Cluster(watching)))
 }
 
-/// Tells those who decide how old the configuration is, for as long as the process lives.
+/// The keys of Secrets, of a cluster that is followed.
+#[derive(Debug)]
+struct OfCluster(vidimus_cluster::Secrets);
+
+impl SecretKeys for OfCluster {
+    fn read(&self, named: &SecretKey) -> Result<SecretString, String> {
+        self.0.read(named)
+    }
+}
+
+/// Tells those who decide how old the configuration is, for as long as the process lives; and where the keys are that it names.
 pub(super) fn follow(supervisor: &mut Supervisor, shared: &Arc<Shared>, watching: &Arc<Watching>) {
+    if let Watching::Cluster(watching) = &**watching {
+        shared.hold_secrets(Arc::new(OfCluster(watching.secrets())));
+    }
     shared.note_source(watching.state());
     let (shared, watching) = (shared.clone(), watching.clone());
     supervisor.repeated("source", LOOK, move || {
