@@ -107,6 +107,8 @@ class Render(unittest.TestCase):
             self.assertEqual(rules, [
                 {"apiGroups": kinds[0], "resources": kinds[1], "verbs": ["get", "list", "watch"]},
                 {"apiGroups": kinds[0], "resources": [f"{kind}/status" for kind in kinds[1]], "verbs": ["patch"]},
+                # With `pods.enabled`, and in some namespaces alone.
+                *([{"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]}] if name == "full" else []),
                 {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "resourceNames": ["vidimus-statuses"], "verbs": ["get", "update"]},
             ])
             self.assertEqual([lease["metadata"]["name"] for lease in of(objects, "Lease")], ["vidimus-statuses"])

@@ -25,6 +25,8 @@ type cluster struct {
 	client     *http.Client
 	plurals    map[string]string
 	namespaces map[string]bool
+	// ca is what the certificate of the API server chains to; its url is the issuer of its tokens.
+	ca string
 	// etcd is where its etcd answers; server is the API server, and serve starts it (again, when it has ended).
 	etcd   string
 	server *exec.Cmd
@@ -50,6 +52,7 @@ func start(t *testing.T) *cluster {
 		t.Fatal(err)
 	}
 	c := &cluster{
+		ca:   filepath.Join(data, "certs", "apiserver.crt"),
 		etcd: client,
 		url:  fmt.Sprintf("https://127.0.0.1:%d", secure), token: token,
 		// The certificate is one that the server made for itself a moment ago, on loopback.
@@ -60,7 +63,7 @@ func start(t *testing.T) *cluster {
 		c.server = run(t, data, filepath.Join(bin, "kube-apiserver"), "--etcd-servers", client, "--bind-address", "127.0.0.1",
 			"--secure-port", fmt.Sprint(secure), "--cert-dir", filepath.Join(data, "certs"), "--token-auth-file", tokens,
 			"--authorization-mode", "RBAC", "--service-cluster-ip-range", "10.0.0.0/24",
-			"--service-account-issuer", "https://kubernetes.default.svc",
+			"--service-account-issuer", c.url, "--service-account-jwks-uri", c.url+"/openid/v1/jwks",
 			"--service-account-key-file", key, "--service-account-signing-key-file", key)
 	}
 	c.serve()

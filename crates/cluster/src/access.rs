@@ -23,6 +23,8 @@ pub struct Access {
     /// Who writes statuses, and in which namespace the Lease for that is; `None` where nobody is to. Without a namespace it is that of the pod, or of the
     /// context.
     pub writes: Option<(String, Option<Arc<str>>)>,
+    /// Whether pods are watched, in the same namespaces; in all of them the namespaces are too.
+    pub pods: bool,
 }
 
 /// A cluster that is known how to reach; nothing was asked of it yet.
@@ -32,6 +34,7 @@ pub struct Cluster {
     pub(crate) writes: Option<Writes>,
     /// Which cluster it is, and what of it is followed, as far as that is known without asking it.
     pub(crate) identity: String,
+    pub(crate) pods: bool,
 }
 
 impl std::fmt::Debug for Cluster {
@@ -91,7 +94,7 @@ pub async fn connect(access: &Access) -> Result<Cluster, NotConnected> {
     let client = Client::try_from(config).map_err(|error| NotConnected::Client(error.to_string()))?;
     let writes =
         access.writes.clone().map(|(who, namespace)| Writes { who, namespace: namespace.unwrap_or(own) });
-    Ok(Cluster { client, namespaces: access.namespaces.clone(), writes, identity })
+    Ok(Cluster { client, namespaces: access.namespaces.clone(), writes, identity, pods: access.pods })
 }
 
 /// Where it is, by whose certificates, and which namespaces: what was kept of another one is not for this one.

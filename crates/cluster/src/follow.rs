@@ -1,4 +1,4 @@
-//! One kind of objects, or one object by its name, listed and then watched for ever.
+//! One kind of objects (or pods, or namespaces), or one object by its name, listed and then watched for ever.
 //!
 //! A watch begins where the last one ended, so nothing between the two is missed. It ends every few seconds in good order, which is how an API server that is
 //! behind a broken network is told from one that has nothing to say. A list is read again only where the API server does not have the past any more (410),
@@ -9,6 +9,7 @@ use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
+use jiff::Timestamp;
 use kube_client::Client;
 use kube_client::core::params::{ListParams, WatchParams};
 use kube_client::core::{Request, WatchEvent};
@@ -74,7 +75,7 @@ pub(crate) fn why(error: &kube_client::Error) -> String {
 }
 
 /// That it is not heard, and why.
-fn lost(error: &kube_client::Error) -> Told {
+fn lost<T>(error: &kube_client::Error) -> Told<T> {
     match error {
         kube_client::Error::Api(status) if status.code == 403 => Told::Forbidden(why(error)),
         _ => Told::Lost(why(error)),
@@ -106,7 +107,7 @@ impl Backoff {
 }
 
 /// How a watch ended.
-enum Ended {
+enum Ended<T> {
     /// In good order: the next one begins at this version.
     Whole(String),
     /// The API server was not heard any more: the next one begins at this version too.
@@ -114,21 +115,23 @@ enum Ended {
     /// There is nothing to begin at: all is listed anew.
     Expired,
     /// It does not want to.
-    Refused(Told),
+    Refused(Told<T>),
 }
 
 /// Hears what one watch tells; false once nobody does any more.
-type Tell = Box<dyn Fn(Told) -> bool + Send + Sync>;
+type Tell<T> = Box<dyn Fn(Told<T>) -> bool + Send + Sync>;
 
 /// One collection of objects, or one of it.
-pub(crate) struct Follow {
+pub(crate) struct Follow<T = Value> {
     client: Client,
     /// For messages.
     name: String,
     request: Request,
     /// Which of the collection; all without it.
     fields: Option<String>,
-    tell: Tell,
+    /// What is kept of each, as it comes; `None` of what is none.
+    read: fn(Value) -> Option<T>,
+    tell: Tell<T>,
 }
 
 #[derive(Deserialize)]
@@ -148,14 +151,26 @@ struct PageMeta {
 }
 
 impl Follow {
-    /// `name` is for messages, `collection` the path of the objects.
+    /// Objects whole. `name` is for messages, `collection` the path of the objects.
     pub(crate) fn new(
         client: Client,
         name: String,
         collection: String,
         tell: impl Fn(Told) -> bool + Send + Sync + 'static,
     ) -> Self {
-        Self { client, name, request: Request::new(collection), fields: None, tell: Box::new(tell) }
+        Self::reading(Some, client, (name, collection), tell)
+    }
+}
+
+impl<T> Follow<T> {
+    /// The same, of each what `read` keeps of it.
+    pub(crate) fn reading(
+        read: fn(Value) -> Option<T>,
+        client: Client,
+        (name, collection): (String, String),
+        tell: impl Fn(Told<T>) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        Self { client, name, request: Request::new(collection), fields: None, read, tell: Box::new(tell) }
     }
 
     /// Only the object of this name.
@@ -175,14 +190,9 @@ impl Follow {
             };
             let version = match known {
                 Some(version) => version,
-                None => match self.list().await {
-                    Ok((objects, version)) => {
-                        tracing::debug!(objects = objects.len(), version, "{} listed", self.name);
-                        if !self.told(Told::Listed(objects)) {
-                            return;
-                        }
-                        version
-                    }
+                None => match self.listed().await {
+                    Ok(None) => return,
+                    Ok(Some(version)) => version,
                     Err(lost) => {
                         if !self.told(lost) {
                             return;
@@ -199,8 +209,13 @@ impl Follow {
             }
             let lost = match ended {
                 Ended::Whole(version) => {
-                    // One that ended too soon may have ended with the API server.
-                    at = Some((version, begun.elapsed() < EARLY));
+                    // One that ended too soon may have ended with the API server. One that ended when it was to has told all; few API servers send a
+                    // bookmark before the end of one that is so short.
+                    let early = begun.elapsed() < EARLY;
+                    if !early && !self.told(Told::UpTo(Timestamp::now())) {
+                        return;
+                    }
+                    at = Some((version, early));
                     sleep(LEAST.saturating_sub(begun.elapsed())).await;
                     continue;
                 }
@@ -226,7 +241,7 @@ impl Follow {
     }
 
     /// Whether somebody hears it.
-    fn told(&self, told: Told) -> bool {
+    fn told(&self, told: Told<T>) -> bool {
         (self.tell)(told)
     }
 
@@ -238,13 +253,22 @@ impl Follow {
             .map_or(true, |page| is_as_far(&page.metadata.resource_version, version))
     }
 
+    /// Tells of all of them, and gives as of which version; `None` where nobody hears it.
+    async fn listed(&self) -> Result<Option<String>, Told<T>> {
+        let begun = Timestamp::now();
+        let (objects, version) = self.list().await?;
+        tracing::debug!(objects = objects.len(), version, "{} listed", self.name);
+        let heard = self.told(Told::Listed(objects)) && self.told(Told::UpTo(begun));
+        Ok(heard.then_some(version))
+    }
+
     /// All of them, and as of which version.
-    async fn list(&self) -> Result<(Vec<Value>, String), Told> {
+    async fn list(&self) -> Result<(Vec<T>, String), Told<T>> {
         let mut params = self.params().limit(PAGE);
         let mut all = Vec::new();
         loop {
             let page = self.page(&params, PAGE_TIME).await?;
-            all.extend(page.items.into_iter().flatten());
+            all.extend(page.items.into_iter().flatten().filter_map(self.read));
             match page.metadata.next.filter(|token| !token.is_empty()) {
                 Some(token) => params = self.params().limit(PAGE).continue_token(&token),
                 None => return Ok((all, page.metadata.resource_version)),
@@ -257,7 +281,7 @@ impl Follow {
     }
 
     /// One page of the list. `Client::request` would write what it cannot read into the log, which is no place for a Secret.
-    async fn page(&self, params: &ListParams, within: Duration) -> Result<Page, Told> {
+    async fn page(&self, params: &ListParams, within: Duration) -> Result<Page, Told<T>> {
         let request = self.request.list(params).map_err(|error| Told::Lost(error.to_string()))?;
         let text = timeout(within, self.client.request_text(request)).await;
         let text = text
@@ -268,7 +292,7 @@ impl Follow {
         })
     }
 
-    async fn watch(&self, mut version: String) -> Ended {
+    async fn watch(&self, mut version: String) -> Ended<T> {
         let params =
             WatchParams { field_selector: self.fields.clone(), ..WatchParams::default().timeout(WATCH) };
         let request = match self.request.watch(&params, &version) {
@@ -297,15 +321,15 @@ impl Follow {
             let told = match event {
                 WatchEvent::Added(object) | WatchEvent::Modified(object) => {
                     version = version_of(&object).unwrap_or(version);
-                    Told::There(object)
+                    (self.read)(object).map_or(Told::Alive, Told::There)
                 }
                 WatchEvent::Deleted(object) => {
                     version = version_of(&object).unwrap_or(version);
-                    Told::Gone(object)
+                    (self.read)(object).map_or(Told::Alive, Told::Gone)
                 }
                 WatchEvent::Bookmark(bookmark) => {
                     version = bookmark.metadata.resource_version;
-                    Told::Alive
+                    Told::UpTo(Timestamp::now())
                 }
                 WatchEvent::Error(status) if is_expired(&status) => return Ended::Expired,
                 WatchEvent::Error(status) => {
@@ -321,7 +345,7 @@ impl Follow {
     }
 }
 
-fn failed(version: String, error: &kube_client::Error) -> Ended {
+fn failed<T>(version: String, error: &kube_client::Error) -> Ended<T> {
     match error {
         kube_client::Error::Api(status) if is_expired(status) => Ended::Expired,
         // It is busy, or begins.
@@ -374,7 +398,7 @@ mod tests {
             (api(429, "TooManyRequests"), "lost"),
             (kube_client::Error::ReadEvents(std::io::Error::other("reset")), "lost"),
         ] {
-            let is = match failed("7".to_owned(), &error) {
+            let is = match failed::<Value>("7".to_owned(), &error) {
                 Ended::Expired => "expired",
                 Ended::Refused(Told::Lost(reason)) => {
                     assert!(reason.contains("m ("), "{reason}");

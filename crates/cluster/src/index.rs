@@ -9,6 +9,7 @@ use serde_json::Value;
 use vidimus_core::resource::{API_VERSION, Kind, Object, Origin, Rejection, check};
 
 use crate::condition::Condition;
+use crate::pods::Runs;
 
 /// Which object: kind, namespace, name.
 pub(crate) type Key = (Kind, Arc<str>, Arc<str>);
@@ -23,6 +24,7 @@ pub(crate) struct Entry {
     /// What stands in its status.
     pub(crate) observed: Option<i64>,
     pub(crate) conditions: Vec<Condition>,
+    pub(crate) runs: Runs,
     /// Of all that counts of it: its spec and its labels, and neither its status nor which write it was.
     /// `None` of what was kept on disk.
     content: Option<u64>,
@@ -152,6 +154,7 @@ impl Entry {
         let observed = document.pointer("/status/observedGeneration").and_then(Value::as_i64);
         let conditions = document.pointer("/status/conditions").and_then(Value::as_array);
         let conditions = conditions.into_iter().flatten().filter_map(Condition::read).collect();
+        let runs = Runs::read(&document);
         let content = Some(content(hasher, &document, generation));
         let known = last.filter(|last| last.uid == uid && last.content == content);
         let says = match known {
@@ -167,14 +170,17 @@ impl Entry {
                 check(&Origin::Cluster { cluster: cluster.clone(), uid, resource_version }, &document)
             }
         };
-        Self { uid, version, generation, observed, conditions, content, says }
+        Self { uid, version, generation, observed, conditions, runs, content, says }
     }
 
     /// What is otherwise than it was.
     fn since(&self, last: &Self) -> Changed {
         if self.uid != last.uid || self.content != last.content {
             Changed::Content
-        } else if self.conditions != last.conditions || self.observed != last.observed {
+        } else if self.conditions != last.conditions
+            || self.observed != last.observed
+            || self.runs != last.runs
+        {
             Changed::Status
         } else {
             Changed::Nothing
@@ -245,6 +251,8 @@ mod tests {
             (with(first.clone(), "/metadata/annotations", json!({"a": "b"})), Changed::Nothing),
             (with(first.clone(), "/status", json!({"conditions": conditions})), Changed::Status),
             (with(first.clone(), "/status", json!({"observedGeneration": 1})), Changed::Status),
+            (with(first.clone(), "/status", json!({"instances": {"count": 1}})), Changed::Status),
+            (with(first.clone(), "/status", json!({"instances": "odd"})), Changed::Nothing),
             (with(first.clone(), "/metadata/labels", json!({"a": "b"})), Changed::Content),
             (agent("a", "1", 2, "u"), Changed::Content),
             (agent("a", "2", 1, "t"), Changed::Content),

@@ -8,6 +8,7 @@
 //! - What is in force is kept on disk; a start that does not hear all of the cluster serves by that, as old as it is.
 //! - What is gone was deleted on purpose, also where a whole list has to be read again to know it.
 //! - Secrets are watched one by one, and only those that an object names which is in force; of each the one key is held that it names ([`Secrets`]).
+//! - Where pods are watched too, it is known which run as which object, and which as none (ADR 65).
 //! - One replica writes statuses, as long as it holds a Lease; it never writes what is there already.
 
 mod access;
@@ -18,6 +19,7 @@ mod keeper;
 mod kept;
 mod lease;
 mod live;
+mod pods;
 mod secrets;
 mod state;
 mod status;
@@ -39,6 +41,7 @@ use vidimus_registry::{Acts, Keeping, KeptObjects, Loaded};
 use follow::{Follow, collection, plural};
 
 pub use access::{Access, Cluster, NotConnected, connect};
+pub use pods::{LastCalls, NotRunning, Pods, PodsReport, PodsSaid, Unclaimed};
 pub use secrets::Secrets;
 pub use state::SourceState;
 pub use status::{FIELD_MANAGER, Writes};
@@ -71,6 +74,7 @@ pub struct Watching {
     acts: Acts,
     state: watch::Receiver<SourceState>,
     secrets: Secrets,
+    pods: Option<Pods>,
 }
 
 impl Watching {
@@ -87,6 +91,11 @@ impl Watching {
     /// The keys of Secrets that what is in force names.
     pub fn secrets(&self) -> Secrets {
         self.secrets.clone()
+    }
+
+    /// The pods, where they are to be watched: who hears of them begins that.
+    pub const fn pods(&self) -> Option<&Pods> {
+        self.pods.as_ref()
     }
 
     /// How the source is, and since when.
@@ -144,7 +153,9 @@ pub fn begin(
         let writer = status::Writer::new(cluster.client.clone(), wants, lead.clone());
         tasks.push(("statuses".to_owned(), Box::pin(writer.run())));
     }
+    let pods = cluster.pods.then(|| Pods::new(cluster.client.clone(), &cluster.namespaces, tell));
     let live = live::Live::new((feed, objects), &followed, heard, publish, (wanted, lead, secrets.clone()));
+    let live = live.with_pods(pods.clone());
     thread::Builder::new().name("vidimus-registry".to_owned()).spawn(move || live.run())?;
-    Ok(Begun { loaded, watching: Watching { acts, state, secrets }, tasks })
+    Ok(Begun { loaded, watching: Watching { acts, state, secrets, pods }, tasks })
 }

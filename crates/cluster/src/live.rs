@@ -16,6 +16,7 @@ use crate::follow::plural;
 use crate::index::{Changed, Index};
 use crate::kept::{self, Found, Kept};
 use crate::lease::Lead;
+use crate::pods::Pods;
 use crate::secrets::Secrets;
 use crate::state::{SourceState, Watched};
 use crate::status::Write;
@@ -31,6 +32,8 @@ const LOOK: Duration = Duration::from_secs(2);
 const LOOK_STATUSES: Duration = Duration::from_secs(60);
 /// The same after something was written of an object that is no change of it: its status is otherwise, or it is not as it was when its status was to be written.
 const LOOK_WRITTEN: Duration = Duration::from_secs(1);
+/// The same after other pods run.
+const LOOK_RUNS: Duration = Duration::from_secs(2);
 
 /// What was heard.
 #[derive(Debug)]
@@ -41,19 +44,23 @@ pub(crate) enum Heard {
     Leads,
     /// A Secret that an object names is otherwise than it was.
     Secrets,
+    /// What runs as the objects is otherwise, or has called.
+    Runs,
 }
 
 /// What one watch tells.
 #[derive(Debug)]
-pub(crate) enum Told {
+pub(crate) enum Told<T = Value> {
     /// All that is there.
-    Listed(Vec<Value>),
+    Listed(Vec<T>),
     /// An object is there, new or otherwise than before.
-    There(Value),
+    There(T),
     /// An object was deleted.
-    Gone(Value),
+    Gone(T),
     /// The API server answers; nothing happened.
     Alive,
+    /// All that happened until then was told, but for what an answer on its way may be old.
+    UpTo(Timestamp),
     /// It is not heard any more, and why. Nothing is known to have happened.
     Lost(String),
     /// The same: the API server says that this process may not.
@@ -80,6 +87,8 @@ pub(crate) struct Live {
     wanted: watch::Sender<Arc<Vec<Write>>>,
     lead: Lead,
     secrets: Secrets,
+    /// Where pods are watched.
+    pods: Option<Pods>,
     pending: Pending,
     /// When statuses are to be looked at again.
     statuses: Instant,
@@ -133,9 +142,15 @@ impl Live {
             wanted,
             lead,
             secrets,
+            pods: None,
             pending: Pending::default(),
             statuses: Instant::now() + LOOK_STATUSES,
         }
+    }
+
+    /// Says in statuses what runs as the objects too.
+    pub(crate) fn with_pods(self, pods: Option<Pods>) -> Self {
+        Self { pods, ..self }
     }
 
     /// Goes on until nobody tells anything any more.
@@ -177,6 +192,10 @@ impl Live {
         let (place, told) = match heard {
             Heard::Of(place, told) => (place, told),
             Heard::Leads => return self.want(),
+            Heard::Runs => {
+                self.statuses = self.statuses.min(now + LOOK_RUNS);
+                return;
+            }
             Heard::Secrets => {
                 // Several at once are one look.
                 self.statuses = self.statuses.min(now + MAX_DELAY);
@@ -210,7 +229,7 @@ impl Live {
                         self.index.there(kind, document)
                     }
                     Told::Gone(document) => self.index.gone(kind, &document),
-                    Told::Alive | Told::Lost(_) | Told::Forbidden(_) => Changed::Nothing,
+                    Told::Alive | Told::UpTo(_) | Told::Lost(_) | Told::Forbidden(_) => Changed::Nothing,
                 }
             }
         };
@@ -345,7 +364,9 @@ impl Live {
         if !self.lead.holds() || !is_whole || self.pending.due().is_some() {
             return;
         }
-        let wanted = verdict::wanted(&self.index, &self.feed.current(), &self.secrets, Timestamp::now());
+        let current = self.feed.current();
+        let joined = self.pods.as_ref().map(|pods| pods.joined(&current.snapshot));
+        let wanted = verdict::wanted(&self.index, &current, &self.secrets, joined.as_ref(), Timestamp::now());
         self.wanted.send_if_modified(|last| {
             let is_new = !wanted.is_empty() || !last.is_empty();
             *last = Arc::new(wanted);

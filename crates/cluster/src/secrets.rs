@@ -129,7 +129,7 @@ impl Secrets {
             }
             Told::There(secret) if is(of, &secret) => state(of, &secret),
             Told::Gone(secret) if is(of, &secret) => State::Not(Unavailable::SecretNotFound),
-            Told::There(_) | Told::Gone(_) | Told::Alive => return Some(false),
+            Told::There(_) | Told::Gone(_) | Told::Alive | Told::UpTo(_) => return Some(false),
             // What was read stays: an API server that does not answer changes nothing.
             Told::Lost(why) => match held.state {
                 State::Unread(_) => State::Unread(Some(why)),

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use kube_client::Client;
 use kube_client::core::Request;
 use kube_client::core::params::{Patch, PatchParams};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use vidimus_core::resource::API_VERSION;
@@ -18,6 +18,7 @@ use crate::condition::{Condition, stand};
 use crate::follow::{Backoff, collection, why};
 use crate::index::Key;
 use crate::lease::Lead;
+use crate::pods::Runs;
 
 /// Whom managed fields name for what is written here.
 pub const FIELD_MANAGER: &str = "vidimus";
@@ -47,18 +48,29 @@ pub(crate) struct Write {
     pub(crate) version: Arc<str>,
     pub(crate) generation: Option<i64>,
     pub(crate) conditions: Vec<Condition>,
+    pub(crate) runs: Runs,
 }
 
 impl Write {
     /// What is applied, on the condition that the object is still as it was: one that was deleted and made anew is not told what became of the other one.
     /// (The uid is no condition for a status.)
-    fn document(&self) -> Value {
+    pub(crate) fn document(&self) -> Value {
         let (kind, namespace, name) = &self.key;
+        let mut status = Map::new();
+        status.insert("observedGeneration".to_owned(), json!(self.generation));
+        status.insert("conditions".to_owned(), json!(self.conditions));
+        // What is left out goes from the status, since it is ours.
+        if let Some(instances) = &self.runs.instances {
+            status.insert("instances".to_owned(), json!(instances));
+        }
+        if let Some(call) = &self.runs.last_call {
+            status.insert("lastCall".to_owned(), json!(call));
+        }
         json!({
             "apiVersion": API_VERSION,
             "kind": kind.as_str(),
             "metadata": {"namespace": namespace, "name": name, "resourceVersion": self.version},
-            "status": {"observedGeneration": self.generation, "conditions": self.conditions},
+            "status": status,
         })
     }
 }
@@ -73,21 +85,23 @@ pub(crate) struct Writer {
 
 /// What was written a moment ago, and may not have come back yet.
 #[derive(Debug, Default)]
-struct Recent(HashMap<Arc<str>, (Instant, Vec<Condition>)>);
+struct Recent(HashMap<Arc<str>, (Instant, Vec<Condition>, Runs)>);
 
 impl Recent {
     fn has(&self, write: &Write, now: Instant) -> bool {
-        self.0.get(&write.uid).is_some_and(|(when, conditions)| {
-            now.saturating_duration_since(*when) < PEACE && stand(conditions, &write.conditions)
+        self.0.get(&write.uid).is_some_and(|(when, conditions, runs)| {
+            now.saturating_duration_since(*when) < PEACE
+                && stand(conditions, &write.conditions)
+                && *runs == write.runs
         })
     }
 
     fn note(&mut self, write: &Write, now: Instant) {
-        self.0.insert(write.uid.clone(), (now, write.conditions.clone()));
+        self.0.insert(write.uid.clone(), (now, write.conditions.clone(), write.runs.clone()));
     }
 
     fn forget(&mut self, now: Instant) {
-        self.0.retain(|_, (when, _)| now.saturating_duration_since(*when) < PEACE);
+        self.0.retain(|_, (when, ..)| now.saturating_duration_since(*when) < PEACE);
     }
 }
 
@@ -216,7 +230,14 @@ mod tests {
             last_transition_time: "2026-01-01T00:00:00Z".to_owned(),
         };
         let key = (Kind::Agent, "a".into(), "b".into());
-        Write { key, uid: uid.into(), version: "7".into(), generation: Some(1), conditions: vec![condition] }
+        Write {
+            key,
+            uid: uid.into(),
+            version: "7".into(),
+            generation: Some(1),
+            conditions: vec![condition],
+            runs: Runs::default(),
+        }
     }
 
     #[test]

@@ -9,15 +9,22 @@ use vidimus_registry::Loaded;
 
 use crate::condition::{Condition, stand};
 use crate::index::Index;
+use crate::pods::Joined;
 use crate::secrets::{self, Known, Secrets};
 use crate::status::Write;
 
 /// The most characters of a message: it is shown in a line.
 const MAX_MESSAGE: usize = 2048;
 
-/// What is to be written, where that is not what stands there: `loaded` is what was made of `index`. Of an object whose Secret has not been read yet nothing
-/// is known.
-pub(crate) fn wanted(index: &Index, loaded: &Loaded, secrets: &Secrets, now: Timestamp) -> Vec<Write> {
+/// What is to be written, where that is not what stands there: `loaded` is what was made of `index`, `joined` what runs as it where pods are watched.
+/// First what has become of objects, then what only runs or has called. Of an object whose Secret has not been read yet nothing is known.
+pub(crate) fn wanted(
+    index: &Index,
+    loaded: &Loaded,
+    secrets: &Secrets,
+    joined: Option<&Joined>,
+    now: Timestamp,
+) -> Vec<Write> {
     let now = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let rejected = by_uid(&loaded.rejections);
     let warned = by_uid(loaded.snapshot.warnings());
@@ -29,7 +36,7 @@ pub(crate) fn wanted(index: &Index, loaded: &Loaded, secrets: &Secrets, now: Tim
         .iter()
         .filter_map(|object| Some((uid(&object.meta().origin)?, secrets::named_by(object)?)))
         .collect();
-    let mut wanted = Vec::new();
+    let (mut wanted, mut runs_otherwise) = (Vec::new(), Vec::new());
     for (key, entry) in index.entries() {
         let keyless = match named.get(&*entry.uid).map(|named| (*named, secrets.known(named))) {
             Some((_, Known::Unread)) => continue,
@@ -44,20 +51,27 @@ pub(crate) fn wanted(index: &Index, loaded: &Loaded, secrets: &Secrets, now: Tim
             closed: loaded.not_ready.as_deref(),
             keyless,
         };
-        let conditions = verdict.conditions(entry.generation);
-        if entry.observed == entry.generation && stand(&entry.conditions, &conditions) {
+        let mut conditions = verdict.conditions(entry.generation);
+        let runs = |joined: &Joined| joined.runs(key, &entry.runs, &entry.conditions, entry.generation);
+        let (running, runs) = joined.map(runs).unwrap_or_default();
+        let is_told = entry.observed == entry.generation && stand(&entry.conditions, &conditions);
+        conditions.extend(running);
+        if is_told && entry.runs == runs && stand(&entry.conditions, &conditions) {
             continue;
         }
         let since = |one: Condition| one.since(&entry.conditions, &now);
         let conditions = conditions.into_iter().map(since).collect();
-        wanted.push(Write {
+        let last = if is_told { &mut runs_otherwise } else { &mut wanted };
+        last.push(Write {
             key: key.clone(),
             uid: entry.uid.clone(),
             version: entry.version.clone(),
             generation: entry.generation,
             conditions,
+            runs,
         });
     }
+    wanted.append(&mut runs_otherwise);
     wanted
 }
 
@@ -228,7 +242,7 @@ mod tests {
         for object in &objects {
             index.there(kind(object), object.clone());
         }
-        let wanted = wanted(&index, &loaded(&index), &Secrets::default(), at(0));
+        let wanted = wanted(&index, &loaded(&index), &Secrets::default(), None, at(0));
         let row = |name: &str| {
             let write = wanted.iter().find(|write| &*write.uid == name).unwrap();
             assert_eq!(write.generation, Some(4));
@@ -271,7 +285,7 @@ mod tests {
         for document in &documents {
             index.there(kind(document), document.clone());
         }
-        let first = wanted(&index, &loaded(&index), &Secrets::default(), at(0));
+        let first = wanted(&index, &loaded(&index), &Secrets::default(), None, at(0));
         assert_eq!(first.len(), 2);
         for (document, write) in documents.iter().zip([&first[0], &first[1]]) {
             let mut written = written(document, write);
@@ -281,7 +295,7 @@ mod tests {
         }
         let ready: Vec<bool> = index.entries().map(|(_, entry)| is_ready(&entry.conditions)).collect();
         assert_eq!(ready, [true, false]);
-        assert!(wanted(&index, &loaded(&index), &Secrets::default(), at(60)).is_empty());
+        assert!(wanted(&index, &loaded(&index), &Secrets::default(), None, at(60)).is_empty());
         // Mended, it says so, and since when: another generation of what was good has the time that it had.
         let mut mended = written(&policy("broken", "permit (principal, action, resource);"), &first[1]);
         mended["metadata"]["generation"] = json!(5);
@@ -289,7 +303,7 @@ mod tests {
         let mut later = written(&agent("good", "spiffe://example.com/other"), &first[0]);
         later["metadata"]["generation"] = json!(5);
         index.there(Kind::Agent, later);
-        let next = wanted(&index, &loaded(&index), &Secrets::default(), at(60));
+        let next = wanted(&index, &loaded(&index), &Secrets::default(), None, at(60));
         let times: Vec<&str> = next.iter().map(|write| &*write.conditions[0].last_transition_time).collect();
         assert_eq!(times, ["1970-01-01T00:00:00Z", "1970-01-01T00:01:00Z"]);
         assert!(next.iter().all(|write| write.generation == Some(5)));

@@ -20,6 +20,7 @@ use crate::acts::{Acts, Stood};
 use crate::bodies::Bodies;
 use crate::changes::RedactedCalls;
 use crate::forward::Upstream;
+use crate::last_calls::LastCalls;
 use crate::meter::Meter;
 use crate::payloads::PayloadKeys;
 use crate::provider_credentials::ProviderCredentials;
@@ -178,6 +179,8 @@ pub struct Shared {
     pub(crate) refusals: RefusalSampler,
     pub(crate) access_log: AccessLog,
     pub meter: Meter,
+    /// When each principal called last.
+    pub last_calls: LastCalls,
     pub vitals: Vitals,
     pub telemetry: Telemetry,
     pub(crate) spans: Option<Spans>,
@@ -217,6 +220,7 @@ impl Shared {
             refusals: RefusalSampler::new(&limits),
             access_log: AccessLog::new(config.clock.now().monotonic),
             meter: Meter::new(&config.vitals),
+            last_calls: LastCalls::default(),
             vitals: config.vitals,
             telemetry: config.telemetry,
             spans: config.spans,

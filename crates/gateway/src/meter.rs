@@ -3,6 +3,7 @@
 mod list;
 mod pace;
 mod planes;
+mod pods;
 mod sinks;
 mod spans;
 
@@ -24,6 +25,7 @@ use crate::route::Protocol;
 use crate::vitals::Vitals;
 use pace::PaceMeter;
 pub(crate) use planes::PlaneMeter;
+use pods::PodMeter;
 use sinks::SinkMeter;
 pub(crate) use spans::SpanMeter;
 
@@ -146,6 +148,7 @@ pub struct Meter {
     spans: SpanMeter,
     planes: PlaneMeter,
     pace: PaceMeter,
+    pods: PodMeter,
 }
 
 /// A gauge of seconds.
@@ -185,6 +188,7 @@ impl Meter {
             spans: SpanMeter::default(),
             planes: PlaneMeter::default(),
             pace: PaceMeter::default(),
+            pods: PodMeter::default(),
             registry: Listed(Registry::with_prefix("vidimus")),
         };
         let registry = &mut meter.registry;
@@ -205,6 +209,7 @@ impl Meter {
         registry.add(&list::LEDGER_OPEN, meter.ledger_open.clone());
         registry.add(&list::SOURCE_AGE, meter.source_age.clone());
         registry.add(&list::SOURCE_KEPT, meter.source_kept.clone());
+        meter.pods.register(registry);
         registry.add(&list::UNSYNCED, meter.ledger_unsynced.clone());
         registry.add(&list::UNSYNCED_MAX, meter.ledger_unsynced_max.clone());
         registry.add(&list::WEBHOOKS, meter.webhooks.clone());
@@ -223,6 +228,11 @@ impl Meter {
     /// What is counted of data planes and their configuration.
     pub(crate) fn planes(&self) -> &PlaneMeter {
         &self.planes
+    }
+
+    /// Pods of governed namespaces that no record claims, by namespace.
+    pub fn pods_unclaimed<'a>(&self, namespaces: impl IntoIterator<Item = (&'a str, usize)>) {
+        self.pods.unclaimed(namespaces);
     }
 
     /// What is counted of the spans that agents send.

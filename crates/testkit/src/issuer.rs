@@ -220,6 +220,12 @@ async fn answer(
         "/jwks" => false,
         _ => return Ok(reply(StatusCode::NOT_FOUND, "")),
     };
+    // As strict as the API server of a cluster.
+    let own = if discovery { "application/json" } else { "application/jwk-set+json" };
+    let accepted = request.headers().get(http::header::ACCEPT).and_then(|value| value.to_str().ok());
+    if accepted.is_some_and(|accepted| !accepted.contains(own)) {
+        return Ok(reply(StatusCode::NOT_ACCEPTABLE, ""));
+    }
     if discovery { &shared.discovery } else { &shared.jwks }.fetch_add(1, Ordering::SeqCst);
     loop {
         // Registered before the behaviour is read, so that no change is missed.

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::check::Document;
-use super::crd::Status;
+use super::crd::RunningStatus;
 use super::endpoint::{DEFAULT_TIMEOUT_MS, EndpointSpec};
 use super::field::{age, name, person};
 use super::identity::{ActsForSpec, IdentitySpec, check_acts_for, check_identities};
@@ -69,7 +69,7 @@ pub struct Agent {
     kind = "Agent",
     root = "AgentResource",
     namespaced,
-    status = "Status",
+    status = "RunningStatus",
     derive = "PartialEq",
     doc = "An AI agent: who answers for it, what it is for, how it proves itself, and where others may call it.",
     shortname = "vagent",
@@ -84,6 +84,7 @@ pub struct Agent {
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Ready\")].status"
     ),
+    printcolumn(name = "Pods", type_ = "integer", json_path = ".status.instances.count"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::check::Document;
-use super::crd::Status;
+use super::crd::RunningStatus;
 use super::field::{name, person};
 use super::identity::{ActsForSpec, IdentitySpec, check_acts_for, check_identities};
 use super::problem::{Fault, Problems};
@@ -49,7 +49,7 @@ pub struct Service {
     plural = "serviceidentities",
     root = "ServiceIdentityResource",
     namespaced,
-    status = "Status",
+    status = "RunningStatus",
     derive = "PartialEq",
     doc = "A plain service, or a person's client: a principal under the same rules as an agent.",
     shortname = "vservice",
@@ -63,6 +63,7 @@ pub struct Service {
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Ready\")].status"
     ),
+    printcolumn(name = "Pods", type_ = "integer", json_path = ".status.instances.count"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -395,6 +395,7 @@ async fn record(
     };
     let verdict = gate.ledger.decide_or(decision, &about, left).await.map_err(closed)?;
     context.decided(gate, code);
+    gate.last_calls.note(&call.caller.proven, call.now);
     if would_refuse.is_some() {
         gate.meter.would_refuse(protocol);
     }

@@ -52,6 +52,7 @@ pub const LABELS: &[(&str, &str)] = &[
     ("code", "`allowed`, or a stable code: [codes.md](codes.md) has them all"),
     ("direction", "`input` or `output` of tokens, `request` or `answer` of header fields"),
     ("model", "names of models in the registry"),
+    ("namespace", "namespaces of the cluster that are governed"),
     ("outcome", "`allow` or `deny`"),
     ("protocol", "`mcp`, `a2a` or `llm`; `none` where a call was refused before that was known"),
     ("provider", "names of providers in the registry"),
@@ -107,6 +108,8 @@ metrics! {
         "for how long what the configuration is read from (the API server) has not been heard of; 0 while the configuration is what is there. Alert well below the smallest `spec.endpoint.staleAfter`";
     SOURCE_KEPT: "source_kept", Gauge, "0 or 1", [],
         "1 while some of what decides was kept on disk, since the cluster has not been heard whole since the start (`source_age_seconds` says how old it is)";
+    PODS_UNCLAIMED: "pods_unclaimed", Gauge, "pods", ["namespace"],
+        "pods of governed namespaces that no record claims (`--pods`); a namespace without such pods is not shown";
     REJECTED: "registry_rejected", Gauge, "objects", [],
         "objects that are rejected or in force only in part, and documents that cannot be read";
     RELOADS: "registry_reloads", Counter, "snapshots", [],

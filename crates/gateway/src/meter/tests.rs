@@ -22,6 +22,7 @@ fn touched() -> Meter {
     meter.spans().count("stored", 1);
     meter.planes().count("sent", 1);
     meter.would_refuse(Protocol::Mcp);
+    meter.pods_unclaimed([("finance", 1)]);
     vitals.restarted("disk");
     meter
 }
@@ -74,6 +75,17 @@ fn every_label_is_bounded_and_every_entry_is_one_line() {
         let in_seconds = it.name.ends_with("_seconds");
         assert_eq!(in_seconds, it.unit == "seconds", "{it:?}");
     }
+}
+
+#[test]
+fn a_namespace_whose_pods_are_all_claimed_is_not_shown_any_more() {
+    let meter = touched();
+    meter.pods_unclaimed([("finance", 2), ("ops", 1)]);
+    let text = meter.encoded();
+    assert!(text.contains("vidimus_pods_unclaimed{namespace=\"finance\"} 2"), "{text}");
+    meter.pods_unclaimed([("ops", 1)]);
+    let text = meter.encoded();
+    assert!(!text.contains("namespace=\"finance\"") && text.contains("namespace=\"ops\"} 1"), "{text}");
 }
 
 #[test]

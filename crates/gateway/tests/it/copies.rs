@@ -114,3 +114,26 @@ async fn a_pod_that_is_gone_is_refused_and_its_streams_end() {
     assert!(sibling.event("{}").await);
     assert!(goes_on.frame().await.is_some_and(|frame| frame.is_ok()));
 }
+
+/// Which copy called last is known, and what is not registered any more is forgotten.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_call_of_a_principal_is_known() {
+    let world = World::new().await;
+    world.gate.take_into_use(snapshot(&in_cluster(&world)));
+    let last = || world.gate.shared.last_calls.of_registered(|_| true);
+    assert!(last().is_empty());
+    outcome(&world, ONE).await;
+    let first = last();
+    outcome(&world, TWO).await;
+    assert_eq!(last(), first, "within a second");
+    world.clock.advance(std::time::Duration::from_secs(1));
+    let at = millis(world.clock.now().wall);
+    outcome(&world, TWO).await;
+    let all = last();
+    let [one] = &all[..] else { panic!("one principal") };
+    assert_eq!((one.principal.to_string(), one.at), ("Agent/t/caller".to_owned(), at));
+    assert!(one.identity.contains("system:serviceaccount:t:caller"), "{one:?}");
+    assert_eq!(one.instance.as_ref().map(|copy| &*copy.id), Some(TWO));
+    assert!(world.gate.shared.last_calls.of_registered(|_| false).is_empty());
+    assert!(last().is_empty());
+}

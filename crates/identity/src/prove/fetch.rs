@@ -21,6 +21,9 @@ use super::keys::KeySetError;
 /// The largest discovery document or JWK Set, in bytes.
 const MAX_DOCUMENT: usize = 256 * 1024;
 
+/// What is asked for: an API server has its key set by its own media type (RFC 7517, section 8.5) alone, and answers 406 where that is not accepted.
+const ACCEPTED: &str = "application/json, application/jwk-set+json";
+
 /// Why an issuer's keys could not be had. For the operator, not for the caller.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum FetchError {
@@ -115,7 +118,7 @@ impl Fetcher {
     async fn get_unbounded(&self, url: &str) -> Result<Bytes, FetchError> {
         let transport = |reason: String| FetchError::Transport { url: url.to_owned(), reason };
         let uri: Uri = url.parse().map_err(|_| FetchError::Address { url: url.to_owned() })?;
-        let request = Request::get(uri).header(http::header::ACCEPT, "application/json").body(Empty::new());
+        let request = Request::get(uri).header(http::header::ACCEPT, ACCEPTED).body(Empty::new());
         let request = request.map_err(|error| transport(error.to_string()))?;
         let reply = self.client.request(request).await.map_err(|error| transport(with_causes(&error)))?;
         // A redirect ends here too: the configured issuer answers itself or not at all.

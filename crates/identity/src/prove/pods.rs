@@ -16,6 +16,8 @@ use super::token::malformed;
 
 /// Longest name of a pod, a node or a namespace, and longest UID, in bytes: a DNS subdomain has no more.
 const LONGEST: usize = 253;
+/// For how long, in milliseconds of what is known, it is remembered which pods went: then all of their tokens are older than that.
+const REMEMBERED: i64 = 120_000;
 
 /// What a token says of where it runs.
 #[derive(Clone, Debug)]
@@ -109,6 +111,8 @@ struct Known {
     pods: HashMap<Arc<str>, HashSet<Arc<str>>>,
     /// A pod that there was by then is among them, or gone.
     as_of: UnixMillis,
+    /// Pods that there were and are not any more, by UID: known to be gone, however young a token is. With as of when that was known first.
+    gone: HashMap<Arc<str>, Option<UnixMillis>>,
 }
 
 impl LivePods {
@@ -123,7 +127,15 @@ impl LivePods {
         for (namespace, uid) in pods {
             listed.entry(namespace).or_default().insert(uid);
         }
-        *self.write() = Known { scope, pods: listed, as_of };
+        let mut known = self.write();
+        let Known { pods, mut gone, .. } = std::mem::take(&mut *known);
+        let missing = pods.iter().flat_map(|(namespace, uids)| {
+            let there = listed.get(namespace);
+            uids.iter().filter(move |uid| there.is_none_or(|there| !there.contains(*uid)))
+        });
+        gone.extend(missing.map(|uid| (uid.clone(), None)));
+        *known = Known { scope, pods: listed, as_of, gone };
+        drop(known);
         self.0.generation.fetch_add(1, Ordering::Release);
     }
 
@@ -135,9 +147,12 @@ impl LivePods {
 
     /// One is gone. A stream that it reads ends with its next event, or at once where whoever says this wakes the streams.
     pub fn went(&self, namespace: &str, uid: &str) {
-        if let Some(pods) = self.write().pods.get_mut(namespace) {
+        let mut known = self.write();
+        if let Some(pods) = known.pods.get_mut(namespace) {
             pods.remove(uid);
         }
+        known.gone.insert(uid.into(), None);
+        drop(known);
         self.0.generation.fetch_add(1, Ordering::Release);
     }
 
@@ -145,6 +160,7 @@ impl LivePods {
     pub fn seen(&self, as_of: UnixMillis) {
         let mut known = self.write();
         known.as_of = known.as_of.max(as_of);
+        known.gone.retain(|_, since| as_of.0 < since.get_or_insert(as_of).0.saturating_add(REMEMBERED));
     }
 
     /// Nothing is known any more, so no pod is known to be gone.
@@ -172,7 +188,8 @@ impl LivePods {
             PodScope::Cluster => true,
         };
         let is_there = || known.pods.get(namespace).is_some_and(|pods| pods.contains(&copy.id));
-        is_complete && since <= known.as_of && !is_there()
+        let is_known = || since <= known.as_of || known.gone.contains_key(&copy.id);
+        is_complete && is_known() && !is_there()
     }
 
     /// That whom a credential of this age proves may still be there.
@@ -253,6 +270,15 @@ mod tests {
         pods.went("a", "2");
         assert!(pods.is_gone(&pod("a", "2"), later));
         assert_ne!(pods.generation(), generation);
+        // Of one that was there it is known however young the token is; in time it is older than what is known.
+        assert!(pods.is_gone(&pod("a", "2"), UnixMillis(1_200)));
+        pods.seen(later);
+        pods.list(PodScope::Cluster, [("b".into(), "2".into())], later);
+        assert!(pods.is_gone(&pod("a", "1"), UnixMillis(1_200)), "one that a list has not any more");
+        assert!(pods.is_gone(&pod("a", "2"), UnixMillis(1_200)), "a list forgets nothing");
+        pods.seen(UnixMillis(1_100 + REMEMBERED));
+        assert!(!pods.is_gone(&pod("a", "2"), UnixMillis(300_000)));
+        assert!(pods.is_gone(&pod("a", "2"), later));
         // Time does not go back.
         pods.seen(before);
         assert!(pods.is_gone(&pod("a", "2"), later));

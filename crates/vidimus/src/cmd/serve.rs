@@ -13,6 +13,7 @@ pub(super) mod disk;
 pub(super) mod flags;
 mod health;
 mod issuer_roots;
+mod pods;
 mod questions;
 pub(super) mod retention;
 mod runs;

@@ -7,6 +7,9 @@
 {{- range .Values.namespaces }}
 - {{ printf "--namespace=%s" . | quote }}
 {{- end }}
+{{- if .Values.pods.enabled }}
+- --pods
+{{- end }}
 {{- else }}
 - --resources=/etc/vidimus/objects
 {{- end }}

@@ -30,8 +30,8 @@ use vidimus_gateway::Silent;
 use vidimus_gateway::listener::authority;
 
 use self::people::{Admin, Asks, Refused};
-use super::admin_listener;
 use super::supervisor::Supervisor;
+use super::{admin_listener, pods};
 
 /// What is served here. docs/admin.md has a row for each.
 const ENDPOINTS: [(&str, &str); 28] = [
@@ -147,6 +147,9 @@ async fn ready(State(admin): State<Admin>) -> (StatusCode, String) {
 async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
     let shared = &admin.health.shared;
     shared.meter.source(shared.source_age(), shared.source_state().is_kept());
+    let pods = pods::report(&admin.health).unwrap_or_default();
+    let unclaimed = pods.unclaimed_by_namespace.iter().map(|(namespace, count)| (&**namespace, *count));
+    shared.meter.pods_unclaimed(unclaimed);
     let text = shared.meter.text(&shared.ledger);
     ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
 }
@@ -173,6 +176,7 @@ async fn registry(State(admin): State<Admin>, asks: Asks) -> Result<Json<Value>,
         "warnings": loaded.snapshot.warnings(),
         "quarantined": quarantined,
         "data_planes": health.shared.planes.shown(),
+        "pods": pods::report(health),
     })))
 }
 

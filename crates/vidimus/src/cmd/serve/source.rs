@@ -11,7 +11,7 @@ use clap::builder::BoolishValueParser;
 use secrecy::SecretString;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
-use vidimus_cluster::{Access, Begun};
+use vidimus_cluster::{Access, Begun, Pods};
 use vidimus_core::caller::UnixMillis;
 use vidimus_core::resource::llm_provider::SecretKey;
 use vidimus_core::snapshot::Overlay;
@@ -19,6 +19,7 @@ use vidimus_gateway::{SecretKeys, Shared, SourceState, Stale};
 use vidimus_registry::{Keeping, KeptObjects, Loaded};
 
 use super::Serve;
+use super::pods::PodsFlags;
 use super::supervisor::Supervisor;
 use crate::cmd::data_directory;
 
@@ -71,6 +72,8 @@ pub struct ClusterFlags {
     /// Write no statuses, and hold no Lease.
     #[arg(long, env = "VIDIMUS_NO_STATUS", requires = "cluster", conflicts_with = "resources", value_parser = BoolishValueParser::new())]
     pub no_status: bool,
+    #[command(flatten)]
+    pub pods: PodsFlags,
 }
 
 /// Watches the source until it is dropped.
@@ -86,6 +89,14 @@ impl Watching {
         match self {
             Self::Directory(watching) => watching.stand(standing),
             Self::Cluster(watching) => watching.stand(standing),
+        }
+    }
+
+    /// The pods of the cluster, where they are to be watched.
+    pub(super) const fn pods(&self) -> Option<&Pods> {
+        match self {
+            Self::Directory(_) => None,
+            Self::Cluster(watching) => watching.pods(),
         }
     }
 
@@ -192,6 +203,7 @@ fn access(flags: &ClusterFlags) -> Access {
         kubeconfig: flags.kubeconfig.clone(),
         namespaces: flags.namespace.iter().map(|name| name.as_str().into()).collect(),
         writes: (!flags.no_status).then(|| (who(), lease)),
+        pods: flags.pods.pods,
     }
 }
 
@@ -248,6 +260,7 @@ mod tests {
             ("--resources r --namespace a", "cannot be used with"),
             ("--resources r --no-status", "cannot be used with"),
             ("--kubeconfig f", "--cluster"),
+            ("--resources r --pods", "--"),
         ] {
             let error = parsed(flags).map(drop).unwrap_err();
             assert!(error.contains(says), "{flags}: {error}");
@@ -259,7 +272,8 @@ mod tests {
     fn a_cluster_is_reached_as_its_flags_say() {
         let of = |flags: &str| access(&parsed(flags).unwrap().cluster);
         let all = of("--cluster");
-        assert!(all.kubeconfig.is_none() && all.namespaces.is_empty());
+        assert!(all.kubeconfig.is_none() && all.namespaces.is_empty() && !all.pods);
+        assert!(of("--cluster --pods").pods);
         let (who, namespace) = all.writes.unwrap();
         assert!(who.contains('_') && namespace.is_none());
         assert_ne!(who, of("--cluster").writes.unwrap().0, "another start");

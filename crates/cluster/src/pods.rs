@@ -1,0 +1,180 @@
+//! Which pods there are: watched beside the objects, to say what runs as each of them, and of which pods tokens may be.
+//!
+//! Of a pod is kept what is said of it and nothing else, of a namespace whether it is governed. That a watch is lost changes nothing: no pod is known to be gone
+//! that was not before, and none that is new is taken for gone.
+
+mod join;
+mod known;
+mod read;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use jiff::Timestamp;
+use kube_client::Client;
+use serde_json::Value;
+use vidimus_core::admission::workloads::Workloads;
+use vidimus_core::resource::Kind;
+use vidimus_core::resource::crd::LastCall;
+use vidimus_core::snapshot::Snapshot;
+
+pub(crate) use self::join::{Joined, Runs};
+pub use self::join::{NotRunning, PodsReport, Unclaimed};
+use self::known::{Known, Watched};
+use self::read::Item;
+use crate::Task;
+use crate::follow::Follow;
+use crate::live::{Heard, Told};
+
+/// What is said of pods, to whoever refuses the tokens of those that are gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PodsSaid {
+    /// These are all pods of these namespaces (of all, where it is `None`), each by its namespace and UID, as of this time.
+    All {
+        /// Whose pods are known.
+        namespaces: Option<Vec<Arc<str>>>,
+        /// Each by its namespace and UID.
+        pods: Vec<(Arc<str>, Arc<str>)>,
+        /// A pod that there was by then is among them, or gone.
+        as_of: Timestamp,
+    },
+    /// There is one more.
+    There(Arc<str>, Arc<str>),
+    /// One is gone.
+    Gone(Arc<str>, Arc<str>),
+    /// What was said is all that there was by this time.
+    AsOf(Timestamp),
+}
+
+/// When each object called last: by kind, namespace and name.
+pub type LastCalls = HashMap<(Kind, Arc<str>, Arc<str>), LastCall>;
+
+/// The pods of a cluster, as far as they are followed. Clones share it.
+#[derive(Clone)]
+pub struct Pods(Arc<Shared>);
+
+struct Shared {
+    client: Client,
+    known: Mutex<Known>,
+    calls: Mutex<Arc<LastCalls>>,
+    /// What the records of a snapshot claim, made once for it.
+    workloads: Mutex<Option<(Arc<Snapshot>, Arc<Workloads>)>>,
+    /// Who writes statuses is told that there is something new.
+    tell: Sender<Heard>,
+}
+
+impl fmt::Debug for Pods {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pods").finish_non_exhaustive()
+    }
+}
+
+impl Pods {
+    /// Of these namespaces, or of all where there are none; which are then governed by their label is watched too.
+    pub(crate) fn new(client: Client, namespaces: &[Arc<str>], tell: Sender<Heard>) -> Self {
+        Self(Arc::new(Shared {
+            client,
+            known: Mutex::new(Known::of(namespaces)),
+            calls: Mutex::default(),
+            workloads: Mutex::default(),
+            tell,
+        }))
+    }
+
+    /// Follows them, and tells `listener` what it has to know. What is returned has to run for it, each with its name. To be called once.
+    ///
+    /// # Errors
+    /// When a thread cannot be started.
+    pub fn follow(
+        &self,
+        mut listener: impl FnMut(PodsSaid) + Send + 'static,
+    ) -> io::Result<Vec<(String, Task)>> {
+        let (tell, heard) = mpsc::channel();
+        let mut tasks: Vec<(String, Task)> = Vec::new();
+        for (place, watched) in lock(&self.0.known).watched().into_iter().enumerate() {
+            let (collection, read) = of(&watched);
+            let name = format!("watch {watched}");
+            let tell = tell.clone();
+            let tell = move |told| tell.send((place, told)).is_ok();
+            let follow = Follow::reading(read, self.0.client.clone(), (name.clone(), collection), tell);
+            tasks.push((name, Box::pin(follow.run())));
+        }
+        let pods = self.clone();
+        thread::Builder::new()
+            .name("vidimus-pods".to_owned())
+            .spawn(move || pods.listen(&heard, &mut listener))?;
+        Ok(tasks)
+    }
+
+    fn listen(&self, heard: &Receiver<(usize, Told<Item>)>, listener: &mut dyn FnMut(PodsSaid)) {
+        // Until nobody tells anything any more.
+        while let Ok((place, told)) = heard.recv() {
+            let mut known = lock(&self.0.known);
+            let (said, changed) = known.take(place, told);
+            drop(known);
+            said.into_iter().for_each(&mut *listener);
+            if changed {
+                self.runs();
+            }
+        }
+    }
+
+    /// Who called last. What is not among them is forgotten here, and not in statuses.
+    pub fn called(&self, calls: LastCalls) {
+        let mut known = lock(&self.0.calls);
+        if **known == calls {
+            return;
+        }
+        *known = Arc::new(calls);
+        drop(known);
+        self.runs();
+    }
+
+    /// What runs as whom, by the records of `snapshot`.
+    pub fn report(&self, snapshot: &Arc<Snapshot>) -> PodsReport {
+        self.joined(snapshot).report()
+    }
+
+    pub(crate) fn joined(&self, snapshot: &Arc<Snapshot>) -> Joined {
+        let workloads = self.workloads(snapshot);
+        let calls = lock(&self.0.calls).clone();
+        let known = lock(&self.0.known);
+        Joined::of(&known, snapshot, &workloads, calls)
+    }
+
+    fn workloads(&self, snapshot: &Arc<Snapshot>) -> Arc<Workloads> {
+        let mut known = lock(&self.0.workloads);
+        match &*known {
+            Some((of, workloads)) if Arc::ptr_eq(of, snapshot) => workloads.clone(),
+            _ => {
+                let workloads = Arc::new(Workloads::of(snapshot));
+                *known = Some((snapshot.clone(), workloads.clone()));
+                workloads
+            }
+        }
+    }
+
+    fn runs(&self) {
+        // Nobody hears it once the source has ended.
+        drop(self.0.tell.send(Heard::Runs));
+    }
+}
+
+/// Where something is watched, and what is kept of it.
+fn of(watched: &Watched) -> (String, fn(Value) -> Option<Item>) {
+    match watched {
+        Watched::Pods(None) => ("/api/v1/pods".to_owned(), |pod| read::pod(&pod)),
+        Watched::Pods(Some(namespace)) => {
+            (format!("/api/v1/namespaces/{namespace}/pods"), |pod| read::pod(&pod))
+        }
+        Watched::Namespaces => ("/api/v1/namespaces".to_owned(), |namespace| read::namespace(&namespace)),
+    }
+}
+
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
