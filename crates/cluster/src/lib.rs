@@ -7,11 +7,14 @@
 //! - An API server that does not answer changes nothing. How long it has not, and why, is in [`SourceState`].
 //! - What is gone was deleted on purpose, also where a whole list has to be read again to know it.
 //! - One replica writes statuses, as long as it holds a Lease; it never writes what is there already.
+//!
+//! Beside it: [`Jobs`] runs the calls of servers that are jobs.
 
 mod access;
 mod condition;
 mod follow;
 mod index;
+mod jobs;
 mod lease;
 mod live;
 mod state;
@@ -31,6 +34,7 @@ use vidimus_core::snapshot::Overlay;
 use vidimus_registry::{Acts, Keeping, Loaded};
 
 pub use access::{Access, Cluster, NotConnected, connect};
+pub use jobs::Jobs;
 pub use state::SourceState;
 pub use status::{FIELD_MANAGER, Writes};
 
