@@ -165,7 +165,8 @@ impl JobSpec {
         let pod = problems.take(at, "", serde_json::to_string(&self.template.spec).map_err(unwritable))?;
         let digest = HEXLOWER.encode(&Sha256::digest(&all));
         let address = format!("job://{}/{}?template={digest}", meta.namespace, meta.name);
-        let not_an_address = |_: url::ParseError| Fault::new("its name makes no address", "give it another name");
+        let not_an_address =
+            |_: url::ParseError| Fault::new("its name makes no address", "give it another name");
         let url = problems.take(at, &address, address.parse::<Url>().map_err(not_an_address))?;
         let deadline_ms = deadline_ms?;
         let job = Job {
