@@ -124,7 +124,7 @@ func (c *cluster) enforce(t *testing.T, mode string) {
 const pods = "/api/v1/namespaces/finance/pods"
 
 // until asks again and again, for the API server takes what was written into use a moment later.
-func until(t *testing.T, what string, done func() (bool, string)) {
+func untilSaid(t *testing.T, what string, done func() (bool, string)) {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(100 * time.Millisecond) {
 		ok, last := done()
@@ -143,7 +143,7 @@ func (c *cluster) held(t *testing.T, cases []podCase) {
 	first := cases[2]
 	ask := func(each podCase) said { return c.say(t, http.MethodPost, pods+"?dryRun=All", c.token, each.Pod) }
 	c.enforce(t, "enforce")
-	until(t, "the rules are in force", func() (bool, string) {
+	untilSaid(t, "the rules are in force", func() (bool, string) {
 		a := ask(first)
 		return strings.Contains(a.message, first.Refused), a.message
 	})
@@ -157,7 +157,7 @@ func (c *cluster) held(t *testing.T, cases []podCase) {
 		}
 	}
 	c.enforce(t, "warn")
-	until(t, "a namespace that warns", func() (bool, string) { a := ask(first); return a.message == "", a.message })
+	untilSaid(t, "a namespace that warns", func() (bool, string) { a := ask(first); return a.message == "", a.message })
 	for _, each := range cases {
 		a := ask(each)
 		if a.message != "" || (each.Refused == "") != (a.warnings == "") || !strings.Contains(a.warnings, each.Refused) {
@@ -165,7 +165,7 @@ func (c *cluster) held(t *testing.T, cases []podCase) {
 		}
 	}
 	c.enforce(t, "audit")
-	until(t, "a namespace that is only audited", func() (bool, string) { a := ask(first); return a.warnings == "", a.warnings })
+	untilSaid(t, "a namespace that is only audited", func() (bool, string) { a := ask(first); return a.warnings == "", a.warnings })
 	c.enforce(t, "")
 	if a := ask(first); a.message != "" {
 		t.Errorf("a namespace that is not governed: %s", a.message)
@@ -180,7 +180,7 @@ func (c *cluster) changes(t *testing.T, cases []podCase) {
 	c.mustCreate(t, pods, unregistered.Pod)
 	c.mustCreate(t, pods, pinned.Pod)
 	c.enforce(t, "enforce")
-	until(t, "the rules are in force again", func() (bool, string) {
+	untilSaid(t, "the rules are in force again", func() (bool, string) {
 		a := c.say(t, http.MethodPost, pods+"?dryRun=All", c.token, cases[2].Pod)
 		return a.message != "", "accepted"
 	})
@@ -243,7 +243,7 @@ func TestAdmissionPolicy(t *testing.T) {
 		t.Fatal(a.message)
 	}
 	c.enforce(t, "enforce")
-	until(t, "the ConfigMap is gone", func() (bool, string) {
+	untilSaid(t, "the ConfigMap is gone", func() (bool, string) {
 		a := c.say(t, http.MethodPost, pods+"?dryRun=All", c.token, cases[0].Pod)
 		return a.message != "", "a pod is let in"
 	})
@@ -301,7 +301,7 @@ spec:
 	address := fmt.Sprintf("127.0.0.1:%d", port)
 	run(t, data, os.Getenv("VIDIMUS_BIN"), "serve", "--resources", resources, "--data", keep, "--admission", address,
 		"--listen", fmt.Sprintf("127.0.0.1:%d", freePort(t)), "--admin", fmt.Sprintf("127.0.0.1:%d", freePort(t)))
-	until(t, "the webhook's keys", func() (bool, string) {
+	untilSaid(t, "the webhook's keys", func() (bool, string) {
 		_, err := os.Stat(filepath.Join(keep, "admission", "path"))
 		return err == nil, fmt.Sprint(err)
 	})
