@@ -209,7 +209,7 @@ func (c *cluster) changes(t *testing.T, cases []podCase) {
 	c.enforce(t, "")
 }
 
-func (c *cluster) apply(t *testing.T, documents []object) {
+func (c *cluster) applyAdmission(t *testing.T, documents []object) {
 	t.Helper()
 	for _, document := range documents {
 		group := "/apis/" + document.text("apiVersion")
@@ -234,8 +234,8 @@ func TestAdmissionPolicy(t *testing.T) {
 	c := start(t)
 	cases := podCases(t)
 	c.governed(t, cases)
-	c.apply(t, documents(t, tree+"/e2e/admission/registrations.yaml"))
-	c.apply(t, documents(t, tree+"/deploy/admission/validating-admission-policy.yaml"))
+	c.applyAdmission(t, documents(t, tree+"/e2e/admission/registrations.yaml"))
+	c.applyAdmission(t, documents(t, tree+"/deploy/admission/validating-admission-policy.yaml"))
 	c.held(t, cases)
 	// Without what is registered nobody is.
 	path := "/api/v1/namespaces/" + system + "/configmaps/vidimus-admission"
@@ -310,7 +310,7 @@ spec:
 	if err := os.WriteFile(manifest, said, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c.apply(t, documents(t, manifest))
+	c.applyAdmission(t, documents(t, manifest))
 	c.held(t, cases)
 	t.Run("records", func(t *testing.T) { recordsAreAsked(t, c, keep) })
 	t.Run("strangers", func(t *testing.T) { strangersAreNotAnswered(t, c, string(said), keep) })

@@ -468,13 +468,13 @@ func gatewayKilled(t *testing.T, j *jobs) {
 		}
 		return namespace != ""
 	})
-	j.kill()
+	j.gateway.kill()
 	<-done
 	time.Sleep(time.Second)
 	if left, running := j.left(); !slices.Equal(left, []string{namespace}) || running != 1 {
 		t.Fatalf("nobody was to take it away: %v %d", left, running)
 	}
-	j.begin()
+	j.gateway.begin()
 	j.gone(t)
 	until(t, "it is ready again", j.isReady)
 	call := strings.TrimPrefix(namespace, "vidimus-job-")
