@@ -205,7 +205,7 @@ func (s *standIn) job(job object, pods []object) {
 			return map[string]any{"type": of, "status": "True", "reason": "DeadlineExceeded", "message": "Job was active longer than specified deadline", "lastProbeTime": now, "lastTransitionTime": now}
 		}
 		s.must(http.MethodPatch, path+"/status", object{"status": map[string]any{
-			"startTime": job.text("metadata", "creationTimestamp"), "failed": 1, "conditions": []any{condition("FailureTarget"), condition("Failed")}}})
+			"startTime": job.text("metadata", "creationTimestamp"), "active": 0, "failed": 1, "conditions": []any{condition("FailureTarget"), condition("Failed")}}})
 		return
 	}
 	if own != nil {
