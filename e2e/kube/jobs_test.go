@@ -481,9 +481,15 @@ func gatewayKilled(t *testing.T, j *jobs) {
 	if records := j.records(t, call); len(records) == 0 {
 		t.Error("its decision is not on record")
 	}
-	// What came of it nobody knows.
-	if effect := j.effect(t, call); effect != nil && effect.text("result") != "unknown" {
+	// What came of it nobody knows; which job it was is known.
+	if effect := j.effect(t, call); effect.text("result") != "unknown" || len(effect.text("job", "uid")) != 36 {
 		t.Error(effect)
+	}
+	j.gateway.kill()
+	j.gateway.begin()
+	until(t, "it is ready once more", j.isReady)
+	if records := j.records(t, call); len(records) != 2 {
+		t.Errorf("it is recorded once: %v", records)
 	}
 	if a := j.cluster.ask(t, http.MethodGet, "/api/v1/namespaces/innocent", nil); a.code != http.StatusOK {
 		t.Error("the namespace of somebody else is gone")

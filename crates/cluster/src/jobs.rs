@@ -1,7 +1,7 @@
 //! What runs jobs: each permitted call is a Kubernetes Job in a namespace of its own, which is taken away after it (ADR 69).
 //!
 //! The namespace is named by the call, and everything is in it; so it is one thing that is deleted, and one that is looked for when a gateway died
-//! in between ([`Jobs::sweep`]).
+//! in between ([`Jobs::left`]).
 
 mod look;
 mod manifests;
@@ -28,6 +28,7 @@ use crate::access::Cluster;
 use crate::follow::why;
 use look::{Said, Seen, said};
 use manifests::{JOB, Manifests, NAMESPACE};
+pub use sweep::Left;
 
 /// How long the API server may take to answer.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -73,6 +74,8 @@ struct State {
     running: HashMap<String, u32>,
     /// The namespaces of those that run.
     live: HashSet<String>,
+    /// The namespaces of those that have ended, and could not be deleted yet.
+    failed: HashSet<String>,
 }
 
 /// A call that runs, counted until it is dropped.
@@ -156,6 +159,7 @@ async fn carry_out(run: Run, tell: mpsc::Sender<News>, place: Place) {
         () = tell.closed() => None,
     };
     if let Err(reason) = inner.take_away(&place.namespace).await {
+        inner.state().failed.insert(place.namespace.clone());
         tracing::warn!(
             namespace = place.namespace,
             reason,

@@ -34,7 +34,7 @@ use vidimus_core::snapshot::Overlay;
 use vidimus_registry::{Acts, Keeping, Loaded};
 
 pub use access::{Access, Cluster, NotConnected, connect};
-pub use jobs::Jobs;
+pub use jobs::{Jobs, Left};
 pub use state::SourceState;
 pub use status::{FIELD_MANAGER, Writes};
 
