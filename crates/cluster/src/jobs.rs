@@ -223,7 +223,11 @@ impl Inner {
                 Seen::Broken(refusal) => return Err(*refusal),
                 Seen::Exited { pod, container, image, exit } => {
                     run.ran().note(|ran| (ran.image, ran.exit) = (image, Some(exit)));
-                    return self.output(run, (namespace, &pod, &container), exit).await;
+                    let all = self.output(run, (namespace, &pod, &container)).await?;
+                    for line in all.progress.iter().skip(lines).filter(|_| run.is_followed()) {
+                        let _ = tell.send(News::Progress(line.as_str().into())).await;
+                    }
+                    return Ok(Output { text: all.text, exit });
                 }
                 Seen::Waits(state) if *state != *last => {
                     last = state.to_string();
@@ -238,7 +242,7 @@ impl Inner {
                         let Said { progress, .. } = said(&log, false);
                         for line in progress.iter().skip(lines) {
                             told = Instant::now();
-                            let _ = tell.send(News::Progress((*line).into())).await;
+                            let _ = tell.send(News::Progress(line.as_str().into())).await;
                         }
                         lines = lines.max(progress.len());
                     }
@@ -340,7 +344,7 @@ impl Inner {
     }
 
     /// All that it wrote.
-    async fn output(&self, run: &Run, at: (&str, &str, &str), exit: u32) -> Result<Output, Refusal> {
+    async fn output(&self, run: &Run, at: (&str, &str, &str)) -> Result<Said, Refusal> {
         let mut failed = String::new();
         for _ in 0..5 {
             match self.log(run, at).await {
@@ -353,7 +357,7 @@ impl Inner {
                 }
                 Ok(log) => {
                     run.ran().note(|ran| ran.output = Some(HEXLOWER.encode(&Sha256::digest(&log))));
-                    return Ok(Output { text: said(&log, true).text, exit });
+                    return Ok(said(&log, true));
                 }
                 Err(reason) => failed = reason,
             }

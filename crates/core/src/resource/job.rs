@@ -144,7 +144,7 @@ fn description_schema(_: &mut SchemaGenerator) -> Schema {
 }
 
 fn any_object_schema(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
+    json_schema!({"type": "object", "maxProperties": 64, "x-kubernetes-preserve-unknown-fields": true})
 }
 
 impl JobSpec {

@@ -58,6 +58,7 @@ struct Meta<'a> {
 }
 
 /// A request to a job.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Asked<'a> {
     pub(super) method: &'a Method,
     pub(super) headers: &'a HeaderMap,
@@ -131,7 +132,7 @@ async fn call(
     };
     let arguments = params.arguments.map_or("{}", RawValue::get);
     let progress = params.meta.and_then(|meta| meta.progress);
-    let mut news = runner.run(Run::new(permit, (&name, arguments), progress.is_some(), ran)?);
+    let mut news = runner.run(Run::new(permit, (name.as_str(), arguments), progress.is_some(), ran)?);
     if let Some(token) = progress {
         let events = Events { news, reply, token: token.get().into(), count: 0, ended: false };
         let mut response = Response::new(Body::Events(Box::new(events)));
