@@ -8,7 +8,7 @@ ifdef CI
 export CARGO_INCREMENTAL = 0
 endif
 
-.PHONY: help demo test bench bench-peers build lint unit e2e evidence clickhouse kube fuzz crash kills mutants crds redteam soak conformance
+.PHONY: help demo test image manifests bench bench-peers build lint unit e2e evidence clickhouse kube fuzz crash kills mutants crds redteam soak conformance
 
 help: ## What can be made
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -57,6 +57,9 @@ e2e: ## The gateway binary between real clients and real servers
 	e2e/tlog/test.sh
 	e2e/envoy/test.sh
 	e2e/prometheus/test.sh
+	e2e/chart/test.sh
+	e2e/image/test.sh
+	e2e/systemd/test.sh
 
 conformance: ## The protocols' own suites against an upstream alone and through the gateway; what differs, as a table (npm, PyPI)
 	$(CARGO) build --workspace --all-targets
@@ -90,6 +93,13 @@ bench: ## Every promised number, one JSON object a line (on stdout nothing else)
 bench-peers: ## Envoy, LiteLLM, ContextForge, FastMCP and Vidimus in turns (Linux on x86-64, PyPI; not part of CI)
 	@$(CARGO) build --release -p vidimus -p vidimus-bench
 	@target/release/bench peers $(BENCH_FLAGS)
+
+image: ## The image of the gateway as an OCI layout in target/image, with its bill of materials; prints its digest
+	@$(CARGO) build --release -p vidimus
+	@scripts/image.py --binary target/release/vidimus --out target/image
+
+manifests: ## Write deploy/install, which `vidimus install` applies, from the chart (after `make crds`, too)
+	e2e/chart/manifests.sh
 
 crds: ## Write deploy/crds from the Rust types
 	$(CARGO) xtask crds

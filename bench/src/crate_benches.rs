@@ -37,6 +37,9 @@ pub(crate) const CREDENTIALS: CrateBench = CrateBench {
 pub(crate) const SNAPSHOT_CHANGE: CrateBench =
     CrateBench { package: "vidimus-core", target: "snapshot_change", figures: &["snapshot_change"] };
 
+pub(crate) const REBUILD: CrateBench =
+    CrateBench { package: "vidimus-core", target: "rebuild", figures: &["rebuild", "rebuild_memory"] };
+
 pub(crate) const REACH: CrateBench =
     CrateBench { package: "vidimus-core", target: "reach", figures: &["reach"] };
 

@@ -130,6 +130,8 @@ enum Only {
     DecideUnderLoad,
     /// The next snapshot after one policy of 10,000 has changed.
     SnapshotChange,
+    /// The next snapshot after each kind of change, with 1,000 servers too, and its memory.
+    Rebuild,
     /// Who can call what, over 10,000 agents and 10,000 policies.
     Reach,
     /// From a changed file to the snapshot in use.
@@ -160,6 +162,7 @@ impl Only {
             Self::Decide
             | Self::DecideUnderLoad
             | Self::SnapshotChange
+            | Self::Rebuild
             | Self::Reach
             | Self::DirectoryChange
             | Self::Replay
@@ -214,6 +217,7 @@ fn ours(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     for (only, what, bench) in [
         (Only::SnapshotChange, "snapshot_change", crate_benches::SNAPSHOT_CHANGE),
+        (Only::Rebuild, "rebuild", crate_benches::REBUILD),
         (Only::Reach, "reach", crate_benches::REACH),
         (Only::DirectoryChange, "directory_change", crate_benches::DIRECTORY_CHANGE),
         (Only::LedgerAppend, "ledger_append", crate_benches::LEDGER),

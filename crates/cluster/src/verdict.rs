@@ -146,7 +146,7 @@ mod tests {
 
     use super::*;
 
-    fn object(kind: Kind, name: &str, spec: Value) -> Value {
+    fn object(kind: Kind, name: &str, spec: &Value) -> Value {
         json!({
             "apiVersion": "vidimus.dev/v1alpha1", "kind": kind.as_str(),
             "metadata": {"namespace": "a", "name": name, "uid": name, "generation": 4, "resourceVersion": "9"},
@@ -156,11 +156,11 @@ mod tests {
 
     fn agent(name: &str, identity: &str) -> Value {
         let spec = json!({"owner": "ada@example.com", "team": "t", "purpose": "a test", "riskLevel": "low", "identities": [{"spiffe": identity}]});
-        object(Kind::Agent, name, spec)
+        object(Kind::Agent, name, &spec)
     }
 
     fn policy(name: &str, cedar: &str) -> Value {
-        object(Kind::Policy, name, json!({"description": "a test", "cedar": cedar}))
+        object(Kind::Policy, name, &json!({"description": "a test", "cedar": cedar}))
     }
 
     fn kind(document: &Value) -> Kind {
@@ -199,7 +199,7 @@ mod tests {
             object(
                 Kind::Agent,
                 "bad",
-                json!({"owner": 7, "team": "t", "purpose": "p", "riskLevel": "low", "identities": [{"spiffe": "spiffe://example.com/bad"}]}),
+                &json!({"owner": 7, "team": "t", "purpose": "p", "riskLevel": "low", "identities": [{"spiffe": "spiffe://example.com/bad"}]}),
             ),
             policy("allows", "permit (principal, action, resource);"),
             policy("broken", "permit (principal, action"),

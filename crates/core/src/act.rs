@@ -117,7 +117,7 @@ impl Act {
     /// Whether it only tells something: what stands, and what was counted, is the same with it and without it. Its record says so
     /// ([`crate::record::ActRecord::note`]), for who does not know the act.
     pub const fn is_note(&self) -> bool {
-        matches!(self, Self::Start(_) | Self::Stop(_))
+        matches!(self, Self::Start(_) | Self::Stop(_) | Self::Register(_))
     }
 
     /// Its name, as in tables and searches; a record has it as the name of a member (`useGrant`).

@@ -224,7 +224,7 @@ impl Snapshot {
 
     /// The parts of one server or agent that policies name.
     pub fn named_of(&self, whole: &str) -> impl Iterator<Item = (Action, &str)> {
-        self.named.get(whole).into_iter().flatten().map(|(action, name)| (*action, &**name))
+        self.named.of(whole).map(|(action, name)| (*action, &**name))
     }
 
     /// What one use implies, if some call of it could be allowed: the policies that permit the use permit what it needs, and

@@ -55,11 +55,23 @@ pub(crate) struct Policies {
 }
 
 impl Policies {
-    /// Other policies. The index is shared when they are the same ones.
-    pub(crate) fn with(&self, statements: Vec<Arc<Statement>>) -> Self {
-        let index =
-            if self.index.is_of(&statements) { self.index.clone() } else { Arc::new(Index::new(statements)) };
-        Self { index, edges: Edges::default() }
+    /// The policies without those that are `gone`, and with those that are `new`: together they are `all`. What is filed of the others
+    /// is shared.
+    pub(crate) fn with(
+        &self,
+        gone: &[Arc<Statement>],
+        new: &[Arc<Statement>],
+        all: impl FnOnce() -> Vec<Arc<Statement>>,
+    ) -> Self {
+        if gone.is_empty() && new.is_empty() {
+            return self.again();
+        }
+        Self { index: Arc::new(self.index.with(gone, new, all)), edges: Edges::default() }
+    }
+
+    /// The same policies; nothing is decided yet.
+    pub(crate) fn again(&self) -> Self {
+        Self { index: self.index.clone(), edges: Edges::default() }
     }
 
     pub(crate) fn decide(&self, registered: &Registered, call: &Call<'_>) -> Finding {
@@ -76,10 +88,6 @@ impl Policies {
 
     pub(crate) fn possible_allowance(&self, registered: &Registered, call: &Call<'_>) -> Option<Finding> {
         self.edge(registered, call).possible_allowance(&Deciding::of(*call, &Step::new()))
-    }
-
-    pub(crate) fn statements(&self) -> impl Iterator<Item = &Arc<Statement>> {
-        self.index.statements()
     }
 
     /// How they stand to each pair of a principal and an access, whatever the context.

@@ -29,6 +29,7 @@ pub mod refusal;
 pub mod resource;
 pub mod review;
 pub mod row;
+mod shards;
 pub mod snapshot;
 pub mod standing;
 pub mod suppose;

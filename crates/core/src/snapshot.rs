@@ -1,8 +1,9 @@
 //! All configuration, compiled into one immutable view. A call takes one `Arc<Snapshot>` and keeps it to its end.
 //!
-//! Each snapshot is built from all objects, and shares with the one before it what was made of those that did not change: the
-//! compiled text and the digest of each object, and whole tables where no part of them changed. What is shared never changes, so a
-//! snapshot is the same as one built from nothing; a property test compares the two.
+//! Each snapshot is made of all objects, and costs what changed: those that are the same in memory are not looked at, what was made of
+//! them is taken over, and each table is that of the snapshot before with what is gone taken out and what is new added ([`tables`]).
+//! What is shared never changes, so a snapshot is the same as one built from nothing, which is one made after an empty one; a property
+//! test compares the two.
 
 mod absent;
 mod before;
@@ -15,9 +16,11 @@ mod coming;
 pub(crate) mod compile;
 mod contest;
 mod depth;
+pub(crate) mod difference;
 pub(crate) mod digest;
 mod doubt;
 mod memory;
+mod named;
 mod names;
 mod people;
 mod preserved;
@@ -28,31 +31,33 @@ mod registration;
 mod reject;
 mod resources;
 mod rollout;
+mod said;
 mod standing;
 mod surveyed;
+mod tables;
 mod withdrawn;
 mod world;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use foldhash::fast::RandomState;
-
-use crate::authorize::{self, Named};
 use crate::call::Call;
 use crate::decide::Policies;
+use crate::decide::chain_reads::ChainReads;
 use crate::decide::statement::Statement;
 use crate::decision::Finding;
-use crate::keep::Keep;
 use crate::resource::{Identity, Object, ObjectKey, Policy, Principal, Rejection};
+use crate::shards::Shards;
 
 use self::closings::Closings;
 use self::compile::Compiled;
 use self::contest::Contest;
-use self::digest::Digest;
+use self::difference::Difference;
+use self::digest::{Digest, Digests};
 use self::doubt::Doubts;
-use self::names::NamesLookedUp;
+use self::named::NamedParts;
 use self::refusing::Refusing;
+use self::said::Said;
 use self::withdrawn::Withdrawn;
 use self::world::World;
 
@@ -75,20 +80,22 @@ pub use crate::authorize::ENDED_BY;
 pub struct Snapshot {
     objects: Vec<Object>,
     /// What was made of each of `objects`, in the same order.
-    made: Vec<Made>,
-    /// Where each object is in `objects`.
+    made: Vec<Arc<Made>>,
+    /// What deserves a look of each of them, in the same order.
+    remarks: Vec<Option<Arc<[Rejection]>>>,
+    /// Each object by its name.
     places: Places,
     world: Arc<World>,
     policies: Policies,
     /// The same with what is let pass while namespaces observe; `None` where none does.
     rollout: Option<Box<Self>>,
-    pub(crate) named: Named,
+    pub(crate) named: NamedParts,
     /// What refuses although it is not in force.
     refusing: Vec<Refusing>,
     /// The names that several objects have, with the places of these.
     contested: contest::Names,
     /// What is being written, with what was made of it.
-    coming: Vec<(Object, Made)>,
+    coming: Vec<(Object, Arc<Made>)>,
     withdrawn: Withdrawn,
     /// The identities that several objects claimed before a start, of a snapshot that remembers what was before it.
     contested_before: Option<Vec<Identity>>,
@@ -98,13 +105,19 @@ pub struct Snapshot {
     closed: bool,
     /// Whether this or one before it had a policy that permits people something.
     administered: bool,
-    chain_reads: chains::Reads,
+    /// What is in force beside the policies of objects: what is built in, and what stands by acts.
+    apart: Vec<Arc<Statement>>,
+    /// What is forbidden by what is not in force.
+    beside: Vec<Arc<Statement>>,
+    /// What the policies say together.
+    said: Arc<Said>,
+    /// By the names that are looked up for them, where in memory what was made of the policies is.
+    mentioned: Shards<u64, Vec<usize>>,
+    /// What of the state of chains is looked at by anything, and by what is not only tried.
+    chain_reads: (ChainReads, ChainReads),
     closings: Closings,
-    /// The policies that end a chain of which they refuse a call.
-    ending: HashSet<Arc<str>>,
-    /// The policies that have records keep a payload of what they permit.
-    keeping: HashMap<Arc<str>, Keep>,
-    warnings: Vec<Rejection>,
+    warnings: Arc<[Rejection]>,
+    digests: Digests,
     digest: String,
 }
 
@@ -131,8 +144,8 @@ pub struct Configuration {
     pub standing: Arc<Overlay>,
 }
 
-/// Where each object is among others.
-type Places = HashMap<ObjectKey, usize, RandomState>;
+/// Objects by their names, each with what was made of it.
+type Places = Shards<ObjectKey, (Object, Arc<Made>)>;
 
 /// What is made of one object, once for all snapshots that have it.
 #[derive(Clone, Debug)]
@@ -142,8 +155,6 @@ struct Made {
     own: Option<Digest>,
     /// Of a policy.
     compiled: Option<Arc<Compiled>>,
-    /// What is to be said of the names in a policy; `None` until they are looked up in the world of this snapshot.
-    names: Option<Arc<NamesLookedUp>>,
 }
 
 impl Made {
@@ -156,7 +167,7 @@ impl Made {
 #[derive(Clone, Copy)]
 enum Had<'a> {
     /// The object did not change.
-    All(&'a Made),
+    All(&'a Arc<Made>),
     /// Its policy text did not change.
     Compiled(&'a Arc<Compiled>),
     Nothing,
@@ -206,7 +217,7 @@ impl Snapshot {
         coming.extend(coming::compiled(self, came));
         // What is not being written any more is what there was before.
         let came = if coming.is_empty() { self.coming.as_slice() } else { &[] };
-        let Contest { objects, made, places, refusing, contested } =
+        let Contest { objects, made, places, refusing, contested, difference } =
             Contest::of((self, came), good, &mut rejected, (&doubts, &withdrawn));
         let mut next = Self {
             objects,
@@ -221,31 +232,14 @@ impl Snapshot {
             ..Self::default()
         };
         next.coming = coming::beside(coming, &next);
-        let refusing = next.forbids_beside();
-        next.named = next.named(&refusing);
-        let statements = next.statements(refusing, &mut rejected);
-        registration::apply(&mut next.objects, &statements, &mut rejected);
-        next.world = self.world_of(&mut next);
+        next.beside = next.forbids_beside();
+        let mut unlawful = Vec::new();
+        let anew = next.fill(self, difference, &mut rejected, &mut unlawful);
+        rejected.append(&mut unlawful);
         contest::report_identities(&next.objects, &next.world, &mut rejected);
-        next.look_at_chains(&statements);
-        next.closings = Closings::of(&statements, &next.objects);
-        next.rule_by(self, statements);
         next.administered = self.administered || next.permits_people();
-        next.look_up_names();
-        next.warnings = next.remarks();
-        next.digest = next.digest_of_all();
+        next.remark(self, &anew);
         (next, rejected)
-    }
-
-    /// The world of `next`: this one, if it is the same.
-    fn world_of(&self, next: &mut Self) -> Arc<World> {
-        let claims = self.world.has_claims || world::claim_anything(&next.refusing);
-        if !claims && world::is_same(&self.objects, &next.objects) {
-            return self.world.clone();
-        }
-        // Who bears which name may differ.
-        next.made.iter_mut().for_each(|made| made.names = None);
-        Arc::new(World::of(&next.objects, &next.refusing))
     }
 
     /// The forbids of what is not in force.
@@ -256,17 +250,26 @@ impl Snapshot {
     }
 
     /// What is made of each of `objects`; what `self` has made of one already is taken over.
-    fn make(&self, objects: &[Object]) -> Vec<Result<Made, Box<Rejection>>> {
-        let coming: HashMap<ObjectKey, &(Object, Made)> =
+    fn make(&self, objects: &[Object]) -> Vec<Result<Arc<Made>, Box<Rejection>>> {
+        if objects.is_empty() {
+            return Vec::new();
+        }
+        let coming: HashMap<ObjectKey, &(Object, Arc<Made>)> =
             self.coming.iter().map(|coming| (ObjectKey::of(&coming.0), coming)).collect();
-        let had = |object: &Object| match (self.had(object), coming.is_empty()) {
-            (Had::Nothing, false) => match coming.get(&ObjectKey::of(object)) {
-                Some((coming, made)) if coming.is_identical(object) => Had::All(made),
-                _ => Had::Nothing,
-            },
-            (had, _) => had,
+        let difference = Difference::of_objects(&self.objects, objects);
+        let had = |(place, object): (usize, &Object)| {
+            if let Some(made) = difference.from(place).and_then(|from| self.made.get(from)) {
+                return Had::All(made);
+            }
+            match (self.had(object), coming.is_empty()) {
+                (Had::Nothing, false) => match coming.get(&ObjectKey::of(object)) {
+                    Some((coming, made)) if coming.is_identical(object) => Had::All(made),
+                    _ => Had::Nothing,
+                },
+                (had, _) => had,
+            }
         };
-        let had: Vec<Had<'_>> = objects.iter().map(had).collect();
+        let had: Vec<Had<'_>> = objects.iter().enumerate().map(had).collect();
         let new = objects.iter().zip(&had).filter_map(|(object, had)| match (object, had) {
             (Object::Policy(policy), Had::Nothing) => Some(policy),
             _ => None,
@@ -284,17 +287,18 @@ impl Snapshot {
                 },
                 _ => None,
             };
-            Ok(Made { digest: digest::of_object(object), own: None, compiled, names: None })
+            Ok(Arc::new(Made { digest: digest::of_object(object), own: None, compiled }))
         };
         objects.iter().zip(had).map(make).collect()
     }
 
     fn had(&self, object: &Object) -> Had<'_> {
-        let place = self.places.get(&ObjectKey::of(object));
-        let had = place.and_then(|place| Some((self.objects.get(*place)?, self.made.get(*place)?)));
-        match (had, object) {
-            (Some((last, made)), _) if last.is_identical(object) => Had::All(made),
-            (Some((Object::Policy(last), Made { compiled: Some(compiled), .. })), Object::Policy(policy))
+        let Some((last, made)) = self.places.get(&ObjectKey::of(object)) else { return Had::Nothing };
+        if last.is_identical(object) {
+            return Had::All(made);
+        }
+        match (last, &made.compiled, object) {
+            (Object::Policy(last), Some(compiled), Object::Policy(policy))
                 if last.cedar == policy.cedar
                     && last.scope == policy.scope
                     && last.mode == policy.mode
@@ -306,96 +310,6 @@ impl Snapshot {
             }
             _ => Had::Nothing,
         }
-    }
-
-    /// All that is in force.
-    fn statements(
-        &self,
-        refusing: Vec<Arc<Statement>>,
-        rejected: &mut Vec<Rejection>,
-    ) -> Vec<Arc<Statement>> {
-        let mut statements = Vec::with_capacity(self.made.len() + 2);
-        let replaced = self.replaced();
-        let classes = builtin::CLASSES.iter().filter(|(id, _)| !replaced.contains(*id));
-        let always = [Some(&builtin::QUARANTINE), self.closed.then_some(&builtin::CLOSED)];
-        for built_in in always.into_iter().flatten().chain(classes.map(|(_, class)| *class)) {
-            match built_in.compiled() {
-                Ok(statement) => statements.push(statement),
-                Err(problem) => rejected.push(reject::fault(&problem)),
-            }
-        }
-        statements.extend(self.standing.statements().cloned());
-        let everything_counts = self.withdrawn.is_empty();
-        for (object, made) in self.objects.iter().zip(&self.made) {
-            let Some(compiled) = &made.compiled else { continue };
-            if everything_counts {
-                statements.extend(compiled.statements.iter().cloned());
-            } else {
-                let policy = ObjectKey::of(object);
-                let counts = |statement: &&Arc<Statement>| self.withdrawn.leaves(&policy, statement);
-                statements.extend(compiled.statements.iter().filter(counts).cloned());
-            }
-        }
-        statements.extend(refusing);
-        statements
-    }
-
-    /// The built-in policies that a policy in force takes the place of.
-    fn replaced(&self) -> BTreeSet<Arc<str>> {
-        let mut replaced = BTreeSet::new();
-        for (object, made) in self.objects.iter().zip(&self.made) {
-            if let (Object::Policy(policy), Some(_)) = (object, &made.compiled)
-                && !policy.replaces.is_empty()
-                && !self.withdrawn.concerns(&ObjectKey::of(object))
-            {
-                replaced.extend(policy.replaces.iter().cloned());
-            }
-        }
-        replaced
-    }
-
-    /// The parts of servers and agents that policies name one by one.
-    fn named(&self, refusing: &[Arc<Statement>]) -> Named {
-        let mut all = authorize::named(refusing.iter());
-        let good = self.made.iter().filter_map(|made| made.compiled.as_ref());
-        for (whole, parts) in good.flat_map(|compiled| &compiled.named) {
-            all.entry(whole.clone()).or_default().extend(parts.iter().cloned());
-        }
-        all
-    }
-
-    /// Looks up the names in the policies in which it is not known who bears them.
-    fn look_up_names(&mut self) {
-        let World { registered, borne, .. } = &*self.world;
-        for (object, made) in self.objects.iter().zip(&mut self.made) {
-            if let (Object::Policy(policy), Some(compiled), None) = (object, &made.compiled, &made.names) {
-                made.names = Some(Arc::new(NamesLookedUp::of(policy, compiled, registered, borne)));
-            }
-        }
-    }
-
-    /// What is accepted and still deserves a look, in the order of the policies: names that nothing bears, text that may confuse.
-    fn remarks(&self) -> Vec<Rejection> {
-        let mut remarks = Vec::new();
-        for (object, made) in self.objects.iter().zip(&self.made) {
-            let (Object::Policy(policy), Some(compiled)) = (object, &made.compiled) else { continue };
-            remarks.extend(compiled.remarks.iter().map(|remark| reject::confusing(policy, remark)));
-            remarks.extend(made.names.iter().flat_map(|names| names.remarks(policy)));
-        }
-        remarks
-    }
-
-    fn digest_of_all(&self) -> String {
-        let in_force = self.made.iter().map(|made| made.digest);
-        let refuses = |(object, made): &&(Object, Made)| made.forbids() || coming::is_quarantined(object);
-        let coming = self.coming.iter().filter(refuses).map(|(_, made)| made.digest);
-        let refusing = self.refusing.iter().map(|one| one.digest).chain(coming).map(digest::of_refusing);
-        let standing = (!self.standing.is_empty()).then(|| digest::of_standing(self.standing.key()));
-        let beside = refusing
-            .chain(self.withdrawn.digests())
-            .chain(self.closed.then_some(digest::CLOSED))
-            .chain(standing);
-        digest::of_all(in_force.chain(beside).collect())
     }
 
     /// Digest of the configuration: `sha256:` and hex, the same for the same objects in any order; [`Parts`] says of what it is.
@@ -421,7 +335,7 @@ impl Snapshot {
 
     /// The ids of all policies in force, the built-in ones included.
     pub fn policies(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.policies.statements().map(|statement| &statement.id)
+        self.statements_in_force().map(|statement| &statement.id)
     }
 
     /// How many edges are compiled and kept now; the maximum is [`crate::decide::edges::MAX_EDGES`].

@@ -67,6 +67,7 @@ impl Shared {
         let now = millis(moment.wall);
         let call = Call { now, so_far: so_far.as_deref().unwrap_or(SoFar::nothing()), ..*call };
         let decision = world.authorize(&call);
+        let source = self.source_state();
         let trace = TraceContext::from_header(asked.traceparent);
         let parent = trace.parent();
         let about = About {
@@ -78,6 +79,7 @@ impl Shared {
             body: &sha256(asked.body),
             snapshot: world.digest(),
             approval: None,
+            aged: source.aged(now),
             on_account_of: None,
             kept: None,
         };

@@ -127,7 +127,7 @@ async fn decided(gate: &Gate, planes: &DataPlanes, check: &Check, peer: &Peer) -
         Told::Carry(call, headers) => response::carry(&call, &parts.headers, &headers),
         Told::Answer(answer) => {
             let (head, body) = answer.into_parts();
-            let body = body.collect().await.map_or(Bytes::new(), |body| body.to_bytes());
+            let body = body.collect().await.map_or(Bytes::new(), http_body_util::Collected::to_bytes);
             let body = String::from_utf8_lossy(&body).into_owned();
             response::answer(&Response::from_parts(head, ()), body)
         }

@@ -24,6 +24,7 @@ impl Shared {
             actor: actor.into(),
             id: Uuid::now_v7().to_string().into(),
             kind: ActKind,
+            note: true,
             shared: None,
             time: rfc3339(self.clock.now().wall).into(),
             version: VERSION,

@@ -148,7 +148,7 @@ pub(crate) async fn receive(
         Err(refusal) => {
             let refusal = in_own_words(refusal);
             let response = context.refuse(gate, &parts, refusal.clone()).await;
-            answer::refused(wire, response, &refusal)
+            refused(wire, response, &refusal)
         }
     }
 }

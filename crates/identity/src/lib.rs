@@ -22,5 +22,6 @@ pub use prove::pods::{LivePods, PodScope};
 pub use prove::{Authenticator, Config, ConfigError, Evidence, Limits, check_roots};
 pub use spiffe::{PeerSvid, SpiffeId, SpiffeIdError, SvidError, TrustDomain};
 pub use tls::{
-    ClientCertificates, ServerCertificate, TlsError, TrustBundle, TrustBundleError, TrustStore, server_config,
+    ClientCertificates, ServerCertificate, ServerLeaf, TlsError, TrustBundle, TrustBundleError, TrustStore,
+    server_config,
 };

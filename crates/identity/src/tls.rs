@@ -1,6 +1,7 @@
 //! TLS for the listener: the gateway's certificate, and the X.509-SVIDs of its peers.
 
 mod bundle;
+mod leaf;
 mod verifier;
 
 use std::fmt;
@@ -17,6 +18,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use secrecy::{ExposeSecret as _, SecretString};
 
 pub use bundle::{TrustBundle, TrustBundleError, TrustStore};
+pub use leaf::ServerLeaf;
 use verifier::SvidVerifier;
 
 /// Why TLS cannot be set up.

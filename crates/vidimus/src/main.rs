@@ -42,9 +42,11 @@ Exit codes of every command: 0 done, or the answer is yes; 1 the answer is no;
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(Box<cmd::serve::Serve>),
+    Doctor(Box<cmd::doctor::Doctor>),
     Check(cmd::check::Check),
     Register(cmd::register::Register),
     Identity(cmd::identity::Identity),
+    Install(cmd::install::Install),
     Policy(cmd::policy::Policy),
     Audit(Box<cmd::audit::Audit>),
     Trace(cmd::trace::Trace),
@@ -69,9 +71,11 @@ fn main() -> ExitCode {
     output::speak(cli.output);
     let result = match cli.command {
         Command::Serve(serve) => cmd::serve::run(&serve),
+        Command::Doctor(doctor) => cmd::doctor::run(&doctor, cli.output),
         Command::Check(check) => cmd::check::run(&check, cli.output),
         Command::Register(register) => cmd::register::run(&register, cli.output),
         Command::Identity(identity) => cmd::identity::run(&identity, cli.output),
+        Command::Install(install) => cmd::install::run(&install, cli.output),
         Command::Policy(policy) => cmd::policy::run(&policy, cli.output),
         Command::Audit(audit) => cmd::audit::run(&audit, cli.output),
         Command::Trace(trace) => cmd::trace::run(&trace, cli.output),

@@ -49,7 +49,9 @@ impl Subject {
         match self {
             Self::User(_) => Ok(()),
             Self::Object(entity) if matches!(entity.kind, EntityKind::Agent | EntityKind::Service) => Ok(()),
-            Self::Object(_) | Self::Identity(_) | Self::Chain(_) => Err(KeepsNone(self.to_string())),
+            Self::Object(_) | Self::Identity(_) | Self::Instance(_) | Self::Chain(_) => {
+                Err(KeepsNone(self.to_string()))
+            }
         }
     }
 }
@@ -67,6 +69,7 @@ mod tests {
             ("MCPServer/finance/ledger", false),
             ("LLMProvider/finance/models", false),
             ("Identity/spiffe://corp.example/a", false),
+            ("Instance/6d1f", false),
             ("Chain/ext-6f", false),
         ] {
             assert_eq!(text.parse::<Subject>().expect(text).check_keeps().is_ok(), keeps, "{text}");

@@ -3,10 +3,10 @@
 use cedar_policy::pst::{Clause, Expr, Template, Var};
 
 use super::tree;
-use crate::resource::Object;
+use crate::resource::{DelegationLimits, Object};
 
 /// What is looked at of what is counted over several calls.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ChainReads {
     /// Calls, tokens and spend of whole chains.
     pub counts: bool,
@@ -65,30 +65,67 @@ impl ChainReads {
         }
     }
 
-    /// What the limits of these objects look at beside the policies. Where no object brings labels, only those that are kept are looked at.
-    pub(crate) fn with_objects(self, objects: &[Object]) -> Self {
-        let mut brought = false;
-        let (mut counts, mut ends) = (self.counts, self.ends);
-        for object in objects {
-            match object {
-                Object::Agent(agent) => {
-                    counts |= agent.delegation.counts_chains();
-                    ends |= agent.delegation.ends_chains();
-                    brought |= agent.labels.brought().next().is_some();
-                }
-                Object::McpServer(server) => {
-                    brought |= server.labels.all().any(|labels| labels.brought().next().is_some());
-                }
-                Object::LlmProvider(provider) => brought |= provider.labels.brought().next().is_some(),
-                Object::Service(_) | Object::Policy(_) => {}
-            }
-        }
-        Self { counts, ends, labels: self.labels && brought, labels_kept: self.labels, ..self }
+    /// What the limits of objects look at beside the policies. Where no object brings labels, only those that are kept are looked at.
+    pub(crate) const fn with_limits(self, limits: Limits) -> Self {
+        let (counts, ends) = (self.counts || limits.counting > 0, self.ends || limits.ending > 0);
+        Self { counts, ends, labels: self.labels && limits.bringing > 0, labels_kept: self.labels, ..self }
     }
 
     /// Whether nothing is.
     pub const fn is_nothing(self) -> bool {
         !(self.counts || self.fan_out || self.labels)
+    }
+}
+
+/// How many objects have limits on chains, or bring labels to them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Limits {
+    counting: usize,
+    ending: usize,
+    bringing: usize,
+    with_age: usize,
+}
+
+impl Limits {
+    fn of(object: &Object) -> Self {
+        let (limits, brings) = match object {
+            Object::Agent(agent) => (agent.delegation, agent.labels.brought().next().is_some()),
+            Object::McpServer(server) => {
+                let brings = server.labels.all().any(|labels| labels.brought().next().is_some());
+                (DelegationLimits::default(), brings)
+            }
+            Object::LlmProvider(provider) => {
+                (DelegationLimits::default(), provider.labels.brought().next().is_some())
+            }
+            Object::Service(_) | Object::Policy(_) => return Self::default(),
+        };
+        Self {
+            counting: limits.counts_chains().into(),
+            ending: limits.ends_chains().into(),
+            bringing: brings.into(),
+            with_age: limits.max_age.is_some().into(),
+        }
+    }
+
+    pub(crate) fn add(&mut self, object: &Object) {
+        let of = Self::of(object);
+        self.counting += of.counting;
+        self.ending += of.ending;
+        self.bringing += of.bringing;
+        self.with_age += of.with_age;
+    }
+
+    pub(crate) fn remove(&mut self, object: &Object) {
+        let of = Self::of(object);
+        self.counting -= of.counting;
+        self.ending -= of.ending;
+        self.bringing -= of.bringing;
+        self.with_age -= of.with_age;
+    }
+
+    /// Whether some agent has a limit on how old its chains become.
+    pub(crate) const fn have_age(self) -> bool {
+        self.with_age > 0
     }
 }
 

@@ -6,9 +6,9 @@
 
 mod sides;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::hash::{BuildHasher as _, Hash, Hasher};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use cedar_policy::pst::{BinaryOp, Expr, Literal, Var};
 use cedar_policy::{Effect, Entities, EntityUid, EvalResult};
@@ -19,6 +19,7 @@ use super::tree;
 use crate::call::Action;
 use crate::entity::EntityKind;
 use crate::resource::AuthorityClass;
+use crate::shards::Shards;
 use crate::snapshot::{ACT_WITH_APPROVAL_ID, ADVISE_ID};
 
 /// Maximum number of permits that are looked at for an explanation; the closest of these are named.
@@ -182,18 +183,29 @@ fn attribute(expr: &Expr) -> Option<(Side, &str)> {
 
 pub(crate) type KeyId = u32;
 type Place = u32;
+/// Statements that are filed under one constant, in the order of their places.
+type List = Vec<(Place, Arc<Filed>)>;
+type ByKey = Shards<KeyId, List>;
 
 /// The statements of one action.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Shelf {
-    by_key: HashMap<KeyId, Vec<Place>, RandomState>,
+    by_key: ByKey,
     /// No constant: candidates for every edge of the action.
-    open: Vec<Place>,
+    open: Arc<List>,
     /// Permits by a constant of their scope, for explanations.
-    permits_by_scope: HashMap<KeyId, Vec<Place>, RandomState>,
-    open_permits: Vec<Place>,
+    permits_by_scope: ByKey,
+    open_permits: Arc<List>,
     /// Permits by a constant of their scope that is about the principal, for explanations where no scope fits.
-    permits_by_principal: HashMap<KeyId, Vec<Place>, RandomState>,
+    permits_by_principal: ByKey,
+}
+
+/// A constant of some statement.
+#[derive(Clone, Copy, Debug)]
+struct Numbered {
+    id: KeyId,
+    /// By how many statements it is used.
+    uses: u32,
 }
 
 #[derive(Debug)]
@@ -201,6 +213,10 @@ struct Filed {
     statement: Arc<Statement>,
     scope: Box<[KeyId]>,
     conditions: Box<[KeyId]>,
+    /// What it is filed under: the rarest of all its constants, of those of its scope, and of those that are about the principal.
+    under: Option<KeyId>,
+    under_scope: Option<KeyId>,
+    under_principal: Option<KeyId>,
 }
 
 impl Filed {
@@ -210,16 +226,21 @@ impl Filed {
     }
 }
 
-/// All statements, filed.
-#[derive(Debug, Default)]
+/// All statements, filed. Of one index another is made that has others: what is filed the same is shared by both.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Index {
-    keys: HashMap<Key, KeyId, RandomState>,
-    filed: Vec<Filed>,
+    keys: Shards<Key, Numbered>,
+    next_key: KeyId,
+    /// Each statement, by where it is in memory.
+    filed: Shards<usize, (Place, Arc<Filed>)>,
+    next_place: Place,
     shelves: [Shelf; Action::ALL.len()],
     /// The built-in policies of authority classes, as far as no policy takes their place.
     of_classes: Vec<(AuthorityClass, Arc<Statement>)>,
     /// The statements that redact something of what tools answer.
     redacting: Vec<Arc<Statement>>,
+    /// All of them, in the order in which they were filed; made when somebody asks.
+    in_order: OnceLock<Box<[Arc<Statement>]>>,
 }
 
 /// The constants that hold on an edge.
@@ -228,50 +249,36 @@ pub(crate) struct Holding(HashSet<KeyId, RandomState>);
 
 impl Holding {
     /// What is filed under these constants. The rarest first: what is filed under them has most to do with the edge.
-    fn filed_in<'a>(
-        &self,
-        by_key: &'a HashMap<KeyId, Vec<Place>, RandomState>,
-    ) -> impl Iterator<Item = &'a Place> {
-        let mut lists: Vec<&Vec<Place>> = self.0.iter().filter_map(|key| by_key.get(key)).collect();
+    fn filed_in<'a>(&self, by_key: &'a ByKey) -> impl Iterator<Item = &'a Arc<Filed>> {
+        let mut lists: Vec<&List> = self.0.iter().filter_map(|key| by_key.get(key)).collect();
         lists.sort_unstable_by_key(|list| list.len());
-        lists.into_iter().flatten()
+        lists.into_iter().flatten().map(|(_, filed)| filed)
     }
 }
 
 impl Index {
-    pub(crate) fn new(statements: Vec<Arc<Statement>>) -> Self {
+    pub(crate) fn new(statements: &[Arc<Statement>]) -> Self {
         let mut index = Self::default();
-        let mut uses: Vec<u32> = Vec::new();
-        for statement in statements {
-            let mut number = |keys: &[Key]| -> Box<[KeyId]> {
-                keys.iter()
-                    .map(|key| {
-                        let next = KeyId::try_from(index.keys.len()).unwrap_or(KeyId::MAX);
-                        let id = *index.keys.entry(key.clone()).or_insert(next);
-                        if id == next {
-                            uses.push(0);
-                        }
-                        if let Some(count) = uses.get_mut(id as usize) {
-                            *count += 1;
-                        }
-                        id
-                    })
-                    .collect()
-            };
-            let (scope, conditions) = (number(&statement.scope), number(&statement.conditions));
-            let class = [
-                (ADVISE_ID, AuthorityClass::Advise),
-                (ACT_WITH_APPROVAL_ID, AuthorityClass::ActWithApproval),
-            ]
-            .into_iter()
-            .find(|(id, _)| *statement.id == **id);
-            index.of_classes.extend(class.map(|(_, class)| (class, statement.clone())));
-            if statement.redacts_answers() {
-                index.redacting.push(statement.clone());
-            }
-            index.filed.push(Filed { statement, scope, conditions });
+        index.file(statements);
+        index
+    }
+
+    /// This index without those that are `gone`, and with those that are `new`: together they are `all`.
+    pub(crate) fn with(
+        &self,
+        gone: &[Arc<Statement>],
+        new: &[Arc<Statement>],
+        all: impl FnOnce() -> Vec<Arc<Statement>>,
+    ) -> Self {
+        // Statements are filed under what is rarest when they come. Where many are others, all are filed anew.
+        let few = gone.len() + new.len() <= self.filed.len() / 4;
+        let numbered = self.next_key.max(self.next_place) < u32::MAX / 2;
+        if !(few && numbered) {
+            return Self::new(&all());
         }
-        index.file(&uses);
+        let mut index = Self { in_order: OnceLock::new(), ..self.clone() };
+        gone.iter().for_each(|statement| index.take_out(statement));
+        index.file(new);
         index
     }
 
@@ -285,36 +292,88 @@ impl Index {
         self.redacting.iter()
     }
 
-    /// Whether it is of these statements, in this order.
-    pub(crate) fn is_of(&self, statements: &[Arc<Statement>]) -> bool {
-        self.filed.len() == statements.len()
-            && self.filed.iter().zip(statements).all(|(filed, one)| Arc::ptr_eq(&filed.statement, one))
+    /// Files statements that are not here. First all of their constants are counted, so that the rarest of each is known.
+    fn file(&mut self, statements: &[Arc<Statement>]) {
+        for key in statements.iter().flat_map(|one| one.scope.iter().chain(&one.conditions)) {
+            match self.keys.get_mut(key) {
+                Some(known) => known.uses += 1,
+                None => {
+                    self.keys.insert(key.clone(), Numbered { id: self.next_key, uses: 1 });
+                    self.next_key += 1;
+                }
+            }
+        }
+        for statement in statements {
+            let known = |key: &Key| self.keys.get(key).copied().unwrap_or(Numbered { id: 0, uses: u32::MAX });
+            let rarest = |keys: &mut dyn Iterator<Item = &Key>| {
+                keys.map(known).min_by_key(|known| known.uses).map(|known| known.id)
+            };
+            let (scope, conditions) = (&statement.scope, &statement.conditions);
+            let filed = Filed {
+                statement: statement.clone(),
+                scope: scope.iter().map(|key| known(key).id).collect(),
+                conditions: conditions.iter().map(|key| known(key).id).collect(),
+                under: rarest(&mut scope.iter().chain(conditions)),
+                under_scope: rarest(&mut scope.iter()),
+                under_principal: rarest(&mut scope.iter().filter(|key| key.side == Side::Principal)),
+            };
+            let place = self.next_place;
+            self.next_place += 1;
+            let filed = Arc::new(filed);
+            self.shelve(&filed, |list| list.push((place, filed.clone())));
+            self.filed.insert(Arc::as_ptr(statement).addr(), (place, filed));
+            self.of_classes.extend(class_of(statement).map(|class| (class, statement.clone())));
+            self.of_classes.sort_by_key(|(class, _)| *class);
+            if statement.redacts_answers() {
+                self.redacting.push(statement.clone());
+            }
+        }
     }
 
-    fn file(&mut self, uses: &[u32]) {
-        let rarest = |keys: &mut dyn Iterator<Item = &KeyId>| {
-            keys.copied().min_by_key(|id| uses.get(*id as usize).copied().unwrap_or(u32::MAX))
+    fn take_out(&mut self, statement: &Arc<Statement>) {
+        let Some((place, filed)) = self.filed.remove(&Arc::as_ptr(statement).addr()) else { return };
+        self.shelve(&filed, |list| {
+            if let Ok(at) = list.binary_search_by_key(&place, |(place, _)| *place) {
+                list.remove(at);
+            }
+        });
+        for key in statement.scope.iter().chain(&statement.conditions) {
+            let Some(known) = self.keys.get_mut(key) else { continue };
+            known.uses -= 1;
+            if known.uses == 0 {
+                self.keys.remove(key);
+            }
+        }
+        self.of_classes.retain(|(_, other)| !Arc::ptr_eq(other, statement));
+        self.redacting.retain(|other| !Arc::ptr_eq(other, statement));
+    }
+
+    /// Changes each list in which a statement is.
+    fn shelve(&mut self, filed: &Filed, change: impl Fn(&mut List)) {
+        let under = |by_key: &mut ByKey, key: KeyId| {
+            if !by_key.contains_key(&key) {
+                by_key.insert(key, Vec::new());
+            }
+            let Some(list) = by_key.get_mut(&key) else { return };
+            change(list);
+            if list.is_empty() {
+                by_key.remove(&key);
+            }
         };
-        for (place, filed) in self.filed.iter().enumerate() {
-            let Ok(place) = Place::try_from(place) else { return };
-            let key = rarest(&mut filed.scope.iter().chain(&filed.conditions));
-            let scope_key = rarest(&mut filed.scope.iter());
-            let principal_key = rarest(&mut filed.scope_of_principal());
-            let permit = filed.statement.effect == Effect::Permit;
-            for action in Action::ALL.into_iter().filter(|action| filed.statement.actions.contain(*action)) {
-                let Some(shelf) = self.shelves.get_mut(action as usize) else { continue };
-                match key {
-                    Some(key) => shelf.by_key.entry(key).or_default().push(place),
-                    None => shelf.open.push(place),
-                }
-                match scope_key {
-                    Some(key) if permit => shelf.permits_by_scope.entry(key).or_default().push(place),
-                    None if permit => shelf.open_permits.push(place),
-                    _ => {}
-                }
-                if let Some(key) = principal_key.filter(|_| permit) {
-                    shelf.permits_by_principal.entry(key).or_default().push(place);
-                }
+        let permit = filed.statement.effect == Effect::Permit;
+        for action in Action::ALL.into_iter().filter(|action| filed.statement.actions.contain(*action)) {
+            let Some(shelf) = self.shelves.get_mut(action as usize) else { continue };
+            match filed.under {
+                Some(key) => under(&mut shelf.by_key, key),
+                None => change(Arc::make_mut(&mut shelf.open)),
+            }
+            match filed.under_scope {
+                Some(key) if permit => under(&mut shelf.permits_by_scope, key),
+                None if permit => change(Arc::make_mut(&mut shelf.open_permits)),
+                _ => {}
+            }
+            if let Some(key) = filed.under_principal.filter(|_| permit) {
+                under(&mut shelf.permits_by_principal, key);
             }
         }
     }
@@ -328,9 +387,7 @@ impl Index {
     ) -> Holding {
         let of_principal = Key::holding(Side::Principal, principal, entities);
         let of_resource = Key::holding(Side::Resource, resource, entities);
-        Holding(
-            of_principal.iter().chain(&of_resource).filter_map(|key| self.keys.get(key).copied()).collect(),
-        )
+        Holding(of_principal.iter().chain(&of_resource).filter_map(|key| self.number(key)).collect())
     }
 
     /// The statements that can be other than false on an edge.
@@ -343,9 +400,8 @@ impl Index {
         let shelf = self.shelves.get(action as usize);
         let by_key =
             shelf.into_iter().flat_map(|s| holding.0.iter().filter_map(|key| s.by_key.get(key))).flatten();
-        let open = shelf.into_iter().flat_map(|s| &s.open);
-        by_key.chain(open).filter_map(move |place| {
-            let filed = self.filed.get(*place as usize)?;
+        let open = shelf.into_iter().flat_map(|s| &*s.open);
+        by_key.chain(open).filter_map(move |(_, filed)| {
             let holds = |key: &KeyId| holding.0.contains(key);
             let possible = filed.scope.iter().all(holds) && filed.conditions.iter().all(holds);
             (possible && filed.statement.applies_to(kinds.0, kinds.1)).then_some(&filed.statement)
@@ -364,29 +420,28 @@ impl Index {
     ) -> Vec<&Arc<Statement>> {
         let Some(shelf) = self.shelves.get(action as usize) else { return Vec::new() };
         let holds = |key: &KeyId| holding.0.contains(key);
-        let fitting = holding.filed_in(&shelf.permits_by_scope).chain(&shelf.open_permits);
-        let fitting = self.closest(fitting, kinds, holding, maximum, |filed| filed.scope.iter().all(holds));
+        let open = shelf.open_permits.iter().map(|(_, filed)| filed);
+        let fitting = holding.filed_in(&shelf.permits_by_scope).chain(open);
+        let fitting = Self::closest(fitting, kinds, holding, maximum, |filed| filed.scope.iter().all(holds));
         if !fitting.is_empty() {
             return fitting;
         }
         let own = holding.filed_in(&shelf.permits_by_principal);
-        self.closest(own, kinds, holding, maximum.min(MAX_ELSEWHERE), |filed| {
+        Self::closest(own, kinds, holding, maximum.min(MAX_ELSEWHERE), |filed| {
             filed.scope_of_principal().all(holds)
         })
     }
 
     fn closest<'a>(
-        &self,
-        places: impl Iterator<Item = &'a Place>,
+        filed: impl Iterator<Item = &'a Arc<Filed>>,
         kinds: (EntityKind, EntityKind),
         holding: &Holding,
         maximum: usize,
         fits: impl Fn(&Filed) -> bool,
-    ) -> Vec<&Arc<Statement>> {
-        let mut found: Vec<(usize, usize, &Arc<Statement>)> = places
+    ) -> Vec<&'a Arc<Statement>> {
+        let mut found: Vec<(usize, usize, &Arc<Statement>)> = filed
             .take(MAX_LOOKED_AT)
-            .filter_map(|place| {
-                let filed = self.filed.get(*place as usize)?;
+            .filter_map(|filed| {
                 let constants = filed.scope.iter().chain(&filed.conditions);
                 let missing = constants.filter(|key| !holding.0.contains(*key)).count();
                 (fits(filed) && filed.statement.applies_to(kinds.0, kinds.1)).then_some((
@@ -408,7 +463,22 @@ impl Index {
     }
 
     pub(crate) fn statements(&self) -> impl Iterator<Item = &Arc<Statement>> {
-        self.filed.iter().map(|filed| &filed.statement)
+        let in_order = self.in_order.get_or_init(|| {
+            let mut all: Vec<(Place, &Arc<Filed>)> =
+                self.filed.iter().map(|(_, (place, filed))| (*place, filed)).collect();
+            all.sort_unstable_by_key(|(place, _)| *place);
+            all.into_iter().map(|(_, filed)| filed.statement.clone()).collect()
+        });
+        in_order.iter()
+    }
+}
+
+/// The authority class that a statement is the built-in policy of.
+fn class_of(statement: &Statement) -> Option<AuthorityClass> {
+    match &*statement.id {
+        ADVISE_ID => Some(AuthorityClass::Advise),
+        ACT_WITH_APPROVAL_ID => Some(AuthorityClass::ActWithApproval),
+        _ => None,
     }
 }
 

@@ -1,20 +1,17 @@
 //! When what a snapshot permits may be permitted no longer by the time alone.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
-use super::{Snapshot, standing};
+use super::Snapshot;
+use super::said::{Said, Windows};
 use crate::caller::UnixMillis;
 use crate::decide::pace::Pace;
-use crate::decide::statement::Statement;
-use crate::resource::Object;
-use crate::resource::window::Window;
 
 /// What of a snapshot ends by the time alone.
 #[derive(Debug, Default)]
 pub(super) struct Closings {
     /// The windows of permits, each once.
-    windows: Box<[Arc<Window>]>,
+    windows: Windows,
     /// Of conditions and limits that look at the time by themselves.
     pace: Option<Pace>,
     /// What was found last. The windows are looked through once for each time at which one closes, however many calls begin until then.
@@ -36,22 +33,8 @@ impl Found {
 }
 
 impl Closings {
-    /// Of what is in force. What is only tried ends nothing, and when grants end is known of each ([`Snapshot::next_grant_end`]).
-    pub(super) fn of(statements: &[Arc<Statement>], objects: &[Object]) -> Self {
-        let has_age =
-            |object: &Object| matches!(object, Object::Agent(agent) if agent.delegation.max_age.is_some());
-        let mut pace = objects.iter().any(has_age).then_some(Pace::Minute);
-        let mut windows = BTreeMap::new();
-        for statement in statements {
-            if statement.observes || standing::is_of_grant(&statement.id) {
-                continue;
-            }
-            pace = Pace::quicker(pace, statement.pace);
-            if let Some(windowed) = &statement.windowed {
-                windows.insert(windowed.window.spec(), &windowed.window);
-            }
-        }
-        Self { windows: windows.into_values().cloned().collect(), pace, found: Mutex::default() }
+    pub(super) fn of(said: &Said) -> Self {
+        Self { windows: said.windows().clone(), pace: said.pace(), found: Mutex::default() }
     }
 
     fn next(&self, after: UnixMillis) -> Option<UnixMillis> {
@@ -68,7 +51,7 @@ impl Closings {
         if let Some(found) = found.filter(|found| found.is_of(after)) {
             return found.closes;
         }
-        let closes = self.windows.iter().filter_map(|window| window.closes(after)).min();
+        let closes = self.windows.values().filter_map(|(window, _)| window.closes(after)).min();
         *found = Some(Found { after, closes });
         closes
     }

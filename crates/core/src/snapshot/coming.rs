@@ -16,13 +16,20 @@ pub(super) fn quarantine(objects: &mut [Object], quarantined: &HashSet<ObjectKey
     if quarantined.is_empty() {
         return;
     }
-    for object in objects.iter_mut().filter(|object| quarantined.contains(&ObjectKey::of(object))) {
+    let means =
+        |object: &&mut Object| can_be_quarantined(object) && quarantined.contains(&ObjectKey::of(object));
+    for object in objects.iter_mut().filter(means) {
         match object {
             Object::Agent(agent) => Arc::make_mut(agent).quarantined = true,
             Object::Service(service) => Arc::make_mut(service).quarantined = true,
             Object::McpServer(_) | Object::LlmProvider(_) | Object::Policy(_) => {}
         }
     }
+}
+
+/// Most objects are none of those, and are not looked at further.
+pub(super) const fn can_be_quarantined(object: &Object) -> bool {
+    matches!(object, Object::Agent(_) | Object::Service(_))
 }
 
 pub(super) fn is_quarantined(object: &Object) -> bool {
@@ -35,19 +42,17 @@ pub(super) fn is_quarantined(object: &Object) -> bool {
 
 /// What of `coming` may refuse: policies, compiled, and whom it quarantines. What is malformed is left out without a word: it is said
 /// when it is whole.
-pub(super) fn compiled(last: &Snapshot, mut coming: Vec<Object>) -> Vec<(Object, Made)> {
+pub(super) fn compiled(last: &Snapshot, mut coming: Vec<Object>) -> Vec<(Object, Arc<Made>)> {
     coming.retain(|object| matches!(object, Object::Policy(_)) || is_quarantined(object));
     let made = last.make(&coming);
     coming.into_iter().zip(made).filter_map(|(object, made)| Some((object, made.ok()?))).collect()
 }
 
 /// Those of `coming` that are not in force.
-pub(super) fn beside(coming: Vec<(Object, Made)>, in_force: &Snapshot) -> Vec<(Object, Made)> {
-    let is_new = |(object, made): &(Object, Made)| {
+pub(super) fn beside(coming: Vec<(Object, Arc<Made>)>, in_force: &Snapshot) -> Vec<(Object, Arc<Made>)> {
+    let is_new = |(object, made): &(Object, Arc<Made>)| {
         let there = in_force.places.get(&ObjectKey::of(object));
-        there
-            .and_then(|place| in_force.made.get(*place))
-            .is_none_or(|there| there.of_record() != made.of_record())
+        there.is_none_or(|(_, there)| there.of_record() != made.of_record())
     };
     coming.into_iter().filter(is_new).collect()
 }

@@ -8,6 +8,7 @@ use cedar_policy::{EntityUid, PolicySet, ValidationError, ValidationResult, Vali
 use miette::Diagnostic;
 
 use super::depth::{self, TooDeep};
+use super::names;
 use crate::authorize::{self, Named};
 use crate::decide::annotation::Misannotated;
 use crate::decide::annotation_names;
@@ -176,6 +177,8 @@ pub(crate) struct Compiled {
     pub(crate) statements: Box<[Arc<Statement>]>,
     /// The parts of servers and agents that it names one by one.
     pub(crate) named: Named,
+    /// The names that are looked up for it.
+    pub(super) mentions: Box<[u64]>,
     /// What its author should look at although it is accepted.
     pub(crate) remarks: Vec<String>,
 }
@@ -257,7 +260,12 @@ pub(crate) fn compile(policy: &Policy) -> Result<Compiled, Problem> {
         }
         statements.push(Arc::new(statement));
     }
-    Ok(Compiled { named: authorize::named(statements.iter()), statements: statements.into(), remarks })
+    Ok(Compiled {
+        named: authorize::named(statements.iter()),
+        mentions: names::mentions(&statements),
+        statements: statements.into(),
+        remarks,
+    })
 }
 
 /// What is said of each policy that lets pass what no other permits, for as long as it is there.

@@ -2,7 +2,9 @@
 //! read first.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
+use super::difference::Difference;
 use super::doubt::Doubts;
 use super::refusing::{self, Held, Refusing};
 use super::withdrawn::Withdrawn;
@@ -14,11 +16,13 @@ use crate::resource::{Identity, Object, ObjectKey, Rejection};
 #[derive(Debug, Default)]
 pub(super) struct Contest {
     pub(super) objects: Vec<Object>,
-    pub(super) made: Vec<Made>,
+    pub(super) made: Vec<Arc<Made>>,
     pub(super) places: Places,
     /// Sorted, so that no order of the objects shows.
     pub(super) refusing: Vec<Refusing>,
     pub(super) contested: Names,
+    /// In which objects it differs from the last snapshot, where that is known.
+    pub(super) difference: Option<Difference>,
 }
 
 /// Names that several objects have, each with the places of these, sorted.
@@ -28,15 +32,19 @@ impl Contest {
     /// Decides which of the `good` objects are in force: those whose name no other object has, be it malformed or held from `last` or
     /// what `came`, and that are not `withdrawn`.
     pub(super) fn of(
-        (last, came): (&Snapshot, &[(Object, Made)]),
-        good: Vec<(Object, Made)>,
+        (last, came): (&Snapshot, &[(Object, Arc<Made>)]),
+        good: Vec<(Object, Arc<Made>)>,
         rejected: &mut Vec<Rejection>,
         (doubts, withdrawn): (&Doubts<'_>, &Withdrawn),
     ) -> Self {
-        let (places, mut contested) = places(&good);
+        let difference = Difference::of_made(
+            (&last.objects, &last.made),
+            good.iter().map(|(object, made)| (object, made)),
+        );
+        let (mut places, mut contested) = places(last, &good, &difference);
         let malformed = rejected.iter().filter_map(|fault| fault.object.reference());
         contested.extend(malformed.map(ObjectKey::of_reference).filter(|key| places.contains_key(key)));
-        let held = Held::of((last, came), (&good, &places), rejected, doubts);
+        let held = Held::of((last, came), (&good, &places, &difference), rejected, doubts);
         contested.extend(held.names().filter(|key| places.contains_key(key)));
         let Held { hidden: mut refusing, doubted } = held;
         let mut doubted: Vec<Refusing> = doubted
@@ -50,7 +58,7 @@ impl Contest {
             refusing::report(&refusing, rejected);
             let (objects, made) = good.into_iter().unzip();
             refusing.append(&mut doubted);
-            return Self { objects, made, places, refusing, ..Self::default() };
+            return Self { objects, made, places, refusing, difference: Some(difference), ..Self::default() };
         }
         refusing.iter_mut().for_each(|one| one.contested |= contested.contains(&one.key()));
         let mut contest = Self::default();
@@ -58,17 +66,18 @@ impl Contest {
         for (object, made) in good {
             let key = ObjectKey::of(&object);
             if contested.contains(&key) {
+                places.remove(&key);
                 refusing.push(Refusing::of(&object, &made, true));
             } else if withdrawn.holds(&key) {
+                places.remove(&key);
                 beside.push(Refusing::of(&object, &made, false));
             } else {
-                contest.places.insert(key, contest.objects.len());
                 contest.objects.push(object);
                 contest.made.push(made);
             }
         }
         refusing.sort_by(|a, b| (&a.object, a.digest, &a.origin).cmp(&(&b.object, b.digest, &b.origin)));
-        contest.refusing = refusing;
+        (contest.refusing, contest.places) = (refusing, places);
         contest.contested = contest.report(&contested, rejected);
         // Of these it is said why already, or nothing is to be said.
         contest.refusing.append(&mut beside);
@@ -99,15 +108,32 @@ impl Contest {
     }
 }
 
-/// Where each name is first, and the names that are there more than once.
-fn places(good: &[(Object, Made)]) -> (Places, HashSet<ObjectKey>) {
-    use std::collections::hash_map::Entry;
-    let mut places = Places::with_capacity_and_hasher(good.len(), foldhash::fast::RandomState::default());
+/// The objects by their names, the first of each, and the names that are there more than once.
+fn places(
+    last: &Snapshot,
+    good: &[(Object, Arc<Made>)],
+    difference: &Difference,
+) -> (Places, HashSet<ObjectKey>) {
+    // All of the last ones have names of their own.
+    let mut places = last.places.clone();
+    for object in difference.taken(&last.objects) {
+        places.remove(&ObjectKey::of(object));
+    }
+    let mut is_contested = false;
+    for one in difference.added(good) {
+        is_contested |= places.insert(ObjectKey::of(&one.0), one.clone()).is_some();
+    }
     let mut contested = HashSet::new();
-    for (place, (object, _)) in good.iter().enumerate() {
-        match places.entry(ObjectKey::of(object)) {
-            Entry::Vacant(free) => drop(free.insert(place)),
-            Entry::Occupied(taken) => drop(contested.insert(taken.key().clone())),
+    if is_contested {
+        // Which is the first depends on all of them.
+        places = Places::default();
+        for one in good {
+            let key = ObjectKey::of(&one.0);
+            if places.contains_key(&key) {
+                contested.insert(key);
+            } else {
+                places.insert(key, one.clone());
+            }
         }
     }
     (places, contested)

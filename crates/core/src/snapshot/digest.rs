@@ -96,6 +96,49 @@ pub(crate) fn of_all(mut parts: Vec<Digest>) -> String {
     format!("sha256:{}", HEXLOWER.encode(&Sha256::digest(parts.as_flattened())))
 }
 
+/// The digests of what is in force, sorted. Those of one snapshot are made of those of the last: what is sorted is not sorted again, and
+/// what is left to do for all of them is one hash over 32 bytes of each.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Digests(Vec<Digest>);
+
+impl Digests {
+    /// Some are gone and some are new.
+    pub(super) fn with(&self, mut gone: Vec<Digest>, new: Vec<Digest>) -> Self {
+        /// As many are inserted one by one; beyond, all are sorted.
+        const FEW: usize = 64;
+        let is_few = new.len() <= FEW;
+        gone.sort_unstable();
+        let mut left = gone.iter().peekable();
+        let mut all = Vec::with_capacity(self.0.len() + new.len());
+        for digest in &self.0 {
+            while left.next_if(|one| *one < digest).is_some() {}
+            if left.next_if(|one| *one == digest).is_none() {
+                all.push(*digest);
+            }
+        }
+        for one in new {
+            match is_few {
+                true => all.insert(all.partition_point(|other| *other < one), one),
+                false => all.push(one),
+            }
+        }
+        if !is_few {
+            all.sort_unstable();
+        }
+        Self(all)
+    }
+
+    /// The digest of all, with what is beside them.
+    pub(super) fn digest(&self, beside: impl Iterator<Item = Digest>) -> String {
+        let mut all = self.0.clone();
+        // Nearly always there is nothing, or little.
+        for one in beside {
+            all.insert(all.partition_point(|other| *other < one), one);
+        }
+        of_all(all)
+    }
+}
+
 /// Text that is hashed as it is written.
 struct Hashed(Sha256);
 

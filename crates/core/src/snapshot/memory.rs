@@ -123,15 +123,11 @@ impl Snapshot {
         let mut refusing = self.refusing.clone();
         refusing.extend(Remembered::all_refusing(&missing)?);
         Ok(Some(Self {
-            objects: self.objects.clone(),
-            made: self.made.clone(),
-            places: self.places.clone(),
-            // The next one takes it over where it has the same objects.
-            world: self.world.clone(),
             refusing,
             contested_before: Some(contested_before),
             administered: memory.administered,
-            ..Self::default()
+            // The next one takes over what it has too.
+            ..self.with_objects_alone()
         }))
     }
 

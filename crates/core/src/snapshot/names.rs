@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use cedar_policy::EntityUid;
 
-use super::borne::Borne;
+use super::borne::{Borne, mention, mention_of};
 use super::compile::Compiled;
 use super::registered::Registered;
 use super::reject;
 use crate::decide::membership::Granting;
+use crate::decide::statement::Statement;
 use crate::resource::policy::Scope;
 use crate::resource::{Policy, Rejection};
 
@@ -66,6 +67,16 @@ impl NamesLookedUp {
         let elsewhere = self.elsewhere.iter();
         unborne.chain(elsewhere.map(|(name, namespaces)| reject::borne_elsewhere(policy, name, namespaces)))
     }
+}
+
+/// All names on which it depends what is said of those in a policy, as [`mention`] has them, sorted.
+pub(super) fn mentions(statements: &[Arc<Statement>]) -> Box<[u64]> {
+    let literals = statements.iter().flat_map(|statement| &statement.literals).filter_map(mention_of);
+    let granting = statements.iter().flat_map(|statement| &statement.granting);
+    let mut all: Vec<u64> = literals.chain(granting.map(|name| mention(&name.of, &name.name))).collect();
+    all.sort_unstable();
+    all.dedup();
+    all.into()
 }
 
 /// Whether a policy writes the name like this, so that others were made of it.

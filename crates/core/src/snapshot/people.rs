@@ -4,14 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use cedar_policy::{
-    AuthorizationError, Authorizer, Context, Effect, Entities, Entity, EntityUid, PolicyId, PolicySet,
-    Request, RestrictedExpression,
+    AuthorizationError, Authorizer, Context, Entities, Entity, EntityUid, PolicyId, PolicySet, Request,
+    RestrictedExpression,
 };
 
 use super::{Snapshot, builtin};
 use crate::act::Subject;
 use crate::decide::entities::{EntityFault, EntitySlice};
-use crate::decide::index::Key;
 use crate::decide::plain::{datetime, entity_uid, fault, user};
 use crate::decide::schema::{Type, actions, schema, uid};
 use crate::decide::statement::Statement;
@@ -50,8 +49,7 @@ impl Snapshot {
     /// Whether a policy permits people something now, in more than one namespace: who writes the policies of one does not say who operates
     /// the whole.
     pub fn permits_people(&self) -> bool {
-        let of_one = |statement: &Arc<Statement>| statement.scope.iter().any(Key::is_of_a_namespace);
-        self.of_people().any(|statement| statement.effect == Effect::Permit && !of_one(statement))
+        self.said.permits_people()
     }
 
     /// The ids of the policies that say what people may.
@@ -73,8 +71,7 @@ impl Snapshot {
     }
 
     fn of_people(&self) -> impl Iterator<Item = &Arc<Statement>> {
-        self.policies
-            .statements()
+        self.statements_in_force()
             .filter(|statement| statement.actions.of_people(None) && !statement.observes)
     }
 

@@ -8,13 +8,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::closings::Closings;
 use super::digest::Parts;
 use super::memory::{Forgotten, Remembered};
 use super::refusing::Refusing;
 use super::withdrawn::Withdrawn;
-use super::world::World;
-use super::{GRANT_ID, Overlay, Places, QUARANTINE_ID, Snapshot, coming, registration};
+use super::{GRANT_ID, Overlay, Places, QUARANTINE_ID, Snapshot, coming};
 use crate::resource::{API_VERSION, Kind, Object, ObjectKey, ObjectRef, Policy};
 
 /// The form of what stands in no object; another one is not understood.
@@ -167,8 +165,9 @@ impl Snapshot {
         let mut made = Vec::with_capacity(objects.len());
         let mut places = Places::default();
         for (object, one) in objects.iter().zip(self.make(&objects)) {
-            made.push(one.map_err(|fault| malformed(object.reference(), fault.reason))?);
-            if places.insert(ObjectKey::of(object), places.len()).is_some() {
+            let one = one.map_err(|fault| malformed(object.reference(), fault.reason))?;
+            made.push(one.clone());
+            if places.insert(ObjectKey::of(object), (object.clone(), one)).is_some() {
                 return Err(malformed(object.reference(), "it is there twice".to_owned()));
             }
         }
@@ -177,20 +176,13 @@ impl Snapshot {
         let (standing, closed) = (Arc::new(beside.standing()?), beside.closed);
         let mut next =
             Self { objects, made, places, refusing, withdrawn, standing, closed, ..Self::default() };
-        let refusing = next.forbids_beside();
-        next.named = next.named(&refusing);
+        next.beside = next.forbids_beside();
+        // What may not be borne was said when the configuration was made.
         let mut faults = Vec::new();
-        let statements = next.statements(refusing, &mut faults);
+        next.fill(self, None, &mut faults, &mut Vec::new());
         if let Some(fault) = faults.into_iter().next() {
             return Err(Forgotten::Malformed { object: fault.object.to_string(), reason: fault.reason });
         }
-        // What may not be borne was said when the configuration was made.
-        registration::apply(&mut next.objects, &statements, &mut Vec::new());
-        next.world = Arc::new(World::of(&next.objects, &next.refusing));
-        next.look_at_chains(&statements);
-        next.closings = Closings::of(&statements, &next.objects);
-        next.rule_by(&Self::default(), statements);
-        next.digest = next.digest_of_all();
         Ok(next)
     }
 }

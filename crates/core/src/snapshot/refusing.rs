@@ -13,6 +13,7 @@ use serde::ser::{Serialize, SerializeStruct as _, Serializer};
 
 use super::coming::is_quarantined;
 use super::compile::Compiled;
+use super::difference::Difference;
 use super::digest::Digest;
 use super::doubt::{Doubt, Doubts};
 use super::{Made, Places, Snapshot, reject};
@@ -156,8 +157,8 @@ impl<'a> Held<'a> {
     /// The objects of `last`, and those that `came` and were not in force, that are missing among the `good` ones of now, and may be
     /// so only because of what is `rejected`, or because it is in doubt.
     pub(super) fn of(
-        (last, came): (&Snapshot, &[(Object, Made)]),
-        (good, places): (&[(Object, Made)], &Places),
+        (last, came): (&Snapshot, &[(Object, Arc<Made>)]),
+        (good, places, difference): (&[(Object, Arc<Made>)], &Places, &Difference),
         rejected: &[Rejection],
         doubts: &Doubts<'a>,
     ) -> Self {
@@ -166,9 +167,9 @@ impl<'a> Held<'a> {
             return Self::default();
         }
         let mut held = Self::default();
-        let Gone { missing, changed } = Gone::of((last, came), good, places);
+        let Gone { missing, changed } = Gone::of((last, came), (good, places, difference));
         for one in missing {
-            let now = places.get(&one.key()).and_then(|place| good.get(*place));
+            let now = places.get(&one.key());
             let moved = now.is_some_and(|(_, made)| made.of_record() == one.digest);
             // Even what refuses nothing has its name, which something else may claim later.
             if rejected.iter().any(|fault| may_hide(fault, &one, moved)) {
@@ -242,21 +243,30 @@ struct Gone {
 }
 
 impl Gone {
-    fn of((last, came): (&Snapshot, &[(Object, Made)]), good: &[(Object, Made)], places: &Places) -> Self {
-        // Nearly all objects had their name alone, and are as they were and where they were.
+    fn of(
+        (last, came): (&Snapshot, &[(Object, Arc<Made>)]),
+        (good, places, difference): (&[(Object, Arc<Made>)], &Places, &Difference),
+    ) -> Self {
+        // Nearly all objects had their name alone, and are as they were and where they were: most of them are the same in memory.
         let is_there = |object: &Object, made: &Made| {
-            let now = places.get(&ObjectKey::of(object)).and_then(|place| good.get(*place));
-            now.is_some_and(|(now, is)| {
+            places.get(&ObjectKey::of(object)).is_some_and(|(now, is)| {
                 is.of_record() == made.of_record() && now.meta().origin.is_same_place(&object.meta().origin)
             })
         };
-        let others = last.objects.iter().zip(&last.made).filter(|(object, made)| !is_there(object, made));
+        let others = difference.taken(&last.objects).zip(difference.taken(&last.made));
+        let others = others.filter(|(object, made)| !is_there(object, made));
         let others = others.map(|(object, made)| Refusing::of(object, made, false));
         let came = came.iter().map(|(object, made)| Refusing::of(object, made, false));
         let mut left: Vec<Refusing> = others.chain(last.refusing.iter().cloned()).chain(came).collect();
         let mut present: HashMap<ObjectKey, Vec<(&Origin, Digest)>> =
             left.iter().map(|one| (one.key(), Vec::new())).collect();
-        for (object, made) in good.iter().filter(|_| !left.is_empty()) {
+        // Each name is there once, unless there are more objects than names.
+        let all = if places.len() == good.len() { &[] } else { good };
+        for (key, there) in present.iter_mut().filter(|_| all.is_empty()) {
+            let now = places.get(key).map(|(object, made)| (&object.meta().origin, made.of_record()));
+            there.extend(now);
+        }
+        for (object, made) in all.iter().filter(|_| !left.is_empty()) {
             if let Some(there) = present.get_mut(&ObjectKey::of(object)) {
                 there.push((&object.meta().origin, made.of_record()));
             }

@@ -3,19 +3,18 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use foldhash::fast::RandomState;
-
 use crate::call::Target;
 use crate::decide::edge::OfClass;
 use crate::resource::{Agent, AuthorityClass, LlmProvider, McpServer, Object, Principal, Service};
+use crate::shards::Shards;
 
 /// The registered objects other than policies, each under its `namespace/name`.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Registered {
-    pub(crate) agents: HashMap<Arc<str>, Arc<Agent>, RandomState>,
-    pub(crate) services: HashMap<Arc<str>, Arc<Service>, RandomState>,
-    pub(crate) mcp_servers: HashMap<Arc<str>, Arc<McpServer>, RandomState>,
-    pub(crate) llm_providers: HashMap<Arc<str>, Arc<LlmProvider>, RandomState>,
+    pub(crate) agents: Shards<Arc<str>, Arc<Agent>>,
+    pub(crate) services: Shards<Arc<str>, Arc<Service>>,
+    pub(crate) mcp_servers: Shards<Arc<str>, Arc<McpServer>>,
+    pub(crate) llm_providers: Shards<Arc<str>, Arc<LlmProvider>>,
     /// The agents whose record says their class, where the class keeps them from something.
     of_class: HashMap<AuthorityClass, OfClass>,
 }
@@ -25,9 +24,8 @@ impl Registered {
     pub(crate) fn insert(&mut self, object: &Object) {
         match object {
             Object::Agent(agent) => {
-                if agent.authority_stated && agent.authority_class < AuthorityClass::Act {
-                    let of_class = self.of_class.entry(agent.authority_class).or_default();
-                    Arc::make_mut(of_class).insert(agent.id.id.clone());
+                if let Some(class) = keeping_class(agent) {
+                    Arc::make_mut(self.of_class.entry(class).or_default()).insert(agent.id.id.clone());
                 }
                 drop(self.agents.insert(agent.id.id.clone(), agent.clone()));
             }
@@ -36,6 +34,28 @@ impl Registered {
             Object::LlmProvider(provider) => {
                 drop(self.llm_providers.insert(provider.id.id.clone(), provider.clone()));
             }
+            Object::Policy(_) => {}
+        }
+    }
+
+    /// Takes an object away that was added.
+    pub(super) fn remove(&mut self, object: &Object) {
+        match object {
+            Object::Agent(agent) => {
+                if let Some(class) = keeping_class(agent)
+                    && let Some(of_class) = self.of_class.get_mut(&class)
+                {
+                    let agents = Arc::make_mut(of_class);
+                    agents.remove(&*agent.id.id);
+                    if agents.is_empty() {
+                        self.of_class.remove(&class);
+                    }
+                }
+                drop(self.agents.remove(&*agent.id.id));
+            }
+            Object::Service(service) => drop(self.services.remove(&*service.id.id)),
+            Object::McpServer(server) => drop(self.mcp_servers.remove(&*server.id.id)),
+            Object::LlmProvider(provider) => drop(self.llm_providers.remove(&*provider.id.id)),
             Object::Policy(_) => {}
         }
     }
@@ -73,4 +93,10 @@ impl Registered {
             _ => None,
         }
     }
+}
+
+/// The class of an agent whose record says it, where it keeps the agent from something.
+fn keeping_class(agent: &Agent) -> Option<AuthorityClass> {
+    let keeps = agent.authority_stated && agent.authority_class < AuthorityClass::Act;
+    keeps.then_some(agent.authority_class)
 }

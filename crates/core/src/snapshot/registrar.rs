@@ -27,7 +27,7 @@ impl Snapshot {
     /// `no_permit`, `forbidden_by_policy`, or `policy_error` where a policy failed, which denies.
     pub fn authorize_registration(&self, asked: &Registering<'_>) -> Result<Permitted, Refusal> {
         let saying = |one: &&Arc<Statement>| one.actions.register_object && !one.observes;
-        let statements: Vec<&Arc<Statement>> = self.policies.statements().filter(saying).collect();
+        let statements: Vec<&Arc<Statement>> = self.statements_in_force().filter(saying).collect();
         if statements.is_empty() {
             return Ok(Permitted::Unsaid);
         }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use cedar_policy::{Authorizer, Context, Decision, Effect, Entities, PolicySet, Request};
 
+use super::difference::Difference;
 use super::reject;
 use crate::decide::schema::{Type, actions, schema, uid};
 use crate::decide::statement::Statement;
@@ -26,15 +27,28 @@ struct Registrations {
 /// A namespace, and the type and name that it bears.
 type Bearing = (Arc<str>, Type, Arc<str>);
 
-/// Takes from each object the names that it may not bear, and says so.
-pub(super) fn apply(objects: &mut [Object], statements: &[Arc<Statement>], rejected: &mut Vec<Rejection>) {
-    let ruling: Vec<&Arc<Statement>> =
-        statements.iter().filter(|one| one.actions.register && !one.observes).collect();
+/// Takes from each object the names that it may not bear, and says so. `ruling` are the policies that say who may bear what; under the same
+/// ones an object that was among the last bears what it did. Whether some object is another one now.
+pub(super) fn apply(
+    objects: &mut [Object],
+    difference: &Difference,
+    (last_ruling, ruling): (&[Arc<Statement>], &[Arc<Statement>]),
+    rejected: &mut Vec<Rejection>,
+) -> bool {
+    let is_ruled_as_before = ruling.len() == last_ruling.len()
+        && ruling.iter().all(|one| last_ruling.iter().any(|other| Arc::ptr_eq(one, other)));
     if ruling.is_empty() {
-        // Those of another snapshot have what its policies said.
-        objects.iter_mut().for_each(|object| bear(object, NotBorne::default()));
-        return;
+        if !is_ruled_as_before {
+            // Those of another snapshot have what its policies said.
+            return objects.iter_mut().filter_map(|object| bear_all(object).then_some(())).count() > 0;
+        }
+        let mut changed = false;
+        for place in &difference.new {
+            changed |= objects.get_mut(*place).is_some_and(bear_all);
+        }
+        return changed;
     }
+    let ruling: Vec<&Arc<Statement>> = ruling.iter().collect();
     let mut registrations = match Registrations::of(&ruling) {
         Ok(registrations) => registrations,
         Err(reason) => {
@@ -47,19 +61,29 @@ pub(super) fn apply(objects: &mut [Object], statements: &[Arc<Statement>], rejec
             }
         }
     };
-    for object in objects {
+    let mut changed = false;
+    for (place, object) in objects.iter_mut().enumerate() {
+        // One that was there, and lacks nothing, lacked nothing.
+        let was_there = is_ruled_as_before && difference.from(place).is_some();
+        if was_there && object.meta().not_borne == NotBorne::default() {
+            continue;
+        }
         let not_borne = registrations.not_borne(object, rejected);
-        bear(object, not_borne);
+        changed |= bear(object, not_borne);
     }
+    changed
 }
 
-/// What is so already stays the same one in memory.
-fn bear(object: &mut Object, not_borne: NotBorne) {
-    if object.meta().not_borne != not_borne
-        && let Some(meta) = meta(object)
-    {
-        meta.not_borne = not_borne;
+fn bear_all(object: &mut Object) -> bool {
+    bear(object, NotBorne::default())
+}
+
+/// What is so already stays the same one in memory; whether it is another now.
+fn bear(object: &mut Object, not_borne: NotBorne) -> bool {
+    if object.meta().not_borne == not_borne {
+        return false;
     }
+    meta(object).map(|meta| meta.not_borne = not_borne).is_some()
 }
 
 impl Registrations {

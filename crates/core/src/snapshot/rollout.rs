@@ -13,25 +13,34 @@ use crate::decision::{Finding, Outcome};
 use crate::refusal::Code;
 
 impl Snapshot {
-    /// Takes `statements` into use, apart by whether they decide or only let pass. `before` is the snapshot before this one.
-    pub(super) fn rule_by(&mut self, before: &Self, statements: Vec<Arc<Statement>>) {
-        let (passing, deciding): (Vec<_>, Vec<_>) =
-            statements.into_iter().partition(|statement| statement.lets_pass);
-        self.rollout = (!passing.is_empty()).then(|| {
-            let all: Vec<Arc<Statement>> = deciding.iter().cloned().chain(passing).collect();
-            let policies = match &before.rollout {
-                Some(rollout) => rollout.policies.with(all),
-                None => Policies::default().with(all),
-            };
-            Box::new(Self {
-                policies,
-                world: self.world.clone(),
-                named: self.named.clone(),
-                standing: self.standing.clone(),
-                ..Self::default()
-            })
-        });
-        self.policies = before.policies.with(deciding);
+    /// Takes the statements in force into use, apart by whether they decide or only let pass. Those that `last`, the snapshot before this one, had
+    /// and this one has not are `gone`.
+    pub(super) fn rule_by(&mut self, last: &Self, [gone, new]: [Vec<Arc<Statement>>; 2]) {
+        self.rollout = self.rolled_out(last, [&gone, &new]);
+        let deciding = |some: Vec<Arc<Statement>>| -> Vec<Arc<Statement>> {
+            some.into_iter().filter(|one| !one.lets_pass).collect()
+        };
+        let all = || self.statements_in_force().cloned().collect();
+        self.policies = last.policies.with(&deciding(gone), &deciding(new), all);
+    }
+
+    /// This snapshot with what lets pass too, where anything does.
+    pub(super) fn rolled_out(&self, last: &Self, [gone, new]: [&[Arc<Statement>]; 2]) -> Option<Box<Self>> {
+        if !self.statements().any(|one| one.lets_pass) {
+            return None;
+        }
+        let all = || -> Vec<Arc<Statement>> { self.statements().cloned().collect() };
+        let policies = match &last.rollout {
+            Some(rollout) => rollout.policies.with(gone, new, all),
+            None => Policies::default().with(&[], &all(), all),
+        };
+        Some(Box::new(Self {
+            policies,
+            world: self.world.clone(),
+            named: self.named.clone(),
+            standing: self.standing.clone(),
+            ..Self::default()
+        }))
     }
 
     /// What is found of a call, or where no policy permits it, what is found of it while its namespace observes, and whether that is so.

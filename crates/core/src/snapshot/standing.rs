@@ -229,14 +229,9 @@ impl Snapshot {
         Arc::ptr_eq(&self.standing, standing)
     }
 
-    /// All policies in force, the built-in ones included.
-    pub(crate) fn statements_in_force(&self) -> impl Iterator<Item = &Arc<Statement>> {
-        self.policies.statements()
-    }
-
     /// What policies in force ask of people.
     pub fn requirements(&self) -> impl Iterator<Item = &Arc<Requirement>> {
-        self.policies.statements().filter_map(|statement| statement.asks.as_ref())
+        self.statements_in_force().filter_map(|statement| statement.asks.as_ref())
     }
 
     /// The objects of which only what they refuse is in force. What is being written is not among them.
@@ -268,11 +263,11 @@ impl Snapshot {
 /// else cannot be read, since an act that is done, or undone, changes no record.
 pub(super) fn with_own<E>(
     objects: &[Object],
-    made: Vec<Result<Made, E>>,
+    made: Vec<Result<Arc<Made>, E>>,
     by_acts: &HashSet<ObjectKey>,
-) -> Vec<Result<Made, E>> {
+) -> Vec<Result<Arc<Made>, E>> {
     let own = |object: &Object| {
-        if !by_acts.contains(&ObjectKey::of(object)) {
+        if !coming::can_be_quarantined(object) || !by_acts.contains(&ObjectKey::of(object)) {
             return None;
         }
         let mut own = object.clone();
@@ -283,10 +278,10 @@ pub(super) fn with_own<E>(
         }
         Some(digest::of_object(&own))
     };
-    let with = |(object, made): (&Object, Result<Made, E>)| {
+    let with = |(object, made): (&Object, Result<Arc<Made>, E>)| {
         // Of nearly all objects nothing is to be done.
         let own = if by_acts.is_empty() { None } else { own(object) };
-        made.map(|made| Made { own, ..made })
+        made.map(|made| if made.own == own { made } else { Arc::new(Made { own, ..(*made).clone() }) })
     };
     objects.iter().zip(made).map(with).collect()
 }

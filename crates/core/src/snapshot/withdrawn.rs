@@ -2,6 +2,7 @@
 //! To take away is safe before the rest is known; to add is not, since what is added may go with a forbid in another file.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
 
 use cedar_policy::Effect;
 
@@ -11,7 +12,7 @@ use crate::decide::statement::Statement;
 use crate::resource::{Kind, Object, ObjectKey};
 
 /// Of what is in force, what permits nothing any more.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Withdrawn {
     /// Policies, each with those of its permits that stand, word for word, in what is being written.
     policies: BTreeMap<ObjectKey, BTreeSet<String>>,
@@ -21,7 +22,7 @@ pub(super) struct Withdrawn {
 
 impl Withdrawn {
     /// `coming` is what is being written, compiled.
-    pub(super) fn of(withdrawn: &[Object], coming: &[(Object, Made)]) -> Self {
+    pub(super) fn of(withdrawn: &[Object], coming: &[(Object, Arc<Made>)]) -> Self {
         let mut all = Self::default();
         for object in withdrawn {
             let key = ObjectKey::of(object);
@@ -65,6 +66,11 @@ impl Withdrawn {
     /// Whether something of a policy is withdrawn.
     pub(super) fn concerns(&self, policy: &ObjectKey) -> bool {
         self.policies.contains_key(policy)
+    }
+
+    /// The policies of which something is withdrawn.
+    pub(super) fn concerned(&self) -> impl Iterator<Item = &ObjectKey> {
+        self.policies.keys()
     }
 
     /// Whether a statement of a policy counts.

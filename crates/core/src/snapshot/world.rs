@@ -1,56 +1,77 @@
 //! What exists beside policies: the registered objects, the identities that prove them, and the names that they bear.
 
 use super::bindings::Bindings;
-use super::borne::Borne;
+use super::borne::{Borne, Touched, mention_of_object};
 use super::refusing::Refusing;
 use super::registered::Registered;
 use crate::resource::{Object, Principal};
 
-/// Everything that is made of the objects other than policies. One snapshot shares it with the next when none of them changed.
-#[derive(Debug, Default)]
+/// Everything that is made of the objects other than policies. What of it did not change, one snapshot shares with the next.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct World {
     pub(crate) registered: Registered,
     pub(crate) bindings: Bindings,
     pub(crate) borne: Borne,
-    /// Whether some identity is claimed by an object that is not in force, or by several.
-    pub(crate) has_claims: bool,
+    /// What claims an identity and is not in force.
+    claiming: Vec<Refusing>,
 }
 
 impl World {
-    pub(super) fn of(objects: &[Object], refusing: &[Refusing]) -> Self {
-        let mut world = Self::default();
-        for object in objects {
-            match object {
-                Object::Agent(agent) => world.bindings.bind(&Principal::Agent(agent.clone())),
-                Object::Service(service) => world.bindings.bind(&Principal::Service(service.clone())),
-                Object::McpServer(_) | Object::LlmProvider(_) => {}
-                Object::Policy(_) => continue,
+    /// Makes it that of other objects; the names in policies that are to be looked up again.
+    pub(super) fn change<'o>(
+        &mut self,
+        gone: impl Iterator<Item = &'o Object> + Clone,
+        new: impl Iterator<Item = &'o Object> + Clone,
+    ) -> Touched {
+        let mut touched = Touched::default();
+        // First what is new: what an object bears as it did before is then not touched.
+        new.clone().for_each(|object| self.borne.add(object, &mut touched));
+        for object in gone {
+            self.borne.remove(object, &mut touched);
+            self.registered.remove(object);
+            if let Some(principal) = principal(object) {
+                self.bindings.unbind(&principal);
             }
-            world.registered.insert(object);
-            world.borne.add(object);
+            toggle(&mut touched, object);
         }
-        refusing.iter().for_each(|one| world.bindings.claim(one));
-        world.has_claims = claim_anything(refusing);
-        world
+        for object in new {
+            self.registered.insert(object);
+            if let Some(principal) = principal(object) {
+                self.bindings.bind(&principal);
+            }
+            toggle(&mut touched, object);
+        }
+        touched
+    }
+
+    /// Whether [`World::claimed_by`] would change something.
+    pub(super) fn has_other_claims(&self, refusing: &[Refusing]) -> bool {
+        !self.claiming.is_empty() || refusing.iter().any(|one| !one.identities.is_empty())
+    }
+
+    /// What is not in force claims its identities, and nothing else does that is not in force.
+    pub(super) fn claimed_by(&mut self, refusing: &[Refusing]) {
+        for one in std::mem::take(&mut self.claiming) {
+            self.bindings.unclaim(&one);
+        }
+        self.claiming = refusing.iter().filter(|one| !one.identities.is_empty()).cloned().collect();
+        self.claiming.iter().for_each(|one| self.bindings.claim(one));
     }
 }
 
-/// Whether some of them claims an identity. A world with such claims is not shared.
-pub(super) fn claim_anything(refusing: &[Refusing]) -> bool {
-    refusing.iter().any(|one| !one.identities.is_empty())
+/// Whether something has the name of an object is touched where it is gone or new, and not where it is both. What a provider has is looked
+/// at too.
+fn toggle(touched: &mut Touched, object: &Object) {
+    let Some(mention) = mention_of_object(object) else { return };
+    if matches!(object, Object::LlmProvider(_)) || !touched.remove(&mention) {
+        touched.insert(mention);
+    }
 }
 
-/// Whether the objects of both lists other than policies are identical, and in the same order.
-pub(crate) fn is_same(last: &[Object], next: &[Object]) -> bool {
-    fn others(objects: &[Object]) -> impl Iterator<Item = &Object> {
-        objects.iter().filter(|object| !matches!(object, Object::Policy(_)))
-    }
-    let (mut last, mut next) = (others(last), others(next));
-    loop {
-        match (last.next(), next.next()) {
-            (None, None) => return true,
-            (Some(one), Some(other)) if one.is_identical(other) => {}
-            _ => return false,
-        }
+fn principal(object: &Object) -> Option<Principal> {
+    match object {
+        Object::Agent(agent) => Some(Principal::Agent(agent.clone())),
+        Object::Service(service) => Some(Principal::Service(service.clone())),
+        Object::McpServer(_) | Object::LlmProvider(_) | Object::Policy(_) => None,
     }
 }

@@ -20,6 +20,7 @@ mod examples;
 mod explanations;
 mod generate;
 mod hold;
+mod incremental;
 mod keep;
 mod membership;
 #[expect(dead_code, reason = "the benchmark asks for more")]

@@ -352,6 +352,7 @@ fn read_back(asked: &Asked<'_>, outlook: &Outlook) -> Option<String> {
         About::Grant(GrantOf { resource, .. }) | About::Approval(ApprovalOf { resource, .. }) => {
             resource.kind.as_str()
         }
+        About::Resource(resource) => resource.kind.as_str(),
     };
     let action = asked.operation.as_str();
     // Somebody may do something, so that nobody is the first administrator.

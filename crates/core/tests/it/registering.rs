@@ -142,7 +142,7 @@ fn as_long_as_no_policy_permits_kubernetes_decides_and_then_what_is_permitted() 
     assert_eq!(created(&world, &ada, &object), Ok(Permitted::Unsaid));
 }
 
-fn pod(spec: serde_json::Value) -> Pod {
+fn pod(spec: &serde_json::Value) -> Pod {
     Pod::read(&json!({"metadata": {"name": "p"}, "spec": spec}), "a").unwrap()
 }
 
@@ -201,7 +201,7 @@ fn what_claims_a_service_account_and_what_it_asks_for() {
         ]
     );
     let of = |spec: serde_json::Value| {
-        let pod = pod(spec);
+        let pod = pod(&spec);
         let broken = violations(&pod, workloads.get("a", &pod.service_account), None);
         broken.iter().map(|one| one.rule).collect::<Vec<_>>()
     };

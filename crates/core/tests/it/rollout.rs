@@ -140,6 +140,7 @@ fn it_opens_nothing_that_is_closed() {
             actor: "User/urn:vidimus:local#admin".into(),
             id: "1".into(),
             kind: ActKind,
+            note: false,
             shared: None,
             time: "2026-09-21T14:13:20.500000Z".into(),
             version: VERSION,

@@ -20,7 +20,8 @@ const OTHER: &str = "0b1fd29a-6e52-4d0c-8a3a-5d7b6c1c9f10";
 fn cluster() -> World {
     let mut world = World::new();
     let all = objects(&world.issuer.issuer(), &world.foreign.issuer());
-    let all: Vec<Value> = all.into_iter().filter(|object| object["metadata"]["name"] != "twice").collect();
+    let all: Vec<Value> =
+        all.into_iter().filter(|object| object.pointer("/metadata/name") != Some(&json!("twice"))).collect();
     world.snapshot = crate::world::snapshot(&all);
     world
 }
@@ -39,13 +40,17 @@ fn claims(uid: &str) -> Value {
     })
 }
 
+fn kubernetes(claims: &mut Value) -> &mut serde_json::Map<String, Value> {
+    claims.get_mut("kubernetes.io").and_then(Value::as_object_mut).unwrap()
+}
+
 fn without(mut claims: Value, member: &str) -> Value {
-    claims["kubernetes.io"].as_object_mut().unwrap().remove(member);
+    kubernetes(&mut claims).remove(member);
     claims
 }
 
 fn with(mut claims: Value, member: &str, value: Value) -> Value {
-    claims["kubernetes.io"][member] = value;
+    kubernetes(&mut claims).insert(member.to_owned(), value);
     claims
 }
 

@@ -9,7 +9,7 @@ mod compose;
 pub(super) mod configurations;
 mod data_planes;
 mod descriptors;
-mod disk;
+pub(super) mod disk;
 pub(super) mod flags;
 mod health;
 mod issuer_roots;

@@ -7,6 +7,7 @@ mod admission;
 mod approvals;
 mod authzen;
 mod check;
+mod doctor;
 mod evidence;
 mod exit_status;
 mod faults;

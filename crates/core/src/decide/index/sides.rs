@@ -73,12 +73,12 @@ impl Holding {
 impl Index {
     /// Of these constants, those that some policy insists on.
     pub(crate) fn holding_by<'k>(&self, keys: impl IntoIterator<Item = &'k Key>) -> Holding {
-        Holding(keys.into_iter().filter_map(|key| self.keys.get(key).copied()).collect())
+        Holding(keys.into_iter().filter_map(|key| self.number(key)).collect())
     }
 
     /// The number of a constant; `None` where no policy insists on it.
     pub(crate) fn number(&self, key: &Key) -> Option<KeyId> {
-        self.keys.get(key).copied()
+        self.keys.get(key).map(|known| known.id)
     }
 
     /// The constants of the index that hold of one side.

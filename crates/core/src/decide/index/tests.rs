@@ -105,11 +105,6 @@ fn what_follows_from_a_key_is_what_holds_wherever_it_does() {
     }
 }
 
-#[test]
-fn an_index_is_of_its_own_statements() {
-    assert!(Index::new(Vec::new()).is_of(&[]));
-}
-
 /// All, those on one action, and what holds of who may be meant.
 #[test]
 fn the_statements_of_an_index_are_told_by_action() {
@@ -118,7 +113,7 @@ fn the_statements_of_an_index_are_told_by_action() {
         let reach = Reach { scope, namespace: "n", members: &members, window: None, plan: None };
         Arc::new(Statement::compile(&Policy::parse(None, text).unwrap(), id.into(), reach).unwrap())
     };
-    let index = Index::new(vec![
+    let index = Index::new(&[
         statement("all", "permit (principal, action, resource) when { principal.team == \"red\" };"),
         statement(
             "tools",

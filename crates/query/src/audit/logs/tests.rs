@@ -460,7 +460,7 @@ fn clocks_that_disagree_or_go_back_and_times_without_records_are_told() {
     assert!(times(&logs, &none).is_err());
 }
 
-fn act(id: &str, second: u64, act: Value) -> Value {
+fn act(id: &str, second: u64, act: &Value) -> Value {
     json!({
         "act": act, "actor": "vidimus", "id": id, "kind": "act", "note": true, "time": time(second), "version": 1, "why": "w",
     })
@@ -472,11 +472,11 @@ fn start(id: &str, second: u64, found: &str, since: Option<u64>) -> Value {
     if let Some(since) = since {
         start["since"] = time(since).into();
     }
-    act(id, second, json!({ "start": start }))
+    act(id, second, &json!({ "start": start }))
 }
 
 fn stop(id: &str, second: u64, of: &str) -> Value {
-    act(id, second, json!({"stop": {"of": of}}))
+    act(id, second, &json!({"stop": {"of": of}}))
 }
 
 /// No calls, a gateway that was stopped, and one that was killed are three things.
@@ -491,7 +491,7 @@ fn when_no_gateway_was_running_is_told_apart_from_no_calls() {
         decision("2", 710, json!({})),
         stop("e1", 720, "s1"),
         // A key was rotated meanwhile.
-        act("r", 800, json!({"export": {"asked": "{}", "cosigned": false}})),
+        act("r", 800, &json!({"export": {"asked": "{}", "cosigned": false}})),
         start("s2", 1500, "stopped", Some(800)),
         decision("3", 1510, json!({})),
         start("s3", 2300, "unstopped", Some(1510)),

@@ -53,6 +53,16 @@ fn default(all: u64) -> u64 {
     (all / PART).min(RESERVE)
 }
 
+/// How much is free for this user on the file system of `data`, and how much of it is the reserve, in bytes.
+///
+/// # Errors
+/// Where the file system cannot be asked.
+pub(in crate::cmd) fn room(data: &Path, reserve: Option<u64>) -> io::Result<(u64, u64)> {
+    let found = rustix::fs::statvfs(data)?;
+    let size = |blocks: u64| blocks.saturating_mul(found.f_frsize);
+    Ok((size(found.f_bavail), reserve.unwrap_or_else(|| default(size(found.f_blocks)))))
+}
+
 /// What of the file system of `data` is not for spans: the reserve twice, so that they end long before refusals are only counted. Where no reserve
 /// is wanted, that which would be otherwise.
 ///

@@ -245,6 +245,7 @@ pub(super) fn caller(named: &Named<'_>, stated: &Stated<'_>) -> Caller {
         actors: (1..stated.depth).map(|hop| EntityId::new(kind, format!("authzen/hop-{hop}"))).collect(),
     };
     let proven = Proven {
+        instance: None,
         principal: named.principal.clone(),
         identity: IDENTITY.into(),
         user: stated.user.clone(),

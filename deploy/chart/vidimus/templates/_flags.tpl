@@ -1,0 +1,165 @@
+{{- /* The command line of `vidimus serve`, one list; e2e/chart holds it to what the binary knows. */ -}}
+{{- define "vidimus.args" -}}
+{{- $name := include "vidimus.fullname" . -}}
+- serve
+{{- if eq .Values.mode "cluster" }}
+- --cluster
+{{- range .Values.namespaces }}
+- {{ printf "--namespace=%s" . | quote }}
+{{- end }}
+{{- else }}
+- --resources=/etc/vidimus/objects
+{{- end }}
+- --data=/var/lib/vidimus
+- --tls-listen=0.0.0.0:8443
+{{- if .Values.tls.existingSecret }}
+- --tls-cert=/etc/vidimus/tls/tls.crt
+- --tls-key=/etc/vidimus/tls/tls.key
+{{- end }}
+{{- if .Values.plainHttp.enabled }}
+- --listen=0.0.0.0:8080
+- --insecure-listen
+{{- end }}
+- --admin=0.0.0.0:9901
+- --admin-name={{ $name }}-admin.{{ .Release.Namespace }}.svc
+{{- with .Values.admin }}
+{{- with .url }}
+- {{ printf "--admin-url=%s" . | quote }}
+{{- end }}
+{{- range .operatorIssuers }}
+- {{ printf "--operator-issuer=%s" . | quote }}
+{{- end }}
+{{- range .operatorAudiences }}
+- {{ printf "--operator-audience=%s" . | quote }}
+{{- end }}
+{{- if and .operatorIssuers (ne .groupsClaim "groups") }}
+- {{ printf "--operator-groups-claim=%v" .groupsClaim | quote }}
+{{- end }}
+{{- end }}
+{{- with .Values.serviceAccountTokens.issuer }}
+- {{ printf "--service-account-issuer=%s" . | quote }}
+- {{ printf "--issuer-ca=%s=/etc/vidimus/cluster-ca/ca.crt" . | quote }}
+{{- end }}
+{{- range .Values.trustBundles }}
+- {{ printf "--trust-bundle=%s=/etc/vidimus/trust-bundles/%s" .trustDomain .trustDomain | quote }}
+{{- end }}
+{{- if .Values.secrets }}
+- --secrets=/etc/vidimus/secrets
+{{- end }}
+{{- with .Values.gateway }}
+{{- with .publicUrl }}
+- {{ printf "--public-url=%s" . | quote }}
+{{- end }}
+{{- range .audiences }}
+- {{ printf "--audience=%s" . | quote }}
+{{- end }}
+{{- range .allowOrigins }}
+- {{ printf "--allow-origin=%s" . | quote }}
+{{- end }}
+{{- range .denyUpstream }}
+- {{ printf "--deny-upstream=%s" . | quote }}
+{{- end }}
+{{- range .allowUpstream }}
+- {{ printf "--allow-upstream=%s" . | quote }}
+{{- end }}
+- {{ printf "--max-body=%v" .maxBody | quote }}
+- {{ printf "--durability=%v" .durability | quote }}
+{{- with .threads }}
+- {{ printf "--threads=%v" . | quote }}
+{{- end }}
+- {{ printf "--log=%v" .log | quote }}
+- --log-json
+{{- end }}
+{{- with .Values.ledger }}
+{{- with .reserve }}
+- {{ printf "--disk-reserve=%s" . | quote }}
+{{- end }}
+{{- with .keepRecords }}
+- {{ printf "--keep-records=%s" . | quote }}
+{{- end }}
+{{- end }}
+{{- with .Values.archive.place }}
+- {{ printf "--archive=%s" . | quote }}
+{{- end }}
+{{- range .Values.witnesses }}
+- {{ printf "--witness=%s %s" .key .url | quote }}
+{{- end }}
+{{- with .Values.witnessQuorum }}
+- {{ printf "--witness-quorum=%v" . | quote }}
+{{- end }}
+{{- range .Values.sinks }}
+- {{ printf "--sink=%s" . | quote }}
+{{- end }}
+{{- if .Values.clickhouse.enabled }}
+- {{ printf "--sink=%v" .Values.clickhouse.url | quote }}
+{{- end }}
+{{- with .Values.otlp.endpoint }}
+- {{ printf "--otlp-endpoint=%s" . | quote }}
+{{- end }}
+{{- if .Values.traces.enabled }}
+- --traces
+- {{ printf "--trace-retention=%v" .Values.traces.retention | quote }}
+- {{ printf "--trace-bytes=%v" .Values.traces.bytes | quote }}
+{{- end }}
+{{- if .Values.approvalWebhook.existingSecret }}
+- {{ printf "--webhook-secret=%v" .Values.approvalWebhook.signingFile | quote }}
+{{- end }}
+{{- if .Values.admission.enabled }}
+- --admission=0.0.0.0:9443
+- --admission-name={{ $name }}-admission.{{ .Release.Namespace }}.svc
+{{- if .Values.admission.keysSecret }}
+- --admission-keys=/etc/vidimus/admission-keys
+{{- end }}
+{{- if .Values.admission.clientCaSecret }}
+- --admission-client-ca=/etc/vidimus/admission-client-ca/ca.crt
+{{- end }}
+{{- end }}
+{{- if .Values.extAuthz.enabled }}
+- --ext-authz=0.0.0.0:{{ .Values.extAuthz.port }}
+{{- range .Values.extAuthz.dataPlanes }}
+- {{ printf "--ext-authz-data-plane=%s" . | quote }}
+{{- end }}
+{{- if .Values.extAuthz.certificates }}
+- --ext-authz-certificates
+{{- end }}
+{{- if .Values.extAuthz.rawSessions }}
+- --ext-authz-raw-sessions
+{{- end }}
+{{- end }}
+{{- with .Values.gateway.extraArgs }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- /* What has a secret in it comes by the environment, out of a Secret. */ -}}
+{{- define "vidimus.env" -}}
+{{- with .Values.standing.existingSecret }}
+- name: VIDIMUS_STANDING
+  valueFrom: {secretKeyRef: {name: {{ . }}, key: url}}
+{{- end }}
+{{- with .Values.approvalWebhook.existingSecret }}
+- name: VIDIMUS_WEBHOOK
+  valueFrom: {secretKeyRef: {name: {{ . }}, key: url}}
+{{- end }}
+{{- with .Values.archive.region }}
+- {name: AWS_REGION, value: {{ . | quote }}}
+{{- end }}
+{{- with .Values.archive.endpoint }}
+- {name: AWS_ENDPOINT_URL_S3, value: {{ . | quote }}}
+{{- end }}
+{{- with .Values.gateway.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- /* The Secrets of the admission address, by where they are mounted. */ -}}
+{{- define "vidimus.admissionMounts" -}}
+{{- with .Values.admission }}
+{{- if and .enabled .keysSecret }}
+admission-keys: {{ .keysSecret }}
+{{- end }}
+{{- if and .enabled .clientCaSecret }}
+admission-client-ca: {{ .clientCaSecret }}
+{{- end }}
+{{- end }}
+{{- end -}}

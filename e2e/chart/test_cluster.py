@@ -1,0 +1,285 @@
+"""The chart applied to, installed into, upgraded and rolled back in a real API server. There is no kubelet, so no pod runs."""
+
+import base64
+import copy
+import datetime
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import unittest
+from pathlib import Path
+
+import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from cluster import CHART, TOOLS, Cluster, helm, rendered, values
+
+NAMESPACE = "vidimus-system"
+KINDS = ("agents", "mcpservers", "llmproviders", "serviceidentities", "policies")
+
+
+def yaml_documents(path):
+    return [one for one in yaml.safe_load_all((CHART.parents[2] / path).read_text()) if one]
+
+
+def installable(at):
+    """A copy of the chart for the API server that is built here, which says that it is version 0.0.0."""
+    shutil.copytree(CHART, at)
+    text = (at / "Chart.yaml").read_text()
+    (at / "Chart.yaml").write_text("".join(line for line in text.splitlines(True) if not line.startswith("kubeVersion:")))
+    return at
+
+
+def authority(days):
+    """A CA that is over in so many days, as a `caBundle`."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.datetime.now(datetime.timezone.utc)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "admission")])
+    made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(1)
+    made = made.not_valid_before(now - datetime.timedelta(days=9)).not_valid_after(now + datetime.timedelta(days=days)).sign(key, hashes.SHA256())
+    return base64.b64encode(made.public_bytes(serialization.Encoding.PEM)).decode()
+
+
+class Installed(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.cluster = Cluster()
+        cls.addClassCleanup(cls.cluster.close)
+        # Whatever does not fit the strictest standard for pods is warned of, and refused where it is a pod.
+        labels = {f"pod-security.kubernetes.io/{what}": "restricted" for what in ("warn", "enforce")}
+        space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": labels}}
+        assert cls.cluster.apply(space)[0] == 201
+        for name in ("finance", "platform"):
+            assert cls.cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})[0] == 201
+        for path in (TOOLS / "crds").glob("*.yaml"):
+            crd = yaml.safe_load(path.read_text())
+            assert cls.cluster.apply(crd)[0] == 201, path
+            name, version = crd["spec"]["names"]["plural"], crd["spec"]["versions"][0]["name"]
+            cls.cluster.wait(f"{name} served", lambda: cls.cluster.ask("GET", f"/apis/{crd['spec']['group']}/{version}/{name}")[0] == 200)
+
+    def helm(self, *words, check=True):
+        return helm(*words, "-n", NAMESPACE, kubeconfig=self.cluster.kubeconfig, check=check)
+
+    def test_1_everything_that_is_rendered_is_taken_by_a_server_side_apply(self):
+        for name in ("minimal", "full", "directory"):
+            for one in rendered(name):
+                status, answer, warnings = self.cluster.apply(one, dry=True)
+                with self.subTest(f"{name}: {one['kind']} {one['metadata']['name']}"):
+                    self.assertIn(status, (200, 201), answer)
+                    self.assertEqual(warnings, [])
+
+    def test_2_its_pods_fit_the_strictest_standard(self):
+        for name in ("minimal", "full", "directory"):
+            objects = rendered(name)
+            account = next(one for one in objects if one["kind"] == "ServiceAccount")
+            self.assertIn(self.cluster.apply(account)[0], (200, 201))
+            priority = {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": "gateway"}, "value": 1000}
+            self.assertIn(self.cluster.apply(priority)[0], (200, 201))
+            spec = copy.deepcopy(next(one for one in objects if one["kind"] == "StatefulSet")["spec"]["template"]["spec"])
+            spec["volumes"].append({"name": "ledger", "persistentVolumeClaim": {"claimName": "ledger-vidimus-0"}})
+            if "priorityClassName" in spec:
+                spec["priorityClassName"] = "gateway"
+            pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "vidimus-0", "namespace": NAMESPACE}, "spec": spec}
+            status, answer, warnings = self.cluster.apply(pod, dry=True)
+            self.assertEqual((status, warnings), (201, []), answer)
+            # The test can fail: what it may not have is refused.
+            pod["spec"]["containers"][0]["securityContext"]["privileged"] = True
+            self.assertIn(self.cluster.apply(pod, dry=True)[0], (403, 422))
+            self.cluster.ask("DELETE", self.cluster.path(account))
+
+    def can(self, verb, group, resource, name="", namespace=NAMESPACE, subresource=""):
+        review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": {
+            "user": f"system:serviceaccount:{NAMESPACE}:vidimus", "groups": ["system:serviceaccounts", f"system:serviceaccounts:{NAMESPACE}", "system:authenticated"],
+            "resourceAttributes": {"verb": verb, "group": group, "resource": resource, "name": name, "namespace": namespace, "subresource": subresource}}}
+        status, answer, _ = self.cluster.ask("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", review)
+        self.assertEqual(status, 201, answer)
+        return answer["status"]["allowed"]
+
+    def test_3_installed_upgraded_rolled_back_and_gone(self):
+        with tempfile.TemporaryDirectory() as at:
+            # The version before: one column fewer, another image.
+            before, now_chart = installable(Path(at) / "vidimus"), installable(Path(at) / "now" / "vidimus")
+            path = before / "files" / "crds" / "agents.vidimus.dev.yaml"
+            crd = yaml.safe_load(path.read_text())
+            columns = crd["spec"]["versions"][0]["additionalPrinterColumns"]
+            crd["spec"]["versions"][0]["additionalPrinterColumns"] = columns[:-1]
+            path.write_text(yaml.safe_dump(crd))
+            self.helm("install", "vidimus", before, "--set", "image.tag=0.0.9")
+
+            def now():
+                agents = self.cluster.ask("GET", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/agents.vidimus.dev")[1]
+                workload = self.cluster.ask("GET", f"/apis/apps/v1/namespaces/{NAMESPACE}/statefulsets/vidimus")[1]
+                image = workload["spec"]["template"]["spec"]["containers"][0]["image"] if "spec" in workload else None
+                return len(agents["spec"]["versions"][0]["additionalPrinterColumns"]), image
+
+            repository = "ghcr.io/vidimus/vidimus"
+            self.assertEqual(now(), (len(columns) - 1, f"{repository}:0.0.9"))
+            self.rights()
+            self.held()
+            agent = {"apiVersion": "vidimus.dev/v1alpha1", "kind": "Agent", "metadata": {"name": "bot", "namespace": NAMESPACE}, "spec": {
+                "owner": "ada.l@example.com", "team": "t", "purpose": "p", "riskLevel": "low",
+                "identities": [{"oidc": {"issuer": "urn:vidimus:local", "subject": "bot"}}]}}
+            self.cluster.wait("records taken", lambda: self.cluster.apply(agent)[0] in (200, 201))
+
+            self.helm("upgrade", "vidimus", now_chart, "--set", "image.tag=0.1.0")
+            self.assertEqual(now(), (len(columns), f"{repository}:0.1.0"), "an upgrade of the chart upgrades the CRDs")
+            self.held()
+            self.helm("upgrade", "vidimus", now_chart, *values("full"), "--set", "ledger.storageClass=")
+            self.assertEqual(now()[1].split("@")[0], repository)
+            self.assertEqual([self.can("list", "vidimus.dev", "agents", namespace=name) for name in ("finance", "platform", "any")], [True, True, False])
+            self.helm("rollback", "vidimus", "2")
+            self.assertEqual(now(), (len(columns), f"{repository}:0.1.0"))
+            services = self.cluster.ask("GET", f"/api/v1/namespaces/{NAMESPACE}/services")[1]["items"]
+            self.assertEqual({one["metadata"]["name"] for one in services}, {"vidimus", "vidimus-admin"}, "what a switch brought is gone with it")
+            self.helm("rollback", "vidimus", "1")
+            self.assertEqual(now(), (len(columns) - 1, f"{repository}:0.0.9"))
+            self.assertEqual(self.cluster.ask("GET", self.cluster.path(agent))[0], 200, "no record went")
+            # A claim's template cannot be changed, and that is said.
+            ran = self.helm("upgrade", "vidimus", before, "--set", "ledger.size=30Gi,image.tag=0.0.9", check=False)
+            self.assertIn("updates to statefulset spec for fields other than", ran.stderr)
+
+            self.helm("uninstall", "vidimus")
+            self.assertEqual(now(), (len(columns) - 1, None), "the CRDs stay")
+            self.assertEqual(self.cluster.ask("GET", self.cluster.path(agent))[0], 200, "and every record")
+            self.assertFalse(self.can("get", "vidimus.dev", "agents"))
+            # And they are taken up by the next release.
+            self.helm("install", "vidimus", now_chart)
+            self.assertEqual(now()[0], len(columns))
+            self.helm("uninstall", "vidimus")
+            self.cluster.ask("DELETE", self.cluster.path(agent))
+
+    def vidimus(self, *words):
+        """Status, and the JSON that it prints."""
+        env = {"PATH": os.environ["PATH"], "HOME": str(self.cluster.at)}
+        ran = subprocess.run([os.environ["VIDIMUS_BIN"], *words, "-o", "json", "--kubeconfig", self.cluster.kubeconfig],
+                             capture_output=True, text=True, env=env, timeout=120)
+        return ran.returncode, [json.loads(line) for line in ran.stdout.splitlines()], ran.stderr
+
+    def found(self):
+        """The codes that the doctor finds in the cluster, and whether it says what to do."""
+        code, answer, said = self.vidimus("doctor", "--cluster")
+        self.assertEqual(len(answer), 1, said)
+        findings = answer[0]["findings"]
+        self.assertTrue(all(one["what"] and one["why"] and one["fix"] for one in findings), findings)
+        self.assertEqual(code, int(any(one["severity"] == "fault" for one in findings)), findings)
+        return {one["code"] for one in findings}
+
+    def test_4_installed_by_the_binary_and_what_is_wrong_then_is_found(self):
+        role = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "vidimus-vidimus-system"}}
+        self.assertTrue({"cluster_workload_down", "cluster_lease_unheld", "cluster_rights_missing"} <= self.found(), "nothing is installed")
+        for words, outcome in [(["--dry-run", "--server"], "would_apply"), (["--apply"], "applied"), (["--apply"], "applied")]:
+            code, done, said = self.vidimus("install", *words)
+            self.assertEqual((code, {one["outcome"] for one in done}), (0, {outcome}), (done, said))
+            self.assertEqual(len(done), len(yaml_documents("deploy/install/minimal.yaml")))
+        # There is no kubelet, so no pod runs, and nobody holds the Lease.
+        always = {"cluster_workload_down", "cluster_lease_unheld"}
+        self.assertEqual(self.found(), always)
+
+        path = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/vidimus-statuses"
+        _, lease, _ = self.cluster.ask("GET", path)
+        # For longer than the test takes: nobody renews it.
+        now = (datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        lease["spec"] = {"holderIdentity": "vidimus-0", "leaseDurationSeconds": 15, "renewTime": now}
+        self.assertEqual(self.cluster.ask("PUT", path, lease)[0], 200)
+        self.assertEqual(self.found(), {"cluster_workload_down"})
+        always = {"cluster_workload_down"}
+
+        agent = {"apiVersion": "vidimus.dev/v1alpha1", "kind": "Agent", "metadata": {"name": "bot", "namespace": NAMESPACE}, "spec": {
+            "owner": "ada.l@example.com", "team": "t", "purpose": "p", "riskLevel": "low",
+            "identities": [{"oidc": {"issuer": "urn:vidimus:local", "subject": "bot"}}]}}
+        self.cluster.wait("records taken", lambda: self.cluster.apply(agent)[0] in (200, 201))
+        self.assertEqual(self.found(), always | {"cluster_record_unseen"})
+        where = self.cluster.path(agent)
+        for status, codes in [("False", {"cluster_record_refused"}), ("True", set())]:
+            _, there, _ = self.cluster.ask("GET", where)
+            there["status"] = {"conditions": [{"type": "Accepted", "status": status, "reason": "Malformed", "message": "spec.owner: nobody",
+                                               "observedGeneration": there["metadata"]["generation"], "lastTransitionTime": "2026-11-28T12:00:00Z"}]}
+            code, answer, _ = self.cluster.ask("PUT", f"{where}/status", there)
+            self.assertEqual(code, 200, answer)
+            self.assertEqual(self.found(), always | codes)
+        self.cluster.ask("DELETE", where)
+
+        _, binding, _ = self.cluster.ask("GET", self.cluster.path(role))
+        self.cluster.ask("DELETE", self.cluster.path(role))
+        self.assertEqual(self.found(), always | {"cluster_rights_missing"})
+        wide = {**role, "metadata": {"name": "wide"}, "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+                "subjects": binding["subjects"]}
+        self.assertEqual(self.cluster.apply(wide)[0], 201)
+        self.assertEqual(self.found(), always | {"cluster_rights_wide"})
+        self.cluster.ask("DELETE", self.cluster.path(wide))
+
+        definition = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/policies.vidimus.dev"
+        _, crd, _ = self.cluster.ask("GET", definition)
+        older = copy.deepcopy(crd)
+        spec = older["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+        del spec["properties"]["plan"]
+        self.assertEqual(self.cluster.ask("PUT", definition, older)[0], 200)
+        self.assertEqual(self.found(), always | {"cluster_crd_old", "cluster_rights_missing"})
+        self.cluster.ask("DELETE", definition)
+        self.cluster.wait("the definition gone", lambda: self.cluster.ask("GET", definition)[0] == 404)
+        self.assertEqual(self.found(), always | {"cluster_crd_missing", "cluster_rights_missing"})
+        # The API server asks somebody who is not there, and then by a CA that is over.
+        for days, codes in [(1, {"cluster_webhook_deaf"}), (-1, {"cluster_webhook_deaf", "cluster_webhook_ca"})]:
+            webhook = {"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration", "metadata": {"name": "vidimus"}, "webhooks": [{
+                "name": "records.admission.vidimus.dev", "admissionReviewVersions": ["v1"], "sideEffects": "None", "failurePolicy": "Ignore",
+                "clientConfig": {"service": {"namespace": NAMESPACE, "name": "vidimus-admission", "path": "/x"}, "caBundle": authority(days)},
+                "rules": [{"apiGroups": ["nobody.example"], "apiVersions": ["*"], "operations": ["CREATE"], "resources": ["nothings"]}]}]}
+            self.assertIn(self.cluster.apply(webhook)[0], (200, 201))
+            self.assertEqual(self.found(), always | codes | {"cluster_crd_missing", "cluster_rights_missing"})
+        self.cluster.ask("DELETE", self.cluster.path(webhook))
+        # And one command mends all of it.
+        self.assertEqual(self.vidimus("install", "--apply")[0], 0)
+        self.cluster.wait("the definition back", lambda: self.cluster.ask("GET", "/apis/vidimus.dev/v1alpha1/policies")[0] == 200)
+        self.assertEqual(self.found(), always)
+        # Whoever has Helm later takes it over.
+        with tempfile.TemporaryDirectory() as at:
+            chart = installable(Path(at) / "vidimus")
+            self.assertIn("meta.helm.sh", self.helm("upgrade", "--install", "vidimus", chart, check=False).stderr)
+            self.helm("upgrade", "--install", "--take-ownership", "vidimus", chart)
+            self.helm("uninstall", "vidimus")
+
+    def test_5_a_cluster_that_is_not_there_is_said(self):
+        gone = self.cluster.at / "gone"
+        gone.write_text(self.cluster.kubeconfig.read_text().replace(self.cluster.url, "https://127.0.0.1:1"))
+        ran = subprocess.run([os.environ["VIDIMUS_BIN"], "doctor", "--cluster", "--kubeconfig", gone, "-o", "json"], capture_output=True, text=True, timeout=120)
+        self.assertEqual((ran.returncode, [one["code"] for one in json.loads(ran.stdout)["findings"]]), (1, ["cluster_unreachable"]), ran.stderr)
+        ran = subprocess.run([os.environ["VIDIMUS_BIN"], "install", "--apply", "--kubeconfig", gone], capture_output=True, text=True, timeout=120)
+        self.assertEqual(ran.returncode, 2, ran.stdout)
+
+    def held(self):
+        """Somebody holds the Lease; an upgrade must not take it away."""
+        path = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/vidimus-statuses"
+        status, lease, _ = self.cluster.ask("GET", path)
+        self.assertEqual(status, 200)
+        self.assertIn(lease["spec"].get("holderIdentity"), (None, "vidimus-0"))
+        if not lease["spec"]:
+            lease["spec"] = {"holderIdentity": "vidimus-0", "leaseDurationSeconds": 15}
+            self.assertEqual(self.cluster.ask("PUT", path, lease)[0], 200)
+        else:
+            self.assertEqual(lease["spec"]["holderIdentity"], "vidimus-0")
+
+    def rights(self):
+        """All that it may do."""
+        for kind in KINDS:
+            for verb, may in [("get", True), ("list", True), ("watch", True), ("create", False), ("update", False), ("patch", False), ("delete", False)]:
+                self.assertEqual(self.can(verb, "vidimus.dev", kind, namespace="any"), may, f"{verb} {kind}")
+            for verb, may in [("patch", True), ("update", False), ("get", False)]:
+                self.assertEqual(self.can(verb, "vidimus.dev", kind, namespace="any", subresource="status"), may, f"{verb} {kind}/status")
+        lease = ("coordination.k8s.io", "leases")
+        for verb, name, namespace, may in [
+            ("get", "vidimus-statuses", NAMESPACE, True), ("update", "vidimus-statuses", NAMESPACE, True), ("create", "", NAMESPACE, False),
+            ("delete", "vidimus-statuses", NAMESPACE, False), ("get", "other", NAMESPACE, False), ("update", "vidimus-statuses", "kube-system", False),
+        ]:
+            self.assertEqual(self.can(verb, *lease, name, namespace), may, f"{verb} lease {name} in {namespace}")
+        for group, resource in [("", "secrets"), ("", "configmaps"), ("", "pods"), ("", "serviceaccounts"), ("", "namespaces"), ("apps", "statefulsets"),
+                                ("rbac.authorization.k8s.io", "clusterroles"), ("admissionregistration.k8s.io", "validatingwebhookconfigurations"),
+                                ("apiextensions.k8s.io", "customresourcedefinitions")]:
+            for verb in ("get", "list", "watch", "create", "update", "patch", "delete"):
+                self.assertFalse(self.can(verb, group, resource), f"{verb} {resource}")
+
+
+if __name__ == "__main__":
+    unittest.main()
