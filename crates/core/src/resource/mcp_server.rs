@@ -99,8 +99,8 @@ impl McpServer {
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(extend("x-kubernetes-validations" = [{
-    "rule": "has(self.endpoint) != has(self.job)",
-    "message": "an MCP server needs an endpoint or a job, and one of them only",
+    "rule": "[has(self.endpoint), has(self.job)].filter(given, given).size() == 1",
+    "message": "give exactly one of endpoint and job",
 }]))]
 pub struct McpServerSpec {
     /// The e-mail address of the person who answers for the server. Never a team alias.
