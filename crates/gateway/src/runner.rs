@@ -77,7 +77,7 @@ impl Run {
         &self.tool
     }
 
-    /// The arguments as the caller wrote them and policies saw them: one JSON object.
+    /// The arguments as the caller wrote them and policies saw them: JSON.
     pub fn arguments(&self) -> &str {
         &self.arguments
     }

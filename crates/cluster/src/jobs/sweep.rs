@@ -46,7 +46,7 @@ impl Jobs {
             }
             let is_own =
                 namespace.pointer("/metadata/labels").and_then(|labels| labels.get(GATEWAY)?.as_str())
-                    == Some(&self.0.gateway);
+                    == Some(self.0.gateway.as_str());
             let is_of_before = is_own && !is_failed;
             let call = name.strip_prefix(NAMESPACE).unwrap_or_default().to_owned();
             let job = if is_of_before { self.uid(name).await } else { None };
