@@ -55,6 +55,7 @@ class Render(unittest.TestCase):
             ("replicas=2,standing.existingSecret=a,sharedKeys.existingSecret=b", "gateway.publicUrl"),
             ("extAuthz.enabled=true", "dataPlanes"),
             ("serviceAccount.create=false", "serviceAccount.name"),
+            ("jobs.enabled=true,mode=directory,existingObjects=a", "mode: cluster"),
         ]:
             with self.subTest(flags):
                 ran = helm("template", CHART, "--kube-version", KUBE_VERSION, "--set", flags, check=False)
@@ -65,7 +66,8 @@ class Render(unittest.TestCase):
         text = (CHART / "values.yaml").read_text()
         known, tried = yaml.safe_load(text), yaml.safe_load((CHART / "ci" / "full-values.yaml").read_text())
         of_directory = {"mode", "objects", "existingObjects", "nameOverride", "fullnameOverride", "crds", "resources", "user", "podDisruptionBudget"}
-        self.assertEqual(set(known) - set(tried), of_directory)
+        # Jobs take rights that nothing else does, and have a test of their own.
+        self.assertEqual(set(known) - set(tried), of_directory | {"jobs"})
 
     def test_nothing_has_more_rights_on_a_node_than_it_needs(self):
         for name in NAMES:
@@ -112,6 +114,21 @@ class Render(unittest.TestCase):
                 {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "resourceNames": ["vidimus-statuses"], "verbs": ["get", "update"]},
             ])
             self.assertEqual([lease["metadata"]["name"] for lease in of(objects, "Lease")], ["vidimus-statuses"])
+
+    def test_jobs_take_the_roles_of_deploy_for_the_account_of_the_release(self):
+        def plain(one):
+            one["metadata"] = {"name": one["metadata"]["name"]}
+            return one
+
+        kinds = "ClusterRole", "ClusterRoleBinding", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"
+        found = rendered("minimal", "--set", "jobs.enabled=true")
+        found = [plain(one) for kind in kinds for one in of(found, kind) if one["metadata"]["name"].startswith("vidimus-job")]
+        text = (DEPLOY / "rbac" / "jobs.yaml").read_text()
+        account = next(one for one in found if one["kind"] == "ClusterRoleBinding")["subjects"][0]
+        text = text.replace("name: vidimus-registry", f"name: {account['name']}").replace("namespace: vidimus-system", f"namespace: {account['namespace']}")
+        text = text.replace("vidimus-system:vidimus-registry", f"{account['namespace']}:{account['name']}")
+        wanted = list(yaml.safe_load_all(text))
+        self.assertEqual(found, sorted(wanted, key=lambda one: kinds.index(one["kind"])))
 
     def test_minimal_is_registry_and_gateway(self):
         minimal = {one["kind"] for one in rendered("minimal")}

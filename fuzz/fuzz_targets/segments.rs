@@ -95,6 +95,8 @@ fn open(dir: &Path) {
         detail: None,
         duration_us: 0,
         id: "a".into(),
+        job: None,
+        kept: None,
         kind: EffectKind,
         result: "ok".into(),
         status: 200,

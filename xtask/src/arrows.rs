@@ -10,8 +10,8 @@ use serde::Deserialize;
 const ALLOWED: &[(&str, &[&str])] = &[
     ("vidimus-core", &[]),
     ("vidimus-registry", &["vidimus-core"]),
-    // The client of Kubernetes stays behind it.
-    ("vidimus-cluster", &["vidimus-core", "vidimus-registry"]),
+    // The client of Kubernetes stays behind it. The gateway: what runs jobs takes its permits (ADR 69).
+    ("vidimus-cluster", &["vidimus-core", "vidimus-registry", "vidimus-gateway"]),
     ("vidimus-identity", &["vidimus-core"]),
     ("vidimus-ledger", &["vidimus-core"]),
     // Spans are no records: nothing of ours has to be known to keep them.

@@ -10,11 +10,14 @@
 //! - Secrets are watched one by one, and only those that an object names which is in force; of each the one key is held that it names ([`Secrets`]).
 //! - Where pods are watched too, it is known which run as which object, and which as none (ADR 65).
 //! - One replica writes statuses, as long as it holds a Lease; it never writes what is there already.
+//!
+//! Beside it: [`Jobs`] runs the calls of servers that are jobs.
 
 mod access;
 mod condition;
 mod follow;
 mod index;
+mod jobs;
 mod keeper;
 mod kept;
 mod lease;
@@ -41,6 +44,7 @@ use vidimus_registry::{Acts, Keeping, KeptObjects, Loaded};
 use follow::{Follow, collection, plural};
 
 pub use access::{Access, Cluster, NotConnected, connect};
+pub use jobs::{Jobs, Left};
 pub use pods::{LastCalls, NotRunning, Pods, PodsReport, PodsSaid, Unclaimed};
 pub use secrets::Secrets;
 pub use state::SourceState;

@@ -9,6 +9,7 @@
 //! not know; one that changes its meaning raises it.
 
 mod facts;
+mod ran;
 mod read;
 
 use std::borrow::Cow;
@@ -24,6 +25,7 @@ use crate::keep::KeptPayload;
 use crate::obligation::{Changed, Demanded};
 use crate::standing::agreed::Place;
 
+pub use ran::JobRun;
 pub use read::{Unreadable, schema};
 
 /// The version of the records that are written.
@@ -255,6 +257,9 @@ pub struct EffectRecord<'a> {
     pub duration_us: u64,
     /// The call, by which its records are joined (UUIDv7).
     pub id: Cow<'a, str>,
+    /// What ran, where the call was to a job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<Cow<'a, JobRun>>,
     /// What the caller was answered, sealed, where a permit has it kept (`@keep`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept: Option<Cow<'a, KeptPayload>>,

@@ -21,7 +21,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use http::response::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Body as _;
 use tokio::time::Instant;
 use vidimus_core::call::Destination;
 use vidimus_core::caller::{Caller, UnixMillis};
@@ -31,7 +31,7 @@ use vidimus_core::snapshot::Snapshot;
 
 use crate::changes::Redaction;
 use crate::effect::Effect;
-use crate::forward::headers;
+use crate::forward::{Body, headers};
 use crate::gate::{Gate, millis};
 use crate::part::Part;
 use crate::protocol::event::Change;
@@ -79,7 +79,7 @@ impl Answering<'_> {
     /// The refusal to answer with instead, once its effect is on record.
     pub async fn pass(
         self,
-        response: Response<Incoming>,
+        response: Response<Body>,
         mut effect: Effect,
     ) -> Result<Response<ReplyBody>, Refusal> {
         let (parts, body) = response.into_parts();
@@ -426,7 +426,7 @@ impl Answering<'_> {
 }
 
 /// The body of an upstream's answer.
-type Upstream = Cooperative<Incoming>;
+type Upstream = Cooperative<Body>;
 
 /// An answer as far as it is read here.
 enum Done {

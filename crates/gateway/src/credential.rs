@@ -14,6 +14,10 @@ use crate::gate::{Gate, millis};
 /// # Errors
 /// `credential_unavailable` when a provider's key cannot be read, `internal` when no token can be signed.
 pub fn apply(gate: &Gate, outbound: &mut Outbound) -> Result<Option<String>, Refusal> {
+    if outbound.permit().endpoint()?.job.is_some() {
+        // What runs for a call has no credential, and needs none: it is nobody's server.
+        return Ok(None);
+    }
     let now = gate.clock.now();
     match outbound.permit().destination() {
         Destination::Provider(_) => {

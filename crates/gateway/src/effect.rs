@@ -28,6 +28,7 @@ use crate::payloads::Keeping;
 use crate::protocol::handles::FirstTask;
 use crate::protocol::observe::Observation;
 use crate::route::Protocol;
+use crate::runner::Ran;
 use crate::standing::taken::Used;
 use crate::telemetry::Span;
 
@@ -97,6 +98,8 @@ pub struct Effect {
     first_token: Option<Duration>,
     /// The first task that the answer names, where it may name some.
     pub task: Option<FirstTask>,
+    /// What ran, where the call is to a job.
+    pub ran: Option<Ran>,
     /// Registered provider and model, for the token metric.
     model: Option<(Arc<str>, Arc<str>)>,
     pub span: Option<Span>,
@@ -163,6 +166,7 @@ impl Effect {
             found: Observation::default(),
             first_token: None,
             task: None,
+            ran: None,
             model,
             span: None,
             trace: begun.trace,
@@ -287,6 +291,7 @@ impl Effect {
             detail: self.detail.as_deref().map(Cow::Borrowed),
             duration_us: micros(duration),
             id: Cow::Borrowed(&self.call),
+            job: self.ran.as_ref().and_then(Ran::known).map(Cow::Owned),
             kept: self.kept.as_deref().map(Cow::Borrowed),
             kind: EffectKind,
             result: ending.as_str().into(),

@@ -1,8 +1,10 @@
 //! The only place that reaches an upstream. It takes an [`Outbound`], which takes the [`Permit`] of its call: only the recording
 //! of an allowing decision gives one, and where the request goes is read from it.
 
+mod body;
 mod connect;
 pub mod headers;
+mod job;
 mod own_roots;
 
 use std::sync::Arc;
@@ -11,13 +13,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, Uri};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use hyper_util::client::legacy::connect::capture_connection;
 use url::{Position, Url, form_urlencoded};
 use vidimus_core::permit::Permit;
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::Endpoint;
 
+use crate::runner::{Ran, Runner};
+pub use body::{Body, Broken};
 use connect::Connecting;
 pub use connect::{AddressGuard, KeepAlive};
 pub(crate) use connect::{Client, tcp, tls};
@@ -34,6 +37,8 @@ struct Inner {
     system: Client,
     /// Clients for endpoints that name their own roots.
     own_roots: OwnRoots,
+    /// What runs upstreams that are jobs.
+    runner: Option<Arc<dyn Runner>>,
 }
 
 /// A request to the upstream of a permitted call: the caller's bytes, headers already cleared of the caller's credentials.
@@ -93,6 +98,8 @@ pub struct Outbound {
     body: Bytes,
     /// Where else a card may be, to be asked in turn where there is none.
     card: Option<Vec<Uri>>,
+    /// What runs for it, where its destination is a job.
+    ran: Option<Ran>,
 }
 
 impl Outbound {
@@ -113,7 +120,8 @@ impl Outbound {
         let uri = uri.map_err(|error: http::uri::InvalidUri| {
             Refusal::new(Code::Internal, "the registered endpoint is not a usable address").with_detail(error)
         })?;
-        Ok(Self { permit, method, uri, headers, body, card: None })
+        let ran = permit.endpoint()?.job.is_some().then(Ran::default);
+        Ok(Self { permit, method, uri, headers, body, card: None, ran })
     }
 
     /// Looks for an agent's card where its record says, or else below its address, which it was made for, and then at the origin (A2A
@@ -148,6 +156,11 @@ impl Outbound {
         &mut self.headers
     }
 
+    /// Where it stands what ran for it, where its destination is a job.
+    pub(crate) fn ran(&self) -> Option<Ran> {
+        self.ran.clone()
+    }
+
     /// What goes to the upstream beside the message, where a data plane sends it.
     pub(crate) fn into_headers(self) -> HeaderMap {
         self.headers
@@ -178,9 +191,21 @@ impl Upstream {
     /// # Errors
     /// When the system's roots cannot be loaded.
     pub fn new(guard: AddressGuard, keep_alive: KeepAlive) -> Result<Self, std::io::Error> {
+        Self::with_runner(guard, keep_alive, None)
+    }
+
+    /// The same, where jobs are run too.
+    ///
+    /// # Errors
+    /// When the system's roots cannot be loaded.
+    pub fn with_runner(
+        guard: AddressGuard,
+        keep_alive: KeepAlive,
+        runner: Option<Arc<dyn Runner>>,
+    ) -> Result<Self, std::io::Error> {
         let connecting = Connecting { guard, keep_alive };
         let system = connect::client(&connecting, None)?;
-        Ok(Self(Arc::new(Inner { connecting, system, own_roots: OwnRoots::default() })))
+        Ok(Self(Arc::new(Inner { connecting, system, own_roots: OwnRoots::default(), runner })))
     }
 
     fn client(&self, endpoint: &Endpoint) -> Result<Client, Refusal> {
@@ -225,9 +250,13 @@ pub(crate) fn client_beside(guard: AddressGuard, roots: Option<&[u8]>) -> Result
 ///
 /// # Errors
 /// `upstream_unreachable` when nothing was sent, `upstream_interrupted` when it may have been, `upstream_refused_address`,
-/// `upstream_timeout`, or `upstream_invalid` for what is not HTTP.
-pub async fn forward(upstream: &Upstream, outbound: Outbound) -> Result<Response<Incoming>, Refusal> {
-    let Outbound { permit, method, uri, headers, body, card } = outbound;
+/// `upstream_timeout`, or `upstream_invalid` for what is not HTTP. Of a job also `overloaded`, where too many run.
+pub async fn forward(upstream: &Upstream, outbound: Outbound) -> Result<Response<Body>, Refusal> {
+    let Outbound { permit, method, uri, headers, body, card, ran } = outbound;
+    if let Some(job) = permit.endpoint()?.job.clone() {
+        let asked = job::Asked { method: &method, headers: &headers, body: &body };
+        return job::answer(upstream.0.runner.as_ref(), permit, &job, asked, ran.unwrap_or_default()).await;
+    }
     let endpoint = permit.endpoint()?;
     let Some(others) = card else { return send(upstream, endpoint, method, uri, headers, body).await };
     let mut asked = Vec::new();
@@ -264,7 +293,7 @@ async fn send(
     uri: Uri,
     headers: HeaderMap,
     body: Bytes,
-) -> Result<Response<Incoming>, Refusal> {
+) -> Result<Response<Body>, Refusal> {
     let client = upstream.client(endpoint)?;
     if let Some(host) = uri.host() {
         upstream.0.connecting.guard.check_literal(host)?;
@@ -276,7 +305,7 @@ async fn send(
     let limit = Duration::from_millis(u64::from(endpoint.timeout_ms));
     let connection = capture_connection(&mut request);
     match tokio::time::timeout(limit, client.request(request)).await {
-        Ok(Ok(response)) => Ok(response),
+        Ok(Ok(response)) => Ok(response.map(Body::Http)),
         Ok(Err(error)) => Err(connect::refusal(&error)),
         Err(_) => {
             // It may be the connection that is dead. Calls that are on it go on; no further one is put on it.

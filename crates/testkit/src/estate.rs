@@ -256,6 +256,7 @@ fn endpoint(host: &str) -> Endpoint {
         headers: Default::default(),
         card: None,
         stale_after: None,
+        job: None,
     }
 }
 

@@ -117,6 +117,12 @@ fn effect(text: &str, number: u64) -> Record<'_> {
         detail: Some(text.into()),
         duration_us: number,
         id: text.into(),
+        job: Some(Cow::Owned(JobRun {
+            exit: Some(7),
+            image: Some(text.to_owned()),
+            output: Some(text.to_owned()),
+            uid: Some(text.to_owned()),
+        })),
         kept: Some(Cow::Owned(kept(text))),
         kind: EffectKind,
         result: text.into(),
@@ -226,6 +232,7 @@ fn samples() -> Vec<Record<'static>> {
         (record.code, record.detail, record.task, record.token) = (None, None, None, None);
         (record.tokens_input, record.tokens_output, record.changed) = (None, None, None);
         (record.charged_spend, record.charged_tokens, record.kept) = (None, None, None);
+        record.job = None;
         (record.time_per_output_token_us, record.time_to_first_token_us) = (None, None);
     }
     if let Record::Refusal(record) = &mut refused {

@@ -8,13 +8,14 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::field::{header, timeout, web_url};
+use super::job::Job;
 use super::problem::{At, Fault, Problems};
 use super::stale::{StaleAfter, StaleAfterSpec};
 
 /// Where an object is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
-    /// Scheme `http` or `https`, no user info, no fragment.
+    /// Scheme `http` or `https`, no user info, no fragment; of a job `job`, with the digest of its template.
     pub url: Url,
     /// `aud` of the tokens minted for it; the URL where nothing is given.
     pub audience: Arc<str>,
@@ -28,6 +29,8 @@ pub struct Endpoint {
     pub card: Option<Url>,
     /// What becomes of calls when the configuration is old; nothing where it is not said.
     pub stale_after: Option<StaleAfter>,
+    /// What runs at each call, where nothing is reached by the URL.
+    pub job: Option<Arc<Job>>,
 }
 
 /// What a record says of the header fields of a call to it. Names are in lower case. None of them is one that never passes on the
@@ -157,7 +160,7 @@ impl EndpointSpec {
         let audience = self.audience.as_deref().unwrap_or(url.as_str()).into();
         let ca_file = self.ca_file.as_deref().map(|roots| beside(file, roots));
         let (card, stale_after) = (card.flatten(), stale.flatten());
-        Some(Endpoint { url, audience, ca_file, timeout_ms, headers, card, stale_after })
+        Some(Endpoint { url, audience, ca_file, timeout_ms, headers, card, stale_after, job: None })
     }
 }
 

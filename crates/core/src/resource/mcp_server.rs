@@ -11,6 +11,7 @@ use super::check::Document;
 use super::crd::Status;
 use super::endpoint::{DEFAULT_TIMEOUT_MS, EndpointSpec, has_no_card};
 use super::field::{name, person};
+use super::job::JobSpec;
 use super::labels::LabelsSpec;
 use super::problem::{At, Fault, Problems};
 use super::*;
@@ -32,7 +33,7 @@ pub struct McpServer {
     pub risk_level: RiskLevel,
     /// Where it runs. Cedar: `.environment`.
     pub environment: Arc<str>,
-    /// Where it is called.
+    /// Where it is called; a job where each call runs as one.
     pub endpoint: Endpoint,
     /// Set name → tool names. Cedar: `resource in ToolSet::"…"`.
     pub tool_sets: BTreeMap<Arc<str>, Names>,
@@ -97,6 +98,10 @@ impl McpServer {
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "[has(self.endpoint), has(self.job)].filter(given, given).size() == 1",
+    "message": "give exactly one of endpoint and job",
+}]))]
 pub struct McpServerSpec {
     /// The e-mail address of the person who answers for the server. Never a team alias.
     #[schemars(schema_with = "person::schema")]
@@ -114,8 +119,12 @@ pub struct McpServerSpec {
     #[serde(default = "production")]
     #[schemars(schema_with = "name::plain_schema")]
     pub environment: String,
-    /// Where it is reached: the URL of its MCP endpoint.
-    pub endpoint: EndpointSpec,
+    /// Where it is reached: the URL of its MCP endpoint. It, or a job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<EndpointSpec>,
+    /// What runs at each call, where there is no server that waits for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<JobSpec>,
     /// Named sets of its tools. Cedar: resource in ToolSet::"…".
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "name::tool_sets_schema")]
@@ -170,8 +179,7 @@ impl McpServerSpec {
         problems.take(spec.key("owner"), &self.owner, person::check(&self.owner));
         plain(spec.key("team"), &self.team, problems);
         plain(spec.key("environment"), &self.environment, problems);
-        has_no_card(&self.endpoint, spec.key("endpoint"), problems);
-        let endpoint = self.endpoint.check(document.file, DEFAULT_TIMEOUT_MS, spec.key("endpoint"), problems);
+        let endpoint = self.check_called(&meta, document, problems);
         let tool_sets = check_tool_sets(&self.tool_sets, spec.key("toolSets"), problems);
         let tools = check_tools(&self.tools, self.risk_level, spec.key("tools"), problems);
         let capabilities = names(spec.key("capabilities"), &self.capabilities, problems);
@@ -189,6 +197,29 @@ impl McpServerSpec {
             labels,
             meta,
         })
+    }
+
+    /// Where it is called: the one of the two that it has.
+    fn check_called(&self, meta: &Meta, document: Document<'_>, problems: &mut Problems) -> Option<Endpoint> {
+        let spec = document.spec();
+        match (&self.endpoint, &self.job) {
+            (Some(endpoint), None) => {
+                has_no_card(endpoint, spec.key("endpoint"), problems);
+                endpoint.check(document.file, DEFAULT_TIMEOUT_MS, spec.key("endpoint"), problems)
+            }
+            (None, Some(job)) => job.check(meta, spec.key("job"), problems),
+            (Some(_), Some(_)) => {
+                let fault =
+                    Fault::new("the server has an endpoint too", "remove one: a call goes to one place");
+                problems.report(spec.key("job"), "", fault);
+                None
+            }
+            (None, None) => {
+                let fix = "add spec.endpoint: the URL of the server, or spec.job: what runs at each call";
+                problems.report(spec.key("endpoint"), "", Fault::new("the field is missing", fix));
+                None
+            }
+        }
     }
 
     fn check_labels(&self, spec: At<'_>, problems: &mut Problems) -> ServerLabels {

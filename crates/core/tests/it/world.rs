@@ -46,6 +46,7 @@ fn endpoint() -> Endpoint {
         headers: Default::default(),
         card: None,
         stale_after: None,
+        job: None,
     }
 }
 

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use tokio::time::Instant;
-use vidimus_core::refusal::{Code, Refusal};
+use vidimus_core::refusal::Refusal;
 
 use super::Upstream;
 use super::gathered::Gathered;
@@ -52,8 +52,7 @@ pub(super) async fn collect(
                 }
             }
             Ok(Some(Err(error))) => {
-                let message = "the upstream's answer broke off";
-                return Err(Refusal::new(Code::UpstreamInterrupted, message).with_detail(error));
+                return Err(error.refusal("the upstream's answer broke off"));
             }
             Err(_) => return Ok(Collected::Late(read.take().unwrap_or_default(), body)),
         }

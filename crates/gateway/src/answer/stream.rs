@@ -21,6 +21,7 @@ use super::judge;
 use super::revocation::Revocation;
 use super::tail::Tail;
 use crate::effect::{Effect, Ending};
+use crate::forward::Broken;
 use crate::protocol::Binding;
 use crate::protocol::observe::{Observe, Observer, Sought};
 use crate::protocol::sse::EventStream;
@@ -318,7 +319,7 @@ impl ResponseStream {
     }
 
     /// The next of the upstream's bytes, the ones that were read before first.
-    fn poll_upstream(&mut self, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+    fn poll_upstream(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         match self.content.begun.take() {
             Some(begun) => Poll::Ready(Some(Ok(Frame::data(begun)))),
             None => Pin::new(&mut self.content.upstream).poll_frame(cx),
@@ -408,8 +409,7 @@ impl ResponseStream {
                 }
                 // What came before the fault is the caller's all the same.
                 Poll::Ready(Some(Err(error))) => {
-                    let message = "the upstream's answer broke off";
-                    let refusal = Refusal::new(Code::UpstreamInterrupted, message).with_detail(error);
+                    let refusal = error.refusal("the upstream's answer broke off");
                     return Poll::Ready(self.failed(&refusal));
                 }
                 Poll::Ready(None) => {

@@ -37,7 +37,10 @@ pub(super) async fn carry(
     let Ready { answering, mut effect, outbound, requested, lease: _lease } =
         ready(gate, context, parts, admitted);
     let response = match outbound {
-        Ok(outbound) => forward(&gate.upstream, outbound).await,
+        Ok(outbound) => {
+            effect.ran = outbound.ran();
+            forward(&gate.upstream, outbound).await
+        }
         Err(refusal) => Err(refusal),
     };
     match response {
@@ -46,7 +49,7 @@ pub(super) async fn carry(
         }
         Err(refusal) => {
             // That is said only where nothing was sent.
-            effect.sent &= refusal.code != Code::UpstreamUnreachable;
+            effect.sent &= !matches!(refusal.code, Code::UpstreamUnreachable | Code::Overloaded);
             effect.record_refused(&refusal).await.map_err(closed)?;
             Err(refusal)
         }
@@ -62,7 +65,8 @@ pub(super) async fn hand_over(
     admitted: Admitted<'_>,
     door: &str,
 ) -> Result<HeaderMap, Refusal> {
-    let goes_on = query_goes_on(parts.uri.query(), admitted.binding.passed_query());
+    let goes_on = query_goes_on(parts.uri.query(), admitted.binding.passed_query())
+        .and_then(|()| is_reached(&admitted.permit));
     let Ready { mut effect, outbound, .. } = ready(gate, context, parts, admitted);
     match goes_on.and(outbound) {
         Ok(outbound) => {
@@ -87,6 +91,14 @@ fn query_goes_on(query: Option<&str>, passed: &[&str]) -> Result<(), Refusal> {
         Code::DataPlaneUnable,
         "the address has a query that does not go on, and the data plane would send it",
     ))
+}
+
+/// That there is something to send it to: only the gateway runs jobs.
+fn is_reached(permit: &Permit) -> Result<(), Refusal> {
+    if permit.endpoint()?.job.is_none() {
+        return Ok(());
+    }
+    Err(Refusal::new(Code::DataPlaneUnable, "each call of this server is a job, which only the gateway runs"))
 }
 
 /// A call, ready to be carried out.

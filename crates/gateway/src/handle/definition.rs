@@ -9,7 +9,6 @@ use http::header::CONTENT_ENCODING;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 use vidimus_core::approval::pending::Definition;
@@ -26,7 +25,7 @@ use super::carry::taken_back;
 use crate::answer::Asked;
 use crate::credential;
 use crate::effect::{Begun, Effect, Ending};
-use crate::forward::{Outbound, forward, headers};
+use crate::forward::{Body, Outbound, forward, headers};
 use crate::gate::{Gate, rfc3339};
 use crate::protocol::mcp::definition::{self, Answering, Found, LISTING, PASSED_HEADERS};
 use crate::request_context::RequestContext;
@@ -235,7 +234,7 @@ fn outbound(
 
 /// What the server answers, as far as it is the answer.
 async fn answer(gate: &Gate, outbound: Outbound, id: &str, status: &mut u16) -> Result<Vec<u8>, Refusal> {
-    let response: Response<Incoming> = forward(&gate.upstream, outbound).await?;
+    let response: Response<Body> = forward(&gate.upstream, outbound).await?;
     let (parts, mut body) = response.into_parts();
     *status = parts.status.as_u16();
     if parts.headers.contains_key(CONTENT_ENCODING) {
@@ -244,9 +243,7 @@ async fn answer(gate: &Gate, outbound: Outbound, id: &str, status: &mut u16) -> 
     }
     let (mut answering, mut read) = (Answering::of(&parts.headers), 0_usize);
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| {
-            Refusal::new(Code::UpstreamInterrupted, "the server's answer broke off").with_detail(error)
-        })?;
+        let frame = frame.map_err(|error| error.refusal("the server's answer broke off"))?;
         let Ok(data) = frame.into_data() else { continue };
         read = read.saturating_add(data.len());
         if read > gate.limits.held_answer {

@@ -46,7 +46,8 @@ pub const MODERN: &str = "2026-07-28";
 pub const HANDSHAKE: [&str; 2] = ["2025-11-25", "2025-06-18"];
 
 const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
-const VERSION_HEADER: &str = "mcp-protocol-version";
+/// The header that says which version is spoken.
+pub const VERSION_HEADER: &str = "mcp-protocol-version";
 const METHOD_HEADER: &str = "mcp-method";
 const NAME_HEADER: &str = "mcp-name";
 /// The session header of the handshake eras.

@@ -28,6 +28,7 @@ fn endpoint() -> Endpoint {
         headers: Default::default(),
         card: None,
         stale_after: None,
+        job: None,
     }
 }
 

@@ -30,6 +30,7 @@ mod forward;
 mod handle;
 mod header_fields;
 mod http;
+mod jobs;
 mod lists;
 mod logged;
 mod payloads;

@@ -5,7 +5,7 @@ use std::task::{Poll, Waker};
 
 use vidimus_core::keep::{KeptPayload, MAX_KEPT};
 use vidimus_core::obligation::Changed;
-use vidimus_core::record::{EffectKind, EffectRecord};
+use vidimus_core::record::{EffectKind, EffectRecord, JobRun};
 
 use crate::queue::{END_BYTES, KEPT_PLACES, Purpose, Shared, Submitted};
 use crate::seal::{Chain, SealKey};
@@ -135,6 +135,7 @@ fn the_record_of_an_end_fits_the_room_that_is_kept_for_it() {
         detail: Some(std::borrow::Cow::Borrowed(&detail)),
         duration_us: most,
         id: (&*long).into(),
+        job: None,
         kept: None,
         kind: EffectKind,
         result: "cancelled".into(),
@@ -149,6 +150,16 @@ fn the_record_of_an_end_fits_the_room_that_is_kept_for_it() {
         version: u8::MAX,
     };
     let bytes = frame::HEADER + serde_json::to_vec(&record).expect("JSON").len();
+    assert!(bytes <= END_BYTES, "{bytes}");
+    // So it does with the longest job in it, which makes no task.
+    let job = JobRun {
+        exit: Some(u32::MAX),
+        image: Some("x".repeat(300)),
+        output: Some("0".repeat(64)),
+        uid: Some(long.clone()),
+    };
+    let ran = EffectRecord { job: Some(std::borrow::Cow::Owned(job)), task: None, ..record.clone() };
+    let bytes = frame::HEADER + serde_json::to_vec(&ran).expect("JSON").len();
     assert!(bytes <= END_BYTES, "{bytes}");
     // So it does with the longest answer in it.
     let kept = KeptPayload {

@@ -127,6 +127,7 @@ pub(crate) fn effect(id: &str, decision: u64, second: u32) -> EffectRecord<'_> {
         detail: None,
         duration_us: 1234,
         id: id.into(),
+        job: None,
         kept: None,
         kind: EffectKind,
         result: "ok".into(),

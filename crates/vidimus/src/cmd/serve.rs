@@ -13,6 +13,7 @@ pub(super) mod disk;
 pub(super) mod flags;
 mod health;
 mod issuer_roots;
+mod jobs;
 mod pods;
 mod questions;
 pub(super) mod retention;
@@ -70,6 +71,8 @@ pub struct Serve {
     pub resources: Option<PathBuf>,
     #[command(flatten)]
     pub cluster: ClusterFlags,
+    #[command(flatten)]
+    pub jobs: jobs::JobFlags,
     /// Directory for keys, the ledger, the configurations that its records name, and what is forbidden. Created if missing; keep it: without what was forbidden before, a
     /// gateway refuses everything while a policy is malformed.
     #[arg(long, env = "VIDIMUS_DATA", default_value = "vidimus-data")]

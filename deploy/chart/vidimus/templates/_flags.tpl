@@ -99,6 +99,9 @@
 {{- with .Values.otlp.endpoint }}
 - {{ printf "--otlp-endpoint=%s" . | quote }}
 {{- end }}
+{{- if .Values.jobs.enabled }}
+- --jobs
+{{- end }}
 {{- if .Values.traces.enabled }}
 - --traces
 - {{ printf "--trace-retention=%v" .Values.traces.retention | quote }}

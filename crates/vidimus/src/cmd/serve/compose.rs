@@ -16,8 +16,8 @@ use vidimus_core::record::Kept;
 use vidimus_core::snapshot::ENDED_BY;
 use vidimus_gateway::listener::{self, Connections, Listener};
 use vidimus_gateway::{
-    Gate, KEY_LENGTH, KeepAlive, Limits, PayloadKeys, SecretDirectory, Shared, Stood, Telemetry, Upstream,
-    Vitals, millis,
+    Gate, KEY_LENGTH, KeepAlive, Limits, PayloadKeys, Runner, SecretDirectory, Shared, Stood, Telemetry,
+    Upstream, Vitals, millis,
 };
 use vidimus_identity::{Authenticator, KEY_LOOK, LocalIdentity, Mint, Operators, People, TrustStore};
 use vidimus_ledger::{ArchiveAt, Durability, Ledger, Query};
@@ -35,7 +35,7 @@ use super::scale::{self, Scale};
 use super::supervisor::Supervisor;
 use super::{
     DurabilityArg, Serve, admin, admission, configurations, data_planes, descriptors, disk, issuer_roots,
-    pods, retention, runs, sinks, source, standing, taken, tls, traces, webhook, witnesses, xds,
+    jobs, pods, retention, runs, sinks, source, standing, taken, tls, traces, webhook, witnesses, xds,
 };
 
 /// Before a snapshot is taken into use again whose taking panicked.
@@ -107,7 +107,8 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
     let health = Health { shared: shared.clone(), loaded, stopping: stopping.clone(), watching, loops };
     let admin = Admin::new(health, people, witnessed, &serve.data);
     admin::serve(&mut supervisor, (sockets.admin, &serve.admin_name), admin)?;
-    let workers = start_workers(&mut supervisor, serve, (workers, &shared, &stopping), &listeners)?;
+    let runner = jobs::begin(&mut supervisor, serve, &shared)?;
+    let workers = start_workers(&mut supervisor, serve, (workers, &shared, &stopping, runner), &listeners)?;
     // Each worker has its own, so that the sockets are closed when the workers stop listening.
     drop(listeners);
     say_serving(&shared, (plain, tls_address, admin_address), workers.len(), begun);
@@ -422,21 +423,21 @@ async fn reload(shared: Arc<Shared>, mut loaded: watch::Receiver<Arc<Loaded>>, l
 }
 
 type Workers = Vec<std::thread::JoinHandle<()>>;
+/// What runs jobs, where something does.
+type Runs = Option<Arc<dyn Runner>>;
 
 fn start_workers(
     supervisor: &mut Supervisor,
     serve: &Serve,
-    (count, shared, stopping): (usize, &Arc<Shared>, &watch::Receiver<bool>),
+    (count, shared, stopping, runner): (usize, &Arc<Shared>, &watch::Receiver<bool>, Runs),
     listeners: &[Listener],
 ) -> anyhow::Result<Workers> {
     let connections = Connections::new(shared.connections());
     let guard = serve.address_guard();
     let mut workers = Vec::with_capacity(count);
     for number in 0..count {
-        let gate = Gate {
-            shared: shared.clone(),
-            upstream: Upstream::new(guard.clone(), KeepAlive::default()).context("the system's TLS roots")?,
-        };
+        let upstream = Upstream::with_runner(guard.clone(), KeepAlive::default(), runner.clone());
+        let gate = Gate { shared: shared.clone(), upstream: upstream.context("the system's TLS roots")? };
         let listeners = listeners.iter().map(Listener::try_clone).collect::<std::io::Result<Vec<_>>>()?;
         let (connections, stopping) = (connections.clone(), stopping.clone());
         let runtime = Builder::new_current_thread().enable_all().build()?;

@@ -197,7 +197,7 @@ fn named(directory: &Path) -> String {
     format!("--resources {}", directory.display())
 }
 
-fn access(flags: &ClusterFlags) -> Access {
+pub(super) fn access(flags: &ClusterFlags) -> Access {
     let lease = flags.lease_namespace.as_deref().map(Arc::<str>::from);
     Access {
         kubeconfig: flags.kubeconfig.clone(),

@@ -1,0 +1,72 @@
+//! The body of an upstream's answer, whichever kind of upstream it is.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body as _, Frame, SizeHint};
+use hyper::body::Incoming;
+use vidimus_core::refusal::{Code, Refusal};
+
+use super::job::Events;
+
+/// The body of an upstream's answer.
+#[derive(Debug)]
+pub enum Body {
+    /// It comes over HTTP.
+    Http(Incoming),
+    /// It is there as a whole: of a job, which has ended or was not needed.
+    Whole(Option<Bytes>),
+    /// Of a job that still runs. It ends with whoever reads this.
+    Events(Box<Events>),
+}
+
+/// Why an answer ended before its end.
+#[derive(Debug)]
+pub enum Broken {
+    /// The connection broke.
+    Http(hyper::Error),
+    /// There is no answer, and it is known why.
+    Refused(Box<Refusal>),
+}
+
+impl Broken {
+    /// In the words of a refusal; `message` where nothing better is known.
+    pub fn refusal(self, message: &'static str) -> Refusal {
+        match self {
+            Self::Http(error) => Refusal::new(Code::UpstreamInterrupted, message).with_detail(error),
+            Self::Refused(refusal) => *refusal,
+        }
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        match self.get_mut() {
+            Self::Http(body) => Pin::new(body).poll_frame(cx).map_err(Broken::Http),
+            Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Events(events) => events.poll_next(cx).map(|next| {
+                next.map(|event| event.map(Frame::data).map_err(|why| Broken::Refused(Box::new(why))))
+            }),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Http(body) => body.is_end_stream(),
+            Self::Whole(bytes) => bytes.is_none(),
+            Self::Events(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Http(body) => body.size_hint(),
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Self::Events(_) => SizeHint::default(),
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Servers that are jobs: what runs is what was permitted, and what becomes of its answer is what becomes of any.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use http_body_util::BodyExt as _;
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, watch};
+use vidimus_core::refusal::{Code, Refusal};
+use vidimus_gateway::listener::{self, Connections, Listener};
+use vidimus_gateway::{AddressGuard, Gate, KeepAlive, News, Output, Run, Runner, Upstream};
+
+use super::world::{World, call_id, json_of, objects, snapshot};
+
+/// Does what the test says, and keeps what it was given.
+#[derive(Debug, Default)]
+struct Told {
+    runs: Mutex<Vec<(Run, mpsc::Sender<News>)>>,
+    /// How the next call ends at once; without it, as the test says later.
+    ends: Mutex<Option<Result<Output, Refusal>>>,
+}
+
+impl Runner for Told {
+    fn run(&self, run: Run) -> mpsc::Receiver<News> {
+        let (tell, heard) = mpsc::channel(8);
+        run.ran().note(|ran| ran.uid = Some("u-1".to_owned()));
+        if let Some(ended) = self.ends.lock().unwrap().take() {
+            run.ran().note(|ran| (ran.exit, ran.image) = (Some(0), Some("i@sha256:00".to_owned())));
+            tell.try_send(News::Ended(ended)).unwrap();
+        }
+        self.runs.lock().unwrap().push((run, tell));
+        heard
+    }
+}
+
+impl Told {
+    fn count(&self) -> usize {
+        self.runs.lock().unwrap().len()
+    }
+
+    async fn last(&self) -> mpsc::Sender<News> {
+        for _ in 0..1000 {
+            if let Some((_, tell)) = self.runs.lock().unwrap().last() {
+                return tell.clone();
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("nothing was run");
+    }
+}
+
+struct Jobs {
+    world: World,
+    runner: Arc<Told>,
+    _stop: watch::Sender<bool>,
+}
+
+impl Jobs {
+    /// The gateway of the world, whose server is a job.
+    async fn new(runs: bool, cedar: Option<&str>) -> Self {
+        let mut world = World::new().await;
+        let mut all = objects(&world.upstream);
+        let server = all.iter_mut().find(|object| object["kind"] == "MCPServer").expect("a server");
+        server["spec"].as_object_mut().expect("a mapping").remove("endpoint");
+        let tool = json!({"description": "d", "inputSchema": {"type": "object"}, "outputSchema": {"type": "object"}});
+        server["spec"]["job"] = json!({
+            "template": {"spec": {"containers": [{"name": "t", "image": "i@sha256:00"}]}},
+            "tools": {"echo": tool, "other": tool, "forbidden": tool},
+        });
+        if let Some(cedar) = cedar {
+            let policy = all.iter_mut().find(|object| object["kind"] == "Policy").expect("a policy");
+            policy["spec"]["cedar"] = json!(cedar);
+        }
+        world.gate.take_into_use(snapshot(&all));
+        let runner = Arc::new(Told::default());
+        let running: Option<Arc<dyn Runner>> = if runs { Some(runner.clone()) } else { None };
+        let upstream = Upstream::with_runner(AddressGuard::default(), KeepAlive::default(), running);
+        let gate = Gate { shared: world.gate.shared.clone(), upstream: upstream.expect("roots") };
+        let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        socket.set_nonblocking(true).expect("non-blocking");
+        world.address = socket.local_addr().expect("an address");
+        let (stop, stopping) = watch::channel(false);
+        tokio::spawn(async move {
+            listener::serve(gate, vec![Listener::plain(socket)], Connections::new(1024), stopping).await
+        });
+        Self { world, runner, _stop: stop }
+    }
+
+    fn ends(&self, ended: Result<Output, Refusal>) {
+        *self.runner.ends.lock().unwrap() = Some(ended);
+    }
+
+    async fn ask(&self, method: &str, params: Value) -> (StatusCode, String, Value) {
+        let message = json!({"jsonrpc": "2.0", "id": "x", "method": method, "params": params});
+        let request = self.world.request(Method::POST, "/mcp/t/tools", &message);
+        let (status, headers, body) = self.world.call(request).await;
+        (status, call_id(&headers), json_of(&body))
+    }
+}
+
+fn wrote(text: &str, exit: u32) -> Result<Output, Refusal> {
+    Ok(Output { text: text.to_owned(), exit })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_permitted_call_runs_with_its_arguments_as_they_were_written() {
+    let jobs = Jobs::new(true, None).await;
+    jobs.ends(wrote(r#"{"sum": 3}"#, 0));
+    let (status, id, answer) =
+        jobs.ask("tools/call", json!({"name": "echo", "arguments": {"a": 1.50}})).await;
+    assert_eq!((status, &answer["id"]), (StatusCode::OK, &json!("x")));
+    assert_eq!(answer["result"]["content"][0]["text"], json!(r#"{"sum": 3}"#));
+    assert_eq!(answer["result"]["structuredContent"], json!({"sum": 3}));
+    assert_eq!(answer["result"]["isError"], json!(false));
+    {
+        let runs = jobs.runner.runs.lock().unwrap();
+        let (run, _) = &runs[0];
+        assert_eq!((run.tool(), run.arguments(), run.permit().call()), ("echo", r#"{"a":1.5}"#, &*id));
+        assert!(!run.is_followed());
+    }
+    let effect = &jobs.world.records(&id, 2).await[1];
+    assert_eq!(effect["result"], json!("ok"));
+    assert_eq!(effect["job"], json!({"exit": 0, "image": "i@sha256:00", "uid": "u-1"}));
+    assert!(effect.get("token").is_none(), "nobody's server gets a token: {effect}");
+    // An exit code is the tool's own error.
+    jobs.ends(wrote("no", 3));
+    let (_, id, answer) = jobs.ask("tools/call", json!({"name": "echo"})).await;
+    assert_eq!(answer["result"]["isError"], json!(true));
+    assert_eq!(jobs.world.records(&id, 2).await[1]["result"], json!("error"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_not_permitted_runs_nothing() {
+    let jobs = Jobs::new(true, None).await;
+    for tool in ["forbidden", "other"] {
+        let (_, id, answer) = jobs.ask("tools/call", json!({"name": tool})).await;
+        assert!(answer.get("error").is_some(), "{answer}");
+        assert_eq!(jobs.world.recorded(&id).len(), 1, "a decision, and no effect");
+    }
+    let (_, _, list) = jobs.ask("tools/list", json!({})).await;
+    let names: Vec<_> =
+        list["result"]["tools"].as_array().expect("tools").iter().map(|tool| &tool["name"]).collect();
+    assert_eq!(names, [&json!("echo")]);
+    let hello = json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "c", "version": "1"}});
+    let (_, _, begun) = jobs.ask("initialize", hello).await;
+    assert_eq!(begun["result"]["protocolVersion"], json!("2025-11-25"));
+    assert_eq!(jobs.runner.count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn progress_comes_before_the_result_and_a_failure_is_told_with_its_code() {
+    let jobs = Jobs::new(true, None).await;
+    let params = json!({"name": "echo", "_meta": {"progressToken": 7}});
+    for (ended, result, code) in [
+        (wrote("done", 0), "ok", None),
+        (Err(Refusal::new(Code::UpstreamTimeout, "late")), "failed", Some("upstream_timeout")),
+    ] {
+        jobs.runner.runs.lock().unwrap().clear();
+        let message = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params});
+        let response = jobs.world.send(jobs.world.request(Method::POST, "/mcp/t/tools", &message)).await;
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        let id = call_id(response.headers());
+        let tell = jobs.runner.last().await;
+        tell.send(News::Progress("half".into())).await.unwrap();
+        tell.send(News::Alive).await.unwrap();
+        tell.send(News::Ended(ended)).await.unwrap();
+        let body = response.into_body().collect().await.expect("a whole answer").to_bytes();
+        let text = String::from_utf8(body.to_vec()).unwrap();
+        let progress = text.find(r#""progressToken":7,"progress":1,"message":"half""#).expect("progress");
+        let last = text.find(code.unwrap_or("done")).unwrap_or_else(|| panic!("{text}"));
+        assert!(progress < last, "{text}");
+        let effect = &jobs.world.records(&id, 2).await[1];
+        assert_eq!(
+            (&effect["result"], effect.get("code")),
+            (&json!(result), code.map(|code| json!(code)).as_ref())
+        );
+        assert_eq!(effect["job"]["uid"], json!("u-1"), "what ran is known also of what failed");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_leaves_is_not_run_for() {
+    let jobs = Jobs::new(true, None).await;
+    for params in [json!({"name": "echo"}), json!({"name": "echo", "_meta": {"progressToken": "p"}})] {
+        jobs.runner.runs.lock().unwrap().clear();
+        let message = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params});
+        let left = tokio::time::timeout(Duration::from_millis(300), async {
+            let request = jobs.world.request(Method::POST, "/mcp/t/tools", &message);
+            let response = jobs.world.send(request).await;
+            response.into_body().collect().await
+        });
+        assert!(left.await.is_err(), "it waits");
+        let tell = jobs.runner.last().await;
+        let closed = tokio::time::timeout(Duration::from_secs(10), tell.closed()).await;
+        assert!(closed.is_ok(), "the runner learns of it");
+        let id = jobs.runner.runs.lock().unwrap()[0].0.permit().call().to_owned();
+        let effect = &jobs.world.records(&id, 2).await[1];
+        assert_eq!((&effect["result"], &effect["job"]["uid"]), (&json!("cancelled"), &json!("u-1")));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_redacted_of_any_answer_is_redacted_of_this_one() {
+    let cedar = r#"@redact_answer("/card") permit (principal, action == Action::"invokeTool", resource == Tool::"t/tools/echo");"#;
+    let jobs = Jobs::new(true, Some(cedar)).await;
+    jobs.ends(wrote(r#"{"card": "4111", "sum": 3}"#, 0));
+    let (_, id, answer) = jobs.ask("tools/call", json!({"name": "echo"})).await;
+    assert!(!answer.to_string().contains("4111") && answer.to_string().contains("sum"), "{answer}");
+    assert_eq!(
+        jobs.world.records(&id, 2).await[1]["changed"]["redact_answer"],
+        json!(2),
+        "text and structure"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_anything_that_runs_jobs_nothing_is_sent_and_it_is_said_what_to_do() {
+    let jobs = Jobs::new(false, None).await;
+    let (status, id, answer) = jobs.ask("tools/call", json!({"name": "echo"})).await;
+    assert_eq!(status, StatusCode::BAD_GATEWAY);
+    assert!(answer.to_string().contains("--jobs"), "{answer}");
+    let effect = &jobs.world.records(&id, 2).await[1];
+    assert_eq!((&effect["code"], effect.get("job")), (&json!("upstream_unreachable"), None));
+}
