@@ -102,6 +102,7 @@ impl Index {
             generation: meta.generation,
             observed: None,
             conditions: Vec::new(),
+            runs: Runs::default(),
             content: None,
             says: Ok(object),
         };

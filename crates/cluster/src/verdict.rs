@@ -322,7 +322,7 @@ mod tests {
         let named = SecretKey { namespace: "a".into(), name: "openai".into(), key: "apiKey".into() };
         secrets.named([&named].into_iter(), std::iter::empty());
         let reasons = || {
-            let all = wanted(&index, &loaded(&index), &secrets, at(0));
+            let all = wanted(&index, &loaded(&index), &secrets, None, at(0));
             let reasons = |write: &Write| {
                 write.conditions.iter().map(|one| one.reason.clone()).collect::<Vec<String>>()
             };

@@ -114,7 +114,7 @@ mod tests {
 
     use super::*;
 
-    fn pod(state: Value) -> Value {
+    fn pod(state: &Value) -> Value {
         json!({"metadata": {"name": "call-x"}, "status": {"phase": "Running", "containerStatuses": [
             {"name": "tool", "imageID": "registry.example/calc@sha256:00", "state": state}]}})
     }

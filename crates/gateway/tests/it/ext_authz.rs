@@ -284,7 +284,7 @@ async fn a_refused_call_is_answered_as_its_protocol_says_it() {
             403,
             "/error/code",
         ),
-        (world.request(Method::POST, "/a2a/t/nothing", &send), "resource_unknown", 200, "/error/data/code"),
+        (world.request(Method::POST, "/a2a/t/nothing", &send), "resource_unknown", 404, "/error/data/code"),
         (world.request(Method::POST, "/nothing", &send), "route_unknown", 404, "/error"),
     ] {
         // In-process and by the door, the same answer but for the call.

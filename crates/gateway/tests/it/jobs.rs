@@ -26,23 +26,23 @@ impl Runner for Told {
     fn run(&self, run: Run) -> mpsc::Receiver<News> {
         let (tell, heard) = mpsc::channel(8);
         run.ran().note(|ran| ran.uid = Some("u-1".to_owned()));
-        if let Some(ended) = self.ends.lock().unwrap().take() {
+        if let Some(ended) = self.ends.lock().expect("held").take() {
             run.ran().note(|ran| (ran.exit, ran.image) = (Some(0), Some("i@sha256:00".to_owned())));
-            tell.try_send(News::Ended(ended)).unwrap();
+            tell.try_send(News::Ended(ended)).expect("heard");
         }
-        self.runs.lock().unwrap().push((run, tell));
+        self.runs.lock().expect("held").push((run, tell));
         heard
     }
 }
 
 impl Told {
     fn count(&self) -> usize {
-        self.runs.lock().unwrap().len()
+        self.runs.lock().expect("held").len()
     }
 
     async fn last(&self) -> mpsc::Sender<News> {
         for _ in 0..1000 {
-            if let Some((_, tell)) = self.runs.lock().unwrap().last() {
+            if let Some((_, tell)) = self.runs.lock().expect("held").last() {
                 return tell.clone();
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -89,7 +89,7 @@ impl Jobs {
     }
 
     fn ends(&self, ended: Result<Output, Refusal>) {
-        *self.runner.ends.lock().unwrap() = Some(ended);
+        *self.runner.ends.lock().expect("held") = Some(ended);
     }
 
     async fn ask(&self, method: &str, params: Value) -> (StatusCode, String, Value) {
@@ -115,7 +115,7 @@ async fn a_permitted_call_runs_with_its_arguments_as_they_were_written() {
     assert_eq!(answer["result"]["structuredContent"], json!({"sum": 3}));
     assert_eq!(answer["result"]["isError"], json!(false));
     {
-        let runs = jobs.runner.runs.lock().unwrap();
+        let runs = jobs.runner.runs.lock().expect("held");
         let (run, _) = &runs[0];
         assert_eq!((run.tool(), run.arguments(), run.permit().call()), ("echo", r#"{"a":1.5}"#, &*id));
         assert!(!run.is_followed());
@@ -157,7 +157,7 @@ async fn progress_comes_before_the_result_and_a_failure_is_told_with_its_code() 
         (wrote("done", 0), "ok", None),
         (Err(Refusal::new(Code::UpstreamTimeout, "late")), "failed", Some("upstream_timeout")),
     ] {
-        jobs.runner.runs.lock().unwrap().clear();
+        jobs.runner.runs.lock().expect("held").clear();
         let message = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params});
         let response = jobs.world.send(jobs.world.request(Method::POST, "/mcp/t/tools", &message)).await;
         assert_eq!(response.headers()["content-type"], "text/event-stream");
@@ -184,7 +184,7 @@ async fn progress_comes_before_the_result_and_a_failure_is_told_with_its_code() 
 async fn a_client_that_leaves_is_not_run_for() {
     let jobs = Jobs::new(true, None).await;
     for params in [json!({"name": "echo"}), json!({"name": "echo", "_meta": {"progressToken": "p"}})] {
-        jobs.runner.runs.lock().unwrap().clear();
+        jobs.runner.runs.lock().expect("held").clear();
         let message = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params});
         let left = tokio::time::timeout(Duration::from_millis(300), async {
             let request = jobs.world.request(Method::POST, "/mcp/t/tools", &message);
@@ -195,7 +195,7 @@ async fn a_client_that_leaves_is_not_run_for() {
         let tell = jobs.runner.last().await;
         let closed = tokio::time::timeout(Duration::from_secs(10), tell.closed()).await;
         assert!(closed.is_ok(), "the runner learns of it");
-        let id = jobs.runner.runs.lock().unwrap()[0].0.permit().call().to_owned();
+        let id = jobs.runner.runs.lock().expect("held")[0].0.permit().call().to_owned();
         let effect = &jobs.world.records(&id, 2).await[1];
         assert_eq!((&effect["result"], &effect["job"]["uid"]), (&json!("cancelled"), &json!("u-1")));
     }

@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 
 use crate::resource::{Object, Origin, Rejection, check};
 
-fn server(job: Value) -> Value {
+fn server(job: &Value) -> Value {
     json!({
         "apiVersion": "vidimus.dev/v1alpha1", "kind": "MCPServer", "metadata": {"namespace": "tools", "name": "calc"},
         "spec": {"owner": "first.last@example.com", "team": "tools", "riskLevel": "low", "job": job},
@@ -21,7 +21,7 @@ fn job() -> Value {
     })
 }
 
-fn checked(job: Value) -> Result<Object, Vec<Rejection>> {
+fn checked(job: &Value) -> Result<Object, Vec<Rejection>> {
     check(&Origin::file("a.yaml", 1), &server(job))
 }
 
@@ -39,7 +39,7 @@ fn with(pointer: &str, value: Value) -> Value {
 
 #[test]
 fn a_template_becomes_an_address_that_another_template_does_not_have() {
-    let Object::McpServer(server) = checked(job()).unwrap() else { panic!() };
+    let Object::McpServer(server) = checked(&job()).unwrap() else { panic!() };
     let job = server.endpoint.job.as_ref().unwrap();
     assert_eq!(server.endpoint.url.scheme(), "job");
     assert_eq!(server.endpoint.url.host_str(), Some("tools"));
@@ -49,7 +49,7 @@ fn a_template_becomes_an_address_that_another_template_does_not_have() {
     assert_eq!(job.egress[0].except, ["169.254.0.0/16", "100.100.100.200/32"]);
     let pod: Value = serde_json::from_str(&job.pod).unwrap();
     assert_eq!(pod["containers"][0]["volumeMounts"][0]["mountPath"], json!("/tmp"));
-    let other = checked(with("/template/spec/containers/0/image", json!("registry.example/other"))).unwrap();
+    let other = checked(&with("/template/spec/containers/0/image", json!("registry.example/other"))).unwrap();
     let Object::McpServer(other) = other else { panic!() };
     assert_ne!(
         server.endpoint.url, other.endpoint.url,
@@ -94,7 +94,7 @@ fn what_would_open_the_sandbox_is_refused_with_field_and_fix() {
         ),
         ("", "backoffLimit", json!(6)),
     ] {
-        let wrong = checked(with(&format!("{at}/{key}"), value)).unwrap_err();
+        let wrong = checked(&with(&format!("{at}/{key}"), value)).unwrap_err();
         let named = format!("spec.job{}.{key}", at.replace("/0", "[0]").replace('/', "."));
         let found = wrong.iter().find(|one| one.field == named);
         let found = found.unwrap_or_else(|| panic!("{named}: {wrong:?}"));
@@ -151,7 +151,7 @@ fn what_would_open_it_by_a_value_is_refused_too() {
         ("/maxOutput".to_owned(), json!(100_000_000), "maxOutput"),
         ("/deadline".to_owned(), json!("2h"), "deadline"),
     ] {
-        let wrong = checked(with(&pointer, value)).unwrap_err();
+        let wrong = checked(&with(&pointer, value)).unwrap_err();
         let found = wrong.iter().find(|one| one.field.starts_with("spec.job.") && one.field.ends_with(field));
         let found = found.unwrap_or_else(|| panic!("{field}: {wrong:?}"));
         assert!(!found.fix.is_empty(), "{found:?}");
@@ -160,7 +160,7 @@ fn what_would_open_it_by_a_value_is_refused_too() {
 
 #[test]
 fn a_server_has_an_endpoint_or_a_job_and_not_both() {
-    let mut both = server(job());
+    let mut both = server(&job());
     both["spec"]["endpoint"] = json!({"url": "http://calc/mcp"});
     let wrong = check(&Origin::file("a.yaml", 1), &both).unwrap_err();
     assert_eq!((wrong.len(), wrong[0].field.as_str()), (1, "spec.job"), "{wrong:?}");

@@ -130,7 +130,7 @@ fn decision_without_effect(ledger: &Path, call: &str) -> anyhow::Result<Option<u
         match Kept::read(&hit.record) {
             Ok(Record::Effect(_)) => return Ok(None),
             Ok(Record::Decision(decided)) if decided.outcome.starts_with("allow") => {
-                decision = Some(hit.index)
+                decision = Some(hit.index);
             }
             // A call that was held has been decided before.
             Ok(_) | Err(_) => {}
