@@ -123,7 +123,7 @@ mod tests {
     fn what_is_seen_of_a_job() {
         let (job, image) = (json!({}), Some("registry.example/calc@sha256:00".to_owned()));
         let (name, container) = ("call-x".to_owned(), "tool".to_owned());
-        let of = |state: Value| Seen::of(&job, Some(&pod(state)));
+        let of = |state: Value| Seen::of(&job, Some(&pod(&state)));
         assert_eq!(Seen::of(&job, None), Seen::Waits("the job is made".into()));
         assert!(matches!(of(json!({"waiting": {"reason": "ContainerCreating"}})), Seen::Waits(_)));
         assert!(matches!(of(json!({})), Seen::Waits(_)));
@@ -145,10 +145,10 @@ mod tests {
     fn a_job_that_its_controller_ended() {
         let failed = |reason: &str| json!({"status": {"conditions": [{"type": "Failed", "status": "True", "reason": reason, "message": "m"}]}});
         // Also where its pod is still there.
-        let running = pod(json!({"running": {}}));
+        let running = pod(&json!({"running": {}}));
         assert_eq!(Seen::of(&failed("DeadlineExceeded"), Some(&running)), Seen::Late);
         assert_eq!(Seen::of(&failed("DeadlineExceeded"), None), Seen::Late);
-        let exited = pod(json!({"terminated": {"exitCode": 3}}));
+        let exited = pod(&json!({"terminated": {"exitCode": 3}}));
         assert!(matches!(
             Seen::of(&failed("BackoffLimitExceeded"), Some(&exited)),
             Seen::Exited { exit: 3, .. }
