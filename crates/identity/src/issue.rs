@@ -6,4 +6,4 @@ pub(crate) mod key;
 pub(crate) mod keys;
 pub(crate) mod local;
 pub(crate) mod mint;
-pub(crate) mod shared;
+pub(crate) mod replica_keys;

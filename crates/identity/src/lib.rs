@@ -17,7 +17,7 @@ pub use issue::local::{
     TokenRequest,
 };
 pub use issue::mint::{HopToken, MAX_HOP_TTL, Mint, MintError};
-pub use issue::shared::{KeyFiles, ListedKey, Rotated, SealingKeys, SharedKeys, SharedKeysError};
+pub use issue::replica_keys::{KeyFiles, ListedKey, Rotated, SealingKeys, SharedKeys, SharedKeysError};
 pub use prove::account::ServiceAccount;
 pub use prove::people::{Operators, People};
 pub use prove::pods::{LivePods, PodScope};

@@ -24,7 +24,7 @@ use vidimus_core::resource::Identity;
 use super::files::{self, KeyFileError};
 use super::key::{self, SigningFailed};
 use super::keys::Keys;
-use super::shared::{SharedKeys, SharedKeysError};
+use super::replica_keys::{SharedKeys, SharedKeysError};
 use crate::prove::keys::KeySet;
 use crate::registration;
 

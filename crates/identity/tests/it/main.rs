@@ -19,5 +19,5 @@ mod mtls;
 mod people;
 mod pods;
 mod property;
-mod shared;
+mod replica_keys;
 mod world;

@@ -67,8 +67,7 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
     let (stood, standing_file) =
         standing::open(&serve.data, &sealing_key, &ledger).context("what stands by acts")?;
     let (loaded, watching) = source::open(&mut supervisor, &control, serve, kept, stood.overlay.clone())?;
-    taken::log_first(&loaded.borrow(), secrets.as_ref());
-    issuer_roots::warn_of_unused(serve, &loaded.borrow().snapshot);
+    say_read(serve, &loaded.borrow(), secrets.as_ref());
     let roots = issuer_roots::read(serve)?;
     let people = people(serve, &identity, roots.clone())?;
     let bundles = Bundles::open(&serve.trust_bundle, &identity)?;
@@ -123,6 +122,11 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
     // What looks at files may be waiting for one.
     control.shutdown_timeout(Duration::from_secs(1));
     Ok(code)
+}
+
+fn say_read(serve: &Serve, loaded: &Loaded, secrets: Option<&SecretDirectory>) {
+    taken::log_first(loaded, secrets);
+    issuer_roots::warn_of_unused(serve, &loaded.snapshot);
 }
 
 fn say_serving(

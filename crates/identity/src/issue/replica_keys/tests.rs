@@ -16,7 +16,10 @@ fn made() -> KeyFiles {
 
 /// The directory, for its owner alone, and in it keys.
 fn directory() -> tempfile::TempDir {
-    let directory = tempfile::tempdir().expect("a directory");
+    let directory = tempfile::Builder::new()
+        .permissions(fs::Permissions::from_mode(0o700))
+        .tempdir()
+        .expect("a directory");
     made().write(directory.path(), &[]).expect("written");
     directory
 }
@@ -89,7 +92,10 @@ fn a_directory_has_what_was_written_and_all_that_read_it_have_the_same() {
     assert_eq!(ours.bundle(), theirs.bundle());
     assert_eq!(ours.trust_domain().as_str(), "vidimus.local");
     assert!(matches!(KeyFiles::none_in(directory.path()), Err(SharedKeysError::There { .. })));
-    let empty = tempfile::tempdir().expect("a directory");
+    let empty = tempfile::Builder::new()
+        .permissions(fs::Permissions::from_mode(0o700))
+        .tempdir()
+        .expect("a directory");
     KeyFiles::none_in(empty.path()).expect("none");
     KeyFiles::none_in(&empty.path().join("missing")).expect("none");
 
@@ -102,7 +108,10 @@ fn a_directory_has_what_was_written_and_all_that_read_it_have_the_same() {
 /// As Kubernetes mounts a Secret: links to links, swapped at once, of which what is before the links is not looked at.
 #[test]
 fn a_mount_is_read_by_where_it_is_now() {
-    let mount = tempfile::tempdir().expect("a directory");
+    let mount = tempfile::Builder::new()
+        .permissions(fs::Permissions::from_mode(0o700))
+        .tempdir()
+        .expect("a directory");
     let at = |name: &str| mount.path().join(name);
     let mut files = made();
     files.write(&at("..2026_1"), &[]).expect("written");
