@@ -214,7 +214,7 @@ class Mutual(unittest.TestCase):
         self.assertEqual(row["code"], "principal_unknown")
         refused = stage.vidimus("serve", "--resources", str(stage.resources), "--data", str(stage.root / "other"),
                                 "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--ext-authz", "0.0.0.0:0", check=False)
-        self.assertEqual(refused.returncode, 1, refused.stderr)
+        self.assertEqual(refused.returncode, 2, refused.stderr)
         self.assertIn("--ext-authz-data-plane", refused.stderr)
 
     def test_a_caller_is_who_showed_envoy_its_certificate(self):

@@ -109,6 +109,10 @@ impl Reading {
             Err(error) => error,
         };
         let index = reader.sealed().0;
+        // What is sealed is whole, whatever follows it; the reader stays where it is.
+        if self.ready.front().is_some_and(|hit| hit.index < index) {
+            return Ok(true);
+        }
         match error {
             SegmentError::File(error) => Err(error.into()),
             SegmentError::Frame { offset, index: broken, .. }

@@ -236,7 +236,7 @@ fn samples() -> Vec<Record<'static>> {
         (record.time_per_output_token_us, record.time_to_first_token_us) = (None, None);
     }
     if let Record::Refusal(record) = &mut refused {
-        (record.asked, record.parent) = (None, None);
+        (record.asked, record.instance, record.parent) = (None, None, None);
         (record.detail, record.identity, record.principal, record.source, record.user) =
             (None, None, None, None, None);
     }

@@ -28,7 +28,7 @@ const SWEEP: Duration = Duration::from_secs(30);
 pub struct JobFlags {
     /// Run the calls of MCPServers with spec.job, each as a Kubernetes Job in a
     /// namespace of its own; it needs the roles of deploy/rbac/jobs.yaml.
-    #[arg(long, env = "VIDIMUS_JOBS", requires = "cluster", value_parser = BoolishValueParser::new())]
+    #[arg(long, env = "VIDIMUS_JOBS", requires = "cluster", conflicts_with = "resources", value_parser = BoolishValueParser::new())]
     pub jobs: bool,
 }
 

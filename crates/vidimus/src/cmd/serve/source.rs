@@ -260,7 +260,7 @@ mod tests {
             ("--resources r --namespace a", "cannot be used with"),
             ("--resources r --no-status", "cannot be used with"),
             ("--kubeconfig f", "--cluster"),
-            ("--resources r --pods", "--"),
+            ("--resources r --pods", "cannot be used with"),
         ] {
             let error = parsed(flags).map(drop).unwrap_err();
             assert!(error.contains(says), "{flags}: {error}");
