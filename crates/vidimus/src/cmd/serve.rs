@@ -97,9 +97,9 @@ pub struct Serve {
     #[arg(long, env = "VIDIMUS_TLS_KEY", requires_all = ["tls_cert", "tls_listen"])]
     pub tls_key: Option<PathBuf>,
     #[command(flatten)]
-    pub data_planes: data_planes::Flags,
+    pub data_planes: data_planes::DataPlaneFlags,
     #[command(flatten)]
-    pub xds: xds::Flags,
+    pub xds: xds::XdsFlags,
     /// SPIFFE trust bundle (PEM, or a SPIFFE bundle in JSON) as trust-domain=FILE; may be given several times, also for one
     /// domain, of which the authorities of all files are trusted then. A file that changes is read again: {"keys":[]} revokes all authorities, and one that cannot be understood, or is gone, leaves the last
     /// good one in force for an hour. X.509-SVIDs are accepted on the TLS address, JWT-SVIDs (by the bundle's keys of use jwt-svid) on
@@ -174,7 +174,7 @@ pub struct Serve {
     #[arg(long, env = "VIDIMUS_STANDING", value_name = "URL", value_parser = flags::Unshown(flags::standing), hide_env_values = true)]
     pub standing: Option<StandingAddress>,
     #[command(flatten)]
-    pub scale: scale::Flags,
+    pub scale: scale::ScaleFlags,
     /// Address that is told of each question to people (`@approval`), each vote and each end, as signed JSON (Standard Webhooks 1.0):
     /// https, or http on this machine. It is told no arguments, and nothing that it answers counts: people approve by `vidimus approvals`
     /// or the admin address.

@@ -16,7 +16,7 @@ use crate::cmd::quantity;
 
 /// Who asks, where, and what is believed.
 #[derive(Debug, Args)]
-pub struct Flags {
+pub struct DataPlaneFlags {
     /// Address at which Envoy asks about the calls that it carries: gRPC,
     /// envoy.service.auth.v3.Authorization (docs/envoy.md). Who may ask gets the
     /// credentials of calls, so it is loopback and plain, or TLS and
@@ -38,7 +38,7 @@ pub struct Flags {
     pub ext_authz_raw_sessions: bool,
 }
 
-impl Flags {
+impl DataPlaneFlags {
     /// The name by which data planes reach the address, where it is one.
     pub(super) fn server_name(&self) -> Option<String> {
         let named = self.ext_authz.filter(|address| !address.ip().is_unspecified());
@@ -81,15 +81,15 @@ pub(super) fn listener(
 mod tests {
     use clap::Parser;
 
-    use super::Flags;
+    use super::DataPlaneFlags;
 
     #[derive(Debug, Parser)]
     struct Line {
         #[command(flatten)]
-        flags: Flags,
+        flags: DataPlaneFlags,
     }
 
-    fn parsed(flags: &str) -> Result<Flags, String> {
+    fn parsed(flags: &str) -> Result<DataPlaneFlags, String> {
         let line = ["serve"].into_iter().chain(flags.split_whitespace());
         Line::try_parse_from(line).map(|line| line.flags).map_err(|error| error.to_string())
     }

@@ -23,7 +23,7 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// What makes one of several gateways one of them.
 #[derive(Debug, Args)]
-pub struct Flags {
+pub struct ScaleFlags {
     /// Directory of the keys that all gateways of this installation have, such as a
     /// mounted Secret (`vidimus keys generate`): sealed ids, hops' tokens and what the
     /// built-in issuer issued are then good at each of them. It is read again when it

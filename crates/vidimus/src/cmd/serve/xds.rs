@@ -19,7 +19,7 @@ use crate::cmd::quantity;
 
 /// Who is given what, and where.
 #[derive(Debug, Args)]
-pub struct Flags {
+pub struct XdsFlags {
     /// Address where agentgateways get their routes (delta xDS over gRPC, TLS), to
     /// ask --ext-authz about each call (docs/agentgateway.md). They are known by
     /// their ServiceAccount tokens: --service-account-issuer.
@@ -62,7 +62,7 @@ fn door(text: &str) -> anyhow::Result<(String, u16)> {
     Ok((host, port))
 }
 
-impl Flags {
+impl XdsFlags {
     /// The names by which gateways reach the address.
     pub(super) fn names(&self) -> Vec<String> {
         let address = self.xds.filter(|address| !address.ip().is_unspecified());
@@ -73,7 +73,7 @@ impl Flags {
     ///
     /// # Errors
     /// Where somebody between could answer in its place, or they could not reach it.
-    fn asked(&self, planes: &data_planes::Flags) -> anyhow::Result<((String, u16), Option<String>)> {
+    fn asked(&self, planes: &data_planes::DataPlaneFlags) -> anyhow::Result<((String, u16), Option<String>)> {
         let Some(listens) = planes.ext_authz else {
             bail!("--xds: gateways ask --ext-authz about each call; give it an address");
         };
@@ -156,9 +156,9 @@ mod tests {
     #[derive(Debug, Parser)]
     struct Line {
         #[command(flatten)]
-        planes: data_planes::Flags,
+        planes: data_planes::DataPlaneFlags,
         #[command(flatten)]
-        xds: Flags,
+        xds: XdsFlags,
         #[arg(long)]
         service_account_issuer: Option<String>,
     }
