@@ -180,7 +180,7 @@ func killed(t *testing.T, s *stage) {
 	_ = s.server.Wait()
 	until(t, "it is noticed", func() bool { return strings.Count(s.said(), "is not heard any more") > lost })
 	s.stays(t, http.StatusOK, 3*time.Second)
-	if code, body := s.get("/readyz"); code != http.StatusOK || !strings.Contains(body, "ready; the cluster has not been heard since ") {
+	if code, body := s.get("/readyz"); code != http.StatusOK || !strings.Contains(body, "configuration from cluster, not heard of since ") {
 		t.Errorf("what is live stays so, and it is said: %d %s", code, body)
 	}
 	s.serve()
