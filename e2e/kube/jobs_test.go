@@ -167,6 +167,7 @@ type jobs struct {
 }
 
 func TestJobs(t *testing.T) {
+	t.Parallel()
 	if os.Getenv("VIDIMUS_BIN") == "" {
 		t.Fatal("VIDIMUS_BIN is not set: run e2e/kube/test.sh")
 	}
