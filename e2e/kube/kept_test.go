@@ -14,8 +14,12 @@ import (
 // closes at this age; it is more than a gateway may not know of by what it kept (a watch of 15 s, a write every 10 s) and a start.
 const closesAt = 60 * time.Second
 
-// kept: the API server is gone, and then the gateway is started again.
-func kept(t *testing.T, s *stage) {
+// TestKept: the API server is gone, and then the gateway is started again.
+func TestKept(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.roles(t, "")
+	s.apply(t, s.provider, s.agent, s.permits)
 	closing := object{"apiVersion": s.provider["apiVersion"], "kind": s.provider["kind"], "metadata": map[string]any{"name": "closing", "namespace": "platform"}}
 	spec := map[string]any{}
 	for name, value := range s.provider["spec"].(map[string]any) {

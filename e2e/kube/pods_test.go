@@ -65,6 +65,7 @@ type herd struct {
 
 // TestPods: which pods run as which record, which as none, and what becomes of one of two under one ServiceAccount, and of one that is gone.
 func TestPods(t *testing.T) {
+	t.Parallel()
 	if os.Getenv("VIDIMUS_BIN") == "" {
 		t.Fatal("VIDIMUS_BIN is not set: run e2e/kube/test.sh")
 	}

@@ -28,6 +28,7 @@ type keyed struct {
 
 // TestSecrets: the key of a provider from a Secret, with RBAC on.
 func TestSecrets(t *testing.T) {
+	t.Parallel()
 	if os.Getenv("VIDIMUS_BIN") == "" {
 		t.Fatal("VIDIMUS_BIN is not set: run e2e/kube/test.sh")
 	}

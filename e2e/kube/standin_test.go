@@ -217,6 +217,10 @@ func (s *standIn) job(job object, pods []object) {
 		"name": name + "-x", "labels": metadata["labels"], "annotations": metadata["annotations"],
 		"ownerReferences": []any{map[string]any{"apiVersion": "batch/v1", "kind": "Job", "name": name, "uid": uid, "controller": true}}}}
 	if code, content := s.ask(http.MethodPost, "/api/v1/namespaces/"+namespace+"/pods", pod); code != http.StatusCreated {
+		// The namespace is younger than the last look at it: the next step tries again, as the controller of jobs does.
+		if strings.Contains(string(content), "error looking up service account") {
+			return
+		}
 		s.refused = append(s.refused, string(content))
 		return
 	}

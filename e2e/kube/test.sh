@@ -4,7 +4,8 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 VIDIMUS_KUBE_BIN="$(./setup.sh)"
-export VIDIMUS_KUBE_BIN
+VIDIMUS_KUBECTL="$(../venv.sh kube)/venv/bin/kubectl" # of the newcomer of docs/kubernetes.md
+export VIDIMUS_KUBE_BIN VIDIMUS_KUBECTL
 VIDIMUS_BIN="$(realpath -m "${VIDIMUS_BIN:-${CARGO_TARGET_DIR:-../../target}/debug/vidimus}")"
 export VIDIMUS_BIN
 exec go test -count=1 -timeout 15m "$@" ./...
