@@ -145,10 +145,11 @@ async fn a_token_of_a_pod_that_is_gone_is_refused() {
     assert_eq!(code(&world.bearer(&world.token(json!({}))).await), Ok(AGENT.to_owned()));
     assert_eq!(code(&world.at(None, Some(&peer(BOT)), 0).await), Ok(AGENT.to_owned()));
     // One that began after what is known is not known to be gone, until more is known.
+    let young = world.foreign.token(claims("4f0c1e7a-0000-4d0c-8a3a-5d7b6c1c9f10"));
     pods.list(PodScope::Cluster, listed(&[OTHER]), UnixMillis(now().0 - 60_000));
-    assert_eq!(code(&world.bearer(&token).await), Ok(AGENT.to_owned()));
+    assert_eq!(code(&world.bearer(&young).await), Ok(AGENT.to_owned()));
     pods.seen(later);
-    assert_eq!(code(&world.bearer(&token).await), Err(Code::PodGone));
+    assert_eq!(code(&world.bearer(&young).await), Err(Code::PodGone));
     // Of a namespace that nobody watches nothing is known; nor is anything once the watch is given up.
     let elsewhere = PodScope::Namespaces(BTreeSet::from([Arc::from("other")]));
     pods.list(elsewhere, listed(&[]), later);
