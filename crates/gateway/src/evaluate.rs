@@ -15,6 +15,7 @@ use vidimus_core::snapshot::Snapshot;
 
 use crate::gate::{Shared, millis, rfc3339};
 use crate::handle::sha256;
+use crate::refusal_sampler::Refused;
 use crate::source_state::Noted;
 use crate::trace::TraceContext;
 use crate::unrecorded::closed;
@@ -36,7 +37,7 @@ pub struct AskedElsewhere<'a> {
 /// What is answered.
 #[derive(Clone, Debug)]
 pub struct Evaluated {
-    /// The id of the record.
+    /// The id of the record, where it has one: of a flood of questions that are answered with no only the sum has.
     pub id: Arc<str>,
     /// What was decided.
     pub outcome: Outcome,
@@ -86,8 +87,10 @@ impl Shared {
             on_account_of: None,
             kept: None,
         };
-        let record = Record::Decision(decision.record_of_question(&about, asked.by));
-        self.ledger.record(&record).await.map_err(closed)?;
+        if self.has_record(&decision, moment) {
+            let record = Record::Decision(decision.record_of_question(&about, asked.by));
+            self.ledger.record(&record).await.map_err(closed)?;
+        }
         Ok(Evaluated {
             outcome: decision.outcome(),
             refusal: not_elsewhere(world, &decision).or_else(|| closed_by_age(&source, &call, moment)),
@@ -95,6 +98,20 @@ impl Shared {
             obligations: decision.obligations().iter().map(Demanded::of).collect(),
             id,
         })
+    }
+
+    /// Whether a question has a record of its own, as a call would: who is refused elsewhere as fast as it can would else fill the disk here.
+    fn has_record(&self, decision: &Decision<'_>, moment: Moment) -> bool {
+        let code = match decision.outcome() {
+            Outcome::Allow | Outcome::AllowWithObligations => return true,
+            Outcome::Deny | Outcome::Hold => decision.code().unwrap_or(Code::ApprovalRequired),
+        };
+        let who = Refused::Principal(decision.call().principal().entity());
+        let has = self.refusals.has_record(who, code, moment);
+        if !has {
+            self.meter.unrecorded(code);
+        }
+        has
     }
 
     /// Whether the answer to such a question would be yes, for who looks for what is permitted. It leaves no record.

@@ -10,6 +10,7 @@ use vidimus_core::caller::{Caller, Chain, Proven};
 use vidimus_core::clock::Clock as _;
 use vidimus_core::refusal::Code;
 use vidimus_core::resource::Principal;
+use vidimus_core::snapshot::Snapshot;
 use vidimus_gateway::{AskedElsewhere, SourceState, Stale, millis};
 use vidimus_testkit::upstream::Answer;
 
@@ -88,12 +89,8 @@ async fn a_route_closes_at_the_age_that_its_record_says() {
     }
 }
 
-/// Attack: what the gateway would not carry any more, another enforcement point asks about and carries.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_route_that_closed_is_closed_for_who_asks_and_carries_elsewhere() {
-    let world = World::new().await;
-    world.gate.take_into_use(snapshot(&closing(&world, Some(json!({"age": "60s"})))));
-    let decides = world.gate.shared.snapshot();
+/// The agent of the world, as another enforcement point names it.
+pub fn named_elsewhere(world: &World, decides: &Snapshot) -> Caller {
     let agent = decides.agent("t/caller").expect("an agent").clone();
     let proven = Proven {
         principal: Principal::Agent(agent),
@@ -103,12 +100,22 @@ async fn a_route_that_closed_is_closed_for_who_asks_and_carries_elsewhere() {
         delegated: None,
         expires: None,
     };
-    let now = millis(world.clock.now().wall);
-    let chain = Chain { transaction: "authzen-1".into(), started: now, actors: Vec::new() };
-    let caller = Caller { proven: Arc::new(proven), chain: Arc::new(chain) };
+    let started = millis(world.clock.now().wall);
+    let chain = Chain { transaction: "authzen-1".into(), started, actors: Vec::new() };
+    Caller { proven: Arc::new(proven), chain: Arc::new(chain) }
+}
+
+/// Attack: what the gateway would not carry any more, another enforcement point asks about and carries.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_route_that_closed_is_closed_for_who_asks_and_carries_elsewhere() {
+    let world = World::new().await;
+    world.gate.take_into_use(snapshot(&closing(&world, Some(json!({"age": "60s"})))));
+    let decides = world.gate.shared.snapshot();
+    let caller = named_elsewhere(&world, &decides);
     let server = decides.mcp_server("t/tools").expect("a server");
     let ask = Ask::about("tools/call", Action::InvokeTool, Target::Tool { server, name: "echo" });
-    let call = Call { caller: &caller, ask, now, source_ip: None, so_far: SoFar::nothing(), approvals: &[] };
+    let (now, so_far) = (caller.chain.started, SoFar::nothing());
+    let call = Call { caller: &caller, ask, now, source_ip: None, so_far, approvals: &[] };
     let asked = AskedElsewhere { by: "User/i#point", body: b"{}", traceparent: None };
     world.gate.shared.note_source(unheard_of(&world));
     for (passes, closed) in [(59, None), (1, Some(Code::ConfigStale))] {
