@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 use vidimus_core::call::{Call, SoFar};
+use vidimus_core::clock::Moment;
 use vidimus_core::decision::{About, Decision, Outcome};
 use vidimus_core::obligation::Demanded;
 use vidimus_core::permit::Verdict;
@@ -14,6 +15,8 @@ use vidimus_core::snapshot::Snapshot;
 
 use crate::gate::{Shared, millis, rfc3339};
 use crate::handle::sha256;
+use crate::refusal_sampler::Refused;
+use crate::source_state::Noted;
 use crate::trace::TraceContext;
 use crate::unrecorded::closed;
 
@@ -34,7 +37,7 @@ pub struct AskedElsewhere<'a> {
 /// What is answered.
 #[derive(Clone, Debug)]
 pub struct Evaluated {
-    /// The id of the record.
+    /// The id of the record, where it has one: of a flood of questions that are answered with no only the sum has.
     pub id: Arc<str>,
     /// What was decided.
     pub outcome: Outcome,
@@ -51,7 +54,8 @@ impl Shared {
     /// filled in here.
     ///
     /// The answer is yes only to what another point can carry out as it is: not to what policies change, for nobody would see whether it
-    /// was changed, and not to what only grants permit whose uses are counted, for none would be taken.
+    /// was changed, and not to what only grants permit whose uses are counted, for none would be taken. Nor is it to what goes where calls are
+    /// refused by the age of the configuration.
     ///
     /// # Errors
     /// Those of the accounts and of the ledger: then there is no answer.
@@ -83,15 +87,31 @@ impl Shared {
             on_account_of: None,
             kept: None,
         };
-        let record = Record::Decision(decision.record_of_question(&about, asked.by));
-        self.ledger.record(&record).await.map_err(closed)?;
+        if self.has_record(&decision, moment) {
+            let record = Record::Decision(decision.record_of_question(&about, asked.by));
+            self.ledger.record(&record).await.map_err(closed)?;
+        }
         Ok(Evaluated {
             outcome: decision.outcome(),
-            refusal: not_elsewhere(world, &decision),
+            refusal: not_elsewhere(world, &decision).or_else(|| closed_by_age(&source, &call, moment)),
             policies: decision.policies().to_vec(),
             obligations: decision.obligations().iter().map(Demanded::of).collect(),
             id,
         })
+    }
+
+    /// Whether a question has a record of its own, as a call would: who is refused elsewhere as fast as it can would else fill the disk here.
+    fn has_record(&self, decision: &Decision<'_>, moment: Moment) -> bool {
+        let code = match decision.outcome() {
+            Outcome::Allow | Outcome::AllowWithObligations => return true,
+            Outcome::Deny | Outcome::Hold => decision.code().unwrap_or(Code::ApprovalRequired),
+        };
+        let who = Refused::Principal(decision.call().principal().entity());
+        let has = self.refusals.has_record(who, code, moment);
+        if !has {
+            self.meter.unrecorded(code);
+        }
+        has
     }
 
     /// Whether the answer to such a question would be yes, for who looks for what is permitted. It leaves no record.
@@ -101,9 +121,11 @@ impl Shared {
     pub async fn would_permit(&self, world: &Snapshot, call: &Call<'_>) -> Result<bool, Refusal> {
         let id: Arc<str> = Uuid::now_v7().hyphenated().to_string().into();
         let so_far = self.so_far(world, call, &id).await?;
-        let now = millis(self.clock.now().wall);
+        let moment = self.clock.now();
+        let now = millis(moment.wall);
         let call = Call { now, so_far: so_far.as_deref().unwrap_or(SoFar::nothing()), ..*call };
-        Ok(not_elsewhere(world, &world.authorize(&call)).is_none())
+        let is_closed = closed_by_age(&self.source(), &call, moment).is_some();
+        Ok(!is_closed && not_elsewhere(world, &world.authorize(&call)).is_none())
     }
 
     /// What the chain of the call has come to with it, and what the caller has read of late. A question takes nothing: what is reserved for it
@@ -118,6 +140,11 @@ impl Shared {
         let reservation = self.accounts.reserve(call, id, place, world, self.clock.now()).await?;
         Ok(reservation.so_far())
     }
+}
+
+/// Why nothing goes there now, whatever policies say: as at the gateway, where that is looked at before a call is decided.
+fn closed_by_age(source: &Noted, call: &Call<'_>, moment: Moment) -> Option<Refusal> {
+    source.check(&call.ask.target.destination(), moment).err()
 }
 
 /// Why a call is not to be made by another enforcement point; `None` where it may.

@@ -44,7 +44,7 @@ pub(crate) async fn answer(
     let (parts, body) = request.into_parts();
     match asked(gate, planes, (&parts, body), peer).await {
         Ok((check, _lease)) => {
-            let answer = decided(gate, planes, &check, peer).await;
+            let answer = decided(gate, planes, &check).await;
             spans::grpc(&answer.encode_to_vec())
         }
         Err(refusal) => {
@@ -117,8 +117,8 @@ fn not_read() -> Refusal {
 }
 
 /// What the data plane is to do with the request that it asks about.
-async fn decided(gate: &Gate, planes: &DataPlanes, check: &Check, peer: &Peer) -> CheckResponse {
-    let (parts, caller, fault) = check.request(planes, peer);
+async fn decided(gate: &Gate, planes: &DataPlanes, check: &Check) -> CheckResponse {
+    let (parts, caller, fault) = check.request(planes);
     let told = match fault {
         None => hand_over(gate, &parts, check.body.clone(), &caller, planes.carried(DOOR)).await,
         Some(refusal) => Told::Answer(handle::refuse(gate, &parts, &caller, refusal).await),
@@ -137,9 +137,8 @@ async fn decided(gate: &Gate, planes: &DataPlanes, check: &Check, peer: &Peer) -
 /// Whether a question, framed as gRPC has it, is about a request that can be decided.
 #[cfg(fuzzing)]
 pub fn is_decidable(framed: &[u8]) -> bool {
-    let peer = Peer { address: ([127, 0, 0, 1], 1).into(), svid: None };
     let planes = DataPlanes::new(Vec::new(), true, true);
     let Ok((false, message)) = spans::unframed(framed) else { return false };
     let Ok(check) = Check::read(Bytes::copy_from_slice(message), 65_536) else { return false };
-    check.request(&planes, &peer).2.is_none()
+    check.request(&planes).2.is_none()
 }

@@ -208,6 +208,14 @@ impl Upstream {
         Ok(Self(Arc::new(Inner { connecting, system, own_roots: OwnRoots::default(), runner })))
     }
 
+    /// That the address of an endpoint, where it is a literal one, is none that no call may reach. A name is looked up by whoever calls it.
+    ///
+    /// # Errors
+    /// `upstream_refused_address`.
+    pub(crate) fn check_address(&self, endpoint: &Endpoint) -> Result<(), Refusal> {
+        endpoint.url.host_str().map_or(Ok(()), |host| self.0.connecting.guard.check_literal(host))
+    }
+
     fn client(&self, endpoint: &Endpoint) -> Result<Client, Refusal> {
         match &endpoint.ca_file {
             None => Ok(self.0.system.clone()),

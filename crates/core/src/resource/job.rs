@@ -30,9 +30,23 @@ const DEADLINE_MS: u32 = 60_000;
 const CONCURRENT: u32 = 4;
 /// Bytes of output when the record does not say it.
 const MAX_OUTPUT: u32 = 256 * 1024;
-/// Networks that no job reaches, whatever its record says: addresses of the link and of clouds' metadata services.
-pub const NEVER_REACHED: [&str; 4] =
-    ["169.254.0.0/16", "100.100.100.200/32", "fd00:ec2::254/128", "fe80::/10"];
+/// Networks that no job reaches, whatever its record says: addresses of the link and of clouds' metadata services, also behind a translator to IPv4
+/// (RFC 6052). The services are those that no other upstream may be either (`field::special_purpose`).
+pub const NEVER_REACHED: [&str; 13] = [
+    "169.254.0.0/16",
+    "100.100.100.200/32",
+    "168.63.129.16/32",
+    "192.0.0.192/32",
+    "fd00:ec2::/32",
+    "fd20:ce::254/128",
+    "fd00:c1::a9fe:a9fe/128",
+    "fd00:42::42/128",
+    "fe80::/10",
+    "64:ff9b::a9fe:0/112",
+    "64:ff9b::6464:64c8/128",
+    "64:ff9b::a83f:8110/128",
+    "64:ff9b::c000:c0/128",
+];
 
 /// What each call of a server runs, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]

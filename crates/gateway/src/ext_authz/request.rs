@@ -3,7 +3,7 @@
 //!
 //! What the data plane routes by and what is decided here must be one request: what can be read in two ways is refused.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -163,16 +163,13 @@ impl Check {
         }
     }
 
-    /// The request that is asked about, who makes it, and why it cannot be decided, where it cannot. The data plane is not the caller.
-    pub(super) fn request(&self, planes: &DataPlanes, asker: &Peer) -> (Parts, Peer, Option<Refusal>) {
+    /// The request that is asked about, who makes it, and why it cannot be decided, where it cannot. The data plane is not the caller: where it
+    /// does not say from where the caller comes, that is nowhere, and not where the data plane is.
+    pub(super) fn request(&self, planes: &DataPlanes) -> (Parts, Peer, Option<Refusal>) {
         let mut parts = Request::new(()).into_parts().0;
         parts.uri = Uri::from_static("*");
-        let mut address = asker.address;
-        if let Some(source) = self.source {
-            address.set_ip(source);
-            address.set_port(0);
-        }
-        let mut caller = Peer { address, svid: None };
+        let source = self.source.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let mut caller = Peer { address: (source, 0).into(), svid: None };
         let fault =
             self.fill(&mut parts).and_then(|()| self.svid(planes)).map(|svid| caller.svid = svid).err();
         (parts, caller, fault)

@@ -25,6 +25,8 @@ use crate::runner::{News, Output, Ran, Run, Runner};
 const INVALID_PARAMS: i64 = -32602;
 /// What it says of a method.
 const NO_METHOD: i64 = -32601;
+/// The longest token by which a client knows progress, in bytes of JSON: it is in each event.
+const LONGEST_TOKEN: usize = 1_024;
 /// Without a runner.
 const NO_RUNNER: &str = "This gateway runs no jobs, so nothing was run: start it with --jobs (docs/kubernetes.md), or register an endpoint.";
 
@@ -126,12 +128,15 @@ async fn call(
         return Ok(reply.error(INVALID_PARAMS, "this server has no tool of this name"));
     };
     reply.is_structured = tool.is_structured;
+    let progress = params.meta.and_then(|meta| meta.progress);
+    if progress.is_some_and(|token| !is_progress_token(token.get())) {
+        return Ok(reply.error(INVALID_PARAMS, "a progress token is a short text or a number"));
+    }
     let Some(runner) = runner else {
         let refusal = Refusal::new(Code::UpstreamUnreachable, "nothing here runs jobs");
         return Err(refusal.with_next(NO_RUNNER));
     };
     let arguments = params.arguments.map_or("{}", RawValue::get);
-    let progress = params.meta.and_then(|meta| meta.progress);
     let mut news = runner.run(Run::new(permit, (name.as_str(), arguments), progress.is_some(), ran)?);
     if let Some(token) = progress {
         let events = Events { news, reply, token: token.get().into(), count: 0, ended: false };
@@ -146,6 +151,12 @@ async fn call(
             None => return Err(lost()),
         }
     }
+}
+
+/// Whether it is text or a number (MCP, "Progress"), as JSON: of what else there may be, a line could end an event.
+fn is_progress_token(json: &str) -> bool {
+    let begins = |first: u8| matches!(first, b'"' | b'-' | b'0'..=b'9');
+    json.len() <= LONGEST_TOKEN && json.bytes().next().is_some_and(begins)
 }
 
 /// The runner went away without a word.

@@ -66,7 +66,7 @@ pub(super) async fn hand_over(
     door: &str,
 ) -> Result<HeaderMap, Refusal> {
     let goes_on = query_goes_on(parts.uri.query(), admitted.binding.passed_query())
-        .and_then(|()| is_reached(&admitted.permit));
+        .and_then(|()| is_reached(gate, &admitted.permit));
     let Ready { mut effect, outbound, .. } = ready(gate, context, parts, admitted);
     match goes_on.and(outbound) {
         Ok(outbound) => {
@@ -93,10 +93,11 @@ fn query_goes_on(query: Option<&str>, passed: &[&str]) -> Result<(), Refusal> {
     ))
 }
 
-/// That there is something to send it to: only the gateway runs jobs.
-fn is_reached(permit: &Permit) -> Result<(), Refusal> {
-    if permit.endpoint()?.job.is_none() {
-        return Ok(());
+/// That there is something to send it to, where calls may go: only the gateway runs jobs, and a data plane knows nothing of its guard.
+fn is_reached(gate: &Gate, permit: &Permit) -> Result<(), Refusal> {
+    let endpoint = permit.endpoint()?;
+    if endpoint.job.is_none() {
+        return gate.upstream.check_address(endpoint);
     }
     Err(Refusal::new(Code::DataPlaneUnable, "each call of this server is a job, which only the gateway runs"))
 }

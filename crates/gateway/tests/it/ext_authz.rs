@@ -11,8 +11,9 @@ use prost::Message;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use vidimus_gateway::DataPlanes;
+use vidimus_core::resource::Network;
 use vidimus_gateway::listener::{self, Connections, Door, Listener};
+use vidimus_gateway::{AddressGuard, DataPlanes, KeepAlive, Upstream};
 use vidimus_identity::SpiffeId;
 
 use super::world::{World, json_of};
@@ -368,6 +369,23 @@ async fn what_a_data_plane_cannot_do_is_refused_and_not_left_out() {
     carried(&raw.about(world.request(Method::POST, "/mcp/t/tools", &begin)).await);
     let response = raw.about(session).await;
     assert_eq!(header(&carried(&response).1.headers, "mcp-session-id"), Some("of-the-server"));
+}
+
+/// Attack: a record leads to an address that the installation keeps calls from, and a data plane, which knows nothing of that, goes there.
+#[tokio::test]
+async fn what_no_call_may_reach_no_call_of_a_data_plane_reaches() {
+    let mut world = World::new().await;
+    let own: Network = world.address.ip().to_string().parse().expect("a network");
+    let guard = AddressGuard { denied: Arc::new([own]), ..AddressGuard::default() };
+    world.gate.upstream = Upstream::new(guard, KeepAlive::default()).expect("roots");
+    let response = on_loopback(&world).about(world.tool("echo")).await;
+    assert_eq!(denied(&response).0, "upstream_refused_address");
+    let call = header(&response.denied.as_ref().expect("an answer").headers, "vidimus-call");
+    let records = world.records(call.expect("a call"), 2).await;
+    assert_eq!(
+        (&records[1]["result"], &records[1]["code"]),
+        (&json!("failed"), &json!("upstream_refused_address"))
+    );
 }
 
 /// What a client brings back that was led to an approval is no part of what its server gets, and would be.

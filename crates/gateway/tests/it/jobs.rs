@@ -4,8 +4,9 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use http::{Method, StatusCode};
-use http_body_util::BodyExt as _;
+use bytes::Bytes;
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt as _, Full};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 use vidimus_core::refusal::{Code, Refusal};
@@ -178,6 +179,27 @@ async fn progress_comes_before_the_result_and_a_failure_is_told_with_its_code() 
         );
         assert_eq!(effect["job"]["uid"], json!("u-1"), "what ran is known also of what failed");
     }
+}
+
+/// Attack: a token of progress whose lines end the event that it stands in, or that is long, and is said again with each step.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_of_progress_is_one_short_value() {
+    let jobs = Jobs::new(true, None).await;
+    for token in [
+        "{\"a\":\n\n1}".to_owned(),
+        "[\n\n]".to_owned(),
+        "true".to_owned(),
+        format!("\"{}\"", "x".repeat(1_023)),
+    ] {
+        let message = format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"echo","_meta":{{"progressToken":{token}}}}}}}"#
+        );
+        let (parts, _) = jobs.world.request(Method::POST, "/mcp/t/tools", &json!(null)).into_parts();
+        let request = Request::from_parts(parts, Full::new(Bytes::from(message)));
+        let (_, _, body) = jobs.world.call(request).await;
+        assert_eq!(json_of(&body)["error"]["code"], json!(-32602), "{token}");
+    }
+    assert_eq!(jobs.runner.count(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,10 +6,12 @@ use http::Method;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use vidimus_core::call::{Action, Ask, Call, SoFar, Target};
 use vidimus_core::clock::Clock as _;
-use vidimus_gateway::{Limits, Rate};
+use vidimus_gateway::{AskedElsewhere, Limits, Rate};
 use vidimus_testkit::upstream::Answer;
 
+use super::stale::named_elsewhere;
 use super::world::{World, call_id, snapshot};
 
 /// A connection on which `stranger`, who may do nothing, has sent the head of a request with these lines, and `begun` of its body.
@@ -114,6 +116,42 @@ fn counts(records: &[Value]) -> (u64, u64) {
         message.split(' ').next().and_then(|count| count.parse::<u64>().ok()).expect("a number")
     };
     (single.len() as u64, counted.iter().map(count).sum())
+}
+
+/// Attack: an agent repeats what it may not behind another enforcement point, which asks here each time.
+#[tokio::test]
+async fn questions_of_another_point_that_are_refused_fill_no_disk_and_none_is_lost_from_the_count() {
+    let limits = Limits {
+        refused_principal: Rate { burst: 5, per_second: 1 },
+        unproven_interval: Duration::from_millis(50),
+        ..Limits::default()
+    };
+    let world = World::with(limits).await;
+    let decides = world.gate.shared.snapshot();
+    let caller = named_elsewhere(&world, &decides);
+    let server = decides.mcp_server("t/tools").expect("a server");
+    let asked = AskedElsewhere { by: "User/i#point", body: b"{}", traceparent: None };
+    for (name, refused) in [("forbidden", true), ("echo", false)] {
+        let ask = Ask::about("tools/call", Action::InvokeTool, Target::Tool { server, name });
+        let (now, so_far) = (caller.chain.started, SoFar::nothing());
+        let call = Call { caller: &caller, ask, now, source_ip: None, so_far, approvals: &[] };
+        for _ in 0..20 {
+            let answer = world.gate.shared.evaluate(&decides, &call, &asked).await.expect("an answer");
+            assert_eq!(answer.refusal.is_some(), refused);
+        }
+    }
+    let mut found = (0, 0);
+    for _ in 0..1000 {
+        found = counts(&world.all_records());
+        if found.0 + found.1 == 20 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(found, (5, 15));
+    let all = world.all_records();
+    let allowed = all.iter().filter(|record| record["outcome"] == "allow").count();
+    assert_eq!(allowed, 20, "what is allowed has its records");
 }
 
 /// One registered agent that repeated a refused call wrote 7 MB a second for ever.

@@ -1,11 +1,17 @@
 //! A configuration that is old by what it is read from: routes close at the age that their records say, and others go on.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
+use vidimus_core::call::{Action, Ask, Call, SoFar, Target};
+use vidimus_core::caller::{Caller, Chain, Proven};
 use vidimus_core::clock::Clock as _;
-use vidimus_gateway::{SourceState, Stale, millis};
+use vidimus_core::refusal::Code;
+use vidimus_core::resource::Principal;
+use vidimus_core::snapshot::Snapshot;
+use vidimus_gateway::{AskedElsewhere, SourceState, Stale, millis};
 use vidimus_testkit::upstream::Answer;
 
 use super::world::{World, call_id, objects, snapshot};
@@ -80,5 +86,44 @@ async fn a_route_closes_at_the_age_that_its_record_says() {
         // Back again.
         world.gate.shared.note_source(SourceState { source: "cluster".into(), stale: None });
         assert_eq!(world.gate.shared.source_age(), Duration::ZERO);
+    }
+}
+
+/// The agent of the world, as another enforcement point names it.
+pub fn named_elsewhere(world: &World, decides: &Snapshot) -> Caller {
+    let agent = decides.agent("t/caller").expect("an agent").clone();
+    let proven = Proven {
+        principal: Principal::Agent(agent),
+        identity: "authzen".into(),
+        instance: None,
+        user: None,
+        delegated: None,
+        expires: None,
+    };
+    let started = millis(world.clock.now().wall);
+    let chain = Chain { transaction: "authzen-1".into(), started, actors: Vec::new() };
+    Caller { proven: Arc::new(proven), chain: Arc::new(chain) }
+}
+
+/// Attack: what the gateway would not carry any more, another enforcement point asks about and carries.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_route_that_closed_is_closed_for_who_asks_and_carries_elsewhere() {
+    let world = World::new().await;
+    world.gate.take_into_use(snapshot(&closing(&world, Some(json!({"age": "60s"})))));
+    let decides = world.gate.shared.snapshot();
+    let caller = named_elsewhere(&world, &decides);
+    let server = decides.mcp_server("t/tools").expect("a server");
+    let ask = Ask::about("tools/call", Action::InvokeTool, Target::Tool { server, name: "echo" });
+    let (now, so_far) = (caller.chain.started, SoFar::nothing());
+    let call = Call { caller: &caller, ask, now, source_ip: None, so_far, approvals: &[] };
+    let asked = AskedElsewhere { by: "User/i#point", body: b"{}", traceparent: None };
+    world.gate.shared.note_source(unheard_of(&world));
+    for (passes, closed) in [(59, None), (1, Some(Code::ConfigStale))] {
+        world.clock.advance(Duration::from_secs(passes));
+        let answer = world.gate.shared.evaluate(&decides, &call, &asked).await.expect("an answer");
+        assert_eq!(answer.refusal.map(|refusal| refusal.code), closed);
+        assert_eq!(world.records(&answer.id, 1).await[0]["asked_by"], json!("User/i#point"));
+        let is_found = world.gate.shared.would_permit(&decides, &call).await.expect("an answer");
+        assert_eq!(is_found, closed.is_none(), "nor does a search find it");
     }
 }

@@ -134,6 +134,25 @@ pub fn reached(address: IpAddr) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::resource::job::NEVER_REACHED;
+
+    /// Attack: a job whose record names the metadata service of another cloud than the first two, which hands out what the node has.
+    #[test]
+    fn no_job_reaches_a_metadata_service_that_no_call_reaches() {
+        let v4 = V4.iter().map(|(first, length, why)| (IpAddr::V4(*first), *length, *why));
+        let v6 = V6.iter().map(|(first, length, why)| (IpAddr::V6(*first), *length, *why));
+        for (first, length, _) in v4.chain(v6).filter(|(.., why)| *why == METADATA) {
+            let service: Network = format!("{first}/{length}").parse().unwrap();
+            let covers = |never: &&str| never.parse::<Network>().unwrap().covers(&service);
+            assert!(NEVER_REACHED.iter().any(|never| covers(never)), "{service}");
+            if let IpAddr::V4(inner) = first {
+                let [a, b, c, d] = inner.octets();
+                let behind: Network = format!("64:ff9b::{a:x}{b:02x}:{c:x}{d:02x}/128").parse().unwrap();
+                let covers = |never: &&str| never.parse::<Network>().unwrap().covers(&behind);
+                assert!(NEVER_REACHED.iter().any(|never| covers(never)), "{behind}");
+            }
+        }
+    }
 
     #[test]
     fn what_is_never_called_and_what_is() {

@@ -46,7 +46,10 @@ fn a_template_becomes_an_address_that_another_template_does_not_have() {
     assert_eq!((job.deadline_ms, job.concurrent, job.max_output), (60_000, 4, 256 * 1024));
     let tool: Value = serde_json::from_str(&job.tools["add"].definition).unwrap();
     assert_eq!((&tool["name"], &tool["inputSchema"]["type"]), (&json!("add"), &json!("object")));
-    assert_eq!(job.egress[0].except, ["169.254.0.0/16", "100.100.100.200/32"]);
+    assert_eq!(
+        job.egress[0].except,
+        ["169.254.0.0/16", "100.100.100.200/32", "168.63.129.16/32", "192.0.0.192/32"]
+    );
     let pod: Value = serde_json::from_str(&job.pod).unwrap();
     assert_eq!(pod["containers"][0]["volumeMounts"][0]["mountPath"], json!("/tmp"));
     let other = checked(&with("/template/spec/containers/0/image", json!("registry.example/other"))).unwrap();
@@ -140,6 +143,9 @@ fn what_would_open_it_by_a_value_is_refused_too() {
             "volumeMounts[1].mountPropagation",
         ),
         ("/egress/-".to_owned(), json!({"cidr": "169.254.169.254/32", "ports": [80]}), "egress[1].cidr"),
+        ("/egress/-".to_owned(), json!({"cidr": "168.63.129.16/32", "ports": [80]}), "egress[1].cidr"),
+        ("/egress/-".to_owned(), json!({"cidr": "fd00:ec2::23/128", "ports": [80]}), "egress[1].cidr"),
+        ("/egress/-".to_owned(), json!({"cidr": "64:ff9b::a9fe:a9fe/128", "ports": [80]}), "egress[1].cidr"),
         ("/egress/-".to_owned(), json!({"cidr": "10.0.0.1", "ports": [80]}), "egress[1].cidr"),
         ("/egress/-".to_owned(), json!({"cidr": "10.0.0.0/8", "ports": []}), "egress[1].ports"),
         (

@@ -56,8 +56,7 @@ impl Asks<'_> {
     }
 
     fn request(&self, planes: &DataPlanes) -> (Parts, Peer, Option<Code>) {
-        let asker = Peer { address: ([127, 0, 0, 1], 4711).into(), svid: None };
-        let (parts, peer, fault) = self.read().expect("a question").request(planes, &asker);
+        let (parts, peer, fault) = self.read().expect("a question").request(planes);
         (parts, peer, fault.map(|fault| fault.code))
     }
 }
@@ -100,6 +99,21 @@ fn a_question_is_the_request_that_it_is_about() {
     };
     let (parts, ..) = raw.request(&plain());
     assert_eq!(parts.headers.get_all("authorization").iter().count(), 2, "each line as it came");
+}
+
+/// Attack: a caller of whom the data plane does not say from where it comes, as over a socket of the machine, has the address of the data plane,
+/// and a policy that permits what comes from there.
+#[test]
+fn the_address_of_the_data_plane_is_never_the_callers() {
+    for said in [&b""[..], b"@vidimus", b"/run/proxy.sock"] {
+        let address = field(1, &field(1, &field(1, &field(2, said))));
+        let request = field(4, &field(2, &field(4, b"/mcp/a/b")));
+        let message = field(1, &[address, request].concat());
+        let (_, peer, _) = Check::read(message.into(), 65_536).expect("a question").request(&plain());
+        assert!(peer.address.ip().is_unspecified(), "{said:?}: {}", peer.address);
+    }
+    let (_, peer, _) = Check::read(field(1, &[]).into(), 65_536).expect("a question").request(&plain());
+    assert!(peer.address.ip().is_unspecified(), "nothing at all is said");
 }
 
 /// Attack: one request for the data plane, and another one here.
@@ -189,8 +203,7 @@ fn more_headers_than_a_request_may_have_are_not_kept() {
     let message = field(1, &field(4, &field(2, &http)));
     let check = Check::read(message.into(), 65_536).expect("a question");
     assert!(check.headers.len() <= 65_536 / HEADER, "{}", check.headers.len());
-    let asker = Peer { address: ([127, 0, 0, 1], 1).into(), svid: None };
-    let fault = check.request(&plain(), &asker).2.expect("refused");
+    let fault = check.request(&plain()).2.expect("refused");
     assert_eq!(fault.code, Code::HeadersTooLarge);
     let long = "a".repeat(70_000);
     let (.., fault) = Asks { headers: &[("x-a", &long)], ..on("/mcp/a/b") }.request(&plain());
