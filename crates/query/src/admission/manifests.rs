@@ -39,12 +39,14 @@ impl Form {
             Self::ValidatingAdmissionPolicy => POLICY.to_owned(),
             Self::Kyverno => {
                 let of = |enforcement: Enforcement| {
-                    let action = match enforcement {
-                        Enforcement::Warn => "Warn",
-                        Enforcement::Audit => "Audit",
-                        Enforcement::Enforce => "Deny",
+                    // Pods are created where they are only warned of, also while nobody can say of what.
+                    let (action, failure) = match enforcement {
+                        Enforcement::Warn => ("Warn", "Ignore"),
+                        Enforcement::Audit => ("Audit", "Ignore"),
+                        Enforcement::Enforce => ("Deny", "Fail"),
                     };
-                    KYVERNO.replace("MODE", enforcement.as_str()).replace("ACTION", action)
+                    let manifest = KYVERNO.replace("MODE", enforcement.as_str());
+                    manifest.replace("ACTION", action).replace("FAILURE", failure)
                 };
                 Enforcement::ALL.map(of).join("---\n")
             }

@@ -158,7 +158,14 @@ fn the_manifests_have_each_rule() {
         assert_eq!(messages, expected, "{form:?}");
         let other = form.manifest("governance");
         assert!(other.contains("governance") && !other.contains("vidimus-system"));
-        assert!(!manifest.contains("MODE") && !manifest.contains("ACTION"));
+        assert!(!manifest.contains("MODE") && !manifest.contains("ACTION") && !manifest.contains("FAILURE"));
+        // Only where it is enforced is a pod refused because nobody can say what is registered.
+        let count = |words: &str| manifest.matches(words).count();
+        let (closed, open) = match form {
+            Form::ValidatingAdmissionPolicy => ("NotFoundAction: Deny", "NotFoundAction: Allow"),
+            Form::Kyverno => ("failurePolicy: Fail\n", "failurePolicy: Ignore\n"),
+        };
+        assert_eq!((count(closed), count(open)), (1, 2), "{form:?}");
     }
     let said = registrations(&Workloads::of(&registered()), "vidimus-system");
     assert_eq!(said, text("e2e/admission/registrations.yaml"));
