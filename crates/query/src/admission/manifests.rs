@@ -13,6 +13,8 @@ const KYVERNO: &str = include_str!("../../../../deploy/admission/kyverno.yaml");
 
 /// The namespace that the files name.
 const NAMESPACE: &str = "vidimus-system";
+/// The longest key of a ConfigMap, in bytes.
+const LONGEST: usize = 253;
 
 /// Where the API server finds the webhook.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,6 +89,10 @@ pub fn registrations(workloads: &Workloads, namespace: &str) -> String {
     }
     text.push('\n');
     for ((of, account), workload) in workloads.iter() {
+        // One that is too long would have the API server refuse all of it. Pods of that ServiceAccount are of nobody then.
+        if of.len() + 1 + account.len() > LONGEST {
+            continue;
+        }
         // A name with a dot would be read as a number where both parts are digits; as JSON it is text.
         text.push_str(&format!("  {}: {}\n", json!(format!("{of}.{account}")), json!(word(workload))));
     }
