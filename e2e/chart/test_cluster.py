@@ -107,6 +107,8 @@ class Installed(unittest.TestCase):
             columns = crd["spec"]["versions"][0]["additionalPrinterColumns"]
             crd["spec"]["versions"][0]["additionalPrinterColumns"] = columns[:-1]
             path.write_text(yaml.safe_dump(crd))
+            notes = self.helm("install", "other", now_chart, "--dry-run", "--set", "admission.enabled=true")
+            self.assertIn(f"--namespace {NAMESPACE} --service other-vidimus-admission:443 | kubectl apply", notes)
             self.helm("install", "vidimus", before, "--set", "image.tag=0.0.9")
 
             def now():

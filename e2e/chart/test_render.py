@@ -177,6 +177,23 @@ class Render(unittest.TestCase):
             self.assertEqual(args[0], "serve")
             self.assertEqual({arg.split("=")[0] for arg in args[1:]} - known, set(), name)
 
+    def test_where_the_webhook_has_its_keys_is_known_to_whoever_prints_them_in_the_pod(self):
+        container = pod(rendered("full"))["containers"][0]
+        (place,) = [one["value"] for one in container["env"] if one["name"] == "VIDIMUS_ADMISSION_KEYS"]
+        self.assertIn(place, [mount["mountPath"] for mount in container["volumeMounts"]])
+        self.assertNotIn("VIDIMUS_ADMISSION_KEYS", [one["name"] for one in pod(rendered("minimal"))["containers"][0]["env"]])
+        # A Secret is mounted to be read alone.
+        with tempfile.TemporaryDirectory() as at:
+            command = [BIN, "admission", "ca", "--data", f"{at}/data"]
+            made = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+            keys = f"{at}/data/admission"
+            alone = ["unshare", "--map-root-user", "--mount", "sh", "-c", 'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0" "$0" && "$@"', keys]
+            if subprocess.run([*alone, "true"], capture_output=True, check=False).returncode:
+                self.skipTest("nothing can be mounted here")
+            read = subprocess.run([*alone, BIN, "admission", "ca", "--data", f"{at}/other", "--admission-keys", keys],
+                                  capture_output=True, text=True, check=False)
+            self.assertEqual((read.returncode, read.stdout), (0, made), read.stderr)
+
     def test_the_binary_serves_by_the_command_line_of_the_chart(self):
         objects = rendered("directory")
         files = next(one["data"] for one in of(objects, "ConfigMap"))

@@ -247,6 +247,14 @@ func TestAdmissionPolicy(t *testing.T) {
 		a := c.say(t, http.MethodPost, pods+"?dryRun=All", c.token, cases[0].Pod)
 		return a.message != "", "a pod is let in"
 	})
+	// Where nothing is enforced, nothing is refused either.
+	for _, mode := range []string{"warn", "audit"} {
+		c.enforce(t, mode)
+		untilSaid(t, "a namespace that only says "+mode, func() (bool, string) {
+			a := c.say(t, http.MethodPost, pods+"?dryRun=All", c.token, cases[0].Pod)
+			return a.message == "", a.message
+		})
+	}
 }
 
 // vidimus runs the binary to its end.

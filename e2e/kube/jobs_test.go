@@ -96,11 +96,15 @@ func TestJobsRoles(t *testing.T) {
 	c.roles(t, "")
 	c.limits(t)
 	c.namespace(t, "innocent")
+	c.namespace(t, "vidimus-job-open")
 	token := c.account(t, "vidimus-system", "vidimus-registry")
 	as := func(method, path string, body any) int { return c.say(t, method, path, token, body).code }
+	labelled := func(name string, labels map[string]any) object {
+		return object{"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{"name": name, "labels": labels}}
+	}
+	const standard = "pod-security.kubernetes.io/enforce"
 	namespace := func(name string) object {
-		return object{"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{"name": name, "labels": map[string]any{
-			"vidimus.dev/job": "x", "pod-security.kubernetes.io/enforce": "restricted"}}}
+		return labelled(name, map[string]any{"vidimus.dev/job": "x", standard: "restricted"})
 	}
 	binding := func(role string) object {
 		return object{"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": map[string]any{"name": role},
@@ -123,6 +127,11 @@ func TestJobsRoles(t *testing.T) {
 		{http.MethodDelete, "/api/v1/namespaces/innocent", nil},
 		{http.MethodDelete, "/api/v1/namespaces/kube-system", nil},
 		{http.MethodPost, "/api/v1/namespaces", namespace("vidimus")},
+		// Whoever may make Jobs in one that is held to less has the disks of the nodes.
+		{http.MethodPost, "/api/v1/namespaces", labelled("vidimus-job-b", map[string]any{})},
+		{http.MethodPost, "/api/v1/namespaces", labelled("vidimus-job-b", map[string]any{standard: "privileged"})},
+		{http.MethodPost, "/api/v1/namespaces", labelled("vidimus-job-b", map[string]any{standard: "restricted", standard + "-version": "v1.0"})},
+		{http.MethodPost, fmt.Sprintf(bindings, "vidimus-job-open"), binding("vidimus-job")},
 		{http.MethodPost, fmt.Sprintf(bindings, "innocent"), binding("vidimus-job")},
 		{http.MethodPost, fmt.Sprintf(bindings, "kube-system"), binding("vidimus-job")},
 		{http.MethodPost, fmt.Sprintf(bindings, "vidimus-job-a"), binding("cluster-admin")},

@@ -16,7 +16,11 @@ ACTIONS = {"warn": "Warn", "audit": "Audit", "enforce": "Deny"}
 def policies() -> str:
     """As `vidimus admission manifests --form kyverno` prints them: one policy for each way of enforcement."""
     template = POLICY.read_text()
-    return "\n---\n".join(template.replace("MODE", mode).replace("ACTION", action) for mode, action in ACTIONS.items())
+    def of(mode: str, action: str) -> str:
+        failure = "Fail" if mode == "enforce" else "Ignore"
+        return template.replace("MODE", mode).replace("ACTION", action).replace("FAILURE", failure)
+
+    return "\n---\n".join(of(mode, action) for mode, action in ACTIONS.items())
 
 
 class Kyverno(unittest.TestCase):

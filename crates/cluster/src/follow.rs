@@ -184,9 +184,13 @@ impl<T> Follow<T> {
         // Where the next watch begins, and whether the API server may have ended since that was known.
         let mut at: Option<(String, bool)> = None;
         loop {
-            let known = match at.take() {
-                Some((version, true)) => self.has(&version).await.then_some(version),
-                known => known.map(|(version, _)| version),
+            // Where it cannot be told now, the watch begins there, and whatever it says is doubted as before.
+            let (known, is_sure) = match at.take() {
+                Some((version, true)) => match self.has(&version).await {
+                    Some(has) => (has.then_some(version), true),
+                    None => (Some(version), false),
+                },
+                known => (known.map(|(version, _)| version), true),
             };
             let version = match known {
                 Some(version) => version,
@@ -211,11 +215,11 @@ impl<T> Follow<T> {
                 Ended::Whole(version) => {
                     // One that ended too soon may have ended with the API server. One that ended when it was to has told all; few API servers send a
                     // bookmark before the end of one that is so short.
-                    let early = begun.elapsed() < EARLY;
-                    if !early && !self.told(Told::UpTo(Timestamp::now())) {
+                    let is_doubted = is_doubted(is_sure, begun.elapsed());
+                    if !is_doubted && !self.told(Told::UpTo(Timestamp::now())) {
                         return;
                     }
-                    at = Some((version, early));
+                    at = Some((version, is_doubted));
                     sleep(LEAST.saturating_sub(begun.elapsed())).await;
                     continue;
                 }
@@ -245,12 +249,11 @@ impl<T> Follow<T> {
         (self.tell)(told)
     }
 
-    /// Whether the API server is as far as a version, so that a watch can begin there: a watch that begins in the future is silent until it is reached. Where
-    /// that cannot be told now, a watch cannot be begun either, and says why.
-    async fn has(&self, version: &str) -> bool {
-        self.page(&self.params().limit(1), ANSWER)
-            .await
-            .map_or(true, |page| is_as_far(&page.metadata.resource_version, version))
+    /// Whether the API server is as far as a version, so that a watch can begin there: a watch that begins in the future is silent until it is reached. `None`
+    /// where that cannot be told now.
+    async fn has(&self, version: &str) -> Option<bool> {
+        let page = self.page(&self.params().limit(1), ANSWER).await.ok()?;
+        Some(is_as_far(&page.metadata.resource_version, version))
     }
 
     /// Tells of all of them, and gives as of which version; `None` where nobody hears it.
@@ -357,6 +360,12 @@ fn failed<T>(version: String, error: &kube_client::Error) -> Ended<T> {
     }
 }
 
+/// Whether a watch that ended proves nothing: it ended with the API server, or began at a version that this may not have reached (`is_sure` where it has), and so
+/// was silent whatever happened.
+fn is_doubted(is_sure: bool, lasted: Duration) -> bool {
+    !is_sure || lasted < EARLY
+}
+
 /// Whether a version is not before another. They are numbers; where they are not, nothing is known of it.
 fn is_as_far(now: &str, version: &str) -> bool {
     matches!((now.parse::<u128>(), version.parse::<u128>()), (Ok(now), Ok(version)) if now >= version)
@@ -429,6 +438,17 @@ mod tests {
             ("7", "", false),
         ] {
             assert_eq!(is_as_far(now, version), is, "{now} {version}");
+        }
+    }
+
+    /// Attack: an API server that was put back to a copy, and does not answer when it is asked how far it is: a watch that begins in its future is silent, and
+    /// ends in good order.
+    #[test]
+    fn a_watch_that_may_have_begun_in_the_future_proves_nothing() {
+        for (is_sure, lasted, is) in
+            [(true, 15, false), (true, 13, true), (false, 15, true), (false, 13, true)]
+        {
+            assert_eq!(is_doubted(is_sure, Duration::from_secs(lasted)), is, "{is_sure} {lasted}");
         }
     }
 

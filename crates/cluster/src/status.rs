@@ -211,7 +211,10 @@ enum Refused {
 
 /// Whether the next one may be written all the same.
 fn is_of_one(error: &kube_client::Error) -> bool {
-    matches!(error, kube_client::Error::Api(status) if (400..500).contains(&status.code) && !matches!(status.code, 401 | 429))
+    let kube_client::Error::Api(status) = error else { return false };
+    // An object that has no room for its status left; etcd says so, and the API server passes it on as a fault of its own.
+    let is_too_large = status.code == 500 && status.message.contains("request is too large");
+    is_too_large || ((400..500).contains(&status.code) && !matches!(status.code, 401 | 429))
 }
 
 #[cfg(test)]
@@ -264,6 +267,10 @@ mod tests {
             let status = kube_client::core::Status::failure("m", "r").with_code(code).boxed();
             assert_eq!(is_of_one(&kube_client::Error::Api(status)), of_one, "{code}");
         }
+        // Attack: labels that fill an object up to what the store takes, so that no status behind it is written.
+        let said = "etcdserver: request is too large";
+        let status = kube_client::core::Status::failure(said, "").with_code(500).boxed();
+        assert!(is_of_one(&kube_client::Error::Api(status)));
     }
 
     #[test]

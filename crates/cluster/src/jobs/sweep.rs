@@ -31,6 +31,8 @@ impl Jobs {
     /// Why the API server did not tell.
     pub async fn left(&self) -> Result<Vec<Left>, String> {
         let params = ListParams::default().labels(GATEWAY);
+        // Of one that ends while the list is on its way, what came of it is known and is being recorded.
+        let before = self.0.state().live.clone();
         let all =
             self.0.ask(Request::new("/api/v1/namespaces").list(&params)).await.map_err(Failed::reason)?;
         let all = all.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
@@ -39,7 +41,7 @@ impl Jobs {
             let Some(name) = namespace.pointer("/metadata/name").and_then(Value::as_str) else { continue };
             let (is_live, is_failed) = {
                 let state = self.0.state();
-                (state.live.contains(name), state.failed.contains(name))
+                (before.contains(name) || state.live.contains(name), state.failed.contains(name))
             };
             if !is_left(namespace, &self.0.gateway, is_live, now) {
                 continue;

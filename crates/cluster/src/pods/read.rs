@@ -9,6 +9,8 @@ use vidimus_core::admission::NAMESPACE_LABEL;
 const VERSION: &str = "/metadata/labels/app.kubernetes.io~1version";
 /// Most images of a pod that are kept.
 const MAX_IMAGES: usize = 8;
+/// Most characters of an image. The API server bounds the pod alone, and what is said of ten of them has to fit into a status.
+const MAX_IMAGE: usize = 512;
 
 /// What is watched.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,16 +78,17 @@ pub(crate) fn namespace(document: &Value) -> Option<Item> {
 fn images(document: &Value) -> Vec<Arc<str>> {
     let list = |pointer: &str| document.pointer(pointer).and_then(Value::as_array).into_iter().flatten();
     let text = |of: &Value, member: &str| of.get(member).and_then(Value::as_str).map(str::to_owned);
+    let cut = |image: String| -> Arc<str> { image.chars().take(MAX_IMAGE).collect::<String>().into() };
     let image = |container: &Value| -> Option<Arc<str>> {
         let image = text(container, "image")?;
         if image.contains('@') {
-            return Some(image.into());
+            return Some(cut(image));
         }
         let name = text(container, "name");
         let status = list("/status/containerStatuses").find(|status| text(status, "name") == name);
         let digest = status.and_then(|status| text(status, "imageID"));
         let digest = digest.as_deref().and_then(|id| id.rsplit_once('@')).map(|(_, digest)| digest);
-        Some(digest.map_or_else(|| image.clone(), |digest| format!("{image}@{digest}")).into())
+        Some(cut(digest.map_or_else(|| image.clone(), |digest| format!("{image}@{digest}"))))
     };
     list("/spec/containers").filter_map(image).take(MAX_IMAGES).collect()
 }
@@ -136,6 +139,18 @@ mod tests {
         let Some(Item::Pod(read)) = pod(&bare) else { panic!("no pod") };
         assert_eq!((&*read.account, &*read.phase), ("default", "Unknown"));
         assert_eq!(read.since.as_deref(), Some("2026-01-01T00:00:00Z"));
+    }
+
+    /// Attack: a pod with images of a megabyte, so that the status of its record cannot be written, and none behind it is.
+    #[test]
+    fn an_image_is_as_long_as_one_can_be() {
+        let (long, digest) = ("x".repeat(700_000), format!("x@sha256:{}", "a".repeat(700_000)));
+        let document = json!({
+            "metadata": {"namespace": "a", "name": "b", "uid": "c"},
+            "spec": {"containers": [{"name": "a", "image": long}, {"name": "b", "image": digest}]},
+        });
+        let Some(Item::Pod(read)) = pod(&document) else { panic!("no pod") };
+        assert_eq!(read.images.iter().map(|image| image.len()).collect::<Vec<_>>(), [MAX_IMAGE, MAX_IMAGE]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::resource::field::name::{check_namespace, check_object_name};
 use crate::resource::{Identity, Meta, Object, ObjectRef};
 use crate::snapshot::Snapshot;
 
@@ -106,7 +107,7 @@ fn held(
 }
 
 /// The ServiceAccount that an identity is of.
-fn service_account(identity: &Identity) -> Option<ServiceAccount> {
+pub fn service_account(identity: &Identity) -> Option<ServiceAccount> {
     match identity {
         Identity::ServiceAccount { namespace, name } => Some((namespace.clone(), name.clone())),
         Identity::Spiffe(id) => {
@@ -114,8 +115,9 @@ fn service_account(identity: &Identity) -> Option<ServiceAccount> {
             let (before, name) = path.rsplit_once("/sa/")?;
             let below = before.rsplit_once("/ns/").map(|(_, namespace)| namespace);
             let namespace = below.or_else(|| before.strip_prefix("ns/"))?;
-            let is_one = |part: &str| !part.is_empty() && !part.contains('/');
-            (is_one(namespace) && is_one(name)).then(|| (namespace.into(), name.into()))
+            // What no ServiceAccount can be called is none: `a.b` and `c` would be told like `a` and `b.c`.
+            let is_one = check_namespace(namespace).is_ok() && check_object_name(name).is_ok();
+            is_one.then(|| (namespace.into(), name.into()))
         }
         Identity::Oidc { .. } => None,
     }

@@ -174,7 +174,8 @@ pub(crate) fn touch(path: &Path) -> Result<(), KeyFileError> {
 /// Takes a file away, where it is there.
 pub(crate) fn remove(path: &Path) -> Result<(), KeyFileError> {
     match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(KeyFileError::io(path, "remove")(error)),
+        // What is mounted to be read alone, as a Secret is, says so whether or not the file is there.
+        Err(error) if !matches!(path.try_exists(), Ok(false)) => Err(KeyFileError::io(path, "remove")(error)),
         _ => Ok(()),
     }
 }

@@ -13,6 +13,8 @@ const KYVERNO: &str = include_str!("../../../../deploy/admission/kyverno.yaml");
 
 /// The namespace that the files name.
 const NAMESPACE: &str = "vidimus-system";
+/// The longest key of a ConfigMap, in bytes.
+const LONGEST: usize = 253;
 
 /// Where the API server finds the webhook.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,12 +41,14 @@ impl Form {
             Self::ValidatingAdmissionPolicy => POLICY.to_owned(),
             Self::Kyverno => {
                 let of = |enforcement: Enforcement| {
-                    let action = match enforcement {
-                        Enforcement::Warn => "Warn",
-                        Enforcement::Audit => "Audit",
-                        Enforcement::Enforce => "Deny",
+                    // Pods are created where they are only warned of, also while nobody can say of what.
+                    let (action, failure) = match enforcement {
+                        Enforcement::Warn => ("Warn", "Ignore"),
+                        Enforcement::Audit => ("Audit", "Ignore"),
+                        Enforcement::Enforce => ("Deny", "Fail"),
                     };
-                    KYVERNO.replace("MODE", enforcement.as_str()).replace("ACTION", action)
+                    let manifest = KYVERNO.replace("MODE", enforcement.as_str());
+                    manifest.replace("ACTION", action).replace("FAILURE", failure)
                 };
                 Enforcement::ALL.map(of).join("---\n")
             }
@@ -85,6 +89,10 @@ pub fn registrations(workloads: &Workloads, namespace: &str) -> String {
     }
     text.push('\n');
     for ((of, account), workload) in workloads.iter() {
+        // One that is too long would have the API server refuse all of it. Pods of that ServiceAccount are of nobody then.
+        if of.len() + 1 + account.len() > LONGEST {
+            continue;
+        }
         // A name with a dot would be read as a number where both parts are digits; as JSON it is text.
         text.push_str(&format!("  {}: {}\n", json!(format!("{of}.{account}")), json!(word(workload))));
     }

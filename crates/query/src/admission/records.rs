@@ -6,6 +6,7 @@ use data_encoding::HEXLOWER;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use vidimus_core::act::Registration;
+use vidimus_core::admission::workloads::service_account;
 use vidimus_core::admission::{Change, Permitted, Registering};
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::policy::Scope;
@@ -228,7 +229,8 @@ fn crossings(object: &Object) -> Vec<String> {
             &[]
         }
     };
-    let is_foreign = |identity: &Identity| matches!(identity, Identity::ServiceAccount { namespace, .. } if namespace != own);
+    let is_foreign =
+        |identity: &Identity| service_account(identity).is_some_and(|(namespace, _)| namespace != *own);
     if identities.iter().any(is_foreign) {
         found.push("spec.identities: it claims a ServiceAccount of another namespace");
     }

@@ -158,7 +158,14 @@ fn the_manifests_have_each_rule() {
         assert_eq!(messages, expected, "{form:?}");
         let other = form.manifest("governance");
         assert!(other.contains("governance") && !other.contains("vidimus-system"));
-        assert!(!manifest.contains("MODE") && !manifest.contains("ACTION"));
+        assert!(!manifest.contains("MODE") && !manifest.contains("ACTION") && !manifest.contains("FAILURE"));
+        // Only where it is enforced is a pod refused because nobody can say what is registered.
+        let count = |words: &str| manifest.matches(words).count();
+        let (closed, open) = match form {
+            Form::ValidatingAdmissionPolicy => ("NotFoundAction: Deny", "NotFoundAction: Allow"),
+            Form::Kyverno => ("failurePolicy: Fail\n", "failurePolicy: Ignore\n"),
+        };
+        assert_eq!((count(closed), count(open)), (1, 2), "{form:?}");
     }
     let said = registrations(&Workloads::of(&registered()), "vidimus-system");
     assert_eq!(said, text("e2e/admission/registrations.yaml"));
@@ -167,6 +174,29 @@ fn the_manifests_have_each_rule() {
     assert!(!url.contains("CLIENT "), "{url}");
     let service = At::Service { namespace: "v".to_owned(), name: "s".to_owned(), port: 9443 };
     assert!(webhook(&service, "k", "PEM", "v").contains(r#""path":"/admission/k/records""#));
+}
+
+/// Attack: a SPIFFE ID by which a record of one namespace stands for a ServiceAccount of another, and whatever is said of that one is not read; names
+/// that are so long that nothing of what is registered can be applied, a quarantine neither.
+#[test]
+fn what_is_registered_is_told_once_and_in_a_form_that_is_taken() {
+    let of = |namespace: &str, name: &str, identity: &Value| {
+        let mut agent = agent(name, &json!({"identities": [identity]}));
+        agent["metadata"] = json!({"name": name, "namespace": namespace});
+        agent.to_string()
+    };
+    let long = "b".repeat(253);
+    let documents = [
+        of("victim", "good", &json!({"serviceAccount": {"name": "my.acct"}})),
+        of("evil", "other", &json!({"spiffe": "spiffe://td/ns/victim.my/sa/acct"})),
+        of("evil", "long", &json!({"spiffe": format!("spiffe://td/ns/evil/sa/{}", "a".repeat(400))})),
+        of("evil", "longer", &json!({"serviceAccount": {"name": long}})),
+    ];
+    let snapshot = with(&documents.each_ref().map(String::as_str));
+    let said = registrations(&Workloads::of(&snapshot), "v");
+    assert_eq!(said.matches(r#""victim.my.acct":"#).count(), 1, "{said}");
+    let keys = said.lines().filter_map(|line| line.trim().strip_prefix('"')?.split('"').next());
+    assert!(keys.clone().count() > 1 && keys.clone().all(|key| key.len() <= 253), "{said}");
 }
 
 /// What runs already can be changed and ended; only a new image is asked about.
@@ -384,4 +414,13 @@ fn a_policy_is_type_checked_and_what_can_never_matter_is_told() {
         "{}",
         said.review
     );
+    // Whichever way it claims that.
+    for identity in [
+        json!({"serviceAccount": {"name": "bot", "namespace": "hr"}}),
+        json!({"spiffe": "spiffe://corp.example/ns/hr/sa/bot"}),
+    ] {
+        let said = answer(&snapshot, &of_object(&agent("new", &json!({"identities": [identity]}))));
+        let warned = said.review["response"]["warnings"].to_string();
+        assert!(warned.contains("a ServiceAccount of another namespace"), "{}", said.review);
+    }
 }

@@ -116,9 +116,6 @@
 {{- if .Values.admission.enabled }}
 - --admission=0.0.0.0:9443
 - --admission-name={{ $name }}-admission.{{ .Release.Namespace }}.svc
-{{- if .Values.admission.keysSecret }}
-- --admission-keys=/etc/vidimus/admission-keys
-{{- end }}
 {{- if .Values.admission.clientCaSecret }}
 - --admission-client-ca=/etc/vidimus/admission-client-ca/ca.crt
 {{- end }}
@@ -159,6 +156,10 @@
 {{- end }}
 {{- with .Values.archive.endpoint }}
 - {name: AWS_ENDPOINT_URL_S3, value: {{ . | quote }}}
+{{- end }}
+{{- if and .Values.admission.enabled .Values.admission.keysSecret }}
+# Not a flag: `vidimus admission manifests` in the pod prints what is there, too.
+- {name: VIDIMUS_ADMISSION_KEYS, value: /etc/vidimus/admission-keys}
 {{- end }}
 {{- with .Values.gateway.extraEnv }}
 {{ toYaml . }}

@@ -181,8 +181,10 @@ impl Look<'_> {
             return Ok(());
         };
         let print = format!(
-            "kubectl -n {} exec {}-0 -- vidimus admission manifests --form webhook --data /var/lib/vidimus | kubectl apply -f -",
-            self.namespace, self.name
+            "kubectl -n {namespace} exec {name}-0 -- vidimus admission manifests --form webhook --data /var/lib/vidimus \
+             --namespace {namespace} --service {name}-admission:443 | kubectl apply -f -",
+            namespace = self.namespace,
+            name = self.name
         );
         if let Some(why) = why_unbelieved(text(client, "/caBundle"), fs::read(ca).ok().as_deref()) {
             let what = format!("ValidatingWebhookConfiguration {WEBHOOKS}: its caBundle {why}");

@@ -148,7 +148,7 @@ pub(super) fn begin(
         shared: shared.clone(),
         loaded: loaded.clone(),
         workloads: Mutex::default(),
-        places: Semaphore::new(AT_ONCE),
+        places: Arc::new(Semaphore::new(AT_ONCE)),
     };
     let router = Router::new()
         .route("/admission/{key}/records", post(records))
@@ -190,7 +190,7 @@ struct Admission {
     loaded: watch::Receiver<Arc<Loaded>>,
     /// What the records of a snapshot claim, made once for it.
     workloads: Mutex<Option<(Arc<Snapshot>, Arc<Workloads>)>>,
-    places: Semaphore,
+    places: Arc<Semaphore>,
 }
 
 impl Admission {
@@ -273,17 +273,19 @@ async fn answered(
     peer: Peer,
 ) -> Result<serde_json::Value, Refusal> {
     let stopping = |_| Refusal::new(Code::Internal, "the gateway is stopping");
-    let place = admission.places.acquire().await.map_err(stopping)?;
+    let place = admission.places.clone().acquire_owned().await.map_err(stopping)?;
     let of = admission.clone();
     let answer = tokio::task::spawn_blocking(move || {
         let snapshot = of.shared.snapshot();
         let now = millis(SystemClock.now().wall);
-        record(&By { snapshot: &snapshot, cluster: &of.cluster, now }, &asked)
+        let answer = record(&By { snapshot: &snapshot, cluster: &of.cluster, now }, &asked);
+        // Here, and not where it is waited for: an API server that asks no longer does not end it.
+        drop(place);
+        answer
     });
     let answer = answer.await.map_err(|error| {
         Refusal::new(Code::Internal, "it was not found out whether it may be registered").with_detail(error)
     })?;
-    drop(place);
     let Answer { review, actor, kept } = answer;
     if let Some(kept) = kept {
         admission.keep(kept, &actor, peer).await?;

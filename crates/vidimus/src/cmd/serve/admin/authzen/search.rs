@@ -202,12 +202,18 @@ impl<'a> Search<'a> {
 
     /// What the policies reach; nothing where the question names what is not there.
     async fn reached(&self, asked: ReachQuestion) -> Result<Vec<Reached>, Refused> {
-        let Ok(_place) = PLACES.try_acquire() else {
+        let Ok(place) = PLACES.try_acquire() else {
             let refusal = Refusal::new(Code::Overloaded, "other searches are under way");
             return Err(self.asks.refuse(refusal).await);
         };
         let state = self.state.clone();
-        let answer = tokio::task::spawn_blocking(move || reach::reach(&state, &asked)).await;
+        // The search has its place to its end, also where nobody waits for it any more.
+        let search = move || {
+            let found = reach::reach(&state, &asked);
+            drop(place);
+            found
+        };
+        let answer = tokio::task::spawn_blocking(search).await;
         let fault = match answer {
             Ok(Ok(answer)) => return Ok(answer.reached),
             Ok(Err(NotReached::Misasked(_))) => return Ok(Vec::new()),
