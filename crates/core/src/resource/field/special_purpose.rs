@@ -144,12 +144,12 @@ mod tests {
         for (first, length, _) in v4.chain(v6).filter(|(.., why)| *why == METADATA) {
             let service: Network = format!("{first}/{length}").parse().unwrap();
             let covers = |never: &&str| never.parse::<Network>().unwrap().covers(&service);
-            assert!(NEVER_REACHED.iter().any(|never| covers(never)), "{service}");
+            assert!(NEVER_REACHED.iter().any(covers), "{service}");
             if let IpAddr::V4(inner) = first {
                 let [a, b, c, d] = inner.octets();
                 let behind: Network = format!("64:ff9b::{a:x}{b:02x}:{c:x}{d:02x}/128").parse().unwrap();
                 let covers = |never: &&str| never.parse::<Network>().unwrap().covers(&behind);
-                assert!(NEVER_REACHED.iter().any(|never| covers(never)), "{behind}");
+                assert!(NEVER_REACHED.iter().any(covers), "{behind}");
             }
         }
     }
