@@ -54,8 +54,11 @@ impl Accounts {
         }
     }
 
-    /// Whether the decision says that its chain is ended.
+    /// Whether the decision says that its chain is ended. That somebody asked about such a call elsewhere ended none.
     fn end_restored(&self, decision: &DecisionRecord<'_>, chain: &Chain, at: Instant) -> bool {
+        if decision.asked_by.is_some() {
+            return false;
+        }
         let Some((_, by)) = decision.facts.iter().find(|(name, _)| **name == *ENDED_BY) else { return false };
         if let Ok(caller) = decision.principal.parse() {
             self.state.end_restored((chain, &caller), by, at);

@@ -246,9 +246,14 @@ async fn a_chain_that_was_ended_long_before_a_start_stays_so() {
     assert_eq!(code(&again, with(&token, again.tool("echo"))).await, None, "not known");
     let ended =
         world.all_records().into_iter().filter(|record| record["facts"]["chain.ended_by"].is_string());
-    let ended: Vec<Kept> =
-        ended.map(|record| Kept::read(record.to_string().as_bytes()).expect("a record")).collect();
-    again.gate.restore_ended(ended.into_iter());
+    let ended: Vec<Value> = ended.collect();
+    let read = |record: &Value| Kept::read(record.to_string().as_bytes()).expect("a record");
+    // That another enforcement point asked about such a call ended nothing, before the start or after it.
+    let mut asked = ended.clone();
+    asked.iter_mut().for_each(|record| record["asked_by"] = json!("User/i#point"));
+    again.gate.restore_ended(asked.iter().map(read));
+    assert_eq!(code(&again, with(&token, again.tool("echo"))).await, None);
+    again.gate.restore_ended(ended.iter().map(read));
     assert_eq!(code(&again, with(&token, again.tool("echo"))).await.as_deref(), Some("chain_ended"));
 }
 
