@@ -149,6 +149,11 @@ class Render(unittest.TestCase):
         names = [peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"] for peer in who("full")[0]]
         self.assertEqual(names, ["ops", "monitoring"])
 
+    def test_the_admission_address_is_reached_by_who_is_named(self):
+        policy = of(rendered("full"), "NetworkPolicy")[0]["spec"]
+        found = [rule.get("from") for rule in policy["ingress"] if {"protocol": "TCP", "port": "admission"} in rule["ports"]]
+        self.assertEqual(found, [[{"ipBlock": {"cidr": "10.0.0.2/32"}}]])
+
     def test_crds_rules_and_dashboards_are_those_of_deploy(self):
         objects = rendered("full")
         crds = {one["metadata"]["name"]: one for one in of(objects, "CustomResourceDefinition")}

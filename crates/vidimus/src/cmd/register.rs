@@ -18,7 +18,7 @@ use vidimus_registry::{Manifests, files_below, holds_resources, manifests};
 use self::send::{Applied, Sender};
 use self::verdict::{Condition, Verdict};
 use super::quantity;
-use crate::output::{self, Format};
+use crate::output::{self, Format, printable};
 
 /// Registers resources in a Kubernetes cluster, and waits until they are in force.
 ///
@@ -157,21 +157,56 @@ fn print(registered: &Registered) {
     for warning in &registered.warnings {
         output::line(&super::check::warned(warning));
     }
-    for one in &registered.objects {
-        let generation = one.generation.map(|generation| format!("  generation {generation}"));
-        output::line(&format!("{}  {}{}", one.object, one.applied.as_str(), generation.unwrap_or_default()));
-        if let Some(why) = &one.refused {
-            output::line(&format!("  {} {why}", output::verdict("refused", false)));
-        }
-        for Condition { of, status, reason, message, .. } in &one.conditions {
-            let said = if message.is_empty() { String::new() } else { format!(": {message}") };
-            let status = output::verdict(status, status == "True");
-            output::line(&format!("  {of:<11} {status}  {reason}{said}"));
-        }
-    }
+    registered.objects.iter().flat_map(lines).for_each(|line| output::line(&line));
     let (good, bad) = match registered.dry_run {
         true => ("all would be accepted", "not all would be accepted"),
         false => ("all is in force", "not all is in force"),
     };
     output::line(&output::verdict(if registered.ready { good } else { bad }, registered.ready));
+}
+
+/// What became of an object, as it is shown. Whoever may write statuses, or has a webhook of the cluster refuse, chose the words.
+fn lines(one: &Became) -> Vec<String> {
+    let generation = one.generation.map(|generation| format!("  generation {generation}"));
+    let mut lines =
+        vec![format!("{}  {}{}", one.object, one.applied.as_str(), generation.unwrap_or_default())];
+    if let Some(why) = &one.refused {
+        let why = why.lines().map(printable).collect::<Vec<_>>().join(" | ");
+        lines.push(format!("  {} {why}", output::verdict("refused", false)));
+    }
+    for Condition { of, status, reason, message, .. } in &one.conditions {
+        let said = if message.is_empty() { String::new() } else { format!(": {}", printable(message)) };
+        let status = output::verdict(&printable(status), status == "True");
+        lines.push(format!("  {:<11} {status}  {}{said}", printable(of), printable(reason)));
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Attack: a message in a status that writes to the screen, or to the log of a pipeline, of whoever registers.
+    #[test]
+    fn what_others_chose_is_shown_on_its_line() {
+        let text = || "\u{1b}[2J\n::warning::x".to_owned();
+        let condition = Condition {
+            of: text(),
+            status: text(),
+            reason: text(),
+            message: text(),
+            observed_generation: Some(1),
+        };
+        let one = Became {
+            object: "Agent a/b".to_owned(),
+            applied: Applied::Refused,
+            generation: Some(1),
+            conditions: vec![condition],
+            refused: Some(text()),
+        };
+        let lines = lines(&one);
+        assert_eq!(lines.len(), 3, "{lines:?}");
+        assert!(lines.iter().all(|line| !line.contains('\n')), "{lines:?}");
+        assert!(lines.iter().all(|line| !line.contains("\u{1b}[2J")), "{lines:?}");
+    }
 }

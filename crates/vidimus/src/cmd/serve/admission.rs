@@ -155,6 +155,12 @@ pub(super) fn begin(
         .route("/admission/{key}/pods/{enforcement}", post(pods))
         .fallback(nowhere)
         .with_state(Arc::new(admission));
+    if flags.admission_client_ca.is_none() && !address.ip().is_loopback() {
+        tracing::warn!(
+            "--admission without --admission-client-ca: while nobody answers there, the API server's error shows the key in the path to \
+             whoever sent the object; see to it that nobody else reaches the address (docs/admission.md)"
+        );
+    }
     tracing::info!(admission = %address, certificates = flags.admission_client_ca.is_some(), "the API server may ask");
     listener::serve(supervisor, (socket, tls), router, shared.vitals.clone())
 }
