@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -98,6 +99,10 @@ func TestNewcomer(t *testing.T) {
 	// The record is what is printed behind the answer.
 	if record := said[max(0, answered):]; answered < 0 || !regexp.MustCompile(`books/bookkeeper.*transfer`).MatchString(record[strings.Index(record, "\n")+1:]) {
 		t.Error("the call is not in the audit")
+	}
+	// The page says what is to be taken away again.
+	if a := c.ask(t, http.MethodGet, "/apis/coordination.k8s.io/v1/namespaces/default/leases/vidimus-statuses", nil); a.code != http.StatusOK {
+		t.Errorf("the Lease is not where the page says: %s", a.message)
 	}
 	if t.Failed() {
 		t.Logf("%s\n%s", said, errors.String())

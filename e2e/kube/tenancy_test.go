@@ -1,0 +1,181 @@
+package kube
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// What the platform has registered: each way in which a policy may name who may call. The model is platform's, the agent that may call it finance's.
+const landlord = `
+apiVersion: vidimus.dev/v1alpha1
+kind: Agent
+metadata: {name: invoice-bot, namespace: finance}
+spec:
+  owner: ada.lovelace@example.com
+  team: finance
+  purpose: Matches invoices to purchase orders
+  riskLevel: low
+  groups: [analysts]
+  identities: [{oidc: {issuer: "urn:vidimus:local", subject: invoice-bot}}]
+---
+apiVersion: vidimus.dev/v1alpha1
+kind: Policy
+metadata: {name: analysts, namespace: platform}
+spec:
+  description: Who may use the model, and by what it is named.
+  members: [finance]
+  cedar: |
+    @id("group")
+    permit (principal in Group::"analysts", action == Action::"callModel", resource);
+    @id("class")
+    permit (principal in AgentClass::"gvisor", action == Action::"callModel", resource);
+    @id("team")
+    permit (principal in Team::"finance", action == Action::"callModel", resource);
+    @id("team-by-its-word")
+    permit (principal, action == Action::"callModel", resource) when { principal.team == "finance" };
+---
+apiVersion: vidimus.dev/v1alpha1
+kind: Policy
+metadata: {name: registrars, namespace: platform}
+spec:
+  description: What reaches beyond a namespace is the platform's.
+  scope: Cluster
+  cedar: |
+    @id("reach")
+    forbid (principal, action == Action::"registerObject", resource)
+      when { resource.kind == "Policy" && ((resource has scope && resource.scope == "Cluster") || !resource.members.isEmpty()) }
+      unless { principal in UserGroup::"system:masters" };
+    @id("team")
+    forbid (principal, action == Action::"registerObject", resource)
+      when { resource has team && resource.team != resource.namespace }
+      unless { principal in UserGroup::"system:masters" };
+    @id("people")
+    forbid (principal, action == Action::"registerObject", resource) when { !resource.acts_for.isEmpty() }
+      unless { principal in UserGroup::"system:masters" };
+`
+
+// tenancy is a row: what somebody writes who may write everything of the namespace evil, and why it is not taken; "" where it is, and has no effect elsewhere.
+type tenancy struct {
+	field, refused, kind, spec string
+}
+
+var tenancies = []tenancy{
+	{"plain", "", "Agent", `{team: evil}`},
+	{"groups", "", "Agent", `{team: evil, groups: [analysts]}`},
+	{"sandboxClass", "", "Agent", `{team: evil, sandboxClass: gvisor}`},
+	{"team", "forbidden_by_policy", "Agent", `{team: finance}`},
+	{"actsFor", "forbidden_by_policy", "Agent", `{team: evil, actsFor: [{issuer: "https://login.example"}]}`},
+	{"identities.oidc", "claims this identity too", "Agent", `{team: evil, identities: [{oidc: {issuer: "urn:vidimus:local", subject: invoice-bot}}]}`},
+	{"identities.serviceAccount.namespace", "", "Agent", `{team: evil, identities: [{serviceAccount: {name: unclaimed, namespace: finance}}]}`},
+	{"cedar", "", "Policy", `{description: All., cedar: 'permit (principal, action, resource);'}`},
+	{"cedar.resource", "", "Policy", `{description: All of it., cedar: 'permit (principal, action == Action::"callModel", resource in LLMProvider::"platform/simulator");'}`},
+	{"scope", "forbidden_by_policy", "Policy", `{description: All., scope: Cluster, cedar: 'permit (principal, action, resource);'}`},
+	{"members", "forbidden_by_policy", "Policy", `{description: All., members: ["*"], cedar: 'permit (principal in Group::"analysts", action, resource);'}`},
+	{"name", "", "LLMProvider", `{owner: eve@example.com, team: evil, type: openAICompatible, endpoint: {url: "http://127.0.0.1:1"}, credential: {none: {}}, models: [{name: simulator-small}]}`},
+}
+
+func (row tenancy) object(t *testing.T) object {
+	t.Helper()
+	name := strings.ToLower(strings.ReplaceAll(row.field, ".", "-"))
+	if row.field == "name" {
+		name = "simulator"
+	}
+	o := parsed(t, fmt.Sprintf("apiVersion: vidimus.dev/v1alpha1\nkind: %s\nmetadata: {name: %s, namespace: evil}\nspec: %s", row.kind, name, row.spec))[0]
+	if row.kind == "Agent" {
+		spec := o["spec"].(map[string]any)
+		spec["owner"], spec["purpose"], spec["riskLevel"] = "eve@example.com", "It spies.", "low"
+		if spec["identities"] == nil {
+			spec["identities"] = []any{map[string]any{"oidc": map[string]any{"issuer": "urn:vidimus:local", "subject": name}}}
+		}
+	}
+	return o
+}
+
+// callBy is a call of whoever has this subject.
+func (g *gateway) callBy(subject string) int {
+	g.t.Helper()
+	token, err := exec.Command(os.Getenv("VIDIMUS_BIN"), "identity", "token", "--data", g.data, "--subject", subject).Output()
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	g.bearer = strings.TrimSpace(string(token))
+	return g.call()
+}
+
+// TestTenancy: who may write everything of one namespace gains no call in another, by any field that names something of others.
+func TestTenancy(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	c, g := s.cluster, s.gateway
+	s.roles(t, "")
+	address := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	g.kill()
+	g.arguments = append(g.arguments, "--admission", address)
+	g.begin()
+	until(t, "it is ready", g.isReady)
+	s.apply(t, append([]object{s.provider}, parsed(t, landlord)...)...)
+	until(t, "who may call does", func() bool { return g.callBy("invoice-bot") == http.StatusOK })
+
+	tenant := evil(t, c)
+	manifest := filepath.Join(t.TempDir(), "webhook.yaml")
+	said := vidimus(t, "admission", "manifests", "--form", "webhook", "--data", g.data, "--url", "https://"+address)
+	if err := os.WriteFile(manifest, said, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c.applied(t, documents(t, manifest))
+	cluster := tenancies[9].object(t)
+	untilSaid(t, "the API server asks", func() (bool, string) {
+		a := c.say(t, http.MethodPost, c.collection(cluster)+"?dryRun=All", tenant, cluster)
+		return a.message != "", "it is taken"
+	})
+
+	callers := []string{}
+	for _, row := range tenancies {
+		o := row.object(t)
+		a := c.say(t, http.MethodPost, c.collection(o), tenant, o)
+		if (row.refused == "") != (a.message == "") || !strings.Contains(a.message, row.refused) {
+			t.Errorf("%s: %d %q", row.field, a.code, a.message)
+		}
+		if a.message == "" {
+			until(t, row.field+" is in force", func() bool { status, _ := c.condition(t, o, "Accepted"); return status == "True" })
+		}
+		if row.kind == "Agent" {
+			callers = append(callers, o.text("metadata", "name"))
+		}
+		// Where it may write nothing, it may not write this either.
+		o["metadata"].(map[string]any)["namespace"] = "platform"
+		if a := c.say(t, http.MethodPost, c.collection(o), tenant, o); a.code != http.StatusForbidden {
+			t.Errorf("%s in platform: %d %s", row.field, a.code, a.message)
+		}
+	}
+	for _, caller := range callers {
+		if code := g.callBy(caller); code != http.StatusForbidden && code != http.StatusUnauthorized {
+			t.Errorf("%s: its call is answered %d", caller, code)
+		}
+	}
+	if code := g.callBy("invoice-bot"); code != http.StatusOK {
+		t.Errorf("who may call is answered %d", code)
+	}
+	// The platform alone gives it.
+	s.apply(t, parsed(t, strings.Replace(landlord, "members: [finance]", "members: [finance, evil]", 1))[1])
+	until(t, "what the platform permits passes", func() bool { return g.callBy("groups") == http.StatusOK })
+}
+
+// evil is the token of somebody who may do everything in one namespace.
+func evil(t *testing.T, c *cluster) string {
+	t.Helper()
+	c.namespace(t, "evil")
+	c.mustCreate(t, "/api/v1/namespaces/evil/serviceaccounts", object{"apiVersion": "v1", "kind": "ServiceAccount", "metadata": map[string]any{"name": "tenant"}})
+	const rbac = "/apis/rbac.authorization.k8s.io/v1/namespaces/evil/"
+	c.mustCreate(t, rbac+"roles", object{"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": map[string]any{"name": "all"},
+		"rules": []any{map[string]any{"apiGroups": []string{"*"}, "resources": []string{"*"}, "verbs": []string{"*"}}}})
+	c.mustCreate(t, rbac+"rolebindings", object{"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": map[string]any{"name": "all"},
+		"roleRef":  map[string]any{"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "all"},
+		"subjects": []any{map[string]any{"kind": "ServiceAccount", "name": "tenant", "namespace": "evil"}}})
+	return c.account(t, "evil", "tenant")
+}
