@@ -69,6 +69,12 @@ pub(super) fn listener(
     socket.set_nonblocking(true)?;
     let planes = DataPlanes::new(trusted, flags.ext_authz_certificates, flags.ext_authz_raw_sessions);
     let door = Door::DataPlanes(Arc::new(planes));
+    if is_plain && flags.ext_authz_certificates {
+        tracing::warn!(
+            "--ext-authz-certificates without --ext-authz-data-plane: any process of this host that knows the certificate of an agent, which is no \
+             secret, can ask as that agent; let nothing else run here, or name the data planes"
+        );
+    }
     tracing::info!(ext_authz = %socket.local_addr()?, tls = !is_plain, "data planes may ask");
     let listener = match is_plain {
         true => Listener { socket, tls: None, door },
