@@ -408,6 +408,11 @@ func recordsAreAsked(t *testing.T, c *cluster, data string) {
 		}
 		return a
 	}
+	// A binding is in force some moments after it was made.
+	untilSaid(t, "fina may create agents", func() (bool, string) {
+		a := as("fina", agents+"?dryRun=All", agent("dry"))
+		return !strings.Contains(a.message, "cannot create resource"), a.message
+	})
 	for _, each := range []struct {
 		about, user, refused string
 		agent                object

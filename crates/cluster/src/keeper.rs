@@ -102,6 +102,16 @@ fn divided(
 ) -> (BTreeSet<SecretKey>, BTreeSet<SecretKey>) {
     let mut of_namespaces: HashMap<Arc<str>, usize> = HashMap::new();
     let (there, new): (Vec<_>, Vec<_>) = named.into_iter().partition(is_watched);
+    // The first of each namespace before the second of any: at a start, when none is watched, who has many takes no place of others either.
+    let mut turns: HashMap<Arc<str>, usize> = HashMap::new();
+    let mut by_turns: Vec<(usize, SecretKey)> = Vec::with_capacity(new.len());
+    for one in new {
+        let turn = turns.entry(one.namespace.clone()).or_default();
+        *turn += 1;
+        by_turns.push((*turn, one));
+    }
+    by_turns.sort();
+    let new = by_turns.into_iter().map(|(_, one)| one);
     let (mut followed, mut left) = (BTreeSet::new(), BTreeSet::new());
     for one in there.into_iter().chain(new) {
         let of_namespace = of_namespaces.entry(one.namespace.clone()).or_default();
@@ -166,5 +176,10 @@ mod tests {
         let many: BTreeSet<_> = (0..20).flat_map(|n| of(&format!("n-{n}"), 20)).collect();
         let (followed, left) = divided(many, |_| false);
         assert_eq!((followed.len(), left.len()), (MAX, 400 - MAX));
+        // Attack: as many namespaces as take all places, with names that come first, before a start.
+        let mut first: BTreeSet<_> = (0..9).flat_map(|n| of(&format!("a-{n}"), 32)).collect();
+        first.insert(key("z", 0));
+        let (followed, _) = divided(first, |_| false);
+        assert!(followed.contains(&key("z", 0)));
     }
 }
