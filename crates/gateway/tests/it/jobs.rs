@@ -225,7 +225,8 @@ async fn a_client_that_leaves_is_not_run_for() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_redacted_of_any_answer_is_redacted_of_this_one() {
-    let cedar = r#"@redact_answer("/card") forbid (principal, action == Action::"invokeTool", resource == Tool::"t/tools/echo");"#;
+    let cedar = r#"permit (principal, action == Action::"invokeTool", resource == Tool::"t/tools/echo");
+        @redact_answer("/card") forbid (principal, action == Action::"invokeTool", resource == Tool::"t/tools/echo");"#;
     let jobs = Jobs::new(true, Some(cedar)).await;
     jobs.ends(wrote(r#"{"card": "4111", "sum": 3}"#, 0));
     let (_, id, answer) = jobs.ask("tools/call", json!({"name": "echo"})).await;
