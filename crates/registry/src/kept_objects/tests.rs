@@ -196,7 +196,7 @@ fn no_secret_is_kept() {
     let place = Place::new();
     let document = json!({
         "apiVersion": "vidimus.dev/v1alpha1", "kind": "LLMProvider", "metadata": {"namespace": "a", "name": "m", "annotations": {"note": "sk-annotated"}},
-        "spec": {"owner": "ada@example.com", "type": "openAI", "credential": {"file": "keys/openai"}, "models": [{"name": "m"}]},
+        "spec": {"owner": "ada@example.com", "type": "openAI", "credential": {"secretRef": {"name": "openai", "key": "apiKey"}}, "models": [{"name": "m"}]},
     });
     let origin = Origin::Cluster { cluster: cluster(), uid: Some("u".into()), resource_version: None };
     let provider = resource::check(&origin, &document).unwrap();
@@ -204,7 +204,7 @@ fn no_secret_is_kept() {
     let (snapshot, _) = Snapshot::build(objects.to_vec());
     place.kept(&KEY).write(HERE, (&objects, &snapshot), times(5, 6)).unwrap();
     let text = fs::read_to_string(place.file()).unwrap();
-    assert!(text.contains("keys/openai") && !text.contains("sk-annotated"), "{text}");
+    assert!(text.contains("apiKey") && !text.contains("sk-annotated"), "{text}");
 }
 
 /// What a newer version of Vidimus does not take any more is told apart; the rest is there.
