@@ -8,7 +8,7 @@ use serde_json::json;
 use vidimus_core::act::{Act, OfSubject};
 use vidimus_core::caller::UnixMillis;
 use vidimus_core::record::{ActKind, ActRecord, VERSION};
-use vidimus_core::resource::policy::Scope;
+use vidimus_core::resource::policy::{Mode, Scope};
 use vidimus_core::resource::{self, Identity, Meta, Object, Origin, Policy, Rejection, Subject};
 use vidimus_core::snapshot::{Configuration, Doubt, Overlay, Snapshot};
 use vidimus_core::standing::Standing;
@@ -63,6 +63,7 @@ fn what_is_changed_step_by_step_is_what_is_made_anew() {
         "ruled",
         "warned",
         "windows",
+        "rollouts",
         "nothing beside",
         "decided",
     ] {
@@ -135,6 +136,12 @@ fn sequence(seed: u64, seen: &mut Seen) {
             ("ruled", said("may not bear")),
             ("warned", !next.warnings().is_empty()),
             ("windows", next.next_closing(NOW).is_some()),
+            (
+                "rollouts",
+                next.objects()
+                    .iter()
+                    .any(|object| matches!(object, Object::Policy(one) if one.mode == Mode::Rollout)),
+            ),
             ("decided", true),
         ]);
         counted.for_each(|(what, is)| *seen.entry(what).or_default() += usize::from(is));
@@ -194,9 +201,10 @@ fn compare(one: &Snapshot, other: &Snapshot, samples: &[Sample], context: &str) 
         let answer = |world: &Snapshot| {
             sample.ask(world, |call| {
                 let found = world.authorize(call);
+                let passes = found.would_refuse();
                 let policies = (found.policies().to_vec(), found.closest_permits().to_vec());
                 let reason = found.reason().map(ToOwned::to_owned);
-                (found.code(), policies, found.facts().to_vec(), reason, world.could_allow(call))
+                (found.code(), passes, policies, found.facts().to_vec(), reason, world.could_allow(call))
             })
         };
         assert_eq!((decision(one), answer(one)), (decision(other), answer(other)), "{context}: {sample:#?}");
@@ -237,6 +245,7 @@ fn change(dice: &mut Dice, objects: &mut Vec<Object>, spare: &[Object]) {
                     Object::Agent(agent) if dice.chance(50) => {
                         let agent = Arc::make_mut(agent);
                         (agent.identities, agent.quarantined) = (identities, quarantined);
+                        agent.delegation.max_calls = dice.chance(40).then_some(3);
                     }
                     Object::Service(service) => Arc::make_mut(service).identities = identities,
                     _ => {}
@@ -269,9 +278,10 @@ fn change(dice: &mut Dice, objects: &mut Vec<Object>, spare: &[Object]) {
 fn windowed(dice: &mut Dice) -> Object {
     let name = dice.one(&["w0", "w1", "w2"]);
     let until = dice.one(&["2027-12-01T04:00:00Z", "2028-12-01T04:00:00Z"]);
+    let (scope, mode) = if dice.chance(50) { ("Cluster", "enforce") } else { ("Namespace", "rollout") };
     let document = json!({"apiVersion": "vidimus.dev/v1alpha1", "kind": "Policy",
         "metadata": {"namespace": "n0", "name": name},
-        "spec": {"description": "d", "scope": "Cluster", "window": {"from": "2026-01-01T00:00:00Z", "until": until},
+        "spec": {"description": "d", "scope": scope, "mode": mode, "window": {"from": "2026-01-01T00:00:00Z", "until": until},
             "cedar": r#"permit (principal, action == Action::"invokeTool", resource);"#}});
     resource::check(&file(dice), &document).unwrap_or_else(|problems| panic!("{problems:?}"))
 }
