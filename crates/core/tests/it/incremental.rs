@@ -14,7 +14,7 @@ use vidimus_core::snapshot::{Configuration, Doubt, Overlay, Snapshot};
 use vidimus_core::standing::Standing;
 
 use crate::generate::{self, Dice, Sample};
-use crate::world::policy;
+use crate::world::{agent, policy};
 
 const SEQUENCES: u64 = 20;
 const STEPS: u64 = 14;
@@ -69,6 +69,19 @@ fn what_is_changed_step_by_step_is_what_is_made_anew() {
     ] {
         assert!(seen.get(what).copied().unwrap_or_default() > 4, "{what}: {seen:?}");
     }
+}
+
+#[test]
+fn a_limit_that_is_taken_back_counts_for_nothing_any_more() {
+    let limited = |calls| {
+        let mut agent = agent("n0", "a0");
+        agent.delegation.max_calls = calls;
+        Snapshot::default().rebuilt(vec![Object::Agent(Arc::new(agent))], Vec::new()).0
+    };
+    let (with, without) = (limited(Some(3)), limited(None));
+    assert_ne!(with.chain_reads(), without.chain_reads());
+    let (after, _) = with.rebuilt(without.objects().to_vec(), Vec::new());
+    assert_eq!(after.chain_reads(), without.chain_reads());
 }
 
 type Seen = BTreeMap<&'static str, usize>;
