@@ -48,6 +48,15 @@ impl fmt::Debug for Keeping {
 #[error("the keys that seal what is refused could not be derived")]
 pub struct NoKey;
 
+/// The keys that seal a file and its number, each for its purpose alone.
+pub(crate) fn keys(key: &[u8; KEY_LENGTH], purposes: [&[u8]; 2]) -> Result<[hmac::Key; 2], NoKey> {
+    let secret = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(key);
+    let derive =
+        |purpose: &[u8]| secret.expand(&[purpose], hmac::HMAC_SHA256).map(hmac::Key::from).map_err(|_| NoKey);
+    let [of_file, of_count] = purposes;
+    Ok([derive(of_file)?, derive(of_count)?])
+}
+
 impl Keeping {
     /// What is refused is kept in `file`, and its number in `count`: best where a copy of the one is not a copy of the other. Both
     /// are made on first use. Keys are derived from `key`, which belongs to the installation and may serve other purposes.
@@ -55,16 +64,8 @@ impl Keeping {
     /// # Errors
     /// When the keys cannot be derived, which they always can.
     pub fn new(file: &Path, count: &Path, key: &[u8; KEY_LENGTH]) -> Result<Self, NoKey> {
-        let secret = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(key);
-        let derive = |purpose: &[u8]| {
-            secret.expand(&[purpose], hmac::HMAC_SHA256).map(hmac::Key::from).map_err(|_| NoKey)
-        };
-        Ok(Self {
-            file: file.to_owned(),
-            count: count.to_owned(),
-            of_file: derive(b"vidimus refusals")?,
-            of_count: derive(b"vidimus refusals count")?,
-        })
+        let [of_file, of_count] = keys(key, [b"vidimus refusals", b"vidimus refusals count"])?;
+        Ok(Self { file: file.to_owned(), count: count.to_owned(), of_file, of_count })
     }
 
     /// Whether what was kept can be used, for one who only looks.

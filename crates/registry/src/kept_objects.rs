@@ -9,14 +9,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
-use aws_lc_rs::{hkdf, hmac};
+use aws_lc_rs::hmac;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use vidimus_core::caller::UnixMillis;
 use vidimus_core::resource::{self, Object, Origin, Rejection};
 use vidimus_core::snapshot::{Checked, Snapshot, checks};
 
-use crate::kept::{KEY_LENGTH, NoKey, opened, read, replace, sealed};
+use crate::kept::{KEY_LENGTH, NoKey, keys, opened, read, replace, sealed};
 
 /// Maximum bytes of the file.
 const MAX: u64 = 512 * 1024 * 1024;
@@ -107,15 +107,12 @@ impl KeptObjects {
     /// # Errors
     /// When the keys cannot be derived, which they always can.
     pub fn new(file: &Path, count: &Path, key: &[u8; KEY_LENGTH]) -> Result<Self, NoKey> {
-        let secret = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(key);
-        let derive = |purpose: &[u8]| {
-            secret.expand(&[purpose], hmac::HMAC_SHA256).map(hmac::Key::from).map_err(|_| NoKey)
-        };
+        let [of_file, of_count] = keys(key, [b"vidimus objects", b"vidimus objects count"])?;
         Ok(Self {
             file: file.to_owned(),
             count: count.to_owned(),
-            of_file: derive(b"vidimus objects")?,
-            of_count: derive(b"vidimus objects count")?,
+            of_file,
+            of_count,
             looked: false,
             last: 0,
             counted: false,

@@ -122,7 +122,9 @@ impl Registrations {
             .map(|request| Authorizer::new().is_authorized(&request, &self.policies, &self.entities));
         let Some(response) = response else { return Some(Vec::new()) };
         let failed = response.diagnostics().errors().next().is_some();
-        let reasons: Vec<String> = response.diagnostics().reason().map(ToString::to_string).collect();
+        let mut reasons: Vec<String> = response.diagnostics().reason().map(ToString::to_string).collect();
+        // Cedar gives a set, in another order each time.
+        reasons.sort();
         match response.decision() {
             // A policy that fails denies, here as everywhere.
             _ if failed => Some(Vec::new()),

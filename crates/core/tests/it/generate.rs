@@ -12,7 +12,8 @@ use vidimus_core::resource::llm_provider::Price;
 use vidimus_core::resource::mcp_server::Tool;
 use vidimus_core::resource::policy::Scope;
 use vidimus_core::resource::{
-    Agent, AuthorityClass, Labels, LlmProvider, McpServer, Object, Principal, RiskLevel, Service,
+    Agent, AuthorityClass, Labels, LlmProvider, McpServer, Meta, Object, Origin, Principal, Rejection,
+    RiskLevel, Service, Subject,
 };
 use vidimus_core::snapshot::Snapshot;
 
@@ -793,4 +794,35 @@ fn the_generator_is_seeded() {
     assert!(
         world(7, 3).1.iter().all(|sample| kinds.contains(&EntityId::clone(sample.principal.entity()).kind))
     );
+}
+
+/// A source of which something could not be read.
+pub(crate) fn unread(dice: &mut Dice) -> Rejection {
+    let path = dice.one(&["d", "d/a.yaml", "e/c.yaml", "elsewhere"]);
+    Rejection {
+        origin: Origin::file(path, 0),
+        object: Subject::Source,
+        field: String::new(),
+        value: String::new(),
+        reason: "unreadable".to_owned(),
+        fix: "repair it".to_owned(),
+    }
+}
+
+/// The same with other metadata; another one in memory in any case.
+pub(crate) fn changed(object: &Object, change: impl FnOnce(&mut Meta)) -> Object {
+    fn one<T: Clone>(of: &Arc<T>, change: impl FnOnce(&mut T)) -> Arc<T> {
+        let mut copy = (**of).clone();
+        change(&mut copy);
+        Arc::new(copy)
+    }
+    match object {
+        Object::Agent(agent) => Object::Agent(one(agent, |agent| change(&mut agent.meta))),
+        Object::McpServer(server) => Object::McpServer(one(server, |server| change(&mut server.meta))),
+        Object::LlmProvider(provider) => {
+            Object::LlmProvider(one(provider, |provider| change(&mut provider.meta)))
+        }
+        Object::Service(service) => Object::Service(one(service, |service| change(&mut service.meta))),
+        Object::Policy(policy) => Object::Policy(one(policy, |policy| change(&mut policy.meta))),
+    }
 }

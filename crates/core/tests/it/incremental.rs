@@ -9,11 +9,11 @@ use vidimus_core::act::{Act, OfSubject};
 use vidimus_core::caller::UnixMillis;
 use vidimus_core::record::{ActKind, ActRecord, VERSION};
 use vidimus_core::resource::policy::{Mode, Scope};
-use vidimus_core::resource::{self, Identity, Meta, Object, Origin, Policy, Rejection, Subject};
+use vidimus_core::resource::{self, Identity, Object, Origin, Policy};
 use vidimus_core::snapshot::{Configuration, Doubt, Overlay, Snapshot};
 use vidimus_core::standing::Standing;
 
-use crate::generate::{self, Dice, Sample};
+use crate::generate::{self, Dice, Sample, changed, unread};
 use crate::world::{agent, policy};
 
 const SEQUENCES: u64 = 20;
@@ -326,36 +326,6 @@ fn doubt(dice: &mut Dice) -> Doubt {
     Doubt { place: Origin::file(dice.one(&FILES), 0), reason: "it may be half written", fix: "write it" }
 }
 
-/// A source of which something could not be read.
-fn unread(dice: &mut Dice) -> Rejection {
-    let path = dice.one(&["d", "d/a.yaml", "e/c.yaml", "elsewhere"]);
-    Rejection {
-        origin: Origin::file(path, 0),
-        object: Subject::Source,
-        field: String::new(),
-        value: String::new(),
-        reason: "unreadable".to_owned(),
-        fix: "repair it".to_owned(),
-    }
-}
-
 fn copies(objects: &[Object]) -> Vec<Object> {
     objects.iter().map(|object| changed(object, |_| {})).collect()
-}
-
-fn changed(object: &Object, change: impl FnOnce(&mut Meta)) -> Object {
-    fn one<T: Clone>(of: &Arc<T>, change: impl FnOnce(&mut T)) -> Arc<T> {
-        let mut copy = (**of).clone();
-        change(&mut copy);
-        Arc::new(copy)
-    }
-    match object {
-        Object::Agent(agent) => Object::Agent(one(agent, |agent| change(&mut agent.meta))),
-        Object::McpServer(server) => Object::McpServer(one(server, |server| change(&mut server.meta))),
-        Object::LlmProvider(provider) => {
-            Object::LlmProvider(one(provider, |provider| change(&mut provider.meta)))
-        }
-        Object::Service(service) => Object::Service(one(service, |service| change(&mut service.meta))),
-        Object::Policy(policy) => Object::Policy(one(policy, |policy| change(&mut policy.meta))),
-    }
 }

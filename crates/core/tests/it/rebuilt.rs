@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use vidimus_core::resource::policy::Scope;
-use vidimus_core::resource::{Identity, Meta, Object, Origin, Policy, Rejection, Subject};
+use vidimus_core::resource::{Identity, Object, Origin, Policy};
 use vidimus_core::snapshot::Snapshot;
 
-use crate::generate::{self, Dice, Sample};
+use crate::generate::{self, Dice, Sample, changed, unread};
 use crate::world::{agent, cluster, ids, policy};
 
 const SEQUENCES: u64 = 16;
@@ -140,39 +140,9 @@ fn file(dice: &mut Dice) -> Origin {
     Origin::file(dice.one(&FILES), dice.below(100) as u32)
 }
 
-/// A source of which something could not be read.
-fn unread(dice: &mut Dice) -> Rejection {
-    let path = dice.one(&["d", "d/a.yaml", "e/c.yaml", "elsewhere"]);
-    Rejection {
-        origin: Origin::file(path, 0),
-        object: Subject::Source,
-        field: String::new(),
-        value: String::new(),
-        reason: "unreadable".to_owned(),
-        fix: "repair it".to_owned(),
-    }
-}
-
 /// The same, but another one in memory.
 fn copy(object: &Object) -> Object {
     changed(object, |_| {})
-}
-
-fn changed(object: &Object, change: impl FnOnce(&mut Meta)) -> Object {
-    fn one<T: Clone>(of: &Arc<T>, change: impl FnOnce(&mut T)) -> Arc<T> {
-        let mut copy = (**of).clone();
-        change(&mut copy);
-        Arc::new(copy)
-    }
-    match object {
-        Object::Agent(agent) => Object::Agent(one(agent, |agent| change(&mut agent.meta))),
-        Object::McpServer(server) => Object::McpServer(one(server, |server| change(&mut server.meta))),
-        Object::LlmProvider(provider) => {
-            Object::LlmProvider(one(provider, |provider| change(&mut provider.meta)))
-        }
-        Object::Service(service) => Object::Service(one(service, |service| change(&mut service.meta))),
-        Object::Policy(policy) => Object::Policy(one(policy, |policy| change(&mut policy.meta))),
-    }
 }
 
 /// What is shared is only what is live: memory does not grow with the number of reloads.

@@ -121,3 +121,14 @@ fn who_may_bear_a_name_is_said_for_all() {
     let (free, rejected) = world(vec![cluster("all", &["*"], &permit("g")), cluster("open", &[], open)]);
     assert_eq!((who(&free), rejected), ("n a x".to_owned(), vec![]));
 }
+
+/// What is said of the same objects is the same each time: Cedar gives the policies that decide in no order.
+#[test]
+fn who_keeps_a_name_from_being_borne_is_told_in_one_order() {
+    for _ in 0..20 {
+        let rules = ["d", "b", "c", "a"].map(|name| policy("n", name, Scope::Cluster, RULE));
+        let (_, rejected) = Snapshot::build(objects(vec![member("x")], Vec::new(), rules.into()));
+        let reasons: Vec<&str> = rejected.iter().map(|one| &*one.reason).collect();
+        assert!(reasons[0].contains("(forbidden by n/a, n/b, n/c, n/d)"), "{reasons:?}");
+    }
+}
