@@ -251,6 +251,27 @@ class Installed(unittest.TestCase):
         ran = subprocess.run([os.environ["VIDIMUS_BIN"], "install", "--apply", "--kubeconfig", gone], capture_output=True, text=True, timeout=120)
         self.assertEqual(ran.returncode, 2, ran.stdout)
 
+    def test_6_the_api_server_is_told_by_the_secret_that_the_gateway_has_its_keys_from(self):
+        with tempfile.TemporaryDirectory() as at:
+            chart = installable(Path(at) / "vidimus")
+            switches = "admission.enabled=true,admission.keysSecret=admission-keys,admission.webhook.enabled=true"
+            words = ["install", "vidimus", chart, "--set", switches]
+            self.assertIn("there is no Secret", self.helm(*words, check=False).stderr)
+            printed = subprocess.run([os.environ["VIDIMUS_BIN"], "admission", "manifests", "--data", f"{at}/data", "--namespace", NAMESPACE],
+                                     capture_output=True, text=True, check=True).stdout
+            files = {one.name: base64.b64encode(one.read_bytes()).decode() for one in (Path(at) / "data" / "admission").iterdir()}
+            secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "admission-keys", "namespace": NAMESPACE}, "data": files}
+            self.assertEqual(self.cluster.apply(secret)[0], 201)
+            self.helm(*words)
+            path = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/vidimus"
+            found = self.cluster.ask("GET", path)[1]["webhooks"]
+            wanted = yaml.safe_load(printed)["webhooks"]
+            for key in ("name", "clientConfig", "failurePolicy", "rules"):
+                self.assertEqual([one[key] for one in found], [one[key] for one in wanted], key)
+            self.helm("uninstall", "vidimus")
+            self.assertEqual(self.cluster.ask("GET", path)[0], 404, "nobody is asked who is not there any more")
+            self.cluster.ask("DELETE", self.cluster.path(secret))
+
     def held(self):
         """Somebody holds the Lease; an upgrade must not take it away."""
         path = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/vidimus-statuses"

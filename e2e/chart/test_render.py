@@ -18,6 +18,9 @@ from cluster import CHART, KUBE_VERSION, free_port, helm, rendered, values
 DEPLOY = CHART.parents[1]
 NAMES = ("minimal", "full", "directory")
 BIN = os.environ["VIDIMUS_BIN"]
+ASKED = "admission.enabled=true,admission.keysSecret=a,admission.webhook.enabled=true"
+XDS = ("extAuthz.enabled=true,extAuthz.dataPlanes[0]=spiffe://a/edge,tls.existingSecret=svid,xds.enabled=true,"
+       "xds.gateways[0]=edge/agents,xds.extAuthzId=spiffe://a/b")
 
 
 def of(objects, kind):
@@ -54,6 +57,19 @@ class Render(unittest.TestCase):
             ("replicas=2,standing.existingSecret=a", "sharedKeys.existingSecret"),
             ("replicas=2,standing.existingSecret=a,sharedKeys.existingSecret=b", "gateway.publicUrl"),
             ("extAuthz.enabled=true", "dataPlanes"),
+            ("admission.webhook.enabled=true", "admission.keysSecret"),
+            ("admission.enabled=true,admission.keysSecret=a,admission.webhook.enabled=true", "there is no Secret default/a"),
+            (f"{ASKED},admission.webhook.key={'0' * 64}", "networkPolicy.apiServer"),
+            (f"{ASKED},admission.webhook.key={'0' * 64},admission.clientCaSecret=b", "admission.webhook.caBundle"),
+            (f"{ASKED},admission.webhook.key=abc", "key"),
+            (f"{ASKED},admission.webhook.failurePolicy.records=Warn", "records"),
+            (f"{ASKED},admission.webhook.caBundle=x", "caBundle"),
+            (XDS.replace("extAuthz.enabled=true,", ""), "extAuthz.enabled"),
+            (XDS.replace("xds.gateways[0]=edge/agents,", ""), "xds.gateways"),
+            (XDS.replace("edge/agents", "agents"), "gateways"),
+            (f"{XDS},serviceAccountTokens.issuer=", "serviceAccountTokens.issuer"),
+            (XDS.replace("tls.existingSecret=svid,", ""), "xds.extAuthzId"),
+            (XDS.replace("xds.extAuthzId=spiffe://a/b", "xds.port=15010"), "xds.extAuthzId"),
             ("serviceAccount.create=false", "serviceAccount.name"),
             ("jobs.enabled=true,mode=directory,existingObjects=a", "mode: cluster"),
         ]:
@@ -137,7 +153,7 @@ class Render(unittest.TestCase):
             "Service", "ServiceAccount", "StatefulSet"})
         self.assertEqual(minimal - {one["kind"] for one in rendered("full")}, set())
         more = {one["kind"] for one in rendered("full")} - minimal
-        self.assertEqual(more, {"ConfigMap", "PrometheusRule", "ServiceMonitor"})
+        self.assertEqual(more, {"ConfigMap", "PrometheusRule", "ServiceMonitor", "ValidatingWebhookConfiguration"})
 
     def test_nobody_reaches_the_admin_address_but_who_is_named(self):
         def who(name):
@@ -153,6 +169,38 @@ class Render(unittest.TestCase):
         policy = of(rendered("full"), "NetworkPolicy")[0]["spec"]
         found = [rule.get("from") for rule in policy["ingress"] if {"protocol": "TCP", "port": "admission"} in rule["ports"]]
         self.assertEqual(found, [[{"ipBlock": {"cidr": "10.0.0.2/32"}}]])
+
+    def test_what_has_the_api_server_ask_is_what_the_gateway_prints(self):
+        with tempfile.TemporaryDirectory() as at:
+            printed = subprocess.run([BIN, "admission", "manifests", "--data", f"{at}/data", "--namespace", "vidimus-system"],
+                                     capture_output=True, text=True, check=True).stdout
+            wanted = yaml.safe_load(printed)["webhooks"]
+            key, ca = (Path(at) / "data" / "admission" / "path").read_bytes().hex(), Path(at) / "data" / "admission" / "ca.pem"
+            flags = ["--set", f"{ASKED},admission.clientCaSecret=b,admission.webhook.key={key}", "--set-file", f"admission.webhook.caBundle={ca}"]
+            found = of(rendered("minimal", *flags), "ValidatingWebhookConfiguration")[0]
+            self.assertEqual((found["metadata"]["name"], found["webhooks"]), ("vidimus", wanted))
+            # Who says so decides what becomes of everything while nobody answers, and in which namespaces.
+            flags += ["--set", "admission.webhook.failurePolicy.enforce=Ignore,admission.webhook.namespaceSelector.matchLabels.tenant=a"]
+            found = of(rendered("minimal", *flags), "ValidatingWebhookConfiguration")[0]["webhooks"]
+            self.assertEqual([one["failurePolicy"] for one in found], ["Fail", "Ignore", "Ignore", "Ignore"])
+            self.assertEqual({one["namespaceSelector"]["matchLabels"]["tenant"] for one in found}, {"a"})
+            self.assertEqual(found[3]["namespaceSelector"]["matchLabels"]["vidimus.dev/admission"], "enforce")
+            self.assertIn("vidimus-system", found[3]["namespaceSelector"]["matchExpressions"][0]["values"])
+        by_cert_manager = of(rendered("full"), "ValidatingWebhookConfiguration")[0]
+        self.assertEqual(by_cert_manager["metadata"]["annotations"], {"cert-manager.io/inject-ca-from-secret": "vidimus-system/admission-keys"})
+        self.assertFalse([one for one in by_cert_manager["webhooks"] if "caBundle" in one["clientConfig"]])
+
+    def test_gateways_reach_their_routes_and_ask_by_tls_alone(self):
+        objects = rendered("minimal", "--set", XDS)
+        args = pod(objects)["containers"][0]["args"]
+        host = "vidimus.vidimus-system.svc"
+        for arg in ("--xds=0.0.0.0:15010", f"--xds-name={host}", "--xds-gateway=edge/agents", f"--xds-ext-authz={host}:9191",
+                    "--xds-ext-authz-id=spiffe://a/b", "--ext-authz-data-plane=spiffe://a/edge", "--tls-cert=/etc/vidimus/tls/tls.crt"):
+            self.assertIn(arg, args)
+        service = next(one for one in of(objects, "Service") if one["metadata"]["name"] == "vidimus")
+        self.assertIn({"name": "xds", "port": 15010, "targetPort": "xds"}, service["spec"]["ports"])
+        policy = of(objects, "NetworkPolicy")[0]["spec"]
+        self.assertIn({"protocol": "TCP", "port": "xds"}, policy["ingress"][0]["ports"])
 
     def test_crds_rules_and_dashboards_are_those_of_deploy(self):
         objects = rendered("full")

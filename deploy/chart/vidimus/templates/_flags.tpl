@@ -132,6 +132,7 @@
 - --ext-authz-raw-sessions
 {{- end }}
 {{- end }}
+{{- include "vidimus.xds" . }}
 {{- with .Values.gateway.extraArgs }}
 {{ toYaml . }}
 {{- end }}
