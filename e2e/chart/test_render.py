@@ -78,6 +78,73 @@ class Render(unittest.TestCase):
                 self.assertNotEqual(ran.returncode, 0, flags)
                 self.assertIn(says, ran.stderr)
 
+    def test_what_would_render_and_fail_in_the_cluster_is_refused_before(self):
+        audience = "gateway.extraArgs[0]=--audience=a"
+        for flags, says in [
+            ("labels.app\\.kubernetes\\.io/name=other", "labels"),
+            ("labels.app\\.kubernetes\\.io/instance=other", "labels"),
+            ("labels.vidimus\\.dev/service=admin", "labels"),
+            ("labels.team=two words", "team"),
+            ("metrics.serviceMonitor.labels.app\\.kubernetes\\.io/name=other", "labels"),
+            ("labels.team=a,metrics.dashboards.labels.team=b", "metrics.dashboards.labels"),
+            ("annotations.kubectl\\.kubernetes\\.io/default-container=x", "annotations"),
+            ("annotations.a b=x", "annotations"),
+            ("nodeSelector.disk=a b", "disk"),
+            ("fullnameOverride=a.b", "fullnameOverride"),
+            ("fullnameOverride=1st", "fullnameOverride"),
+            ("nameOverride=a.", "nameOverride"),
+            ("image.repository=registry.example/Vidimus X", "repository"),
+            ("extAuthz.enabled=true,extAuthz.dataPlanes[0]=spiffe://a/b,extAuthz.port=9901", "is that of admin"),
+            ("extAuthz.enabled=true,extAuthz.dataPlanes[0]=spiffe://a/b,extAuthz.port=8443,service.port=443", "is that of tls"),
+            ("extAuthz.enabled=true,extAuthz.dataPlanes[0]=spiffe://a/b,extAuthz.port=8443", "is that of service.port"),
+            ("extAuthz.enabled=true,extAuthz.dataPlanes[0]=spiffe://a/b,service.port=9191", "is that of service.port"),
+            ("extAuthz.enabled=true,extAuthz.dataPlanes[0]=spiffe://a/b,admission.enabled=true,extAuthz.port=9443", "is that of admission"),
+            ("extAuthz.enabled=true,extAuthz.dataPlanes[0]=spiffe://a/b,plainHttp.enabled=true,extAuthz.port=8080", "is that of service.plainPort"),
+            (f"{XDS},xds.port=9191", "is that of extAuthz.port"),
+            ("plainHttp.enabled=true,service.port=8080", "is that of service.port"),
+            ("mode=directory,existingObjects=a,pods.enabled=true", "pods.enabled"),
+            ("mode=directory,existingObjects=a,namespaces[0]=a", "namespaces"),
+            ("namespaces[0]=a,namespaces[1]=a", "namespaces"),
+            ("secrets[0]=a,secrets[1]=a", "secrets"),
+            ("witnessQuorum=1", "witnessQuorum"),
+            ("serviceAccountTokens.issuer=,serviceAccountTokens.discoveryBinding=true", "discoveryBinding"),
+            ("gateway.extraArgs[0]=--data=/other", "the chart gives --data"),
+            ("gateway.extraArgs[0]=--tls-listen=0.0.0.0:1", "the chart gives --tls-listen"),
+            ("gateway.extraArgs[0]=--body-time=1s,gateway.extraArgs[1]=--body-time=2s", "--body-time"),
+            ("gateway.extraEnv[0].name=POD_NAME,gateway.extraEnv[0].value=x", "POD_NAME"),
+            ("gateway.extraEnv[0].name=A,gateway.extraEnv[0].vlaue=x", "vlaue"),
+            ("gateway.maxBody=", "maxBody"),
+            ("traces.enabled=true,traces.retention=", "retention"),
+            ("networkPolicy.callers[0].namespaceSelectors.matchLabels.a=b", "namespaceSelectors"),
+            ("networkPolicy.apiServer[0].ipBlock.cidr=10.0.0.2", "cidr"),
+            ("networkPolicy.apiServer[0].ipBlock.cidr=10.0.0.2/32,networkPolicy.apiServer[0].podSelector.matchLabels.a=b", "apiServer"),
+            ("podDisruptionBudget.maxUnavailable=200%", "maxUnavailable"),
+            ("resources.limits.memory=lots", "memory"),
+            ("resources.memory=1Gi", "memory"),
+            ("tolerations[0].operator=Equals", "operator"),
+            (",".join(f"trustBundles[{n}].trustDomain=a.example,trustBundles[{n}].configMap=a,trustBundles[{n}].key=b" for n in (0, 1)), "trustBundles"),
+        ]:
+            with self.subTest(flags):
+                ran = helm("template", CHART, "--kube-version", KUBE_VERSION, "--set", flags, check=False)
+                self.assertNotEqual(ran.returncode, 0, flags)
+                self.assertIn(says, ran.stderr)
+        # What is no switch, though it looks like one.
+        for value in ("tls.existingSecret", "standing.existingSecret", "sharedKeys.existingSecret", "serviceAccount.name", "secrets[0]", "priorityClassName"):
+            for word in ("true", "false", "null"):
+                with self.subTest(f"{value}={word}"):
+                    ran = helm("template", CHART, "--kube-version", KUBE_VERSION, "--set-string", f"{value}={word}", check=False)
+                    self.assertIn(value.split("[")[0].split(".")[-1], ran.stderr)
+                    self.assertNotEqual(ran.returncode, 0)
+        self.assertIn("--audience=a", pod(rendered("minimal", "--set", audience))["containers"][0]["args"], "what may be given several times is")
+
+    def test_a_name_that_looks_like_a_number_is_a_name(self):
+        names = "tls.existingSecret=1e3,sharedKeys.existingSecret=123,gateway.publicUrl=https://a.example,secrets[0]=0x1f,archive.existingSecret=7"
+        spec = pod(rendered("minimal", "--set-string", f"{names},serviceAccount.name=5,ledger.storageClass=8,priorityClassName=9"))
+        volumes = {one["name"]: one for one in spec["volumes"]}
+        self.assertEqual([volumes["tls"]["secret"]["secretName"], volumes["shared-keys"]["secret"]["secretName"]], ["1e3", "123"])
+        self.assertEqual(volumes["secrets"]["projected"]["sources"][0]["secret"]["name"], "0x1f")
+        self.assertEqual((spec["serviceAccountName"], spec["priorityClassName"], spec["containers"][0]["envFrom"][0]["secretRef"]["name"]), ("5", "9", "7"))
+
     def test_every_value_is_in_the_schema_and_every_switch_is_tried(self):
         text = (CHART / "values.yaml").read_text()
         known, tried = yaml.safe_load(text), yaml.safe_load((CHART / "ci" / "full-values.yaml").read_text())
