@@ -47,16 +47,22 @@ func TestRoles(t *testing.T) {
 // canI asks about "group/resource[:subresource][/name] in namespace".
 func (c *cluster) canI(t *testing.T, verb, what string) bool {
 	t.Helper()
+	return c.mayAs(t, "vidimus-registry", verb, what)
+}
+
+// mayAs asks the same of another account of vidimus-system.
+func (c *cluster) mayAs(t *testing.T, name, verb, what string) bool {
+	t.Helper()
+	account := "system:serviceaccount:vidimus-system:" + name
 	what, namespace, _ := strings.Cut(what, " in ")
 	group, what, _ := strings.Cut(what, "/")
-	what, name, _ := strings.Cut(what, "/")
+	what, named, _ := strings.Cut(what, "/")
 	resource, subresource, _ := strings.Cut(what, ":")
-	account := "system:serviceaccount:vidimus-system:vidimus-registry"
 	review := object{"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": map[string]any{
 		"user":   account,
 		"groups": []string{"system:serviceaccounts", "system:serviceaccounts:vidimus-system", "system:authenticated"},
 		"resourceAttributes": map[string]any{
-			"verb": verb, "group": group, "resource": resource, "subresource": subresource, "name": name, "namespace": namespace,
+			"verb": verb, "group": group, "resource": resource, "subresource": subresource, "name": named, "namespace": namespace,
 		},
 	}}
 	a := c.ask(t, http.MethodPost, "/apis/authorization.k8s.io/v1/subjectaccessreviews", review)

@@ -139,13 +139,30 @@ fn key(kind: Kind, document: &Value) -> Option<Key> {
     Some((kind, text("/metadata/namespace")?.into(), text("/metadata/name")?.into()))
 }
 
+/// Checks an object as the API server gives it, in a list or a watch; `cluster` is what its origin is called.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn read(cluster: &Arc<str>, kind: Kind, mut document: Value) -> Result<Object, Vec<Rejection>> {
+    let text = |pointer: &str| document.pointer(pointer).and_then(Value::as_str).map(Arc::<str>::from);
+    let uid = Some(text("/metadata/uid").unwrap_or_default());
+    let resource_version = Some(text("/metadata/resourceVersion").unwrap_or_default());
+    if let Some(members) = document.as_object_mut() {
+        // The items of a list need not say what they are.
+        members.entry("apiVersion").or_insert_with(|| API_VERSION.into());
+        members.entry("kind").or_insert_with(|| kind.as_str().into());
+        members.remove("status");
+    }
+    check(&Origin::Cluster { cluster: cluster.clone(), uid, resource_version }, &document)
+}
+
 impl Entry {
     /// Checks an object; what was made of the `last` version of it is taken over where nothing that counts is otherwise.
     fn of(
         cluster: &Arc<str>,
         hasher: &RandomState,
         kind: Kind,
-        mut document: Value,
+        document: Value,
         last: Option<&Self>,
     ) -> Self {
         let text = |pointer: &str| document.pointer(pointer).and_then(Value::as_str).map(Arc::<str>::from);
@@ -160,16 +177,7 @@ impl Entry {
         let known = last.filter(|last| last.uid == uid && last.content == content);
         let says = match known {
             Some(last) => last.says.clone(),
-            None => {
-                if let Some(members) = document.as_object_mut() {
-                    // The items of a list need not say what they are.
-                    members.entry("apiVersion").or_insert_with(|| API_VERSION.into());
-                    members.entry("kind").or_insert_with(|| kind.as_str().into());
-                    members.remove("status");
-                }
-                let (uid, resource_version) = (Some(uid.clone()), Some(version.clone()));
-                check(&Origin::Cluster { cluster: cluster.clone(), uid, resource_version }, &document)
-            }
+            None => read(cluster, kind, document),
         };
         Self { uid, version, generation, observed, conditions, runs, content, says }
     }

@@ -41,9 +41,11 @@ use vidimus_core::resource::Kind;
 use vidimus_core::snapshot::Overlay;
 use vidimus_registry::{Acts, Keeping, KeptObjects, Loaded};
 
-use follow::{Follow, collection, plural};
+use follow::{Follow, plural};
 
 pub use access::{Access, Cluster, NotConnected, connect};
+pub use follow::collection;
+pub use index::read;
 pub use jobs::{Jobs, Left};
 pub use pods::{LastCalls, NotRunning, Pods, PodsReport, PodsSaid, Unclaimed};
 pub use secrets::Secrets;
