@@ -204,6 +204,26 @@ class Installed(unittest.TestCase):
             self.assertEqual(self.found(), always | codes)
         self.cluster.ask("DELETE", where)
 
+        # Several replicas, each for itself; then as the chart has them.
+        where = f"/apis/apps/v1/namespaces/{NAMESPACE}/statefulsets/vidimus"
+        _, workload, _ = self.cluster.ask("GET", where)
+        before = copy.deepcopy(workload["spec"])
+        workload["spec"]["replicas"] = 2
+        container = workload["spec"]["template"]["spec"]["containers"][0]
+        for args, env, codes in [
+            ([], [], {"cluster_keys_unshared", "cluster_store_unshared"}),
+            (["--shared-keys=/etc/vidimus/shared-keys"], [], {"cluster_store_unshared"}),
+            ([], [{"name": "VIDIMUS_STANDING", "value": "redis://redis"}], set()),
+        ]:
+            container["args"] = container["args"] + args
+            container["env"] = container["env"] + env
+            status, answer, _ = self.cluster.ask("PUT", where, workload)
+            self.assertEqual(status, 200, answer)
+            workload["metadata"]["resourceVersion"] = answer["metadata"]["resourceVersion"]
+            self.assertEqual(self.found(), always | codes)
+        workload["spec"] = before
+        self.assertEqual(self.cluster.ask("PUT", where, workload)[0], 200)
+
         _, binding, _ = self.cluster.ask("GET", self.cluster.path(role))
         self.cluster.ask("DELETE", self.cluster.path(role))
         self.assertEqual(self.found(), always | {"cluster_rights_missing"})

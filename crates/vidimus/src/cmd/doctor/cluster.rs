@@ -1,5 +1,7 @@
 //! The installation in a cluster: what is registered with its API server, what became of it, and who may do what.
 
+mod replicas;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -151,6 +153,7 @@ impl Look<'_> {
                 format!("kubectl -n {namespace} describe pod {name}-0; kubectl -n {namespace} logs {name}-0");
             self.report.find(check::CLUSTER_WORKLOAD_DOWN, what, fix);
         }
+        replicas::look(&there, (namespace, name), self.report);
         Ok(())
     }
 
