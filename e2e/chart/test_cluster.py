@@ -109,6 +109,7 @@ class Installed(unittest.TestCase):
             path.write_text(yaml.safe_dump(crd))
             notes = self.helm("install", "other", now_chart, "--dry-run", "--set", "admission.enabled=true")
             self.assertIn(f"--namespace {NAMESPACE} --service other-vidimus-admission:443 | kubectl apply", notes)
+            self.assertIn("RBAC alone decides", self.helm("install", "other", now_chart, "--dry-run"))
             self.helm("install", "vidimus", before, "--set", "image.tag=0.0.9")
 
             def now():
@@ -176,8 +177,8 @@ class Installed(unittest.TestCase):
             code, done, said = self.vidimus("install", *words)
             self.assertEqual((code, {one["outcome"] for one in done}), (0, {outcome}), (done, said))
             self.assertEqual(len(done), len(yaml_documents("deploy/install/minimal.yaml")))
-        # There is no kubelet, so no pod runs, and nobody holds the Lease.
-        always = {"cluster_workload_down", "cluster_lease_unheld"}
+        # There is no kubelet, so no pod runs, and nobody holds the Lease. The API server asks nobody.
+        always = {"cluster_workload_down", "cluster_lease_unheld", "cluster_registrars_open"}
         self.assertEqual(self.found(), always)
 
         path = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/vidimus-statuses"
@@ -186,8 +187,8 @@ class Installed(unittest.TestCase):
         now = (datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         lease["spec"] = {"holderIdentity": "vidimus-0", "leaseDurationSeconds": 15, "renewTime": now}
         self.assertEqual(self.cluster.ask("PUT", path, lease)[0], 200)
-        self.assertEqual(self.found(), {"cluster_workload_down"})
-        always = {"cluster_workload_down"}
+        always = {"cluster_workload_down", "cluster_registrars_open"}
+        self.assertEqual(self.found(), always)
 
         agent = {"apiVersion": "vidimus.dev/v1alpha1", "kind": "Agent", "metadata": {"name": "bot", "namespace": NAMESPACE}, "spec": {
             "owner": "ada.l@example.com", "team": "t", "purpose": "p", "riskLevel": "low",
@@ -250,11 +251,20 @@ class Installed(unittest.TestCase):
                 "clientConfig": {"service": {"namespace": NAMESPACE, "name": "vidimus-admission", "path": "/x"}, "caBundle": authority(days)},
                 "rules": [{"apiGroups": ["nobody.example"], "apiVersions": ["*"], "operations": ["CREATE"], "resources": ["nothings"]}]}]}
             self.assertIn(self.cluster.apply(webhook)[0], (200, 201))
-            self.assertEqual(self.found(), always | codes | {"cluster_crd_missing", "cluster_rights_missing"})
-        self.cluster.ask("DELETE", self.cluster.path(webhook))
-        # And one command mends all of it.
-        self.assertEqual(self.vidimus("install", "--apply")[0], 0)
+            self.assertEqual(self.found(), (always | codes | {"cluster_crd_missing", "cluster_rights_missing"}) - {"cluster_registrars_open"})
+        # And one command mends all of it, but for who registers: it says so where nobody is asked.
+        self.assertNotIn("RBAC alone", self.vidimus("install", "--apply")[2])
         self.cluster.wait("the definition back", lambda: self.cluster.ask("GET", "/apis/vidimus.dev/v1alpha1/policies")[0] == 200)
+        self.assertIn("cluster_registrars_open", self.found(), "it is asked, and no policy says who may")
+        policy = {"apiVersion": "vidimus.dev/v1alpha1", "kind": "Policy", "metadata": {"name": "registrars", "namespace": NAMESPACE}, "spec": {
+            "description": "Who registers.", "scope": "Cluster", "cedar": 'permit (principal, action == Action::"registerObject", resource);'}}
+        self.cluster.wait("policies taken", lambda: self.cluster.apply(policy)[0] in (200, 201))
+        self.assertNotIn("cluster_registrars_open", self.found())
+        self.cluster.ask("DELETE", self.cluster.path(policy))
+        self.cluster.ask("DELETE", self.cluster.path(webhook))
+        code, _, said = self.vidimus("install", "--apply")
+        self.assertEqual(code, 0)
+        self.assertIn("RBAC alone", said)
         self.assertEqual(self.found(), always)
         # Whoever has Helm later takes it over.
         with tempfile.TemporaryDirectory() as at:

@@ -86,6 +86,7 @@ checks! {
     CLUSTER_LEASE_UNHELD = "cluster_lease_unheld", Fault, "nobody writes statuses";
     CLUSTER_WEBHOOK_DEAF = "cluster_webhook_deaf", Fault, "nothing that is registered can be changed: the API server asks, and nobody answers";
     CLUSTER_WEBHOOK_CA = "cluster_webhook_ca", Fault, "the API server does not believe who answers it, so nothing that is registered can be changed";
+    CLUSTER_REGISTRARS_OPEN = "cluster_registrars_open", Warning, "whoever may write one object of a namespace writes a policy with scope: Cluster, and claims ServiceAccounts and names of others";
     CLUSTER_RIGHTS_MISSING = "cluster_rights_missing", Fault, "the gateway cannot follow the cluster, or not say what became of records";
     CLUSTER_RIGHTS_WIDE = "cluster_rights_wide", Warning, "who takes over the gateway's pod may do more than the gateway needs";
 }
