@@ -147,7 +147,7 @@ class Installed(unittest.TestCase):
             self.helm("uninstall", "vidimus")
             self.assertEqual(now(), (len(columns) - 1, None), "the CRDs stay")
             self.assertEqual(self.cluster.ask("GET", self.cluster.path(agent))[0], 200, "and every record")
-            self.assertFalse(self.can("get", "vidimus.dev", "agents"))
+            self.assertFalse(self.can("list", "vidimus.dev", "agents"))
             # And they are taken up by the next release.
             self.helm("install", "vidimus", now_chart)
             self.assertEqual(now()[0], len(columns))
@@ -317,7 +317,7 @@ class Installed(unittest.TestCase):
     def rights(self):
         """All that it may do."""
         for kind in KINDS:
-            for verb, may in [("get", True), ("list", True), ("watch", True), ("create", False), ("update", False), ("patch", False), ("delete", False)]:
+            for verb, may in [("get", False), ("list", True), ("watch", True), ("create", False), ("update", False), ("patch", False), ("delete", False)]:
                 self.assertEqual(self.can(verb, "vidimus.dev", kind, namespace="any"), may, f"{verb} {kind}")
             for verb, may in [("patch", True), ("update", False), ("get", False)]:
                 self.assertEqual(self.can(verb, "vidimus.dev", kind, namespace="any", subresource="status"), may, f"{verb} {kind}/status")

@@ -190,7 +190,7 @@ class Render(unittest.TestCase):
                 self.assertEqual((rules, of(objects, "Lease"), of(objects, "ClusterRoleBinding"), of(objects, "RoleBinding")), ([], [], [], []))
                 continue
             self.assertEqual(rules, [
-                {"apiGroups": kinds[0], "resources": kinds[1], "verbs": ["get", "list", "watch"]},
+                {"apiGroups": kinds[0], "resources": kinds[1], "verbs": ["list", "watch"]},
                 {"apiGroups": kinds[0], "resources": [f"{kind}/status" for kind in kinds[1]], "verbs": ["patch"]},
                 # With `pods.enabled`, and in some namespaces alone.
                 *([{"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]}] if name == "full" else []),

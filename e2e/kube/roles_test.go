@@ -24,12 +24,12 @@ func TestRoles(t *testing.T) {
 		"apiextensions.k8s.io/customresourcedefinitions in default", "apps/deployments in default", "batch/jobs in default", "*/* in default",
 	}
 	for _, kind := range kinds {
-		may["vidimus.dev/"+kind+" in default"] = []string{"get", "list", "watch"}
+		may["vidimus.dev/"+kind+" in default"] = []string{"list", "watch"}
 		may["vidimus.dev/"+kind+":status in default"] = []string{"patch"}
 		asked = append(asked, "vidimus.dev/"+kind+" in default", "vidimus.dev/"+kind+":status in default", "vidimus.dev/"+kind+":scale in default")
 	}
 	until(t, "the roles are in force", func() bool {
-		return c.canI(t, "get", "vidimus.dev/agents in default") && c.canI(t, "update", "coordination.k8s.io/leases/vidimus-statuses in vidimus-system")
+		return c.canI(t, "list", "vidimus.dev/agents in default") && c.canI(t, "update", "coordination.k8s.io/leases/vidimus-statuses in vidimus-system")
 	})
 	count := 0
 	for _, what := range asked {
