@@ -10,8 +10,9 @@ use clap::Args;
 use clap::builder::BoolishValueParser;
 use secrecy::SecretString;
 use tokio::runtime::Runtime;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
-use vidimus_cluster::{Access, Begun, Pods};
+use vidimus_cluster::{Access, Begun, Pods, Seen};
 use vidimus_core::caller::UnixMillis;
 use vidimus_core::resource::llm_provider::SecretKey;
 use vidimus_core::snapshot::Overlay;
@@ -97,6 +98,14 @@ impl Watching {
         match self {
             Self::Directory(_) => None,
             Self::Cluster(watching) => watching.pods(),
+        }
+    }
+
+    /// Each change of an object of the cluster, for who asks first.
+    pub(super) fn seen(&self) -> Option<UnboundedReceiver<Seen>> {
+        match self {
+            Self::Directory(_) => None,
+            Self::Cluster(watching) => watching.seen(),
         }
     }
 
