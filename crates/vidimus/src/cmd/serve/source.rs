@@ -20,7 +20,7 @@ use vidimus_gateway::{SecretKeys, Shared, SourceState, Stale};
 use vidimus_registry::{Keeping, KeptObjects, Loaded};
 
 use super::Serve;
-use super::pods::PodsFlags;
+use super::pods::{self, PodsFlags};
 use super::supervisor::Supervisor;
 use crate::cmd::data_directory;
 
@@ -189,17 +189,25 @@ impl SecretKeys for OfCluster {
     }
 }
 
-/// Tells those who decide how old the configuration is, for as long as the process lives; and where the keys are that it names.
-pub(super) fn follow(supervisor: &mut Supervisor, shared: &Arc<Shared>, watching: &Arc<Watching>) {
+/// Tells those who decide how old the configuration is, for as long as the process lives; where the keys are that it names; and which pods run.
+///
+/// # Errors
+/// When a thread cannot be started.
+pub(super) fn follow(
+    supervisor: &mut Supervisor,
+    shared: &Arc<Shared>,
+    watching: &Arc<Watching>,
+) -> anyhow::Result<()> {
     if let Watching::Cluster(watching) = &**watching {
         shared.hold_secrets(Arc::new(OfCluster(watching.secrets())));
     }
     shared.note_source(watching.state());
-    let (shared, watching) = (shared.clone(), watching.clone());
+    let (noted, source) = (shared.clone(), watching.clone());
     supervisor.repeated("source", LOOK, move || {
-        shared.note_source(watching.state());
+        noted.note_source(source.state());
         std::future::ready(())
     });
+    pods::begin(supervisor, shared, watching)
 }
 
 fn named(directory: &Path) -> String {
