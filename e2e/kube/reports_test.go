@@ -3,6 +3,7 @@ package kube
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"os/exec"
@@ -58,6 +59,7 @@ func TestReports(t *testing.T) {
 			t.Errorf("%s: %v", place, managers)
 		}
 	}
+	t.Run("registrations", func(t *testing.T) { registrationsKept(t, c) })
 	t.Run("pruned", func(t *testing.T) { pruned(t, c, kubeconfig) })
 	t.Run("rights", func(t *testing.T) { scanRights(t, c) })
 }
@@ -121,14 +123,75 @@ func scanRights(t *testing.T, c *cluster) {
 	}
 }
 
+// registrationsKept: what policies look up about pods is what is registered now, whatever stood there.
+func registrationsKept(t *testing.T, c *cluster) {
+	plurals := map[string]string{
+		"ServiceAccount": "/api/v1/namespaces/vidimus-system/serviceaccounts", "ConfigMap": "/api/v1/namespaces/vidimus-system/configmaps",
+		"ClusterRole": "/apis/rbac.authorization.k8s.io/v1/clusterroles", "ClusterRoleBinding": "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
+		"Role":        "/apis/rbac.authorization.k8s.io/v1/namespaces/vidimus-system/roles",
+		"RoleBinding": "/apis/rbac.authorization.k8s.io/v1/namespaces/vidimus-system/rolebindings",
+	}
+	var there object
+	for _, document := range documents(t, tree+"/deploy/rbac/admission.yaml") {
+		if document.text("kind") == "ConfigMap" {
+			there = document
+			continue
+		}
+		c.mustCreate(t, plurals[document.text("kind")], document)
+	}
+	kubeconfig := c.kubeconfig(t, "vidimus-admission")
+	write := func() (int, string) {
+		command := exec.Command(os.Getenv("VIDIMUS_BIN"), "admission", "manifests", "--form", "registrations", "--cluster", "--write", "--kubeconfig", kubeconfig)
+		said, _ := command.CombinedOutput()
+		return command.ProcessState.ExitCode(), string(said)
+	}
+	until(t, "the role is in force", func() bool {
+		return c.mayAs(t, "vidimus-admission", "update", "/configmaps/vidimus-admission in vidimus-system") &&
+			c.mayAs(t, "vidimus-admission", "list", "vidimus.dev/agents in default")
+	})
+	if code, said := write(); code != 2 || !strings.Contains(said, "deploy/rbac/admission.yaml") {
+		t.Fatalf("without the ConfigMap: %d %s", code, said)
+	}
+	there["data"] = map[string]any{"finance.nobody": "approved"}
+	c.mustCreate(t, plurals["ConfigMap"], there)
+	data := func() map[string]any {
+		var read struct{ Data map[string]any }
+		if err := json.Unmarshal(c.ask(t, http.MethodGet, plurals["ConfigMap"]+"/vidimus-admission", nil).body, &read); err != nil {
+			t.Fatal(err)
+		}
+		return read.Data
+	}
+	if code, said := write(); code != 0 {
+		t.Fatalf("%d %s", code, said)
+	}
+	wanted, _ := documents(t, tree+"/e2e/admission/registrations.yaml")[0]["data"].(map[string]any)
+	if found := data(); len(wanted) == 0 || !maps.Equal(found, wanted) {
+		t.Errorf("%v, not %v", found, wanted)
+	}
+	for verb, what := range map[string]string{
+		"create": "/configmaps in vidimus-system", "update": "/configmaps/other in vidimus-system", "get": "/secrets in vidimus-system",
+		"patch": "vidimus.dev/agents in default", "list": "/pods in default", "delete": "/configmaps/vidimus-admission in vidimus-system",
+	} {
+		if c.mayAs(t, "vidimus-admission", verb, what) {
+			t.Errorf("it may %s %s", verb, what)
+		}
+	}
+}
+
 // scanner is a kubeconfig of the account that scans, which may do nothing yet.
 func (c *cluster) scanner(t *testing.T) string {
 	t.Helper()
 	account := documents(t, tree+"/deploy/rbac/reports.yaml")[0]
 	c.mustCreate(t, "/api/v1/namespaces/vidimus-system/serviceaccounts", account)
+	return c.kubeconfig(t, "vidimus-scan")
+}
+
+// kubeconfig is a file by which an account of vidimus-system reaches the API server.
+func (c *cluster) kubeconfig(t *testing.T, name string) string {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "kubeconfig")
 	text := fmt.Sprintf("apiVersion: v1\nkind: Config\nclusters: [{name: c, cluster: {server: %q, insecure-skip-tls-verify: true}}]\n"+
-		"users: [{name: u, user: {token: %q}}]\ncontexts: [{name: x, context: {cluster: c, user: u}}]\ncurrent-context: x\n", c.url, c.account(t, "vidimus-system", "vidimus-scan"))
+		"users: [{name: u, user: {token: %q}}]\ncontexts: [{name: x, context: {cluster: c, user: u}}]\ncurrent-context: x\n", c.url, c.account(t, "vidimus-system", name))
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

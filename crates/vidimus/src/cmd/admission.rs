@@ -75,7 +75,8 @@ struct KeysAt {
   vidimus admission manifests --data DIR --service vidimus-admission:443
   vidimus admission manifests --data DIR --url https://10.0.0.7:9443
   vidimus admission manifests --form kyverno
-  vidimus admission manifests --form registrations --resources DIR")]
+  vidimus admission manifests --form registrations --resources DIR
+  vidimus admission manifests --form registrations --cluster --write")]
 struct Manifests {
     /// What is printed.
     #[arg(long, value_enum, default_value_t = FormArg::Webhook)]
@@ -90,8 +91,18 @@ struct Manifests {
     #[arg(long, value_name = "URL")]
     url: Option<String>,
     /// Of registrations: the directory of resources.
-    #[arg(long, env = "VIDIMUS_RESOURCES", required_if_eq("form", "registrations"))]
+    #[arg(long, env = "VIDIMUS_RESOURCES")]
     resources: Option<PathBuf>,
+    /// Of registrations: the records that the API server has, unless --resources has
+    /// them.
+    #[arg(long)]
+    cluster: bool,
+    /// Of registrations: have the cluster hold them, in place of printing them. What
+    /// is not registered any more goes. Run it again and again (docs/admission.md).
+    #[arg(long, requires = "cluster")]
+    write: bool,
+    #[command(flatten)]
+    reach: Reach,
     #[command(flatten)]
     keys: KeysAt,
 }
@@ -172,6 +183,11 @@ fn opened(at: &KeysAt) -> anyhow::Result<Keys> {
 }
 
 fn manifests(asked: &Manifests) -> anyhow::Result<ExitCode> {
+    ensure!(
+        !asked.cluster || asked.form == FormArg::Registrations,
+        "--cluster: only what is registered is read from there; write --form registrations"
+    );
+    let cluster = asked.cluster.then(|| Cluster::of(&asked.reach)).transpose()?;
     let text = match asked.form {
         FormArg::Webhook => {
             let keys = opened(&asked.keys)?;
@@ -180,8 +196,8 @@ fn manifests(asked: &Manifests) -> anyhow::Result<ExitCode> {
         FormArg::Vap => Form::ValidatingAdmissionPolicy.manifest(&asked.namespace),
         FormArg::Kyverno => Form::Kyverno.manifest(&asked.namespace),
         FormArg::Registrations => {
-            let resources = asked.resources.as_deref().context("--resources: say what is registered")?;
-            let text = registrations(&workloads(resources)?, &asked.namespace);
+            let text =
+                registrations(&registered(asked.resources.as_deref(), cluster.as_ref())?, &asked.namespace);
             let length = text.len();
             ensure!(
                 length < OBJECT,
@@ -190,8 +206,28 @@ fn manifests(asked: &Manifests) -> anyhow::Result<ExitCode> {
             text
         }
     };
-    output::line(text.trim_end());
+    match cluster {
+        Some(cluster) if asked.write => cluster::hold(&cluster, &asked.namespace, &text)?,
+        _ => output::line(text.trim_end()),
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is registered, in a directory or else in the cluster.
+fn registered(resources: Option<&Path>, cluster: Option<&Cluster>) -> anyhow::Result<Workloads> {
+    match (resources, cluster) {
+        (Some(resources), _) => workloads(resources),
+        (None, Some(cluster)) => {
+            let (workloads, faults) = cluster::workloads(cluster)?;
+            if faults > 0 {
+                output::warning(&format!(
+                    "{faults} faults in what is registered; `kubectl get vidimus -A` tells which"
+                ));
+            }
+            Ok(workloads)
+        }
+        (None, None) => bail!("--resources: say what is registered, or --cluster"),
+    }
 }
 
 fn at(asked: &Manifests) -> anyhow::Result<At> {
@@ -232,19 +268,7 @@ fn scanned(asked: &Scan, format: Format) -> anyhow::Result<ExitCode> {
         (None, Some(cluster)) => vec![cluster::pods(cluster)?],
         (None, None) => bail!("say which pods, or --cluster"),
     };
-    let workloads = match (&asked.resources, &cluster) {
-        (Some(resources), _) => workloads(resources)?,
-        (None, Some(cluster)) => {
-            let (workloads, faults) = cluster::workloads(cluster)?;
-            if faults > 0 {
-                output::warning(&format!(
-                    "{faults} faults in what is registered; `kubectl get vidimus -A` tells which"
-                ));
-            }
-            workloads
-        }
-        (None, None) => bail!("--resources: say what is registered"),
-    };
+    let workloads = registered(asked.resources.as_deref(), cluster.as_ref())?;
     let found = scan(&workloads, &pods, Timestamp::now())?;
     let code = match &cluster {
         Some(cluster) if asked.write => written(cluster, &found.reports)?,

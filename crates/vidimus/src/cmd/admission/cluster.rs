@@ -1,4 +1,4 @@
-//! `vidimus admission scan --cluster`: pods and records as the API server has them, and reports that are written there.
+//! `vidimus admission scan` and `manifests` with `--cluster`: pods and records as the API server has them, and what is written there of them.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -117,6 +117,25 @@ pub(super) fn write(cluster: &Cluster, reports: &[Value]) -> anyhow::Result<Writ
          (docs/admission.md, Reports)"
     );
     Ok(done)
+}
+
+/// Has the cluster hold what is registered, and nothing beside it: whatever stood there before is replaced.
+///
+/// # Errors
+/// When the API server does not take it.
+pub(super) fn hold(cluster: &Cluster, namespace: &str, text: &str) -> anyhow::Result<()> {
+    let path = format!(
+        "/api/v1/namespaces/{namespace}/configmaps/vidimus-admission?fieldManager=vidimus-admission&fieldValidation=Strict"
+    );
+    let request =
+        Request::put(path).header(CONTENT_TYPE, "application/yaml").body(text.as_bytes().to_vec())?;
+    match cluster.ask(request)? {
+        Ok(_) => Ok(()),
+        Err(Refused { code: 404, .. }) => bail!(
+            "there is no ConfigMap {namespace}/vidimus-admission: kubectl apply -f deploy/rbac/admission.yaml makes it, with who may write it"
+        ),
+        Err(refused) => bail!("ConfigMap {namespace}/vidimus-admission: {}", refused.message),
+    }
 }
 
 /// Namespace and name.
