@@ -11,7 +11,7 @@ use vidimus_core::resource::{API_VERSION, Kind, Object, Origin, Rejection, check
 
 use crate::condition::Condition;
 use crate::pods::Runs;
-use crate::seen::{Manager, Seen};
+use crate::seen::{FieldManager, Seen};
 
 /// Which object: kind, namespace, name.
 pub(crate) type Key = (Kind, Arc<str>, Arc<str>);
@@ -28,7 +28,7 @@ pub(crate) struct Entry {
     pub(crate) conditions: Vec<Condition>,
     pub(crate) runs: Runs,
     /// Who is said to have written it last; not known of what was kept on disk.
-    pub(crate) manager: Option<Manager>,
+    pub(crate) manager: Option<FieldManager>,
     /// Of all that counts of it: its spec and its labels, and neither its status nor which write it was.
     /// `None` of what was kept on disk.
     content: Option<u64>,
@@ -203,7 +203,7 @@ impl Entry {
         let conditions = document.pointer("/status/conditions").and_then(Value::as_array);
         let conditions = conditions.into_iter().flatten().filter_map(Condition::read).collect();
         let runs = Runs::read(&document);
-        let manager = Manager::read(&document);
+        let manager = FieldManager::read(&document);
         let content = Some(content(hasher, &document, generation));
         let known = last.filter(|last| last.uid == uid && last.content == content);
         let says = match known {

@@ -52,7 +52,7 @@ pub use index::read;
 pub use jobs::{Jobs, Left};
 pub use pods::{LastCalls, NotRunning, Pods, PodsReport, PodsSaid, Unclaimed};
 pub use secrets::Secrets;
-pub use seen::{Manager, Seen};
+pub use seen::{FieldManager, Seen};
 pub use state::SourceState;
 pub use status::{FIELD_MANAGER, Writes};
 

@@ -22,12 +22,12 @@ pub struct Seen {
     /// The same of what it is.
     pub after: Option<String>,
     /// Who wrote it last; `None` of what is gone, of which the API server names nobody.
-    pub manager: Option<Manager>,
+    pub manager: Option<FieldManager>,
 }
 
 /// Who wrote an object last, by its managed fields. Whoever writes chooses the name, so it proves nobody.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Manager {
+pub struct FieldManager {
     /// Such as `kubectl-edit`.
     pub name: String,
     /// When, RFC 3339, by the API server's clock.
@@ -58,7 +58,7 @@ fn digest(object: &Object) -> String {
     format!("sha256:{}", HEXLOWER.encode(&Sha256::digest(object.meta().document.as_bytes())))
 }
 
-impl Manager {
+impl FieldManager {
     /// The newest of those that are not of a status.
     pub(crate) fn read(document: &Value) -> Option<Self> {
         let of = |entry: &Value| {

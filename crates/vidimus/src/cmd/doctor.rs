@@ -7,7 +7,7 @@ mod gateway;
 mod machine;
 mod metrics;
 mod objects;
-mod shared_keys;
+mod replica_keys;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -160,7 +160,7 @@ pub fn run(doctor: &Doctor, format: Format) -> anyhow::Result<ExitCode> {
     } else {
         let runs = gateway::look(doctor, &mut report)?;
         machine::look(doctor, runs, &mut report);
-        shared_keys::look(doctor, runs, &mut report)?;
+        replica_keys::look(doctor, runs, &mut report)?;
         objects::look(doctor, &mut report);
         address::look(doctor, runs, &mut report)?;
     }

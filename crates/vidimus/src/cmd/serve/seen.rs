@@ -76,7 +76,7 @@ fn why(seen: &Seen) -> String {
 
 #[cfg(test)]
 mod tests {
-    use vidimus_cluster::Manager;
+    use vidimus_cluster::FieldManager;
 
     use super::*;
 
@@ -84,7 +84,7 @@ mod tests {
     #[test]
     fn a_manager_is_what_it_calls_itself() {
         let name = "User/kubernetes#ada\u{1b}[2J".to_owned();
-        let manager = Some(Manager { name, time: "2026-11-28T16:00:00Z".to_owned() });
+        let manager = Some(FieldManager { name, time: "2026-11-28T16:00:00Z".to_owned() });
         let seen = Seen {
             object: "Agent/finance/bot".to_owned(),
             operation: "update",
