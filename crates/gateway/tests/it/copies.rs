@@ -1,7 +1,7 @@
 //! One of several copies of an agent: named in the records, cut off alone, and refused when its pod is gone.
 
 use bytes::Bytes;
-use http::Request;
+use http::{Method, Request};
 use http_body_util::{BodyExt as _, Full};
 use serde_json::{Value, json};
 use vidimus_core::act::{Act, Lifted, OfSubject, Subject};
@@ -27,6 +27,11 @@ fn in_cluster(world: &World) -> Vec<Value> {
 
 /// A call of a tool by one pod, with a token of its own for each call.
 fn by(world: &World, uid: &str) -> Request<Full<Bytes>> {
+    of(uid, world.tool("echo"))
+}
+
+/// The request, by one pod.
+fn of(uid: &str, mut request: Request<Full<Bytes>>) -> Request<Full<Bytes>> {
     let token = CLUSTER.token(json!({
         "aud": ["vidimus"], "sub": "system:serviceaccount:t:caller", "jti": uuid(),
         "kubernetes.io": {
@@ -34,7 +39,6 @@ fn by(world: &World, uid: &str) -> Request<Full<Bytes>> {
             "serviceaccount": {"name": "caller"}, "warnafter": 1,
         },
     }));
-    let mut request = world.tool("echo");
     let value = format!("Bearer {token}").parse().expect("a header");
     request.headers_mut().insert("authorization", value);
     request
@@ -113,6 +117,34 @@ async fn a_pod_that_is_gone_is_refused_and_its_streams_end() {
     let mut goes_on = world.send(by(&world, TWO)).await.into_body();
     assert!(sibling.event("{}").await);
     assert!(goes_on.frame().await.is_some_and(|frame| frame.is_ok()));
+}
+
+/// Attack: an answer is on its way, and is read whole before it passes, when the pod that called is deleted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_was_read_whole_does_not_pass_to_a_pod_that_is_gone() {
+    let world = World::new().await;
+    world.gate.take_into_use(snapshot(&in_cluster(&world)));
+    let pods = world.gate.shared.live_pods();
+    let later = UnixMillis(millis(world.clock.now().wall).0 + 60_000);
+    pods.list(PodScope::Cluster, [("t".into(), ONE.into()), ("t".into(), TWO.into())], later);
+    for (goes, code) in [(TWO, None), (ONE, Some("pod_gone"))] {
+        let before = world.upstream.received().len();
+        let (answer, stream) = Answer::stream("application/json");
+        world.upstream.next(answer);
+        let list = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"});
+        let request = of(ONE, world.request(Method::POST, "/mcp/t/tools", &list));
+        let change = async {
+            world.upstream.until_received(before + 1).await;
+            pods.went("t", goes);
+            assert!(stream.send(r#"{"jsonrpc":"2.0","id":1,"result":{"tools":[]}}"#.to_owned()).await);
+            drop(stream);
+        };
+        let ((_, headers, body), ()) = tokio::join!(world.call(request), change);
+        let shown = headers.get("vidimus-code").map(|code| code.to_str().expect("text"));
+        assert_eq!(shown, code, "{}", String::from_utf8_lossy(&body));
+        let effect = &world.records(&call_id(&headers), 2).await[1];
+        assert_eq!(effect.get("code").and_then(Value::as_str), code, "{effect}");
+    }
 }
 
 /// Which copy called last is known, and what is not registered any more is forgotten.
