@@ -191,8 +191,9 @@ impl Asked {
             return Some(Code::ChainEnded);
         }
         let copy = caller.proven.instance.as_ref();
-        if copy.is_some_and(|copy| shared.live_pods().is_gone(copy, self.made)) {
-            return Some(Code::PodGone);
+        let refused = copy.and_then(|copy| shared.live_pods().why_refused(copy, self.made));
+        if refused.is_some() {
+            return refused;
         }
         shared.source().check(destination, shared.clock.now()).is_err().then_some(Code::ConfigStale)
     }
@@ -222,6 +223,9 @@ pub fn taken_back_before(before: &str, code: Code, shared: &Shared, caller: &Cal
     let why = match code {
         Code::ChainEnded => return ended_before(before, shared, caller),
         Code::PodGone => format!("the pod that called was gone before {before}"),
+        Code::PodUnknown => {
+            format!("pods were not heard of any more before {before}, and this one was never seen")
+        }
         Code::ConfigStale => {
             format!("the configuration came to the age at which its route closes before {before}")
         }

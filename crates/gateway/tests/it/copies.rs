@@ -119,6 +119,34 @@ async fn a_pod_that_is_gone_is_refused_and_its_streams_end() {
     assert!(goes_on.frame().await.is_some_and(|frame| frame.is_ok()));
 }
 
+/// Attack: who cut the watch of pods off reads on from the stream of a pod that nobody ever saw.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_of_a_pod_that_was_never_seen_ends_when_nothing_is_heard() {
+    let world = World::new().await;
+    world.gate.take_into_use(snapshot(&in_cluster(&world)));
+    let pods = world.gate.shared.live_pods();
+    let long_ago = UnixMillis(0);
+    pods.list(PodScope::Cluster, [("t".into(), TWO.into())], long_ago);
+    let mut open = Vec::new();
+    for uid in [ONE, TWO] {
+        let (answer, stream) = Answer::stream("text/event-stream");
+        world.upstream.next(answer);
+        let response = world.send(by(&world, uid)).await;
+        assert!(stream.event("{}").await);
+        open.push((response, stream));
+    }
+    pods.refuse_unknown_after(std::time::Duration::ZERO);
+    world.gate.shared.wake_streams();
+    let (known, stream) = open.remove(1);
+    let (unknown, _stream) = open.remove(0);
+    let id = call_id(unknown.headers());
+    assert!(unknown.into_body().collect().await.is_err(), "cut, not finished");
+    assert_eq!(world.records(&id, 2).await[1]["code"], "pod_unknown");
+    assert_eq!(outcome(&world, ONE).await.0.as_deref(), Some("pod_unknown"));
+    assert!(stream.event("{}").await);
+    assert!(known.into_body().frame().await.is_some_and(|frame| frame.is_ok()));
+}
+
 /// Attack: an answer is on its way, and is read whole before it passes, when the pod that called is deleted.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_that_was_read_whole_does_not_pass_to_a_pod_that_is_gone() {
