@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use vidimus_core::decision::Decision;
 use vidimus_core::refusal::{Code, Refusal};
+use vidimus_core::resource::Endpoint;
 use vidimus_identity::SpiffeId;
 
 use crate::accounts::Holder;
@@ -96,6 +97,11 @@ impl Carried {
             unable("the answer may have others' tasks in it, which this data plane does not take out")
         })
     }
+}
+
+/// Why nobody but the gateway carries a call of this endpoint, whatever is asked of it.
+pub(crate) fn only_here(endpoint: &Endpoint) -> Option<Refusal> {
+    endpoint.job.is_some().then(|| unable("each call of this server is a job, which only the gateway runs"))
 }
 
 fn unable(message: impl Into<std::borrow::Cow<'static, str>>) -> Refusal {

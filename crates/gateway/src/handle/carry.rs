@@ -17,6 +17,7 @@ use crate::answer::{Answering, Asked, taken_back_before};
 use crate::bodies::Lease;
 use crate::changes::{self, Demands, Tally};
 use crate::credential;
+use crate::data_plane::only_here;
 use crate::effect::{Begun, Effect, Ending};
 use crate::forward::{Outbound, forward, headers};
 use crate::gate::Gate;
@@ -96,10 +97,7 @@ fn query_goes_on(query: Option<&str>, passed: &[&str]) -> Result<(), Refusal> {
 /// That there is something to send it to, where calls may go: only the gateway runs jobs, and a data plane knows nothing of its guard.
 fn is_reached(gate: &Gate, permit: &Permit) -> Result<(), Refusal> {
     let endpoint = permit.endpoint()?;
-    if endpoint.job.is_none() {
-        return gate.upstream.check_address(endpoint);
-    }
-    Err(Refusal::new(Code::DataPlaneUnable, "each call of this server is a job, which only the gateway runs"))
+    only_here(endpoint).map_or_else(|| gate.upstream.check_address(endpoint), Err)
 }
 
 /// A call, ready to be carried out.

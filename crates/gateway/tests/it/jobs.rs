@@ -9,10 +9,12 @@ use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
+use vidimus_core::call::{Action, Ask, Call, SoFar, Target};
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_gateway::listener::{self, Connections, Listener};
-use vidimus_gateway::{AddressGuard, Gate, KeepAlive, News, Output, Run, Runner, Upstream};
+use vidimus_gateway::{AddressGuard, AskedElsewhere, Gate, KeepAlive, News, Output, Run, Runner, Upstream};
 
+use super::stale::named_elsewhere;
 use super::world::{World, call_id, json_of, objects, snapshot};
 
 /// Does what the test says, and keeps what it was given.
@@ -236,6 +238,26 @@ async fn what_is_redacted_of_any_answer_is_redacted_of_this_one() {
         json!(2),
         "text and structure"
     );
+}
+
+/// Attack: another enforcement point is told yes to what only the gateway runs, and makes something else of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_is_run_by_nobody_elsewhere() {
+    let Jobs { world, runner, .. } = Jobs::new(true, None).await;
+    let decides = world.gate.shared.snapshot();
+    let caller = named_elsewhere(&world, &decides);
+    let server = decides.mcp_server("t/tools").expect("a server");
+    for (name, code) in [("echo", Code::DataPlaneUnable), ("forbidden", Code::ForbiddenByPolicy)] {
+        let ask = Ask::about("tools/call", Action::InvokeTool, Target::Tool { server, name });
+        let (now, so_far) = (caller.chain.started, SoFar::nothing());
+        let call = Call { caller: &caller, ask, now, source_ip: None, so_far, approvals: &[] };
+        let asked = AskedElsewhere { by: "User/i#point", body: b"{}", traceparent: None };
+        let answer = world.gate.shared.evaluate(&decides, &call, &asked).await.expect("an answer");
+        assert_eq!(answer.refusal.map(|refusal| refusal.code), Some(code));
+        let is_found = world.gate.shared.would_permit(&decides, &call).await.expect("an answer");
+        assert!(!is_found, "nor does a search find it");
+    }
+    assert_eq!(runner.count(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
