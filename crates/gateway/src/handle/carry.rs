@@ -267,8 +267,15 @@ impl Sent<'_> {
             None => (body, Changed::default()),
         };
         headers::finish(&mut headers, rules, &context.trace, &body);
+        let place = match &endpoint.job {
+            Some(_) if method == mcp::CALL => {
+                Some(gate.accounts.run(self.permit.caller().proven.principal.entity())?)
+            }
+            _ => None,
+        };
         let path = below(self.path, parts.uri.query(), self.binding.passed_query());
-        let mut outbound = Outbound::to(self.permit, parts.method.clone(), &path, headers, body)?;
+        let outbound = Outbound::to(self.permit, parts.method.clone(), &path, headers, body)?;
+        let mut outbound = outbound.in_place(place);
         let token = if foreign { None } else { credential::apply(gate, &mut outbound)? };
         if self.card {
             outbound = outbound.of_card(&path)?;
