@@ -5,6 +5,7 @@ use http::{Method, Request};
 use http_body_util::{BodyExt as _, Full};
 use serde_json::{Value, json};
 use vidimus_core::act::{Act, Lifted, OfSubject, Subject};
+use vidimus_core::approval::pending::State;
 use vidimus_core::caller::UnixMillis;
 use vidimus_core::clock::Clock as _;
 use vidimus_gateway::millis;
@@ -12,7 +13,8 @@ use vidimus_identity::PodScope;
 use vidimus_testkit::upstream::Answer;
 
 use super::acts::{ADMIN, follow_with};
-use super::world::{CLUSTER, World, call_id, objects, snapshot};
+use super::approvals::{BOB, HOLD, holding, yes};
+use super::world::{CLUSTER, World, call_id, json_of, objects, snapshot};
 
 const ONE: &str = "778a530c-b3f4-47c0-9cd5-ab018fb64f33";
 const TWO: &str = "0b1fd29a-6e52-4d0c-8a3a-5d7b6c1c9f10";
@@ -89,6 +91,41 @@ async fn one_copy_is_cut_off_without_its_siblings() {
     assert!(goes_on.frame().await.is_some_and(|frame| frame.is_ok()));
     let lift = Lifted { of: done.id, subject: subject() };
     world.gate.shared.act(ADMIN, Act::Lift(lift), "closed").await.expect("done");
+}
+
+/// Attack: a copy that was taken over has people asked about a call, and is cut off before they look: they approve it, and another copy that is
+/// told to makes it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_copy_asked_people_is_void_once_it_is_cut_off() {
+    let world = World::new().await;
+    let mut all = in_cluster(&world);
+    all.extend(holding(&world, HOLD).pop());
+    world.gate.take_into_use(snapshot(&all));
+    follow_with(&world, &all);
+    let asks = async |uid: &str| {
+        let (_, _, body) = world.call(by(&world, uid)).await;
+        let approval =
+            json_of(&body).pointer("/error/data/approval").and_then(Value::as_str).map(str::to_owned);
+        approval.unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(&body)))
+    };
+    let asked = asks(ONE).await;
+    assert_eq!(asks(TWO).await, asked, "it is the same call");
+    world.gate.shared.act(BOB, yes(&asked, None), "looked at").await.expect("approved");
+    let quarantine = |uid: &str| {
+        let subject = format!("Instance/{uid}").parse().expect("a subject");
+        Act::Quarantine(OfSubject { subject })
+    };
+    let state = || {
+        let standing = world.gate.acts.standing();
+        let pending = standing.approvals.get(&asked).expect("asked");
+        (pending.state, pending.changed.clone())
+    };
+    world.gate.shared.act(ADMIN, quarantine(TWO), "INC-7").await.expect("done");
+    assert_eq!(state(), (State::Approved, None), "it did not ask first");
+    world.gate.shared.act(ADMIN, quarantine(ONE), "INC-7").await.expect("done");
+    assert_eq!(state(), (State::Expired, Some(format!("Instance/{ONE}"))));
+    // Another copy is not denied what one that was cut off had asked: people are asked anew.
+    assert_ne!(asks("0f0f0f0f-6e52-4d0c-8a3a-5d7b6c1c9f10").await, asked);
 }
 
 /// Attack: the token of a pod that was deleted, which is good for another hour, and a stream that it reads.
