@@ -11,7 +11,7 @@ use vidimus_core::caller::{UnixMillis, User};
 use vidimus_core::person::Person;
 use vidimus_core::refusal::Code;
 use vidimus_core::resource::policy::{Members, Scope};
-use vidimus_core::resource::{ActsFor, Agent, Identity, McpServer, Object, Policy, Service};
+use vidimus_core::resource::{self, ActsFor, Agent, Identity, McpServer, Object, Origin, Policy, Service};
 use vidimus_core::snapshot::Snapshot;
 
 use crate::world::{agent, cluster, names, objects, policy, provider, server, service, snapshot};
@@ -55,6 +55,15 @@ fn each_field_that_crosses_namespaces_can_be_kept_to_some() {
             ..(*one).clone()
         }))
     };
+    let job = json!({
+        "apiVersion": "vidimus.dev/v1alpha1", "kind": "MCPServer", "metadata": {"namespace": "a", "name": "x"},
+        "spec": {"owner": "first.last@example.com", "team": "finance", "riskLevel": "low", "job": {
+            "template": {"spec": {"containers": [{"name": "t", "image": "hub.example/any:latest"}]}},
+            "tools": {"run": {"description": "d", "inputSchema": {"type": "object"}}},
+            "egress": [{"cidr": "10.1.0.0/16", "ports": [443]}],
+        }},
+    });
+    let job = resource::check(&Origin::default(), &job).unwrap();
     let sets: BTreeMap<Arc<str>, _> = [(Arc::from("paying"), names(&["pay"]))].into();
     for (condition, object) in [
         (r#"resource.groups.contains("g")"#, of(Agent { groups: names(&["g"]), ..agent("a", "x") })),
@@ -84,6 +93,9 @@ fn each_field_that_crosses_namespaces_can_be_kept_to_some() {
         (r#"resource.acts_for.contains("https://login")"#, of(Agent { acts_for, ..agent("a", "x") })),
         (r#"resource has scope && resource.scope == "Cluster""#, ruling(Scope::Cluster, &[])),
         (r#"resource.members.contains("*")"#, ruling(Scope::Namespace, &["*"])),
+        (r#"resource has endpoint && resource.endpoint == "job""#, job.clone()),
+        (r#"resource has image && !(resource.image like "registry.a.example/*@sha256:*")"#, job.clone()),
+        (r#"resource.egress.contains("10.1.0.0/16")"#, job),
         (r#"resource has authority_class && resource.authority_class == "act""#, of(agent("a", "x"))),
     ] {
         let forbid = format!(
