@@ -190,7 +190,10 @@ impl Attributes {
 
     fn of_all(&mut self, owner: &str, team: &str, environment: &str) {
         self.text("owner", owner);
-        self.text("team", team);
+        // A provider may have none: then it has no such attribute.
+        if !team.is_empty() {
+            self.text("team", team);
+        }
         self.text("environment", environment);
     }
 

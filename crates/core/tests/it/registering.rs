@@ -11,7 +11,9 @@ use vidimus_core::caller::{UnixMillis, User};
 use vidimus_core::person::Person;
 use vidimus_core::refusal::Code;
 use vidimus_core::resource::policy::{Members, Scope};
-use vidimus_core::resource::{self, ActsFor, Agent, Identity, McpServer, Object, Origin, Policy, Service};
+use vidimus_core::resource::{
+    self, ActsFor, Agent, Identity, LlmProvider, McpServer, Object, Origin, Policy, Service,
+};
 use vidimus_core::snapshot::Snapshot;
 
 use crate::world::{agent, cluster, names, objects, policy, provider, server, service, snapshot};
@@ -124,6 +126,21 @@ fn each_field_that_crosses_namespaces_can_be_kept_to_some() {
             "{condition}"
         );
     }
+}
+
+/// A provider without a team has none, and not one without a name.
+#[test]
+fn a_provider_without_a_team_has_no_team() {
+    let has =
+        r#"forbid (principal, action == Action::"registerObject", resource) when { resource has team };"#;
+    let world = snapshot(vec![cluster(has)]);
+    let ada = person("ada", &[]);
+    let of = |team: &str| {
+        let provider = LlmProvider { team: team.into(), ..provider("a", "x", &[("m", &[])]) };
+        Object::LlmProvider(Arc::new(provider))
+    };
+    assert_eq!(created(&world, &ada, &of("")), Ok(Permitted::Unsaid));
+    assert_eq!(created(&world, &ada, &of("platform")), Err(Code::ForbiddenByPolicy));
 }
 
 #[test]
