@@ -19,6 +19,7 @@ use vidimus_core::permit::Permit;
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::Endpoint;
 
+use crate::accounts::Place;
 use crate::runner::{Ran, Runner};
 pub use body::{Body, Broken};
 use connect::Connecting;
@@ -100,6 +101,8 @@ pub struct Outbound {
     card: Option<Vec<Uri>>,
     /// What runs for it, where its destination is a job.
     ran: Option<Ran>,
+    /// Its place among the jobs, where one is to run.
+    place: Option<Place>,
 }
 
 impl Outbound {
@@ -121,7 +124,7 @@ impl Outbound {
             Refusal::new(Code::Internal, "the registered endpoint is not a usable address").with_detail(error)
         })?;
         let ran = permit.endpoint()?.job.is_some().then(Ran::default);
-        Ok(Self { permit, method, uri, headers, body, card: None, ran })
+        Ok(Self { permit, method, uri, headers, body, card: None, ran, place: None })
     }
 
     /// Looks for an agent's card where its record says, or else below its address, which it was made for, and then at the origin (A2A
@@ -146,6 +149,12 @@ impl Outbound {
         };
         self.card = Some(other.into_iter().collect());
         Ok(self)
+    }
+
+    /// A job runs for it, in this place among all of them.
+    #[must_use]
+    pub(crate) fn in_place(self, place: Option<Place>) -> Self {
+        Self { place, ..self }
     }
 
     pub fn permit(&self) -> &Permit {
@@ -260,10 +269,11 @@ pub(crate) fn client_beside(guard: AddressGuard, roots: Option<&[u8]>) -> Result
 /// `upstream_unreachable` when nothing was sent, `upstream_interrupted` when it may have been, `upstream_refused_address`,
 /// `upstream_timeout`, or `upstream_invalid` for what is not HTTP. Of a job also `overloaded`, where too many run.
 pub async fn forward(upstream: &Upstream, outbound: Outbound) -> Result<Response<Body>, Refusal> {
-    let Outbound { permit, method, uri, headers, body, card, ran } = outbound;
+    let Outbound { permit, method, uri, headers, body, card, ran, place } = outbound;
     if let Some(job) = permit.endpoint()?.job.clone() {
         let asked = job::Asked { method: &method, headers: &headers, body: &body };
-        return job::answer(upstream.0.runner.as_ref(), permit, &job, asked, ran.unwrap_or_default()).await;
+        let ran = (ran.unwrap_or_default(), place);
+        return job::answer(upstream.0.runner.as_ref(), permit, &job, asked, ran).await;
     }
     let endpoint = permit.endpoint()?;
     let Some(others) = card else { return send(upstream, endpoint, method, uri, headers, body).await };

@@ -17,6 +17,7 @@ use crate::answer::{Answering, Asked, taken_back_before};
 use crate::bodies::Lease;
 use crate::changes::{self, Demands, Tally};
 use crate::credential;
+use crate::data_plane::only_here;
 use crate::effect::{Begun, Effect, Ending};
 use crate::forward::{Outbound, forward, headers};
 use crate::gate::Gate;
@@ -96,10 +97,7 @@ fn query_goes_on(query: Option<&str>, passed: &[&str]) -> Result<(), Refusal> {
 /// That there is something to send it to, where calls may go: only the gateway runs jobs, and a data plane knows nothing of its guard.
 fn is_reached(gate: &Gate, permit: &Permit) -> Result<(), Refusal> {
     let endpoint = permit.endpoint()?;
-    if endpoint.job.is_none() {
-        return gate.upstream.check_address(endpoint);
-    }
-    Err(Refusal::new(Code::DataPlaneUnable, "each call of this server is a job, which only the gateway runs"))
+    only_here(endpoint).map_or_else(|| gate.upstream.check_address(endpoint), Err)
 }
 
 /// A call, ready to be carried out.
@@ -269,8 +267,15 @@ impl Sent<'_> {
             None => (body, Changed::default()),
         };
         headers::finish(&mut headers, rules, &context.trace, &body);
+        let place = match &endpoint.job {
+            Some(_) if method == mcp::CALL => {
+                Some(gate.accounts.run(self.permit.caller().proven.principal.entity())?)
+            }
+            _ => None,
+        };
         let path = below(self.path, parts.uri.query(), self.binding.passed_query());
-        let mut outbound = Outbound::to(self.permit, parts.method.clone(), &path, headers, body)?;
+        let outbound = Outbound::to(self.permit, parts.method.clone(), &path, headers, body)?;
+        let mut outbound = outbound.in_place(place);
         let token = if foreign { None } else { credential::apply(gate, &mut outbound)? };
         if self.card {
             outbound = outbound.of_card(&path)?;

@@ -90,7 +90,7 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
         .transpose()?;
     let watching = Arc::new(watching);
     source::follow(&mut supervisor, &shared, &watching);
-    pods::begin(&mut supervisor, &shared, &watching)?;
+    pods::begin(&mut supervisor, serve, &shared, &watching)?;
     let run = control.block_on(runs::begin(serve, &shared))?;
     standing::follow(&mut supervisor, shared.clone(), watching.clone(), standing_file);
     let witnessed = tell(&mut supervisor, serve, &shared, given, (plain, admin_address, tls_address))?;

@@ -261,6 +261,8 @@ mod tests {
             ("--resources r --no-status", "cannot be used with"),
             ("--kubeconfig f", "--cluster"),
             ("--resources r --pods", "cannot be used with"),
+            ("--cluster --pods-lost-after 60s", "--pods"),
+            ("--cluster --pods --pods-lost-after 60", "a duration has a unit"),
         ] {
             let error = parsed(flags).map(drop).unwrap_err();
             assert!(error.contains(says), "{flags}: {error}");
