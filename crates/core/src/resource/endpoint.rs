@@ -171,7 +171,11 @@ impl EndpointSpec {
         if let Some(other) = rest.as_ref().filter(|rest| rest.origin() != url.origin()) {
             // What is meant for the agent goes there: its tokens, and the headers that are set.
             let fix = "give an address at the origin of the URL, or register what is elsewhere as an Agent of its own";
-            problems.report(at.key("rest"), other.as_str(), Fault::new("is at another origin than the URL", fix));
+            problems.report(
+                at.key("rest"),
+                other.as_str(),
+                Fault::new("is at another origin than the URL", fix),
+            );
         }
         Some(Endpoint { url, audience, ca_file, timeout_ms, headers, card, rest, stale_after, job: None })
     }
