@@ -123,10 +123,13 @@ impl Binding for Rest {
     fn refused(&self, refusal: &Refusal, call: &str, _id: Option<&str>) -> Response<String> {
         const OF_A2A: &str = "a2a-protocol.org";
         let (status, code) = (refusal.http_status(), refusal.code.as_str());
-        let (reason, domain) = match refusal.code {
-            Code::TaskForeign => ("TASK_NOT_FOUND".to_owned(), OF_A2A),
-            Code::ProtocolVersionUnsupported => ("VERSION_NOT_SUPPORTED".to_owned(), OF_A2A),
-            _ => (code.to_ascii_uppercase(), "vidimus.dev"),
+        // A2A's own errors have names and statuses of their own (section 5.4).
+        let (reason, domain, name) = match refusal.code {
+            Code::TaskForeign => ("TASK_NOT_FOUND".to_owned(), OF_A2A, "NOT_FOUND"),
+            Code::ProtocolVersionUnsupported => {
+                ("VERSION_NOT_SUPPORTED".to_owned(), OF_A2A, "FAILED_PRECONDITION")
+            }
+            _ => (code.to_ascii_uppercase(), "vidimus.dev", named(refusal.code.class())),
         };
         let info = json!({
             "@type": "type.googleapis.com/google.rpc.ErrorInfo",
@@ -136,7 +139,7 @@ impl Binding for Rest {
         });
         let error = json!({
             "code": status,
-            "status": named(refusal.code.class()),
+            "status": name,
             "message": reply::sentence(refusal),
             "details": [info],
         });

@@ -301,3 +301,38 @@ fn what_the_answer_is_follows_from_the_method() {
         assert_eq!(answer.observe, observe, "{path}");
     }
 }
+
+/// A2A 1.0, sections 5.4 and 11.6.
+#[test]
+fn a_refusal_is_a_status_of_google_rpc() {
+    for (code, status, name, reason, domain) in [
+        (Code::TaskForeign, 404, "NOT_FOUND", "TASK_NOT_FOUND", "a2a-protocol.org"),
+        (
+            Code::ProtocolVersionUnsupported,
+            400,
+            "FAILED_PRECONDITION",
+            "VERSION_NOT_SUPPORTED",
+            "a2a-protocol.org",
+        ),
+        (Code::NoPermit, 403, "PERMISSION_DENIED", "NO_PERMIT", "vidimus.dev"),
+        (Code::TokenExpired, 401, "UNAUTHENTICATED", "TOKEN_EXPIRED", "vidimus.dev"),
+        (Code::BindingUnserved, 404, "NOT_FOUND", "BINDING_UNSERVED", "vidimus.dev"),
+        (Code::UpstreamTimeout, 504, "DEADLINE_EXCEEDED", "UPSTREAM_TIMEOUT", "vidimus.dev"),
+    ] {
+        let answer = Rest.refused(&Refusal::new(code, "because"), "call-1", Some("1"));
+        assert_eq!(answer.status().as_u16(), status);
+        let body: serde_json::Value = serde_json::from_str(answer.body()).expect("JSON");
+        let (error, info) = (&body["error"], &body["error"]["details"][0]);
+        assert_eq!((&error["code"], &error["status"]), (&json!(status), &json!(name)), "{body}");
+        assert_eq!((&info["reason"], &info["domain"]), (&json!(reason), &json!(domain)), "{body}");
+        assert_eq!(info["@type"], "type.googleapis.com/google.rpc.ErrorInfo");
+        assert!(info["metadata"].as_object().expect("texts").values().all(serde_json::Value::is_string));
+        assert!(error["message"].as_str().expect("a sentence").starts_with("because"));
+        let event = Rest.last_event(answer.body());
+        assert!(
+            event.starts_with("event: error\ndata: {")
+                && event.ends_with("}\n\n")
+                && event.lines().count() == 3
+        );
+    }
+}
