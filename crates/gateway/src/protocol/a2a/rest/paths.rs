@@ -170,7 +170,7 @@ fn ids<'p>(path: Path, segments: &[&'p str]) -> Option<Vec<(&'static str, &'p st
         match segment {
             Word(word) if word == given => {}
             Word(_) => return None,
-            Id(name, behind) => ids.push((*name, given.strip_suffix(behind).filter(|id| is_id(id))?)),
+            Id(name, behind) => ids.push((*name, given.strip_suffix(*behind).filter(|id| is_id(id))?)),
         }
     }
     Some(ids)
