@@ -49,23 +49,31 @@ impl Channel {
 
     /// Adds an event. Behind the end there is none.
     pub(crate) fn push(&self, message: impl Into<Bytes>) {
+        self.add(Some(message.into()), None);
+    }
+
+    /// Adds the last event. `status` is that of an answer that has no other.
+    pub(crate) fn finish(&self, message: impl Into<Bytes>, status: StatusCode) {
+        self.add(Some(message.into()), Some(status));
+    }
+
+    /// Nothing comes any more.
+    pub(crate) fn end(&self) {
+        self.add(None, Some(StatusCode::OK));
+    }
+
+    /// In one step: who reads the last event is to know that it is.
+    fn add(&self, message: Option<Bytes>, ends: Option<StatusCode>) {
         let mut state = self.state();
         if state.ended.is_some() {
             return;
         }
-        let message = message.into();
-        state.bytes += message.len();
-        state.events.push_back(message);
+        state.bytes += message.as_ref().map_or(0, Bytes::len);
+        state.events.extend(message);
         while state.bytes > self.room && state.events.len() > 1 {
             state.forget();
         }
-        state.wake();
-    }
-
-    /// The last event is there. `status` is that of an answer that has no other.
-    pub(crate) fn end(&self, status: StatusCode) {
-        let mut state = self.state();
-        state.ended.get_or_insert(status);
+        state.ended = ends;
         state.wake();
     }
 
@@ -84,8 +92,7 @@ impl Channel {
         state.reader += 1;
         state.attached = true;
         state.wake();
-        let (number, next) =
-            (state.reader, behind.unwrap_or(state.read).max(if behind.is_none() { state.gone } else { 0 }));
+        let (number, next) = (state.reader, behind.unwrap_or(state.read.max(state.gone)));
         drop(state);
         Reader { channel: self.clone(), number, next }
     }
@@ -208,7 +215,7 @@ mod tests {
         let mut again = channel.read(Some(1));
         assert!(first.next().await.is_none(), "one message goes to one stream");
         channel.push("c");
-        channel.end(StatusCode::OK);
+        channel.end();
         channel.push("d");
         assert_eq!(texts(&mut again, 9).await, told(&[(2, "b"), (3, "c")]));
         assert_eq!(again.ended(), Some(StatusCode::OK));

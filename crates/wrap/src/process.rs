@@ -244,11 +244,10 @@ impl Process {
         let fault = Fault::server(&why);
         let unanswered = self.routes().end(&why);
         for asked in unanswered {
-            asked.channel.push(fault.answer(Some(&asked.id)));
-            asked.channel.end(fault.status);
+            asked.channel.finish(fault.answer(Some(&asked.id)), fault.status);
         }
         if let Use::Session(listening) = &self.used {
-            listening.end(StatusCode::OK);
+            listening.end();
         }
         self.ended.send_replace(Some(status));
     }
@@ -312,8 +311,7 @@ impl Process {
             (Use::Requests, Some(-32022..=-32020)) => StatusCode::BAD_REQUEST,
             _ => StatusCode::OK,
         };
-        asked.channel.push(message.line(&parts));
-        asked.channel.end(status);
+        asked.channel.finish(message.line(&parts), status);
     }
 
     fn noted(&self, message: &Message<'_>) {
@@ -333,7 +331,7 @@ impl Process {
             let of = message.subscription.as_ref().and_then(|of| routes.by_id(&of.key).cloned());
             let ends = message.subject.as_ref().filter(|_| message.method == "notifications/cancelled");
             if let Some(ended) = ends.and_then(|ended| routes.answered(&ended.key)) {
-                return ended.channel.end(StatusCode::OK);
+                return ended.channel.end();
             }
             (of, routes.only())
         };

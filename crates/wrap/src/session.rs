@@ -4,8 +4,6 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use http::StatusCode;
-
 use crate::channel::{Channel, Reader};
 use crate::fault::Fault;
 use crate::process::Process;
@@ -81,7 +79,7 @@ impl Session {
 
     /// Ends it, and its process where that has no other session.
     pub(crate) fn end(&self) {
-        self.listening.end(StatusCode::OK);
+        self.listening.end();
         if self.owns {
             self.process.stop();
         }
