@@ -175,7 +175,7 @@ class Alone(unittest.TestCase):
 
     def test_as_the_first_process_it_reaps_passes_signals_on_and_ends_with_its_work(self):
         leaves = "for n in 1 2 3; do setsid sh -c 'sleep 0.5 & exec true' & done; exec \"$@\""
-        alone = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc")
+        alone = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child", "--mount-proc")
         with wrapped(("sh", "-c", leaves, "sh", *EVERYTHING), under=alone) as (url, process):
             first = int(pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0])
 

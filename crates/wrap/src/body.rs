@@ -77,7 +77,8 @@ impl Events {
             let _ = writeln!(head, "id: {}-{}", self.reader.stream(), event.sequence);
         }
         // A message has no line breaks.
-        [head.as_bytes(), b"data: ", &event.message, b"\n\n"].concat().into()
+        let parts: [&[u8]; 4] = [head.as_bytes(), b"data: ", &event.message, b"\n\n"];
+        parts.concat().into()
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {

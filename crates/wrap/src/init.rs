@@ -3,7 +3,7 @@
 //! So it does nothing but this: the work is a child of it, which gets its signals, and whose status it ends with.
 
 use std::io;
-use std::process::{Command, ExitCode};
+use std::process::{Child, Command, ExitCode};
 
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, getpid, kill_process, wait};
 use tokio::signal::unix::{SignalKind, signal};
@@ -27,9 +27,7 @@ pub async fn run_as_init() -> io::Result<Option<ExitCode>> {
     }
     // Before the child is there: what ends before anybody asks is found all the same.
     let mut ended = signal(SignalKind::child())?;
-    let child = Command::new(std::env::current_exe()?).args(std::env::args_os().skip(1)).spawn()?;
-    let child = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    let child = child.ok_or_else(|| io::Error::other("the child has no process id"))?;
+    let child = pid(&Command::new(std::env::current_exe()?).args(std::env::args_os().skip(1)).spawn()?)?;
     for (kind, passed) in SIGNALS {
         let mut signals = signal(kind)?;
         tokio::spawn(async move {
@@ -49,6 +47,11 @@ pub async fn run_as_init() -> io::Result<Option<ExitCode>> {
         }
         ended.recv().await;
     }
+}
+
+fn pid(child: &Child) -> io::Result<Pid> {
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    pid.ok_or_else(|| io::Error::other("the child has no process id"))
 }
 
 /// A process that has ended; `None` where none has.

@@ -140,7 +140,7 @@ impl Process {
                 let found =
                     subject.as_ref().and_then(|subject| Some((subject, self.routes().of(by, &subject.key)?)));
                 match found {
-                    Some((subject, key)) => self.send(message.line(&[(subject, &key)])).await,
+                    Some((subject, key)) => self.send(message.line(&[(subject, key.as_str())])).await,
                     None => Ok(()),
                 }
             }
@@ -336,7 +336,7 @@ impl Process {
             (of, routes.only())
         };
         match (asked, &message.subscription, only) {
-            (Some(asked), Some(of), _) => asked.channel.push(message.line(&[(of, &asked.id)])),
+            (Some(asked), Some(of), _) => asked.channel.push(message.line(&[(of, asked.id.as_str())])),
             // Nothing in it says of which request it is, so it is passed on where there is one alone.
             (None, None, Some(only)) => only.push(message.line(&[])),
             _ => tracing::debug!("[{}] {} is of no request that is known", self.name, message.method),

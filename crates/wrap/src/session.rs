@@ -139,10 +139,9 @@ impl Sessions {
         });
     }
 
-    /// Ends all; gives their processes.
-    pub(crate) fn end_all(&self) -> Vec<Arc<Process>> {
-        let all = std::mem::take(&mut *self.all());
-        all.into_values().inspect(|session| session.end()).map(|session| session.process.clone()).collect()
+    /// Ends all.
+    pub(crate) fn end_all(&self) {
+        self.all().drain().for_each(|(_, session)| session.end());
     }
 
     fn all(&self) -> MutexGuard<'_, HashMap<String, Arc<Session>>> {

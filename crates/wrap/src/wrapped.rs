@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::process::ExitStatus;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex as StdMutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex as StdMutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -38,6 +38,8 @@ pub(crate) struct Wrapped {
     is_stateless: OnceLock<bool>,
     /// The process of all sessions.
     shared: Mutex<Option<Shared>>,
+    /// All that were started, and have not ended.
+    processes: StdMutex<Vec<Weak<Process>>>,
     numbers: AtomicU64,
 }
 
@@ -78,6 +80,7 @@ impl Wrapped {
             requested: StdMutex::new(Instant::now()),
             is_stateless: OnceLock::new(),
             shared: Mutex::default(),
+            processes: StdMutex::default(),
             numbers: AtomicU64::new(0),
         }
     }
@@ -93,11 +96,16 @@ impl Wrapped {
 
     fn start(&self, name: String, used: Use) -> Result<Arc<Process>, Fault> {
         let program = &self.config.program;
-        Process::start(program, name, used, self.config.limits.message).map_err(|error| {
+        let started = Process::start(program, name, used, self.config.limits.message);
+        let process = started.map_err(|error| {
             let what = format!("the server cannot be started: {}: {error}", program.command.display());
             tracing::error!("{what}");
             Fault::server(what)
-        })
+        })?;
+        let mut processes = self.processes.lock().unwrap_or_else(PoisonError::into_inner);
+        processes.retain(|process| process.strong_count() > 0);
+        processes.push(Arc::downgrade(&process));
+        Ok(process)
     }
 
     /// Begins a session for `initialize`.
@@ -228,10 +236,11 @@ impl Wrapped {
 
     /// Ends all processes and waits for that; the status of the one that all sessions share.
     pub(crate) async fn end(&self) -> Option<ExitStatus> {
-        let mut processes = self.sessions.end_all();
-        processes.extend(self.requests.lock().await.take());
+        self.sessions.end_all();
         let shared = self.shared.lock().await.take().map(|shared| shared.process);
-        processes.extend(shared.clone());
+        // Also those whose sessions have just ended.
+        let processes = std::mem::take(&mut *self.processes.lock().unwrap_or_else(PoisonError::into_inner));
+        let processes: Vec<_> = processes.iter().filter_map(Weak::upgrade).collect();
         processes.iter().for_each(|process| process.stop());
         for process in &processes {
             process.ended().await;

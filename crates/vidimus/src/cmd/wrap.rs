@@ -174,7 +174,8 @@ pub fn run(wrap: &Wrap) -> anyhow::Result<ExitCode> {
             At::Socket(path) => format!("--socket {}", path.display()),
         };
         let listener = Listener::bind(&config.at).await.context(at)?;
-        tracing::info!("serves {} at {}", config.program.command.display(), listener.url()?);
+        let url = listener.url()?;
+        tracing::info!("serves {} at {url}", config.program.command.display());
         anyhow::Ok(vidimus_wrap::serve(config, listener).await?)
     });
     runtime.shutdown_timeout(Duration::from_secs(1));

@@ -386,7 +386,10 @@ fn requests_without_a_session_get_their_own_answers() {
     assert!(steps.contains(r#""id": 5"#) && steps.contains("x-accel-buffering: no"), "{steps}");
     // A subscription's id is that of its request, for each client its own; closing the stream cancels.
     let mut listening = wrapped.stateless(9, "subscriptions/listen", "");
-    let told = read_until(&mut listening, r#"list_changed", "params": {"_meta": {"io.modelcontextprotocol/subscriptionId": 9"#);
+    let told = read_until(
+        &mut listening,
+        r#"list_changed", "params": {"_meta": {"io.modelcontextprotocol/subscriptionId": 9"#,
+    );
     assert_eq!(told.matches(r#"subscriptionId": 9"#).count(), 2, "{told}");
     drop(listening);
     wrapped.until("the cancellation", |wrapped| {
