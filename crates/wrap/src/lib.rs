@@ -66,3 +66,16 @@ pub struct Limits {
     /// A session that nobody uses, or listens to, for so long ends.
     pub idle: Duration,
 }
+
+/// The parser of foreign bytes, for its fuzz target (`cargo fuzz` sets `--cfg fuzzing`).
+#[cfg(fuzzing)]
+pub mod fuzzing {
+    use crate::message::Message;
+
+    /// The line that a message becomes, and the one with another id; `None` for what is no message.
+    pub fn lines(bytes: &[u8], id: &str) -> Option<(Vec<u8>, Option<Vec<u8>>)> {
+        let message = Message::read(bytes).ok()?;
+        let renamed = message.id.as_ref().map(|own| message.line(&[(own, id)]));
+        Some((message.line(&[]), renamed))
+    }
+}
