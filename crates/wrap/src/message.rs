@@ -108,7 +108,10 @@ impl<'a> Message<'a> {
         let members = Members::of(inner)?;
         let meta = members.get("_meta").filter(|meta| meta.starts_with('{')).map(Members::of).transpose()?;
         let text = self.text;
-        let part = |raw: Option<&str>| raw.map(|raw| Part::id(text, raw)).transpose();
+        let part = |raw: Option<&str>| {
+            let given = raw.filter(|raw| *raw != "null");
+            given.map(|raw| Part::id(text, raw)).transpose()
+        };
         let in_meta = |name: &str| meta.as_ref().and_then(|meta| meta.get(name));
         self.subscription = part(in_meta(SUBSCRIPTION))?;
         if self.kind == Kind::Response {

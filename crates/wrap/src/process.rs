@@ -312,6 +312,10 @@ impl Process {
             _ => StatusCode::OK,
         };
         asked.channel.finish(message.line(&parts), status);
+        // What refuses to be initialized has no session.
+        if asked.is_first() && message.error.is_some() && !self.is_shared() {
+            self.stop();
+        }
     }
 
     fn noted(&self, message: &Message<'_>) {

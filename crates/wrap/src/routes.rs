@@ -37,6 +37,11 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
+    /// Whether nothing was asked before it.
+    pub(crate) fn is_first(&self) -> bool {
+        self.number == 1
+    }
+
     /// The token of progress as the client wrote it.
     pub(crate) fn token(&self) -> Option<&str> {
         self.token.as_ref().map(|(_, written)| written.as_str())

@@ -97,7 +97,7 @@ fn take_away(path: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// When signals cannot be waited for.
-pub async fn serve(config: Config, listener: Listener) -> io::Result<Option<ExitStatus>> {
+pub async fn serve(config: Config, listener: &Listener) -> io::Result<Option<ExitStatus>> {
     let wrapped = Arc::new(Wrapped::new(config));
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let looking = wrapped.clone();
@@ -108,7 +108,7 @@ pub async fn serve(config: Config, listener: Listener) -> io::Result<Option<Exit
         }
     });
     tokio::select! {
-        () = accept(&wrapped, &listener) => {}
+        () = accept(&wrapped, listener) => {}
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }

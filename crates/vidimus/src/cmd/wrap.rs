@@ -176,7 +176,7 @@ pub fn run(wrap: &Wrap) -> anyhow::Result<ExitCode> {
         let listener = Listener::bind(&config.at).await.context(at)?;
         let url = listener.url()?;
         tracing::info!("serves {} at {url}", config.program.command.display());
-        anyhow::Ok(vidimus_wrap::serve(config, listener).await?)
+        anyhow::Ok(vidimus_wrap::serve(config, &listener).await?)
     });
     runtime.shutdown_timeout(Duration::from_secs(1));
     log.end();

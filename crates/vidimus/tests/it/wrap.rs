@@ -284,6 +284,23 @@ fn a_server_that_dies_is_said_and_the_next_session_has_a_new_one() {
 }
 
 #[test]
+fn a_server_that_refuses_to_be_initialized_has_no_session() {
+    let wrapped = Wrapped::start(&["--max-sessions", "1"], &[]);
+    for _ in 0..3 {
+        wrapped.until("room for one more", |wrapped| {
+            let answer =
+                wrapped.send("POST", &[], r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{}}"#);
+            assert!(answer.body.contains("no version") || answer.status == 503, "{}", answer.body);
+            (answer.status == 200).then_some(())
+        });
+    }
+    wrapped.until("room for one more", |wrapped| {
+        wrapped.log().matches("the session has ended").nth(2).is_some().then_some(())
+    });
+    wrapped.pid(&wrapped.initialize());
+}
+
+#[test]
 fn the_server_asks_its_client_on_the_stream_of_the_call() {
     let wrapped = Wrapped::start(&[], &[]);
     let session = wrapped.initialize();

@@ -57,8 +57,15 @@ def listen(request):
     note("notifications/tools/list_changed", {"_meta": meta})
 
 
+def initialize(request):
+    if request["params"].get("protocolVersion") is None:
+        say({"jsonrpc": "2.0", "id": request["id"], "error": {"code": -32602, "message": "no version"}})
+    else:
+        answer(request, {"protocolVersion": request["params"]["protocolVersion"], "capabilities": {}, "serverInfo": INFO})
+
+
 METHODS = {
-    "initialize": lambda r: answer(r, {"protocolVersion": r["params"]["protocolVersion"], "capabilities": {}, "serverInfo": INFO}),
+    "initialize": initialize,
     "pid": lambda r: answer(r, {"pid": os.getpid()}),
     "environment": lambda r: answer(r, {"names": sorted(os.environ)}),
     "steps": steps,
