@@ -152,12 +152,12 @@ impl Outbound {
         Ok(self)
     }
 
-<<<<<<< HEAD
     /// A job runs for it, in this place among all of them.
     #[must_use]
     pub(crate) fn in_place(self, place: Option<Place>) -> Self {
         Self { place, ..self }
-=======
+    }
+
     /// The same below the address where the agent is served over HTTP+JSON.
     ///
     /// # Errors
@@ -171,7 +171,6 @@ impl Outbound {
                 .with_detail(error)
         })?;
         Ok(self)
->>>>>>> a2a
     }
 
     pub fn permit(&self) -> &Permit {

@@ -268,23 +268,18 @@ impl Sent<'_> {
         };
         let Lowered { path, body, is_rest } = self.binding.lowered(&parts.method, self.path, body)?;
         headers::finish(&mut headers, rules, &context.trace, &body);
-<<<<<<< HEAD
         let place = match &endpoint.job {
             Some(_) if method == mcp::CALL => {
                 Some(gate.accounts.run(self.permit.caller().proven.principal.entity())?)
             }
             _ => None,
         };
-        let path = below(self.path, parts.uri.query(), self.binding.passed_query());
+        let path = below(path, parts.uri.query(), self.binding.passed_query());
         let outbound = Outbound::to(self.permit, parts.method.clone(), &path, headers, body)?;
         let mut outbound = outbound.in_place(place);
-=======
-        let path = below(path, parts.uri.query(), self.binding.passed_query());
-        let mut outbound = Outbound::to(self.permit, parts.method.clone(), &path, headers, body)?;
         if is_rest {
             outbound = outbound.of_rest(&path)?;
         }
->>>>>>> a2a
         let token = if foreign { None } else { credential::apply(gate, &mut outbound)? };
         if self.card {
             outbound = outbound.of_card(&path)?;
