@@ -34,9 +34,6 @@ pub(crate) const CREDENTIALS: CrateBench = CrateBench {
     figures: &["authenticate", "mint", "sign", "verify"],
 };
 
-pub(crate) const SNAPSHOT_CHANGE: CrateBench =
-    CrateBench { package: "vidimus-core", target: "snapshot_change", figures: &["snapshot_change"] };
-
 pub(crate) const REBUILD: CrateBench =
     CrateBench { package: "vidimus-core", target: "rebuild", figures: &["rebuild", "rebuild_memory"] };
 

@@ -137,6 +137,8 @@ codes! {
     ProtocolVersionUnsupported = "protocol_version_unsupported", Invalid, "Use a protocol version that this gateway serves.";
     /// The message asks for a method that the protocol does not have in this version.
     MethodUnknown = "method_unknown", NotFound, "Use a method of the protocol; what cannot be understood cannot be governed.";
+    /// The agent is not served in the binding that the request is in: its record has no address for that.
+    BindingUnserved = "binding_unserved", NotFound, "Use a binding that the agent's card at this gateway names; or have its record say where the agent serves this one (spec.endpoint.rest for HTTP+JSON).";
     /// The request comes from a page of a browser, of an origin that is not allowed.
     OriginRefused = "origin_refused", Forbidden, "Browser origins are refused unless allowed with --allow-origin.";
     // -- who is calling
@@ -158,6 +160,8 @@ codes! {
     TokenSignature = "token_signature", Unauthenticated, "Get a new token from the issuer; this one was not signed by it.";
     /// The token is of a pod that is not there any more.
     PodGone = "pod_gone", Unauthenticated, "Call from a pod that runs, with the token that is mounted there (it is renewed there); a copy of the token of a deleted pod is good for nothing.";
+    /// The token is of a pod that was never seen, and which pods there are has not been heard of for too long.
+    PodUnknown = "pod_unknown", Unavailable, "The gateway has not heard of the cluster's pods for longer than --pods-lost-after, so it cannot tell a new pod from a token of one that is gone; `/readyz` and `vidimus pods` say why. Bring the API server back.";
     /// The token was good, and is no more.
     TokenExpired = "token_expired", Unauthenticated, "Get a new token from the issuer.";
     /// The token will be good later (nbf, or iat in the future).

@@ -30,6 +30,7 @@ const HOLDERS: usize = 65_536;
 pub struct Accounts {
     state: Arc<StandingState>,
     calls: Arc<Pool>,
+    jobs: Arc<Pool>,
     holders: Cache<EntityId, Arc<Holder>>,
 }
 
@@ -41,22 +42,54 @@ pub struct Holder {
     /// Of spans on their way to the disk, in bytes.
     pub spans: Share,
     calls: Share,
+    /// Of jobs, from before they are made until all of them is deleted.
+    jobs: Share,
 }
 
-/// The place of a call among those under way. Dropping it gives it back.
+/// The place of a call, or of a job, among those under way. Dropping it gives it back.
 #[derive(Debug)]
 #[must_use = "dropping it gives the place back"]
-pub struct Place(Arc<Pool>, Arc<Holder>);
+pub struct Place {
+    pool: Arc<Pool>,
+    holder: Arc<Holder>,
+    share: fn(&Holder) -> &Share,
+}
+
+impl Place {
+    /// One of `pool` for this holder; `what` they are, in words.
+    fn take(
+        pool: &Arc<Pool>,
+        holder: &Arc<Holder>,
+        share: fn(&Holder) -> &Share,
+        what: &str,
+    ) -> Result<Self, Refusal> {
+        pool.take(share(holder), 1).map_err(|denied| {
+            let message = match denied {
+                Denied::Empty => format!("as many {what} are under way as can be"),
+                Denied::Share => {
+                    format!("as many {what} of this caller are under way as is fair to the others")
+                }
+            };
+            Refusal::new(Code::Overloaded, message)
+        })?;
+        Ok(Self { pool: pool.clone(), holder: holder.clone(), share })
+    }
+}
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.give_back(&self.1.calls, 1);
+        self.pool.give_back((self.share)(&self.holder), 1);
     }
 }
 
 impl Holder {
     pub fn new() -> Self {
-        Self { bytes: Share::default(), spans: Share::default(), calls: Share::default() }
+        Self {
+            bytes: Share::default(),
+            spans: Share::default(),
+            calls: Share::default(),
+            jobs: Share::default(),
+        }
     }
 }
 
@@ -82,9 +115,10 @@ pub struct Reservation {
 }
 
 impl Accounts {
-    /// At most `calls` are under way at once.
-    pub fn new(state: Arc<StandingState>, calls: usize) -> Self {
-        Self { state, calls: Arc::new(Pool::new(calls)), holders: Cache::new(HOLDERS) }
+    /// At most `calls` are under way at once, and of them at most `jobs` that are jobs.
+    pub fn new(state: Arc<StandingState>, (calls, jobs): (usize, usize)) -> Self {
+        let pool = |most| Arc::new(Pool::new(most));
+        Self { state, calls: pool(calls), jobs: pool(jobs), holders: Cache::new(HOLDERS) }
     }
 
     /// What `principal` has.
@@ -104,14 +138,15 @@ impl Accounts {
     /// # Errors
     /// `overloaded` where as many are as can be, or as many of this holder as is fair to the others.
     pub fn enter(&self, holder: &Arc<Holder>) -> Result<Place, Refusal> {
-        self.calls.take(&holder.calls, 1).map_err(|denied| {
-            let message = match denied {
-                Denied::Empty => "as many calls are under way as can be",
-                Denied::Share => "as many calls of this caller are under way as is fair to the others",
-            };
-            Refusal::new(Code::Overloaded, message)
-        })?;
-        Ok(Place(self.calls.clone(), holder.clone()))
+        Place::take(&self.calls, holder, |holder| &holder.calls, "calls")
+    }
+
+    /// A job of `principal` is to run. Its place is held until nothing of it is left, which may be after its call has ended.
+    ///
+    /// # Errors
+    /// As [`Accounts::enter`].
+    pub fn run(&self, principal: &EntityId) -> Result<Place, Refusal> {
+        Place::take(&self.jobs, &self.holder(principal), |holder| &holder.jobs, "jobs")
     }
 
     /// Reserves what a call will take if it is permitted. `id` is the call's own.

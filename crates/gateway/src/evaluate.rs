@@ -13,6 +13,7 @@ use vidimus_core::record::Record;
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::snapshot::Snapshot;
 
+use crate::data_plane::only_here;
 use crate::gate::{Shared, millis, rfc3339};
 use crate::handle::sha256;
 use crate::refusal_sampler::Refused;
@@ -54,8 +55,8 @@ impl Shared {
     /// filled in here.
     ///
     /// The answer is yes only to what another point can carry out as it is: not to what policies change, for nobody would see whether it
-    /// was changed, and not to what only grants permit whose uses are counted, for none would be taken. Nor is it to what goes where calls are
-    /// refused by the age of the configuration.
+    /// was changed, and not to what only grants permit whose uses are counted, for none would be taken. Nor is it to a job, which only
+    /// the gateway runs, and to what goes where calls are refused by the age of the configuration.
     ///
     /// # Errors
     /// Those of the accounts and of the ledger: then there is no answer.
@@ -154,6 +155,10 @@ fn not_elsewhere(world: &Snapshot, decision: &Decision<'_>) -> Option<Refusal> {
         Some(Verdict::Held(held)) => return Some(held.refusal()),
         // What is only unmade permits nothing.
         Some(Verdict::Permitted(_)) | None => {}
+    }
+    let destination = decision.call().ask.target.destination();
+    if let Some(refusal) = destination.endpoint().and_then(only_here) {
+        return Some(refusal);
     }
     if decision.outcome() == Outcome::AllowWithObligations {
         let message = "policies change this call or its answer, and whether another enforcement point does so is not known here";

@@ -64,6 +64,9 @@ pub struct Limits {
     pub connections: usize,
     /// Calls under way at once, from a proven caller to the end of the answer. One caller alone has at most a half.
     pub calls: usize,
+    /// Calls that are jobs (`spec.job`) under way at once, over all servers, until nothing of them is left in the cluster. One caller alone has
+    /// at most a half.
+    pub jobs: usize,
     /// HTTP/2 streams of one connection.
     pub streams: u32,
     /// Life of a minted token.
@@ -106,6 +109,7 @@ impl Default for Limits {
             grace: Duration::from_secs(10),
             connections: 16_384,
             calls: 16_384,
+            jobs: 256,
             streams: 256,
             token_life: Duration::from_secs(120),
             counted_chains: 65_536,
@@ -212,7 +216,7 @@ impl Shared {
             seal: config.seal,
             payload_keys: Arc::new(config.payload_keys),
             provider_credentials: ProviderCredentials::new(config.secrets),
-            accounts: Accounts::new(standing.clone(), limits.calls),
+            accounts: Accounts::new(standing.clone(), (limits.calls, limits.jobs)),
             standing,
             long_listings: Arc::new(Semaphore::new(1)),
             bodies: Bodies::new(limits.held_bodies, limits.body_time),

@@ -167,8 +167,14 @@ mod tests {
     use super::*;
     use crate::protocol::{Binding, a2a, llm, mcp};
 
-    const SHAPES: [Option<&dyn Binding>; 5] =
-        [Some(&mcp::StreamableHttp), Some(&a2a::JsonRpc), Some(&llm::OpenAi), Some(&llm::Anthropic), None];
+    const SHAPES: [Option<&dyn Binding>; 6] = [
+        Some(&mcp::StreamableHttp),
+        Some(&a2a::JsonRpc),
+        Some(&a2a::Rest),
+        Some(&llm::OpenAi),
+        Some(&llm::Anthropic),
+        None,
+    ];
 
     fn check(binding: Option<&dyn Binding>, id: Option<&str>, code: Code) -> (u16, Value) {
         let refusal = Refusal { policies: vec!["f/p".into()], ..Refusal::new(code, "because") };

@@ -255,6 +255,7 @@ fn endpoint(host: &str) -> Endpoint {
         timeout_ms: 30_000,
         headers: Default::default(),
         card: None,
+        rest: None,
         stale_after: None,
         job: None,
     }

@@ -39,6 +39,7 @@ mod redacted;
 mod redis;
 mod regressions;
 mod replicas;
+mod rest;
 mod rollouts;
 mod room;
 mod spans;

@@ -32,6 +32,7 @@ mod starts;
 mod state;
 mod verify;
 mod webhook;
+mod wrap;
 mod xds;
 
 use std::path::Path;

@@ -192,9 +192,10 @@ impl SecretKeys for OfCluster {
 /// Tells those who decide how old the configuration is, for as long as the process lives; where the keys are that it names; and which pods run.
 ///
 /// # Errors
-/// When a thread cannot be started.
+/// When a thread cannot be started, or pods may be lost for too short a time.
 pub(super) fn follow(
     supervisor: &mut Supervisor,
+    serve: &Serve,
     shared: &Arc<Shared>,
     watching: &Arc<Watching>,
 ) -> anyhow::Result<()> {
@@ -207,7 +208,7 @@ pub(super) fn follow(
         noted.note_source(source.state());
         std::future::ready(())
     });
-    pods::begin(supervisor, shared, watching)
+    pods::begin(supervisor, serve, shared, watching)
 }
 
 fn named(directory: &Path) -> String {
@@ -278,6 +279,8 @@ mod tests {
             ("--resources r --no-status", "cannot be used with"),
             ("--kubeconfig f", "--cluster"),
             ("--resources r --pods", "cannot be used with"),
+            ("--cluster --pods-lost-after 60s", "--pods"),
+            ("--cluster --pods --pods-lost-after 60", "a duration has a unit"),
         ] {
             let error = parsed(flags).map(drop).unwrap_err();
             assert!(error.contains(says), "{flags}: {error}");
