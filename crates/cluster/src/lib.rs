@@ -9,6 +9,7 @@
 //! - What is gone was deleted on purpose, also where a whole list has to be read again to know it.
 //! - Secrets are watched one by one, and only those that an object names which is in force; of each the one key is held that it names ([`Secrets`]).
 //! - Where pods are watched too, it is known which run as which object, and which as none (ADR 65).
+//! - Each change is told with who is said to have made it ([`Seen`]).
 //! - One replica writes statuses, as long as it holds a Lease; it never writes what is there already.
 //!
 //! Beside it: [`Jobs`] runs the calls of servers that are jobs.
@@ -24,6 +25,7 @@ mod lease;
 mod live;
 mod pods;
 mod secrets;
+mod seen;
 mod state;
 mod status;
 mod unavailable;
@@ -32,21 +34,25 @@ mod verdict;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::watch;
 use vidimus_core::resource::Kind;
 use vidimus_core::snapshot::Overlay;
 use vidimus_registry::{Acts, Keeping, KeptObjects, Loaded};
 
-use follow::{Follow, collection, plural};
+use follow::{Follow, plural};
 
 pub use access::{Access, Cluster, NotConnected, connect};
+pub use follow::collection;
+pub use index::read;
 pub use jobs::{Jobs, Left};
 pub use pods::{LastCalls, NotRunning, Pods, PodsReport, PodsSaid, Unclaimed};
 pub use secrets::Secrets;
+pub use seen::{FieldManager, Seen};
 pub use state::SourceState;
 pub use status::{FIELD_MANAGER, Writes};
 
@@ -79,6 +85,7 @@ pub struct Watching {
     state: watch::Receiver<SourceState>,
     secrets: Secrets,
     pods: Option<Pods>,
+    seen: Arc<Mutex<Option<UnboundedReceiver<Seen>>>>,
 }
 
 impl Watching {
@@ -100,6 +107,11 @@ impl Watching {
     /// The pods, where they are to be watched: who hears of them begins that.
     pub const fn pods(&self) -> Option<&Pods> {
         self.pods.as_ref()
+    }
+
+    /// Each change of an object from when what there is was heard, for who asks first. Until he does they are kept for him, so ask, or they are many.
+    pub fn seen(&self) -> Option<UnboundedReceiver<Seen>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// How the source is, and since when.
@@ -159,7 +171,9 @@ pub fn begin(
     }
     let pods = cluster.pods.then(|| Pods::new(cluster.client.clone(), &cluster.namespaces, tell));
     let live = live::Live::new((feed, objects), &followed, heard, publish, (wanted, lead, secrets.clone()));
-    let live = live.with_pods(pods.clone());
+    let (to, seen) = unbounded_channel();
+    let live = live.with_pods(pods.clone()).with_seen(to);
+    let seen = Arc::new(Mutex::new(Some(seen)));
     thread::Builder::new().name("vidimus-registry".to_owned()).spawn(move || live.run())?;
-    Ok(Begun { loaded, watching: Watching { acts, state, secrets, pods }, tasks })
+    Ok(Begun { loaded, watching: Watching { acts, state, secrets, pods, seen }, tasks })
 }

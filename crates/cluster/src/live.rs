@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde_json::Value;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use vidimus_core::resource::{Kind, Origin, Rejection, Subject};
 use vidimus_registry::{Feed, Says};
 
@@ -18,6 +18,7 @@ use crate::kept::{self, Found, Kept};
 use crate::lease::Lead;
 use crate::pods::Pods;
 use crate::secrets::Secrets;
+use crate::seen::Seen;
 use crate::state::{SourceState, Watched};
 use crate::status::Write;
 use crate::verdict;
@@ -89,6 +90,8 @@ pub(crate) struct Live {
     secrets: Secrets,
     /// Where pods are watched.
     pods: Option<Pods>,
+    /// Who is told of each change.
+    seen: Option<mpsc::UnboundedSender<Seen>>,
     pending: Pending,
     /// When statuses are to be looked at again.
     statuses: Instant,
@@ -143,6 +146,7 @@ impl Live {
             lead,
             secrets,
             pods: None,
+            seen: None,
             pending: Pending::default(),
             statuses: Instant::now() + LOOK_STATUSES,
         }
@@ -151,6 +155,11 @@ impl Live {
     /// Says in statuses what runs as the objects too.
     pub(crate) fn with_pods(self, pods: Option<Pods>) -> Self {
         Self { pods, ..self }
+    }
+
+    /// Tells of each change too, once what there is was heard.
+    pub(crate) fn with_seen(self, seen: mpsc::UnboundedSender<Seen>) -> Self {
+        Self { seen: Some(seen), ..self }
     }
 
     /// Goes on until nobody tells anything any more.
@@ -207,6 +216,9 @@ impl Live {
         let kind = watch.kind;
         let was = mem::take(&mut watch.known.lost);
         let first = watch.known.heard.is_none();
+        // What is there when it is heard first was not changed then.
+        let is_told = self.seen.as_ref().is_some_and(|seen| !seen.is_closed());
+        self.index.gather(is_told && !first);
         let changed = match told {
             Told::Lost(reason) | Told::Forbidden(reason) => {
                 if was.as_ref() != Some(&reason) {
@@ -233,6 +245,10 @@ impl Live {
                 }
             }
         };
+        for seen in self.index.gather(false) {
+            // Who does not listen any more is not told.
+            let _ = self.seen.as_ref().map(|told| told.send(seen));
+        }
         let turned = was.is_some() != watch.known.lost.is_some();
         if turned && was.is_some() {
             tracing::info!("{} is heard again", watch.known.name);

@@ -19,6 +19,7 @@ mod questions;
 pub(super) mod retention;
 mod runs;
 mod scale;
+mod seen;
 pub(super) mod sinks;
 mod source;
 pub(super) mod standing;

@@ -132,6 +132,7 @@
 - --ext-authz-raw-sessions
 {{- end }}
 {{- end }}
+{{- include "vidimus.xds" . }}
 {{- with .Values.gateway.extraArgs }}
 {{ toYaml . }}
 {{- end }}
@@ -145,11 +146,11 @@
 - {name: VIDIMUS_LOG_NAME, value: vidimus.local/$(POD_NAMESPACE)/$(POD_NAME)}
 {{- with .Values.standing.existingSecret }}
 - name: VIDIMUS_STANDING
-  valueFrom: {secretKeyRef: {name: {{ . }}, key: url}}
+  valueFrom: {secretKeyRef: {name: {{ . | quote }}, key: url}}
 {{- end }}
 {{- with .Values.approvalWebhook.existingSecret }}
 - name: VIDIMUS_WEBHOOK
-  valueFrom: {secretKeyRef: {name: {{ . }}, key: url}}
+  valueFrom: {secretKeyRef: {name: {{ . | quote }}, key: url}}
 {{- end }}
 {{- with .Values.archive.region }}
 - {name: AWS_REGION, value: {{ . | quote }}}
@@ -169,14 +170,14 @@
 {{- /* The Secrets with keys of the installation, by where they are mounted. */ -}}
 {{- define "vidimus.keyMounts" -}}
 {{- with .Values.sharedKeys.existingSecret }}
-shared-keys: {{ . }}
+shared-keys: {{ . | quote }}
 {{- end }}
 {{- with .Values.admission }}
 {{- if and .enabled .keysSecret }}
-admission-keys: {{ .keysSecret }}
+admission-keys: {{ .keysSecret | quote }}
 {{- end }}
 {{- if and .enabled .clientCaSecret }}
-admission-client-ca: {{ .clientCaSecret }}
+admission-client-ca: {{ .clientCaSecret | quote }}
 {{- end }}
 {{- end }}
 {{- end -}}

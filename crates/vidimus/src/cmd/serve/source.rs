@@ -10,8 +10,9 @@ use clap::Args;
 use clap::builder::BoolishValueParser;
 use secrecy::SecretString;
 use tokio::runtime::Runtime;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
-use vidimus_cluster::{Access, Begun, Pods};
+use vidimus_cluster::{Access, Begun, Pods, Seen};
 use vidimus_core::caller::UnixMillis;
 use vidimus_core::resource::llm_provider::SecretKey;
 use vidimus_core::snapshot::Overlay;
@@ -19,7 +20,7 @@ use vidimus_gateway::{SecretKeys, Shared, SourceState, Stale};
 use vidimus_registry::{Keeping, KeptObjects, Loaded};
 
 use super::Serve;
-use super::pods::PodsFlags;
+use super::pods::{self, PodsFlags};
 use super::supervisor::Supervisor;
 use crate::cmd::data_directory;
 
@@ -97,6 +98,14 @@ impl Watching {
         match self {
             Self::Directory(_) => None,
             Self::Cluster(watching) => watching.pods(),
+        }
+    }
+
+    /// Each change of an object of the cluster, for who asks first.
+    pub(super) fn seen(&self) -> Option<UnboundedReceiver<Seen>> {
+        match self {
+            Self::Directory(_) => None,
+            Self::Cluster(watching) => watching.seen(),
         }
     }
 
@@ -180,17 +189,26 @@ impl SecretKeys for OfCluster {
     }
 }
 
-/// Tells those who decide how old the configuration is, for as long as the process lives; and where the keys are that it names.
-pub(super) fn follow(supervisor: &mut Supervisor, shared: &Arc<Shared>, watching: &Arc<Watching>) {
+/// Tells those who decide how old the configuration is, for as long as the process lives; where the keys are that it names; and which pods run.
+///
+/// # Errors
+/// When a thread cannot be started, or pods may be lost for too short a time.
+pub(super) fn follow(
+    supervisor: &mut Supervisor,
+    serve: &Serve,
+    shared: &Arc<Shared>,
+    watching: &Arc<Watching>,
+) -> anyhow::Result<()> {
     if let Watching::Cluster(watching) = &**watching {
         shared.hold_secrets(Arc::new(OfCluster(watching.secrets())));
     }
     shared.note_source(watching.state());
-    let (shared, watching) = (shared.clone(), watching.clone());
+    let (noted, source) = (shared.clone(), watching.clone());
     supervisor.repeated("source", LOOK, move || {
-        shared.note_source(watching.state());
+        noted.note_source(source.state());
         std::future::ready(())
     });
+    pods::begin(supervisor, serve, shared, watching)
 }
 
 fn named(directory: &Path) -> String {
