@@ -21,6 +21,7 @@ pub mod quantity;
 pub mod quarantine;
 mod refusals;
 pub mod register;
+pub mod registry;
 pub mod resources;
 pub mod serve;
 pub mod shell;

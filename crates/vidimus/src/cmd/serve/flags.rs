@@ -123,7 +123,7 @@ pub(super) fn network(text: &str) -> anyhow::Result<Network> {
 }
 
 /// A word that is no level would be taken for the name of a part of the program, of which everything is logged, and of all else nothing.
-pub(super) fn log_filter(text: &str) -> anyhow::Result<String> {
+pub(in crate::cmd) fn log_filter(text: &str) -> anyhow::Result<String> {
     const WRITE: &str =
         "write error, warn, info, debug, trace or off, or of a part, as in info,vidimus_gateway=debug";
     for directive in text.split(',') {
