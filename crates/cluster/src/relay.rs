@@ -181,7 +181,7 @@ impl Relay {
         if gateways.len() >= MAX_GATEWAYS {
             return Err(format!("{MAX_GATEWAYS} gateways hear it already"));
         }
-        let (tell, told) = mpsc::channel(BEHIND);
+        let (tell, told) = mpsc::channel(watches.len().saturating_add(BEHIND));
         let joined = Joined { told, waiting: Arc::default() };
         let mut gateway = vec![Gateway { tell, waiting: joined.waiting.clone() }];
         for (place, watch) in watches.iter().enumerate() {

@@ -416,7 +416,7 @@ pub(crate) async fn name_keys(
     secrets: Secrets,
     ask: watch::Sender<Vec<SecretKey>>,
 ) {
-    let mut asked = BTreeSet::new();
+    let mut asked: BTreeSet<SecretKey> = BTreeSet::new();
     loop {
         let named = named(&loaded.borrow_and_update().snapshot);
         let (next, left) = divided(named, |one| asked.contains(one));

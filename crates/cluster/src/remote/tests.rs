@@ -267,7 +267,7 @@ async fn a_key_is_told_to_who_asks_for_it_where_it_is_named_there_too() {
 }
 
 /// A gateway that reads these lines.
-async fn reads(lines: &str, namespaces: &[&str]) -> (String, Vec<String>) {
+async fn reads(lines: &[u8], namespaces: &[&str]) -> (String, Vec<String>) {
     let namespaces = names(namespaces);
     let nowhere: Dial = Box::new(|| Box::pin(async { Err("nowhere".to_owned()) }));
     let remote =
@@ -275,7 +275,7 @@ async fn reads(lines: &str, namespaces: &[&str]) -> (String, Vec<String>) {
     let (tell, heard) = mpsc::channel();
     let (_ask, asked) = watch::channel(Vec::new());
     let mut hearing = Hearing::new(remote, &followed(&namespaces), None, tell, (Secrets::default(), asked));
-    let why = hearing.hear(Lines::new(lines.as_bytes(), MAX_LINE)).await.unwrap_err();
+    let why = hearing.hear(Lines::new(lines, MAX_LINE)).await.unwrap_err();
     let told = heard.try_iter().map(|heard| match heard {
         Heard::AsOf(place, told, ..) => format!("{place} {}", shown_told(&told)),
         other => panic!("{other:?}"),
@@ -320,9 +320,36 @@ async fn what_is_said_wrongly_ends_the_stream_and_is_not_in_force() {
         let numbered = lines.iter().enumerate();
         let text: String =
             numbered.map(|(at, says)| format!("{{\"n\":{},\"says\":{says}}}\n", at + 1)).collect();
-        let (why, found) = reads(&text, &["a"]).await;
+        let (why, found) = reads(text.as_bytes(), &["a"]).await;
         assert!(why.contains(says), "{lines:?}: {why}");
         assert_eq!(found, told, "{lines:?}");
+    }
+}
+
+/// Attack: each byte of what a registry says, otherwise: it is told as it was, or the stream ends before.
+#[tokio::test]
+async fn a_byte_that_is_otherwise_tells_no_more() {
+    let item = |name: &str| json!({"item": {"metadata": {"namespace": "a", "name": name}}});
+    let script = [
+        json!({"begins": {"version": 1, "namespaces": ["a"], "pods": false}}),
+        json!({"lists": {"watch": 0, "count": 2, "ageMs": 0}}),
+        item("x"),
+        item("y"),
+        json!({"alive": {"watch": 1}}),
+        json!({"secret": {"of": {"namespace": "a", "name": "b", "key": "c"}, "is": {"there": "sk"}}}),
+        json!("beats"),
+    ];
+    let numbered = script.iter().enumerate();
+    let good: String = numbered.map(|(at, says)| format!("{{\"n\":{},\"says\":{says}}}\n", at + 1)).collect();
+    let (why, told) = reads(good.as_bytes(), &["a"]).await;
+    assert_eq!((why.as_str(), told.len()), ("the connection ended", 2));
+    for at in 0..good.len() {
+        for byte in [b'"', b'{', b'\n', b'0', b'9', b' ', 0, 0xff] {
+            let mut odd = good.clone().into_bytes();
+            odd[at] = byte;
+            let (_, found) = reads(&odd, &["a"]).await;
+            assert!(found.len() <= told.len(), "{at} {byte}: {found:?}");
+        }
     }
 }
 
