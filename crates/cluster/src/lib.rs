@@ -159,14 +159,16 @@ pub fn heard_of(
     let (loaded, feed, acts) = vidimus_registry::feed("the registry", kept, standing)?;
     let (tell, heard) = mpsc::channel();
     let (followed, secrets) = (followed(&remote.namespaces), Secrets::default());
-    let (ask, asked) = watch::channel(Vec::new());
+    let (ask, keys) = watch::channel(Vec::new());
+    let calls = watch::Sender::default();
     let pods = remote.pods.then(|| {
         let (told, hears) = mpsc::channel();
-        let pods = Pods::of_registry(&remote.namespaces, tell.clone(), hears);
+        let pods = Pods::of_registry(&remote.namespaces, tell.clone(), (hears, calls.clone()));
         (pods, (Pods::watched(&remote.namespaces), told))
     });
     let (pods, told) = pods.unzip();
-    let hearing = remote::Hearing::new(remote, &followed, told, tell, (secrets.clone(), asked));
+    let asks = remote::Asked { keys, calls };
+    let hearing = remote::Hearing::new(remote, &followed, told, tell, (secrets.clone(), asks));
     let tasks: Vec<(String, Task)> = vec![
         ("registry".to_owned(), Box::pin(hearing.run())),
         ("keys".to_owned(), Box::pin(remote::name_keys(loaded.clone(), secrets.clone(), ask))),

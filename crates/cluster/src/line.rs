@@ -11,14 +11,20 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader};
 use tokio::time::timeout;
+use vidimus_core::resource::Kind;
+use vidimus_core::resource::crd::LastCall;
 use vidimus_core::resource::llm_provider::SecretKey;
+
+use crate::secrets::shown;
 
 /// The version of all this, which a registry begins with.
 pub(crate) const VERSION: u32 = 1;
 /// Longest line of a registry, bytes. An object that an API server stores has 1.5 MiB at most.
 pub(crate) const MAX_LINE: usize = 4 << 20;
-/// Longest line of a gateway, bytes: the names of [`MAX_KEYS`] keys.
+/// Longest line of a gateway, bytes: the names of [`MAX_KEYS`] keys, or [`MAX_CALLS`] calls.
 pub(crate) const MAX_ASK: usize = 512 << 10;
+/// Calls of one line.
+pub(crate) const MAX_CALLS: usize = 32;
 /// Keys that one gateway asks for at most: as many as are watched.
 pub(crate) const MAX_KEYS: usize = 256;
 /// Between two signs of life, of either side.
@@ -71,6 +77,8 @@ pub(crate) enum Says {
 pub(crate) enum Asks {
     /// It needs these keys, and no others any more.
     Keys(Vec<Named>),
+    /// These called it last.
+    Calls(Vec<Called>),
     /// It lives.
     Beats,
 }
@@ -93,6 +101,36 @@ impl From<SecretKey> for Named {
 impl From<Named> for SecretKey {
     fn from(of: Named) -> Self {
         Self { namespace: of.namespace, name: of.name, key: of.key }
+    }
+}
+
+/// The last call of an object, on the wire.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Called {
+    kind: String,
+    namespace: Arc<str>,
+    name: Arc<str>,
+    call: LastCall,
+}
+
+impl Called {
+    pub(crate) fn new((kind, namespace, name): &(Kind, Arc<str>, Arc<str>), call: &LastCall) -> Self {
+        let (namespace, name) = (namespace.clone(), name.clone());
+        Self { kind: kind.as_str().to_owned(), namespace, name, call: call.clone() }
+    }
+
+    /// Of which object it is, and when; `None` of what is no call, such as one without a time. None is still to come.
+    pub(crate) fn read(self, now: Timestamp) -> Option<((Kind, Arc<str>, Arc<str>), LastCall)> {
+        let kind = Kind::ALL.into_iter().find(|kind| kind.as_str() == self.kind)?;
+        let time: Timestamp = self.call.time.parse().ok()?;
+        let call = LastCall {
+            gateway: shown(&self.call.gateway),
+            identity: shown(&self.call.identity),
+            instance: self.call.instance.as_deref().map(shown),
+            time: time.min(now).strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        };
+        Some(((kind, self.namespace, self.name), call))
     }
 }
 
@@ -258,6 +296,22 @@ mod tests {
         let again: Vec<Says> = read(&written, MAX_LINE).await.unwrap();
         assert_eq!(format!("{again:?}"), format!("{all:?}"));
         assert!(written.contains("sk-hunter2") && written.ends_with("{\"n\":7,\"says\":\"beats\"}\n"));
+    }
+
+    #[test]
+    fn a_call_is_of_a_kind_that_there_is_and_is_not_still_to_come() {
+        let of = (Kind::Agent, Arc::<str>::from("a"), Arc::<str>::from("x"));
+        let call =
+            |time: &str| LastCall { gateway: "g\n".to_owned(), time: time.to_owned(), ..LastCall::default() };
+        let now: Timestamp = "2026-11-28T12:00:00Z".parse().unwrap();
+        let read =
+            |time: &str| Called::new(&of, &call(time)).read(now).map(|(_, call)| (call.gateway, call.time));
+        let is = |time: &str| Some(("g ".to_owned(), time.to_owned()));
+        assert_eq!(read("2026-11-28T11:00:00.5Z"), is("2026-11-28T11:00:00Z"));
+        assert_eq!(read("9999-01-01T00:00:00Z"), is("2026-11-28T12:00:00Z"));
+        assert_eq!((read(""), read("now")), (None, None));
+        let odd = Called { kind: "Secret".to_owned(), ..Called::new(&of, &call("2026-11-28T11:00:00Z")) };
+        assert!(odd.read(now).is_none());
     }
 
     /// Attack: lines that are none, of another order, with more in them than is known, or without an end.

@@ -17,7 +17,7 @@ use std::thread;
 use jiff::Timestamp;
 use kube_client::Client;
 use serde_json::Value;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use vidimus_core::admission::workloads::Workloads;
 use vidimus_core::resource::Kind;
 use vidimus_core::resource::crd::LastCall;
@@ -69,8 +69,8 @@ pub(crate) type OfPods = (usize, Told<Item>, Option<OwnedSemaphorePermit>);
 enum Source {
     /// The API server; what it tells is said on by a registry, as watches from this place on.
     Cluster(Client, Option<(Relay, usize)>),
-    /// A registry. Taken by who listens.
-    Registry(Mutex<Option<Receiver<OfPods>>>),
+    /// A registry, which is told who called. Taken by who listens.
+    Registry(Mutex<Option<Receiver<OfPods>>>, watch::Sender<Arc<LastCalls>>),
 }
 
 struct Shared {
@@ -101,9 +101,13 @@ impl Pods {
         Self::heard_from(Source::Cluster(client, relay), namespaces, tell)
     }
 
-    /// The same, of what comes from a registry.
-    pub(crate) fn of_registry(namespaces: &[Arc<str>], tell: Sender<Heard>, told: Receiver<OfPods>) -> Self {
-        Self::heard_from(Source::Registry(Mutex::new(Some(told))), namespaces, tell)
+    /// The same, of what comes from a registry; who called is told to `called`.
+    pub(crate) fn of_registry(
+        namespaces: &[Arc<str>],
+        tell: Sender<Heard>,
+        (told, called): (Receiver<OfPods>, watch::Sender<Arc<LastCalls>>),
+    ) -> Self {
+        Self::heard_from(Source::Registry(Mutex::new(Some(told)), called), namespaces, tell)
     }
 
     fn heard_from(from: Source, namespaces: &[Arc<str>], tell: Sender<Heard>) -> Self {
@@ -148,7 +152,7 @@ impl Pods {
                 }
                 heard
             }
-            Source::Registry(heard) => match lock(heard).take() {
+            Source::Registry(heard, _) => match lock(heard).take() {
                 Some(heard) => heard,
                 None => return Ok(tasks),
             },
@@ -180,6 +184,9 @@ impl Pods {
             return;
         }
         *known = Arc::new(calls);
+        if let Source::Registry(_, called) = &self.0.from {
+            called.send_replace((*known).clone());
+        }
         drop(known);
         self.runs();
     }

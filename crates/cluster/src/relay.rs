@@ -16,13 +16,15 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::interval;
 use vidimus_core::resource::llm_provider::SecretKey;
 
-use crate::line::{Asks, BEAT, Lines, MAX_ASK, MAX_KEYS, Named, Says, VERSION, Writes, text};
+use crate::line::{Asks, BEAT, Called, Lines, MAX_ASK, MAX_KEYS, Named, Says, VERSION, Writes, text};
 use crate::live::Told;
-use crate::pods::Item;
+use crate::pods::{Item, LastCalls};
 use crate::secrets::Secrets;
 
 /// Gateways at once.
 const MAX_GATEWAYS: usize = 256;
+/// Objects whose last call is known.
+const CALLERS: usize = 50_000;
 /// Changes that a gateway may be behind.
 const BEHIND: usize = 4096;
 /// The same in bytes.
@@ -42,6 +44,8 @@ struct Hub {
     namespaces: Vec<Arc<str>>,
     pods: bool,
     secrets: Secrets,
+    /// What gateways say of calls, the latest of each object.
+    calls: Mutex<LastCalls>,
     state: Mutex<State>,
     /// With a key of its own, so that nobody can write two objects that look the same.
     hasher: RandomState,
@@ -124,7 +128,8 @@ impl Relay {
     pub(crate) fn new(namespaces: Vec<Arc<str>>, pods: bool, watches: usize, secrets: Secrets) -> Self {
         let watches = (0..watches).map(|_| Watch::default()).collect();
         let state = Mutex::new(State { watches, gateways: Vec::new() });
-        Self(Arc::new(Hub { namespaces, pods, secrets, state, hasher: RandomState::new() }))
+        let (calls, hasher) = (Mutex::default(), RandomState::new());
+        Self(Arc::new(Hub { namespaces, pods, secrets, calls, state, hasher }))
     }
 
     /// What the watch at this place told.
@@ -201,7 +206,43 @@ impl Relay {
         let (ask, asked) = watch::channel(Vec::new());
         tokio::select! {
             ended = self.say_all(Writes::new(to), asked, is_trusted) => ended.err().unwrap_or_default(),
-            why = hear_asks(Lines::new(from, MAX_ASK), ask) => why,
+            why = self.hear_asks(Lines::new(from, MAX_ASK), ask) => why,
+        }
+    }
+
+    /// Who called gateways last.
+    pub fn last_calls(&self) -> LastCalls {
+        self.0.calls.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What a gateway asks for and says, until it ends; gives why.
+    async fn hear_asks<R: AsyncRead + Unpin>(
+        &self,
+        mut from: Lines<R>,
+        ask: watch::Sender<Vec<SecretKey>>,
+    ) -> String {
+        loop {
+            match from.next::<Asks>().await {
+                Ok((Asks::Keys(keys), _)) if keys.len() <= MAX_KEYS => {
+                    ask.send_replace(keys.into_iter().map(SecretKey::from).collect());
+                }
+                Ok((Asks::Keys(_), _)) => return format!("it asks for more than {MAX_KEYS} keys"),
+                Ok((Asks::Calls(calls), _)) => self.called(calls),
+                Ok((Asks::Beats, _)) => {}
+                Err(why) => return why,
+            }
+        }
+    }
+
+    /// The latest of each object counts, whichever gateway saw it. What is no call is passed over: it is for people alone.
+    fn called(&self, calls: Vec<Called>) {
+        let now = Timestamp::now();
+        let mut known = self.0.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        for (of, call) in calls.into_iter().filter_map(|called| called.read(now)) {
+            let is_later = known.get(&of).map(|last| last.time < call.time);
+            if is_later.unwrap_or(known.len() < CALLERS) {
+                known.insert(of, call);
+            }
         }
     }
 
@@ -279,20 +320,6 @@ impl Joined {
     fn took(&self, lines: &[Arc<str>]) {
         if let [line] = lines {
             self.waiting.fetch_sub(line.len(), Ordering::Relaxed);
-        }
-    }
-}
-
-/// What a gateway asks for, until it ends; gives why.
-async fn hear_asks<R: AsyncRead + Unpin>(mut from: Lines<R>, ask: watch::Sender<Vec<SecretKey>>) -> String {
-    loop {
-        match from.next::<Asks>().await {
-            Ok((Asks::Keys(keys), _)) if keys.len() <= MAX_KEYS => {
-                ask.send_replace(keys.into_iter().map(SecretKey::from).collect());
-            }
-            Ok((Asks::Keys(_), _)) => return format!("it asks for more than {MAX_KEYS} keys"),
-            Ok((Asks::Beats, _)) => {}
-            Err(why) => return why,
         }
     }
 }

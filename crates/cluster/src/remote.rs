@@ -24,9 +24,9 @@ use vidimus_registry::Loaded;
 
 use crate::follow::Backoff;
 use crate::keeper::{divided, named};
-use crate::line::{Asks, BEAT, Lines, MAX_LINE, Named, Says, VERSION, Writes, text};
+use crate::line::{Asks, BEAT, Called, Lines, MAX_CALLS, MAX_LINE, Named, Says, VERSION, Writes, text};
 use crate::live::{Heard, Told};
-use crate::pods::{Item, OfPods, Watched};
+use crate::pods::{Item, LastCalls, OfPods, Watched};
 use crate::secrets::{Secrets, shown};
 use said::{Listing, MAX_OBJECTS, Said, object_of, pod_of};
 
@@ -96,8 +96,16 @@ pub(crate) struct Hearing {
     tell: Sender<Heard>,
     pods: Option<Sender<OfPods>>,
     secrets: Secrets,
-    asked: watch::Receiver<Vec<SecretKey>>,
+    asks: Asked,
     room: Arc<Semaphore>,
+}
+
+/// What is asked and said of itself.
+pub(crate) struct Asked {
+    /// The keys that are needed.
+    pub(crate) keys: watch::Receiver<Vec<SecretKey>>,
+    /// Who called.
+    pub(crate) calls: watch::Sender<Arc<LastCalls>>,
 }
 
 impl Hearing {
@@ -106,7 +114,7 @@ impl Hearing {
         followed: &[(Kind, Option<Arc<str>>)],
         pods: Option<(Vec<Watched>, Sender<OfPods>)>,
         tell: Sender<Heard>,
-        (secrets, asked): (Secrets, watch::Receiver<Vec<SecretKey>>),
+        (secrets, asks): (Secrets, Asked),
     ) -> Self {
         let (watched, pods) = pods.map_or((Vec::new(), None), |(watched, tell)| (watched, Some(tell)));
         let mut watches: Vec<Of> = followed.iter().map(|(_, scope)| Of::Objects(scope.clone())).collect();
@@ -114,7 +122,7 @@ impl Hearing {
         watches.extend(watched.into_iter().map(Of::Pods));
         let heard = vec![None; watches.len()];
         let room = Arc::new(Semaphore::new(usize::try_from(ROOM).unwrap_or_default()));
-        Self { remote, watches, objects, heard, tell, pods, secrets, asked, room }
+        Self { remote, watches, objects, heard, tell, pods, secrets, asks, room }
     }
 
     /// Goes on for as long as somebody wants to know.
@@ -140,7 +148,7 @@ impl Hearing {
     /// One connection, until it ends; gives why.
     async fn over(&mut self, Link { stream, is_trusted }: Link) -> String {
         let (from, to) = tokio::io::split(stream);
-        let asked = self.asked.clone();
+        let asked = (self.asks.keys.clone(), self.asks.calls.subscribe());
         tokio::select! {
             ended = self.hear(Lines::new(from, MAX_LINE)) => ended.err().unwrap_or_default(),
             ended = ask(Writes::new(to), asked, is_trusted) => ended.err().unwrap_or_default(),
@@ -384,13 +392,15 @@ impl Hearing {
     }
 }
 
-/// Asks for the keys that are named, and says that it lives, until the other side takes nothing or is not to be trusted any more.
+/// Asks for the keys that are named, says who called, and that it lives, until the other side takes nothing or is not to be trusted any more.
 async fn ask<W: AsyncWrite + Unpin>(
     mut to: Writes<W>,
-    mut asked: watch::Receiver<Vec<SecretKey>>,
+    (mut keys, mut calls): (watch::Receiver<Vec<SecretKey>>, watch::Receiver<Arc<LastCalls>>),
     is_trusted: Box<dyn Fn() -> bool + Send + Sync>,
 ) -> Result<(), String> {
-    asked.mark_changed();
+    keys.mark_changed();
+    calls.mark_changed();
+    let mut told: Arc<LastCalls> = Arc::default();
     let mut beat = interval(BEAT);
     loop {
         tokio::select! {
@@ -400,10 +410,20 @@ async fn ask<W: AsyncWrite + Unpin>(
                 }
                 to.say(&text(&Asks::Beats)?).await?;
             }
-            changed = asked.changed() => {
+            changed = keys.changed() => {
                 changed.map_err(|_| "nobody asks any more")?;
-                let keys = asked.borrow_and_update().iter().cloned().map(Named::from).collect();
-                to.say(&text(&Asks::Keys(keys))?).await?;
+                let named = keys.borrow_and_update().iter().cloned().map(Named::from).collect();
+                to.say(&text(&Asks::Keys(named))?).await?;
+            }
+            changed = calls.changed() => {
+                changed.map_err(|_| "nobody calls any more")?;
+                let now = calls.borrow_and_update().clone();
+                let new = now.iter().filter(|(of, call)| told.get(*of) != Some(*call));
+                let new: Vec<Called> = new.map(|(of, call)| Called::new(of, call)).collect();
+                for some in new.chunks(MAX_CALLS) {
+                    to.say(&text(&Asks::Calls(some.to_vec()))?).await?;
+                }
+                told = now;
             }
         }
         to.send().await?;

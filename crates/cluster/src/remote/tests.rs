@@ -18,6 +18,7 @@ struct Both {
     /// Of the gateway.
     held: Secrets,
     ask: watch::Sender<Vec<SecretKey>>,
+    calls: watch::Sender<Arc<LastCalls>>,
     heard: Receiver<Heard>,
     pods: Receiver<OfPods>,
     is_trusted: Arc<AtomicBool>,
@@ -72,12 +73,14 @@ impl Both {
         };
         let (tell, heard) = mpsc::channel();
         let (told, pods) = mpsc::channel();
-        let (ask, asked) = watch::channel(Vec::new());
+        let (ask, keys) = watch::channel(Vec::new());
+        let calls = watch::Sender::default();
+        let asks = Asked { keys, calls: calls.clone() };
         let held = Secrets::default();
         let watched = here.1.then(|| (crate::Pods::watched(&namespaces), told));
-        let hearing = Hearing::new(remote, &followed(&namespaces), watched, tell, (held.clone(), asked));
+        let hearing = Hearing::new(remote, &followed(&namespaces), watched, tell, (held.clone(), asks));
         let task = tokio::spawn(hearing.run());
-        Self { relay, secrets, held, ask, heard, pods, is_trusted, serving, task }
+        Self { relay, secrets, held, ask, calls, heard, pods, is_trusted, serving, task }
     }
 
     /// What is told next, but for signs of life: of which watch, and as of when.
@@ -266,6 +269,41 @@ async fn a_key_is_told_to_who_asks_for_it_where_it_is_named_there_too() {
     assert!(both.held.read(&named("unknown")).is_err());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_called_a_gateway_is_told_to_the_registry() {
+    use vidimus_core::resource::crd::LastCall;
+    let both = Both::of((&[], true), (&[], true));
+    let of = |name: &str| (Kind::Agent, Arc::<str>::from("a"), Arc::<str>::from(name));
+    let call =
+        |time: &str| LastCall { gateway: "g".to_owned(), time: time.to_owned(), ..LastCall::default() };
+    let until = |name: &str, time: &str| {
+        let begun = Instant::now();
+        while both.relay.last_calls().get(&of(name)).is_none_or(|call| call.time != time) {
+            assert!(
+                begun.elapsed() < Duration::from_secs(20),
+                "{name} {time}: {:?}",
+                both.relay.last_calls()
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    let many = (0..100).map(|number| (of(&number.to_string()), call("2026-11-28T12:00:00Z")));
+    both.calls.send_replace(Arc::new(many.collect()));
+    until("0", "2026-11-28T12:00:00Z");
+    until("99", "2026-11-28T12:00:00Z");
+    // Another gateway saw an earlier one.
+    both.calls.send_replace(Arc::new(
+        [(of("0"), call("2026-11-28T11:00:00Z")), (of("x"), call("2026-11-28T11:00:00Z"))].into(),
+    ));
+    until("x", "2026-11-28T11:00:00Z");
+    until("0", "2026-11-28T12:00:00Z");
+}
+
+/// A gateway that asks for nothing.
+fn nothing() -> Asked {
+    Asked { keys: watch::channel(Vec::new()).1, calls: watch::Sender::default() }
+}
+
 /// A gateway that reads these lines.
 async fn reads(lines: &[u8], namespaces: &[&str]) -> (String, Vec<String>) {
     let namespaces = names(namespaces);
@@ -273,8 +311,8 @@ async fn reads(lines: &[u8], namespaces: &[&str]) -> (String, Vec<String>) {
     let remote =
         Remote { identity: String::new(), namespaces: namespaces.clone(), pods: false, dial: nowhere };
     let (tell, heard) = mpsc::channel();
-    let (_ask, asked) = watch::channel(Vec::new());
-    let mut hearing = Hearing::new(remote, &followed(&namespaces), None, tell, (Secrets::default(), asked));
+    let mut hearing =
+        Hearing::new(remote, &followed(&namespaces), None, tell, (Secrets::default(), nothing()));
     let why = hearing.hear(Lines::new(lines, MAX_LINE)).await.unwrap_err();
     let told = heard.try_iter().map(|heard| match heard {
         Heard::AsOf(place, told, ..) => format!("{place} {}", shown_told(&told)),
@@ -359,8 +397,7 @@ async fn a_registry_that_is_further_back_is_not_believed_and_nothing_is_younger_
     let nowhere: Dial = Box::new(|| Box::pin(async { Err("nowhere".to_owned()) }));
     let remote = Remote { identity: String::new(), namespaces: Vec::new(), pods: false, dial: nowhere };
     let (tell, _heard) = mpsc::channel();
-    let (_ask, asked) = watch::channel(Vec::new());
-    let mut hearing = Hearing::new(remote, &followed(&[]), None, tell, (Secrets::default(), asked));
+    let mut hearing = Hearing::new(remote, &followed(&[]), None, tell, (Secrets::default(), nothing()));
     let age = |seconds| Duration::from_secs(seconds);
     let (_, wall) = hearing.at(0, age(600)).expect("nothing is known yet");
     let since = Timestamp::now().duration_since(wall);

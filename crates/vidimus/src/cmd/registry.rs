@@ -39,6 +39,8 @@ const HANDSHAKE: Duration = Duration::from_secs(5);
 const HANDSHAKES: usize = 64;
 /// When connections cannot be accepted.
 const PAUSE: Duration = Duration::from_millis(10);
+/// How often it is told who called last.
+const CALLS: Duration = Duration::from_secs(5);
 /// How long whatever compiles what the cluster says may take for one look at it.
 const UNREAD: Duration = Duration::from_secs(30);
 
@@ -141,6 +143,7 @@ fn serve(registry: &Registry, vitals: &Vitals) -> anyhow::Result<ExitCode> {
     for (name, task) in tasks.into_iter().chain(pods.into_iter().flatten()) {
         supervisor.essential(name, task);
     }
+    tell_calls(&mut supervisor, &watching, relay.clone());
     let router = Router::new().route("/healthz", get(is_alive)).route("/readyz", get(is_ready));
     let router = router.with_state(Arc::new(watching));
     admin_listener::serve(&mut supervisor, health, router, vitals.clone())?;
@@ -153,6 +156,15 @@ fn serve(registry: &Registry, vitals: &Vitals) -> anyhow::Result<ExitCode> {
     drop((loaded, inside));
     control.shutdown_timeout(Duration::from_secs(1));
     Ok(code)
+}
+
+/// Says in statuses who called, as gateways tell it.
+fn tell_calls(supervisor: &mut Supervisor, watching: &Watching, relay: Relay) {
+    let Some(pods) = watching.pods().cloned() else { return };
+    supervisor.repeated("calls", CALLS, move || {
+        pods.called(relay.last_calls());
+        std::future::ready(())
+    });
 }
 
 fn access(registry: &Registry) -> Access {
