@@ -64,7 +64,7 @@ class Installed(unittest.TestCase):
         return helm(*words, "-n", NAMESPACE, kubeconfig=self.cluster.kubeconfig, check=check)
 
     def test_1_everything_that_is_rendered_is_taken_by_a_server_side_apply(self):
-        for name in ("minimal", "full", "directory"):
+        for name in ("minimal", "full", "directory", "separate"):
             for one in rendered(name):
                 status, answer, warnings = self.cluster.apply(one, dry=True)
                 with self.subTest(f"{name}: {one['kind']} {one['metadata']['name']}"):

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde_json::Value;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use vidimus_core::resource::{Kind, Origin, Rejection, Subject};
 use vidimus_registry::{Feed, Says};
 
@@ -41,6 +41,8 @@ const LOOK_RUNS: Duration = Duration::from_secs(2);
 pub(crate) enum Heard {
     /// On the watch of this place among all.
     Of(usize, Told),
+    /// The same, from a registry: as the API server told it at this time. It gives back its room when it was taken.
+    AsOf(usize, Told, Timestamp, OwnedSemaphorePermit),
     /// This replica writes statuses from now on.
     Leads,
     /// A Secret that an object names is otherwise than it was.
@@ -198,8 +200,9 @@ impl Live {
     }
 
     fn take(&mut self, heard: Heard, now: Instant, wall: Timestamp) {
-        let (place, told) = match heard {
-            Heard::Of(place, told) => (place, told),
+        let (place, told, at, _room) = match heard {
+            Heard::Of(place, told) => (place, told, wall, None),
+            Heard::AsOf(place, told, at, room) => (place, told, at.min(wall), Some(room)),
             Heard::Leads => return self.want(),
             Heard::Runs => {
                 self.statuses = self.statuses.min(now + LOOK_RUNS);
@@ -232,7 +235,7 @@ impl Live {
                 Changed::Nothing
             }
             told => {
-                watch.known.heard = Some(wall);
+                watch.known.heard = Some(at);
                 watch.known.is_kept = false;
                 match told {
                     Told::Listed(documents) => self.index.listed(kind, watch.namespace.as_deref(), documents),
@@ -411,7 +414,7 @@ fn away(known: &Watched, reason: &str) -> Rejection {
             known.name
         ),
         fix:
-            "see that the API server answers, and that the gateway may list and watch it (docs/kubernetes.md)"
+            "see that the API server answers (or the registry), and that this process may list and watch it (docs/kubernetes.md)"
                 .to_owned(),
     }
 }

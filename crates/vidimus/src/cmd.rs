@@ -23,6 +23,7 @@ pub mod quarantine;
 mod refusals;
 pub mod register;
 mod registrars;
+pub mod registry;
 pub mod resources;
 pub mod serve;
 pub mod shell;

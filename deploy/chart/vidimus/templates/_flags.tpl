@@ -3,7 +3,15 @@
 {{- $name := include "vidimus.fullname" . -}}
 - serve
 {{- if eq .Values.mode "cluster" }}
+{{- if .Values.registry.separate }}
+- --registry={{ $name }}-registry.{{ .Release.Namespace }}.svc:9444
+- {{ printf "--registry-id=%s" .Values.registry.id | quote }}
+- --registry-cert=/etc/vidimus/registry/tls.crt
+- --registry-key=/etc/vidimus/registry/tls.key
+- --registry-bundle=/etc/vidimus/registry/ca.crt
+{{- else }}
 - --cluster
+{{- end }}
 {{- range .Values.namespaces }}
 - {{ printf "--namespace=%s" . | quote }}
 {{- end }}
@@ -169,6 +177,9 @@
 
 {{- /* The Secrets with keys of the installation, by where they are mounted. */ -}}
 {{- define "vidimus.keyMounts" -}}
+{{- if .Values.registry.separate }}
+registry: {{ .Values.registry.gatewaySecret }}
+{{- end }}
 {{- with .Values.sharedKeys.existingSecret }}
 shared-keys: {{ . | quote }}
 {{- end }}
