@@ -173,6 +173,7 @@ impl Store {
                     fan_out: number(fan_out)?,
                     labels: each_once(labels),
                     ended: None,
+                    limits: Vec::new(),
                 };
                 Ok((so_far, placed == "1"))
             }
