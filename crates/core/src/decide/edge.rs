@@ -126,8 +126,8 @@ impl Edge {
     }
 
     /// The decision: a policy that fails denies, then a forbid that asks nobody, then a policy that looks at an argument which it cannot
-    /// see, then a limit into which it does not fit; then a permit allows, or where a forbid asks people, the call is held; otherwise it is denied by default. What is allowed or
-    /// held is changed as those forbids demand that change calls instead of refusing them.
+    /// see, then a limit into which it does not fit; then a permit allows, or where a forbid asks people, the call is held; otherwise it is
+    /// denied by default. What is allowed or held is changed as those forbids demand that change calls instead of refusing them.
     ///
     /// Every residual is evaluated: whether some policy fails must not depend on the order.
     pub(crate) fn decide(&self, call: &Deciding<'_>) -> Finding {

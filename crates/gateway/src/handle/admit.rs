@@ -112,10 +112,7 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    check_page(gate, parts)?;
-    let Some(route) = Route::parse(parts.uri.path()) else {
-        return Err(nothing_here(gate, context, parts).await);
-    };
+    let route = addressed_by(gate, context, parts).await?;
     // Before the body is read: nobody unknown may make the gateway work.
     let addressed = Addressed::now(gate, context, parts, &route).await?;
     let holder = gate.accounts.holder(addressed.caller.proven.principal.entity());
@@ -136,6 +133,9 @@ where
     let so_far = reservation.so_far();
     call.so_far = so_far.as_deref().unwrap_or(SoFar::nothing());
     let decision = world.authorize(&call);
+    let so_far = gate.accounts.count(&mut reservation, &decision, moment).await?.or_else(|| so_far.clone());
+    call.so_far = so_far.as_deref().unwrap_or(SoFar::nothing());
+    let decision = if decision.limits().is_empty() { decision } else { world.authorize(&call) };
     let given = Given::to(gate, &decision, call.now);
     call.approvals = Given::approvals(given.as_ref());
     let decision = if given.is_some() { world.authorize(&call) } else { decision };
@@ -212,6 +212,19 @@ fn call_of<'a>(caller: &'a Caller, ask: Ask<'a>, (context, moment): (&RequestCon
         source_ip: Some(context.peer.address.ip().to_canonical()),
         so_far: SoFar::nothing(),
         approvals: &[],
+    }
+}
+
+/// What a request addresses, but for one of a page that may not call.
+async fn addressed_by<'p>(
+    gate: &Gate,
+    context: &mut RequestContext,
+    parts: &'p Parts,
+) -> Result<Route<'p>, Refusal> {
+    check_page(gate, parts)?;
+    match Route::parse(parts.uri.path()) {
+        Some(route) => Ok(route),
+        None => Err(nothing_here(gate, context, parts).await),
     }
 }
 

@@ -3,6 +3,7 @@
 //! While there is no connection, whoever needs the state is refused at once: nobody waits for a store, and nothing is counted twice.
 
 pub mod acts;
+pub mod limits;
 mod live;
 mod returned;
 

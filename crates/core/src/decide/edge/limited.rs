@@ -10,15 +10,23 @@ use crate::decision::{Fact, Finding, Outcome};
 use crate::refusal::Code;
 use crate::resource::Limit;
 
-/// The forbids with `@limit` that are satisfied whatever the context, each with what calls count for by it.
+/// The forbids with `@limit` that are satisfied whatever the context.
 #[derive(Debug, Default)]
-pub(super) struct Limiting(Box<[(StaticOutcome, Arc<[Arc<Limit>]>)]>);
+pub(super) struct Limiting(Box<[Always]>);
+
+/// One of them.
+#[derive(Debug)]
+struct Always {
+    outcome: StaticOutcome,
+    /// What calls count for by it.
+    limits: Arc<[Arc<Limit>]>,
+}
 
 impl Compilation<'_> {
     pub(super) fn limiting(&self, statements: &[&Arc<Statement>]) -> Limiting {
         let of = |statement: &&Arc<Statement>| {
             let limits = statement.limits.clone().unwrap_or_default();
-            (self.static_outcome(std::slice::from_ref(statement)), limits)
+            Always { outcome: self.static_outcome(std::slice::from_ref(statement)), limits }
         };
         Limiting(statements.iter().map(of).collect())
     }
@@ -38,7 +46,7 @@ impl Limiting {
             .filter(|residual| residual.limits.as_deref().is_some_and(is_spent))
             .collect();
         let always: Vec<&StaticOutcome> =
-            self.0.iter().filter(|(_, limits)| is_spent(limits)).map(|(outcome, _)| outcome).collect();
+            self.0.iter().filter(|one| is_spent(&one.limits)).map(|one| &one.outcome).collect();
         if refusing.is_empty() && always.is_empty() {
             return None;
         }
@@ -82,7 +90,7 @@ impl Limiting {
 
     /// All that a call counts for, sorted by their ids, each once.
     fn all(&self, of_call: &[&Residual]) -> Vec<Arc<Limit>> {
-        let always = self.0.iter().map(|(_, limits)| limits);
+        let always = self.0.iter().map(|one| &one.limits);
         let of_call = of_call.iter().filter_map(|residual| residual.limits.as_ref());
         let mut all: Vec<Arc<Limit>> =
             always.chain(of_call).flat_map(|limits| limits.iter().cloned()).collect();
