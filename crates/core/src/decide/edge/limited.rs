@@ -5,7 +5,10 @@ use std::sync::Arc;
 use super::answer::{StaticOutcome, sorted};
 use super::{Compilation, Residual};
 use crate::decide::deciding::Deciding;
+use crate::decide::residual::View;
+use crate::decide::residual::value::Value;
 use crate::decide::statement::Statement;
+use crate::decide::view::{Seen, look};
 use crate::decision::{Fact, Finding, Outcome};
 use crate::refusal::Code;
 use crate::resource::Limit;
@@ -22,6 +25,14 @@ struct Always {
     limits: Arc<[Arc<Limit>]>,
 }
 
+/// What is left of a limit with the call, as far as that was asked, or its record says it.
+fn left(limit: &Limit, call: &Deciding<'_>) -> Option<i64> {
+    match look(View::Limits, &limit.id, call) {
+        Seen::There(Value::Long(left)) => Some(left),
+        _ => None,
+    }
+}
+
 impl Compilation<'_> {
     pub(super) fn limiting(&self, statements: &[&Arc<Statement>]) -> Limiting {
         let of = |statement: &&Arc<Statement>| {
@@ -35,10 +46,10 @@ impl Compilation<'_> {
 impl Limiting {
     /// The denial, where what was found out of the limits says that the call does not fit. Of one that nothing was found out of it is not known yet.
     pub(super) fn spent(&self, of_call: &[&Residual], call: &Deciding<'_>) -> Option<Finding> {
-        if call.so_far.limits.is_empty() || self.0.is_empty() && of_call.is_empty() {
+        if self.0.is_empty() && of_call.is_empty() {
             return None;
         }
-        let does_not_fit = |limit: &Arc<Limit>| call.so_far.left(&limit.id).is_some_and(|left| left < 0);
+        let does_not_fit = |limit: &Arc<Limit>| left(limit, call).is_some_and(|left| left < 0);
         let is_spent = |limits: &[Arc<Limit>]| limits.iter().any(does_not_fit);
         let refusing: Vec<&Residual> = of_call
             .iter()
@@ -73,7 +84,7 @@ impl Limiting {
         }
         let limits = self.all(of_call);
         let known = limits.iter().filter_map(|limit| {
-            let left = call.so_far.left(&limit.id)?;
+            let left = left(limit, call)?;
             Some((format!("context.limits[{:?}]", &*limit.id).into(), left.to_string().into()))
         });
         let mut facts: Vec<Fact> = known.collect();
