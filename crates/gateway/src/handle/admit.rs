@@ -362,6 +362,7 @@ async fn record(
     (world, moment): (&Snapshot, Moment),
 ) -> Result<(Verdict, Option<Arc<str>>), Refusal> {
     context.describe(&decision);
+    gate.meter.limits().decided(&decision);
     end_chain(gate, &decision, moment).await;
     // Of a question that stands, and of a flood of denials, one more try says nothing new.
     if (decision.outcome() == Outcome::Deny || again)
