@@ -34,6 +34,9 @@ pub(crate) const CREDENTIALS: CrateBench = CrateBench {
     figures: &["authenticate", "mint", "sign", "verify"],
 };
 
+pub(crate) const LIMITS: CrateBench =
+    CrateBench { package: "vidimus-gateway", target: "limits", figures: &["limits_decided", "limits"] };
+
 pub(crate) const SNAPSHOT_CHANGE: CrateBench =
     CrateBench { package: "vidimus-core", target: "snapshot_change", figures: &["snapshot_change"] };
 

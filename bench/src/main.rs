@@ -128,6 +128,8 @@ enum Only {
     Decide,
     /// The first decision on an edge, while a core is busy with something else.
     DecideUnderLoad,
+    /// What a call pays in process that counts for limits.
+    Limits,
     /// The next snapshot after one policy of 10,000 has changed.
     SnapshotChange,
     /// The next snapshot after each kind of change, with 1,000 servers too, and its memory.
@@ -163,6 +165,7 @@ impl Only {
             Self::LlmChatStream => Some(Scenario::LlmChatStream),
             Self::Decide
             | Self::DecideUnderLoad
+            | Self::Limits
             | Self::SnapshotChange
             | Self::Rebuild
             | Self::Reach
@@ -219,6 +222,7 @@ fn ours(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         attempt("decide_cold_edge under load", crate_benches::DECIDE.run_under_load())?;
     }
     for (only, what, bench) in [
+        (Only::Limits, "limits", crate_benches::LIMITS),
         (Only::SnapshotChange, "snapshot_change", crate_benches::SNAPSHOT_CHANGE),
         (Only::Rebuild, "rebuild", crate_benches::REBUILD),
         (Only::Reach, "reach", crate_benches::REACH),
