@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -53,21 +54,58 @@ impl Per {
         }
     }
 
-    /// What of the call it is, in two parts; both are empty where the call has none.
-    fn of<'c>(self, call: &Call<'c>) -> [&'c str; 2] {
+    /// What of a call it is, in two parts; both are empty where the call has none.
+    const fn of<'c>(self, by: &CountedBy<'c>) -> [&'c str; 2] {
+        match self {
+            Self::Principal => by.principal,
+            Self::User => by.user,
+            Self::Team => ["", by.team],
+            Self::Model => by.model,
+            Self::Tool => by.tool,
+            Self::Namespace => ["", by.namespace],
+            Self::Chain => ["", by.transaction],
+        }
+    }
+}
+
+/// By what calls can be counted apart, as one call has it; empty where it has none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CountedBy<'c> {
+    /// Who calls: kind and `namespace/name`.
+    pub principal: [&'c str; 2],
+    /// For whom: issuer and subject.
+    pub user: [&'c str; 2],
+    /// Of which team the caller is.
+    pub team: &'c str,
+    /// The model: `namespace/name` of its provider, and its name there.
+    pub model: [&'c str; 2],
+    /// The tool: `namespace/name` of its server, and its name there.
+    pub tool: [&'c str; 2],
+    /// Of which namespace the caller is.
+    pub namespace: &'c str,
+    /// Of which chain the call is.
+    pub transaction: &'c str,
+}
+
+impl<'c> CountedBy<'c> {
+    /// As a call has it.
+    pub fn of(call: &Call<'c>) -> Self {
         let caller = call.principal();
-        match (self, call.ask.target) {
-            (Self::Principal, _) => [caller.kind().as_str(), &*caller.entity().id],
-            (Self::User, _) => call.user().map_or(["", ""], |user| [&*user.issuer, &*user.subject]),
-            (Self::Team, _) => match caller {
-                Principal::Agent(agent) => ["", &*agent.team],
-                Principal::Service(service) => ["", &*service.team],
+        let by = Self {
+            principal: [caller.kind().as_str(), &*caller.entity().id],
+            user: call.user().map_or(["", ""], |user| [&*user.issuer, &*user.subject]),
+            team: match caller {
+                Principal::Agent(agent) => &*agent.team,
+                Principal::Service(service) => &*service.team,
             },
-            (Self::Model, Target::Model { provider, name }) => [&*provider.id.id, name],
-            (Self::Tool, Target::Tool { server, name }) => [&*server.id.id, name],
-            (Self::Model | Self::Tool, _) => ["", ""],
-            (Self::Namespace, _) => ["", &*caller.meta().namespace],
-            (Self::Chain, _) => ["", &*call.chain().transaction],
+            namespace: &caller.meta().namespace,
+            transaction: &call.chain().transaction,
+            ..Self::default()
+        };
+        match call.ask.target {
+            Target::Model { provider, name } => Self { model: [&*provider.id.id, name], ..by },
+            Target::Tool { server, name } => Self { tool: [&*server.id.id, name], ..by },
+            _ => by,
         }
     }
 }
@@ -192,6 +230,16 @@ pub enum LimitWindow {
     UnderWay,
 }
 
+impl LimitWindow {
+    /// How long it is; nothing where it is as long as calls are under way.
+    pub const fn length(self) -> Duration {
+        match self {
+            Self::Fixed(length) | Self::Sliding(length) => Duration::from_millis(length),
+            Self::UnderWay => Duration::ZERO,
+        }
+    }
+}
+
 /// A limit, checked.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -223,8 +271,8 @@ impl Limit {
     }
 
     /// By whose count a call counts: two parts for each of [`Limit::per`], one after the other.
-    pub fn counted_by<'c>(&self, call: &Call<'c>, part: impl FnMut(&'c str)) {
-        self.per.iter().flat_map(|per| per.of(call)).for_each(part);
+    pub fn counted_by<'c>(&self, by: &CountedBy<'c>, part: impl FnMut(&'c str)) {
+        self.per.iter().flat_map(|per| per.of(by)).for_each(part);
     }
 }
 

@@ -3,17 +3,18 @@
 //! is taken. So a store that lost what it had opens nothing here that this gateway knows to be taken.
 
 mod counter;
+pub mod restored;
 
 use std::hash::{BuildHasher as _, Hash, Hasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use vidimus_core::call::{Call, Left};
 use vidimus_core::caller::UnixMillis;
 use vidimus_core::clock::Moment;
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::Limit;
-use vidimus_core::resource::limit::{LimitWindow, Measure, WhenLost};
+use vidimus_core::resource::limit::{CountedBy, LimitWindow, Measure, WhenLost};
 
 pub use self::counter::Division;
 use self::counter::{Counter, Try};
@@ -25,6 +26,9 @@ use crate::table::Table;
 
 /// Into so many parts the counts are divided, each behind its own lock.
 const SHARDS: usize = 64;
+
+/// When a process began, by the clock of what slides, in milliseconds: longer than any window, so that what was taken before has a time too.
+const BEGAN: u64 = 366 * 24 * 3_600_000;
 
 /// When a call may come again that found as many at once as may be, in milliseconds: when one of them ends is not known.
 const AGAIN_AT_ONCE: i64 = 1_000;
@@ -42,13 +46,13 @@ pub struct Counters {
 }
 
 /// Those who count together for a limit.
-struct Together<'a>(&'a Limit, &'a Call<'a>);
+struct Together<'a>(&'a Limit, CountedBy<'a>);
 
 impl Hash for Together<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let Self(limit, call) = self;
+        let Self(limit, by) = self;
         (&limit.id, limit.of, limit.window, &limit.per).hash(state);
-        limit.counted_by(call, |part| part.hash(state));
+        limit.counted_by(by, |part| part.hash(state));
     }
 }
 
@@ -60,9 +64,9 @@ impl Counters {
         Self { shards: (0..SHARDS).map(shard).collect(), hashers, began: Instant::now() }
     }
 
-    fn key(&self, limit: &Limit, call: &Call<'_>) -> Key {
+    fn key(&self, limit: &Limit, by: CountedBy<'_>) -> Key {
         let [one, other] = &self.hashers;
-        let together = Together(limit, call);
+        let together = Together(limit, by);
         Key(one.hash_one(&together), other.hash_one(&together))
     }
 
@@ -71,8 +75,10 @@ impl Counters {
         match window {
             LimitWindow::Fixed(_) => u64::try_from(millis(now.wall).0).unwrap_or_default(),
             LimitWindow::Sliding(_) | LimitWindow::UnderWay => {
-                let since = now.monotonic.saturating_duration_since(self.began).as_millis();
-                u64::try_from(since).unwrap_or(u64::MAX)
+                let millis = |since: Duration| u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+                let after = now.monotonic.saturating_duration_since(self.began);
+                let before = self.began.saturating_duration_since(now.monotonic);
+                BEGAN.saturating_add(millis(after)).saturating_sub(millis(before))
             }
         }
     }
@@ -180,7 +186,7 @@ impl Claims {
 
     fn take(&mut self, limit: &Arc<Limit>, call: &Call<'_>, now: Moment) -> Result<(), Refusal> {
         let counters = &self.state.limits;
-        let (key, taken) = (counters.key(limit, call), limit.takes(&call.ask));
+        let (key, taken) = (counters.key(limit, CountedBy::of(call)), limit.takes(&call.ask));
         let (left, again) = match counters.take(limit, key, taken, now)? {
             Try::Taken { left, number } => {
                 self.claims.push(Claim { limit: limit.clone(), key, number, taken, in_store: None });

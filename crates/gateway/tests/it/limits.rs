@@ -203,6 +203,31 @@ async fn sixty_four_at_once_do_not_overspend_by_one() {
     assert_eq!(passed, 40);
 }
 
+/// Attack: the gateway is restarted, so that the amount is there once more.
+#[tokio::test]
+async fn what_was_taken_counts_after_a_start() {
+    let world = World::new().await;
+    let limits = json!([{"name": "calls", "requests": 2, "per": ["principal", "tool"], "window": {"sliding": "1h"}},
+        {"name": "budget", "tokens": 3000, "per": ["team", "model"], "window": {"fixed": "8760h"}}]);
+    let all = limited(&world, &limits, &[TOOLS, MODELS].concat());
+    world.gate.take_into_use(snapshot(&all));
+    for _ in 0..2 {
+        assert_eq!(code(&world, world.tool("echo")).await, None);
+    }
+    let choices = json!([{"index": 0, "finish_reason": "stop", "message": {"content": "hi"}}]);
+    let usage = json!({"prompt_tokens": 100, "completion_tokens": 5});
+    world
+        .upstream
+        .next(Answer::json(&json!({"object": "chat.completion", "choices": choices, "usage": usage})));
+    assert_eq!(code(&world, chat(&world, &json!({"max_tokens": 2000}))).await, None);
+    let again = world.again(snapshot(&all)).await;
+    assert_eq!(code(&again, again.tool("echo")).await.as_deref(), EXCEEDED);
+    assert_eq!(code(&again, again.tool("other")).await, None);
+    assert_eq!(code(&again, of_stranger(&again, again.tool("echo"))).await, None);
+    assert_eq!(code(&again, chat(&again, &json!({"max_tokens": 2900}))).await.as_deref(), EXCEEDED);
+    assert_eq!(code(&again, chat(&again, &json!({"max_tokens": 2800}))).await, None, "it was settled");
+}
+
 /// What nothing is said of costs nothing and is not refused, whatever is counted.
 #[tokio::test]
 async fn without_a_limit_nothing_is_counted() {

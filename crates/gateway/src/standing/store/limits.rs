@@ -8,6 +8,7 @@ use redis::Script;
 use vidimus_core::call::Call;
 use vidimus_core::refusal::Refusal;
 use vidimus_core::resource::Limit;
+use vidimus_core::resource::limit::CountedBy;
 
 use super::{BORN, Store, lost, not_understood};
 use crate::standing::limits::Division;
@@ -57,7 +58,7 @@ impl Wanted {
         };
         part(&limit.id);
         part(&format!("{:?} {:?} {:?}", limit.of, limit.window, limit.per));
-        limit.counted_by(call, part);
+        limit.counted_by(&CountedBy::of(call), part);
         let key = format!("vidimus:limit:{}", HEXLOWER.encode(context.finish().as_ref()));
         let (amount, want) = (limit.amount, limit.takes(&call.ask));
         Self { key, amount, want, division: Division::of(limit.window) }
