@@ -15,7 +15,7 @@ use super::replicas::two;
 use super::world::{World, call_id, json_of, objects, snapshot};
 
 /// The estate, with limits of the policy that permits all, and `cedar` that says which calls count.
-fn limited(world: &World, limits: &Value, cedar: &str) -> Vec<Value> {
+pub fn limited(world: &World, limits: &Value, cedar: &str) -> Vec<Value> {
     estate(world, |all| {
         also(all, cedar);
         also(all, r#"permit (principal == Agent::"t/stranger", action, resource);"#);
@@ -25,7 +25,7 @@ fn limited(world: &World, limits: &Value, cedar: &str) -> Vec<Value> {
     })
 }
 
-const TOOLS: &str = r#"@limit("calls") forbid (principal, action == Action::"invokeTool", resource);"#;
+pub const TOOLS: &str = r#"@limit("calls") forbid (principal, action == Action::"invokeTool", resource);"#;
 const MODELS: &str = r#"@limit("budget") forbid (principal, action == Action::"callModel", resource);"#;
 
 fn chat(world: &World, more: &Value) -> Request<Full<Bytes>> {
