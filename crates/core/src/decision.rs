@@ -13,7 +13,7 @@ use crate::obligation::{self, Demanded, Obligation};
 use crate::permit::{Held, Permit, Receipt, Verdict};
 use crate::record::{DecisionKind, DecisionRecord, ObservedOutcome, VERSION, whole};
 use crate::refusal::Code;
-use crate::resource::Limit;
+use crate::resource::{Limit, limit};
 
 /// The outcome of a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -401,8 +401,7 @@ impl Finding {
             return self;
         }
         let mut all: Vec<Arc<Limit>> = self.limits.iter().chain(&**limits).cloned().collect();
-        all.sort_by(|one, other| one.id.cmp(&other.id));
-        all.dedup_by(|one, other| one.id == other.id);
+        limit::each_once(&mut all);
         Self { limits: all.into(), ..self }
     }
 

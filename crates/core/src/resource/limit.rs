@@ -276,6 +276,12 @@ impl Limit {
     }
 }
 
+/// Sorts them by their ids, each once: of a limit as it was, and as it is being written, the one that leaves less.
+pub(crate) fn each_once(limits: &mut Vec<Arc<Limit>>) {
+    limits.sort_by(|one, other| (&one.id, one.amount).cmp(&(&other.id, other.amount)));
+    limits.dedup_by(|one, other| one.id == other.id);
+}
+
 /// For people: `100 requests for each principal in 3600 s`.
 impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -11,7 +11,7 @@ use crate::decide::statement::Statement;
 use crate::decide::view::{Seen, look};
 use crate::decision::{Fact, Finding, Outcome};
 use crate::refusal::Code;
-use crate::resource::Limit;
+use crate::resource::{Limit, limit};
 
 /// The forbids with `@limit` that are satisfied whatever the context.
 #[derive(Debug, Default)]
@@ -105,8 +105,7 @@ impl Limiting {
         let of_call = of_call.iter().filter_map(|residual| residual.limits.as_ref());
         let mut all: Vec<Arc<Limit>> =
             always.chain(of_call).flat_map(|limits| limits.iter().cloned()).collect();
-        all.sort_by(|one, other| one.id.cmp(&other.id));
-        all.dedup_by(|one, other| one.id == other.id);
+        limit::each_once(&mut all);
         all
     }
 }
