@@ -114,10 +114,7 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    check_page(gate, parts)?;
-    let Some(route) = Route::parse(parts.uri.path()) else {
-        return Err(nothing_here(gate, context, parts).await);
-    };
+    let route = addressed_by(gate, context, parts).await?;
     // Before the body is read: nobody unknown may make the gateway work.
     let addressed = Addressed::now(gate, context, parts, &route).await?;
     let holder = gate.accounts.holder(addressed.caller.proven.principal.entity());
@@ -139,6 +136,9 @@ where
     let so_far = reservation.so_far();
     call.so_far = so_far.as_deref().unwrap_or(SoFar::nothing());
     let decision = world.authorize(&call);
+    let so_far = gate.accounts.count(&mut reservation, &decision, moment).await?.or_else(|| so_far.clone());
+    call.so_far = so_far.as_deref().unwrap_or(SoFar::nothing());
+    let decision = if decision.limits().is_empty() { decision } else { world.authorize(&call) };
     let given = Given::to(gate, &decision, call.now);
     call.approvals = Given::approvals(given.as_ref());
     let decision = if given.is_some() { world.authorize(&call) } else { decision };
@@ -216,6 +216,19 @@ fn call_of<'a>(caller: &'a Caller, ask: Ask<'a>, (context, moment): (&RequestCon
         source_ip: Some(context.peer.address.ip().to_canonical()),
         so_far: SoFar::nothing(),
         approvals: &[],
+    }
+}
+
+/// What a request addresses, but for one of a page that may not call.
+async fn addressed_by<'p>(
+    gate: &Gate,
+    context: &mut RequestContext,
+    parts: &'p Parts,
+) -> Result<Route<'p>, Refusal> {
+    check_page(gate, parts)?;
+    match Route::parse(parts.uri.path()) {
+        Some(route) => Ok(route),
+        None => Err(nothing_here(gate, context, parts).await),
     }
 }
 
@@ -356,6 +369,7 @@ async fn record(
     (world, moment): (&Snapshot, Moment),
 ) -> Result<(Verdict, Option<Arc<str>>), Refusal> {
     context.describe(&decision);
+    gate.meter.limits().decided(&decision);
     end_chain(gate, &decision, moment).await;
     // Of a question that stands, and of a flood of denials, one more try says nothing new.
     if (decision.outcome() == Outcome::Deny || again)
