@@ -276,7 +276,7 @@ pub struct Refusal {
     /// What to do next, where more is known than [`Code::next`] says. Public, like `message`.
     pub next: Option<&'static str>,
     /// The policies that refused (or came closest), empty where no policy was asked.
-    pub policies: Vec<Arc<str>>,
+    pub policies: Box<[Arc<str>]>,
     /// For log and record.
     pub detail: Option<Box<str>>,
     /// What a credential proved, though it was not enough. For the record only.
@@ -350,7 +350,7 @@ impl Refusal {
             code,
             message: message.into(),
             next: None,
-            policies: Vec::new(),
+            policies: Box::default(),
             detail: None,
             proven: None,
             upstream: None,

@@ -186,7 +186,7 @@ mod tests {
     ];
 
     fn check(binding: Option<&dyn Binding>, id: Option<&str>, code: Code) -> (u16, Value) {
-        let refusal = Refusal { policies: vec!["f/p".into()], ..Refusal::new(code, "because") };
+        let refusal = Refusal { policies: ["f/p".into()].into(), ..Refusal::new(code, "because") };
         let shape = match binding {
             Some(binding) => binding.refused(&refusal, "call-1", id),
             None => plain(&refusal, "call-1"),

@@ -63,7 +63,7 @@ impl Finding {
             (_, Some(reason)) => (format!("refused by {}: {reason}", names()), &self.policies),
             _ => (format!("refused by {} on {}", names(), self.facts_text()), &self.policies),
         };
-        Refusal { policies: policies.to_vec(), ..Refusal::new(code, message) }
+        Refusal { policies: policies.to_vec().into(), ..Refusal::new(code, message) }
     }
 
     /// Who has to approve, in words: each role once.

@@ -260,15 +260,18 @@ mod tests {
             for _ in 0..400 {
                 at += dice(&mut state) % 120;
                 // What slides does so by a clock that nobody sets.
-                let set_back =
-                    if !sliding && dice(&mut state) % 10 == 0 { dice(&mut state) % 3_000 } else { 0 };
+                let set_back = if !sliding && dice(&mut state).is_multiple_of(10) {
+                    dice(&mut state) % 3_000
+                } else {
+                    0
+                };
                 let want = i64::try_from(dice(&mut state) % 4).unwrap();
                 if let Try::Taken { number, .. } =
                     take(&mut counter, at.saturating_sub(set_back), want, amount)
                 {
                     taken.push((at, number, want));
                 }
-                if dice(&mut state) % 3 == 0 && !taken.is_empty() {
+                if dice(&mut state).is_multiple_of(3) && !taken.is_empty() {
                     let place = usize::try_from(dice(&mut state)).unwrap_or_default() % taken.len();
                     let (_, number, kept) = taken[place];
                     let used = kept / 2;
