@@ -111,8 +111,7 @@ pub async fn admit<'p, B>(
     body: B,
 ) -> Result<Admission<'p>, Refusal>
 where
-    B: Body<Data = Bytes>,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
 {
     let route = addressed_by(gate, context, parts).await?;
     // Before the body is read: nobody unknown may make the gateway work.
@@ -145,9 +144,8 @@ where
     let answer = upstreams(gate, context, &decision, &parsed, &world);
     // What cannot be carried out uses nothing up.
     let claims = !matches!(answer, Err(Err(_)));
-    let given = given.as_ref().filter(|_| claims);
     let source = Source::of(parts, json.as_ref(), (&parsed.headers, credential), &world);
-    let approval = standing(gate, context, &decision, given, &source).await?;
+    let approval = standing(gate, context, &decision, given.as_ref().filter(|_| claims), &source).await?;
     let sent = Sent::of(route.protocol, &bytes, &approval, claims);
     let (verdict, grant) = record(gate, context, decision, sent, (&world, moment)).await?;
     let permit = match verdict {
@@ -157,10 +155,10 @@ where
     };
     reservation.permitted(moment).await;
     let (protocol, asked) = (route.protocol, Asked::of(&call, so_far.clone()).with(grant).under(&permit));
+    let (approval, bytes_in) = (approval.claimed(), bytes.len());
     let answer = match answer {
         Ok(answer) => answer,
         Err(own) => {
-            let (approval, bytes_in) = (approval.claimed(), bytes.len());
             let permit = OwnPermit { permit, protocol, world, asked, approval, reservation, bytes_in };
             return Ok(Admission::Answered(permit, own));
         }
@@ -173,9 +171,9 @@ where
         answer,
         world,
         asked,
-        approval: approval.claimed(),
+        approval,
         reservation,
-        bytes_in: bytes.len(),
+        bytes_in,
         body: message.clone(),
         lease,
         amends: parsed.amends,
