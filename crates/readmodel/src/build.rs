@@ -16,6 +16,7 @@ use crate::file::{FileWriter, Sealed};
 use crate::hours::{self, Hours};
 use crate::manifest::{self, Manifest, Range};
 use crate::row::{self, Rows};
+use crate::sieve::{Sieve, SieveWriter};
 
 /// Records of the smallest files. What is left over is read from the log when it is asked for.
 pub const SMALLEST: u64 = if cfg!(test) { 1 << 8 } else { 1 << 12 };
@@ -64,12 +65,16 @@ pub(crate) struct OpenRange {
     pub(crate) range: Range,
     pub(crate) rows: Arc<Sealed>,
     pub(crate) hours: Arc<Sealed>,
+    pub(crate) sieve: Option<Arc<Sieve>>,
 }
 
 impl OpenRange {
     pub(crate) fn open(dir: &Path, range: &Range) -> Result<Self, ModelError> {
         let open = |written| Sealed::open(dir, written).map(Arc::new);
-        Ok(Self { range: range.clone(), rows: open(&range.rows)?, hours: open(&range.hours)? })
+        let sieve =
+            range.sieve.as_ref().map(|written| Sieve::open(dir, written, range.records).map(Arc::new));
+        let (rows, hours) = (open(&range.rows)?, open(&range.hours)?);
+        Ok(Self { range: range.clone(), rows, hours, sieve: sieve.transpose()? })
     }
 
     /// The texts of the records at some of its indices, which are sorted.
@@ -219,7 +224,7 @@ pub fn check(dir: &Path, log: &Path) -> Result<Extended, ModelError> {
     };
     let mut work = Work { dir, log, manifest, repaired: 0 };
     for range in work.manifest.ranges.clone() {
-        for written in [&range.rows, &range.hours] {
+        for written in range.files() {
             if let Err(error) = Sealed::open(dir, written).and_then(|file| Ok(file.check()?)) {
                 work.repair(error)?;
             }
@@ -321,7 +326,8 @@ impl Work<'_> {
         let Some(root) = vidimus_ledger::bundle_root(self.log, (end / BUNDLE).saturating_sub(1))? else {
             return Ok(None);
         };
-        let mut to = FileWriter::create(self.dir, name(first, end, "records"), row::schema())?;
+        let mut to = FileWriter::create(self.dir, name(first, end, "records.parquet"), row::schema())?;
+        let mut sieve = SieveWriter::default();
         let (mut times, mut last) = (Some((i64::MAX, i64::MIN)), Vec::new());
         builder.unreadable = 0;
         builder.hours = Hours::default();
@@ -331,6 +337,7 @@ impl Work<'_> {
             if builder.rows.len() == BATCH || hit.index + 1 == end {
                 let batch = builder.rows.finish()?;
                 times = widened(times, &batch);
+                sieve.take(&batch)?;
                 to.write(&batch)?;
             }
             if hit.index >= end.saturating_sub(BUNDLE) {
@@ -344,12 +351,13 @@ impl Work<'_> {
         }
         let rows = to.finish()?;
         let hours = self.write_hours(&builder.hours, first, end)?;
-        let last_bundle = data_encoding::HEXLOWER.encode(&root);
-        Ok(Some(Range { first, records, unreadable: builder.unreadable, times, last_bundle, rows, hours }))
+        let sieve = Some(sieve.finish(self.dir, name(first, end, "records.sieve"))?);
+        let (last_bundle, unreadable) = (data_encoding::HEXLOWER.encode(&root), builder.unreadable);
+        Ok(Some(Range { first, records, unreadable, times, last_bundle, rows, hours, sieve }))
     }
 
     fn write_hours(&self, hours: &Hours, first: u64, end: u64) -> Result<crate::file::Written, ModelError> {
-        let mut to = FileWriter::create(self.dir, name(first, end, "hours"), hours::schema())?;
+        let mut to = FileWriter::create(self.dir, name(first, end, "hours.parquet"), hours::schema())?;
         to.write(&hours.batch()?)?;
         to.finish()
     }
@@ -370,12 +378,15 @@ impl Work<'_> {
             return Ok(false);
         }
         let (begins, end, last_bundle) = (first.first, last.end(), last.last_bundle.clone());
-        let mut to = FileWriter::create(self.dir, name(begins, end, "records"), row::schema())?;
+        let mut to = FileWriter::create(self.dir, name(begins, end, "records.parquet"), row::schema())?;
+        let mut sieve = SieveWriter::default();
         let (mut sums, mut unreadable, mut times) = (Hours::default(), 0, Some((i64::MAX, i64::MIN)));
         for range in ranges.iter().skip(from) {
             let open = OpenRange::open(self.dir, range)?;
             for batch in open.rows.reader()?.with_batch_size(BATCH).build()? {
-                to.write(&batch.map_err(|error| open.rows.said(error))?)?;
+                let batch = batch.map_err(|error| open.rows.said(error))?;
+                sieve.take(&batch)?;
+                to.write(&batch)?;
             }
             for batch in open.hours.reader()?.build()? {
                 sums.merge(&batch.map_err(|error| open.hours.said(error))?);
@@ -387,7 +398,9 @@ impl Work<'_> {
             };
         }
         let (rows, hours) = (to.finish()?, self.write_hours(&sums, begins, end)?);
-        let merged = Range { first: begins, records: whole, unreadable, times, last_bundle, rows, hours };
+        let sieve = Some(sieve.finish(self.dir, name(begins, end, "records.sieve"))?);
+        let merged =
+            Range { first: begins, records: whole, unreadable, times, last_bundle, rows, hours, sieve };
         self.manifest.ranges.truncate(from);
         self.manifest.ranges.push(merged);
         self.manifest.write(self.dir)?;
@@ -412,8 +425,7 @@ impl Work<'_> {
     /// Makes the files of one range again from the log; inside, why it could not be done yet.
     fn make_again(&mut self, error: &ModelError) -> Result<Result<(), ModelError>, ModelError> {
         let name = error.damaged().and_then(|damaged| damaged.path.file_name()?.to_str());
-        let has =
-            |range: &Range| name.is_some_and(|name| range.rows.name == name || range.hours.name == name);
+        let has = |range: &Range| name.is_some_and(|name| range.files().any(|file| file.name == name));
         let at = self.manifest.ranges.iter().position(has);
         let Some((at, old)) = at.and_then(|at| Some((at, self.manifest.ranges.get(at)?.clone()))) else {
             return Err(ModelError::Query(error.to_string()));
@@ -441,7 +453,7 @@ impl Work<'_> {
 }
 
 fn name(first: u64, end: u64, what: &str) -> String {
-    format!("{first:020}-{end:020}.{what}.parquet")
+    format!("{first:020}-{end:020}.{what}")
 }
 
 /// The times of some rows, too; `None` where one has none.

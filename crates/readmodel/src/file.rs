@@ -39,7 +39,7 @@ use crate::{ModelError, private};
 const BLOCK: usize = 64 * 1024;
 
 /// Rows of a row group, which is read or passed over as a whole.
-const ROW_GROUP: usize = 65_536;
+const ROW_GROUP: usize = if cfg!(test) { 2048 } else { 65_536 };
 
 /// A file, as the manifest has it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,19 +54,13 @@ pub(crate) struct Written {
 /// Writes a Parquet file under a name that it has only when all of it is on disk.
 pub(crate) struct FileWriter {
     to: ArrowWriter<Summing>,
-    temporary: PathBuf,
-    path: PathBuf,
     name: String,
 }
 
 impl FileWriter {
     pub(crate) fn create(dir: &Path, name: String, schema: SchemaRef) -> Result<Self, ModelError> {
-        let path = dir.join(&name);
-        let temporary = dir.join(format!("{name}.tmp"));
-        let file = private::create(&temporary).map_err(ModelError::io("create", &temporary))?;
-        let to = Summing { file, sums: Vec::new(), sum: 0, filled: 0, bytes: 0 };
-        let to = ArrowWriter::try_new(to, schema, Some(properties()))?;
-        Ok(Self { to, temporary, path, name })
+        let to = ArrowWriter::try_new(Summing::create(dir, &name)?, schema, Some(properties()))?;
+        Ok(Self { to, name })
     }
 
     pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<(), ModelError> {
@@ -75,15 +69,15 @@ impl FileWriter {
 
     /// Everything is on disk, under its name.
     pub(crate) fn finish(self) -> Result<Written, ModelError> {
-        let Summing { file, mut sums, sum, filled, bytes } = self.to.into_inner()?;
-        if filled > 0 {
-            sums.push(sum);
-        }
-        file.sync_all().map_err(ModelError::io("sync", &self.temporary))?;
-        fs::rename(&self.temporary, &self.path).map_err(ModelError::io("rename", &self.temporary))?;
-        let sums: Vec<u8> = sums.into_iter().flat_map(u32::to_le_bytes).collect();
-        Ok(Written { name: self.name, bytes, sums: data_encoding::BASE64.encode(&sums) })
+        self.to.into_inner()?.finish(self.name)
     }
+}
+
+/// Writes a file of these bytes, as [`FileWriter`] does.
+pub(crate) fn write(dir: &Path, name: String, bytes: &[u8]) -> Result<Written, ModelError> {
+    let mut to = Summing::create(dir, &name)?;
+    to.write_all(bytes).map_err(ModelError::io("write", &to.temporary))?;
+    to.finish(name)
 }
 
 fn properties() -> WriterProperties {
@@ -115,11 +109,32 @@ fn properties() -> WriterProperties {
 /// A file that counts the checksums of what is written to it.
 struct Summing {
     file: File,
+    temporary: PathBuf,
+    path: PathBuf,
     sums: Vec<u32>,
     sum: u32,
     /// Bytes of the present block.
     filled: usize,
     bytes: u64,
+}
+
+impl Summing {
+    fn create(dir: &Path, name: &str) -> Result<Self, ModelError> {
+        let temporary = dir.join(format!("{name}.tmp"));
+        let file = private::create(&temporary).map_err(ModelError::io("create", &temporary))?;
+        let path = dir.join(name);
+        Ok(Self { file, temporary, path, sums: Vec::new(), sum: 0, filled: 0, bytes: 0 })
+    }
+
+    fn finish(mut self, name: String) -> Result<Written, ModelError> {
+        if self.filled > 0 {
+            self.sums.push(self.sum);
+        }
+        self.file.sync_all().map_err(ModelError::io("sync", &self.temporary))?;
+        fs::rename(&self.temporary, &self.path).map_err(ModelError::io("rename", &self.temporary))?;
+        let sums: Vec<u8> = self.sums.into_iter().flat_map(u32::to_le_bytes).collect();
+        Ok(Written { name, bytes: self.bytes, sums: data_encoding::BASE64.encode(&sums) })
+    }
 }
 
 impl Write for Summing {
@@ -194,7 +209,7 @@ impl Sealed {
     }
 
     /// Bytes of the file, which are those that were written.
-    fn read(&self, range: Range<u64>) -> Result<Bytes, DamagedFile> {
+    pub(crate) fn read(&self, range: Range<u64>) -> Result<Bytes, DamagedFile> {
         self.read_checked(range).inspect_err(|damaged| {
             let _ = self.damage.set(damaged.clone());
         })
@@ -222,6 +237,20 @@ impl Sealed {
         bytes.advance(usize::try_from(range.start - start).unwrap_or(usize::MAX).min(length));
         bytes.truncate(usize::try_from(range.end - range.start).unwrap_or(usize::MAX));
         Ok(bytes)
+    }
+
+    /// As [`Self::read`], neighbours at once: a block that has some of several pages is read and checked once.
+    fn read_all(&self, ranges: &[Range<u64>]) -> Result<Vec<Bytes>, DamagedFile> {
+        let mut all = Vec::with_capacity(ranges.len());
+        for run in ranges.chunk_by(|one, next| one.end == next.start) {
+            let (Some(first), Some(last)) = (run.first(), run.last()) else { continue };
+            let mut bytes = self.read(first.start..last.end)?;
+            all.extend(run.iter().map(|range| {
+                let length = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX);
+                bytes.split_to(length.min(bytes.len()))
+            }));
+        }
+        Ok(all)
     }
 
     /// Its footer and page index.
@@ -328,6 +357,13 @@ impl AsyncFileReader for Reading {
     fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, parquet::errors::Result<Bytes>> {
         // Local, and mostly in memory: waiting for it elsewhere would cost more.
         std::future::ready(self.0.read(range).map_err(external)).boxed()
+    }
+
+    fn get_byte_ranges(
+        &mut self,
+        ranges: Vec<Range<u64>>,
+    ) -> BoxFuture<'_, parquet::errors::Result<Vec<Bytes>>> {
+        std::future::ready(self.0.read_all(&ranges).map_err(external)).boxed()
     }
 
     fn get_metadata<'a>(

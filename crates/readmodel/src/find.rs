@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use vidimus_ledger::{Hit, Query};
 
 use crate::build::{OpenRange, range_of};
-use crate::table::Table;
+use crate::table::{Part, Table};
 use crate::{Model, ModelError, row};
 
 /// Rows that are looked through at once at first; each further step has four times as many.
@@ -80,13 +80,13 @@ impl Model {
         };
         let mut parts: Vec<(u64, Table)> = Vec::new();
         let empty = Table { schema: row::schema(), files: Vec::new(), batches: Vec::new() };
-        for OpenRange { range, rows, .. } in &self.builder.ranges {
+        for OpenRange { range, rows, sieve, .. } in &self.builder.ranges {
             let in_time = range.times.is_none_or(|(first, last)| {
                 wanted.query.since.is_none_or(|since| since.as_microsecond() <= last)
                     && wanted.query.until.is_none_or(|until| until.as_microsecond() >= first)
             });
             if in_time && is_before(range.first, range.end()) {
-                let files = vec![(rows.clone(), Some(range.records))];
+                let files = vec![Part::new(rows.clone(), Some(range.records), sieve.clone())];
                 parts.push((range.records, Table { files, ..empty.clone() }));
             }
         }
@@ -120,10 +120,16 @@ impl Model {
     /// The indices of those of a table, each with that of its decision.
     fn places(
         &self,
-        table: Table,
+        mut table: Table,
         wanted: &Wanted,
         limit: usize,
     ) -> Result<Vec<(u64, Option<u64>)>, ModelError> {
+        if let Some(text) = &wanted.query.text {
+            table.sift(text)?;
+        }
+        if table.files.is_empty() && table.batches.is_empty() {
+            return Ok(Vec::new());
+        }
         let all_readable = self.builder.unreadable == 0
             && self.builder.ranges.iter().all(|OpenRange { range, .. }| range.unreadable == 0);
         let filter = filter(wanted, all_readable);

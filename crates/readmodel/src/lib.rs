@@ -10,6 +10,7 @@
 //! |---|---|
 //! | `manifest` | which files there are, of which records, with checksums; a CRC32C of itself is its last line |
 //! | `<first>-<end>.records.parquet` | records as rows, by their index: 4,096, 65,536 or 1,048,576 of them |
+//! | `<first>-<end>.records.sieve` | which of these rows, by chunks of 4,096, can have a text |
 //! | `<first>-<end>.hours.parquet` | sums of these by hour, by who called and by what was called |
 //! | `lock` | held by the process that writes |
 //!
@@ -22,6 +23,7 @@ mod hours;
 mod manifest;
 mod private;
 mod row;
+mod sieve;
 mod sql;
 mod stats;
 mod table;

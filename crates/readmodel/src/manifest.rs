@@ -44,12 +44,19 @@ pub(crate) struct Range {
     pub(crate) rows: Written,
     /// Sums by hour.
     pub(crate) hours: Written,
+    /// Which rows can have a text. An index that was made before there were sieves has none, and its rows are all read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) sieve: Option<Written>,
 }
 
 impl Range {
     /// Index behind the last record.
     pub(crate) fn end(&self) -> u64 {
         self.first.saturating_add(self.records)
+    }
+
+    pub(crate) fn files(&self) -> impl Iterator<Item = &Written> {
+        [&self.rows, &self.hours].into_iter().chain(&self.sieve)
     }
 }
 
@@ -86,7 +93,7 @@ impl Manifest {
             let follows = range.first == next && range.records > 0;
             next = range.end();
             // Nothing leads out of the directory.
-            follows && [&range.rows, &range.hours].iter().all(|file| !file.name.contains('/'))
+            follows && range.files().all(|file| !file.name.contains('/'))
         });
         Some(manifest).filter(|manifest| is_whole && manifest.version == VERSION)
     }
@@ -111,8 +118,8 @@ impl Manifest {
     /// Removes files of the model that this does not name: of a process that was killed, or whose records stand in larger ones now. That one
     /// cannot be removed harms nothing.
     pub(crate) fn sweep(&self, dir: &Path) {
-        let files = self.ranges.iter().flat_map(|range| [&range.rows.name, &range.hours.name]);
-        let named: HashSet<&str> = files.map(String::as_str).chain([NAME, LOCK]).collect();
+        let files = self.ranges.iter().flat_map(Range::files);
+        let named: HashSet<&str> = files.map(|file| file.name.as_str()).chain([NAME, LOCK]).collect();
         for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
             let name = entry.file_name();
             let Some(name) = name.to_str() else { continue };
@@ -120,6 +127,7 @@ impl Manifest {
             let whole = name.strip_suffix(".tmp").unwrap_or(name);
             let is_ours = whole.ends_with(".records.parquet")
                 || whole.ends_with(".hours.parquet")
+                || whole.ends_with(".records.sieve")
                 || name == "manifest.tmp";
             if is_ours && !named.contains(name) {
                 let _ = fs::remove_file(entry.path());

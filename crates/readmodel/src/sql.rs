@@ -13,7 +13,8 @@ use futures_util::StreamExt as _;
 use serde_json::{Map, Value};
 use vidimus_core::row::{COLUMNS, Type};
 
-use crate::table::Table;
+use crate::build::OpenRange;
+use crate::table::{Part, Table};
 use crate::{Model, ModelError, hours, row};
 
 /// What a query may use.
@@ -109,13 +110,14 @@ impl Model {
 
     /// All records, as a table.
     pub(crate) fn records(&self) -> Table {
-        let files = self.builder.ranges.iter().map(|it| (it.rows.clone(), Some(it.range.records))).collect();
+        let part = |it: &OpenRange| Part::new(it.rows.clone(), Some(it.range.records), None);
+        let files = self.builder.ranges.iter().map(part).collect();
         Table { schema: row::schema(), files, batches: self.tail.batches.clone() }
     }
 
     /// Sums by hour, as a table.
     pub(crate) fn hours(&self) -> Result<Table, ModelError> {
-        let files = self.builder.ranges.iter().map(|it| (it.hours.clone(), None)).collect();
+        let files = self.builder.ranges.iter().map(|it| Part::new(it.hours.clone(), None, None)).collect();
         Ok(Table { schema: hours::schema(), files, batches: vec![self.builder.hours.batch()?] })
     }
 }

@@ -11,6 +11,7 @@ use crate::sql::MOST_QUERY;
 
 mod cut;
 mod late;
+mod text;
 
 const ALL: [&str; 4] = ["decision", "effect", "refusal", "act"];
 const BOUNDS: Bounds = Bounds { rows: 10_000, time: Duration::from_secs(60) };
@@ -232,12 +233,14 @@ fn files_become_larger_as_the_log_grows_and_residue_goes() {
         .map(|entry| entry.expect("read").file_name().into_string().expect("text"))
         .collect();
     names.sort();
-    let of = |first: u64, end: u64, what: &str| format!("{first:020}-{end:020}.{what}.parquet");
+    let of = |first: u64, end: u64, what: &str| format!("{first:020}-{end:020}.{what}");
     let expected = [
-        of(0, 4096, "hours"),
-        of(0, 4096, "records"),
-        of(4096, 4352, "hours"),
-        of(4096, 4352, "records"),
+        of(0, 4096, "hours.parquet"),
+        of(0, 4096, "records.parquet"),
+        of(0, 4096, "records.sieve"),
+        of(4096, 4352, "hours.parquet"),
+        of(4096, 4352, "records.parquet"),
+        of(4096, 4352, "records.sieve"),
         "lock".to_owned(),
         "manifest".to_owned(),
         "mine.parquet".to_owned(),
@@ -358,7 +361,7 @@ fn a_model_is_its_owners_alone_and_writes_to_nothing_behind_a_link() {
     assert_eq!(mode(&dir), 0o700);
     let files: Vec<PathBuf> =
         fs::read_dir(&dir).expect("read").map(|entry| entry.expect("read").path()).collect();
-    assert!(files.len() == 4 && files.iter().all(|file| mode(file) == 0o600), "{files:?}");
+    assert!(files.len() == 5 && files.iter().all(|file| mode(file) == 0o600), "{files:?}");
 }
 
 fn truncate(path: &Path) {

@@ -19,6 +19,9 @@ pub(crate) fn measure(figures: &mut Figures, log: &Path, index: &Path) -> Anythi
     let made = vidimus_readmodel::extend(index, log, &mut |_, _| {})?;
     figures.rate("audit_build", OURS, made.added, begun);
     figures.size(OURS, crate::size(index)?);
+    let sieves = std::fs::read_dir(index)?.flatten();
+    let sieves = sieves.filter(|file| file.path().extension().is_some_and(|extension| extension == "sieve"));
+    figures.size("sieve", sieves.filter_map(|file| file.metadata().ok()).map(|it| it.len()).sum());
     figures.size("log", crate::size(&log.join("segments"))?);
     let begun = Instant::now();
     let mut model = Model::open(index, log)?.ok_or("no model")?;
