@@ -18,7 +18,7 @@ use super::check;
 use super::check::Check;
 use super::{Doctor, Report};
 use crate::clock::SystemClock;
-use crate::cmd::kubernetes::{Cluster, Refused};
+use crate::cmd::kubernetes::{self, Cluster, Refused};
 
 /// The kinds, as they stand in paths, each with its definition.
 const KINDS: [(&str, &str); 5] = [
@@ -41,6 +41,8 @@ const APPLY: &str = "helm upgrade vidimus deploy/chart/vidimus -n vidimus-system
 /// What is looked at, and where the findings go.
 struct Look<'a> {
     cluster: &'a Cluster,
+    /// Who asks, as far as that is known here.
+    who: String,
     namespace: &'a str,
     name: &'a str,
     report: &'a mut Report,
@@ -50,7 +52,8 @@ pub(super) fn look(doctor: &Doctor, report: &mut Report) {
     report.looked_at("the cluster");
     let looked = Cluster::of(&doctor.reach).and_then(|cluster| {
         let (namespace, name) = (&*doctor.namespace, &*doctor.workload);
-        let mut look = Look { cluster: &cluster, namespace, name, report: &mut *report };
+        let who = kubernetes::who(&doctor.reach);
+        let mut look = Look { cluster: &cluster, who, namespace, name, report: &mut *report };
         look.definitions()?;
         look.records()?;
         look.workload()?;
@@ -74,9 +77,24 @@ impl Look<'_> {
                     self.report.find(check, what, APPLY);
                 }
             }
-            Err(refused) => self.report.left_out("a part of the cluster", refused.message),
+            Err(refused) => self.refused(part(path), &refused),
         }
         Ok(None)
+    }
+
+    /// Who asks is refused, and does not know how it is there.
+    fn refused(&mut self, what: String, refused: &Refused) {
+        let Refused { code, message } = refused;
+        let why = match code {
+            401 => format!(
+                "the API server does not know {}: {message} ({code}); its credentials may be over",
+                self.who
+            ),
+            // The message names the user and the right.
+            403 => format!("{message} ({code}), asked as {}", self.who),
+            _ => format!("{message} ({code})"),
+        };
+        self.report.could_not(what, why);
     }
 
     fn definitions(&mut self) -> anyhow::Result<()> {
@@ -264,11 +282,26 @@ impl Look<'_> {
         match self.cluster.ask(request)? {
             Ok(answer) => Ok(answer.pointer("/status/allowed").and_then(Value::as_bool)),
             Err(refused) => {
-                self.report.left_out("rights in the cluster", refused.message);
+                self.refused("rights in the cluster (subjectaccessreviews)".to_owned(), &refused);
                 Ok(None)
             }
         }
     }
+}
+
+/// What is at a path of the API server, as it is called: a resource, and of which name.
+fn part(path: &str) -> String {
+    let path = path.split_once('?').map_or(path, |(path, _)| path);
+    // The core group has no name.
+    let above = if path.starts_with("/api/") { 2 } else { 3 };
+    let mut rest = path.split('/').skip(1 + above);
+    let (mut resource, mut name, mut namespace) = (rest.next(), rest.next(), None);
+    if resource == Some("namespaces") && name.is_some() {
+        namespace = name;
+        (resource, name) = (rest.next(), rest.next());
+    }
+    let at: Vec<&str> = namespace.into_iter().chain(name).collect();
+    format!("{} {}", resource.unwrap_or(path), at.join("/")).trim_end().to_owned()
 }
 
 /// Why the API server does not believe who answers it, by the `caBundle` (base64 of PEM) that it has and the CA that it should have.
@@ -353,6 +386,22 @@ fn fields(definition: &Value) -> BTreeSet<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_part_of_the_cluster_is_called_by_its_resource_and_name() {
+        for (path, called) in [
+            ("/apis/apps/v1/namespaces/v/statefulsets/gate", "statefulsets v/gate"),
+            ("/apis/vidimus.dev/v1alpha1/agents", "agents"),
+            (
+                "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/a.vidimus.dev",
+                "customresourcedefinitions a.vidimus.dev",
+            ),
+            ("/apis/discovery.k8s.io/v1/namespaces/v/endpointslices?labelSelector=x/y", "endpointslices v"),
+            ("/api/v1/namespaces", "namespaces"),
+        ] {
+            assert_eq!(part(path), called);
+        }
+    }
 
     #[test]
     fn an_authority_that_is_another_or_none_is_not_believed() {
