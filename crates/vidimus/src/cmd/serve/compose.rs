@@ -158,7 +158,12 @@ fn serve_until_told(
     let admin = Admin::new(health, opened.people, witnessed, &serve.data);
     admin::serve(supervisor, (opened.admin, &serve.admin_name), admin)?;
     let runner = jobs::begin(supervisor, serve, shared)?;
-    start_workers(supervisor, serve, (workers, shared, &stopping, runner), (&listeners, running))?;
+    start_workers(
+        supervisor,
+        serve,
+        (workers, shared, &stopping, runner),
+        (listeners.as_slice(), &mut *running),
+    )?;
     // Each worker has its own, so that the sockets are closed when the workers stop listening.
     drop(listeners);
     say_serving(shared, (plain, tls_address, admin_address), running.len(), begun);
