@@ -23,6 +23,7 @@ mod kept;
 mod lease;
 mod live;
 mod pods;
+mod runs_jobs;
 mod secrets;
 mod state;
 mod status;
@@ -46,6 +47,7 @@ use follow::{Follow, collection, plural};
 pub use access::{Access, Cluster, NotConnected, connect};
 pub use jobs::{Jobs, Left};
 pub use pods::{LastCalls, NotRunning, Pods, PodsReport, PodsSaid, Unclaimed};
+pub use runs_jobs::JobsReport;
 pub use secrets::Secrets;
 pub use state::SourceState;
 pub use status::{FIELD_MANAGER, Writes};
@@ -79,6 +81,7 @@ pub struct Watching {
     state: watch::Receiver<SourceState>,
     secrets: Secrets,
     pods: Option<Pods>,
+    jobs: JobsReport,
 }
 
 impl Watching {
@@ -100,6 +103,11 @@ impl Watching {
     /// The pods, where they are to be watched: who hears of them begins that.
     pub const fn pods(&self) -> Option<&Pods> {
         self.pods.as_ref()
+    }
+
+    /// Whether jobs can be run is said to this, where they are to be.
+    pub fn jobs(&self) -> JobsReport {
+        self.jobs.clone()
     }
 
     /// How the source is, and since when.
@@ -157,9 +165,11 @@ pub fn begin(
         let writer = status::Writer::new(cluster.client.clone(), wants, lead.clone());
         tasks.push(("statuses".to_owned(), Box::pin(writer.run())));
     }
+    let jobs = if cluster.jobs { runs_jobs::Known::Unread } else { runs_jobs::Known::Off };
+    let jobs = JobsReport::new(runs_jobs::RunsJobs::new(jobs), tell.clone());
     let pods = cluster.pods.then(|| Pods::new(cluster.client.clone(), &cluster.namespaces, tell));
     let live = live::Live::new((feed, objects), &followed, heard, publish, (wanted, lead, secrets.clone()));
-    let live = live.with_pods(pods.clone());
+    let live = live.with_pods(pods.clone()).with_jobs(jobs.runs());
     thread::Builder::new().name("vidimus-registry".to_owned()).spawn(move || live.run())?;
-    Ok(Begun { loaded, watching: Watching { acts, state, secrets, pods }, tasks })
+    Ok(Begun { loaded, watching: Watching { acts, state, secrets, pods, jobs }, tasks })
 }

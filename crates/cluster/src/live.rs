@@ -17,6 +17,7 @@ use crate::index::{Changed, Index};
 use crate::kept::{self, Found, Kept};
 use crate::lease::Lead;
 use crate::pods::Pods;
+use crate::runs_jobs::RunsJobs;
 use crate::secrets::Secrets;
 use crate::state::{SourceState, Watched};
 use crate::status::Write;
@@ -42,7 +43,7 @@ pub(crate) enum Heard {
     Of(usize, Told),
     /// This replica writes statuses from now on.
     Leads,
-    /// A Secret that an object names is otherwise than it was.
+    /// A Secret that an object names is otherwise than it was, or whether jobs can be run.
     Secrets,
     /// What runs as the objects is otherwise, or has called.
     Runs,
@@ -87,6 +88,7 @@ pub(crate) struct Live {
     wanted: watch::Sender<Arc<Vec<Write>>>,
     lead: Lead,
     secrets: Secrets,
+    jobs: RunsJobs,
     /// Where pods are watched.
     pods: Option<Pods>,
     pending: Pending,
@@ -142,6 +144,7 @@ impl Live {
             wanted,
             lead,
             secrets,
+            jobs: RunsJobs::default(),
             pods: None,
             pending: Pending::default(),
             statuses: Instant::now() + LOOK_STATUSES,
@@ -151,6 +154,11 @@ impl Live {
     /// Says in statuses what runs as the objects too.
     pub(crate) fn with_pods(self, pods: Option<Pods>) -> Self {
         Self { pods, ..self }
+    }
+
+    /// Says in statuses whether jobs can be run.
+    pub(crate) fn with_jobs(self, jobs: RunsJobs) -> Self {
+        Self { jobs, ..self }
     }
 
     /// Goes on until nobody tells anything any more.
@@ -366,7 +374,8 @@ impl Live {
         }
         let current = self.feed.current();
         let joined = self.pods.as_ref().map(|pods| pods.joined(&current.snapshot));
-        let wanted = verdict::wanted(&self.index, &current, &self.secrets, joined.as_ref(), Timestamp::now());
+        let usable = (&self.secrets, &self.jobs);
+        let wanted = verdict::wanted(&self.index, &current, usable, joined.as_ref(), Timestamp::now());
         self.wanted.send_if_modified(|last| {
             let is_new = !wanted.is_empty() || !last.is_empty();
             *last = Arc::new(wanted);

@@ -10,6 +10,7 @@ use vidimus_registry::Loaded;
 use crate::condition::{Condition, stand};
 use crate::index::Index;
 use crate::pods::Joined;
+use crate::runs_jobs::{Known as Jobs, RunsJobs, is_job};
 use crate::secrets::{self, Known, Secrets};
 use crate::status::Write;
 
@@ -17,11 +18,12 @@ use crate::status::Write;
 const MAX_MESSAGE: usize = 2048;
 
 /// What is to be written, where that is not what stands there: `loaded` is what was made of `index`, `joined` what runs as it where pods are watched.
-/// First what has become of objects, then what only runs or has called. Of an object whose Secret has not been read yet nothing is known.
+/// First what has become of objects, then what only runs or has called. Of an object whose Secret has not been read yet, or of a job before it is known whether
+/// they can be run, nothing is known.
 pub(crate) fn wanted(
     index: &Index,
     loaded: &Loaded,
-    secrets: &Secrets,
+    (secrets, jobs): (&Secrets, &RunsJobs),
     joined: Option<&Joined>,
     now: Timestamp,
 ) -> Vec<Write> {
@@ -36,11 +38,19 @@ pub(crate) fn wanted(
         .iter()
         .filter_map(|object| Some((uid(&object.meta().origin)?, secrets::named_by(object)?)))
         .collect();
+    let of_jobs = loaded.snapshot.objects().iter().filter(|object| is_job(object));
+    let of_jobs: HashSet<&str> = of_jobs.filter_map(|object| uid(&object.meta().origin)).collect();
+    let jobs = jobs.known();
     let (mut wanted, mut runs_otherwise) = (Vec::new(), Vec::new());
     for (key, entry) in index.entries() {
-        let keyless = match named.get(&*entry.uid).map(|named| (*named, secrets.known(named))) {
+        let is_job = of_jobs.contains(&*entry.uid);
+        if is_job && jobs == Jobs::Unread {
+            continue;
+        }
+        let unusable = match named.get(&*entry.uid).map(|named| (*named, secrets.known(named))) {
             Some((_, Known::Unread)) => continue,
             Some((named, Known::Not(why))) => Some((why.reason(), why.message(named))),
+            None if is_job => jobs.why_not(),
             Some((_, Known::There)) | None => None,
         };
         let (rejected, warned) = (about(&rejected, &entry.uid), about(&warned, &entry.uid));
@@ -49,7 +59,7 @@ pub(crate) fn wanted(
             warned: &warned,
             in_force: in_force.contains(&*entry.uid),
             closed: loaded.not_ready.as_deref(),
-            keyless,
+            unusable,
         };
         let mut conditions = verdict.conditions(entry.generation);
         let runs = |joined: &Joined| joined.runs(key, &entry.runs, &entry.conditions, entry.generation);
@@ -103,8 +113,9 @@ struct Verdict<'a> {
     in_force: bool,
     /// Why everything is refused.
     closed: Option<&'a str>,
-    /// Why the key that it names in a Secret cannot be used: in one word, and with what to do. Every call to it is refused.
-    keyless: Option<(&'static str, String)>,
+    /// Why the key that it names in a Secret cannot be used, or its jobs cannot be run: in one word, and with what to do. Every call to it is
+    /// refused.
+    unusable: Option<(&'static str, String)>,
 }
 
 impl Verdict<'_> {
@@ -129,7 +140,7 @@ impl Verdict<'_> {
                 "it is not in force, since it is not accepted".to_owned(),
             ),
             (true, Some(why)) => condition("Programmed", false, "Closed", shortened(why)),
-            (true, None) if self.rejected.is_empty() => match &self.keyless {
+            (true, None) if self.rejected.is_empty() => match &self.unusable {
                 None => condition("Programmed", true, "Programmed", String::new()),
                 Some((reason, message)) => condition("Programmed", false, reason, shortened(message)),
             },
@@ -242,7 +253,8 @@ mod tests {
         for object in &objects {
             index.there(kind(object), object.clone());
         }
-        let wanted = wanted(&index, &loaded(&index), &Secrets::default(), None, at(0));
+        let wanted =
+            wanted(&index, &loaded(&index), (&Secrets::default(), &RunsJobs::default()), None, at(0));
         let row = |name: &str| {
             let write = wanted.iter().find(|write| &*write.uid == name).unwrap();
             assert_eq!(write.generation, Some(4));
@@ -285,7 +297,7 @@ mod tests {
         for document in &documents {
             index.there(kind(document), document.clone());
         }
-        let first = wanted(&index, &loaded(&index), &Secrets::default(), None, at(0));
+        let first = wanted(&index, &loaded(&index), (&Secrets::default(), &RunsJobs::default()), None, at(0));
         assert_eq!(first.len(), 2);
         for (document, write) in documents.iter().zip([&first[0], &first[1]]) {
             let mut written = written(document, write);
@@ -295,7 +307,10 @@ mod tests {
         }
         let ready: Vec<bool> = index.entries().map(|(_, entry)| is_ready(&entry.conditions)).collect();
         assert_eq!(ready, [true, false]);
-        assert!(wanted(&index, &loaded(&index), &Secrets::default(), None, at(60)).is_empty());
+        assert!(
+            wanted(&index, &loaded(&index), (&Secrets::default(), &RunsJobs::default()), None, at(60))
+                .is_empty()
+        );
         // Mended, it says so, and since when: another generation of what was good has the time that it had.
         let mut mended = written(&policy("broken", "permit (principal, action, resource);"), &first[1]);
         mended["metadata"]["generation"] = json!(5);
@@ -303,7 +318,7 @@ mod tests {
         let mut later = written(&agent("good", "spiffe://example.com/other"), &first[0]);
         later["metadata"]["generation"] = json!(5);
         index.there(Kind::Agent, later);
-        let next = wanted(&index, &loaded(&index), &Secrets::default(), None, at(60));
+        let next = wanted(&index, &loaded(&index), (&Secrets::default(), &RunsJobs::default()), None, at(60));
         let times: Vec<&str> = next.iter().map(|write| &*write.conditions[0].last_transition_time).collect();
         assert_eq!(times, ["1970-01-01T00:00:00Z", "1970-01-01T00:01:00Z"]);
         assert!(next.iter().all(|write| write.generation == Some(5)));
@@ -322,7 +337,7 @@ mod tests {
         let named = SecretKey { namespace: "a".into(), name: "openai".into(), key: "apiKey".into() };
         secrets.named([&named].into_iter(), std::iter::empty());
         let reasons = || {
-            let all = wanted(&index, &loaded(&index), &secrets, None, at(0));
+            let all = wanted(&index, &loaded(&index), (&secrets, &RunsJobs::default()), None, at(0));
             let reasons = |write: &Write| {
                 write.conditions.iter().map(|one| one.reason.clone()).collect::<Vec<String>>()
             };
@@ -335,6 +350,36 @@ mod tests {
             json!({"metadata": {"namespace": "a", "name": "openai"}, "data": {"apiKey": "c2stMQ=="}});
         secrets.told(&named, Told::There(secret), Instant::now());
         assert_eq!(reasons(), ["Accepted", "Programmed", "Ready"]);
+    }
+
+    /// A server that is a job is good, and no call to it passes where nothing runs jobs.
+    #[test]
+    fn a_job_that_nothing_runs_is_not_programmed() {
+        let spec = json!({
+            "owner": "ada@example.com", "team": "t", "riskLevel": "low",
+            "job": {
+                "template": {"spec": {"containers": [{"name": "tool", "image": format!("registry.example/x@sha256:{}", "0".repeat(64))}]}},
+                "tools": {"echo": {"description": "Says it.", "inputSchema": {"type": "object"}}},
+            },
+        });
+        let mut index = Index::new("c");
+        index.there(Kind::McpServer, object(Kind::McpServer, "shell", &spec));
+        let loaded = loaded(&index);
+        let reasons = |known: Jobs| {
+            let all = wanted(&index, &loaded, (&Secrets::default(), &RunsJobs::new(known)), None, at(0));
+            let reasons = |write: &Write| {
+                write.conditions.iter().map(|one| one.reason.clone()).collect::<Vec<String>>()
+            };
+            all.first().map(reasons).unwrap_or_default()
+        };
+        for (known, is) in [
+            (Jobs::Unread, &[][..]),
+            (Jobs::Can, &["Accepted", "Programmed", "Ready"]),
+            (Jobs::Off, &["Accepted", "JobsOff", "JobsOff"]),
+            (Jobs::Forbidden("no (403)".to_owned()), &["Accepted", "JobsForbidden", "JobsForbidden"]),
+        ] {
+            assert_eq!(reasons(known.clone()), is, "{known:?}");
+        }
     }
 
     #[test]

@@ -77,6 +77,7 @@ checks! {
     CLUSTER_RECORD_REFUSED = "cluster_record_refused", Fault, "what it permits is not in force";
     CLUSTER_RECORD_UNSEEN = "cluster_record_unseen", Fault, "it may not be in force: no gateway follows the cluster, or none may say so";
     CLUSTER_KEY_MISSING = "cluster_key_missing", Fault, "calls that need it are refused";
+    CLUSTER_JOB_UNRUN = "cluster_job_unrun", Fault, "every call of it is refused: nothing runs the job";
     CLUSTER_WORKLOAD_DOWN = "cluster_workload_down", Fault, "fewer gateways serve than are wanted; without one no call passes";
     CLUSTER_LEASE_UNHELD = "cluster_lease_unheld", Fault, "nobody writes statuses";
     CLUSTER_WEBHOOK_DEAF = "cluster_webhook_deaf", Fault, "nothing that is registered can be changed: the API server asks, and nobody answers";

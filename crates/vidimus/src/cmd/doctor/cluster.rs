@@ -122,7 +122,8 @@ impl Look<'_> {
                 continue;
             };
             let items = list.get("items").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-            let (mut refused, mut keyless, mut unseen) = (Vec::new(), Vec::new(), Vec::new());
+            let (mut refused, mut unseen) = (Vec::new(), Vec::new());
+            let (mut keyless, mut unrun) = (Vec::new(), Vec::new());
             for item in items {
                 let shown = format!(
                     "{plural} {}/{}",
@@ -133,6 +134,7 @@ impl Look<'_> {
                     Verdict::Accepted => {}
                     Verdict::Refused(message) => refused.push(format!("{shown}: {message}")),
                     Verdict::Keyless(message) => keyless.push(format!("{shown}: {message}")),
+                    Verdict::Unrun(message) => unrun.push(format!("{shown}: {message}")),
                     Verdict::Unseen => unseen.push(shown),
                 }
             }
@@ -143,6 +145,10 @@ impl Look<'_> {
             for what in keyless.iter().take(TOLD) {
                 let fix = "do what the message says: the Secret, its key, or the right to read it (kubectl apply -f -)";
                 self.report.find(check::CLUSTER_KEY_MISSING, what.as_str(), fix);
+            }
+            for what in unrun.iter().take(TOLD) {
+                let fix = "do what the message says: --jobs, or the roles of deploy/rbac/jobs.yaml (jobs.enabled of the chart brings both)";
+                self.report.find(check::CLUSTER_JOB_UNRUN, what.as_str(), fix);
             }
             if let Some(first) = unseen.first() {
                 let what = format!("nobody has said what became of {first} (of {} {plural})", unseen.len());
@@ -326,10 +332,14 @@ enum Verdict {
     Refused(String),
     /// It is, and the key that it names in a Secret cannot be used, and why.
     Keyless(String),
+    /// It is a job, and nothing runs it, and why.
+    Unrun(String),
     /// Nobody has looked at it as it is now.
     Unseen,
 }
 
+/// The same, where jobs cannot be run.
+const UNRUN: [&str; 2] = ["JobsOff", "JobsForbidden"];
 /// Of the condition `Programmed`, where it is about the Secret of a provider.
 const KEYLESS: [&str; 5] =
     ["SecretNotFound", "KeyNotFound", "KeyInvalid", "SecretForbidden", "TooManySecrets"];
@@ -350,6 +360,9 @@ fn verdict(item: &Value) -> Verdict {
         }
         (_, Some(programmed)) if KEYLESS.contains(&text(programmed, "/reason")) => {
             Verdict::Keyless(text(programmed, "/message").to_owned())
+        }
+        (_, Some(programmed)) if UNRUN.contains(&text(programmed, "/reason")) => {
+            Verdict::Unrun(text(programmed, "/message").to_owned())
         }
         _ => Verdict::Accepted,
     }
@@ -453,6 +466,9 @@ mod tests {
         for reason in KEYLESS {
             assert_eq!(verdict(&said(reason, 3)), Verdict::Keyless("apply".to_owned()), "{reason}");
             assert_eq!(verdict(&said(reason, 2)), Verdict::Accepted, "{reason}, of another generation");
+        }
+        for reason in UNRUN {
+            assert_eq!(verdict(&said(reason, 3)), Verdict::Unrun("apply".to_owned()), "{reason}");
         }
         assert_eq!(verdict(&said("Closed", 3)), Verdict::Accepted);
     }

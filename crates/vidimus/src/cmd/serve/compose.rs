@@ -154,10 +154,16 @@ fn serve_until_told(
     look_after_disk(supervisor, serve, shared, opened.sealing_key);
     admission::begin(supervisor, serve, shared, &loaded)?;
     let loops = workers * listeners.len();
-    let health = Health { shared: shared.clone(), loaded, stopping: stopping.clone(), watching, loops };
+    let health = Health {
+        shared: shared.clone(),
+        loaded,
+        stopping: stopping.clone(),
+        watching: watching.clone(),
+        loops,
+    };
     let admin = Admin::new(health, opened.people, witnessed, &serve.data);
     admin::serve(supervisor, (opened.admin, &serve.admin_name), admin)?;
-    let runner = jobs::begin(supervisor, serve, shared)?;
+    let runner = jobs::begin(supervisor, serve, shared, &watching)?;
     start_workers(
         supervisor,
         serve,

@@ -11,7 +11,7 @@ use clap::builder::BoolishValueParser;
 use secrecy::SecretString;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
-use vidimus_cluster::{Access, Begun, Pods};
+use vidimus_cluster::{Access, Begun, JobsReport, Pods};
 use vidimus_core::caller::UnixMillis;
 use vidimus_core::resource::llm_provider::SecretKey;
 use vidimus_core::snapshot::Overlay;
@@ -100,6 +100,14 @@ impl Watching {
         }
     }
 
+    /// Whether jobs can be run is said to this.
+    pub(super) fn jobs(&self) -> Option<JobsReport> {
+        match self {
+            Self::Directory(_) => None,
+            Self::Cluster(watching) => Some(watching.jobs()),
+        }
+    }
+
     /// Since when what is live may not be the newest, where the source is not heard.
     fn state(&self) -> SourceState {
         let Self::Cluster(watching) = self else { return SourceState::default() };
@@ -155,7 +163,7 @@ pub(super) fn open(
         let (loaded, watching) = watched.with_context(|| named(directory))?;
         return Ok((loaded, Watching::Directory(watching)));
     }
-    let access = access(&serve.cluster);
+    let access = Access { jobs: serve.jobs.jobs, ..access(&serve.cluster) };
     let cluster = control.block_on(vidimus_cluster::connect(&access)).context("--cluster")?;
     let Begun { mut loaded, watching, tasks } =
         vidimus_cluster::begin(&cluster, Some(keeping), Some(objects), standing).context("--cluster")?;
@@ -204,6 +212,8 @@ pub(super) fn access(flags: &ClusterFlags) -> Access {
         namespaces: flags.namespace.iter().map(|name| name.as_str().into()).collect(),
         writes: (!flags.no_status).then(|| (who(), lease)),
         pods: flags.pods.pods,
+        // Who follows the cluster says it.
+        jobs: false,
     }
 }
 
