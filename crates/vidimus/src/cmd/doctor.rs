@@ -78,9 +78,13 @@ pub struct Doctor {
     /// The namespace that it is installed in.
     #[arg(long, value_name = "NAMESPACE", default_value = "vidimus-system", requires = "cluster", value_parser = name)]
     namespace: String,
-    /// The name of its StatefulSet and ServiceAccount.
+    /// The name of its StatefulSet.
     #[arg(long, value_name = "NAME", default_value = "vidimus", requires = "cluster", value_parser = name)]
     workload: String,
+    /// The ServiceAccount of the gateway, as vidimus-registry of deploy/rbac
+    /// [default: that of the StatefulSet, or its name].
+    #[arg(long, value_name = "NAME", requires = "cluster", value_parser = name)]
+    service_account: Option<String>,
 }
 
 /// A name of an object, which stands in paths.

@@ -36,7 +36,6 @@ const WEBHOOKS: &str = "vidimus";
 const UNHELD: i64 = 60;
 /// So many objects of a kind are told one by one.
 const TOLD: usize = 10;
-const APPLY: &str = "helm upgrade vidimus deploy/chart/vidimus -n vidimus-system, or vidimus install --apply";
 
 /// What is looked at, and where the findings go.
 struct Look<'a> {
@@ -45,6 +44,8 @@ struct Look<'a> {
     who: String,
     namespace: &'a str,
     name: &'a str,
+    /// The ServiceAccount of the gateway.
+    account: String,
     report: &'a mut Report,
 }
 
@@ -53,10 +54,11 @@ pub(super) fn look(doctor: &Doctor, report: &mut Report) {
     let looked = Cluster::of(&doctor.reach).and_then(|cluster| {
         let (namespace, name) = (&*doctor.namespace, &*doctor.workload);
         let who = kubernetes::who(&doctor.reach);
-        let mut look = Look { cluster: &cluster, who, namespace, name, report: &mut *report };
+        let account = doctor.service_account.clone().unwrap_or_else(|| name.to_owned());
+        let mut look = Look { cluster: &cluster, who, namespace, name, account, report: &mut *report };
         look.definitions()?;
         look.records()?;
-        look.workload()?;
+        look.workload(doctor.service_account.is_none())?;
         look.lease()?;
         look.webhooks(&doctor.data.join("admission").join("ca.pem"))?;
         look.rights()
@@ -74,7 +76,8 @@ impl Look<'_> {
             Ok(found) => return Ok(Some(found)),
             Err(Refused { code: 404, .. }) => {
                 if let Some((check, what)) = absent {
-                    self.report.find(check, what, APPLY);
+                    let fix = apply(self.namespace, self.name);
+                    self.report.find(check, what, fix);
                 }
             }
             Err(refused) => self.refused(part(path), &refused),
@@ -109,7 +112,8 @@ impl Look<'_> {
             let lacking: Vec<&str> = own.difference(&known).map(String::as_str).take(3).collect();
             if !lacking.is_empty() {
                 let what = format!("{name} does not know {}", lacking.join(", "));
-                self.report.find(check::CLUSTER_CRD_OLD, what, APPLY);
+                let fix = apply(self.namespace, self.name);
+                self.report.find(check::CLUSTER_CRD_OLD, what, fix);
             }
         }
         Ok(())
@@ -162,11 +166,16 @@ impl Look<'_> {
         Ok(())
     }
 
-    fn workload(&mut self) -> anyhow::Result<()> {
+    /// Whether its pods are there; `names_account` where its ServiceAccount is what they run as.
+    fn workload(&mut self, names_account: bool) -> anyhow::Result<()> {
         let (namespace, name) = (self.namespace, self.name);
         let path = format!("/apis/apps/v1/namespaces/{namespace}/statefulsets/{name}");
         let absent = (check::CLUSTER_WORKLOAD_DOWN, format!("there is no StatefulSet {namespace}/{name}"));
         let Some(there) = self.at(&path, Some(absent))? else { return Ok(()) };
+        let account = text(&there, "/spec/template/spec/serviceAccountName");
+        if names_account && !account.is_empty() {
+            account.clone_into(&mut self.account);
+        }
         let number = |at: &str| there.pointer(at).and_then(Value::as_i64).unwrap_or_default();
         let (wanted, ready) = (number("/spec/replicas"), number("/status/readyReplicas"));
         if ready < wanted {
@@ -252,18 +261,22 @@ impl Look<'_> {
             let name = if resource == "leases" { LEASE } else { "" };
             let asked = json!({"verb": verb, "group": group, "resource": resource, "subresource": subresource, "name": name, "namespace": self.namespace});
             let Some(allowed) = self.may(&asked)? else { return Ok(()) };
-            let what =
-                format!("ServiceAccount {}/{}: {verb} {resource} {subresource}", self.namespace, self.name);
+            let what = format!(
+                "ServiceAccount {}/{}: {verb} {resource} {subresource}",
+                self.namespace, self.account
+            );
             if may && !allowed {
-                self.report.find(
-                    check::CLUSTER_RIGHTS_MISSING,
-                    format!("{} is not allowed", what.trim_end()),
-                    APPLY,
+                let fix = format!(
+                    "{}; where {} is not the account of the gateway, name it by --service-account",
+                    apply(self.namespace, self.name),
+                    self.account
                 );
+                let what = format!("{} is not allowed", what.trim_end());
+                self.report.find(check::CLUSTER_RIGHTS_MISSING, what, fix);
             } else if allowed && !may {
                 let fix = format!(
                     "kubectl get rolebindings,clusterrolebindings -A -o wide | grep {} names the binding; delete it",
-                    self.name
+                    self.account
                 );
                 self.report.find(check::CLUSTER_RIGHTS_WIDE, format!("{} is allowed", what.trim_end()), fix);
             }
@@ -273,7 +286,7 @@ impl Look<'_> {
 
     /// Whether the ServiceAccount may; `None` where this user may not ask.
     fn may(&mut self, attributes: &Value) -> anyhow::Result<Option<bool>> {
-        let (namespace, name) = (self.namespace, self.name);
+        let (namespace, name) = (self.namespace, &*self.account);
         let review = json!({
             "apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
             "spec": {
@@ -292,6 +305,21 @@ impl Look<'_> {
                 Ok(None)
             }
         }
+    }
+}
+
+/// What brings all of it, where something is missing: also where nothing is installed yet, and with what was configured.
+fn apply(namespace: &str, name: &str) -> String {
+    // The chart calls everything by the release, where that has its own name in it.
+    let called =
+        if name.contains("vidimus") { String::new() } else { format!(" --set fullnameOverride={name}") };
+    let helm = format!(
+        "helm upgrade --install {name} deploy/chart/vidimus -n {namespace} --create-namespace --reuse-values{called}"
+    );
+    match (namespace, name) {
+        // What the binary has is of these names.
+        ("vidimus-system", "vidimus") => format!("{helm}, or vidimus install --apply"),
+        _ => helm,
     }
 }
 
@@ -399,6 +427,26 @@ fn fields(definition: &Value) -> BTreeSet<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_mends_it_is_of_the_installation_that_was_looked_at() {
+        let usual = apply("vidimus-system", "vidimus");
+        assert!(
+            usual.starts_with("helm upgrade --install vidimus ")
+                && usual.ends_with("vidimus install --apply")
+        );
+        for (namespace, name, says) in [
+            ("gates", "vidimus", "-n gates "),
+            ("gates", "gate", "--install gate "),
+            ("g", "gate", "fullnameOverride=gate"),
+        ] {
+            let fix = apply(namespace, name);
+            assert!(
+                fix.contains(says) && !fix.contains("vidimus-system") && !fix.contains("--apply"),
+                "{fix}"
+            );
+        }
+    }
 
     #[test]
     fn a_part_of_the_cluster_is_called_by_its_resource_and_name() {
