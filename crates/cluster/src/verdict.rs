@@ -3,8 +3,9 @@
 use std::collections::{HashMap, HashSet};
 
 use jiff::Timestamp;
+use vidimus_core::caller::UnixMillis;
 use vidimus_core::resource::llm_provider::SecretKey;
-use vidimus_core::resource::{Origin, Rejection};
+use vidimus_core::resource::{Object, Origin, Rejection};
 use vidimus_registry::Loaded;
 
 use crate::condition::{Condition, stand};
@@ -16,6 +17,8 @@ use crate::status::Write;
 
 /// The most characters of a message: it is shown in a line.
 const MAX_MESSAGE: usize = 2048;
+/// Of a policy whose window does not open again, in one word.
+const OVER: &str = "WindowOver";
 
 /// What is to be written, where that is not what stands there: `loaded` is what was made of `index`, `joined` what runs as it where pods are watched.
 /// First what has become of objects, then what only runs or has called. Of an object whose Secret has not been read yet, or of a job before it is known whether
@@ -27,6 +30,12 @@ pub(crate) fn wanted(
     joined: Option<&Joined>,
     now: Timestamp,
 ) -> Vec<Write> {
+    let over: HashMap<&str, String> = loaded
+        .snapshot
+        .objects()
+        .iter()
+        .filter_map(|object| Some((uid(&object.meta().origin)?, over(object, now)?)))
+        .collect();
     let now = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let rejected = by_uid(&loaded.rejections);
     let warned = by_uid(loaded.snapshot.warnings());
@@ -51,9 +60,12 @@ pub(crate) fn wanted(
             Some((_, Known::Unread)) => continue,
             Some((named, Known::Not(why))) => Some((why.reason(), why.message(named))),
             None if is_job => jobs.why_not(),
-            Some((_, Known::There)) | None => None,
+            None => over.get(&*entry.uid).map(|why| (OVER, why.clone())),
+            Some((_, Known::There)) => None,
         };
-        let (rejected, warned) = (about(&rejected, &entry.uid), about(&warned, &entry.uid));
+        let (rejected, mut warned) = (about(&rejected, &entry.uid), about(&warned, &entry.uid));
+        // What it would do is not done any more.
+        warned.retain(|_| !over.contains_key(&*entry.uid));
         let verdict = Verdict {
             rejected: &rejected,
             warned: &warned,
@@ -85,6 +97,17 @@ pub(crate) fn wanted(
     wanted
 }
 
+/// That a policy permits nothing any more, since its window does not open again; a rollout then lets nothing pass.
+fn over(object: &Object, now: Timestamp) -> Option<String> {
+    let Object::Policy(policy) = object else { return None };
+    let window =
+        policy.window.as_ref().filter(|window| window.opens(UnixMillis(now.as_millisecond())).is_none())?;
+    Some(format!(
+        "spec.window ({}): this window does not open again, so the policy permits nothing any more; give it another time, or delete the policy",
+        window.spec()
+    ))
+}
+
 fn by_uid(all: &[Rejection]) -> HashMap<&str, Vec<&Rejection>> {
     let mut by_uid: HashMap<&str, Vec<&Rejection>> = HashMap::new();
     for one in all {
@@ -113,8 +136,8 @@ struct Verdict<'a> {
     in_force: bool,
     /// Why everything is refused.
     closed: Option<&'a str>,
-    /// Why the key that it names in a Secret cannot be used, or its jobs cannot be run: in one word, and with what to do. Every call to it is
-    /// refused.
+    /// Why the key that it names in a Secret cannot be used, its jobs cannot be run, or it permits nothing any more: in one word, and with what
+    /// to do. No call passes by it.
     unusable: Option<(&'static str, String)>,
 }
 
@@ -379,6 +402,41 @@ mod tests {
             (Jobs::Forbidden("no (403)".to_owned()), &["Accepted", "JobsForbidden", "JobsForbidden"]),
         ] {
             assert_eq!(reasons(known.clone()), is, "{known:?}");
+        }
+    }
+
+    /// A rollout that is over lets nothing pass, and its status no longer says that it does.
+    #[test]
+    fn a_policy_whose_window_is_over_is_not_programmed() {
+        let spec = |mode: Option<&str>| {
+            let cedar = "permit (principal, action, resource);";
+            let mut spec =
+                json!({"description": "a test", "cedar": cedar, "window": {"until": "2026-01-01T00:00:00Z"}});
+            if let Some(mode) = mode {
+                spec["mode"] = json!(mode);
+            }
+            spec
+        };
+        let mut index = Index::new("c");
+        for (name, mode) in [("observes", Some("rollout")), ("migration", None)] {
+            index.there(Kind::Policy, object(Kind::Policy, name, &spec(mode)));
+        }
+        let loaded = loaded(&index);
+        // A second before the end, and at it.
+        for (second, reason) in [(1_767_225_599, "Programmed"), (1_767_225_600, OVER)] {
+            let all = wanted(&index, &loaded, (&Secrets::default(), &RunsJobs::default()), None, at(second));
+            assert_eq!(all.len(), 2);
+            for write in &all {
+                assert_eq!(
+                    (&*write.conditions[0].reason, &*write.conditions[1].reason),
+                    ("Accepted", reason),
+                    "{write:?}"
+                );
+                let ready = is_ready(&write.conditions);
+                assert_eq!(ready, reason == "Programmed", "{write:?}");
+                let is_said = write.conditions[0].message.contains("that no policy permits pass");
+                assert_eq!(is_said, ready && &*write.uid == "observes", "{write:?}");
+            }
         }
     }
 
