@@ -17,6 +17,8 @@ use crate::status::Write;
 
 /// The most characters of a message: it is shown in a line.
 const MAX_MESSAGE: usize = 2048;
+/// Of an object that is malformed, and was good.
+const STILL_REFUSES: &str = "as it is written it is not in force, since it is not accepted; what it refused while it was good it still refuses, as Accepted says";
 /// Of a policy whose window does not open again, in one word.
 const OVER: &str = "WindowOver";
 
@@ -41,6 +43,7 @@ pub(crate) fn wanted(
     let warned = by_uid(loaded.snapshot.warnings());
     let in_force: HashSet<&str> =
         loaded.snapshot.objects().iter().filter_map(|object| uid(&object.meta().origin)).collect();
+    let refusing: HashSet<&str> = loaded.snapshot.only_refusing().filter_map(|one| uid(one.origin)).collect();
     let named: HashMap<&str, &SecretKey> = loaded
         .snapshot
         .objects()
@@ -70,6 +73,7 @@ pub(crate) fn wanted(
             rejected: &rejected,
             warned: &warned,
             in_force: in_force.contains(&*entry.uid),
+            refuses: refusing.contains(&*entry.uid),
             closed: loaded.not_ready.as_deref(),
             unusable,
         };
@@ -134,6 +138,8 @@ struct Verdict<'a> {
     rejected: &'a [&'a Rejection],
     warned: &'a [&'a Rejection],
     in_force: bool,
+    /// Whether it refuses although it is not.
+    refuses: bool,
     /// Why everything is refused.
     closed: Option<&'a str>,
     /// Why the key that it names in a Secret cannot be used, its jobs cannot be run, or it permits nothing any more: in one word, and with what
@@ -156,12 +162,11 @@ impl Verdict<'_> {
             false => condition("Accepted", false, "Invalid", said(self.rejected)),
         };
         let programmed = match (self.in_force, self.closed) {
-            (false, _) => condition(
-                "Programmed",
-                false,
-                "Invalid",
-                "it is not in force, since it is not accepted".to_owned(),
-            ),
+            (false, _) => {
+                let message =
+                    if self.refuses { STILL_REFUSES } else { "it is not in force, since it is not accepted" };
+                condition("Programmed", false, "Invalid", message.to_owned())
+            }
             (true, Some(why)) => condition("Programmed", false, "Closed", shortened(why)),
             (true, None) if self.rejected.is_empty() => match &self.unusable {
                 None => condition("Programmed", true, "Programmed", String::new()),
@@ -403,6 +408,28 @@ mod tests {
         ] {
             assert_eq!(reasons(known.clone()), is, "{known:?}");
         }
+    }
+
+    /// A forbid that is malformed goes on forbidding, and says so.
+    #[test]
+    fn what_still_refuses_says_so() {
+        let (_, mut source, _) = feed("the cluster", None, Arc::default()).unwrap();
+        let mut index = Index::new("c");
+        let mut messages = |cedar: &str, name: &str| {
+            index.there(Kind::Policy, policy(name, cedar));
+            let (objects, rejected) = index.says();
+            assert!(source.says(Says { objects, rejected, about: Vec::new() }));
+            let all =
+                wanted(&index, &source.current(), (&Secrets::default(), &RunsJobs::default()), None, at(0));
+            let write = all.iter().find(|write| &*write.uid == name).unwrap();
+            [0, 1].map(|place| write.conditions[place].message.clone())
+        };
+        let [_, programmed] = messages("permit (principal", "never");
+        assert!(programmed.starts_with("it is not in force"), "{programmed}");
+        assert_eq!(messages("forbid (principal, action, resource);", "stop")[1], "");
+        let [accepted, programmed] = messages("forbid (principal", "stop");
+        assert!(accepted.contains("stays forbidden"), "{accepted}");
+        assert_eq!(programmed, STILL_REFUSES);
     }
 
     /// A rollout that is over lets nothing pass, and its status no longer says that it does.
