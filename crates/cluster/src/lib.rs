@@ -82,6 +82,7 @@ pub struct Watching {
     secrets: Secrets,
     pods: Option<Pods>,
     jobs: JobsReport,
+    give_back: Option<lease::GiveBack>,
 }
 
 impl Watching {
@@ -108,6 +109,14 @@ impl Watching {
     /// Whether jobs can be run is said to this, where they are to be.
     pub fn jobs(&self) -> JobsReport {
         self.jobs.clone()
+    }
+
+    /// Writes no statuses any more, and lets another replica, or the next start, do so at once. Where the API server does not answer it takes some
+    /// seconds, and the Lease ends by itself.
+    pub async fn give_back(&self) {
+        if let Some(give_back) = &self.give_back {
+            give_back.now().await;
+        }
     }
 
     /// How the source is, and since when.
@@ -156,11 +165,13 @@ pub fn begin(
     let (publish, state) = watch::channel(SourceState::unread());
     let (wanted, wants) = watch::channel(Arc::default());
     let lead = lease::Lead::default();
+    let mut give_back = None;
     if let Some(writes) = &cluster.writes {
         let begins = tell.clone();
         // Nobody hears it once the source has ended.
         let begins = move || drop(begins.send(live::Heard::Leads));
-        let holder = lease::Holder::new(cluster.client.clone(), writes, lead.clone(), begins);
+        let (holder, back) = lease::Holder::new(cluster.client.clone(), writes, lead.clone(), begins);
+        give_back = Some(back);
         tasks.push(("lease".to_owned(), Box::pin(holder.run())));
         let writer = status::Writer::new(cluster.client.clone(), wants, lead.clone());
         tasks.push(("statuses".to_owned(), Box::pin(writer.run())));
@@ -171,5 +182,5 @@ pub fn begin(
     let live = live::Live::new((feed, objects), &followed, heard, publish, (wanted, lead, secrets.clone()));
     let live = live.with_pods(pods.clone()).with_jobs(jobs.runs());
     thread::Builder::new().name("vidimus-registry".to_owned()).spawn(move || live.run())?;
-    Ok(Begun { loaded, watching: Watching { acts, state, secrets, pods, jobs }, tasks })
+    Ok(Begun { loaded, watching: Watching { acts, state, secrets, pods, jobs, give_back }, tasks })
 }

@@ -110,8 +110,9 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
     let mut running = Workers::new();
     // It is on record that it began: whatever fails from here on, so is its end.
     let ended = serve_until_told((&mut supervisor, &control), (serve, begun), &shared, opened, &mut running);
-    // At once: nobody is ready, nobody listens.
+    // At once: nobody is ready, nobody listens, and another writes statuses, beside the calls that may end.
     stop.send_replace(true);
+    control.block_on(watching.give_back());
     join(running);
     // No worker is left that records anything.
     control.block_on(runs::end(serve, &shared, run, &ended));

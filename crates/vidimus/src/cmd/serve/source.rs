@@ -28,6 +28,8 @@ const MAX_START: Duration = Duration::from_secs(5);
 /// How long whatever reads the resources may take for one look at them; it looks every other second.
 const UNREAD: Duration = Duration::from_secs(30);
 
+/// How long a stop waits until the Lease is given back.
+const GIVEN_BACK: Duration = Duration::from_secs(4);
 /// How often it is asked whether the source is heard.
 const LOOK: Duration = Duration::from_secs(2);
 
@@ -97,6 +99,17 @@ impl Watching {
         match self {
             Self::Directory(_) => None,
             Self::Cluster(watching) => watching.pods(),
+        }
+    }
+
+    /// Lets another replica write statuses: this one ends. Nobody waits for long where the cluster does not answer.
+    pub(super) async fn give_back(&self) {
+        if let Self::Cluster(watching) = self
+            && tokio::time::timeout(GIVEN_BACK, watching.give_back()).await.is_err()
+        {
+            tracing::warn!(
+                "the API server does not answer: the next start writes statuses when the Lease has ended"
+            );
         }
     }
 
