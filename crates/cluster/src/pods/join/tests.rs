@@ -226,3 +226,21 @@ fn what_runs_is_written_once_and_goes_with_the_watch() {
     assert!(last.document()["status"].get("instances").is_none(), "{last:?}");
     assert!(last.conditions.iter().all(|one| one.of != "Running"));
 }
+
+/// Without the role nothing is known of what runs, and that is said where it would stand, with what to do.
+#[test]
+fn what_cannot_be_known_is_said_in_the_status() {
+    let (kind, document) = record(Kind::Agent, "bot", &account("bot"));
+    let index = index(&[(kind, document)]);
+    let mut pods = Known::of(&[]);
+    assert_eq!(said(&joined(&index, &pods, LastCalls::new()), kind, "bot"), None, "nobody has answered yet");
+    pods.take(0, Told::Forbidden("pods is forbidden (403)".to_owned()));
+    let (condition, _) =
+        joined(&index, &pods, LastCalls::new()).runs(&key(kind, "bot"), &Runs::default(), &[], Some(4));
+    let condition = condition.unwrap();
+    assert_eq!((&*condition.status, &*condition.reason), ("Unknown", "PodsNotHeard"));
+    assert!(
+        condition.message.contains("(403)") && condition.message.contains("deploy/rbac/pods.yaml"),
+        "{condition:?}"
+    );
+}
