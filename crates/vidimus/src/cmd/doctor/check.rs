@@ -80,6 +80,8 @@ checks! {
     CLUSTER_KEY_MISSING = "cluster_key_missing", Fault, "calls that need it are refused";
     CLUSTER_JOB_UNRUN = "cluster_job_unrun", Fault, "every call of it is refused: nothing runs the job";
     CLUSTER_WORKLOAD_DOWN = "cluster_workload_down", Fault, "fewer gateways serve than are wanted; without one no call passes";
+    CLUSTER_PODS_UNHEARD = "cluster_pods_unheard", Fault, "nobody knows what runs as whom, and the tokens of pods that are gone are taken";
+    CLUSTER_LABEL_UNKNOWN = "cluster_label_unknown", Fault, "the pods of the namespace are not looked at";
     CLUSTER_LEASE_UNHELD = "cluster_lease_unheld", Fault, "nobody writes statuses";
     CLUSTER_WEBHOOK_DEAF = "cluster_webhook_deaf", Fault, "nothing that is registered can be changed: the API server asks, and nobody answers";
     CLUSTER_WEBHOOK_CA = "cluster_webhook_ca", Fault, "the API server does not believe who answers it, so nothing that is registered can be changed";

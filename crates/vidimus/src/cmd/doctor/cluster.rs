@@ -10,6 +10,7 @@ use hyper::Request;
 use hyper::header::CONTENT_TYPE;
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use vidimus_core::admission::{Enforcement, NAMESPACE_LABEL};
 use vidimus_core::clock::Clock as _;
 use vidimus_gateway::millis;
 use vidimus_identity::ServerLeaf;
@@ -59,6 +60,7 @@ pub(super) fn look(doctor: &Doctor, report: &mut Report) {
         look.definitions()?;
         look.records()?;
         look.workload(doctor.service_account.is_none())?;
+        look.namespaces()?;
         look.lease()?;
         look.webhooks(&doctor.data.join("admission").join("ca.pem"))?;
         look.rights()
@@ -154,6 +156,10 @@ impl Look<'_> {
                 let fix = "do what the message says: --jobs, or the roles of deploy/rbac/jobs.yaml (jobs.enabled of the chart brings both)";
                 self.report.find(check::CLUSTER_JOB_UNRUN, what.as_str(), fix);
             }
+            if let Some(message) = items.iter().find_map(unheard) {
+                let fix = "do what the message says, or start the gateway without --pods";
+                self.report.find(check::CLUSTER_PODS_UNHEARD, message, fix);
+            }
             if let Some(first) = unseen.first() {
                 let what = format!("nobody has said what became of {first} (of {} {plural})", unseen.len());
                 let fix = format!(
@@ -183,6 +189,20 @@ impl Look<'_> {
             let fix =
                 format!("kubectl -n {namespace} describe pod {name}-0; kubectl -n {namespace} logs {name}-0");
             self.report.find(check::CLUSTER_WORKLOAD_DOWN, what, fix);
+        }
+        Ok(())
+    }
+
+    /// Namespaces that are to be governed, and are not, since nothing is of the value of their label.
+    fn namespaces(&mut self) -> anyhow::Result<()> {
+        let path = format!("/api/v1/namespaces?labelSelector={NAMESPACE_LABEL}");
+        let Some(list) = self.at(&path, None)? else { return Ok(()) };
+        let items = list.get("items").and_then(Value::as_array).into_iter().flatten();
+        for what in items.filter_map(unlooked).take(TOLD) {
+            let fix = format!(
+                "kubectl label --overwrite namespace NAME {NAMESPACE_LABEL}=enforce; or warn, or audit"
+            );
+            self.report.find(check::CLUSTER_LABEL_UNKNOWN, what, fix);
         }
         Ok(())
     }
@@ -396,6 +416,20 @@ fn verdict(item: &Value) -> Verdict {
     }
 }
 
+/// Why it is not known what runs as an object, where pods are to be watched.
+fn unheard(item: &Value) -> Option<String> {
+    let mut conditions = item.pointer("/status/conditions").and_then(Value::as_array)?.iter();
+    let found = conditions.find(|one| text(one, "/reason") == "PodsNotHeard")?;
+    Some(text(found, "/message").to_owned())
+}
+
+/// Of a namespace: its name and the value of a label by which its pods are to be looked at, where no rule has such a value.
+fn unlooked(namespace: &Value) -> Option<String> {
+    let value = namespace.pointer("/metadata/labels")?.get(NAMESPACE_LABEL)?.as_str()?;
+    let name = text(namespace, "/metadata/name");
+    Enforcement::of(value).is_none().then(|| format!("namespace {name} has {NAMESPACE_LABEL}={value}"))
+}
+
 /// A text in a document; empty where there is none.
 fn text<'v>(of: &'v Value, at: &str) -> &'v str {
     of.pointer(at).and_then(Value::as_str).unwrap_or_default()
@@ -519,6 +553,30 @@ mod tests {
             assert_eq!(verdict(&said(reason, 3)), Verdict::Unrun("apply".to_owned()), "{reason}");
         }
         assert_eq!(verdict(&said("Closed", 3)), Verdict::Accepted);
+    }
+
+    #[test]
+    fn a_label_that_no_rule_has_and_pods_that_are_not_heard_are_told_of() {
+        let namespace = |labels: Value| unlooked(&json!({"metadata": {"name": "a", "labels": labels}}));
+        for (labels, found) in [
+            (json!({}), None),
+            (json!({"vidimus.dev/admission": "enforce"}), None),
+            (json!({"vidimus.dev/admission": "warn"}), None),
+            (
+                json!({"vidimus.dev/admission": "enfroce"}),
+                Some("namespace a has vidimus.dev/admission=enfroce"),
+            ),
+            (json!({"vidimus.dev/admission": ""}), Some("namespace a has vidimus.dev/admission=")),
+        ] {
+            assert_eq!(namespace(labels).as_deref(), found);
+        }
+        let item = |reason: &str| {
+            unheard(
+                &json!({"status": {"conditions": [{"type": "Running", "reason": reason, "message": "apply"}]}}),
+            )
+        };
+        assert_eq!((item("PodsNotHeard").as_deref(), item("NoPod")), (Some("apply"), None));
+        assert_eq!(unheard(&json!({})), None);
     }
 
     #[test]
