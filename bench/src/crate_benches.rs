@@ -34,8 +34,8 @@ pub(crate) const CREDENTIALS: CrateBench = CrateBench {
     figures: &["authenticate", "mint", "sign", "verify"],
 };
 
-pub(crate) const SNAPSHOT_CHANGE: CrateBench =
-    CrateBench { package: "vidimus-core", target: "snapshot_change", figures: &["snapshot_change"] };
+pub(crate) const LIMITS: CrateBench =
+    CrateBench { package: "vidimus-gateway", target: "limits", figures: &["limits_decided", "limits"] };
 
 pub(crate) const REBUILD: CrateBench =
     CrateBench { package: "vidimus-core", target: "rebuild", figures: &["rebuild", "rebuild_memory"] };

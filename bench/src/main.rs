@@ -128,9 +128,9 @@ enum Only {
     Decide,
     /// The first decision on an edge, while a core is busy with something else.
     DecideUnderLoad,
-    /// The next snapshot after one policy of 10,000 has changed.
-    SnapshotChange,
-    /// The next snapshot after each kind of change, with 1,000 servers too, and its memory.
+    /// What a call pays in process that counts for limits.
+    Limits,
+    /// The next snapshot after each kind of change of one object among 21,000, and its memory.
     Rebuild,
     /// Who can call what, over 10,000 agents and 10,000 policies.
     Reach,
@@ -163,7 +163,7 @@ impl Only {
             Self::LlmChatStream => Some(Scenario::LlmChatStream),
             Self::Decide
             | Self::DecideUnderLoad
-            | Self::SnapshotChange
+            | Self::Limits
             | Self::Rebuild
             | Self::Reach
             | Self::DirectoryChange
@@ -219,7 +219,7 @@ fn ours(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         attempt("decide_cold_edge under load", crate_benches::DECIDE.run_under_load())?;
     }
     for (only, what, bench) in [
-        (Only::SnapshotChange, "snapshot_change", crate_benches::SNAPSHOT_CHANGE),
+        (Only::Limits, "limits", crate_benches::LIMITS),
         (Only::Rebuild, "rebuild", crate_benches::REBUILD),
         (Only::Reach, "reach", crate_benches::REACH),
         (Only::DirectoryChange, "directory_change", crate_benches::DIRECTORY_CHANGE),

@@ -31,8 +31,9 @@ const GOAL_MB: f64 = 150.0;
 
 type Change = fn(&mut Vec<Object>, &mut Dice, usize);
 
-const CHANGES: [(&str, Change); 7] = [
+const CHANGES: [(&str, Change); 8] = [
     ("risk of an agent", risk),
+    ("groups of an agent", groups),
     ("an agent more", agent_more),
     ("an agent less", agent_less),
     ("a policy", policy),
@@ -124,6 +125,14 @@ fn risk(objects: &mut Vec<Object>, dice: &mut Dice, _: usize) {
     if let Some(Object::Agent(agent)) = one(objects, dice, |object| matches!(object, Object::Agent(_))) {
         let risk_level = if agent.risk_level == RiskLevel::Low { RiskLevel::High } else { RiskLevel::Low };
         *agent = Arc::new(Agent { risk_level, ..(**agent).clone() });
+    }
+}
+
+#[expect(clippy::ptr_arg, reason = "changes have one signature")]
+fn groups(objects: &mut Vec<Object>, dice: &mut Dice, round: usize) {
+    if let Some(Object::Agent(agent)) = one(objects, dice, |object| matches!(object, Object::Agent(_))) {
+        *agent =
+            Arc::new(Agent { groups: [Arc::from(format!("changed-{round}"))].into(), ..(**agent).clone() });
     }
 }
 

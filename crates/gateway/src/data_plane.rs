@@ -6,6 +6,7 @@ use std::sync::Arc;
 use vidimus_core::decision::Decision;
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::Endpoint;
+use vidimus_core::resource::limit::Measure;
 use vidimus_identity::SpiffeId;
 
 use crate::accounts::Holder;
@@ -69,12 +70,21 @@ impl Carried {
             let policies = decision.obligations().iter().map(|one| one.policy.clone()).collect();
             return Some(Refusal { policies, ..unable(message) });
         }
+        if decision.limits().iter().any(|limit| limit.of == Measure::Concurrency) {
+            return Some(unable(
+                "a limit counts the calls at once, and when this one ends is not known here",
+            ));
+        }
         if decision.keeps().answer {
             return Some(unable(
                 "a policy has the record keep the answer, which this data plane does not bring here",
             ));
         }
-        if !parsed.replaced.is_empty() || !parsed.dropped.is_empty() || parsed.instead.is_some() {
+        if !parsed.replaced.is_empty()
+            || !parsed.dropped.is_empty()
+            || parsed.instead.is_some()
+            || parsed.lifted
+        {
             return Some(unable(
                 "the message goes on in other bytes, and this data plane sends the caller's",
             ));
@@ -102,7 +112,7 @@ impl Carried {
         }
         // Of everybody's tasks, whoever asks would see all.
         let is_of_tasks = |change: &DocumentChange| {
-            matches!(change, DocumentChange::McpTasks(_) | DocumentChange::A2aTasks(_))
+            matches!(change, DocumentChange::McpTasks(_) | DocumentChange::A2aTasks(..))
                 && change.too_long() == TooLong::EndsStream
         };
         let lists_tasks = answer.document.is_some_and(|change| is_of_tasks(&change));
@@ -124,6 +134,7 @@ fn unable(message: impl Into<std::borrow::Cow<'static, str>>) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::a2a::Framing;
     use crate::protocol::a2a::sealed::Shape;
     use crate::protocol::mcp::listing::Listing;
     use crate::protocol::observe::Observe;
@@ -154,8 +165,8 @@ mod tests {
             (pass, "tools/call", None),
             (document(DocumentChange::Listing(Listing::Tools)), "tools/list", None),
             (document(DocumentChange::Card { rpc: false }), "card", None),
-            (document(DocumentChange::A2aTasks(Shape::Sent)), "SendMessage", None),
-            (document(DocumentChange::A2aTasks(Shape::Tasks)), "ListTasks", unable),
+            (document(DocumentChange::A2aTasks(Shape::Sent, Framing::Rpc)), "SendMessage", None),
+            (document(DocumentChange::A2aTasks(Shape::Tasks, Framing::Rpc)), "ListTasks", unable),
             (document(DocumentChange::McpTasks(TooLong::Passes)), "tools/call", None),
             (document(DocumentChange::McpTasks(TooLong::EndsStream)), "tasks/list", unable),
             (Answer { open_ended: true, ..pass }, "subscriptions/listen", unable),

@@ -18,6 +18,7 @@ use url::{Position, Url, form_urlencoded};
 use vidimus_core::permit::Permit;
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::Endpoint;
+use vidimus_core::resource::field::web_url;
 
 use crate::accounts::Place;
 use crate::runner::{Ran, Runner};
@@ -157,6 +158,21 @@ impl Outbound {
         Self { place, ..self }
     }
 
+    /// The same below the address where the agent is served over HTTP+JSON.
+    ///
+    /// # Errors
+    /// `binding_unserved` where its record names none.
+    pub fn of_rest(mut self, path: &str) -> Result<Self, Refusal> {
+        let rest = self.permit.endpoint()?.rest.as_ref();
+        let rest =
+            rest.ok_or_else(|| Refusal::new(Code::BindingUnserved, "the agent has no such address"))?;
+        self.uri = address(rest, path).parse().map_err(|error: http::uri::InvalidUri| {
+            Refusal::new(Code::Internal, "the agent's address over HTTP+JSON is not usable")
+                .with_detail(error)
+        })?;
+        Ok(self)
+    }
+
     pub fn permit(&self) -> &Permit {
         &self.permit
     }
@@ -223,6 +239,22 @@ impl Upstream {
     /// `upstream_refused_address`.
     pub(crate) fn check_address(&self, endpoint: &Endpoint) -> Result<(), Refusal> {
         endpoint.url.host_str().map_or(Ok(()), |host| self.0.connecting.guard.check_literal(host))
+    }
+
+    /// That news of a task may go to this address: it is held to what an upstream's is held to. It is the agent that sends them, so what its
+    /// name leads to is looked at there.
+    ///
+    /// # Errors
+    /// `upstream_refused_address`.
+    pub(crate) fn check_webhook(&self, url: &str) -> Result<(), Refusal> {
+        const NEXT: &str = "Name an http or https address with a host, that is neither link-local nor a cloud's metadata service, and that \
+            this gateway may reach (--deny-upstream).";
+        let url = web_url::check_given(url).map_err(|why| {
+            let message = format!("news of the task cannot go to the address that is named: {why}");
+            Refusal::new(Code::UpstreamRefusedAddress, message).with_next(NEXT)
+        })?;
+        let checked = url.host_str().map_or(Ok(()), |host| self.0.connecting.guard.check_literal(host));
+        checked.map_err(|refusal| refusal.with_next(NEXT))
     }
 
     fn client(&self, endpoint: &Endpoint) -> Result<Client, Refusal> {

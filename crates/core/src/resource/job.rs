@@ -221,6 +221,7 @@ impl JobSpec {
             timeout_ms: deadline_ms,
             headers: HeaderRules::default(),
             card: None,
+            rest: None,
             stale_after: stale.flatten(),
             job: Some(Arc::new(job)),
         })
