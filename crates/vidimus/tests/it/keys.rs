@@ -109,6 +109,7 @@ fn keys_that_are_made_once_are_not_applied() {
         std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)).unwrap()
     };
     let mut texts = vec![of("docs/scale.md"), of("docs/chart.md"), of("deploy/chart/vidimus/values.yaml")];
+    texts.push(of("crates/vidimus/src/cmd/doctor/cluster/replicas.rs"));
     for words in [&["keys", "--help"][..], &["keys", "generate", "--help"]] {
         let help = run(words).out;
         assert!(help.contains("kubectl create -f -"), "{help}");
