@@ -416,11 +416,11 @@ enum Verdict {
     Unseen,
 }
 
-/// The same, where jobs cannot be run.
-const UNRUN: [&str; 2] = ["JobsOff", "JobsForbidden"];
 /// Of the condition `Programmed`, where it is about the Secret of a provider.
 const KEYLESS: [&str; 5] =
     ["SecretNotFound", "KeyNotFound", "KeyInvalid", "SecretForbidden", "TooManySecrets"];
+/// The same, where jobs cannot be run.
+const UNRUN: [&str; 2] = ["JobsOff", "JobsForbidden"];
 
 fn verdict(item: &Value) -> Verdict {
     let number = |of: &Value, at: &str| of.pointer(at).and_then(Value::as_i64).unwrap_or_default();
