@@ -39,6 +39,7 @@ class Render(unittest.TestCase):
     def test_what_is_not_known_or_would_not_work_is_refused_and_says_what_to_write(self):
         for flags, says in [
             ("replica=2", "replica"),
+            ("gateway.log=verbose", "log"),
             ("mode=files", "mode"),
             ("user=0", "user"),
             ("ledger.size=lots", "size"),

@@ -343,6 +343,12 @@ func (g *gateway) kill() {
 	_ = g.command.Wait()
 }
 
+// stop ends it as a kubelet does.
+func (g *gateway) stop() {
+	_ = g.command.Process.Signal(syscall.SIGTERM)
+	_ = g.command.Wait()
+}
+
 func (g *gateway) said() string {
 	content, _ := os.ReadFile(g.log)
 	return string(content)

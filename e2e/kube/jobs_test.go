@@ -192,12 +192,26 @@ func TestJobs(t *testing.T) {
 	c.limits(t)
 	stand := newStandIn(t, c)
 	g := newGateway(t, c, c.url, c.account(t, "vidimus-system", "vidimus-registry"))
-	g.kill()
+	all := parsed(t, ephemeral)
+	c.apply(t, append(all, parsed(t, fmt.Sprintf(estate, "http://127.0.0.1:1"))[1])...)
+	programmed := func(says, message string) func() bool {
+		return func() bool {
+			status, why := c.condition(t, all[0], "Programmed")
+			return status == says && strings.Contains(why, message)
+		}
+	}
+	until(t, "a job that nothing runs is not programmed", programmed("False", "--jobs"))
+	g.stop()
+	// Another may write statuses at once, and need not wait until the Lease has ended.
+	var lease object
+	held := c.ask(t, http.MethodGet, "/apis/coordination.k8s.io/v1/namespaces/vidimus-system/leases/vidimus-statuses", nil)
+	if err := json.Unmarshal(held.body, &lease); err != nil || held.code != http.StatusOK || lease.text("spec", "holderIdentity") != "" {
+		t.Fatalf("the Lease was not given back: %v %s", err, held.body)
+	}
 	g.arguments = append(g.arguments, "--jobs")
 	g.begin()
 	until(t, "it is ready", g.isReady)
-	all := parsed(t, ephemeral)
-	c.apply(t, append(all, parsed(t, fmt.Sprintf(estate, "http://127.0.0.1:1"))[1])...)
+	until(t, "a job that is run is programmed", programmed("True", ""))
 	j := &jobs{cluster: c, gateway: g, standIn: stand, shell: all[0]}
 	until(t, "the tools are there", func() bool {
 		return strings.Contains(j.rpc("shell", "tools/list", `{}`).body, "Says what it is given.")

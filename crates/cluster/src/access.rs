@@ -25,6 +25,8 @@ pub struct Access {
     pub writes: Option<(String, Option<Arc<str>>)>,
     /// Whether pods are watched, in the same namespaces; in all of them the namespaces are too.
     pub pods: bool,
+    /// Whether the calls of servers that are jobs are run.
+    pub jobs: bool,
 }
 
 /// A cluster that is known how to reach; nothing was asked of it yet.
@@ -35,6 +37,7 @@ pub struct Cluster {
     /// Which cluster it is, and what of it is followed, as far as that is known without asking it.
     pub(crate) identity: String,
     pub(crate) pods: bool,
+    pub(crate) jobs: bool,
 }
 
 impl std::fmt::Debug for Cluster {
@@ -94,7 +97,8 @@ pub async fn connect(access: &Access) -> Result<Cluster, NotConnected> {
     let client = Client::try_from(config).map_err(|error| NotConnected::Client(error.to_string()))?;
     let writes =
         access.writes.clone().map(|(who, namespace)| Writes { who, namespace: namespace.unwrap_or(own) });
-    Ok(Cluster { client, namespaces: access.namespaces.clone(), writes, identity, pods: access.pods })
+    let (pods, jobs) = (access.pods, access.jobs);
+    Ok(Cluster { client, namespaces: access.namespaces.clone(), writes, identity, pods, jobs })
 }
 
 /// Where it is, by whose certificates, and which namespaces: what was kept of another one is not for this one.

@@ -76,6 +76,8 @@ struct State {
     live: HashSet<String>,
     /// The namespaces of those that have ended, and could not be deleted yet.
     failed: HashSet<String>,
+    /// Those that the API server refused to make, until their call has ended.
+    unmade: HashSet<String>,
 }
 
 /// A call that runs, counted until it is dropped.
@@ -158,7 +160,9 @@ async fn carry_out(run: Run, tell: mpsc::Sender<News>, place: Place) {
         ended = timeout(limit, inner.done(&run, &place.namespace, &tell)) => Some(ended.unwrap_or_else(|_| Err(late(&run)))),
         () = tell.closed() => None,
     };
-    if let Err(reason) = inner.take_away(&place.namespace).await {
+    // What the API server did not let be made is not there to be taken away.
+    let is_unmade = inner.state().unmade.remove(&place.namespace);
+    if !is_unmade && let Err(reason) = inner.take_away(&place.namespace).await {
         inner.state().failed.insert(place.namespace.clone());
         tracing::warn!(
             namespace = place.namespace,
@@ -264,7 +268,12 @@ impl Inner {
         let subject = subject.map_err(|failed| not_made("namespace", failed.reason()))?;
         let manifests = Manifests { run, namespace, gateway: &self.gateway };
         let made = self.create("/api/v1/namespaces", &manifests.namespace(), false).await;
-        made.map_err(|failed| not_made("namespace", failed.reason()))?;
+        made.map_err(|failed| {
+            if matches!(failed, Failed::Refused(403, _)) {
+                self.state().unmade.insert(namespace.to_owned());
+            }
+            not_made("namespace", failed.reason())
+        })?;
         let guards = [
             (
                 "role binding",

@@ -3,6 +3,7 @@
 //! As the clients of Kubernetes do it, whether another's Lease has ended is told by this machine's clock alone: it did not change for as long as it is good.
 //! Who holds it and cannot renew it stops before anybody else may begin.
 
+use std::future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,7 @@ use kube_client::Client;
 use kube_client::core::Request;
 use kube_client::core::params::{GetParams, PostParams};
 use serde_json::{Value, json};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 
 use crate::follow::why;
@@ -29,9 +31,14 @@ const ANSWER: Duration = Duration::from_secs(3);
 
 /// Until when this replica is the one.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Lead(Arc<Mutex<Option<Instant>>>);
+pub(crate) struct Lead(Arc<Mutex<Option<Instant>>>, Arc<tokio::sync::Mutex<()>>);
 
 impl Lead {
+    /// A write that is under way holds it: before that has ended nothing is given back.
+    pub(crate) async fn writes(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.1.lock().await
+    }
+
     /// Whether it is now.
     pub(crate) fn holds(&self) -> bool {
         self.until().is_some_and(|until| Instant::now() < until)
@@ -53,20 +60,25 @@ pub(crate) struct Holder<B> {
     candidate: Candidate,
     lead: Lead,
     begins: B,
+    /// Who is told once it is given back.
+    given_back: mpsc::Receiver<oneshot::Sender<()>>,
     /// Why it could not be asked for when that was last tried.
     refused: Option<String>,
 }
 
 impl<B: Fn() + Send> Holder<B> {
     /// `begins` is called whenever this replica becomes the one.
-    pub(crate) fn new(client: Client, writes: &Writes, lead: Lead, begins: B) -> Self {
+    pub(crate) fn new(client: Client, writes: &Writes, lead: Lead, begins: B) -> (Self, GiveBack) {
         let path = format!("/apis/coordination.k8s.io/v1/namespaces/{}/leases", writes.namespace);
         let candidate =
             Candidate { me: writes.who.clone(), namespace: writes.namespace.to_string(), seen: None };
-        Self { client, request: Request::new(path), candidate, lead, begins, refused: None }
+        let (give_back, given_back) = mpsc::channel(1);
+        let request = Request::new(path);
+        let holder = Self { client, request, candidate, lead, begins, given_back, refused: None };
+        (holder, GiveBack(give_back))
     }
 
-    /// Goes on for ever.
+    /// Goes on for ever; once it is given back, without it.
     pub(crate) async fn run(mut self) {
         loop {
             let begun = Instant::now();
@@ -100,8 +112,46 @@ impl<B: Fn() + Send> Holder<B> {
                     self.refused = Some(reason);
                 }
             }
-            sleep(LOOK).await;
+            tokio::select! {
+                () = sleep(LOOK) => {}
+                told = self.given_back.recv() => {
+                    self.give_back().await;
+                    // Whoever waits for it is told by its end.
+                    drop(told);
+                    return future::pending().await;
+                }
+            }
         }
+    }
+
+    /// Lets another replica, or the next start, write at once, where this one is to write now.
+    async fn give_back(&self) {
+        let led = self.lead.holds();
+        self.lead.set(None);
+        if !led {
+            return;
+        }
+        let _ended = self.lead.writes().await;
+        match self.put_back().await {
+            Ok(()) => tracing::info!(who = self.candidate.me, "this replica writes no statuses any more"),
+            Err(reason) => {
+                tracing::warn!(
+                    reason,
+                    "Lease {}/{NAME} cannot be given back; it ends by itself in {GOOD} s",
+                    self.candidate.namespace
+                );
+            }
+        }
+    }
+
+    async fn put_back(&self) -> Result<(), String> {
+        let get = self.request.get(NAME, &GetParams::default()).map_err(|error| error.to_string())?;
+        let Asked::Answered(there) = self.ask(get).await? else { return Ok(()) };
+        let Some(next) = self.candidate.released(&there, Timestamp::now()) else { return Ok(()) };
+        let body = serde_json::to_vec(&next).map_err(|error| error.to_string())?;
+        let request = self.request.replace(NAME, &PostParams::default(), body);
+        // Where it is otherwise by now, somebody else has it.
+        self.ask(request.map_err(|error| error.to_string())?).await.map(drop)
     }
 
     /// Whether it is this replica's, after what could be done for that.
@@ -133,6 +183,21 @@ impl<B: Fn() + Send> Holder<B> {
             Err(kube_client::Error::Api(status)) if status.code == 404 => Ok(Asked::Absent),
             Err(kube_client::Error::Api(status)) if status.code == 409 => Ok(Asked::Conflict),
             Err(error) => Err(why(&error)),
+        }
+    }
+}
+
+/// Has the Lease given back.
+#[derive(Clone, Debug)]
+pub(crate) struct GiveBack(mpsc::Sender<oneshot::Sender<()>>);
+
+impl GiveBack {
+    /// It is, as far as that goes, when this returns.
+    pub(crate) async fn now(&self) {
+        let (done, is_done) = oneshot::channel();
+        if self.0.send(done).await.is_ok() {
+            // It ends, and says nothing.
+            let _ = is_done.await;
         }
     }
 }
@@ -190,6 +255,20 @@ impl Candidate {
     }
 }
 
+impl Candidate {
+    /// What is to be written for nobody to hold it, where it is this replica's.
+    fn released(&self, there: &Value, wall: Timestamp) -> Option<Value> {
+        if there.pointer("/spec/holderIdentity").and_then(Value::as_str) != Some(&self.me) {
+            return None;
+        }
+        let mut next = there.clone();
+        let spec = next.get_mut("spec")?.as_object_mut()?;
+        spec.insert("holderIdentity".to_owned(), json!(""));
+        spec.insert("renewTime".to_owned(), json!(wall.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()));
+        Some(next)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -238,6 +317,24 @@ mod tests {
             (&own["spec"]["leaseTransitions"], &own["spec"]["acquireTime"]),
             (&json!(2), &json!("before"))
         );
+    }
+
+    /// The next start has it at once, and not when it has ended; what another has is not touched.
+    #[test]
+    fn what_is_given_back_is_anybodys() {
+        let (begun, wall) = (Instant::now(), Timestamp::from_second(1_800_000_000).unwrap());
+        let released = candidate("me").released(&lease("me", "1970"), wall).unwrap();
+        assert_eq!(released["metadata"]["resourceVersion"], json!("5"), "only where nobody was faster");
+        assert_eq!(released["spec"]["renewTime"], json!("2027-01-15T08:00:00.000000Z"));
+        assert!(candidate("another").next(Some(&lease("me", "1970")), begun, wall).is_none());
+        let next = candidate("another").next(Some(&released), begun, wall).unwrap();
+        assert_eq!(
+            (&next["spec"]["holderIdentity"], &next["spec"]["leaseTransitions"]),
+            (&json!("another"), &json!(3))
+        );
+        for other in ["another", ""] {
+            assert!(candidate("me").released(&lease(other, "1970"), wall).is_none(), "{other}");
+        }
     }
 
     #[test]

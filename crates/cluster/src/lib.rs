@@ -29,6 +29,7 @@ mod live;
 mod pods;
 mod relay;
 mod remote;
+mod runs_jobs;
 mod secrets;
 mod seen;
 mod state;
@@ -58,10 +59,14 @@ pub use jobs::{Jobs, Left};
 pub use pods::{LastCalls, NotRunning, Pods, PodsReport, PodsSaid, Unclaimed};
 pub use relay::Relay;
 pub use remote::{Dial, Duplex, Link, Remote};
+pub use runs_jobs::JobsReport;
 pub use secrets::Secrets;
 pub use seen::{FieldManager, Seen};
 pub use state::SourceState;
 pub use status::{FIELD_MANAGER, Writes};
+
+/// How long a stop waits until the Lease of statuses is given back.
+const GIVEN_BACK: Duration = Duration::from_secs(4);
 
 /// The name that objects of the cluster have as their source.
 pub const SOURCE: &str = "kubernetes";
@@ -92,6 +97,9 @@ pub struct Watching {
     state: watch::Receiver<SourceState>,
     secrets: Secrets,
     pods: Option<Pods>,
+    /// Where statuses are written here.
+    jobs: Option<JobsReport>,
+    give_back: Option<lease::GiveBack>,
     seen: Arc<Mutex<Option<UnboundedReceiver<Seen>>>>,
 }
 
@@ -114,6 +122,23 @@ impl Watching {
     /// The pods, where they are to be watched: who hears of them begins that.
     pub const fn pods(&self) -> Option<&Pods> {
         self.pods.as_ref()
+    }
+
+    /// Whether jobs can be run is said to this, where they are to be.
+    pub fn jobs(&self) -> Option<JobsReport> {
+        self.jobs.clone()
+    }
+
+    /// Writes no statuses any more, and lets another replica, or the next start, do so at once. Where the API server does not answer it takes some
+    /// seconds, and the Lease ends by itself.
+    pub async fn give_back(&self) {
+        if let Some(give_back) = &self.give_back
+            && tokio::time::timeout(GIVEN_BACK, give_back.now()).await.is_err()
+        {
+            tracing::warn!(
+                "the API server does not answer: the next start writes statuses when the Lease has ended"
+            );
+        }
     }
 
     /// Each change of an object from when what there is was heard, for who asks first. Until he does they are kept for him, so ask, or they are many.
@@ -194,7 +219,11 @@ pub fn heard_of(
     let live = live.with_pods(pods.clone()).with_seen(to);
     let seen = Arc::new(Mutex::new(Some(seen)));
     thread::Builder::new().name("vidimus-registry".to_owned()).spawn(move || live.run())?;
-    Ok(Begun { loaded, watching: Watching { acts, state, secrets, pods, seen }, tasks })
+    Ok(Begun {
+        loaded,
+        watching: Watching { acts, state, secrets, pods, jobs: None, give_back: None, seen },
+        tasks,
+    })
 }
 
 /// What is followed of the objects of these namespaces, or of all where there are none: each has its place, the same in every process.
@@ -238,21 +267,29 @@ fn follow(
     let (publish, state) = watch::channel(SourceState::unread());
     let (wanted, wants) = watch::channel(Arc::default());
     let lead = lease::Lead::default();
+    let mut give_back = None;
     if let Some(writes) = &cluster.writes {
         let begins = tell.clone();
         // Nobody hears it once the source has ended.
         let begins = move || drop(begins.send(live::Heard::Leads));
-        let holder = lease::Holder::new(cluster.client.clone(), writes, lead.clone(), begins);
+        let (holder, back) = lease::Holder::new(cluster.client.clone(), writes, lead.clone(), begins);
+        give_back = Some(back);
         tasks.push(("lease".to_owned(), Box::pin(holder.run())));
         let writer = status::Writer::new(cluster.client.clone(), wants, lead.clone());
         tasks.push(("statuses".to_owned(), Box::pin(writer.run())));
     }
+    let jobs = if cluster.jobs { runs_jobs::Known::Unread } else { runs_jobs::Known::Off };
+    let jobs = JobsReport::new(runs_jobs::RunsJobs::new(jobs), tell.clone());
     let relay = relay.map(|relay| (relay, followed.len()));
     let pods = cluster.pods.then(|| Pods::new(cluster.client.clone(), &cluster.namespaces, tell, relay));
     let live = live::Live::new((feed, objects), &followed, heard, publish, (wanted, lead, secrets.clone()));
     let (to, seen) = unbounded_channel();
-    let live = live.with_pods(pods.clone()).with_seen(to);
+    let live = live.with_pods(pods.clone()).with_seen(to).with_jobs(jobs.runs());
     let seen = Arc::new(Mutex::new(Some(seen)));
     thread::Builder::new().name("vidimus-registry".to_owned()).spawn(move || live.run())?;
-    Ok(Begun { loaded, watching: Watching { acts, state, secrets, pods, seen }, tasks })
+    Ok(Begun {
+        loaded,
+        watching: Watching { acts, state, secrets, pods, jobs: Some(jobs), give_back, seen },
+        tasks,
+    })
 }

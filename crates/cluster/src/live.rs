@@ -17,6 +17,7 @@ use crate::index::{Changed, Index};
 use crate::kept::{self, Found, Kept};
 use crate::lease::Lead;
 use crate::pods::Pods;
+use crate::runs_jobs::RunsJobs;
 use crate::secrets::Secrets;
 use crate::seen::Seen;
 use crate::state::{SourceState, Watched};
@@ -45,7 +46,7 @@ pub(crate) enum Heard {
     AsOf(usize, Told, Timestamp, OwnedSemaphorePermit),
     /// This replica writes statuses from now on.
     Leads,
-    /// A Secret that an object names is otherwise than it was.
+    /// A Secret that an object names is otherwise than it was, or whether jobs can be run.
     Secrets,
     /// What runs as the objects is otherwise, or has called.
     Runs,
@@ -90,6 +91,7 @@ pub(crate) struct Live {
     wanted: watch::Sender<Arc<Vec<Write>>>,
     lead: Lead,
     secrets: Secrets,
+    jobs: RunsJobs,
     /// Where pods are watched.
     pods: Option<Pods>,
     /// Who is told of each change.
@@ -147,6 +149,7 @@ impl Live {
             wanted,
             lead,
             secrets,
+            jobs: RunsJobs::default(),
             pods: None,
             seen: None,
             pending: Pending::default(),
@@ -157,6 +160,11 @@ impl Live {
     /// Says in statuses what runs as the objects too.
     pub(crate) fn with_pods(self, pods: Option<Pods>) -> Self {
         Self { pods, ..self }
+    }
+
+    /// Says in statuses whether jobs can be run.
+    pub(crate) fn with_jobs(self, jobs: RunsJobs) -> Self {
+        Self { jobs, ..self }
     }
 
     /// Tells of each change too, once what there is was heard.
@@ -387,7 +395,8 @@ impl Live {
         }
         let current = self.feed.current();
         let joined = self.pods.as_ref().map(|pods| pods.joined(&current.snapshot));
-        let wanted = verdict::wanted(&self.index, &current, &self.secrets, joined.as_ref(), Timestamp::now());
+        let usable = (&self.secrets, &self.jobs);
+        let wanted = verdict::wanted(&self.index, &current, usable, joined.as_ref(), Timestamp::now());
         self.wanted.send_if_modified(|last| {
             let is_new = !wanted.is_empty() || !last.is_empty();
             *last = Arc::new(wanted);

@@ -151,6 +151,8 @@ impl Writer {
                 continue;
             }
             pace.tick().await;
+            // From here to the answer nothing is given back.
+            let _writes = self.lead.writes().await;
             if !self.lead.holds() || self.wanted.has_changed().unwrap_or(true) {
                 return Ended::Done;
             }

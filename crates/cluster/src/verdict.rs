@@ -3,53 +3,79 @@
 use std::collections::{HashMap, HashSet};
 
 use jiff::Timestamp;
+use vidimus_core::caller::UnixMillis;
 use vidimus_core::resource::llm_provider::SecretKey;
-use vidimus_core::resource::{Origin, Rejection};
+use vidimus_core::resource::{Object, Origin, Rejection};
 use vidimus_registry::Loaded;
 
 use crate::condition::{Condition, stand};
 use crate::index::Index;
 use crate::pods::Joined;
+use crate::runs_jobs::{Known as Jobs, RunsJobs, is_job};
 use crate::secrets::{self, Known, Secrets};
 use crate::status::Write;
 
 /// The most characters of a message: it is shown in a line.
 const MAX_MESSAGE: usize = 2048;
+/// Of an object that is malformed, and was good.
+const STILL_REFUSES: &str = "as it is written it is not in force, since it is not accepted; what it refused while it was good it still refuses, as Accepted says";
+/// Of a policy whose window does not open again, in one word.
+const OVER: &str = "WindowOver";
 
 /// What is to be written, where that is not what stands there: `loaded` is what was made of `index`, `joined` what runs as it where pods are watched.
-/// First what has become of objects, then what only runs or has called. Of an object whose Secret has not been read yet nothing is known.
+/// First what has become of objects, then what only runs or has called. Of an object whose Secret has not been read yet, or of a job before it is known whether
+/// they can be run, nothing is known.
 pub(crate) fn wanted(
     index: &Index,
     loaded: &Loaded,
-    secrets: &Secrets,
+    (secrets, jobs): (&Secrets, &RunsJobs),
     joined: Option<&Joined>,
     now: Timestamp,
 ) -> Vec<Write> {
+    let over: HashMap<&str, String> = loaded
+        .snapshot
+        .objects()
+        .iter()
+        .filter_map(|object| Some((uid(&object.meta().origin)?, over(object, now)?)))
+        .collect();
     let now = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let rejected = by_uid(&loaded.rejections);
     let warned = by_uid(loaded.snapshot.warnings());
     let in_force: HashSet<&str> =
         loaded.snapshot.objects().iter().filter_map(|object| uid(&object.meta().origin)).collect();
+    let refusing: HashSet<&str> = loaded.snapshot.only_refusing().filter_map(|one| uid(one.origin)).collect();
     let named: HashMap<&str, &SecretKey> = loaded
         .snapshot
         .objects()
         .iter()
         .filter_map(|object| Some((uid(&object.meta().origin)?, secrets::named_by(object)?)))
         .collect();
+    let of_jobs = loaded.snapshot.objects().iter().filter(|object| is_job(object));
+    let of_jobs: HashSet<&str> = of_jobs.filter_map(|object| uid(&object.meta().origin)).collect();
+    let jobs = jobs.known();
     let (mut wanted, mut runs_otherwise) = (Vec::new(), Vec::new());
     for (key, entry) in index.entries() {
-        let keyless = match named.get(&*entry.uid).map(|named| (*named, secrets.known(named))) {
+        let is_job = of_jobs.contains(&*entry.uid);
+        if is_job && jobs == Jobs::Unread {
+            continue;
+        }
+        let unusable = match named.get(&*entry.uid).map(|named| (*named, secrets.known(named))) {
             Some((_, Known::Unread)) => continue,
             Some((named, Known::Not(why))) => Some((why.reason(), why.message(named))),
-            Some((_, Known::There)) | None => None,
+            None if is_job => jobs.why_not(),
+            None => over.get(&*entry.uid).map(|why| (OVER, why.clone())),
+            Some((_, Known::There)) => None,
         };
-        let (rejected, warned) = (about(&rejected, &entry.uid), about(&warned, &entry.uid));
+        let (rejected, mut warned) = (about(&rejected, &entry.uid), about(&warned, &entry.uid));
+        // What it would do is not done any more.
+        warned.retain(|_| !over.contains_key(&*entry.uid));
         let verdict = Verdict {
             rejected: &rejected,
             warned: &warned,
             in_force: in_force.contains(&*entry.uid),
+            refuses: refusing.contains(&*entry.uid),
             closed: loaded.not_ready.as_deref(),
-            keyless,
+            unusable,
         };
         let mut conditions = verdict.conditions(entry.generation);
         let runs = |joined: &Joined| joined.runs(key, &entry.runs, &entry.conditions, entry.generation);
@@ -73,6 +99,17 @@ pub(crate) fn wanted(
     }
     wanted.append(&mut runs_otherwise);
     wanted
+}
+
+/// That a policy permits nothing any more, since its window does not open again; a rollout then lets nothing pass.
+fn over(object: &Object, now: Timestamp) -> Option<String> {
+    let Object::Policy(policy) = object else { return None };
+    let window =
+        policy.window.as_ref().filter(|window| window.opens(UnixMillis(now.as_millisecond())).is_none())?;
+    Some(format!(
+        "spec.window ({}): this window does not open again, so the policy permits nothing any more; give it another time, or delete the policy",
+        window.spec()
+    ))
 }
 
 fn by_uid(all: &[Rejection]) -> HashMap<&str, Vec<&Rejection>> {
@@ -101,10 +138,13 @@ struct Verdict<'a> {
     rejected: &'a [&'a Rejection],
     warned: &'a [&'a Rejection],
     in_force: bool,
+    /// Whether it refuses although it is not.
+    refuses: bool,
     /// Why everything is refused.
     closed: Option<&'a str>,
-    /// Why the key that it names in a Secret cannot be used: in one word, and with what to do. Every call to it is refused.
-    keyless: Option<(&'static str, String)>,
+    /// Why the key that it names in a Secret cannot be used, its jobs cannot be run, or it permits nothing any more: in one word, and with what
+    /// to do. No call passes by it.
+    unusable: Option<(&'static str, String)>,
 }
 
 impl Verdict<'_> {
@@ -122,14 +162,13 @@ impl Verdict<'_> {
             false => condition("Accepted", false, "Invalid", said(self.rejected)),
         };
         let programmed = match (self.in_force, self.closed) {
-            (false, _) => condition(
-                "Programmed",
-                false,
-                "Invalid",
-                "it is not in force, since it is not accepted".to_owned(),
-            ),
+            (false, _) => {
+                let message =
+                    if self.refuses { STILL_REFUSES } else { "it is not in force, since it is not accepted" };
+                condition("Programmed", false, "Invalid", message.to_owned())
+            }
             (true, Some(why)) => condition("Programmed", false, "Closed", shortened(why)),
-            (true, None) if self.rejected.is_empty() => match &self.keyless {
+            (true, None) if self.rejected.is_empty() => match &self.unusable {
                 None => condition("Programmed", true, "Programmed", String::new()),
                 Some((reason, message)) => condition("Programmed", false, reason, shortened(message)),
             },
@@ -242,7 +281,8 @@ mod tests {
         for object in &objects {
             index.there(kind(object), object.clone());
         }
-        let wanted = wanted(&index, &loaded(&index), &Secrets::default(), None, at(0));
+        let wanted =
+            wanted(&index, &loaded(&index), (&Secrets::default(), &RunsJobs::default()), None, at(0));
         let row = |name: &str| {
             let write = wanted.iter().find(|write| &*write.uid == name).unwrap();
             assert_eq!(write.generation, Some(4));
@@ -285,7 +325,7 @@ mod tests {
         for document in &documents {
             index.there(kind(document), document.clone());
         }
-        let first = wanted(&index, &loaded(&index), &Secrets::default(), None, at(0));
+        let first = wanted(&index, &loaded(&index), (&Secrets::default(), &RunsJobs::default()), None, at(0));
         assert_eq!(first.len(), 2);
         for (document, write) in documents.iter().zip([&first[0], &first[1]]) {
             let mut written = written(document, write);
@@ -295,7 +335,10 @@ mod tests {
         }
         let ready: Vec<bool> = index.entries().map(|(_, entry)| is_ready(&entry.conditions)).collect();
         assert_eq!(ready, [true, false]);
-        assert!(wanted(&index, &loaded(&index), &Secrets::default(), None, at(60)).is_empty());
+        assert!(
+            wanted(&index, &loaded(&index), (&Secrets::default(), &RunsJobs::default()), None, at(60))
+                .is_empty()
+        );
         // Mended, it says so, and since when: another generation of what was good has the time that it had.
         let mut mended = written(&policy("broken", "permit (principal, action, resource);"), &first[1]);
         mended["metadata"]["generation"] = json!(5);
@@ -303,7 +346,7 @@ mod tests {
         let mut later = written(&agent("good", "spiffe://example.com/other"), &first[0]);
         later["metadata"]["generation"] = json!(5);
         index.there(Kind::Agent, later);
-        let next = wanted(&index, &loaded(&index), &Secrets::default(), None, at(60));
+        let next = wanted(&index, &loaded(&index), (&Secrets::default(), &RunsJobs::default()), None, at(60));
         let times: Vec<&str> = next.iter().map(|write| &*write.conditions[0].last_transition_time).collect();
         assert_eq!(times, ["1970-01-01T00:00:00Z", "1970-01-01T00:01:00Z"]);
         assert!(next.iter().all(|write| write.generation == Some(5)));
@@ -322,7 +365,7 @@ mod tests {
         let named = SecretKey { namespace: "a".into(), name: "openai".into(), key: "apiKey".into() };
         secrets.named([&named].into_iter(), std::iter::empty());
         let reasons = || {
-            let all = wanted(&index, &loaded(&index), &secrets, None, at(0));
+            let all = wanted(&index, &loaded(&index), (&secrets, &RunsJobs::default()), None, at(0));
             let reasons = |write: &Write| {
                 write.conditions.iter().map(|one| one.reason.clone()).collect::<Vec<String>>()
             };
@@ -335,6 +378,93 @@ mod tests {
             json!({"metadata": {"namespace": "a", "name": "openai"}, "data": {"apiKey": "c2stMQ=="}});
         secrets.told(&named, Told::There(secret), Instant::now());
         assert_eq!(reasons(), ["Accepted", "Programmed", "Ready"]);
+    }
+
+    /// A server that is a job is good, and no call to it passes where nothing runs jobs.
+    #[test]
+    fn a_job_that_nothing_runs_is_not_programmed() {
+        let spec = json!({
+            "owner": "ada@example.com", "team": "t", "riskLevel": "low",
+            "job": {
+                "template": {"spec": {"containers": [{"name": "tool", "image": format!("registry.example/x@sha256:{}", "0".repeat(64))}]}},
+                "tools": {"echo": {"description": "Says it.", "inputSchema": {"type": "object"}}},
+            },
+        });
+        let mut index = Index::new("c");
+        index.there(Kind::McpServer, object(Kind::McpServer, "shell", &spec));
+        let loaded = loaded(&index);
+        let reasons = |known: Jobs| {
+            let all = wanted(&index, &loaded, (&Secrets::default(), &RunsJobs::new(known)), None, at(0));
+            let reasons = |write: &Write| {
+                write.conditions.iter().map(|one| one.reason.clone()).collect::<Vec<String>>()
+            };
+            all.first().map(reasons).unwrap_or_default()
+        };
+        for (known, is) in [
+            (Jobs::Unread, &[][..]),
+            (Jobs::Can, &["Accepted", "Programmed", "Ready"]),
+            (Jobs::Off, &["Accepted", "JobsOff", "JobsOff"]),
+            (Jobs::Forbidden("no (403)".to_owned()), &["Accepted", "JobsForbidden", "JobsForbidden"]),
+        ] {
+            assert_eq!(reasons(known.clone()), is, "{known:?}");
+        }
+    }
+
+    /// A forbid that is malformed goes on forbidding, and says so.
+    #[test]
+    fn what_still_refuses_says_so() {
+        let (_, mut source, _) = feed("the cluster", None, Arc::default()).unwrap();
+        let mut index = Index::new("c");
+        let mut messages = |cedar: &str, name: &str| {
+            index.there(Kind::Policy, policy(name, cedar));
+            let (objects, rejected) = index.says();
+            assert!(source.says(Says { objects, rejected, about: Vec::new() }));
+            let all =
+                wanted(&index, &source.current(), (&Secrets::default(), &RunsJobs::default()), None, at(0));
+            let write = all.iter().find(|write| &*write.uid == name).unwrap();
+            [0, 1].map(|place| write.conditions[place].message.clone())
+        };
+        let [_, programmed] = messages("permit (principal", "never");
+        assert!(programmed.starts_with("it is not in force"), "{programmed}");
+        assert_eq!(messages("forbid (principal, action, resource);", "stop")[1], "");
+        let [accepted, programmed] = messages("forbid (principal", "stop");
+        assert!(accepted.contains("stays forbidden"), "{accepted}");
+        assert_eq!(programmed, STILL_REFUSES);
+    }
+
+    /// A rollout that is over lets nothing pass, and its status no longer says that it does.
+    #[test]
+    fn a_policy_whose_window_is_over_is_not_programmed() {
+        let spec = |mode: Option<&str>| {
+            let cedar = "permit (principal, action, resource);";
+            let mut spec =
+                json!({"description": "a test", "cedar": cedar, "window": {"until": "2026-01-01T00:00:00Z"}});
+            if let Some(mode) = mode {
+                spec["mode"] = json!(mode);
+            }
+            spec
+        };
+        let mut index = Index::new("c");
+        for (name, mode) in [("observes", Some("rollout")), ("migration", None)] {
+            index.there(Kind::Policy, object(Kind::Policy, name, &spec(mode)));
+        }
+        let loaded = loaded(&index);
+        // A second before the end, and at it.
+        for (second, reason) in [(1_767_225_599, "Programmed"), (1_767_225_600, OVER)] {
+            let all = wanted(&index, &loaded, (&Secrets::default(), &RunsJobs::default()), None, at(second));
+            assert_eq!(all.len(), 2);
+            for write in &all {
+                assert_eq!(
+                    (&*write.conditions[0].reason, &*write.conditions[1].reason),
+                    ("Accepted", reason),
+                    "{write:?}"
+                );
+                let ready = is_ready(&write.conditions);
+                assert_eq!(ready, reason == "Programmed", "{write:?}");
+                let is_said = write.conditions[0].message.contains("that no policy permits pass");
+                assert_eq!(is_said, ready && &*write.uid == "observes", "{write:?}");
+            }
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use kube_client::core::Request;
 use kube_client::core::params::{GetParams, ListParams};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::manifests::{GATEWAY, JOB, LIVES, NAMESPACE};
 use super::{Failed, Jobs};
@@ -55,6 +55,25 @@ impl Jobs {
             found.push(Left { namespace: name.to_owned(), call, job, is_of_before });
         }
         Ok(found)
+    }
+
+    /// Why this process may not make what a job needs, where it may not: of a role that is not bound it is known before the first call.
+    ///
+    /// # Errors
+    /// Why the API server did not tell.
+    pub async fn forbidden(&self) -> Result<Option<String>, String> {
+        let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+        for (group, resource) in [("", "namespaces"), ("rbac.authorization.k8s.io", "rolebindings")] {
+            let review = json!({
+                "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
+                "spec": {"resourceAttributes": {"verb": "create", "group": group, "resource": resource}},
+            });
+            let review = self.0.create(path, &review, false).await.map_err(Failed::reason)?;
+            if review.pointer("/status/allowed").and_then(Value::as_bool) != Some(true) {
+                return Ok(Some(format!("it may not create {resource}")));
+            }
+        }
+        Ok(None)
     }
 
     /// Has it deleted, and all that is in it.

@@ -158,7 +158,17 @@ impl Joined {
         let last_call = later(there.last_call.as_ref(), self.calls.get(key));
         if !self.is_whole {
             let running = conditions.iter().find(|one| one.of == RUNNING).cloned();
-            return (running, Runs { instances: there.instances.clone(), last_call });
+            // Where it cannot be known, what was known before this start is no answer.
+            let unknown = self.lost.as_ref().filter(|_| self.records.contains_key(key));
+            let unknown = unknown.map(|why| Condition {
+                of: RUNNING.to_owned(),
+                status: "Unknown".to_owned(),
+                reason: "PodsNotHeard".to_owned(),
+                message: format!("the pods of the cluster are not known: {why}"),
+                observed_generation: generation,
+                last_transition_time: String::new(),
+            });
+            return (unknown.or(running), Runs { instances: there.instances.clone(), last_call });
         }
         let Some(found) = self.records.get(key) else {
             return (None, Runs { instances: None, last_call });

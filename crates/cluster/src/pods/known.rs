@@ -14,6 +14,9 @@ use crate::live::Told;
 /// what is known less this may be of a pod that is not known yet.
 const MARGIN: SignedDuration = SignedDuration::from_secs(30);
 
+/// What to do where this process may not.
+const ROLE: &str = "kubectl apply -f deploy/rbac/pods.yaml, with the gateway's ServiceAccount as its subject (docs/kubernetes.md, Pods)";
+
 /// What one watch is of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Watched {
@@ -92,12 +95,20 @@ impl Known {
     pub(crate) fn take(&mut self, place: usize, told: Told<Item>) -> (Vec<PodsSaid>, bool) {
         let Some(watch) = self.watches.get_mut(place) else { return (Vec::new(), false) };
         let of = watch.of.clone();
-        if let Told::Lost(reason) | Told::Forbidden(reason) = told {
-            if watch.lost.as_ref() != Some(&reason) {
-                tracing::warn!(reason, "{of} are not heard any more; what is known of them stays so");
+        let lost = match &told {
+            Told::Lost(reason) => Some(reason.clone()),
+            Told::Forbidden(reason) => Some(format!("{reason}; {ROLE}")),
+            _ => None,
+        };
+        if let Some(reason) = lost {
+            let is_new = watch.lost.as_ref() != Some(&reason);
+            if is_new {
+                let what = if watch.listed { "are not heard any more" } else { "cannot be heard" };
+                tracing::warn!(reason, "{of} {what}; what is known of them stays so");
             }
             watch.lost = Some(reason);
-            return (Vec::new(), false);
+            // That nothing can be known of what runs is said in statuses, too.
+            return (Vec::new(), is_new && matches!(told, Told::Forbidden(_)));
         }
         if watch.lost.take().is_some() {
             tracing::info!("{of} are heard again");
@@ -263,6 +274,11 @@ pub(super) mod tests {
             assert_eq!(known.lost().is_some(), case.starts_with("Lost"), "{case}");
         }
         assert!(!known.is_whole(), "namespaces were not listed");
+        // Without the role it is said what to do, once.
+        for changed in [true, false] {
+            assert_eq!(known.take(1, Told::Forbidden("no (403)".to_owned())), (vec![], changed));
+            assert!(known.lost().is_some_and(|why| why.starts_with("no (403); ") && why.contains("deploy/rbac/pods.yaml")));
+        }
         let label = |name: &str, governed| Item::Namespace { name: name.into(), governed };
         assert_eq!(known.take(1, Told::Listed(vec![label("a", true), label("b", false)])), (vec![], true));
         assert!(known.is_whole() && known.is_governed("a") && !known.is_governed("b"));

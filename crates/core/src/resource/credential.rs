@@ -61,7 +61,7 @@ pub fn one_key(text: &str) -> Result<&str, &'static str> {
 #[schemars(extend("x-kubernetes-validations" = [
     {
         "rule": "[has(self.file), has(self.env), has(self.secretRef), has(self.none)].filter(given, given).size() == 1",
-        "message": "give exactly one of secretRef and none (from a directory: file, env or none)",
+        "message": "give exactly one source of the key: secretRef alone, or none: {} where no key is needed (from a directory: file, env or none)",
     },
     {
         "rule": "!has(self.file) && !has(self.env)",
@@ -150,8 +150,8 @@ impl CredentialSpec {
             (None, None, None, Some(NoCredentialSpec {})) => Some(CredentialSource::None),
             _ => {
                 let fix = match document.of_cluster {
-                    true => "give exactly one of secretRef and none",
-                    false => "give exactly one of file, env and none",
+                    true => "give secretRef alone, or none: {} where no key is needed",
+                    false => "give file or env alone, or none: {} where no key is needed",
                 };
                 problems.report(at, "", Fault::new("not exactly one source of the key", fix));
                 None

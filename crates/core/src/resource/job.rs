@@ -141,11 +141,28 @@ pub struct JobToolSpec {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct EgressSpec {
     /// In CIDR notation, as in 10.1.0.0/16. Addresses of the link and of metadata services are left out of it.
-    #[schemars(length(min = 1, max = 64))]
+    #[schemars(schema_with = "cidr_schema")]
     pub cidr: String,
     /// TCP and UDP ports.
     #[schemars(schema_with = "ports_schema")]
     pub ports: Vec<u16>,
+}
+
+/// What of it can be said by patterns: an address may be written in many ways, and the status of the object says the rest.
+fn cidr_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string", "minLength": 1, "maxLength": 64,
+        "x-kubernetes-validations": [
+            {
+                "rule": "self.matches('^([0-9]{1,3}([.][0-9]{1,3}){3}/(3[0-2]|[12]?[0-9])|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*/(12[0-8]|1[01][0-9]|[1-9]?[0-9]))$')",
+                "message": "must be a network such as 10.1.0.0/16, or 10.1.0.7/32 for one address",
+            },
+            {
+                "rule": "!self.matches('^(169[.]254[.].*/(1[6-9]|[23][0-9])|100[.]100[.]100[.]200/32|168[.]63[.]129[.]16/32|192[.]0[.]0[.]192/32)$')",
+                "message": "no job reaches addresses of the link or of a metadata service; name another network",
+            },
+        ],
+    })
 }
 
 fn ports_schema(_: &mut SchemaGenerator) -> Schema {

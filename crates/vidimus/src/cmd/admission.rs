@@ -52,7 +52,9 @@ enum Command {
 
 /// Prints the CA of the webhook's certificate (PEM): what the API server is to trust.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  vidimus admission ca --data /var/lib/vidimus")]
+#[command(
+    after_help = "Example:\n  vidimus admission ca --data /var/lib/vidimus\n\nIt is made where it is not there yet, with the key in the path."
+)]
 struct Ca {
     #[command(flatten)]
     keys: KeysAt,
@@ -176,6 +178,18 @@ pub fn run(admission: &Admission, format: Format) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// The keys of the webhook, of a gateway that answers by them: with others the API server would ask who is not there, and take no object.
+fn there(at: &KeysAt) -> anyhow::Result<Keys> {
+    let directory = keys_of(&at.data, at.admission_keys.as_deref());
+    ensure!(
+        Keys::are_in(&directory),
+        "{} has no keys of a webhook, so no gateway answers by them: name the --data (or --admission-keys) of one that was started with \
+         --admission, or make them before it starts: vidimus admission ca --data DIR",
+        directory.display()
+    );
+    opened(at)
+}
+
 /// The keys of the webhook, made on first use.
 fn opened(at: &KeysAt) -> anyhow::Result<Keys> {
     data_directory::prepare(&at.data)?;
@@ -190,7 +204,7 @@ fn manifests(asked: &Manifests) -> anyhow::Result<ExitCode> {
     let cluster = asked.cluster.then(|| Cluster::of(&asked.reach)).transpose()?;
     let text = match asked.form {
         FormArg::Webhook => {
-            let keys = opened(&asked.keys)?;
+            let keys = there(&asked.keys)?;
             webhook(&at(asked)?, &keys.key, keys.ca.bundle(), &asked.namespace)
         }
         FormArg::Vap => Form::ValidatingAdmissionPolicy.manifest(&asked.namespace),

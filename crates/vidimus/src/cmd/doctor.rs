@@ -9,6 +9,7 @@ mod metrics;
 mod objects;
 mod replica_keys;
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -38,7 +39,7 @@ use crate::output::{self, Format, printable};
   vidimus doctor -o json | jq -r '.findings[] | [.code, .fix] | @tsv'
 
 Exit codes: 0 nothing is wrong, or warnings alone; 1 something is wrong;
-2 not looked at. Every code is in docs/doctor.md")]
+2 it could not look, also at a part. Every code is in docs/doctor.md")]
 pub struct Doctor {
     /// The directory of resources.
     #[arg(long, env = "VIDIMUS_RESOURCES", value_name = "DIR")]
@@ -81,9 +82,13 @@ pub struct Doctor {
     /// The namespace that it is installed in.
     #[arg(long, value_name = "NAMESPACE", default_value = "vidimus-system", requires = "cluster", value_parser = name)]
     namespace: String,
-    /// The name of its StatefulSet and ServiceAccount.
+    /// The name of its StatefulSet.
     #[arg(long, value_name = "NAME", default_value = "vidimus", requires = "cluster", value_parser = name)]
     workload: String,
+    /// The ServiceAccount of the gateway, as vidimus-registry of deploy/rbac
+    /// [default: that of the StatefulSet, or its name].
+    #[arg(long, value_name = "NAME", requires = "cluster", value_parser = name)]
+    service_account: Option<String>,
 }
 
 /// A name of an object, which stands in paths.
@@ -111,8 +116,10 @@ struct Finding {
 /// What was not looked at.
 #[derive(Debug, Serialize)]
 struct LeftOut {
-    what: &'static str,
+    what: Cow<'static, str>,
     why: String,
+    /// Whether it was to be looked at, and could not be: then nobody knows whether all is well.
+    could_not: bool,
 }
 
 /// What was looked at, and what was found.
@@ -133,8 +140,28 @@ impl Report {
         self.looked_at.push(what);
     }
 
+    /// Nobody asked for it, or there is nothing to look at.
     fn left_out(&mut self, what: &'static str, why: impl Into<String>) {
-        self.left_out.push(LeftOut { what, why: why.into() });
+        self.left_out.push(LeftOut { what: what.into(), why: why.into(), could_not: false });
+    }
+
+    /// It was to be looked at, and could not be.
+    fn could_not(&mut self, what: impl Into<Cow<'static, str>>, why: impl Into<String>) {
+        self.left_out.push(LeftOut { what: what.into(), why: why.into(), could_not: true });
+    }
+
+    /// What is said of all of it, and the status. What was found is wrong whatever else there may be; without a fault, what could not be looked at
+    /// may have one.
+    fn verdict(&self) -> (&'static str, u8) {
+        if self.count(Severity::Fault) > 0 {
+            ("faulty", 1)
+        } else if self.left_out.iter().any(|left| left.could_not) {
+            ("could_not_look", 2)
+        } else if self.count(Severity::Warning) > 0 {
+            ("warned", 0)
+        } else {
+            ("healthy", 0)
+        }
     }
 
     fn count(&self, severity: Severity) -> usize {
@@ -145,7 +172,7 @@ impl Report {
 /// What is printed for programs.
 #[derive(Debug, Serialize)]
 struct Answer<'r> {
-    /// `healthy`, `warned` or `faulty`.
+    /// `healthy`, `warned`, `could_not_look` or `faulty`.
     verdict: &'static str,
     faults: usize,
     warnings: usize,
@@ -167,16 +194,12 @@ pub fn run(doctor: &Doctor, format: Format) -> anyhow::Result<ExitCode> {
     // The worst first; what was found first stays first.
     report.findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     let (faults, warnings) = (report.count(Severity::Fault), report.count(Severity::Warning));
-    let verdict = match (faults, warnings) {
-        (0, 0) => "healthy",
-        (0, _) => "warned",
-        _ => "faulty",
-    };
+    let (verdict, status) = report.verdict();
     match format {
         Format::Json => output::json(&Answer { verdict, faults, warnings, report: &report })?,
         Format::Table => print(&report, faults, warnings),
     }
-    Ok(if faults > 0 { ExitCode::from(1) } else { ExitCode::SUCCESS })
+    Ok(ExitCode::from(status))
 }
 
 /// A path as it is written in a command.
@@ -200,12 +223,17 @@ fn print(report: &Report, faults: usize, warnings: usize) {
         row("fix", &finding.fix);
     }
     for left in &report.left_out {
-        output::line(&format!("not looked at  {}: {}", left.what, printable(&left.why)));
+        let label = if left.could_not { "could not look at" } else { "not looked at" };
+        output::line(&format!("{label}  {}: {}", printable(&left.what), printable(&left.why)));
     }
-    let summary = format!("{}, {}", counted(faults, "fault"), counted(warnings, "warning"));
+    let unseen = match report.left_out.iter().filter(|left| left.could_not).count() {
+        0 => String::new(),
+        parts => format!(", could not look at {}", counted(parts, "part")),
+    };
+    let summary = format!("{}, {}{unseen}", counted(faults, "fault"), counted(warnings, "warning"));
     output::line(&format!(
         "{}  looked at {}",
-        output::verdict(&summary, faults == 0),
+        output::verdict(&summary, report.verdict().1 == 0),
         report.looked_at.join(", ")
     ));
 }

@@ -31,7 +31,7 @@ const APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   vidimus keys generate --out /etc/vidimus/keys
-  vidimus keys generate --secret vidimus-keys -n vidimus | kubectl apply -f -
+  vidimus keys generate --secret vidimus-keys -n vidimus | kubectl create -f -
   vidimus keys rotate --out /etc/vidimus/keys
   kubectl get secret vidimus-keys -n vidimus -o json \\
     | vidimus keys rotate --from - | kubectl apply -f -
@@ -52,7 +52,10 @@ enum Command {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   vidimus keys generate --out /etc/vidimus/keys
-  vidimus keys generate --secret vidimus-keys -n vidimus | kubectl apply -f -")]
+  vidimus keys generate --secret vidimus-keys -n vidimus | kubectl create -f -
+
+Take kubectl create, which refuses where the Secret is there: kubectl apply
+replaces its keys, and all that was sealed and signed by them is void.")]
 struct Generate {
     /// Directory for them; made where it is missing. One that has keys is left alone.
     #[arg(long, value_name = "DIR", required_unless_present = "secret")]

@@ -87,3 +87,13 @@ impl Cluster {
         self.ask(Request::get(path).body(Vec::new())?)
     }
 }
+
+/// Who asks, as the kubeconfig calls it. Whom the API server takes it for, only that knows.
+pub(super) fn who(reach: &Reach) -> String {
+    let read = reach.kubeconfig.as_ref().map_or_else(Kubeconfig::read, Kubeconfig::read_from);
+    let Ok(file) = read else { return "the ServiceAccount of this pod".to_owned() };
+    let current = file.current_context.unwrap_or_default();
+    let found = file.contexts.into_iter().find(|one| one.name == current);
+    let user = found.and_then(|one| one.context?.user).unwrap_or_default();
+    format!("user '{user}' of the context '{current}'")
+}

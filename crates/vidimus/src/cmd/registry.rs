@@ -145,13 +145,14 @@ fn serve(registry: &Registry, vitals: &Vitals) -> anyhow::Result<ExitCode> {
     }
     tell_calls(&mut supervisor, &watching, relay.clone());
     let router = Router::new().route("/healthz", get(is_alive)).route("/readyz", get(is_ready));
-    let router = router.with_state(Arc::new(watching));
+    let router = router.with_state(Arc::new(watching.clone()));
     admin_listener::serve(&mut supervisor, health, router, vitals.clone())?;
     let socket = tokio::net::TcpListener::from_std(socket)?;
     let tls = TlsAcceptor::from(Arc::new(config));
     supervisor.essential("gateways", accept(socket, tls, relay, trust));
     tracing::info!(serve = %address, health = %health_address, "gateways may connect");
     let (code, _) = control.block_on(runs::until_told(&mut supervisor))?;
+    control.block_on(watching.give_back());
     // What is in force here is of no use once nobody is told of it.
     drop((loaded, inside));
     control.shutdown_timeout(Duration::from_secs(1));
@@ -174,6 +175,8 @@ fn access(registry: &Registry) -> Access {
         namespaces: registry.namespace.iter().map(|name| name.as_str().into()).collect(),
         writes: (!registry.no_status).then(|| (source::who(), lease)),
         pods: registry.pods,
+        // Who hears a registry runs none.
+        jobs: false,
     }
 }
 

@@ -30,6 +30,7 @@ mod tls;
 pub(super) mod traces;
 mod webhook;
 mod witnesses;
+mod workers;
 mod xds;
 
 use std::net::SocketAddr;

@@ -23,6 +23,16 @@ fn the_manifests_are_those_of_the_tree_with_what_is_ones_own() {
     let (resources, table) = (tree("e2e/admission/resources"), tree("e2e/admission/registrations.yaml"));
     let said = of(&["--form", "registrations", "--resources", &resources]);
     assert_eq!(said, std::fs::read_to_string(table).unwrap());
+    // Nothing is made by a name that is wrong: the API server would ask nobody, and take no object.
+    for none in [&["--data", &data][..], &["--data", &data, "--admission-keys", &data]] {
+        let ran = run(&[&["admission", "manifests"], none].concat());
+        assert!(
+            ran.code == Some(2) && ran.out.is_empty() && ran.err.contains("has no keys of a webhook"),
+            "{ran:?}"
+        );
+        assert!(!PathBuf::from(&data).exists(), "{none:?}");
+    }
+    assert_eq!(run(&["admission", "ca", "--data", &data]).code, Some(0));
     let webhook = of(&["--data", &data, "--service", "gate:9443", "--namespace", "agents"]);
     for part in [r#""name":"gate""#, r#""namespace":"agents""#, r#""port":9443"#, "/pods/enforce", "caBundle"]
     {

@@ -27,9 +27,16 @@ fn codes(ran: &Ran) -> BTreeSet<String> {
         }
     }
     let is_faulty = findings.iter().any(|finding| finding["severity"] == "fault");
+    assert_eq!(could_not(&answer), [""; 0], "{answer}");
     assert_eq!(ran.code, Some(i32::from(is_faulty)), "{ran:?}");
     assert_eq!(answer["verdict"] == "faulty", is_faulty, "{answer}");
     findings.iter().map(|finding| finding["code"].as_str().unwrap().to_owned()).collect()
+}
+
+/// The parts that it could not look at.
+fn could_not(answer: &serde_json::Value) -> Vec<&str> {
+    let left = answer["left_out"].as_array().unwrap().iter();
+    left.filter(|one| one["could_not"] == true).map(|one| one["what"].as_str().unwrap()).collect()
 }
 
 fn set(codes: &[&str]) -> BTreeSet<String> {
@@ -273,5 +280,62 @@ fn who_answers_otherwise_is_no_gateway() {
 fn what_it_is_asked_wrongly_is_no_verdict() {
     for words in [&["doctor", "--admin", "nowhere"][..], &["doctor", "--public-url", "gateway.example"]] {
         assert_eq!(run(words).code, Some(2), "{words:?}");
+    }
+}
+
+/// An API server that answers everything with one status; its kubeconfig.
+fn api_server(directory: &Path, code: u16, message: &str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let body = serde_json::json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "reason": "R", "code": code, "message": message});
+    let answer = format!(
+        "HTTP/1.1 {code} R\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        body.to_string().len()
+    );
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            use std::io::{Read as _, Write as _};
+            let mut stream = stream.unwrap();
+            let _read = stream.read(&mut [0; 65536]).unwrap_or_default();
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    });
+    let file = directory.join(format!("kubeconfig-{code}"));
+    let text = format!(
+        "apiVersion: v1\nkind: Config\nclusters: [{{name: c, cluster: {{server: \"{url}\"}}}}]\nusers: [{{name: ada, user: {{}}}}]\n\
+         contexts: [{{name: prod, context: {{cluster: c, user: ada}}}}]\ncurrent-context: prod\n"
+    );
+    fs::write(&file, text).unwrap();
+    file.display().to_string()
+}
+
+/// Who may not look knows nothing, and is not told that all is well.
+#[test]
+fn who_is_refused_by_the_api_server_is_not_told_that_all_is_well() {
+    let directory = tempfile::tempdir().unwrap();
+    let forbidden = "statefulsets.apps is forbidden: User \"ada\" cannot get resource";
+    for (code, message, says) in [
+        (401, "Unauthorized", "user 'ada' of the context 'prod'"),
+        (403, forbidden, "User \"ada\" cannot get"),
+    ] {
+        let config = api_server(directory.path(), code, message);
+        let ran = run(&["doctor", "--cluster", "--kubeconfig", &config, "-o", "json"]);
+        let answer = ran.json();
+        assert_eq!((ran.code, &answer["verdict"]), (Some(2), &"could_not_look".into()), "{ran:?}");
+        let parts = could_not(&answer);
+        for part in [
+            "customresourcedefinitions agents.vidimus.dev",
+            "policies",
+            "statefulsets vidimus-system/vidimus",
+        ] {
+            assert!(parts.contains(&part), "{part}: {parts:?}");
+        }
+        let left = answer["left_out"].as_array().unwrap();
+        assert!(left.iter().all(|one| one["why"].as_str().unwrap().contains(says)), "{answer}");
+        let table = run(&["doctor", "--cluster", "--kubeconfig", &config]);
+        assert!(
+            table.code == Some(2) && table.out.contains("0 faults, 0 warnings, could not look at "),
+            "{table:?}"
+        );
     }
 }

@@ -59,9 +59,28 @@ impl Gateway {
     fn ended(command: Command, with: impl FnOnce(&mut Command)) -> (Option<i32>, String) {
         let directory = tempfile::tempdir().unwrap();
         resources(&directory.path().join("resources"), 1);
+        let (_, code, log) = Self::ended_in(directory, command, with);
+        (code, log)
+    }
+
+    /// The same, of a directory as it is found.
+    pub(crate) fn ends_in(
+        directory: tempfile::TempDir,
+        with: impl FnOnce(&mut Command),
+    ) -> (tempfile::TempDir, Option<i32>, String) {
+        Self::ended_in(directory, command(&["serve"]), with)
+    }
+
+    fn ended_in(
+        directory: tempfile::TempDir,
+        command: Command,
+        with: impl FnOnce(&mut Command),
+    ) -> (tempfile::TempDir, Option<i32>, String) {
         let mut gateway = Self::spawn(directory, command, with);
         let code = gateway.process.wait().unwrap().code();
-        (code, fs::read_to_string(gateway.path("log")).unwrap())
+        let log = fs::read_to_string(gateway.path("log")).unwrap();
+        let directory = std::mem::replace(&mut gateway.directory, tempfile::tempdir().unwrap());
+        (directory, code, log)
     }
 
     fn serve(directory: tempfile::TempDir, command: Command, with: impl FnOnce(&mut Command)) -> Self {

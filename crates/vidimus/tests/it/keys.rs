@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::process::Stdio;
 
 use serde_json::Value;
@@ -98,5 +99,23 @@ fn a_secret_goes_through_a_rotation_and_is_mounted() {
     for wrong in [vec!["keys", "generate"], vec!["keys", "rotate"], vec!["keys", "generate", "--secret", "A"]]
     {
         assert_eq!(run(&wrong).code, Some(2), "{wrong:?}");
+    }
+}
+
+/// Piped to `kubectl apply` twice, the first keys would be replaced by others, and all that they sealed and signed be void; `create` refuses.
+#[test]
+fn keys_that_are_made_once_are_not_applied() {
+    let of = |path: &str| {
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)).unwrap()
+    };
+    let mut texts = vec![of("docs/scale.md"), of("docs/chart.md"), of("deploy/chart/vidimus/values.yaml")];
+    texts.push(of("crates/vidimus/src/cmd/doctor/cluster/replicas.rs"));
+    for words in [&["keys", "--help"][..], &["keys", "generate", "--help"]] {
+        let help = run(words).out;
+        assert!(help.contains("kubectl create -f -"), "{help}");
+        texts.push(help);
+    }
+    for line in texts.iter().flat_map(|text| text.lines()).filter(|line| line.contains("keys generate")) {
+        assert!(!line.contains("kubectl apply"), "{line}");
     }
 }

@@ -81,3 +81,41 @@ fn a_start_says_how_the_run_before_it_ended_and_a_stop_that_it_did() {
         "{html}"
     );
 }
+
+/// What fails after it is on record that it begins ends on record too, with the reason: the next start misses nothing.
+#[test]
+fn a_start_that_fails_is_on_record_with_its_end() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    let admission = ["--admission", "127.0.0.1:0"];
+    let mut directory = Gateway::start(1).stop().0;
+    let mut failed = Vec::new();
+    for (words, says) in [
+        (
+            [&admission[..], &["--admission-client-ca", "/nope/x.pem"]].concat(),
+            "--admission-client-ca /nope/x.pem",
+        ),
+        (vec!["--admission", &taken], "--admission 127.0.0.1"),
+        (vec!["--webhook", "http://127.0.0.1:1/", "--webhook-secret", "none"], "--webhook-secret"),
+    ] {
+        let (left, code, log) = Gateway::ends_in(directory, |command| {
+            command.args(&words);
+        });
+        assert!(code == Some(2) && log.contains(says), "{words:?}: {code:?} {log}");
+        directory = left;
+        failed.push(says);
+    }
+    let gateway = Gateway::start_in(directory);
+    let log = std::fs::read_to_string(gateway.path("log")).unwrap();
+    assert!(!log.contains("ended without a stop"), "{log}");
+    let told = acts(&gateway.path("data"));
+    assert!(told.iter().all(|one| one["act"]["start"]["found"] != "unstopped"), "{told:?}");
+    let whys =
+        told.iter().filter(|one| one["act"]["stop"].is_object()).map(|one| one["why"].as_str().unwrap());
+    let whys: Vec<&str> = whys.filter(|why| why.starts_with("the start failed: ")).collect();
+    // A webhook is looked at before anything is on record, or after: in both cases nothing is left open.
+    for says in &failed[..2] {
+        assert!(whys.iter().any(|why| why.contains(says)), "{says}: {whys:?}");
+    }
+    assert_eq!(gateway.stop().1, Some(0));
+}

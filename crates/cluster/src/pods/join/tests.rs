@@ -7,6 +7,7 @@ use crate::index::Index;
 use crate::live::Told;
 use crate::pods::known::tests::pod;
 use crate::pods::read::Item;
+use crate::runs_jobs::RunsJobs;
 use crate::secrets::Secrets;
 use crate::verdict::wanted;
 
@@ -190,18 +191,56 @@ fn what_runs_is_written_once_and_goes_with_the_watch() {
     let calls = LastCalls::from([(key(kind, "bot"), call("2026-01-01T00:00:00Z", "i"))]);
     let pods = known(&[], vec![pod("a", "1", "bot", "Running")]);
     let runs = joined(&index, &pods, calls);
-    let write =
-        wanted(&index, &loaded(&index), &Secrets::default(), Some(&runs), Timestamp::UNIX_EPOCH).remove(0);
+    let write = wanted(
+        &index,
+        &loaded(&index),
+        (&Secrets::default(), &RunsJobs::default()),
+        Some(&runs),
+        Timestamp::UNIX_EPOCH,
+    )
+    .remove(0);
     let mut written = document;
     written["status"] = write.document()["status"].clone();
     assert_eq!(written["status"]["instances"]["pods"][0]["uid"], "1");
     assert_eq!(written["status"]["lastCall"]["identity"], "i");
     index.there(kind, written);
     assert!(
-        wanted(&index, &loaded(&index), &Secrets::default(), Some(&runs), Timestamp::UNIX_EPOCH).is_empty()
+        wanted(
+            &index,
+            &loaded(&index),
+            (&Secrets::default(), &RunsJobs::default()),
+            Some(&runs),
+            Timestamp::UNIX_EPOCH
+        )
+        .is_empty()
     );
     // Pods are not watched any more: what was said of them goes.
-    let last = wanted(&index, &loaded(&index), &Secrets::default(), None, Timestamp::UNIX_EPOCH).remove(0);
+    let last = wanted(
+        &index,
+        &loaded(&index),
+        (&Secrets::default(), &RunsJobs::default()),
+        None,
+        Timestamp::UNIX_EPOCH,
+    )
+    .remove(0);
     assert!(last.document()["status"].get("instances").is_none(), "{last:?}");
     assert!(last.conditions.iter().all(|one| one.of != "Running"));
+}
+
+/// Without the role nothing is known of what runs, and that is said where it would stand, with what to do.
+#[test]
+fn what_cannot_be_known_is_said_in_the_status() {
+    let (kind, document) = record(Kind::Agent, "bot", &account("bot"));
+    let index = index(&[(kind, document)]);
+    let mut pods = Known::of(&[]);
+    assert_eq!(said(&joined(&index, &pods, LastCalls::new()), kind, "bot"), None, "nobody has answered yet");
+    pods.take(0, Told::Forbidden("pods is forbidden (403)".to_owned()));
+    let (condition, _) =
+        joined(&index, &pods, LastCalls::new()).runs(&key(kind, "bot"), &Runs::default(), &[], Some(4));
+    let condition = condition.unwrap();
+    assert_eq!((&*condition.status, &*condition.reason), ("Unknown", "PodsNotHeard"));
+    assert!(
+        condition.message.contains("(403)") && condition.message.contains("deploy/rbac/pods.yaml"),
+        "{condition:?}"
+    );
 }

@@ -71,6 +71,7 @@ checks! {
     WITNESS_REFUSES = "witness_refuses", Fault, "it does not know the ledger's key, and vouches for nothing";
     ANOTHER_PAST = "another_past", Fault, "the ledger was put back from a copy, or somebody else has its key";
     WEBHOOK_DOWN = "webhook_down", Fault, "nobody is told of calls that wait for people";
+    SOURCE_AWAY = "source_away", Fault, "what is changed in the cluster is not in force, and routes with staleAfter close";
     OBJECTS_REJECTED = "objects_rejected", Fault, "what they permit is not in force";
     PANICKED = "panicked", Warning, "a fault of Vidimus; what ended began anew";
     LOG_LOST = "log_lost", Warning, "lines of the log are missing; records are not";
@@ -80,7 +81,10 @@ checks! {
     CLUSTER_RECORD_REFUSED = "cluster_record_refused", Fault, "what it permits is not in force";
     CLUSTER_RECORD_UNSEEN = "cluster_record_unseen", Fault, "it may not be in force: no gateway follows the cluster, or none may say so";
     CLUSTER_KEY_MISSING = "cluster_key_missing", Fault, "calls that need it are refused";
+    CLUSTER_JOB_UNRUN = "cluster_job_unrun", Fault, "every call of it is refused: nothing runs the job";
     CLUSTER_WORKLOAD_DOWN = "cluster_workload_down", Fault, "fewer gateways serve than are wanted; without one no call passes";
+    CLUSTER_PODS_UNHEARD = "cluster_pods_unheard", Fault, "nobody knows what runs as whom, and the tokens of pods that are gone are taken";
+    CLUSTER_LABEL_UNKNOWN = "cluster_label_unknown", Fault, "the pods of the namespace are not looked at";
     CLUSTER_KEYS_UNSHARED = "cluster_keys_unshared", Fault, "sessions, tasks and tokens that one replica gave out are refused by the others";
     CLUSTER_STORE_UNSHARED = "cluster_store_unshared", Fault, "each replica counts limits for itself, and knows of no approval, grant or quarantine that another was told of";
     CLUSTER_LEASE_UNHELD = "cluster_lease_unheld", Fault, "nobody writes statuses";

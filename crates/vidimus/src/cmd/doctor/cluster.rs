@@ -12,6 +12,7 @@ use hyper::Request;
 use hyper::header::CONTENT_TYPE;
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use vidimus_core::admission::{Enforcement, NAMESPACE_LABEL};
 use vidimus_core::clock::Clock as _;
 use vidimus_gateway::millis;
 use vidimus_identity::ServerLeaf;
@@ -20,7 +21,7 @@ use super::check;
 use super::check::Check;
 use super::{Doctor, Report};
 use crate::clock::SystemClock;
-use crate::cmd::kubernetes::{Cluster, Refused};
+use crate::cmd::kubernetes::{self, Cluster, Refused};
 use crate::cmd::registrars::{self, WEBHOOKS};
 
 /// The kinds, as they stand in paths, each with its definition.
@@ -37,13 +38,16 @@ const LEASE: &str = "vidimus-statuses";
 const UNHELD: i64 = 60;
 /// So many objects of a kind are told one by one.
 const TOLD: usize = 10;
-const APPLY: &str = "helm upgrade vidimus deploy/chart/vidimus -n vidimus-system, or vidimus install --apply";
 
 /// What is looked at, and where the findings go.
 struct Look<'a> {
     cluster: &'a Cluster,
+    /// Who asks, as far as that is known here.
+    who: String,
     namespace: &'a str,
     name: &'a str,
+    /// The ServiceAccount of the gateway.
+    account: String,
     report: &'a mut Report,
 }
 
@@ -51,10 +55,13 @@ pub(super) fn look(doctor: &Doctor, report: &mut Report) {
     report.looked_at("the cluster");
     let looked = Cluster::of(&doctor.reach).and_then(|cluster| {
         let (namespace, name) = (&*doctor.namespace, &*doctor.workload);
-        let mut look = Look { cluster: &cluster, namespace, name, report: &mut *report };
+        let who = kubernetes::who(&doctor.reach);
+        let account = doctor.service_account.clone().unwrap_or_else(|| name.to_owned());
+        let mut look = Look { cluster: &cluster, who, namespace, name, account, report: &mut *report };
         look.definitions()?;
         look.records()?;
-        look.workload()?;
+        look.workload(doctor.service_account.is_none())?;
+        look.namespaces()?;
         look.lease()?;
         look.webhooks(&doctor.data.join("admission").join("ca.pem"))?;
         look.rights()
@@ -72,12 +79,28 @@ impl Look<'_> {
             Ok(found) => return Ok(Some(found)),
             Err(Refused { code: 404, .. }) => {
                 if let Some((check, what)) = absent {
-                    self.report.find(check, what, APPLY);
+                    let fix = apply(self.namespace, self.name);
+                    self.report.find(check, what, fix);
                 }
             }
-            Err(refused) => self.report.left_out("a part of the cluster", refused.message),
+            Err(refused) => self.refused(part(path), &refused),
         }
         Ok(None)
+    }
+
+    /// Who asks is refused, and does not know how it is there.
+    fn refused(&mut self, what: String, refused: &Refused) {
+        let Refused { code, message } = refused;
+        let why = match code {
+            401 => format!(
+                "the API server does not know {}: {message} ({code}); its credentials may be over",
+                self.who
+            ),
+            // The message names the user and the right.
+            403 => format!("{message} ({code}), asked as {}", self.who),
+            _ => format!("{message} ({code})"),
+        };
+        self.report.could_not(what, why);
     }
 
     fn definitions(&mut self) -> anyhow::Result<()> {
@@ -92,7 +115,8 @@ impl Look<'_> {
             let lacking: Vec<&str> = own.difference(&known).map(String::as_str).take(3).collect();
             if !lacking.is_empty() {
                 let what = format!("{name} does not know {}", lacking.join(", "));
-                self.report.find(check::CLUSTER_CRD_OLD, what, APPLY);
+                let fix = apply(self.namespace, self.name);
+                self.report.find(check::CLUSTER_CRD_OLD, what, fix);
             }
         }
         Ok(())
@@ -105,7 +129,8 @@ impl Look<'_> {
                 continue;
             };
             let items = list.get("items").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-            let (mut refused, mut keyless, mut unseen) = (Vec::new(), Vec::new(), Vec::new());
+            let (mut refused, mut unseen) = (Vec::new(), Vec::new());
+            let (mut keyless, mut unrun) = (Vec::new(), Vec::new());
             for item in items {
                 let shown = format!(
                     "{plural} {}/{}",
@@ -116,6 +141,7 @@ impl Look<'_> {
                     Verdict::Accepted => {}
                     Verdict::Refused(message) => refused.push(format!("{shown}: {message}")),
                     Verdict::Keyless(message) => keyless.push(format!("{shown}: {message}")),
+                    Verdict::Unrun(message) => unrun.push(format!("{shown}: {message}")),
                     Verdict::Unseen => unseen.push(shown),
                 }
             }
@@ -126,6 +152,14 @@ impl Look<'_> {
             for what in keyless.iter().take(TOLD) {
                 let fix = "do what the message says: the Secret, its key, or the right to read it (kubectl apply -f -)";
                 self.report.find(check::CLUSTER_KEY_MISSING, what.as_str(), fix);
+            }
+            for what in unrun.iter().take(TOLD) {
+                let fix = "do what the message says: --jobs, or the roles of deploy/rbac/jobs.yaml (jobs.enabled of the chart brings both)";
+                self.report.find(check::CLUSTER_JOB_UNRUN, what.as_str(), fix);
+            }
+            if let Some(message) = items.iter().find_map(unheard) {
+                let fix = "do what the message says, or start the gateway without --pods";
+                self.report.find(check::CLUSTER_PODS_UNHEARD, message, fix);
             }
             if let Some(first) = unseen.first() {
                 let what = format!("nobody has said what became of {first} (of {} {plural})", unseen.len());
@@ -139,11 +173,16 @@ impl Look<'_> {
         Ok(())
     }
 
-    fn workload(&mut self) -> anyhow::Result<()> {
+    /// Whether its pods are there; `names_account` where its ServiceAccount is what they run as.
+    fn workload(&mut self, names_account: bool) -> anyhow::Result<()> {
         let (namespace, name) = (self.namespace, self.name);
         let path = format!("/apis/apps/v1/namespaces/{namespace}/statefulsets/{name}");
         let absent = (check::CLUSTER_WORKLOAD_DOWN, format!("there is no StatefulSet {namespace}/{name}"));
         let Some(there) = self.at(&path, Some(absent))? else { return Ok(()) };
+        let account = text(&there, "/spec/template/spec/serviceAccountName");
+        if names_account && !account.is_empty() {
+            account.clone_into(&mut self.account);
+        }
         let number = |at: &str| there.pointer(at).and_then(Value::as_i64).unwrap_or_default();
         let (wanted, ready) = (number("/spec/replicas"), number("/status/readyReplicas"));
         if ready < wanted {
@@ -153,6 +192,20 @@ impl Look<'_> {
             self.report.find(check::CLUSTER_WORKLOAD_DOWN, what, fix);
         }
         replicas::look(&there, (namespace, name), self.report);
+        Ok(())
+    }
+
+    /// Namespaces that are to be governed, and are not, since nothing is of the value of their label.
+    fn namespaces(&mut self) -> anyhow::Result<()> {
+        let path = format!("/api/v1/namespaces?labelSelector={NAMESPACE_LABEL}");
+        let Some(list) = self.at(&path, None)? else { return Ok(()) };
+        let items = list.get("items").and_then(Value::as_array).into_iter().flatten();
+        for what in items.filter_map(unlooked).take(TOLD) {
+            let fix = format!(
+                "kubectl label --overwrite namespace NAME {NAMESPACE_LABEL}=enforce; or warn, or audit"
+            );
+            self.report.find(check::CLUSTER_LABEL_UNKNOWN, what, fix);
+        }
         Ok(())
     }
 
@@ -192,7 +245,7 @@ impl Look<'_> {
                 return Ok(());
             }
             Err(refused) => {
-                self.report.left_out("a part of the cluster", refused.message);
+                self.refused(part(&path), &refused);
                 return Ok(());
             }
         };
@@ -258,18 +311,22 @@ impl Look<'_> {
             let name = if resource == "leases" { LEASE } else { "" };
             let asked = json!({"verb": verb, "group": group, "resource": resource, "subresource": subresource, "name": name, "namespace": self.namespace});
             let Some(allowed) = self.may(&asked)? else { return Ok(()) };
-            let what =
-                format!("ServiceAccount {}/{}: {verb} {resource} {subresource}", self.namespace, self.name);
+            let what = format!(
+                "ServiceAccount {}/{}: {verb} {resource} {subresource}",
+                self.namespace, self.account
+            );
             if may && !allowed {
-                self.report.find(
-                    check::CLUSTER_RIGHTS_MISSING,
-                    format!("{} is not allowed", what.trim_end()),
-                    APPLY,
+                let fix = format!(
+                    "{}; where {} is not the account of the gateway, name it by --service-account",
+                    apply(self.namespace, self.name),
+                    self.account
                 );
+                let what = format!("{} is not allowed", what.trim_end());
+                self.report.find(check::CLUSTER_RIGHTS_MISSING, what, fix);
             } else if allowed && !may {
                 let fix = format!(
                     "kubectl get rolebindings,clusterrolebindings -A -o wide | grep {} names the binding; delete it",
-                    self.name
+                    self.account
                 );
                 self.report.find(check::CLUSTER_RIGHTS_WIDE, format!("{} is allowed", what.trim_end()), fix);
             }
@@ -279,7 +336,7 @@ impl Look<'_> {
 
     /// Whether the ServiceAccount may; `None` where this user may not ask.
     fn may(&mut self, attributes: &Value) -> anyhow::Result<Option<bool>> {
-        let (namespace, name) = (self.namespace, self.name);
+        let (namespace, name) = (self.namespace, &*self.account);
         let review = json!({
             "apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
             "spec": {
@@ -294,11 +351,41 @@ impl Look<'_> {
         match self.cluster.ask(request)? {
             Ok(answer) => Ok(answer.pointer("/status/allowed").and_then(Value::as_bool)),
             Err(refused) => {
-                self.report.left_out("rights in the cluster", refused.message);
+                self.refused("rights in the cluster (subjectaccessreviews)".to_owned(), &refused);
                 Ok(None)
             }
         }
     }
+}
+
+/// What brings all of it, where something is missing: also where nothing is installed yet, and with what was configured.
+fn apply(namespace: &str, name: &str) -> String {
+    // The chart calls everything by the release, where that has its own name in it.
+    let called =
+        if name.contains("vidimus") { String::new() } else { format!(" --set fullnameOverride={name}") };
+    let helm = format!(
+        "helm upgrade --install {name} deploy/chart/vidimus -n {namespace} --create-namespace --reuse-values{called}"
+    );
+    match (namespace, name) {
+        // What the binary has is of these names.
+        ("vidimus-system", "vidimus") => format!("{helm}, or vidimus install --apply"),
+        _ => helm,
+    }
+}
+
+/// What is at a path of the API server, as it is called: a resource, and of which name.
+fn part(path: &str) -> String {
+    let path = path.split_once('?').map_or(path, |(path, _)| path);
+    // The core group has no name.
+    let above = if path.starts_with("/api/") { 2 } else { 3 };
+    let mut rest = path.split('/').skip(1 + above);
+    let (mut resource, mut name, mut namespace) = (rest.next(), rest.next(), None);
+    if resource == Some("namespaces") && name.is_some() {
+        namespace = name;
+        (resource, name) = (rest.next(), rest.next());
+    }
+    let at: Vec<&str> = namespace.into_iter().chain(name).collect();
+    format!("{} {}", resource.unwrap_or(path), at.join("/")).trim_end().to_owned()
 }
 
 /// Why the API server does not believe who answers it, by the `caBundle` (base64 of PEM) that it has and the CA that it should have.
@@ -323,6 +410,8 @@ enum Verdict {
     Refused(String),
     /// It is, and the key that it names in a Secret cannot be used, and why.
     Keyless(String),
+    /// It is a job, and nothing runs it, and why.
+    Unrun(String),
     /// Nobody has looked at it as it is now.
     Unseen,
 }
@@ -330,6 +419,8 @@ enum Verdict {
 /// Of the condition `Programmed`, where it is about the Secret of a provider.
 const KEYLESS: [&str; 5] =
     ["SecretNotFound", "KeyNotFound", "KeyInvalid", "SecretForbidden", "TooManySecrets"];
+/// The same, where jobs cannot be run.
+const UNRUN: [&str; 2] = ["JobsOff", "JobsForbidden"];
 
 fn verdict(item: &Value) -> Verdict {
     let number = |of: &Value, at: &str| of.pointer(at).and_then(Value::as_i64).unwrap_or_default();
@@ -348,8 +439,25 @@ fn verdict(item: &Value) -> Verdict {
         (_, Some(programmed)) if KEYLESS.contains(&text(programmed, "/reason")) => {
             Verdict::Keyless(text(programmed, "/message").to_owned())
         }
+        (_, Some(programmed)) if UNRUN.contains(&text(programmed, "/reason")) => {
+            Verdict::Unrun(text(programmed, "/message").to_owned())
+        }
         _ => Verdict::Accepted,
     }
+}
+
+/// Why it is not known what runs as an object, where pods are to be watched.
+fn unheard(item: &Value) -> Option<String> {
+    let mut conditions = item.pointer("/status/conditions").and_then(Value::as_array)?.iter();
+    let found = conditions.find(|one| text(one, "/reason") == "PodsNotHeard")?;
+    Some(text(found, "/message").to_owned())
+}
+
+/// Of a namespace: its name and the value of a label by which its pods are to be looked at, where no rule has such a value.
+fn unlooked(namespace: &Value) -> Option<String> {
+    let value = namespace.pointer("/metadata/labels")?.get(NAMESPACE_LABEL)?.as_str()?;
+    let name = text(namespace, "/metadata/name");
+    Enforcement::of(value).is_none().then(|| format!("namespace {name} has {NAMESPACE_LABEL}={value}"))
 }
 
 /// A text in a document; empty where there is none.
@@ -383,6 +491,42 @@ fn fields(definition: &Value) -> BTreeSet<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_mends_it_is_of_the_installation_that_was_looked_at() {
+        let usual = apply("vidimus-system", "vidimus");
+        assert!(
+            usual.starts_with("helm upgrade --install vidimus ")
+                && usual.ends_with("vidimus install --apply")
+        );
+        for (namespace, name, says) in [
+            ("gates", "vidimus", "-n gates "),
+            ("gates", "gate", "--install gate "),
+            ("g", "gate", "fullnameOverride=gate"),
+        ] {
+            let fix = apply(namespace, name);
+            assert!(
+                fix.contains(says) && !fix.contains("vidimus-system") && !fix.contains("--apply"),
+                "{fix}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_part_of_the_cluster_is_called_by_its_resource_and_name() {
+        for (path, called) in [
+            ("/apis/apps/v1/namespaces/v/statefulsets/gate", "statefulsets v/gate"),
+            ("/apis/vidimus.dev/v1alpha1/agents", "agents"),
+            (
+                "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/a.vidimus.dev",
+                "customresourcedefinitions a.vidimus.dev",
+            ),
+            ("/apis/discovery.k8s.io/v1/namespaces/v/endpointslices?labelSelector=x/y", "endpointslices v"),
+            ("/api/v1/namespaces", "namespaces"),
+        ] {
+            assert_eq!(part(path), called);
+        }
+    }
 
     #[test]
     fn an_authority_that_is_another_or_none_is_not_believed() {
@@ -435,7 +579,34 @@ mod tests {
             assert_eq!(verdict(&said(reason, 3)), Verdict::Keyless("apply".to_owned()), "{reason}");
             assert_eq!(verdict(&said(reason, 2)), Verdict::Accepted, "{reason}, of another generation");
         }
+        for reason in UNRUN {
+            assert_eq!(verdict(&said(reason, 3)), Verdict::Unrun("apply".to_owned()), "{reason}");
+        }
         assert_eq!(verdict(&said("Closed", 3)), Verdict::Accepted);
+    }
+
+    #[test]
+    fn a_label_that_no_rule_has_and_pods_that_are_not_heard_are_told_of() {
+        let namespace = |labels: Value| unlooked(&json!({"metadata": {"name": "a", "labels": labels}}));
+        for (labels, found) in [
+            (json!({}), None),
+            (json!({"vidimus.dev/admission": "enforce"}), None),
+            (json!({"vidimus.dev/admission": "warn"}), None),
+            (
+                json!({"vidimus.dev/admission": "enfroce"}),
+                Some("namespace a has vidimus.dev/admission=enfroce"),
+            ),
+            (json!({"vidimus.dev/admission": ""}), Some("namespace a has vidimus.dev/admission=")),
+        ] {
+            assert_eq!(namespace(labels).as_deref(), found);
+        }
+        let item = |reason: &str| {
+            unheard(
+                &json!({"status": {"conditions": [{"type": "Running", "reason": reason, "message": "apply"}]}}),
+            )
+        };
+        assert_eq!((item("PodsNotHeard").as_deref(), item("NoPod")), (Some("apply"), None));
+        assert_eq!(unheard(&json!({})), None);
     }
 
     #[test]

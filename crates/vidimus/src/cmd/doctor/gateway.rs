@@ -79,7 +79,7 @@ fn said(doctor: &Doctor, answers: &Answers, report: &mut Report) {
         let fix = "docs/admin.md, /readyz, says what to do about each reason";
         report.find(check::NOT_READY, format!("/readyz: {reason}"), fix);
     }
-    metrics.look(report);
+    metrics.look(doctor.resources.as_deref(), report);
 }
 
 /// That the addresses are free for a gateway that is to start.

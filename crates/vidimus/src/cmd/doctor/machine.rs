@@ -65,7 +65,7 @@ fn keys(data: &Path, report: &mut Report) {
     let mut named: Vec<PathBuf> = Vec::new();
     for (path, error) in data_directory::exposed(data) {
         if is_denied(&error) {
-            report.left_out("keys", format!("{error:#}; run the doctor as the gateway's user"));
+            report.could_not("keys", format!("{error:#}; run the doctor as the gateway's user"));
         } else {
             let fix = format!(
                 "chmod go-rwx {}; who else could read it may have it, so think of another key",
@@ -123,7 +123,7 @@ fn of_key(
         return;
     }
     if is_denied(error) {
-        report.left_out("keys", format!("{error:#}; run the doctor as the gateway's user"));
+        report.could_not("keys", format!("{error:#}; run the doctor as the gateway's user"));
     } else {
         report.find(check::KEY_LOST, format!("{error:#}"), fix);
     }
@@ -168,7 +168,7 @@ fn room(doctor: &Doctor, report: &mut Report) {
             report.find(check::DISK_LOW, what, fix);
         }
         Ok(_) => {}
-        Err(error) => report.left_out("room on its disk", error.to_string()),
+        Err(error) => report.could_not("room on its disk", error.to_string()),
     }
 }
 

@@ -1,9 +1,10 @@
 //! What the gateway counts (docs/metrics.md), read for what is wrong.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
-use super::Report;
 use super::check;
+use super::{Report, word};
 
 /// A receiver that is so far behind, or a checkpoint that is so long without cosignatures, is seen to. Seconds; as the alerts of deploy/prometheus.
 const LONG: f64 = 300.0;
@@ -47,8 +48,9 @@ impl<'t> Metrics<'t> {
         found
     }
 
-    /// Says what is wrong by it.
-    pub(super) fn look(self, report: &mut Report) {
+    /// Says what is wrong by it; `resources` is the directory of them, where the gateway has one.
+    pub(super) fn look(self, resources: Option<&Path>, report: &mut Report) {
+        self.source(resources, report);
         self.sinks(report);
         self.witnesses(report);
         let webhook = self.results("vidimus_webhooks_total", "none");
@@ -62,12 +64,6 @@ impl<'t> Metrics<'t> {
             );
         }
         for (name, check, what, fix) in [
-            (
-                "vidimus_registry_rejected",
-                check::OBJECTS_REJECTED,
-                "objects are rejected, or in force in part",
-                "vidimus check DIR names each, with what to write",
-            ),
             (
                 "vidimus_panics_total",
                 check::PANICKED,
@@ -84,6 +80,30 @@ impl<'t> Metrics<'t> {
             if let Some(value) = self.value(name).filter(|value| *value > 0.0) {
                 report.find(check, format!("{value} {what}"), fix);
             }
+        }
+    }
+
+    /// Where the resources come from, and what of them is not in force. A cluster that is not heard is no object, and counted as one that is rejected.
+    fn source(self, resources: Option<&Path>, report: &mut Report) {
+        let age = self.value("vidimus_source_age_seconds").unwrap_or_default();
+        let is_kept = self.value("vidimus_source_kept") == Some(1.0);
+        if is_kept || age > LONG {
+            let by =
+                if is_kept { "it serves by what was kept on disk" } else { "what it heard last is in force" };
+            let what = format!("the API server has not been heard for {age:.0} s; {by}");
+            let fix = "/readyz says why: see that it answers, and that the gateway may list and watch it (docs/kubernetes.md)";
+            report.find(check::SOURCE_AWAY, what, fix);
+        }
+        let of_source = f64::from(u8::from(is_kept || age > 0.0));
+        let rejected = self.value("vidimus_registry_rejected").unwrap_or_default() - of_source;
+        if rejected > 0.0 {
+            let fix = match resources {
+                Some(resources) => format!("vidimus check {} names each, with what to write", word(resources)),
+                None => "of a cluster kubectl get vidimus -A names each, and vidimus doctor --cluster what to write; of a directory vidimus check DIR"
+                    .to_owned(),
+            };
+            let what = format!("{rejected} objects are rejected, or in force in part");
+            report.find(check::OBJECTS_REJECTED, what, fix);
         }
     }
 
@@ -171,7 +191,7 @@ mod tests {
     /// The codes that a text of metrics leads to.
     fn found(text: &str) -> Vec<&'static str> {
         let mut report = Report::default();
-        Metrics::new(text).look(&mut report);
+        Metrics::new(text).look(None, &mut report);
         report.findings.iter().map(|finding| finding.code).collect()
     }
 
@@ -183,6 +203,10 @@ mod tests {
             ("vidimus_panics_total 1", &["panicked"]),
             ("vidimus_log_lines_lost_total 3", &["log_lost"]),
             ("vidimus_registry_rejected 1", &["objects_rejected"]),
+            ("vidimus_registry_rejected 1\nvidimus_source_age_seconds 2.5", &[]),
+            ("vidimus_registry_rejected 1\nvidimus_source_age_seconds 900", &["source_away"]),
+            ("vidimus_registry_rejected 1\nvidimus_source_kept 1", &["source_away"]),
+            ("vidimus_registry_rejected 2\nvidimus_source_kept 1", &["source_away", "objects_rejected"]),
             (r#"vidimus_sink_requests_total{sink="otlp+http://a:1",result="failed"} 2"#, &["sink_down"]),
             (
                 "vidimus_sink_requests_total{sink=\"a\",result=\"failed\"} 2\nvidimus_sink_requests_total{sink=\"a\",result=\"acknowledged\"} 1",
@@ -207,6 +231,19 @@ mod tests {
         ] {
             assert_eq!(found(text), codes, "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_rejected_is_looked_for_where_it_is_registered() {
+        let fix = |resources: Option<&str>| {
+            let mut report = Report::default();
+            Metrics::new("vidimus_registry_rejected 1").look(resources.map(Path::new), &mut report);
+            report.findings.remove(0).fix
+        };
+        assert!(fix(Some("/etc/x")).starts_with("vidimus check /etc/x "));
+        assert!(
+            fix(None).contains("kubectl get vidimus -A") && fix(None).contains("vidimus doctor --cluster")
+        );
     }
 
     #[test]

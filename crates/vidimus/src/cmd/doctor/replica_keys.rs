@@ -28,7 +28,7 @@ pub(super) fn look(doctor: &Doctor, runs: bool, report: &mut Report) -> anyhow::
             let error = anyhow::Error::from(error);
             if is_denied(&error) {
                 report
-                    .left_out("the shared keys", format!("{error:#}; run the doctor as the gateway's user"));
+                    .could_not("the shared keys", format!("{error:#}; run the doctor as the gateway's user"));
             } else {
                 let fix =
                     format!("vidimus keys list {}; put it right as docs/scale.md says", word(directory));

@@ -97,6 +97,11 @@ pub(in crate::cmd) struct Keys {
 }
 
 impl Keys {
+    /// Whether they are in the directory.
+    pub(in crate::cmd) fn are_in(directory: &Path) -> bool {
+        directory.join(KEY_FILE).exists()
+    }
+
     /// Opens what is in the directory, or makes it.
     ///
     /// # Errors

@@ -9,15 +9,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use jiff::{SignedDuration, Timestamp};
-use tokio::runtime::Builder;
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 use vidimus_core::clock::Clock as _;
 use vidimus_core::record::Kept;
 use vidimus_core::snapshot::ENDED_BY;
-use vidimus_gateway::listener::{self, Connections, Listener};
+use vidimus_gateway::listener::Listener;
 use vidimus_gateway::{
-    Gate, KEY_LENGTH, KeepAlive, Limits, PayloadKeys, Runner, SecretDirectory, Shared, Stood, Telemetry,
-    Upstream, Vitals, millis,
+    KEY_LENGTH, Limits, PayloadKeys, SecretDirectory, Shared, Stood, Telemetry, Vitals, millis,
 };
 use vidimus_identity::{Authenticator, KEY_LOOK, LocalIdentity, Mint, Operators, People, TrustStore};
 use vidimus_ledger::{ArchiveAt, Durability, Ledger, Query};
@@ -33,6 +32,7 @@ use super::health::Health;
 use super::issuer_roots::IssuerRoots;
 use super::scale::{self, Scale};
 use super::supervisor::Supervisor;
+use super::workers::{Workers, join, start_workers};
 use super::{
     DurabilityArg, Serve, admin, admission, configurations, data_planes, descriptors, disk, issuer_roots,
     jobs, retention, runs, seen, sinks, source, standing, taken, tls, traces, webhook, witnesses, xds,
@@ -93,35 +93,88 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
     let run = control.block_on(runs::begin(serve, &shared))?;
     seen::begin(&mut supervisor, serve, &shared, &watching);
     standing::follow(&mut supervisor, shared.clone(), watching.clone(), standing_file);
-    let witnessed = tell(&mut supervisor, serve, &shared, given, (plain, admin_address, tls_address))?;
-    let live = configurations::keep(&mut supervisor, &serve.data, shared.snapshot());
-    supervisor.essential("snapshots", reload(shared.clone(), loaded.clone(), live));
-    control.block_on(agrees(&mut supervisor, serve, &shared));
-    look_after_disk(&mut supervisor, serve, &shared, sealing_key);
-    admission::begin(&mut supervisor, serve, &shared, &loaded)?;
+    let listeners = [Some(Listener::plain(sockets.plain)), tls, data_planes].into_iter().flatten().collect();
     let (stop, stopping) = watch::channel(false);
-    let listeners: Vec<Listener> =
-        [Some(Listener::plain(sockets.plain)), tls, data_planes].into_iter().flatten().collect();
-    let loops = workers * listeners.len();
-    let health = Health { shared: shared.clone(), loaded, stopping: stopping.clone(), watching, loops };
-    let admin = Admin::new(health, people, witnessed, &serve.data);
-    admin::serve(&mut supervisor, (sockets.admin, &serve.admin_name), admin)?;
-    let runner = jobs::begin(&mut supervisor, serve, &shared)?;
-    let workers = start_workers(&mut supervisor, serve, (workers, &shared, &stopping, runner), &listeners)?;
-    // Each worker has its own, so that the sockets are closed when the workers stop listening.
-    drop(listeners);
-    say_serving(&shared, (plain, tls_address, admin_address), workers.len(), begun);
-    let (code, why) = control.block_on(runs::until_told(&mut supervisor))?;
-    // At once: nobody is ready, nobody listens.
+    let opened = Opened {
+        addresses: (plain, admin_address, tls_address),
+        admin: sockets.admin,
+        given,
+        listeners,
+        loaded,
+        people,
+        sealing_key,
+        stopping,
+        watching: watching.clone(),
+        workers,
+    };
+    let mut running = Workers::new();
+    // It is on record that it began: whatever fails from here on, so is its end.
+    let ended = serve_until_told((&mut supervisor, &control), (serve, begun), &shared, opened, &mut running);
+    // At once: nobody is ready, nobody listens, and another writes statuses, beside the calls that may end.
     stop.send_replace(true);
-    join(workers);
+    control.block_on(watching.give_back());
+    join(running);
     // No worker is left that records anything.
-    control.block_on(runs::end(&shared, run, &why, witnessed));
+    control.block_on(runs::end(serve, &shared, run, &ended));
     shared.telemetry.flush();
     drop(inside);
     // What looks at files may be waiting for one.
     control.shutdown_timeout(Duration::from_secs(1));
-    Ok(code)
+    ended.map(|(code, _)| code)
+}
+
+/// What is there when it is on record that this gateway begins.
+struct Opened {
+    /// Of plain HTTP, for people, and of TLS.
+    addresses: (SocketAddr, SocketAddr, Option<SocketAddr>),
+    admin: TcpListener,
+    given: Option<SecretDirectory>,
+    listeners: Vec<Listener>,
+    loaded: watch::Receiver<Arc<Loaded>>,
+    people: Arc<People>,
+    sealing_key: [u8; KEY_LENGTH],
+    stopping: watch::Receiver<bool>,
+    watching: Arc<source::Watching>,
+    workers: usize,
+}
+
+/// Begins all that serves, and waits until it is to end; why it does. The workers that it began are in `running`, also where it fails.
+fn serve_until_told(
+    (supervisor, control): (&mut Supervisor, &Runtime),
+    (serve, begun): (&Serve, Instant),
+    shared: &Arc<Shared>,
+    opened: Opened,
+    running: &mut Workers,
+) -> anyhow::Result<(ExitCode, String)> {
+    let Opened { listeners, loaded, stopping, watching, workers, .. } = opened;
+    let (plain, admin_address, tls_address) = opened.addresses;
+    let witnessed = tell(supervisor, serve, shared, opened.given, opened.addresses)?;
+    let live = configurations::keep(supervisor, &serve.data, shared.snapshot());
+    supervisor.essential("snapshots", reload(shared.clone(), loaded.clone(), live));
+    control.block_on(agrees(supervisor, serve, shared));
+    look_after_disk(supervisor, serve, shared, opened.sealing_key);
+    admission::begin(supervisor, serve, shared, &loaded)?;
+    let loops = workers * listeners.len();
+    let health = Health {
+        shared: shared.clone(),
+        loaded,
+        stopping: stopping.clone(),
+        watching: watching.clone(),
+        loops,
+    };
+    let admin = Admin::new(health, opened.people, witnessed, &serve.data);
+    admin::serve(supervisor, (opened.admin, &serve.admin_name), admin)?;
+    let runner = jobs::begin(supervisor, serve, shared, &watching)?;
+    start_workers(
+        supervisor,
+        serve,
+        (workers, shared, &stopping, runner),
+        (listeners.as_slice(), &mut *running),
+    )?;
+    // Each worker has its own, so that the sockets are closed when the workers stop listening.
+    drop(listeners);
+    say_serving(shared, (plain, tls_address, admin_address), running.len(), begun);
+    Ok(control.block_on(runs::until_told(supervisor))?)
 }
 
 fn say_read(serve: &Serve, loaded: &Loaded, secrets: Option<&SecretDirectory>) {
@@ -423,45 +476,5 @@ async fn reload(shared: Arc<Shared>, mut loaded: watch::Receiver<Arc<Loaded>>, l
         // Beside it: what is brought into force waits for no store.
         let voiding = shared.clone();
         tokio::spawn(async move { voiding.record_void().await });
-    }
-}
-
-type Workers = Vec<std::thread::JoinHandle<()>>;
-/// What runs jobs, where something does.
-type Runs = Option<Arc<dyn Runner>>;
-
-fn start_workers(
-    supervisor: &mut Supervisor,
-    serve: &Serve,
-    (count, shared, stopping, runner): (usize, &Arc<Shared>, &watch::Receiver<bool>, Runs),
-    listeners: &[Listener],
-) -> anyhow::Result<Workers> {
-    let connections = Connections::new(shared.connections());
-    let guard = serve.address_guard();
-    let mut workers = Vec::with_capacity(count);
-    for number in 0..count {
-        let upstream = Upstream::with_runner(guard.clone(), KeepAlive::default(), runner.clone());
-        let gate = Gate { shared: shared.clone(), upstream: upstream.context("the system's TLS roots")? };
-        let listeners = listeners.iter().map(Listener::try_clone).collect::<std::io::Result<Vec<_>>>()?;
-        let (connections, stopping) = (connections.clone(), stopping.clone());
-        let runtime = Builder::new_current_thread().enable_all().build()?;
-        let worker = supervisor.thread(format!("vidimus-worker-{number}"), move || {
-            gate.vitals.fault_point("worker");
-            if let Err(error) = runtime.block_on(listener::serve(gate, listeners, connections, stopping)) {
-                tracing::error!(%error, "a worker could not serve");
-            }
-            runtime.shutdown_timeout(Duration::from_secs(1));
-        })?;
-        workers.push(worker);
-    }
-    Ok(workers)
-}
-
-/// Waits until each has ended.
-fn join(workers: Workers) {
-    for worker in workers {
-        if worker.join().is_err() {
-            tracing::error!("a worker ended by a panic");
-        }
     }
 }

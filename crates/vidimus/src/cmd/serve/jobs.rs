@@ -9,13 +9,14 @@ use anyhow::Context as _;
 use clap::Args;
 use clap::builder::BoolishValueParser;
 use tokio::runtime::Handle;
-use vidimus_cluster::{Jobs, Left};
+use vidimus_cluster::{Jobs, JobsReport, Left};
 use vidimus_core::clock::Clock as _;
 use vidimus_core::permit::Room;
 use vidimus_core::record::{EffectKind, EffectRecord, JobRun, Kept, Record, VERSION};
 use vidimus_gateway::{Runner, Shared, rfc3339};
 use vidimus_ledger::Query;
 
+use super::source::Watching;
 use super::supervisor::Supervisor;
 use super::{Serve, source};
 use crate::clock::SystemClock;
@@ -41,6 +42,7 @@ pub(super) fn begin(
     supervisor: &mut Supervisor,
     serve: &Serve,
     shared: &Arc<Shared>,
+    watching: &Watching,
 ) -> anyhow::Result<Option<Arc<dyn Runner>>> {
     if !serve.jobs.jobs {
         return Ok(None);
@@ -49,22 +51,23 @@ pub(super) fn begin(
     let cluster = Handle::current().block_on(vidimus_cluster::connect(&access)).context("--jobs")?;
     // Whoever has the ledger is this gateway, and nobody else has it.
     let jobs = Jobs::new(&cluster, shared.ledger.origin());
-    supervisor.essential("jobs", look_after(jobs.clone(), serve.data.join("ledger"), shared.clone()));
+    let (ledger, report) = (serve.data.join("ledger"), watching.jobs());
+    supervisor.essential("jobs", look_after(jobs.clone(), ledger, shared.clone(), report));
     Ok(Some(Arc::new(jobs)))
 }
 
 /// Takes away what was left, at once and then again and again.
-async fn look_after(jobs: Jobs, ledger: PathBuf, shared: Arc<Shared>) {
+async fn look_after(jobs: Jobs, ledger: PathBuf, shared: Arc<Shared>, report: Option<JobsReport>) {
     let mut said = None;
     loop {
-        match sweep(&jobs, &ledger, &shared).await {
+        match look(&jobs, &ledger, &shared, report.as_ref()).await {
             Ok(()) => said = None,
             Err(reason) => {
                 if said.as_ref() != Some(&reason) {
                     tracing::warn!(
                         reason,
                         fix = "bind the roles of deploy/rbac/jobs.yaml, see docs/kubernetes.md",
-                        "what was left of jobs cannot be looked for"
+                        "jobs cannot be run, or what was left of them not be looked for"
                     );
                 }
                 said = Some(reason);
@@ -72,6 +75,21 @@ async fn look_after(jobs: Jobs, ledger: PathBuf, shared: Arc<Shared>) {
         }
         tokio::time::sleep(SWEEP).await;
     }
+}
+
+/// Whether jobs can be run, for the statuses of servers that are jobs; then what was left.
+async fn look(
+    jobs: &Jobs,
+    ledger: &Path,
+    shared: &Shared,
+    report: Option<&JobsReport>,
+) -> Result<(), String> {
+    let forbidden = jobs.forbidden().await?;
+    if let Some(report) = report {
+        report.note(forbidden.clone());
+    }
+    sweep(jobs, ledger, shared).await?;
+    forbidden.map_or(Ok(()), Err)
 }
 
 async fn sweep(jobs: &Jobs, ledger: &Path, shared: &Shared) -> Result<(), String> {

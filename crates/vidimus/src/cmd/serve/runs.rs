@@ -13,6 +13,8 @@ use vidimus_registry::digest_of;
 use super::Serve;
 use super::supervisor::Supervisor;
 
+/// The most characters of why a start failed.
+const MAX_WHY: usize = 512;
 /// How long a stop waits to be on record.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -73,17 +75,28 @@ pub(in crate::cmd) async fn until_told(supervisor: &mut Supervisor) -> std::io::
 }
 
 /// Puts on record what was only counted and that it ends, when no call is under way any more, and closes the ledger. One that has failed takes
-/// no such record, and the next start says that there is none.
-pub(super) async fn end(shared: &Shared, run: Run, why: &str, has_witnesses: bool) {
+/// no such record, and the next start says that there is none. What did not come to serve after it had begun ends so too: nothing of it is
+/// unknown, unlike of one that was killed.
+pub(super) async fn end(
+    serve: &Serve,
+    shared: &Shared,
+    run: Run,
+    ended: &anyhow::Result<(ExitCode, String)>,
+) {
     record_count(shared).await;
-    let stop = shared.note(Act::Stop(Stop { of: run.start }), why);
+    let why = match ended {
+        Ok((_, why)) => why.clone(),
+        Err(error) => format!("the start failed: {error:#}").chars().take(MAX_WHY).collect(),
+    };
+    let stop = shared.note(Act::Stop(Stop { of: run.start }), &why);
     // Whoever acts waits for a store at times, and for this nobody kills the process.
     match tokio::time::timeout(PATIENCE, stop).await {
         Ok(Ok(_)) => {}
         Ok(Err(refusal)) => tracing::error!(%refusal, "the stop is not on record"),
         Err(_) => tracing::error!("the stop is not on record: an act is still under way"),
     }
-    if has_witnesses {
+    // Nobody waits for them where a start fails.
+    if ended.is_ok() && !serve.witness.is_empty() {
         cosigned(&shared.ledger).await;
     }
     shared.ledger.close().await;

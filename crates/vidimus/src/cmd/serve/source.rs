@@ -12,7 +12,7 @@ use secrecy::SecretString;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
-use vidimus_cluster::{Access, Begun, Pods, Seen};
+use vidimus_cluster::{Access, Begun, JobsReport, Pods, Seen};
 use vidimus_core::caller::UnixMillis;
 use vidimus_core::resource::llm_provider::SecretKey;
 use vidimus_core::snapshot::Overlay;
@@ -109,6 +109,21 @@ impl Watching {
         }
     }
 
+    /// Lets another replica write statuses: this one ends.
+    pub(super) async fn give_back(&self) {
+        if let Self::Cluster(watching, _) = self {
+            watching.give_back().await;
+        }
+    }
+
+    /// Whether jobs can be run is said to this.
+    pub(super) fn jobs(&self) -> Option<JobsReport> {
+        match self {
+            Self::Directory(_) => None,
+            Self::Cluster(watching, _) => watching.jobs(),
+        }
+    }
+
     /// Since when what is live may not be the newest, where the source is not heard.
     fn state(&self) -> SourceState {
         let Self::Cluster(watching, name) = self else { return SourceState::default() };
@@ -170,7 +185,7 @@ pub(super) fn open(
             (begun.context("--registry")?, "registry")
         }
         None => {
-            let access = access(&serve.cluster);
+            let access = Access { jobs: serve.jobs.jobs, ..access(&serve.cluster) };
             let cluster = control.block_on(vidimus_cluster::connect(&access)).context("--cluster")?;
             let begun = vidimus_cluster::begin(&cluster, Some(keeping), Some(objects), standing);
             (begun.context("--cluster")?, "cluster")
@@ -231,6 +246,8 @@ pub(super) fn access(flags: &ClusterFlags) -> Access {
         namespaces: flags.namespace.iter().map(|name| name.as_str().into()).collect(),
         writes: (!flags.no_status).then(|| (who(), lease)),
         pods: flags.pods.pods,
+        // Who follows the cluster says it.
+        jobs: false,
     }
 }
 

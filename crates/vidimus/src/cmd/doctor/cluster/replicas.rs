@@ -14,7 +14,7 @@ pub(super) fn look(workload: &Value, (namespace, name): (&str, &str), report: &m
         let what =
             format!("{namespace}/{name} has {replicas} replicas, each with keys of its own (--shared-keys)");
         let fix = format!(
-            "vidimus keys generate --secret {name}-keys -n {namespace} | kubectl apply -f -; {upgrade} --set sharedKeys.existingSecret={name}-keys"
+            "vidimus keys generate --secret {name}-keys -n {namespace} | kubectl create -f -; {upgrade} --set sharedKeys.existingSecret={name}-keys"
         );
         report.find(check::CLUSTER_KEYS_UNSHARED, what, fix);
     }
