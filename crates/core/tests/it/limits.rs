@@ -51,7 +51,7 @@ fn tool(world: &Snapshot, method: &'static str, so_far: SoFar) -> (Outcome, Opti
 const COUNTED: &str = r#"
     permit (principal, action, resource);
     @limit("calls") @reason("ask the owner")
-    forbid (principal, action, resource) when { context.method != "ping" };
+    forbid (principal, action, resource) when { context has method && context.method != "ping" };
 "#;
 
 #[test]
