@@ -106,7 +106,7 @@ fn a_secret_goes_through_a_rotation_and_is_mounted() {
 #[test]
 fn keys_that_are_made_once_are_not_applied() {
     let of = |path: &str| {
-        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)).unwrap()
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)).unwrap()
     };
     let mut texts = vec![of("docs/scale.md"), of("docs/chart.md"), of("deploy/chart/vidimus/values.yaml")];
     texts.push(of("crates/vidimus/src/cmd/doctor/cluster/replicas.rs"));
