@@ -324,6 +324,7 @@ fn server(dice: &mut Dice, size: Size, number: usize) -> McpServer {
             })
             .collect(),
         labels: ServerLabels::default(),
+        integrity: None,
     }
 }
 

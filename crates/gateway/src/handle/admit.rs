@@ -24,6 +24,7 @@ use super::definition::Source;
 use super::grants;
 use super::hold::{Given, Standing};
 use super::keep::Kept;
+use super::pins;
 use super::waiting::{self, told};
 use crate::accounts::Reservation;
 use crate::answer::Asked;
@@ -102,16 +103,12 @@ pub struct OwnPermit {
 ///
 /// # Errors
 /// The refusal of a request that is not permitted, in whatever step. One that was decided is on record already.
-pub async fn admit<'p, B>(
+pub async fn admit<'p, B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>>(
     gate: &'p Gate,
     context: &mut RequestContext,
     parts: &'p Parts,
     body: B,
-) -> Result<Admission<'p>, Refusal>
-where
-    B: Body<Data = Bytes>,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
+) -> Result<Admission<'p>, Refusal> {
     check_page(gate, parts)?;
     let Some(route) = Route::parse(parts.uri.path()) else {
         return Err(nothing_here(gate, context, parts).await);
@@ -135,15 +132,19 @@ where
     let mut reservation = gate.accounts.reserve(&call, &context.call, place, &world, moment).await?;
     let so_far = reservation.so_far();
     call.so_far = so_far.as_deref().unwrap_or(SoFar::nothing());
+    let seen = pins::seen(gate, &call, moment);
+    call.ask.definition = pins::digest(seen.as_ref());
     let decision = world.authorize(&call);
     let given = Given::to(gate, &decision, call.now);
     call.approvals = Given::approvals(given.as_ref());
     let decision = if given.is_some() { world.authorize(&call) } else { decision };
+    let source = Source::of(parts, json.as_ref(), (&parsed.headers, credential), &world);
+    let looked = pins::look(gate, context, &decision, &source).await?;
+    let decision = pins::anew(gate, &world, (&mut call, decision), (seen.as_ref(), looked.as_ref()))?;
     let answer = upstreams(gate, context, &decision, &parsed, &world);
     // What cannot be carried out uses nothing up.
     let claims = !matches!(answer, Err(Err(_)));
     let given = given.as_ref().filter(|_| claims);
-    let source = Source::of(parts, json.as_ref(), (&parsed.headers, credential), &world);
     let approval = standing(gate, context, &decision, given, &source).await?;
     let sent = Sent::of(route.protocol, &bytes, &approval, claims);
     let (verdict, grant) = record(gate, context, decision, sent, (&world, moment)).await?;

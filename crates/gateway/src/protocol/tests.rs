@@ -45,6 +45,7 @@ pub(crate) fn server() -> Arc<McpServer> {
         tool_sets: BTreeMap::new(),
         tools: BTreeMap::new(),
         labels: Default::default(),
+        integrity: None,
     })
 }
 

@@ -179,6 +179,14 @@ impl Found {
     }
 }
 
+/// The digest of what one entry of a listing says of its tool.
+///
+/// # Errors
+/// `upstream_invalid` for what is no object, or could be read in two ways.
+pub fn digest_of(entry: &str) -> Result<String, Refusal> {
+    Ok(definition(entry)?.digest.unwrap_or_default())
+}
+
 /// That of one entry of a listing.
 fn definition(entry: &str) -> Result<Definition, Refusal> {
     let Json::Object(members) = Json::parse(entry.as_bytes()).map_err(unreadable)? else {
