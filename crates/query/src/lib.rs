@@ -57,6 +57,7 @@ pub mod starters;
 pub mod state;
 pub mod suggest;
 mod text;
+pub mod tools;
 pub mod trace;
 
 pub use printable::printable;

@@ -34,6 +34,7 @@ mod jobs;
 mod lists;
 mod logged;
 mod payloads;
+mod pins;
 mod present;
 mod redacted;
 mod redis;
