@@ -1,7 +1,8 @@
 //! The arguments of a pinned tool are held to its input schema (ADR 76).
 //!
-//! The schema is a server's, and the arguments are a caller's, so each may be made to take long. Nothing is fetched for a reference, a pattern
-//! is matched in linear time, and what a reference leads to is looked at once for each value (crate `jsonschema`).
+//! The schema is a server's, and the arguments are a caller's, so each may be made to take long. Nothing is fetched for a reference, and a pattern
+//! is matched in linear time (crate `jsonschema`). What references lead to is validated as often as they lead there, which doubles with each step
+//! of a chain of pairs, so a schema that comes to too much is none that anything is held to ([`check_size`]).
 
 use std::sync::OnceLock;
 
@@ -15,6 +16,11 @@ use crate::protocol::members::Members;
 const MAX_SCHEMA: usize = 64 * 1024;
 /// The most memory that a pattern may take when it is compiled, in bytes.
 const MAX_PATTERN: usize = 1024 * 1024;
+
+/// How many values a schema may come to, when each reference stands for what it leads to.
+const MAX_EXPANDED: usize = 50_000;
+/// How many references may lead on from one another.
+const MAX_REFERENCES: usize = 64;
 
 /// What to do where nothing can be held to the schema.
 const UNHELD: &str = "Whoever keeps the server's record: have the server's schema put right, or hold the arguments of its tools to nothing \
@@ -54,26 +60,18 @@ impl InputSchema {
         if validator.is_valid(arguments) {
             return Ok(());
         }
-        Err(Refusal::new(Code::ArgumentsInvalid, self.fault(validator, arguments)))
+        Err(Refusal::new(Code::ArgumentsInvalid, fault(validator, arguments)))
     }
+}
 
-    /// What is wrong with arguments, in words without their values. Where a reference leads is looked at once for each value only where nothing
-    /// is explained.
-    fn fault(&self, validator: &Validator, arguments: &Value) -> String {
-        const PLAIN: &str = "the arguments are not what the input schema of the tool lets them be";
-        if self
-            .text
-            .as_deref()
-            .is_none_or(|text| text.contains("Ref\"") || text.contains("ref\"") || text.contains("\\u"))
-        {
-            return PLAIN.to_owned();
-        }
-        match validator.validate(arguments) {
-            Ok(()) => PLAIN.to_owned(),
-            Err(error) => {
-                let at: String = error.schema_path().as_str().chars().take(256).collect();
-                format!("{PLAIN}: see {at} there")
-            }
+/// What is wrong with arguments, in words without their values: where in the schema it stands.
+fn fault(validator: &Validator, arguments: &Value) -> String {
+    const PLAIN: &str = "the arguments are not what the input schema of the tool lets them be";
+    match validator.validate(arguments) {
+        Ok(()) => PLAIN.to_owned(),
+        Err(error) => {
+            let at: String = error.schema_path().as_str().chars().take(256).collect();
+            format!("{PLAIN}: see {at} there")
         }
     }
 }
@@ -85,9 +83,62 @@ fn compile(text: Option<&str>) -> Result<Validator, String> {
         return Err(format!("it is larger than {MAX_SCHEMA} bytes"));
     }
     let schema: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    // Its `id` would have references lead elsewhere.
+    if schema.get("$schema").and_then(Value::as_str).is_some_and(|draft| draft.contains("draft-04")) {
+        return Err("it is of draft 4, which is not held to".to_owned());
+    }
+    check_size(&schema)?;
     let patterns = PatternOptions::regex().size_limit(MAX_PATTERN);
     let options = jsonschema::options().offline().with_pattern_options(patterns);
     options.build(&schema).map_err(|error| error.to_string().chars().take(256).collect())
+}
+
+/// That a schema does not come to too much, where each reference stands for what it leads to, once on each way. Only what leads to a place in
+/// the schema, by the names on the way there, is followed here, so no other reference may be in it.
+fn check_size(schema: &Value) -> Result<(), String> {
+    enum Step<'a> {
+        Into(&'a Value, bool),
+        Back,
+    }
+    let (mut left, mut way): (_, Vec<&str>) = (vec![Step::Into(schema, true)], Vec::new());
+    for _ in 0..MAX_EXPANDED {
+        let members = match left.pop() {
+            None => return Ok(()),
+            Some(Step::Back) => {
+                way.pop();
+                continue;
+            }
+            Some(Step::Into(Value::Array(values), _)) => {
+                left.extend(values.iter().map(|value| Step::Into(value, false)));
+                continue;
+            }
+            Some(Step::Into(Value::Object(members), is_root)) => {
+                let others = ["$dynamicRef", "$recursiveRef", "$anchor", "$dynamicAnchor", "$id"];
+                let is_one = |name: &&str| members.get(*name).is_some_and(Value::is_string);
+                let is_of_root = |name: &&str| is_root && *name == "$id";
+                let other = others.into_iter().find(|name| is_one(name) && !is_of_root(name));
+                if let Some(name) = other {
+                    return Err(format!("it has {name}, which is not followed"));
+                }
+                members
+            }
+            Some(Step::Into(..)) => continue,
+        };
+        left.extend(members.values().map(|value| Step::Into(value, false)));
+        let Some(reference) = members.get("$ref").and_then(Value::as_str) else { continue };
+        if way.contains(&reference) {
+            continue;
+        }
+        let target = reference.strip_prefix('#').and_then(|pointer| schema.pointer(pointer));
+        let shown = || reference.chars().take(128).collect::<String>();
+        let target = target.ok_or_else(|| format!("its reference {:?} leads to no place in it", shown()))?;
+        if way.len() == MAX_REFERENCES {
+            return Err(format!("more than {MAX_REFERENCES} references lead on from one another"));
+        }
+        way.push(reference);
+        left.extend([Step::Back, Step::Into(target, false)]);
+    }
+    Err(format!("its references come to more than {MAX_EXPANDED} values"))
 }
 
 /// Why arguments cannot be held to the schema in the entry of a listing; `None` where they can. What `vidimus pin` says of it.
@@ -150,6 +201,12 @@ mod tests {
             json!({"$ref": "https://schemas.example/remote.json"}),
             json!({"$ref": "file:///etc/passwd"}),
             json!({"$ref": "#/$defs/missing"}),
+            json!({"$ref": "https://json-schema.org/draft/2020-12/schema"}),
+            json!({"$ref": "#a", "$defs": {"a": {"$anchor": "a"}}}),
+            json!({"$defs": {"a": {"$id": "https://schemas.example/a", "$ref": "#/$defs/a"}}}),
+            json!({"$dynamicRef": "#"}),
+            json!({"$schema": "http://json-schema.org/draft-04/schema#"}),
+            json!({"$schema": "https://schemas.example/meta"}),
             json!({"properties": {"a": {"pattern": "("}}}),
             json!({"properties": {"a": {"pattern": "(?=a)"}}}),
             json!({"properties": {"a": {"pattern": "((a{1000}){1000}){1000}"}}}),
@@ -173,6 +230,9 @@ mod tests {
         }
         let itself = json!({"$ref": "#"});
         check(&itself, &nested);
+        let each_other = json!({"$defs": {"a": {"anyOf": [{"$ref": "#/$defs/b"}]}, "b": {"anyOf": [{"$ref": "#/$defs/a"}]}}, "$ref": "#/$defs/a"});
+        check(&each_other, &nested);
+        check(&each_other, &json!(7));
         let twice =
             json!({"allOf": [{"properties": {"a": {"$ref": "#"}}}, {"properties": {"a": {"$ref": "#"}}}]});
         check(&twice, &nested);
@@ -183,8 +243,9 @@ mod tests {
         }
         defs.insert("d64".to_owned(), json!({"type": "object"}));
         let laughs = json!({"$defs": defs, "$ref": "#/$defs/d0"});
-        check(&laughs, &nested);
-        check(&laughs, &json!(7));
+        for arguments in [&nested, &json!({}), &json!(7)] {
+            assert_eq!(check(&laughs, arguments), Some(Code::ToolUnverified));
+        }
         let pattern = json!({"properties": {"a": {"pattern": "^(a+)+$"}}});
         check(&pattern, &json!({"a": format!("{}!", "a".repeat(100_000))}));
         assert!(begun.elapsed() < std::time::Duration::from_secs(10), "{:?}", begun.elapsed());
