@@ -72,11 +72,10 @@ pub fn learn(standing: &StandingState, server: &McpServer, answer: &[u8], now: I
     if server.integrity.is_none() {
         return;
     }
-    let listed = |answer| {
-        let result = Members::unique(answer).ok()?.object("result").ok()??;
-        serde_json::from_str::<Vec<&RawValue>>(result.get("tools")?.get()).ok()
-    };
-    let Some(tools) = std::str::from_utf8(answer).ok().and_then(listed) else { return };
+    let whole = std::str::from_utf8(answer).ok().and_then(|answer| Members::unique(answer).ok());
+    let result = whole.and_then(|whole| whole.object("result").ok().flatten());
+    let Some(tools) = result.as_ref().and_then(|result| result.get("tools")) else { return };
+    let Ok(tools) = serde_json::from_str::<Vec<&RawValue>>(tools.get()) else { return };
     for entry in tools {
         let name = Members::unique(entry.get()).ok().and_then(|members| members.get("name").and_then(text));
         if let Some(name) = name {
