@@ -204,10 +204,11 @@ fn in_text(tool: &str, at: &str, text: &str) -> Vec<Finding> {
         }
     }
     let mut run = 0_usize;
-    if text.chars().any(|c| {
+    let is_padded = text.chars().any(|c| {
         run = if c.is_whitespace() { run + 1 } else { 0 };
         run == PADDING
-    }) {
+    });
+    if is_padded {
         found.push(finding(tool, at, "padding", text));
     }
     let plain = plain(text);
