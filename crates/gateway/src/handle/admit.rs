@@ -140,7 +140,7 @@ pub async fn admit<'p, B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Err
     let decision = if given.is_some() { world.authorize(&call) } else { decision };
     let source = Source::of(parts, json.as_ref(), (&parsed.headers, credential), &world);
     let looked = pins::look(gate, context, &decision, &source).await?;
-    let decision = pins::anew(gate, &world, (&mut call, decision), (seen.as_ref(), looked.as_ref()))?;
+    let decision = pins::anew(gate, context, &world, (&mut call, decision), [&seen, &looked])?;
     let answer = upstreams(gate, context, &decision, &parsed, &world);
     // What cannot be carried out uses nothing up.
     let claims = !matches!(answer, Err(Err(_)));

@@ -36,7 +36,7 @@ pub(super) fn seen(gate: &Gate, call: &Call<'_>, moment: Moment) -> Option<Arc<S
 /// `tool_unverified`; `token_expired` where the caller's token ended meanwhile; those of the ledger.
 pub(super) async fn look(
     gate: &Gate,
-    context: &RequestContext,
+    context: &mut RequestContext,
     decision: &Decision<'_>,
     source: &Source<'_>,
 ) -> Result<Option<Arc<Sight>>, Refusal> {
@@ -46,7 +46,8 @@ pub(super) async fn look(
         return Ok(None);
     }
     // Few calls look, and what is kept in place is moved with each.
-    let said = Box::pin(definition::of(gate, context, call, source)).await?;
+    let said = Box::pin(definition::of(gate, context, call, source)).await;
+    let said = said.inspect_err(|_| context.held(decision, None))?;
     let now = gate.clock.now();
     if call.caller.proven.expires.is_some_and(|end| end <= millis(now.wall)) {
         let message = "the token ended while the tool's server was asked about it";
@@ -68,9 +69,10 @@ pub(super) fn digest(sight: Option<&Arc<Sight>>) -> Option<&str> {
 /// `arguments_invalid`; `tool_unverified` where nothing can be held to the schema.
 pub(super) fn anew<'c>(
     gate: &Gate,
+    context: &mut RequestContext,
     world: &Snapshot,
     (call, decision): (&mut Call<'c>, Decision<'c>),
-    (seen, looked): (Option<&'c Arc<Sight>>, Option<&'c Arc<Sight>>),
+    [seen, looked]: [&'c Option<Arc<Sight>>; 2],
 ) -> Result<Decision<'c>, Refusal> {
     let decision = match looked {
         Some(sight) => {
@@ -79,11 +81,11 @@ pub(super) fn anew<'c>(
         }
         None => decision,
     };
-    if let (Some((_, integrity, _)), Some(sight)) = (pinned(call), looked.or(seen))
+    if let (Some((_, integrity, _)), Some(sight)) = (pinned(call), looked.as_ref().or(seen.as_ref()))
         && integrity.arguments == HeldTo::Schema
         && decision.outcome() != Outcome::Deny
     {
-        sight.schema().check(call.ask.body)?;
+        sight.schema().check(call.ask.body).inspect_err(|_| context.held(&decision, None))?;
     }
     Ok(decision)
 }

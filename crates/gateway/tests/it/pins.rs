@@ -179,6 +179,9 @@ async fn arguments_are_held_to_the_pinned_schema() {
         assert_eq!(call_with(&world, &arguments).await.0.as_deref(), code, "{arguments}");
     }
     assert_eq!((calls_made(&world), world.upstream.asked().len()), (3, 1));
+    let (_, id) = call_with(&world, &json!({"amount": "5"})).await;
+    let record = &world.records(&id, 1).await[0];
+    assert_eq!(record["asked"]["resource"], "Tool/t/tools/echo", "{record}");
     pin(&world, &json!({"pins": {"echo": digest(&echo("Echoes."))}, "arguments": "nothing"}));
     assert_eq!(call_with(&world, &json!({"amount": "5", "bcc": "x"})).await.0, None);
 }
