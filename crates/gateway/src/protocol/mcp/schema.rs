@@ -17,6 +17,9 @@ const MAX_SCHEMA: usize = 64 * 1024;
 /// The most memory that a pattern may take when it is compiled, in bytes.
 const MAX_PATTERN: usize = 1024 * 1024;
 
+/// The drafts of JSON Schema that are held to, below the address of json-schema.org.
+const DRAFTS: [&str; 4] =
+    ["draft-06/schema", "draft-07/schema", "draft/2019-09/schema", "draft/2020-12/schema"];
 /// How many values a schema may come to, when each reference stands for what it leads to.
 const MAX_EXPANDED: usize = 50_000;
 /// How many references may lead on from one another.
@@ -83,14 +86,19 @@ fn compile(text: Option<&str>) -> Result<Validator, String> {
         return Err(format!("it is larger than {MAX_SCHEMA} bytes"));
     }
     let schema: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    // Its `id` would have references lead elsewhere.
-    if schema.get("$schema").and_then(Value::as_str).is_some_and(|draft| draft.contains("draft-04")) {
-        return Err("it is of draft 4, which is not held to".to_owned());
+    if !schema.get("$schema").is_none_or(|draft| draft.as_str().is_some_and(is_known)) {
+        return Err("it is of a draft that is not known here".to_owned());
     }
     check_size(&schema)?;
     let patterns = PatternOptions::regex().size_limit(MAX_PATTERN);
     let options = jsonschema::options().offline().with_pattern_options(patterns);
     options.build(&schema).map_err(|error| error.to_string().chars().take(256).collect())
+}
+
+/// Whether a draft is one of those in which references lead where [`check_size`] follows them.
+fn is_known(draft: &str) -> bool {
+    let at = draft.strip_prefix("https://json-schema.org/").or(draft.strip_prefix("http://json-schema.org/"));
+    at.is_some_and(|at| DRAFTS.contains(&at.trim_end_matches('#')))
 }
 
 /// That a schema does not come to too much, where each reference stands for what it leads to, once on each way. Only what leads to a place in
@@ -113,9 +121,9 @@ fn check_size(schema: &Value) -> Result<(), String> {
                 continue;
             }
             Some(Step::Into(Value::Object(members), is_root)) => {
-                let others = ["$dynamicRef", "$recursiveRef", "$anchor", "$dynamicAnchor", "$id"];
+                let others = ["$dynamicRef", "$recursiveRef", "$anchor", "$dynamicAnchor", "$id", "$schema"];
                 let is_one = |name: &&str| members.get(*name).is_some_and(Value::is_string);
-                let is_of_root = |name: &&str| is_root && *name == "$id";
+                let is_of_root = |name: &&str| is_root && ["$id", "$schema"].contains(name);
                 let other = others.into_iter().find(|name| is_one(name) && !is_of_root(name));
                 if let Some(name) = other {
                     return Err(format!("it has {name}, which is not followed"));
@@ -187,6 +195,19 @@ mod tests {
     }
 
     #[test]
+    fn a_schema_may_name_its_draft_and_refer_to_itself() {
+        for draft in
+            ["http://json-schema.org/draft-07/schema#", "https://json-schema.org/draft/2020-12/schema"]
+        {
+            let schema = json!({"$schema": draft, "$id": "https://schemas.example/tree", "type": "object",
+                "properties": {"left": {"$ref": "#"}, "right": {"$ref": "#"}, "of": {"type": "integer"}}});
+            assert_eq!(check(&schema, &json!({"left": {"right": {"of": 1}}})), None, "{draft}");
+            let wrong = json!({"left": {"right": {"of": "1"}}});
+            assert_eq!(check(&schema, &wrong), Some(Code::ArgumentsInvalid), "{draft}");
+        }
+    }
+
+    #[test]
     fn a_refusal_says_where_and_not_what() {
         let entry = json!({"inputSchema": {"properties": {"to": {"type": "string"}}}}).to_string();
         let refusal =
@@ -207,6 +228,8 @@ mod tests {
             json!({"$dynamicRef": "#"}),
             json!({"$schema": "http://json-schema.org/draft-04/schema#"}),
             json!({"$schema": "https://schemas.example/meta"}),
+            json!({"$schema": 7}),
+            json!({"properties": {"a": {"$schema": "http://json-schema.org/draft-04/schema#"}}}),
             json!({"properties": {"a": {"pattern": "("}}}),
             json!({"properties": {"a": {"pattern": "(?=a)"}}}),
             json!({"properties": {"a": {"pattern": "((a{1000}){1000}){1000}"}}}),
