@@ -4,6 +4,7 @@
 //! is matched in linear time (crate `jsonschema`). What references lead to is validated as often as they lead there, which doubles with each step
 //! of a chain of pairs, so a schema that comes to too much is none that anything is held to ([`check_size`]).
 
+use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
 use jsonschema::{PatternOptions, Validator};
@@ -14,8 +15,9 @@ use crate::protocol::members::Members;
 
 /// The longest schema that arguments are held to, in bytes.
 const MAX_SCHEMA: usize = 64 * 1024;
-/// The most memory that a pattern may take when it is compiled, in bytes.
+/// The most memory that a pattern may take when it is compiled, in bytes, and how many a schema may have.
 const MAX_PATTERN: usize = 1024 * 1024;
+const MAX_PATTERNS: usize = 64;
 
 /// The drafts of JSON Schema that are held to, below the address of json-schema.org.
 const DRAFTS: [&str; 4] =
@@ -86,7 +88,11 @@ fn compile(text: Option<&str>) -> Result<Validator, String> {
         return Err(format!("it is larger than {MAX_SCHEMA} bytes"));
     }
     let schema: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    if !schema.get("$schema").is_none_or(|draft| draft.as_str().is_some_and(is_known)) {
+    let draft_is_known = match schema.get("$schema") {
+        Some(draft) => draft.as_str().is_some_and(is_known),
+        None => true,
+    };
+    if !draft_is_known {
         return Err("it is of a draft that is not known here".to_owned());
     }
     check_size(&schema)?;
@@ -109,6 +115,7 @@ fn check_size(schema: &Value) -> Result<(), String> {
         Back,
     }
     let (mut left, mut way): (_, Vec<&str>) = (vec![Step::Into(schema, true)], Vec::new());
+    let mut patterns: BTreeSet<&str> = BTreeSet::new();
     for _ in 0..MAX_EXPANDED {
         let members = match left.pop() {
             None => return Ok(()),
@@ -133,6 +140,12 @@ fn check_size(schema: &Value) -> Result<(), String> {
             Some(Step::Into(..)) => continue,
         };
         left.extend(members.values().map(|value| Step::Into(value, false)));
+        patterns.extend(members.get("pattern").and_then(Value::as_str));
+        let of_names = members.get("patternProperties").and_then(Value::as_object);
+        patterns.extend(of_names.into_iter().flat_map(|all| all.keys().map(String::as_str)));
+        if patterns.len() > MAX_PATTERNS {
+            return Err(format!("it has more than {MAX_PATTERNS} patterns"));
+        }
         let Some(reference) = members.get("$ref").and_then(Value::as_str) else { continue };
         if way.contains(&reference) {
             continue;
@@ -214,6 +227,18 @@ mod tests {
             InputSchema::of(&entry).check(br#"{"params":{"arguments":{"to":424242}}}"#).expect_err("refused");
         assert!(refusal.message.contains("/properties/to/type"), "{refusal}");
         assert!(!refusal.message.contains("424242"), "{refusal}");
+    }
+
+    #[test]
+    fn a_schema_has_not_too_many_patterns() {
+        let with = |count: usize| {
+            let properties: serde_json::Map<String, Value> = (0..count)
+                .map(|number| (format!("p{number}"), json!({"pattern": format!("a{{{number}}}")})))
+                .collect();
+            json!({"properties": properties})
+        };
+        assert_eq!(check(&with(MAX_PATTERNS), &json!({})), None);
+        assert_eq!(check(&with(MAX_PATTERNS + 1), &json!({})), Some(Code::ToolUnverified));
     }
 
     #[test]
