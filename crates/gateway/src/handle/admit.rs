@@ -67,6 +67,8 @@ pub struct Admitted<'p> {
     /// The approval that it is made with.
     pub(super) approval: Option<Box<str>>,
     pub(super) reservation: Reservation,
+    /// How many bytes the caller sent.
+    pub(super) bytes_in: usize,
     /// The caller's message, from which all that was parsed of it borrows until here.
     pub(super) body: Bytes,
     /// The room that the message takes until it is answered.
@@ -109,32 +111,32 @@ pub async fn admit<'p, B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Err
     parts: &'p Parts,
     body: B,
 ) -> Result<Admission<'p>, Refusal> {
-    check_page(gate, parts)?;
-    let Some(route) = Route::parse(parts.uri.path()) else {
-        return Err(nothing_here(gate, context, parts).await);
-    };
+    let route = addressed_by(gate, context, parts).await?;
     // Before the body is read: nobody unknown may make the gateway work.
     let addressed = Addressed::now(gate, context, parts, &route).await?;
     let holder = gate.accounts.holder(addressed.caller.proven.principal.entity());
     let place = gate.accounts.enter(&holder)?;
     let (bytes, lease) = gate.bodies.read(holder, addressed.binding.body_limit(&gate.limits), body).await?;
-    let json = read(gate, context, &addressed, &bytes).await?;
+    let message = addressed.binding.lifted(parts, route.rest, &bytes)?;
+    let json = read(gate, context, &addressed, &message).await?;
     // The body may have been long on its way: what is decided is whether the call may be made now.
     let (addressed, moment) = addressed.at_present(gate, context, parts, &route).await?;
     let Addressed { world, caller, credential, destination, binding, operation, .. } = addressed;
     let holder = Holder::new(&gate.seal, &destination, &caller).with_raw_sessions(context.raw_sessions());
     let ends = (&route, &destination, &holder);
-    let parsed = binding.parse(&message(gate, parts, ends, (json.as_ref(), bytes.len())))?;
+    let parsed = binding.parse(&message_of(gate, parts, ends, (json.as_ref(), bytes.len())))?;
     let beside = Beside::of(parts, binding, (&destination, credential));
     let said = Said::of((parsed.ask.action, parsed.dropped), json.as_ref(), &beside);
-    let ask = Ask { content: said.content(), body: &bytes, ..parsed.ask };
+    let seen = pins::seen(gate, &parsed.ask, moment);
+    let ask = Ask { content: said.content(), body: &message, definition: pins::digest(&seen), ..parsed.ask };
     let mut call = call_of(&caller, ask, (context, moment));
     let mut reservation = gate.accounts.reserve(&call, &context.call, place, &world, moment).await?;
     let so_far = reservation.so_far();
     call.so_far = so_far.as_deref().unwrap_or(SoFar::nothing());
-    let seen = pins::seen(gate, &call, moment);
-    call.ask.definition = pins::digest(seen.as_ref());
     let decision = world.authorize(&call);
+    let so_far = gate.accounts.count(&mut reservation, &decision, moment).await?.or_else(|| so_far.clone());
+    call.so_far = so_far.as_deref().unwrap_or(SoFar::nothing());
+    let decision = if decision.limits().is_empty() { decision } else { world.authorize(&call) };
     let given = Given::to(gate, &decision, call.now);
     call.approvals = Given::approvals(given.as_ref());
     let decision = if given.is_some() { world.authorize(&call) } else { decision };
@@ -144,8 +146,7 @@ pub async fn admit<'p, B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Err
     let answer = upstreams(gate, context, &decision, &parsed, &world);
     // What cannot be carried out uses nothing up.
     let claims = !matches!(answer, Err(Err(_)));
-    let given = given.as_ref().filter(|_| claims);
-    let approval = standing(gate, context, &decision, given, &source).await?;
+    let approval = standing(gate, context, &decision, given.as_ref().filter(|_| claims), &source).await?;
     let sent = Sent::of(route.protocol, &bytes, &approval, claims);
     let (verdict, grant) = record(gate, context, decision, sent, (&world, moment)).await?;
     let permit = match verdict {
@@ -173,7 +174,8 @@ pub async fn admit<'p, B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Err
         asked,
         approval: approval.claimed(),
         reservation,
-        body: bytes.clone(),
+        bytes_in: bytes.len(),
+        body: message.clone(),
         lease,
         amends: parsed.amends,
         dropped: parsed.dropped,
@@ -216,6 +218,19 @@ fn call_of<'a>(caller: &'a Caller, ask: Ask<'a>, (context, moment): (&RequestCon
     }
 }
 
+/// What a request addresses, but for one of a page that may not call.
+async fn addressed_by<'p>(
+    gate: &Gate,
+    context: &mut RequestContext,
+    parts: &'p Parts,
+) -> Result<Route<'p>, Refusal> {
+    check_page(gate, parts)?;
+    match Route::parse(parts.uri.path()) {
+        Some(route) => Ok(route),
+        None => Err(nothing_here(gate, context, parts).await),
+    }
+}
+
 /// A page of an origin that nobody allowed may not call.
 fn check_page(gate: &Gate, parts: &Parts) -> Result<(), Refusal> {
     match Page::of(gate, parts) {
@@ -225,7 +240,7 @@ fn check_page(gate: &Gate, parts: &Parts) -> Result<(), Refusal> {
 }
 
 /// The message as its binding reads it.
-fn message<'a>(
+fn message_of<'a>(
     gate: &'a Gate,
     parts: &'a Parts,
     (route, destination, holder): (&Route<'a>, &'a Destination, &'a Holder<'a>),
@@ -257,6 +272,9 @@ fn upstreams(
     }
     if let Some(fault) = &parsed.fault {
         return Err(Err((**fault).clone()));
+    }
+    if let Some(Err(refused)) = call.ask.push_url.map(|url| gate.upstream.check_webhook(url)) {
+        return Err(Err(refused));
     }
     if let Some(unable) = context.carried.and_then(|carried| carried.unable(decision, parsed)) {
         return Err(Err(unable));
@@ -350,6 +368,7 @@ async fn record(
     (world, moment): (&Snapshot, Moment),
 ) -> Result<(Verdict, Option<Arc<str>>), Refusal> {
     context.describe(&decision);
+    gate.meter.limits().decided(&decision);
     end_chain(gate, &decision, moment).await;
     // Of a question that stands, and of a flood of denials, one more try says nothing new.
     if (decision.outcome() == Outcome::Deny || again)

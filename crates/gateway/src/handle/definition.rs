@@ -64,8 +64,8 @@ impl<'a> Source<'a> {
 }
 
 /// Whether what people approve of a call is bound to what its server says of it.
-pub(super) fn is_bound(call: &Call<'_>) -> bool {
-    call.ask.action == Action::InvokeTool && call.ask.method == "tools/call"
+pub(super) fn is_bound(ask: &Ask<'_>) -> bool {
+    ask.action == Action::InvokeTool && ask.method == "tools/call"
 }
 
 /// That the server says of the tool what it said when people were asked. Where it does not, their approval is void for good.

@@ -103,7 +103,7 @@ impl Standing {
             (Outcome::Hold, _) => Box::pin(ask(gate, context, decision, source)).await,
             (Outcome::Allow | Outcome::AllowWithObligations, Some(given)) => {
                 let call = decision.call();
-                if definition::is_bound(call) {
+                if definition::is_bound(&call.ask) {
                     let approved = (&*given.approval, given.definition.as_ref());
                     Box::pin(definition::check(gate, context, call, source, approved)).await?;
                     still_allowed(gate, call, source)?;
@@ -208,7 +208,7 @@ async fn ask(
                 question(context, decision, (digest.clone(), same), arguments.as_deref(), before);
             question.chain_owners = owners(source.world, call);
             question.redacted = hidden;
-            if definition::is_bound(call) {
+            if definition::is_bound(&call.ask) {
                 question.definition = Some(definition::of(gate, context, call, source).await?);
             }
             let approval = question.approval.clone();
@@ -310,6 +310,8 @@ fn question(
         definition: None,
         digest,
         endpoint: destination.endpoint().map(|endpoint| endpoint.url.to_string()).unwrap_or_default(),
+        identity: Some(call.caller.proven.identity.to_string()),
+        instance: call.caller.proven.instance.as_ref().map(|copy| copy.id.to_string()),
         method: call.ask.method.to_owned(),
         owner: owner.to_string(),
         principal: call.principal().entity().to_string(),

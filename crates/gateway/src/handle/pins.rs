@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use vidimus_core::call::{Call, Target};
+use vidimus_core::call::{Ask, Call, Target};
 use vidimus_core::clock::Moment;
 use vidimus_core::decision::{Decision, Outcome};
 use vidimus_core::refusal::{Code, Refusal};
@@ -17,15 +17,15 @@ use crate::protocol::mcp::pinned::{self, Sight};
 use crate::request_context::RequestContext;
 
 /// The pinned tool that is called: its server, what that pins, and its name.
-fn pinned<'c>(call: &Call<'c>) -> Option<(&'c Arc<McpServer>, &'c Integrity, &'c str)> {
-    let Target::Tool { server, name } = call.ask.target else { return None };
+fn pinned<'c>(ask: &Ask<'c>) -> Option<(&'c Arc<McpServer>, &'c Integrity, &'c str)> {
+    let Target::Tool { server, name } = ask.target else { return None };
     let integrity = server.integrity.as_ref()?;
-    (is_bound(call) && integrity.pins.contains_key(name)).then_some((server, integrity, name))
+    (is_bound(ask) && integrity.pins.contains_key(name)).then_some((server, integrity, name))
 }
 
 /// What the pinned tool that is called was when somebody looked not long ago.
-pub(super) fn seen(gate: &Gate, call: &Call<'_>, moment: Moment) -> Option<Arc<Sight>> {
-    let (server, _, name) = pinned(call)?;
+pub(super) fn seen(gate: &Gate, ask: &Ask<'_>, moment: Moment) -> Option<Arc<Sight>> {
+    let (server, _, name) = pinned(ask)?;
     let sight = gate.standing.sight(&pinned::key(server, name))?;
     sight.is_fresh(moment.monotonic, gate.limits.definition_life).then_some(sight)
 }
@@ -41,7 +41,7 @@ pub(super) async fn look(
     source: &Source<'_>,
 ) -> Result<Option<Arc<Sight>>, Refusal> {
     let call = decision.call();
-    let Some((server, _, name)) = pinned(call) else { return Ok(None) };
+    let Some((server, _, name)) = pinned(&call.ask) else { return Ok(None) };
     if decision.outcome() == Outcome::Deny || call.ask.definition.is_some() {
         return Ok(None);
     }
@@ -58,8 +58,8 @@ pub(super) async fn look(
 }
 
 /// The digest of what the tool was, as a call has it.
-pub(super) fn digest(sight: Option<&Arc<Sight>>) -> Option<&str> {
-    sight.map(|sight| sight.digest())
+pub(super) fn digest(sight: &Option<Arc<Sight>>) -> Option<&str> {
+    sight.as_ref().map(|sight| sight.digest())
 }
 
 /// The decision with what the tool is, where somebody `looked`: that took its time. What it lets pass, or holds, has arguments as the pinned schema
@@ -81,7 +81,7 @@ pub(super) fn anew<'c>(
         }
         None => decision,
     };
-    if let (Some((_, integrity, _)), Some(sight)) = (pinned(call), looked.as_ref().or(seen.as_ref()))
+    if let (Some((_, integrity, _)), Some(sight)) = (pinned(&call.ask), looked.as_ref().or(seen.as_ref()))
         && integrity.arguments == HeldTo::Schema
         && decision.outcome() != Outcome::Deny
     {

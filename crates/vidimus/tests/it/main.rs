@@ -23,6 +23,7 @@ mod pin;
 mod policies;
 mod policy_questions;
 mod register;
+mod registry;
 mod resources;
 mod retention;
 mod routes;
@@ -33,6 +34,7 @@ mod starts;
 mod state;
 mod verify;
 mod webhook;
+mod wrap;
 mod xds;
 
 use std::path::Path;
