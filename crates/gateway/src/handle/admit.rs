@@ -156,10 +156,10 @@ pub async fn admit<'p, B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Err
     };
     reservation.permitted(moment).await;
     let (protocol, asked) = (route.protocol, Asked::of(&call, so_far.clone()).with(grant).under(&permit));
+    let (approval, bytes_in) = (approval.claimed(), bytes.len());
     let answer = match answer {
         Ok(answer) => answer,
         Err(own) => {
-            let (approval, bytes_in) = (approval.claimed(), bytes.len());
             let permit = OwnPermit { permit, protocol, world, asked, approval, reservation, bytes_in };
             return Ok(Admission::Answered(permit, own));
         }
@@ -172,9 +172,9 @@ pub async fn admit<'p, B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Err
         answer,
         world,
         asked,
-        approval: approval.claimed(),
+        approval,
         reservation,
-        bytes_in: bytes.len(),
+        bytes_in,
         body: message.clone(),
         lease,
         amends: parsed.amends,
