@@ -51,7 +51,7 @@ impl Rewrite for OddNames {
         if !data.trim_start().starts_with(['{', '[']) {
             return Ok(Change::Same);
         }
-        Ok(listing::filter_any(data, &mut |_, name| keep(name))?.map_or(Change::Same, Change::To))
+        Ok(listing::filter_any(data, &mut |_, name, _| keep(name))?.map_or(Change::Same, Change::To))
     }
 
     fn id(&mut self, _id: &str) -> Result<Option<String>, Refusal> {
@@ -83,9 +83,9 @@ fn keep(name: &str) -> bool {
 }
 
 fn filtered(text: &str, listing: Listing, entries: &str, name: &str) {
-    let Ok(filtered) = listing::filter(text, listing, &mut keep) else { return };
+    let Ok(filtered) = listing::filter(text, listing, &mut |name, _| keep(name)) else { return };
     shown(&filtered, entries, name);
-    assert_eq!(listing::filter(&filtered, listing, &mut keep).as_deref(), Ok(&*filtered));
+    assert_eq!(listing::filter(&filtered, listing, &mut |name, _| keep(name)).as_deref(), Ok(&*filtered));
 }
 
 /// Every entry of a filtered answer is one that is kept.

@@ -61,6 +61,7 @@ impl Snapshot {
     ///   author who permits a tool need not know the protocol's handshake.
     /// - So are the card of an agent and the list of one's own tasks to whoever may use some skill of it, because neither can
     ///   name one; and the listing of a provider's models to whoever may call one of them.
+    /// - What the policies allow, or hold, of a tool that its server's record does not pin, or that is not what it pins, is denied (ADR 76).
     /// - A call that a forbid with `@limit` is about is denied where what is left of the limit (`SoFar::limits`) is less than nothing, and
     ///   otherwise allowed as if there were no such forbid; [`Decision::limits`] says what it counts for.
     /// - A call about a task is decided as the call that made the task, now. What the arguments of a tool call were is not kept,
@@ -120,6 +121,14 @@ impl Snapshot {
     }
 
     pub(crate) fn finding(&self, call: &Call<'_>) -> Finding {
+        let found = self.found(call);
+        match found.outcome {
+            Outcome::Deny => found,
+            Outcome::Allow | Outcome::AllowWithObligations | Outcome::Hold => drifted(call).unwrap_or(found),
+        }
+    }
+
+    fn found(&self, call: &Call<'_>) -> Finding {
         let limits = [ended, too_deep, too_wide, too_much, unrepresentable];
         if let Some(denied) = limits.into_iter().find_map(|limit| limit(call)) {
             return denied;
@@ -346,6 +355,29 @@ fn unrepresentable(call: &Call<'_>) -> Option<Finding> {
     let misfit = misfit(call)?;
     let fact: Fact = (format!("context.args[{:?}]", misfit.pointer).into(), misfit.what.into());
     Some(refused(Code::Unrepresentable, "vidimus/arguments".into(), [fact].into()))
+}
+
+/// The denial of a tool that the record of its server does not pin, or that is not what it pins. What an earlier call made is asked for whatever
+/// the tool is by now.
+fn drifted(call: &Call<'_>) -> Option<Finding> {
+    let Target::Tool { server, name } = call.ask.target else { return None };
+    let integrity = server.integrity.as_ref().filter(|_| !asks_of_made(call.ask.method))?;
+    let (pin, said) = (integrity.pins.get(name), call.ask.definition);
+    if pin.is_some_and(|pin| said.is_none_or(|said| **pin == *said)) {
+        return None;
+    }
+    let facts: [Fact; 3] = [
+        ("resource.definition".into(), said.unwrap_or("not asked for").into()),
+        ("resource.drifted".into(), "true".into()),
+        ("resource.pinned".into(), pin.cloned().unwrap_or_else(|| "not pinned".into())),
+    ];
+    let by = format!("{} spec.integrity.pins", server.id).into();
+    Some(refused(Code::ToolDrifted, by, facts.into()))
+}
+
+/// Whether a call is of a tool that is not what the record of its server pins, as far as the call says what it is.
+pub(crate) fn is_drifted(call: &Call<'_>) -> bool {
+    drifted(call).is_some()
 }
 
 /// The denial by a limit of the agent's own record.

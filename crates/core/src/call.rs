@@ -224,9 +224,15 @@ pub struct Ask<'a> {
     pub content: Content<'a>,
     /// The message byte for byte, in which a number stands as it is written; empty where there is none.
     pub body: &'a [u8],
+    /// What the server last said the tool is: the digest of its definition (`sha256:…`), or [`Ask::NOT_LISTED`]. `None` where that is not
+    /// known, or not of now, or asked for by nobody.
+    pub definition: Option<&'a str>,
 }
 
 impl<'a> Ask<'a> {
+    /// The definition of a tool that its server does not list, or lists as nobody can read it.
+    pub const NOT_LISTED: &'static str = "not listed";
+
     /// An ask without arguments, of no tokens, not streaming, about no task.
     pub fn about(method: &'a str, action: Action, target: Target<'a>) -> Self {
         Self {
@@ -241,6 +247,7 @@ impl<'a> Ask<'a> {
             push_url: None,
             content: Content::default(),
             body: &[],
+            definition: None,
         }
     }
 }

@@ -203,8 +203,12 @@ codes! {
     ApprovalDenied = "approval_denied", Forbidden, "A person looked at this call and denied it; make another one, or ask who denied it. It may be asked again when the question's time is over.";
     /// The server says something else of the tool than it said when people were asked about the call, so their approval is void.
     ToolChanged = "tool_changed", Forbidden, "The server changed the tool after people were asked about this call, and their approval is void; make the same call again: they are asked anew, with what the server says now.";
-    /// What the server says of the tool could not be found out, so people can neither be asked about the call, nor what they approved be made.
-    ToolUnverified = "tool_unverified", BadUpstream, "A call that people approve is bound to what the server says of the tool (tools/list), and it did not say; look at the server, and at what policies let the caller do there (connectServer), then make the call again.";
+    /// What the server says of the tool could not be found out, so people can neither be asked about the call, nor what they approved be made, nor what is pinned be called.
+    ToolUnverified = "tool_unverified", BadUpstream, "A call that people approve, and one of a tool that is pinned, is bound to what the server says of the tool (tools/list), and it did not say; look at the server, and at what policies let the caller do there (connectServer), then make the call again.";
+    /// The tool is not what the record of its server pins, or is not pinned there.
+    ToolDrifted = "tool_drifted", Forbidden, "The server's record pins what its tools are (spec.integrity), and this one is something else, or not among them; see what changed with `vidimus pin --diff`, and whoever keeps the record: pin it again, or have the server put right.";
+    /// The arguments are not what the schema of the pinned tool lets them be.
+    ArgumentsInvalid = "arguments_invalid", Forbidden, "Send the arguments as the tool's input schema has them (tools/list); whoever keeps the server's record may hold them to nothing (spec.integrity.arguments).";
     /// A policy that may decide the call could not be evaluated.
     PolicyError = "policy_error", Forbidden, "A policy failed to evaluate, which denies; fix the policy named here.";
     /// An argument is there in a form that policies cannot see exactly, and must not pass as if it were absent.

@@ -42,6 +42,7 @@ mod world;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use crate::authorize::is_drifted;
 use crate::call::Call;
 use crate::decide::Policies;
 use crate::decide::chain_reads::ChainReads;
@@ -413,7 +414,11 @@ impl Snapshot {
     ///
     /// It may say yes to what every argument is refused for, and never no to what some argument is allowed for.
     pub fn could_allow(&self, call: &Call<'_>) -> bool {
-        self.policies.could_allow(&self.world.registered, call) || self.would_pass(|it| it.could_allow(call))
+        let could = || {
+            self.policies.could_allow(&self.world.registered, call)
+                || self.would_pass(|it| it.could_allow(call))
+        };
+        !is_drifted(call) && could()
     }
 
     /// Whether a call under way may go on, of which the arguments are not known any more: as [`Snapshot::could_allow`], but what may wait for

@@ -56,6 +56,8 @@ pub struct Limits {
     pub body_time: Duration,
     /// For a server to say what one of its tools is, when a call of it is held, and when it was approved.
     pub definition_time: Duration,
+    /// For how long it is believed of a pinned tool what its server said it is; then the server is asked before the next call.
+    pub definition_life: Duration,
     /// Between two chunks of an upstream's streamed answer.
     pub idle_stream: Duration,
     /// How long running calls may take to end when the gateway stops.
@@ -105,6 +107,7 @@ impl Default for Limits {
             header_time: Duration::from_secs(10),
             body_time: Duration::from_secs(30),
             definition_time: Duration::from_secs(10),
+            definition_life: Duration::from_secs(60),
             idle_stream: Duration::from_secs(300),
             grace: Duration::from_secs(10),
             connections: 16_384,

@@ -9,6 +9,7 @@ mod definition;
 mod grants;
 mod hold;
 mod keep;
+mod pins;
 mod waiting;
 
 use std::sync::Arc;

@@ -127,7 +127,8 @@ impl RequestContext {
         }
     }
 
-    /// Policies hold the call, which waits for this approval: where a person has denied it, the record of that says what it was about.
+    /// Policies hold the call, which waits for this approval: where a person has denied it, the record of that says what it was about. So does that
+    /// of one which is refused for its pinned tool.
     pub(crate) fn held(&mut self, decision: &Decision<'_>, approval: Option<String>) {
         let call = decision.call();
         self.asked_for = Some(Box::new(AskedFor {

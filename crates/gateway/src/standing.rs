@@ -41,6 +41,7 @@ use self::store::Store;
 use self::taken::{Taken, Used};
 use crate::part::Part;
 use crate::protocol::mcp::mirrored::MirroredTools;
+use crate::protocol::mcp::pinned::Sight;
 
 pub use self::tally::Tally;
 
@@ -57,6 +58,8 @@ pub struct StandingState {
     /// What servers said of themselves, by the address that said it.
     versions: Cache<Box<str>, Served>,
     mirrored: Cache<Box<str>, Arc<MirroredTools>>,
+    /// What pinned tools were when somebody last looked.
+    sights: Cache<Box<str>, Arc<Sight>>,
 }
 
 /// The protocol versions that are served at an address, and until when that is believed.
@@ -64,6 +67,9 @@ type Served = (Arc<[&'static str]>, Instant);
 
 /// How many servers' words about themselves are kept.
 const SERVERS: usize = 4096;
+
+/// Of how many pinned tools it is kept what they were.
+const SIGHTS: usize = 65_536;
 
 /// For how long a server is not asked again which versions it serves.
 const VERSIONS_LIFE: Duration = Duration::from_secs(600);
@@ -99,6 +105,7 @@ impl StandingState {
             tasks,
             versions,
             mirrored,
+            sights: Cache::new(SIGHTS),
         })
     }
 
@@ -138,6 +145,16 @@ impl StandingState {
     /// Which arguments the tools of the server at `address` have in headers, as far as its listings told; `None` where none has.
     pub fn mirrored(&self, address: &str) -> Option<Arc<MirroredTools>> {
         self.mirrored.get(address)
+    }
+
+    /// A pinned tool was seen, under this name of it.
+    pub fn saw(&self, tool: Box<str>, sight: Arc<Sight>) {
+        self.sights.insert(tool, sight);
+    }
+
+    /// What the tool was when it was last seen.
+    pub fn sight(&self, tool: &str) -> Option<Arc<Sight>> {
+        self.sights.get(tool)
     }
 
     /// A call about `part` made a task.

@@ -325,6 +325,7 @@ fn server(dice: &mut Dice, size: Size, number: usize) -> McpServer {
             })
             .collect(),
         labels: ServerLabels::default(),
+        integrity: None,
     }
 }
 

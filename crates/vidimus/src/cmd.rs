@@ -16,6 +16,7 @@ pub mod identity;
 pub mod install;
 pub mod keys;
 mod kubernetes;
+pub mod pin;
 pub mod pods;
 pub mod policy;
 pub mod quantity;

@@ -11,6 +11,7 @@ use super::check::Document;
 use super::crd::Status;
 use super::endpoint::{DEFAULT_TIMEOUT_MS, EndpointSpec, has_no_card};
 use super::field::{name, person};
+use super::integrity::{Integrity, IntegritySpec};
 use super::job::JobSpec;
 use super::labels::LabelsSpec;
 use super::problem::{At, Fault, Problems};
@@ -41,6 +42,8 @@ pub struct McpServer {
     pub tools: BTreeMap<Arc<str>, Tool>,
     /// What calling it does with information.
     pub labels: ServerLabels,
+    /// What its tools are; `None` where they may be anything.
+    pub integrity: Option<Integrity>,
 }
 
 /// What a registration says of one tool.
@@ -140,6 +143,9 @@ pub struct McpServerSpec {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 64))]
     pub tool_set_labels: BTreeMap<String, LabelsSpec>,
+    /// What its tools are (docs/tool-integrity.md). They may be anything, and change at any time, when it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub integrity: Option<IntegritySpec>,
 }
 
 /// What is known of one tool.
@@ -184,6 +190,7 @@ impl McpServerSpec {
         let tools = check_tools(&self.tools, self.risk_level, spec.key("tools"), problems);
         let capabilities = names(spec.key("capabilities"), &self.capabilities, problems);
         let labels = self.check_labels(spec, problems);
+        let integrity = self.integrity.as_ref().map(|one| one.check(spec.key("integrity"), problems));
         Some(McpServer {
             id: EntityId::new(EntityKind::McpServer, meta.key()),
             owner: self.owner.into(),
@@ -195,6 +202,7 @@ impl McpServerSpec {
             tool_sets,
             tools,
             labels,
+            integrity,
             meta,
         })
     }

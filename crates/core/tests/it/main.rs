@@ -28,6 +28,7 @@ mod membership;
 mod oracle;
 mod people;
 mod people_reach;
+mod pins;
 mod plans;
 mod policies;
 mod property;

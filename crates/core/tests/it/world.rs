@@ -108,6 +108,7 @@ pub(crate) fn server(namespace: &str, name: &str) -> McpServer {
         tool_sets: BTreeMap::new(),
         tools: BTreeMap::<Arc<str>, Tool>::new(),
         labels: ServerLabels::default(),
+        integrity: None,
     }
 }
 

@@ -163,7 +163,13 @@ impl Asked {
             }
             (
                 _,
-                Some(Code::DelegationTooDeep | Code::DelegationTooWide | Code::ChainLimit | Code::ChainEnded),
+                Some(
+                    Code::DelegationTooDeep
+                    | Code::DelegationTooWide
+                    | Code::ChainLimit
+                    | Code::ChainEnded
+                    | Code::ToolDrifted,
+                ),
             ) => true,
             // What a policy cannot see of its arguments it may redact by.
             (Outcome::Hold, _) | (Outcome::Deny, Some(Code::ForbiddenByPolicy | Code::Unrepresentable))

@@ -24,6 +24,7 @@ use super::definition::Source;
 use super::grants;
 use super::hold::{Given, Standing};
 use super::keep::Kept;
+use super::pins;
 use super::waiting::{self, told};
 use crate::accounts::Reservation;
 use crate::answer::Asked;
@@ -104,15 +105,12 @@ pub struct OwnPermit {
 ///
 /// # Errors
 /// The refusal of a request that is not permitted, in whatever step. One that was decided is on record already.
-pub async fn admit<'p, B>(
+pub async fn admit<'p, B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>>(
     gate: &'p Gate,
     context: &mut RequestContext,
     parts: &'p Parts,
     body: B,
-) -> Result<Admission<'p>, Refusal>
-where
-    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
-{
+) -> Result<Admission<'p>, Refusal> {
     let route = addressed_by(gate, context, parts).await?;
     // Before the body is read: nobody unknown may make the gateway work.
     let addressed = Addressed::now(gate, context, parts, &route).await?;
@@ -129,7 +127,8 @@ where
     let parsed = binding.parse(&message_of(gate, parts, ends, (json.as_ref(), bytes.len())))?;
     let beside = Beside::of(parts, binding, (&destination, credential));
     let said = Said::of((parsed.ask.action, parsed.dropped), json.as_ref(), &beside);
-    let ask = Ask { content: said.content(), body: &message, ..parsed.ask };
+    let seen = pins::seen(gate, &parsed.ask, moment);
+    let ask = Ask { content: said.content(), body: &message, definition: pins::digest(&seen), ..parsed.ask };
     let mut call = call_of(&caller, ask, (context, moment));
     let mut reservation = gate.accounts.reserve(&call, &context.call, place, &world, moment).await?;
     let so_far = reservation.so_far();
@@ -141,10 +140,12 @@ where
     let given = Given::to(gate, &decision, call.now);
     call.approvals = Given::approvals(given.as_ref());
     let decision = if given.is_some() { world.authorize(&call) } else { decision };
+    let source = Source::of(parts, json.as_ref(), (&parsed.headers, credential), &world);
+    let looked = pins::look(gate, context, &decision, &source).await?;
+    let decision = pins::anew(gate, context, &world, (&mut call, decision), [&seen, &looked])?;
     let answer = upstreams(gate, context, &decision, &parsed, &world);
     // What cannot be carried out uses nothing up.
     let claims = !matches!(answer, Err(Err(_)));
-    let source = Source::of(parts, json.as_ref(), (&parsed.headers, credential), &world);
     let approval = standing(gate, context, &decision, given.as_ref().filter(|_| claims), &source).await?;
     let sent = Sent::of(route.protocol, &bytes, &approval, claims);
     let (verdict, grant) = record(gate, context, decision, sent, (&world, moment)).await?;

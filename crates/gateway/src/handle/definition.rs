@@ -28,6 +28,7 @@ use crate::effect::{Begun, Effect, Ending};
 use crate::forward::{Body, Outbound, forward, headers};
 use crate::gate::{Gate, rfc3339};
 use crate::protocol::mcp::definition::{self, Answering, Found, LISTING, PASSED_HEADERS};
+use crate::protocol::mcp::pinned;
 use crate::request_context::RequestContext;
 use crate::route::Protocol;
 use crate::unrecorded::closed;
@@ -63,8 +64,8 @@ impl<'a> Source<'a> {
 }
 
 /// Whether what people approve of a call is bound to what its server says of it.
-pub(super) fn is_bound(call: &Call<'_>) -> bool {
-    call.ask.action == Action::InvokeTool && call.ask.method == "tools/call"
+pub(super) fn is_bound(ask: &Ask<'_>) -> bool {
+    ask.action == Action::InvokeTool && ask.method == "tools/call"
 }
 
 /// That the server says of the tool what it said when people were asked. Where it does not, their approval is void for good.
@@ -197,7 +198,14 @@ async fn page(
         Err(refusal) => Err(refusal),
     };
     let status = effect.status;
-    match answer.and_then(|answer| found.read(&answer, status, (question.id, tool))) {
+    let read = answer.and_then(|answer| {
+        let next = found.read(&answer, status, (question.id, tool))?;
+        if let Target::Server(server) = own.ask.target {
+            pinned::learn(&gate.standing, server, &answer, gate.clock.now().monotonic);
+        }
+        Ok(next)
+    });
+    match read {
         Ok(next) => {
             effect.record(Ending::Ok).await.map_err(closed)?;
             Ok(next)

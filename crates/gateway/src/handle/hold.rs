@@ -103,7 +103,7 @@ impl Standing {
             (Outcome::Hold, _) => Box::pin(ask(gate, context, decision, source)).await,
             (Outcome::Allow | Outcome::AllowWithObligations, Some(given)) => {
                 let call = decision.call();
-                if definition::is_bound(call) {
+                if definition::is_bound(&call.ask) {
                     let approved = (&*given.approval, given.definition.as_ref());
                     Box::pin(definition::check(gate, context, call, source, approved)).await?;
                     still_allowed(gate, call, source)?;
@@ -208,7 +208,7 @@ async fn ask(
                 question(context, decision, (digest.clone(), same), arguments.as_deref(), before);
             question.chain_owners = owners(source.world, call);
             question.redacted = hidden;
-            if definition::is_bound(call) {
+            if definition::is_bound(&call.ask) {
                 question.definition = Some(definition::of(gate, context, call, source).await?);
             }
             let approval = question.approval.clone();

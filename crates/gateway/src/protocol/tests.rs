@@ -46,6 +46,7 @@ pub(crate) fn server() -> Arc<McpServer> {
         tool_sets: BTreeMap::new(),
         tools: BTreeMap::new(),
         labels: Default::default(),
+        integrity: None,
     })
 }
 

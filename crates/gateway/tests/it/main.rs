@@ -35,6 +35,7 @@ mod limits;
 mod lists;
 mod logged;
 mod payloads;
+mod pins;
 mod present;
 mod redacted;
 mod redis;

@@ -200,11 +200,12 @@ fn unknown(why: String) -> Became {
 
 /// The codes of what is refused by a limit of the records of agents and tools, whatever the policies say. What such a limit counted stands
 /// in no record, so the limit's word stands.
-const BY_LIMITS: [Code; 5] = [
+const BY_LIMITS: [Code; 6] = [
     Code::DelegationTooDeep,
     Code::DelegationTooWide,
     Code::ChainLimit,
     Code::ChainEnded,
+    Code::ToolDrifted,
     Code::Unrepresentable,
 ];
 

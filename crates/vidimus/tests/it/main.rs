@@ -19,6 +19,7 @@ mod keys;
 mod logs;
 mod payloads;
 mod people;
+mod pin;
 mod policies;
 mod policy_questions;
 mod register;

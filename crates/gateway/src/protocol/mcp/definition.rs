@@ -179,6 +179,14 @@ impl Found {
     }
 }
 
+/// The digest of what one entry of a listing says of its tool.
+///
+/// # Errors
+/// `upstream_invalid` for what is no object, or could be read in two ways.
+pub fn digest_of(entry: &str) -> Result<String, Refusal> {
+    Ok(definition(entry)?.digest.unwrap_or_default())
+}
+
 /// That of one entry of a listing.
 fn definition(entry: &str) -> Result<Definition, Refusal> {
     let Json::Object(members) = Json::parse(entry.as_bytes()).map_err(unreadable)? else {
@@ -216,6 +224,7 @@ fn unreadable(error: impl ToString) -> Refusal {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::{Value, json};
 
     use super::*;
@@ -369,5 +378,72 @@ mod tests {
             body,
             json!({"jsonrpc": "2.0", "id": "q", "method": "tools/list", "params": {"cursor": "2"}})
         );
+    }
+
+    fn way(ways: &mut dyn Iterator<Item = usize>, of: usize) -> usize {
+        ways.next().unwrap_or_default() % of.max(1)
+    }
+
+    /// JSON, written in one of many ways: members in another order, spaces, numbers and texts in another spelling.
+    fn written(value: &Value, ways: &mut dyn Iterator<Item = usize>) -> String {
+        match value {
+            Value::Object(members) => {
+                let mut members: Vec<_> = members.iter().collect();
+                let first = way(ways, members.len());
+                members.rotate_left(first);
+                let space = if way(ways, 2) == 0 { "" } else { "\n\t" };
+                let mut all = Vec::new();
+                for (name, value) in members {
+                    let name = written(&json!(name), ways);
+                    all.push(format!("{space}{name}{space}:{}", written(value, ways)));
+                }
+                format!("{{{}{space}}}", all.join(","))
+            }
+            Value::Array(values) => {
+                let all: Vec<String> = values.iter().map(|value| written(value, ways)).collect();
+                format!("[ {}]", all.join(" ,"))
+            }
+            Value::String(text) if way(ways, 2) == 1 => {
+                let units: Vec<String> = text.encode_utf16().map(|unit| format!("\\u{unit:04X}")).collect();
+                format!("\"{}\"", units.concat())
+            }
+            Value::Number(number) => match (number.as_i64(), way(ways, 3)) {
+                (Some(number), 1) => format!("{number}.0"),
+                (Some(number), 2) if number != 0 => format!("{number}0e-1"),
+                _ => number.to_string(),
+            },
+            value => value.to_string(),
+        }
+    }
+
+    fn any_json() -> impl Strategy<Value = Value> {
+        let one = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            (-9_999_i64..9_999).prop_map(Value::from),
+            "[a-z\u{e9}\u{1f600}]{0,4}".prop_map(Value::from),
+        ];
+        one.prop_recursive(3, 24, 4, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                proptest::collection::btree_map("[a-f]{1,3}", inner, 0..4)
+                    .prop_map(|members| Value::Object(members.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        /// What a definition says is its digest, and how it is written is not.
+        #[test]
+        fn a_definition_has_one_digest_however_it_is_written(
+            schema in any_json(), other in any_json(), ways in proptest::collection::vec(any::<usize>(), 64),
+        ) {
+            let entry = |schema: &Value| json!({"name": "t", "description": "d", "inputSchema": schema});
+            let digest = digest_of(&entry(&schema).to_string()).expect("an entry");
+            let again = written(&entry(&schema), &mut ways.into_iter());
+            prop_assert_eq!(&digest_of(&again).expect("an entry"), &digest, "{}", again);
+            let differs = digest_of(&entry(&other).to_string()).expect("an entry") != digest;
+            prop_assert_eq!(differs, schema != other);
+        }
     }
 }

@@ -48,7 +48,7 @@ impl Listing {
     }
 }
 
-/// Filters one JSON-RPC message. A message without that listing in its `result` (an error, a notification) stays as it is.
+/// Filters one JSON-RPC message: `keep` is asked of each entry, by its name and as it stands. A message without that listing in its `result` (an error, a notification) stays as it is.
 ///
 /// # Errors
 /// `upstream_invalid` when it cannot be read, when a key appears twice, or when a listing stands where it is not filtered: what cannot
@@ -56,7 +56,7 @@ impl Listing {
 pub fn filter(
     message: &str,
     listing: Listing,
-    keep: &mut dyn FnMut(&str) -> bool,
+    keep: &mut dyn FnMut(&str, &str) -> bool,
 ) -> Result<String, Refusal> {
     let (entries_at, name_at) = listing.members();
     let whole = members(message)?;
@@ -73,7 +73,8 @@ pub fn filter(
         // Who reads a name in another spelling would see an entry that was not asked about.
         let name = name.filter(|_| !entry_members.misspells(&[name_at]));
         // An entry without a name, or with one too long for a call, cannot be called, so nobody may call it.
-        if name.is_some_and(|name| (1..=listing.max_name()).contains(&name.len()) && keep(&name)) {
+        if name.is_some_and(|name| (1..=listing.max_name()).contains(&name.len()) && keep(&name, entry.get()))
+        {
             if kept.len() > 1 {
                 kept.push(',');
             }
@@ -97,7 +98,7 @@ pub fn filter(
 /// As [`filter`]. Data that is no JSON-RPC message, such as a keep-alive of the upstream's own making, is no listing.
 pub fn filter_any(
     message: &str,
-    keep: &mut dyn FnMut(Listing, &str) -> bool,
+    keep: &mut dyn FnMut(Listing, &str, &str) -> bool,
 ) -> Result<Option<String>, Refusal> {
     filter_each(message, listings(message)?, keep)
 }
@@ -109,7 +110,7 @@ pub fn filter_any(
 pub fn filter_others(
     message: &str,
     asked: Listing,
-    keep: &mut dyn FnMut(Listing, &str) -> bool,
+    keep: &mut dyn FnMut(Listing, &str, &str) -> bool,
 ) -> Result<Option<String>, Refusal> {
     let others = listings(message)?.into_iter().filter(|listing| *listing != asked).collect();
     filter_each(message, others, keep)
@@ -118,12 +119,12 @@ pub fn filter_others(
 fn filter_each(
     message: &str,
     listings: Vec<Listing>,
-    keep: &mut dyn FnMut(Listing, &str) -> bool,
+    keep: &mut dyn FnMut(Listing, &str, &str) -> bool,
 ) -> Result<Option<String>, Refusal> {
     let mut filtered = None;
     for listing in listings {
         let message: &str = filtered.as_deref().unwrap_or(message);
-        filtered = Some(filter(message, listing, &mut |name| keep(listing, name))?);
+        filtered = Some(filter(message, listing, &mut |name, entry| keep(listing, name, entry))?);
     }
     Ok(filtered)
 }
@@ -200,7 +201,7 @@ mod tests {
 
     #[test]
     fn only_kept_entries_stay_and_the_rest_is_byte_for_byte() {
-        let filtered = filter(LIST, Listing::Tools, &mut |name| name == "a").expect("readable");
+        let filtered = filter(LIST, Listing::Tools, &mut |name, _| name == "a").expect("readable");
         assert_eq!(
             filtered,
             r#"{"jsonrpc":"2.0","id":7,"result":{"ttlMs":5,"cacheScope":"private","tools":[{"name":"a","x":1.50}],"nextCursor":"c"}}"#
@@ -210,15 +211,15 @@ mod tests {
     #[test]
     fn errors_pass() {
         let error = r#"{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"x"}}"#;
-        assert_eq!(filter(error, Listing::Tools, &mut |_| false).as_deref(), Ok(error));
+        assert_eq!(filter(error, Listing::Tools, &mut |_, _| false).as_deref(), Ok(error));
     }
 
     #[test]
     fn an_error_that_names_what_is_missing_passes_and_an_entry_with_two_names_does_not() {
         let error = r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32021,"message":"x","data":{"requiredCapabilities":{"sampling":{"tools":{}}}}}}"#;
-        assert_eq!(filter(error, Listing::Tools, &mut |_| true).as_deref(), Ok(error));
+        assert_eq!(filter(error, Listing::Tools, &mut |_, _| true).as_deref(), Ok(error));
         let list = r#"{"result":{"tools":[{"name":"a","Name":"secret"},{"NAME":"secret"}]}}"#;
-        let refused = filter(list, Listing::Tools, &mut |_| true).map_err(|refusal| refusal.code);
+        let refused = filter(list, Listing::Tools, &mut |_, _| true).map_err(|refusal| refusal.code);
         assert_eq!(refused, Err(Code::UpstreamInvalid));
     }
 
@@ -230,7 +231,7 @@ mod tests {
             for (length, shown) in [(0, false), (1, true), (longest, true), (longest + 1, false)] {
                 let entry = format!(r#"{{"{member}":"{}"}}"#, "x".repeat(length));
                 let list = format!(r#"{{"result":{{"{}":[{entry}]}}}}"#, listing.members().0);
-                let filtered = filter(&list, listing, &mut |_| true).expect("readable");
+                let filtered = filter(&list, listing, &mut |_, _| true).expect("readable");
                 assert_eq!(filtered.contains(&entry), shown, "{listing:?} {length}");
             }
         }
@@ -252,7 +253,7 @@ mod tests {
             r#"{"ERROR":{"code":1,"data":{"tools":[{"name":"b"}]}}}"#,
             r#"{"result":"#,
         ] {
-            let refused = filter(bad, Listing::Tools, &mut |_| true);
+            let refused = filter(bad, Listing::Tools, &mut |_, _| true);
             assert_eq!(refused.map_err(|r| r.code), Err(Code::UpstreamInvalid), "{bad}");
         }
     }

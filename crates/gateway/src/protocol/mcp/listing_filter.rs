@@ -11,7 +11,7 @@ use vidimus_core::resource::McpServer;
 use vidimus_core::snapshot::Snapshot;
 
 use super::listing::{self, Listing};
-use super::{mirrored, sealed};
+use super::{mirrored, pinned, sealed};
 use crate::answer::rebound;
 use crate::changes::{Own, Redaction, answers_redacted, without_words};
 use crate::gate::{Shared, millis};
@@ -52,11 +52,13 @@ impl ListingFilter {
         self.left.store(MAX_ENTRIES, Ordering::Relaxed);
         let now = self.now();
         self.learn(text);
-        let filtered = listing::filter(text, listing, &mut |name| self.shows(listing, name, now))?;
+        let filtered =
+            listing::filter(text, listing, &mut |name, entry| self.shows(listing, (name, entry), now))?;
         self.check_left()?;
         // A server may say more than it was asked for.
-        let others =
-            listing::filter_others(&filtered, listing, &mut |other, name| self.shows(other, name, now))?;
+        let others = listing::filter_others(&filtered, listing, &mut |other, name, entry| {
+            self.shows(other, (name, entry), now)
+        })?;
         self.check_left()?;
         Ok(others.unwrap_or(filtered))
     }
@@ -80,8 +82,8 @@ impl ListingFilter {
         millis(self.shared.clock.now().wall)
     }
 
-    /// Whether some call of this entry could be allowed: the same policies, asked without arguments.
-    fn shows(&self, listing: Listing, name: &str, now: UnixMillis) -> bool {
+    /// Whether some call of this entry could be allowed: the same policies, asked without arguments, of a tool that is what the entry says.
+    fn shows(&self, listing: Listing, (name, entry): (&str, &str), now: UnixMillis) -> bool {
         if self.left.load(Ordering::Relaxed) == 0 {
             return false;
         }
@@ -94,7 +96,12 @@ impl ListingFilter {
                 (Action::ReadResource, Target::Resource { server, uri: name })
             }
         };
-        let ask = Ask { arguments: Arguments::Unknown, ..Ask::about(listing.method(), action, target) };
+        let definition = self.definition(listing, (name, entry));
+        let ask = Ask {
+            arguments: Arguments::Unknown,
+            definition: definition.as_deref(),
+            ..Ask::about(listing.method(), action, target)
+        };
         self.world.could_allow(&Call {
             caller: &self.caller,
             ask,
@@ -103,6 +110,13 @@ impl ListingFilter {
             so_far: self.so_far.as_deref().unwrap_or(SoFar::nothing()),
             approvals: &[],
         })
+    }
+
+    /// What the entry says that the tool is, where the server's record says what its tools are.
+    fn definition(&self, listing: Listing, entry: (&str, &str)) -> Option<Arc<str>> {
+        let is_of_pins = listing == Listing::Tools && self.server.integrity.is_some();
+        let now = || self.shared.clock.now().monotonic;
+        is_of_pins.then(|| pinned::note(&self.shared.standing, &self.server, entry, now()))
     }
 
     /// Whether the policies in force may redact something of what some tool of the server answers this caller.
@@ -171,9 +185,9 @@ impl Rewrite for ServerEvents {
         // Few events have a listing, so the clock is asked for the first entry.
         self.listings.left.store(MAX_ENTRIES_OF_EVENT, Ordering::Relaxed);
         let mut now = None;
-        let filtered = listing::filter_any(data, &mut |listing, name| {
+        let filtered = listing::filter_any(data, &mut |listing, name, entry| {
             let now = *now.get_or_insert_with(|| self.listings.now());
-            self.listings.shows(listing, name, now)
+            self.listings.shows(listing, (name, entry), now)
         })?;
         self.listings.check_left()?;
         let sealed = sealed::message(filtered.as_deref().unwrap_or(data), &self.handles)?;

@@ -26,7 +26,7 @@ impl Rewrite for OnlyB {
         if !data.trim_start().starts_with(['{', '[']) {
             return Ok(Change::Same);
         }
-        Ok(listing::filter_any(data, &mut |_, name| name == "b")?.map_or(Change::Same, Change::To))
+        Ok(listing::filter_any(data, &mut |_, name, _| name == "b")?.map_or(Change::Same, Change::To))
     }
 
     fn id(&mut self, _id: &str) -> Result<Option<String>, Refusal> {

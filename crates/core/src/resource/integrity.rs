@@ -1,0 +1,75 @@
+//! What the tools of an MCP server are, as its record has it: the digest of each tool's definition, pinned (ADR 76).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Deserialize, Serialize};
+
+use super::field::name;
+use super::plan::is_digest;
+use super::problem::{At, Fault, Problems};
+
+/// Most tools of one server that can be pinned.
+pub const MAX_PINS: usize = 512;
+
+/// The tools of a server, as they were when somebody looked at them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Integrity {
+    /// Tool → the digest of its definition: `sha256:` and hex of its entry in `tools/list`, in canonical JSON (RFC 8785; ADR 41). A tool that
+    /// is not among them is not called, and not listed.
+    pub pins: BTreeMap<Arc<str>, Arc<str>>,
+    /// What arguments are held to.
+    pub arguments: HeldTo,
+}
+
+/// What the arguments of a pinned tool are held to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum HeldTo {
+    /// The input schema of the pinned definition. A tool whose schema cannot be held to is not called.
+    #[default]
+    Schema,
+    /// Nothing.
+    Nothing,
+}
+
+/// The tools of a server, as they were when somebody looked at them. A tool that is not pinned, or is not what was pinned, is not called.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct IntegritySpec {
+    /// Each tool with the digest of its definition, as `vidimus pin` prints it. An empty mapping lets no tool be called.
+    #[schemars(schema_with = "pins_schema")]
+    pub pins: BTreeMap<String, String>,
+    /// What the arguments of a call are held to: the schema of the tool (schema, when it is left out), or nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arguments: Option<HeldTo>,
+}
+
+fn pins_schema(_: &mut SchemaGenerator) -> Schema {
+    schemars::json_schema!({
+        "type": "object", "maxProperties": MAX_PINS,
+        "additionalProperties": {"type": "string", "pattern": "^sha256:[0-9a-f]{64}$"},
+    })
+}
+
+impl IntegritySpec {
+    pub(super) fn check(&self, at: At<'_>, problems: &mut Problems) -> Integrity {
+        let at = at.key("pins");
+        for (tool, digest) in &self.pins {
+            let at = at.key(tool);
+            problems.take(at, tool, name::check_tool(tool));
+            if !is_digest(digest) {
+                let fault = Fault::new(
+                    "not the digest of a definition",
+                    "write sha256: and 64 digits in lower case, as `vidimus pin` prints it",
+                );
+                problems.report(at, digest, fault);
+            }
+        }
+        Integrity {
+            pins: self.pins.iter().map(|(tool, pin)| (tool.as_str().into(), pin.as_str().into())).collect(),
+            arguments: self.arguments.unwrap_or_default(),
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! What pinned tools were when they were last seen: in a listing that passed, or in one that the gateway asked for (ADR 76).
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::value::RawValue;
+use vidimus_core::call::Ask;
+use vidimus_core::resource::McpServer;
+
+use super::definition::digest_of;
+use super::schema::InputSchema;
+use crate::protocol::members::{Members, text};
+use crate::standing::StandingState;
+
+/// What a server said that one of its tools is, and when.
+#[derive(Debug)]
+pub struct Sight {
+    digest: Arc<str>,
+    at: Instant,
+    schema: Arc<InputSchema>,
+}
+
+impl Sight {
+    /// Of a tool that is not listed.
+    pub fn none(now: Instant) -> Arc<Self> {
+        Arc::new(Self { digest: Ask::NOT_LISTED.into(), at: now, schema: Arc::default() })
+    }
+
+    /// The digest of its definition, as a call has it ([`Ask::definition`]).
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// What its arguments are, as it says.
+    pub fn schema(&self) -> &InputSchema {
+        &self.schema
+    }
+
+    /// Whether it is of no longer ago than `life`.
+    pub fn is_fresh(&self, now: Instant, life: Duration) -> bool {
+        now.saturating_duration_since(self.at) < life
+    }
+}
+
+/// Under which name a tool is kept: of a record, at an address. Neither has the end of a line in it.
+pub fn key(server: &McpServer, tool: &str) -> Box<str> {
+    [server.endpoint.url.as_str(), "\n", &*server.id.id, "\n", tool].concat().into()
+}
+
+/// What the entry of a listing says that the tool is, of a server with pins; it is kept of a tool that is pinned. What could be read in two ways
+/// says nothing.
+pub fn note(
+    standing: &StandingState,
+    server: &McpServer,
+    (tool, entry): (&str, &str),
+    now: Instant,
+) -> Arc<str> {
+    let digest: Arc<str> = digest_of(entry).map_or_else(|_| Ask::NOT_LISTED.into(), Into::into);
+    if server.integrity.as_ref().is_some_and(|integrity| integrity.pins.contains_key(tool)) {
+        let key = key(server, tool);
+        // What is compiled of a schema is so once.
+        let known = standing.sight(&key).filter(|known| known.digest == digest);
+        let schema =
+            known.map_or_else(|| Arc::new(InputSchema::of(entry)), |known| Arc::clone(&known.schema));
+        standing.saw(key, Arc::new(Sight { digest: digest.clone(), at: now, schema }));
+    }
+    digest
+}
+
+/// Notes each tool in the answer to `tools/list`, which was read as one.
+pub fn learn(standing: &StandingState, server: &McpServer, answer: &[u8], now: Instant) {
+    if server.integrity.is_none() {
+        return;
+    }
+    let whole = std::str::from_utf8(answer).ok().and_then(|answer| Members::unique(answer).ok());
+    let result = whole.and_then(|whole| whole.object("result").ok().flatten());
+    let Some(tools) = result.as_ref().and_then(|result| result.get("tools")) else { return };
+    let Ok(tools) = serde_json::from_str::<Vec<&RawValue>>(tools.get()) else { return };
+    for entry in tools {
+        let name = Members::unique(entry.get()).ok().and_then(|members| members.get("name").and_then(text));
+        if let Some(name) = name {
+            note(standing, server, (&name, entry.get()), now);
+        }
+    }
+}

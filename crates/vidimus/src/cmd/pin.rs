@@ -1,0 +1,217 @@
+//! `vidimus pin`: what the tools of a server are, to be pinned in its record.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, anyhow, bail};
+use clap::Args;
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::runtime::Builder;
+use url::Url;
+use vidimus_core::resource::McpServer;
+use vidimus_gateway::{DescribedTool, ask_tools};
+use vidimus_query::tools::{Drift, Finding, differences, drifts, scan};
+
+use crate::output::{self, Format, printable};
+
+/// Where a token for the server is.
+const TOKEN: &str = "VIDIMUS_PIN_TOKEN";
+/// The largest file of an earlier answer, in bytes.
+const MAX_EARLIER: u64 = 64 * 1024 * 1024;
+
+/// Asks a server what its tools are, and prints what pins them in its record.
+///
+/// What it prints is merged into the MCPServer: from then on a tool that is another one, or is not pinned, is neither listed nor called
+/// (docs/tool-integrity.md). Look at what is found before: text that cannot be seen, or that speaks to the model instead of describing the tool.
+///
+/// It asks the server itself, by the address that its record has. A token for it is taken from VIDIMUS_PIN_TOKEN. With --url it asks elsewhere, also
+/// through a gateway: a listing from there has only what the token's agent may use, and nothing that drifted.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  vidimus pin finance/ledger --resources DIR > pins.yaml
+  kubectl patch vmcp ledger -n finance --type merge --patch-file pins.yaml
+  vidimus pin finance/ledger --resources DIR --diff   # what changed?
+  vidimus pin finance/ledger --url https://ledger.example/mcp -o json > was.json
+  vidimus pin finance/ledger --url https://ledger.example/mcp --earlier was.json
+
+Exit codes: 0 nothing found, nothing changed; 1 something to look at;
+2 the server did not say what its tools are")]
+pub struct Pin {
+    /// The server: its namespace and name, as in finance/ledger.
+    #[arg(value_name = "NAMESPACE/NAME")]
+    server: String,
+    /// Directory of resources, where the server's record is.
+    #[arg(long, env = "VIDIMUS_RESOURCES", value_name = "DIR")]
+    resources: Option<PathBuf>,
+    /// Ask at this address of an MCP endpoint instead.
+    #[arg(long, value_name = "URL")]
+    url: Option<Url>,
+    /// The roots of the server's certificate, in PEM.
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+    /// Say which tools are not what the record pins, instead of what pins them.
+    #[arg(long, requires = "resources")]
+    diff: bool,
+    /// What this printed earlier with -o json: say what differs, in words.
+    #[arg(long, value_name = "FILE")]
+    earlier: Option<PathBuf>,
+}
+
+/// What is said of a server's tools.
+#[derive(Debug, Serialize)]
+struct Pinned {
+    server: String,
+    url: String,
+    tools: Vec<DescribedTool>,
+    findings: Vec<Finding>,
+    /// Against the record.
+    drifts: Vec<Drift>,
+    /// Against the earlier answer: tool → what differs.
+    differences: BTreeMap<String, Vec<String>>,
+    /// To be merged into the record.
+    patch: Value,
+}
+
+pub fn run(pin: &Pin, format: Format) -> anyhow::Result<ExitCode> {
+    let earlier = pin.earlier.as_deref().map(earlier).transpose()?;
+    let (url, roots, pins) = server(pin)?;
+    let roots = roots.map(|file| fs::read(&file).with_context(|| file.display().to_string())).transpose()?;
+    let token = std::env::var(TOKEN).ok().filter(|token| !token.is_empty());
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let asking = ask_tools(url.as_str(), roots.as_deref(), token.as_deref());
+    let mut tools = runtime.block_on(asking).map_err(|why| anyhow!("{why}")).with_context(|| {
+        format!("what the tools of {} are could not be found out", printable(&pin.server))
+    })?;
+    tools.sort_by(|a, b| a.name.cmp(&b.name));
+    let listed: BTreeMap<String, String> =
+        tools.iter().map(|tool| (tool.name.clone(), tool.digest.clone())).collect();
+    let pinned = Pinned {
+        server: pin.server.clone(),
+        url: url.to_string(),
+        findings: tools.iter().flat_map(|tool| scan(&tool.name, &tool.definition)).collect(),
+        drifts: pins.map(|pins| drifts(&pins, &listed)).unwrap_or_default(),
+        differences: earlier.map(|earlier| differing(&earlier, &tools)).unwrap_or_default(),
+        patch: json!({"spec": {"integrity": {"pins": listed}}}),
+        tools,
+    };
+    match format {
+        Format::Json => output::json(&pinned)?,
+        Format::Table => print(pin, &pinned),
+    }
+    let unheld = pinned.tools.iter().any(|tool| tool.unheld.is_some());
+    let compared = pin.diff || pin.earlier.is_some();
+    let differs = compared && !(pinned.drifts.is_empty() && pinned.differences.is_empty());
+    let is_well = pinned.findings.is_empty() && !unheld && !differs;
+    Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+/// The pins of a record: tool → digest.
+type Pins = BTreeMap<String, String>;
+
+/// Where the server is asked, by which roots, and what its record pins, where there is one.
+fn server(pin: &Pin) -> anyhow::Result<(Url, Option<PathBuf>, Option<Pins>)> {
+    let record = pin.resources.as_deref().map(|directory| record(directory, &pin.server)).transpose()?;
+    let record = record.as_deref();
+    let pins = record.map(|server| {
+        let pins = server.integrity.iter().flat_map(|integrity| &integrity.pins);
+        pins.map(|(tool, digest)| (tool.to_string(), digest.to_string())).collect()
+    });
+    let roots = pin.ca_file.clone();
+    if let Some(url) = &pin.url {
+        return Ok((url.clone(), roots, pins));
+    }
+    let Some(server) = record else {
+        bail!("say where the server is: by its record (--resources DIR), or by its address (--url URL)")
+    };
+    if server.endpoint.job.is_some() {
+        bail!(
+            "the server is a job, so what its tools are stands in its record (spec.job.tools) and changes with that alone"
+        );
+    }
+    let named = || server.endpoint.ca_file.as_deref().map(PathBuf::from);
+    Ok((server.endpoint.url.clone(), roots.or_else(named), pins))
+}
+
+fn record(directory: &Path, server: &str) -> anyhow::Result<std::sync::Arc<McpServer>> {
+    super::check::directory(directory)?;
+    let loaded = vidimus_registry::load(directory);
+    let record = loaded.snapshot.mcp_server(server).cloned();
+    record.with_context(|| {
+        let server = printable(server);
+        format!("no MCPServer {server} is in order in {}; see `vidimus check`", directory.display())
+    })
+}
+
+/// The tools of an earlier answer.
+fn earlier(file: &Path) -> anyhow::Result<BTreeMap<String, Value>> {
+    let place = || format!("--earlier {}", file.display());
+    let length = fs::metadata(file).with_context(place)?.len();
+    if length > MAX_EARLIER {
+        bail!("{}: it is larger than {MAX_EARLIER} bytes", place());
+    }
+    let answer: Value = serde_json::from_slice(&fs::read(file).with_context(place)?).with_context(place)?;
+    let tools = answer.get("tools").and_then(Value::as_array);
+    let tools =
+        tools.with_context(|| format!("{}: it is not what `vidimus pin -o json` printed", place()))?;
+    let named =
+        |tool: &Value| Some((tool.get("name")?.as_str()?.to_owned(), tool.get("definition")?.clone()));
+    Ok(tools.iter().filter_map(named).collect())
+}
+
+/// What differs from earlier, of each tool of which something does.
+fn differing(earlier: &BTreeMap<String, Value>, tools: &[DescribedTool]) -> BTreeMap<String, Vec<String>> {
+    let now: BTreeMap<&str, &Value> = tools.iter().map(|tool| (&*tool.name, &tool.definition)).collect();
+    let names = earlier.keys().map(String::as_str).chain(now.keys().copied());
+    let of = |name: &str| {
+        let (before, now) = (earlier.get(name).unwrap_or(&Value::Null), now.get(name).copied());
+        differences(before, now.unwrap_or(&Value::Null))
+    };
+    names.map(|name| (name.to_owned(), of(name))).filter(|(_, lines)| !lines.is_empty()).collect()
+}
+
+fn print(pin: &Pin, pinned: &Pinned) {
+    for finding in &pinned.findings {
+        let Finding { tool, at, rule, found } = finding;
+        output::warning(&format!("{tool} {at}: {rule}: {found}"));
+    }
+    for tool in &pinned.tools {
+        if let Some(why) = &tool.unheld {
+            output::warning(&format!("{}: arguments cannot be held to its input schema: {why}", tool.name));
+        }
+    }
+    if pin.diff || pin.earlier.is_some() {
+        print_differences(pinned);
+        return;
+    }
+    output::line(&format!(
+        "# The tools of MCPServer {}, as {} lists them.",
+        printable(&pinned.server),
+        printable(&pinned.url)
+    ));
+    output::line("spec:\n  integrity:\n    pins:");
+    for tool in &pinned.tools {
+        // A text of JSON is one of YAML.
+        output::line(&format!("      {}: {}", Value::from(tool.name.as_str()), tool.digest));
+    }
+    if pinned.tools.is_empty() {
+        output::line("      {}");
+    }
+}
+
+fn print_differences(pinned: &Pinned) {
+    for Drift { tool, pinned, is } in &pinned.drifts {
+        let what = match (pinned, is) {
+            (Some(pinned), Some(is)) => format!("was {pinned}, is {is}"),
+            (Some(_), None) => "is not listed any more".to_owned(),
+            (None, _) => "is not pinned".to_owned(),
+        };
+        output::line(&format!("{}  {}", printable(tool), what));
+    }
+    for (tool, lines) in &pinned.differences {
+        output::line(&printable(tool));
+        lines.iter().for_each(|line| output::line(&format!("  {}", printable(line))));
+    }
+}
