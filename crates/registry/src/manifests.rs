@@ -10,6 +10,7 @@ use vidimus_core::snapshot::Snapshot;
 use crate::contents::text_of;
 use crate::document::{self, Document, Malformed, Piece};
 use crate::files::is_json;
+use crate::list;
 use crate::load::about;
 
 /// One object as it is sent.
@@ -42,31 +43,31 @@ pub fn manifests(files: &[PathBuf]) -> Manifests {
     for path in files {
         read.file(&path.as_path().into());
     }
-    let Read { checked, places, mut rejections } = read;
+    let Read { checked, mut rejections } = read;
     let (objects, mut manifests): (Vec<Object>, Vec<Manifest>) = checked.into_iter().unzip();
     let (snapshot, found) = Snapshot::build(objects);
-    let placed = |one: &Rejection| Rejection { origin: place(&places, &one.origin), ..one.clone() };
-    rejections.extend(found.iter().map(placed));
+    rejections.extend(found);
     rejections.sort_by(|a, b| a.origin.cmp(&b.origin));
     let order = |manifest: &Manifest| std::cmp::Reverse(manifest.object.kind as usize);
     manifests.sort_by_key(order);
-    let warnings = snapshot.warnings().iter().map(placed).collect();
+    let warnings = snapshot.warnings().to_vec();
     Manifests { objects: manifests, rejections, warnings, snapshot: Arc::new(snapshot) }
 }
 
 #[derive(Default)]
 struct Read {
     checked: Vec<(Object, Manifest)>,
-    /// Where each document was read, by the number that it has as the uid of its object.
-    places: Vec<Origin>,
     rejections: Vec<Rejection>,
 }
 
 impl Read {
     fn file(&mut self, path: &Arc<Path>) {
         let documents: Vec<Document> = match text_of(path) {
-            Ok(text) if is_json(path) => vec![document::json(&text)],
-            Ok(text) => document::pieces(&text).iter().filter_map(Piece::read).collect(),
+            Ok(text) if is_json(path) => list::documents(&text, 1, document::json(&text)),
+            Ok(text) => {
+                let read = |piece: &Piece<'_>| Some(list::documents(piece.text, piece.line, piece.read()?));
+                document::pieces(&text).iter().filter_map(read).flatten().collect()
+            }
             Err((reason, fix)) => {
                 return self.rejections.push(Rejection { reason, fix: fix.to_owned(), ..about(path) });
             }
@@ -83,28 +84,15 @@ impl Read {
     }
 
     fn document(&mut self, origin: Origin, document: &Value) {
-        let uid = Some(self.places.len().to_string().into());
-        let of_cluster = Origin::Cluster { cluster: "a cluster".into(), uid, resource_version: None };
-        match resource::check(&of_cluster, document) {
+        match resource::check_as(&origin, true, document) {
             Ok(object) => {
                 let reference = object.reference();
                 let document = sent(&reference, document);
-                self.checked.push((object, Manifest { object: reference, origin: origin.clone(), document }));
+                self.checked.push((object, Manifest { object: reference, origin, document }));
             }
-            Err(found) => {
-                let of_file = |one: Rejection| Rejection { origin: origin.clone(), ..one };
-                self.rejections.extend(found.into_iter().map(of_file));
-            }
+            Err(found) => self.rejections.extend(found),
         }
-        self.places.push(origin);
     }
-}
-
-/// Where an object was read of which something is said.
-fn place(places: &[Origin], origin: &Origin) -> Origin {
-    let Origin::Cluster { uid: Some(uid), .. } = origin else { return origin.clone() };
-    let place = uid.parse::<usize>().ok().and_then(|number| places.get(number));
-    place.unwrap_or(origin).clone()
 }
 
 /// Without what a cluster fills in, which nobody applies.

@@ -55,6 +55,9 @@ fn what_is_kept_decides_as_what_was_in_force() {
         assert!(!kept.keep(&snapshot).unwrap(), "once");
         let restored = restored(&at, snapshot.digest()).unwrap();
         assert!(restored.verified, "{name}");
+        let handed = serde_json::to_string(&Whole::of(&snapshot).unwrap()).unwrap();
+        let whole = serde_json::from_str::<Whole>(&handed).unwrap().restored().unwrap();
+        assert!(whole.verified && whole.snapshot.digest() == snapshot.digest(), "{name}: handed to others");
         assert_eq!(restored.snapshot.digest(), snapshot.digest());
         assert_texts_make_the_digest(&at, snapshot.digest());
         let policies = |snapshot: &Snapshot| snapshot.policies().cloned().collect::<BTreeSet<_>>();

@@ -11,7 +11,6 @@ use vidimus_core::clock::Clock as _;
 use vidimus_gateway::{SecretDirectory, millis};
 use vidimus_query::check::{self, CheckReport, Fault, counted};
 use vidimus_query::state::State;
-use vidimus_registry::{Loaded, Manifests, files_below, holds_resources, manifests};
 
 pub use vidimus_query::check::Counts;
 
@@ -42,7 +41,8 @@ pub struct Check {
     /// credential.env) and roots of endpoints (caFile).
     #[arg(long, env = "VIDIMUS_SECRETS", value_name = "DIR")]
     secrets: Option<PathBuf>,
-    /// Check as for a cluster, where a provider's key comes from a Secret (credential.secretRef) and from nothing of a machine.
+    /// Check as for a cluster, where a provider's key comes from a Secret (credential.secretRef) and from nothing of a machine. What
+    /// `kubectl get vidimus -A -o yaml` prints is read too.
     #[arg(long, conflicts_with = "secrets")]
     cluster: bool,
 }
@@ -51,28 +51,16 @@ pub fn run(check: &Check, format: Format) -> anyhow::Result<ExitCode> {
     directory(&check.dir)?;
     let secrets = check.secrets.as_deref().map(|path| SecretDirectory::open(path, None)).transpose();
     let secrets = secrets.context("--secrets")?;
-    if check.cluster {
-        return told(check, &for_cluster(&check.dir)?, format);
-    }
-    let loaded = vidimus_registry::load(&check.dir);
+    let loaded = match check.cluster {
+        true => vidimus_registry::load_of_cluster(&check.dir),
+        false => vidimus_registry::load(&check.dir),
+    };
     let unusable = secrets.map(|secrets| vidimus_gateway::unusable(&loaded.snapshot, Some(&secrets)));
     let state = State::new(loaded, check.dir.display().to_string());
     let mut report = check::check(&state);
     report.warn_of(&check::shut_for_good(&state, millis(SystemClock.now().wall)));
     report.warn_of(&unusable.unwrap_or_default());
     told(check, &report, format)
-}
-
-/// As `vidimus register` checks what it sends.
-fn for_cluster(directory: &Path) -> anyhow::Result<CheckReport> {
-    let Manifests { rejections, warnings, snapshot, .. } =
-        manifests(&files_below(directory, holds_resources)?);
-    let loaded = Loaded { snapshot, rejections, not_ready: None };
-    let mut report = check::check(&State::new(loaded, directory.display().to_string()));
-    // The same ones, with the files that they are in.
-    report.warnings.clear();
-    report.warn_of(&warnings);
-    Ok(report)
 }
 
 /// Says what was found; the exit code is the verdict.

@@ -107,7 +107,7 @@ pub struct Serve {
     #[arg(long, env = "VIDIMUS_TRUST_BUNDLE", value_delimiter = ',', value_name = "TRUST-DOMAIN=FILE")]
     pub trust_bundle: Vec<String>,
     /// Address for health, metrics and status, plain HTTP: / (lists the others), /healthz, /readyz, /metrics, /registry,
-    /// /registry/refused, /registry/standing, /ledger, /ledger/checkpoint, /ledger/tile/{tile}, /ledger/export, /quarantine, /quarantine/lift, /declassify, /payloads/shred, /grants, /grants/requests,
+    /// /registry/refused, /registry/standing, /registry/configuration, /ledger, /ledger/checkpoint, /ledger/tile/{tile}, /ledger/export, /quarantine, /quarantine/lift, /declassify, /payloads/shred, /grants, /grants/requests,
     /// /grants/revoke, /me, /approvals, /approvals/{approval}, /approvals/approve, /approvals/deny,
     /// /.well-known/authzen-configuration, /access/v1/evaluation, /access/v1/evaluations, /access/v1/search/subject,
     /// /access/v1/search/resource, /access/v1/search/action. All but the first four, the page of an approval and .well-known
