@@ -1,13 +1,15 @@
 //! How the API server is reached.
 
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kube_client::Config;
 use kube_client::config::{KubeConfigOptions, Kubeconfig};
-use kube_client::{Client, Config};
 use vidimus_registry::digest_of;
 
+use crate::answer::{self, NotDone};
 use crate::status::Writes;
 
 /// How long a connection to the API server may take.
@@ -25,6 +27,39 @@ pub struct Access {
     pub writes: Option<(String, Option<Arc<str>>)>,
     /// Whether pods are watched, in the same namespaces; in all of them the namespaces are too.
     pub pods: bool,
+}
+
+/// A client of the API server that knows which one it asks, for what is said of it.
+#[derive(Clone)]
+pub(crate) struct Client {
+    client: kube_client::Client,
+    /// Its URL.
+    server: Arc<str>,
+}
+
+impl Client {
+    /// Its URL.
+    pub(crate) fn server(&self) -> &str {
+        &self.server
+    }
+
+    /// Why a request was not done.
+    pub(crate) fn not_done(&self, error: &kube_client::Error) -> NotDone {
+        answer::not_done(&self.server, error)
+    }
+
+    /// That there was no answer in a time.
+    pub(crate) fn silent(&self, within: Duration) -> NotDone {
+        answer::silent(&self.server, within)
+    }
+}
+
+impl Deref for Client {
+    type Target = kube_client::Client;
+
+    fn deref(&self) -> &kube_client::Client {
+        &self.client
+    }
 }
 
 /// A cluster that is known how to reach; nothing was asked of it yet.
@@ -91,7 +126,10 @@ pub async fn connect(access: &Access) -> Result<Cluster, NotConnected> {
     config.default_retry = false;
     let identity = identity(&config, &access.namespaces);
     let own: Arc<str> = config.default_namespace.as_str().into();
-    let client = Client::try_from(config).map_err(|error| NotConnected::Client(error.to_string()))?;
+    let server: Arc<str> = config.cluster_url.to_string().into();
+    let client = kube_client::Client::try_from(config);
+    let client = client.map_err(|error| NotConnected::Client(error.to_string()))?;
+    let client = Client { client, server };
     let writes =
         access.writes.clone().map(|(who, namespace)| Writes { who, namespace: namespace.unwrap_or(own) });
     Ok(Cluster { client, namespaces: access.namespaces.clone(), writes, identity, pods: access.pods })

@@ -15,7 +15,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use jiff::Timestamp;
-use kube_client::Client;
 use serde_json::Value;
 use vidimus_core::admission::workloads::Workloads;
 use vidimus_core::resource::Kind;
@@ -27,6 +26,7 @@ pub use self::join::{NotRunning, PodsReport, Unclaimed};
 use self::known::{Known, Watched};
 use self::read::Item;
 use crate::Task;
+use crate::access::Client;
 use crate::follow::Follow;
 use crate::live::{Heard, Told};
 
