@@ -33,7 +33,7 @@ pub use files::{Unlisted, files_below, holds_cases, holds_resources};
 pub use kept::{KEY_LENGTH, Keeping, NoKey, replace, rewrite};
 pub use kept_objects::{KeptObjects, LookedAt, Restored, Times};
 pub use load::{Loaded, load, load_of_cluster};
-pub use manifests::{Manifest, Manifests, manifests};
+pub use manifests::{Manifest, Manifests, manifests, warnings_beside};
 pub use source::{as_running, as_started};
 pub use standing::{StandingFile, Stood, digest_of};
 pub use watch::{Watching, watch};

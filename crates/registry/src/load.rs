@@ -24,7 +24,7 @@ pub struct Loaded {
     pub not_ready: Option<String>,
 }
 
-/// Reads a directory as it is now. What is malformed is left out and reported; a directory that cannot be read is an empty one
+/// Reads a directory, or a file, as it is now. What is malformed is left out and reported; a directory that cannot be read is an empty one
 /// with a rejection.
 pub fn load(directory: &Path) -> Loaded {
     loaded(directory, false)
@@ -37,7 +37,11 @@ pub fn load_of_cluster(directory: &Path) -> Loaded {
 }
 
 fn loaded(directory: &Path, of_cluster: bool) -> Loaded {
-    let read = match Read::consistent((directory, of_cluster), None, None) {
+    let read = match directory.is_file() {
+        true => Listing::of_file(directory).map(|listing| Read::once((listing, of_cluster), None)),
+        false => Read::consistent((directory, of_cluster), None, None),
+    };
+    let read = match read {
         Ok(read) => read,
         Err(error) => {
             return Loaded { rejections: vec![unreadable(directory, &error, false)], ..Loaded::empty() };

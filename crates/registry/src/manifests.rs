@@ -37,13 +37,14 @@ pub struct Manifests {
     pub snapshot: Arc<Snapshot>,
 }
 
-/// Reads files, and checks what they say as a gateway does that reads a cluster. What else is registered there is not known.
-pub fn manifests(files: &[PathBuf]) -> Manifests {
-    let mut read = Read::default();
+/// Reads files, and checks what they say as a gateway does that reads a cluster. What says no namespace is of `namespace`. What else is registered
+/// there is not known.
+pub fn manifests(files: &[PathBuf], namespace: &str) -> Manifests {
+    let mut read = Read { namespace, ..Read::default() };
     for path in files {
         read.file(&path.as_path().into());
     }
-    let Read { checked, mut rejections } = read;
+    let Read { checked, mut rejections, .. } = read;
     let (objects, mut manifests): (Vec<Object>, Vec<Manifest>) = checked.into_iter().unzip();
     let (snapshot, found) = Snapshot::build(objects);
     rejections.extend(found);
@@ -54,13 +55,26 @@ pub fn manifests(files: &[PathBuf]) -> Manifests {
     Manifests { objects: manifests, rejections, warnings, snapshot: Arc::new(snapshot) }
 }
 
+/// What deserves a look of `read` in a cluster that has these documents beside it: what they refer to may be among them.
+pub fn warnings_beside(read: &Manifests, there: &[Value]) -> Vec<Rejection> {
+    let own = read.snapshot.objects();
+    let origin = Origin::Cluster { cluster: "the cluster".into(), uid: None, resource_version: None };
+    let is_own = |one: &Object| own.iter().any(|own| own.reference().is_same_object(&one.reference()));
+    let beside = there.iter().filter_map(|document| resource::check(&origin, document).ok());
+    let objects = own.iter().cloned().chain(beside.filter(|one| !is_own(one))).collect();
+    let (snapshot, _) = Snapshot::build(objects);
+    snapshot.warnings().iter().filter(|one| one.origin.path().is_some()).cloned().collect()
+}
+
 #[derive(Default)]
-struct Read {
+struct Read<'a> {
+    /// Of what says none.
+    namespace: &'a str,
     checked: Vec<(Object, Manifest)>,
     rejections: Vec<Rejection>,
 }
 
-impl Read {
+impl Read<'_> {
     fn file(&mut self, path: &Arc<Path>) {
         let documents: Vec<Document> = match text_of(path) {
             Ok(text) if is_json(path) => list::documents(&text, 1, document::json(&text)),
@@ -74,7 +88,7 @@ impl Read {
         };
         for Document { line, content } in documents {
             match content {
-                Ok(document) => self.document(Origin::File { path: path.clone(), line }, &document),
+                Ok(document) => self.document(Origin::File { path: path.clone(), line }, document),
                 Err(Malformed { line, reason, fix }) => {
                     let (origin, fix) = (Origin::File { path: path.clone(), line }, fix.to_owned());
                     self.rejections.push(Rejection { origin, reason, fix, ..about(path) });
@@ -83,11 +97,14 @@ impl Read {
         }
     }
 
-    fn document(&mut self, origin: Origin, document: &Value) {
-        match resource::check_as(&origin, true, document) {
+    fn document(&mut self, origin: Origin, mut document: Value) {
+        if let Some(metadata) = document.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.entry("namespace").or_insert_with(|| json!(self.namespace));
+        }
+        match resource::check_as(&origin, true, &document) {
             Ok(object) => {
                 let reference = object.reference();
-                let document = sent(&reference, document);
+                let document = sent(&reference, &document);
                 self.checked.push((object, Manifest { object: reference, origin, document }));
             }
             Err(found) => self.rejections.extend(found),
@@ -138,7 +155,7 @@ spec: {owner: ada.l@example.com, type: openAI, credential: {secretRef: {name: s,
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("all.yaml");
         std::fs::write(&path, texts.join("---\n")).expect("written");
-        manifests(&[path])
+        manifests(&[path], "default")
     }
 
     #[test]
@@ -156,6 +173,32 @@ spec: {owner: ada.l@example.com, type: openAI, credential: {secretRef: {name: s,
     }
 
     #[test]
+    fn what_says_no_namespace_is_of_the_one_that_is_given() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("all.yaml");
+        let without = AGENT.replace("namespace: a, ", "");
+        std::fs::write(&path, format!("{without}---\n{PROVIDER}")).expect("written");
+        let found = manifests(&[path], "books");
+        let sent: Vec<String> = found.objects.iter().map(|one| one.object.to_string()).collect();
+        assert_eq!(sent, ["LLMProvider a/models", "Agent books/bot"], "{:#?}", found.rejections);
+        let agent = found.objects.last().expect("an agent");
+        assert_eq!(agent.document["metadata"]["namespace"], "books");
+    }
+
+    /// A policy alone, about what the cluster has already.
+    #[test]
+    fn what_the_cluster_has_is_known() {
+        let found = of(&[&policy("permit (principal == Agent::\"a/bot\", action, resource);")]);
+        assert_eq!(found.warnings.len(), 2, "{:#?}", found.warnings);
+        let agent = json!({
+            "apiVersion": API_VERSION, "kind": "Agent", "metadata": {"name": "bot", "namespace": "a", "uid": "1"},
+            "spec": {"owner": "ada.l@example.com", "team": "t", "purpose": "p", "riskLevel": "low", "identities": [{"serviceAccount": {"name": "bot"}}]},
+        });
+        assert_eq!(warnings_beside(&found, &[]), found.warnings);
+        assert_eq!(warnings_beside(&found, &[json!(7), agent]), []);
+    }
+
+    #[test]
     fn what_is_wrong_is_told_at_its_line() {
         let broken = policy("permit (principal);");
         for (texts, line) in [
@@ -170,7 +213,7 @@ spec: {owner: ada.l@example.com, type: openAI, credential: {secretRef: {name: s,
             assert!(line.is_none_or(|line| line == at) && at > 0, "{texts:?}: {:#?}", found.rejections);
             assert!(first.origin.path().is_some(), "{:#?}", found.rejections);
         }
-        let missing = manifests(&["nowhere.yaml".into()]);
+        let missing = manifests(&["nowhere.yaml".into()], "default");
         assert_eq!(missing.rejections.len(), 1);
     }
 }

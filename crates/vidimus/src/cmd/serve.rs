@@ -283,8 +283,7 @@ pub enum DurabilityArg {
 }
 
 pub fn run(serve: &Serve) -> anyhow::Result<ExitCode> {
-    let filter = tracing_subscriber::EnvFilter::try_new(&serve.log)
-        .map_err(|error| anyhow::anyhow!("--log {}: {error}", serve.log))?;
+    let filter = flags::filter(&serve.log)?;
     let vitals = Vitals::default();
     let log = log::begin(filter, serve.log_json, &vitals).context("the log")?;
     let ended = compose::run(serve, vitals);

@@ -12,7 +12,7 @@ use vidimus_query::state::State;
 
 use crate::clock::SystemClock;
 use crate::cmd::as_of::AsOf;
-use crate::cmd::check::{directory, warned};
+use crate::cmd::check::{readable, warned};
 use crate::output::{self, Format};
 
 /// Checks policies: what `vidimus check` finds, and those that can never matter or permit too much.
@@ -65,7 +65,7 @@ impl Denied {
 }
 
 pub(super) fn run(check: &Check, format: Format) -> anyhow::Result<ExitCode> {
-    directory(&check.dir)?;
+    readable(&check.dir)?;
     let state = State::new(check.as_of.load(&check.dir), check.dir.display().to_string());
     let review = review::review(&state, millis(SystemClock.now().wall))?;
     match format {
