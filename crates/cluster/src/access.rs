@@ -18,8 +18,10 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// Where the cluster is, and what of it is followed.
 #[derive(Clone, Debug, Default)]
 pub struct Access {
-    /// A kubeconfig file, of which the current context counts; without it the process is in a pod, and is its ServiceAccount.
+    /// A kubeconfig file; without it the process is in a pod, and is its ServiceAccount, or outside of one is reached what kubectl reaches.
     pub kubeconfig: Option<PathBuf>,
+    /// The context in it; the current one where it is not given.
+    pub context: Option<String>,
     /// The namespaces whose objects are registered; all where it is empty.
     pub namespaces: Vec<Arc<str>>,
     /// Who writes statuses, and in which namespace the Lease for that is; `None` where nobody is to. Without a namespace it is that of the pod, or of the
@@ -72,6 +74,13 @@ pub struct Cluster {
     pub(crate) pods: bool,
 }
 
+impl Cluster {
+    /// The URL of its API server.
+    pub fn server(&self) -> &str {
+        self.client.server()
+    }
+}
+
 impl std::fmt::Debug for Cluster {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Cluster").field("namespaces", &self.namespaces).finish_non_exhaustive()
@@ -81,9 +90,9 @@ impl std::fmt::Debug for Cluster {
 /// Why it is not known how the API server is reached.
 #[derive(Debug, thiserror::Error)]
 pub enum NotConnected {
-    /// There is no pod around this process.
-    #[error("not in a pod of a cluster ({0}); give --kubeconfig FILE")]
-    NotInPod(String),
+    /// There is no pod around this process, and no kubeconfig where kubectl looks for one.
+    #[error("no cluster is known: {0}; give --kubeconfig FILE")]
+    Unknown(String),
     /// The file cannot be used.
     #[error("{path}: {reason}")]
     Kubeconfig {
@@ -110,17 +119,7 @@ pub async fn connect(access: &Access) -> Result<Cluster, NotConnected> {
     if let Some(wrong) = namespaces.into_iter().find(|name| !is_dns_label(name)) {
         return Err(NotConnected::Namespace(wrong.to_string()));
     }
-    let mut config = match &access.kubeconfig {
-        None => Config::incluster().map_err(|error| NotConnected::NotInPod(error.to_string()))?,
-        Some(path) => {
-            let wrong = |error: kube_client::config::KubeconfigError| NotConnected::Kubeconfig {
-                path: path.display().to_string(),
-                reason: error.to_string(),
-            };
-            let file = Kubeconfig::read_from(path).map_err(wrong)?;
-            Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.map_err(wrong)?
-        }
-    };
+    let mut config = config(access).await?;
     config.connect_timeout = Some(CONNECT);
     // What is tried again, and when, is said where it is asked.
     config.default_retry = false;
@@ -133,6 +132,30 @@ pub async fn connect(access: &Access) -> Result<Cluster, NotConnected> {
     let writes =
         access.writes.clone().map(|(who, namespace)| Writes { who, namespace: namespace.unwrap_or(own) });
     Ok(Cluster { client, namespaces: access.namespaces.clone(), writes, identity, pods: access.pods })
+}
+
+/// By the file that is given; or by the pod; or as kubectl does it.
+async fn config(access: &Access) -> Result<Config, NotConnected> {
+    let options = KubeConfigOptions { context: access.context.clone(), ..KubeConfigOptions::default() };
+    if let Some(path) = &access.kubeconfig {
+        let wrong = |error: kube_client::config::KubeconfigError| NotConnected::Kubeconfig {
+            path: path.display().to_string(),
+            reason: error.to_string(),
+        };
+        let file = Kubeconfig::read_from(path).map_err(wrong)?;
+        return Config::from_custom_kubeconfig(file, &options).await.map_err(wrong);
+    }
+    let of_pod = match access.context {
+        None => Config::incluster().map_err(|error| format!("not in a pod of one ({error}); ")),
+        Some(_) => Err(String::new()),
+    };
+    match of_pod {
+        Ok(config) => Ok(config),
+        Err(no_pod) => {
+            let of_kubectl = Config::from_kubeconfig(&options).await;
+            of_kubectl.map_err(|error| NotConnected::Unknown(format!("{no_pod}{error}")))
+        }
+    }
 }
 
 /// Where it is, by whose certificates, and which namespaces: what was kept of another one is not for this one.

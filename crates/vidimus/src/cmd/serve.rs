@@ -66,8 +66,8 @@ pub use webhook::WebhookAddress;
   vidimus serve --cluster --kubeconfig ~/.kube/config --data DIR")]
 pub struct Serve {
     /// Directory of resources (YAML or JSON), watched. What is renamed into it is live at once; of what is written in place, what
-    /// forbids at once, and the rest when nothing has been written for half a second.
-    #[arg(long, env = "VIDIMUS_RESOURCES", required_unless_present = "cluster")]
+    /// forbids at once, and the rest when nothing has been written for half a second. Either this or --cluster is needed.
+    #[arg(long, env = "VIDIMUS_RESOURCES")]
     pub resources: Option<PathBuf>,
     #[command(flatten)]
     pub cluster: ClusterFlags,

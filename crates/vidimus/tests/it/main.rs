@@ -30,6 +30,7 @@ mod search;
 mod shell;
 mod starts;
 mod state;
+mod unreached;
 mod verify;
 mod webhook;
 mod xds;
