@@ -11,6 +11,7 @@ use crate::obligation::{self, Demanded, Obligation};
 use crate::permit::{Held, Permit, Receipt, Verdict};
 use crate::record::{DecisionKind, DecisionRecord, ObservedOutcome, VERSION, whole};
 use crate::refusal::{Code, Refusal};
+use crate::snapshot::next_of;
 
 /// The outcome of a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -385,7 +386,8 @@ impl Finding {
             (_, Some(reason)) => (format!("refused by {}: {reason}", names()), &self.policies),
             _ => (format!("refused by {} on {}", names(), self.facts_text()), &self.policies),
         };
-        Refusal { policies: policies.to_vec(), ..Refusal::new(code, message) }
+        let next = next_of(code, policies);
+        Refusal { policies: policies.to_vec(), next, ..Refusal::new(code, message) }
     }
 
     /// Who has to approve, in words: each role once.
