@@ -87,7 +87,7 @@ fn a_provider_whose_key_is_of_a_secret_is_restored() {
     let text = "apiVersion: vidimus.dev/v1alpha1\nkind: LLMProvider\nmetadata: {name: models, namespace: a}\nspec: {owner: ada.l@example.com, \
                 type: openAI, credential: {secretRef: {name: s, key: k}}, models: [{name: m}]}\n";
     fs::write(&path, text).unwrap();
-    let read = crate::manifests(&[path]);
+    let read = crate::manifests(&[path], "default");
     assert_eq!((read.rejections.len(), read.snapshot.objects().len()), (0, 1), "{:#?}", read.rejections);
     let at = directory.path().join("kept");
     let mut kept = Configurations::open(&at).unwrap();
