@@ -1,13 +1,15 @@
 //! How the API server is reached.
 
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kube_client::Config;
 use kube_client::config::{KubeConfigOptions, Kubeconfig};
-use kube_client::{Client, Config};
 use vidimus_registry::digest_of;
 
+use crate::answer::{self, NotDone};
 use crate::status::Writes;
 
 /// How long a connection to the API server may take.
@@ -16,8 +18,10 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// Where the cluster is, and what of it is followed.
 #[derive(Clone, Debug, Default)]
 pub struct Access {
-    /// A kubeconfig file, of which the current context counts; without it the process is in a pod, and is its ServiceAccount.
+    /// A kubeconfig file; without it the process is in a pod, and is its ServiceAccount, or outside of one is reached what kubectl reaches.
     pub kubeconfig: Option<PathBuf>,
+    /// The context in it; the current one where it is not given.
+    pub context: Option<String>,
     /// The namespaces whose objects are registered; all where it is empty.
     pub namespaces: Vec<Arc<str>>,
     /// Who writes statuses, and in which namespace the Lease for that is; `None` where nobody is to. Without a namespace it is that of the pod, or of the
@@ -27,6 +31,39 @@ pub struct Access {
     pub pods: bool,
     /// Whether the calls of servers that are jobs are run.
     pub jobs: bool,
+}
+
+/// A client of the API server that knows which one it asks, for what is said of it.
+#[derive(Clone)]
+pub(crate) struct Client {
+    client: kube_client::Client,
+    /// Its URL.
+    server: Arc<str>,
+}
+
+impl Client {
+    /// Its URL.
+    pub(crate) fn server(&self) -> &str {
+        &self.server
+    }
+
+    /// Why a request was not done.
+    pub(crate) fn not_done(&self, error: &kube_client::Error) -> NotDone {
+        answer::not_done(&self.server, error)
+    }
+
+    /// That there was no answer in a time.
+    pub(crate) fn silent(&self, within: Duration) -> NotDone {
+        answer::silent(&self.server, within)
+    }
+}
+
+impl Deref for Client {
+    type Target = kube_client::Client;
+
+    fn deref(&self) -> &kube_client::Client {
+        &self.client
+    }
 }
 
 /// A cluster that is known how to reach; nothing was asked of it yet.
@@ -40,6 +77,13 @@ pub struct Cluster {
     pub(crate) jobs: bool,
 }
 
+impl Cluster {
+    /// The URL of its API server.
+    pub fn server(&self) -> &str {
+        self.client.server()
+    }
+}
+
 impl std::fmt::Debug for Cluster {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Cluster").field("namespaces", &self.namespaces).finish_non_exhaustive()
@@ -49,9 +93,9 @@ impl std::fmt::Debug for Cluster {
 /// Why it is not known how the API server is reached.
 #[derive(Debug, thiserror::Error)]
 pub enum NotConnected {
-    /// There is no pod around this process.
-    #[error("not in a pod of a cluster ({0}); give --kubeconfig FILE")]
-    NotInPod(String),
+    /// There is no pod around this process, and no kubeconfig where kubectl looks for one.
+    #[error("no cluster is known: {0}; give --kubeconfig FILE")]
+    Unknown(String),
     /// The file cannot be used.
     #[error("{path}: {reason}")]
     Kubeconfig {
@@ -78,27 +122,44 @@ pub async fn connect(access: &Access) -> Result<Cluster, NotConnected> {
     if let Some(wrong) = namespaces.into_iter().find(|name| !is_dns_label(name)) {
         return Err(NotConnected::Namespace(wrong.to_string()));
     }
-    let mut config = match &access.kubeconfig {
-        None => Config::incluster().map_err(|error| NotConnected::NotInPod(error.to_string()))?,
-        Some(path) => {
-            let wrong = |error: kube_client::config::KubeconfigError| NotConnected::Kubeconfig {
-                path: path.display().to_string(),
-                reason: error.to_string(),
-            };
-            let file = Kubeconfig::read_from(path).map_err(wrong)?;
-            Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.map_err(wrong)?
-        }
-    };
+    let mut config = config(access).await?;
     config.connect_timeout = Some(CONNECT);
     // What is tried again, and when, is said where it is asked.
     config.default_retry = false;
     let identity = identity(&config, &access.namespaces);
     let own: Arc<str> = config.default_namespace.as_str().into();
-    let client = Client::try_from(config).map_err(|error| NotConnected::Client(error.to_string()))?;
+    let server: Arc<str> = config.cluster_url.to_string().into();
+    let client = kube_client::Client::try_from(config);
+    let client = client.map_err(|error| NotConnected::Client(error.to_string()))?;
+    let client = Client { client, server };
     let writes =
         access.writes.clone().map(|(who, namespace)| Writes { who, namespace: namespace.unwrap_or(own) });
     let (pods, jobs) = (access.pods, access.jobs);
     Ok(Cluster { client, namespaces: access.namespaces.clone(), writes, identity, pods, jobs })
+}
+
+/// By the file that is given; or by the pod; or as kubectl does it.
+async fn config(access: &Access) -> Result<Config, NotConnected> {
+    let options = KubeConfigOptions { context: access.context.clone(), ..KubeConfigOptions::default() };
+    if let Some(path) = &access.kubeconfig {
+        let wrong = |error: kube_client::config::KubeconfigError| NotConnected::Kubeconfig {
+            path: path.display().to_string(),
+            reason: error.to_string(),
+        };
+        let file = Kubeconfig::read_from(path).map_err(wrong)?;
+        return Config::from_custom_kubeconfig(file, &options).await.map_err(wrong);
+    }
+    let of_pod = match access.context {
+        None => Config::incluster().map_err(|error| format!("not in a pod of one ({error}); ")),
+        Some(_) => Err(String::new()),
+    };
+    match of_pod {
+        Ok(config) => Ok(config),
+        Err(no_pod) => {
+            let of_kubectl = Config::from_kubeconfig(&options).await;
+            of_kubectl.map_err(|error| NotConnected::Unknown(format!("{no_pod}{error}")))
+        }
+    }
 }
 
 /// Where it is, by whose certificates, and which namespaces: what was kept of another one is not for this one.

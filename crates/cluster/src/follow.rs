@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use jiff::Timestamp;
-use kube_client::Client;
 use kube_client::core::params::{ListParams, WatchParams};
 use kube_client::core::{Request, WatchEvent};
 use serde::Deserialize;
@@ -18,6 +17,8 @@ use serde_json::Value;
 use tokio::time::{sleep, timeout};
 use vidimus_core::resource::{API_VERSION, Kind};
 
+use crate::access::Client;
+use crate::answer;
 use crate::live::Told;
 
 /// How long one watch goes on, in seconds.
@@ -56,29 +57,16 @@ pub fn collection(kind: Kind, namespace: Option<&str>) -> String {
     }
 }
 
-/// What is wrong, without what was sent.
+/// What is wrong, without what was sent, where the server is named by who says it.
 pub(crate) fn why(error: &kube_client::Error) -> String {
-    let kube_client::Error::Api(status) = error else {
-        let mut text = error.to_string();
-        let mut cause = std::error::Error::source(error);
-        while let Some(one) = cause {
-            let said = one.to_string();
-            if !text.contains(&said) {
-                text = format!("{text}: {said}");
-            }
-            cause = one.source();
-        }
-        return text;
-    };
-    let message: String = status.message.chars().take(300).collect();
-    format!("{message} ({})", status.code)
+    answer::not_done("", error).reason
 }
 
 /// That it is not heard, and why.
-fn lost<T>(error: &kube_client::Error) -> Told<T> {
+fn lost<T>(server: &str, error: &kube_client::Error) -> Told<T> {
     match error {
         kube_client::Error::Api(status) if status.code == 403 => Told::Forbidden(why(error)),
-        _ => Told::Lost(why(error)),
+        _ => Told::Lost(answer::not_done(server, error).to_string()),
     }
 }
 
@@ -288,8 +276,8 @@ impl<T> Follow<T> {
         let request = self.request.list(params).map_err(|error| Told::Lost(error.to_string()))?;
         let text = timeout(within, self.client.request_text(request)).await;
         let text = text
-            .map_err(|_| Told::Lost(format!("no list within {} s", within.as_secs())))?
-            .map_err(|error| lost(&error))?;
+            .map_err(|_| Told::Lost(self.client.silent(within).to_string()))?
+            .map_err(|error| lost(self.client.server(), &error))?;
         serde_json::from_str(&text).map_err(|error| {
             Told::Lost(format!("its list is none (line {}, column {})", error.line(), error.column()))
         })
@@ -305,8 +293,8 @@ impl<T> Follow<T> {
         let opened = timeout(ANSWER, self.client.request_events::<Value>(request)).await;
         let events = match opened {
             Ok(Ok(events)) => events,
-            Ok(Err(error)) => return failed(version, &error),
-            Err(_) => return Ended::Lost(version, format!("no answer within {} s", ANSWER.as_secs())),
+            Ok(Err(error)) => return failed(self.client.server(), version, &error),
+            Err(_) => return Ended::Lost(version, self.client.silent(ANSWER).to_string()),
         };
         if !self.told(Told::Alive) {
             return Ended::Whole(version);
@@ -318,7 +306,7 @@ impl<T> Follow<T> {
                     return Ended::Lost(version, format!("nothing was heard for {} s", SILENT.as_secs()));
                 }
                 Ok(None) => break,
-                Ok(Some(Err(error))) => return failed(version, &error),
+                Ok(Some(Err(error))) => return failed(self.client.server(), version, &error),
                 Ok(Some(Ok(event))) => event,
             };
             let told = match event {
@@ -348,15 +336,16 @@ impl<T> Follow<T> {
     }
 }
 
-fn failed<T>(version: String, error: &kube_client::Error) -> Ended<T> {
+fn failed<T>(server: &str, version: String, error: &kube_client::Error) -> Ended<T> {
+    let why = || answer::not_done(server, error).to_string();
     match error {
         kube_client::Error::Api(status) if is_expired(status) => Ended::Expired,
         // It is busy, or begins.
         kube_client::Error::Api(status) if status.code == 429 || status.code >= 500 => {
-            Ended::Lost(version, why(error))
+            Ended::Lost(version, why())
         }
-        kube_client::Error::Api(_) | kube_client::Error::SerdeError(_) => Ended::Refused(lost(error)),
-        _ => Ended::Lost(version, why(error)),
+        kube_client::Error::Api(_) | kube_client::Error::SerdeError(_) => Ended::Refused(lost(server, error)),
+        _ => Ended::Lost(version, why()),
     }
 }
 
@@ -407,10 +396,10 @@ mod tests {
             (api(429, "TooManyRequests"), "lost"),
             (kube_client::Error::ReadEvents(std::io::Error::other("reset")), "lost"),
         ] {
-            let is = match failed::<Value>("7".to_owned(), &error) {
+            let is = match failed::<Value>("https://a", "7".to_owned(), &error) {
                 Ended::Expired => "expired",
                 Ended::Refused(Told::Lost(reason)) => {
-                    assert!(reason.contains("m ("), "{reason}");
+                    assert!(reason.contains("https://a says: m ("), "{reason}");
                     "refused"
                 }
                 Ended::Refused(told) => {

@@ -12,7 +12,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use data_encoding::HEXLOWER;
-use kube_client::Client;
 use kube_client::client::Body;
 use kube_client::core::Request;
 use kube_client::core::params::{DeleteParams, GetParams, ListParams, PostParams};
@@ -24,7 +23,7 @@ use tokio::time::{Instant, sleep, timeout};
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_gateway::{News, Output, Run, Runner};
 
-use crate::access::Cluster;
+use crate::access::{Client, Cluster};
 use crate::follow::why;
 use look::{Said, Seen, said};
 use manifests::{JOB, Manifests, NAMESPACE};

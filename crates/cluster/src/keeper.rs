@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
-use kube_client::Client;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 use vidimus_core::resource::llm_provider::SecretKey;
 use vidimus_core::snapshot::Snapshot;
 use vidimus_registry::Loaded;
 
+use crate::access::Client;
 use crate::follow::Follow;
 use crate::live::Heard;
 use crate::secrets::{Secrets, named_by};

@@ -8,14 +8,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use kube_client::Client;
 use kube_client::core::Request;
 use kube_client::core::params::{GetParams, PostParams};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 
-use crate::follow::why;
+use crate::access::Client;
 use crate::status::Writes;
 
 /// The name of the Lease.
@@ -104,7 +103,6 @@ impl<B: Fn() + Send> Holder<B> {
                     if self.refused.as_ref() != Some(&reason) {
                         tracing::warn!(
                             reason,
-                            fix = "bind the roles of deploy/rbac/registry.yaml, see docs/kubernetes.md",
                             "no statuses are written by this replica: Lease {}/{NAME} cannot be had",
                             self.candidate.namespace
                         );
@@ -178,11 +176,11 @@ impl<B: Fn() + Send> Holder<B> {
 
     async fn ask(&self, request: http::Request<Vec<u8>>) -> Result<Asked, String> {
         let answer = timeout(ANSWER, self.client.request::<Value>(request)).await;
-        match answer.map_err(|_| format!("no answer within {} s", ANSWER.as_secs()))? {
+        match answer.map_err(|_| self.client.silent(ANSWER).to_string())? {
             Ok(lease) => Ok(Asked::Answered(lease)),
             Err(kube_client::Error::Api(status)) if status.code == 404 => Ok(Asked::Absent),
             Err(kube_client::Error::Api(status)) if status.code == 409 => Ok(Asked::Conflict),
-            Err(error) => Err(why(&error)),
+            Err(error) => Err(self.client.not_done(&error).to_string()),
         }
     }
 }

@@ -17,6 +17,7 @@
 //! Beside it: [`Jobs`] runs the calls of servers that are jobs.
 
 mod access;
+pub mod answer;
 mod condition;
 mod follow;
 mod index;

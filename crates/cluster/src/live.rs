@@ -12,6 +12,7 @@ use vidimus_core::resource::{Kind, Origin, Rejection, Subject};
 use vidimus_registry::{Feed, Says};
 
 use crate::SOURCE;
+use crate::answer::RIGHTS;
 use crate::follow::plural;
 use crate::index::{Changed, Index};
 use crate::kept::{self, Found, Kept};
@@ -69,6 +70,17 @@ pub(crate) enum Told<T = Value> {
     Lost(String),
     /// The same: the API server says that this process may not.
     Forbidden(String),
+}
+
+impl<T> Told<T> {
+    /// Why it is not heard, where it is not, with what to do.
+    pub(crate) fn why(&self) -> Option<String> {
+        match self {
+            Self::Lost(reason) => Some(reason.clone()),
+            Self::Forbidden(reason) => Some(format!("{reason}; {RIGHTS}")),
+            Self::Listed(_) | Self::There(_) | Self::Gone(_) | Self::Alive | Self::UpTo(_) => None,
+        }
+    }
 }
 
 /// One watch.
@@ -231,13 +243,16 @@ impl Live {
         let is_told = self.seen.as_ref().is_some_and(|seen| !seen.is_closed());
         self.index.gather(is_told && !first);
         let changed = match told {
-            Told::Lost(reason) | Told::Forbidden(reason) => {
+            Told::Lost(_) | Told::Forbidden(_) => {
+                let reason = told.why().unwrap_or_default();
                 if was.as_ref() != Some(&reason) {
-                    tracing::warn!(
-                        reason,
-                        "{} is not heard any more; what is live stays so",
-                        watch.known.name
-                    );
+                    let name = &watch.known.name;
+                    match first {
+                        true => tracing::warn!(reason, "{name} cannot be read; nothing of it is registered"),
+                        false => {
+                            tracing::warn!(reason, "{name} is not heard any more; what is live stays so")
+                        }
+                    }
                 }
                 watch.known.lost = Some(reason);
                 Changed::Nothing

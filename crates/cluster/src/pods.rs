@@ -15,7 +15,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use jiff::Timestamp;
-use kube_client::Client;
 use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use vidimus_core::admission::workloads::Workloads;
@@ -31,6 +30,7 @@ pub(crate) use self::read::Item;
 #[cfg(test)]
 pub(crate) use self::read::pod as read_pod;
 use crate::Task;
+use crate::access::Client;
 use crate::follow::Follow;
 use crate::live::{Heard, Told};
 use crate::relay::Relay;

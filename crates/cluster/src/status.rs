@@ -6,7 +6,6 @@ use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kube_client::Client;
 use kube_client::core::Request;
 use kube_client::core::params::{Patch, PatchParams};
 use serde_json::{Map, Value, json};
@@ -14,6 +13,7 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use vidimus_core::resource::API_VERSION;
 
+use crate::access::Client;
 use crate::condition::{Condition, stand};
 use crate::follow::{Backoff, collection, why};
 use crate::index::Key;
@@ -189,14 +189,14 @@ impl Writer {
             .patch_subresource("status", name, &params, &Patch::Apply(write.document()))
             .map_err(|error| Refused::One(error.to_string()))?;
         let answer = timeout(ANSWER, self.client.request::<Value>(request)).await;
-        match answer.map_err(|_| Refused::All(format!("no answer within {} s", ANSWER.as_secs())))? {
+        match answer.map_err(|_| Refused::All(self.client.silent(ANSWER).to_string()))? {
             Ok(_) => Ok(()),
             // It is another one meanwhile, or otherwise: that is heard, or will be, and then looked at again.
             Err(kube_client::Error::Api(status)) if matches!(status.code, 404 | 409) => {
                 Err(Refused::Meanwhile)
             }
             Err(error) if is_of_one(&error) => Err(Refused::One(why(&error))),
-            Err(error) => Err(Refused::All(why(&error))),
+            Err(error) => Err(Refused::All(self.client.not_done(&error).to_string())),
         }
     }
 }

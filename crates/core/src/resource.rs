@@ -45,7 +45,7 @@ use crate::entity::{EntityId, EntityKind};
 use problem::{At, Problems};
 
 pub use agent::Agent;
-pub use check::check;
+pub use check::{check, check_as};
 pub use crd::crds;
 pub use editor::editor_schema;
 pub use endpoint::{Endpoint, HeaderRules};

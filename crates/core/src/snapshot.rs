@@ -65,6 +65,7 @@ use self::world::World;
 
 pub use self::before::Before;
 pub use self::bindings::Claim;
+pub(crate) use self::builtin::next_of;
 pub use self::builtin::{
     ACT_WITH_APPROVAL_ID, ADVISE_ID, CLASS_APPROVERS, CLOSED_ID, FIRST_ADMINISTRATOR_ID, QUARANTINE_ID,
 };

@@ -1,7 +1,9 @@
 //! Data planes that carry calls themselves, such as Envoy: they ask here whether a call may be made, and with which headers (ADR 58). What they do
 //! then is not seen from here. So a call that needs more than that is refused, and nothing that a policy demands is left out.
 
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use vidimus_core::decision::Decision;
 use vidimus_core::refusal::{Code, Refusal};
@@ -12,6 +14,9 @@ use vidimus_identity::SpiffeId;
 use crate::accounts::Holder;
 use crate::protocol::sse::TooLong;
 use crate::protocol::{Answer, DocumentChange, Expected, Parsed, mcp};
+
+/// How often it is said that somebody does not come in: a data plane tries again and again.
+const SAID_AGAIN: Duration = Duration::from_secs(60);
 
 /// Those that may ask at one address, and what they are believed.
 #[derive(Debug)]
@@ -24,6 +29,8 @@ pub struct DataPlanes {
     /// A caller may authenticate by the certificate that it showed to the data plane.
     pub(crate) takes_certificates: bool,
     pub(crate) raw_sessions: bool,
+    /// When it was last said that somebody does not come in.
+    said: Mutex<Option<Instant>>,
 }
 
 impl DataPlanes {
@@ -33,7 +40,28 @@ impl DataPlanes {
     pub fn new(trusted: Vec<SpiffeId>, takes_certificates: bool, raw_sessions: bool) -> Self {
         let holder = || Arc::new(Holder::new());
         let trusted = trusted.into_iter().map(|id| (id, holder())).collect();
-        Self { trusted, anybody: holder(), takes_certificates, raw_sessions }
+        Self { trusted, anybody: holder(), takes_certificates, raw_sessions, said: Mutex::default() }
+    }
+
+    /// Says that a TLS handshake failed, now and then: the data plane only says that nobody answers, and nothing is on record.
+    pub(crate) fn not_in(&self, address: SocketAddr, error: &std::io::Error) {
+        if self.is_due(Instant::now()) {
+            tracing::warn!(
+                %address, %error,
+                fix = "a data plane comes by TLS, shows its X.509-SVID, and believes the CA of this gateway's certificate and a name that it has: transport_socket, docs/envoy.md",
+                "who reaches the address of data planes does not come in: its TLS handshake failed"
+            );
+        }
+    }
+
+    /// Whether it is said now.
+    fn is_due(&self, now: Instant) -> bool {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = said.is_none_or(|last| now.saturating_duration_since(last) >= SAID_AGAIN);
+        if due {
+            *said = Some(now);
+        }
+        due
     }
 
     /// What the questions of whoever reaches the address take of the room for bodies; `None` where an SVID is asked for.
@@ -154,6 +182,16 @@ mod tests {
         assert!(!Arc::ptr_eq(a, b));
         assert!(planes.of(&id("c")).is_none() && planes.anybody().is_none());
         assert!(DataPlanes::new(Vec::new(), false, false).anybody().is_some());
+    }
+
+    /// Attack: somebody who knocks and does not come in, again and again, so that the log has nothing else.
+    #[test]
+    fn that_somebody_does_not_come_in_is_said_now_and_then() {
+        let planes = DataPlanes::new(Vec::new(), false, false);
+        let now = Instant::now();
+        for (after, is_due) in [(0, true), (1, false), (59, false), (60, true), (61, false)] {
+            assert_eq!(planes.is_due(now + Duration::from_secs(after)), is_due, "{after}");
+        }
     }
 
     #[test]

@@ -66,7 +66,7 @@ pub struct Reference {
 
 impl Fault {
     /// With the line of its field, where that is found, in place of that of the object.
-    fn at_its_field(mut self) -> Self {
+    pub fn at_its_field(mut self) -> Self {
         if self.line > 0 && !self.field.is_empty() {
             let found = vidimus_registry::field_line(Path::new(&self.source), self.line, &self.field);
             self.line = found.unwrap_or(self.line);

@@ -13,6 +13,7 @@ mod lists;
 mod store;
 #[cfg(test)]
 mod tests;
+mod whole;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
@@ -27,6 +28,8 @@ use vidimus_core::snapshot::{Beside, Forgotten, NotPreserved, Overlay, Snapshot}
 
 use self::lists::Entry;
 use self::store::{Digest, Store};
+
+pub use whole::Whole;
 
 /// The form of what is kept of a configuration; another one is not understood.
 const VERSION: u32 = 2;
@@ -361,20 +364,22 @@ impl Archive {
         let text = self.store.read_text(entry.text)?;
         let damaged = |reason: String| Unusable::Damaged { path: path.display().to_string(), reason };
         let document: Value = serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
-        // What kind of source it had is not kept; only one of a cluster names a Secret.
-        let origin = match document.pointer("/spec/credential/secretRef") {
-            None => Origin::file(&path, 0),
-            Some(_) => Origin::Cluster { cluster: "kept".into(), uid: None, resource_version: None },
-        };
-        let object = resource::check(&origin, &document).map_err(|rejections| {
-            let said: Vec<String> = rejections
-                .iter()
-                .map(|one| format!("{} {}: {}", one.object, one.field, one.reason))
-                .collect();
-            damaged(said.join("; "))
-        })?;
+        let object = object_of(&path, &document).map_err(damaged)?;
         Ok(if entry.quarantined { object.quarantined() } else { object })
     }
+}
+
+/// The object of a document that was in force; or what is wrong with it.
+fn object_of(path: &Path, document: &Value) -> Result<Object, String> {
+    // What kind of source it had is not kept; only one of a cluster names a Secret.
+    let origin = match document.pointer("/spec/credential/secretRef") {
+        None => Origin::file(path, 0),
+        Some(_) => Origin::Cluster { cluster: "kept".into(), uid: None, resource_version: None },
+    };
+    resource::check(&origin, document).map_err(|rejections| {
+        let said = rejections.iter().map(|one| format!("{} {}: {}", one.object, one.field, one.reason));
+        said.collect::<Vec<_>>().join("; ")
+    })
 }
 
 /// What is kept of the configuration of this digest.

@@ -16,8 +16,15 @@ pub fn field_line(file: &Path, begins: u32, field: &str) -> Option<u32> {
     let pieces = pieces(&text);
     let piece = pieces.iter().rfind(|piece| piece.line <= begins)?;
     let node: Node = serde_saphyr::from_str_with_options(piece.text, options()).ok()?;
-    let of_piece = node.line(steps(field))?;
+    let of_piece = node.object_at(begins.saturating_sub(piece.line).saturating_add(1)).line(steps(field))?;
     Some(piece.line.saturating_add(u32::try_from(of_piece).ok()?.checked_sub(1)?))
+}
+
+/// The lines, 1-based, of the members of `items` in a text; none where there is no such list.
+pub(crate) fn item_lines(text: &str) -> Vec<u32> {
+    let node: Result<Node, _> = serde_saphyr::from_str_with_options(text, options());
+    let items = node.as_ref().ok().and_then(Node::items).unwrap_or_default();
+    items.iter().map(|item| u32::try_from(item.referenced.line()).unwrap_or_default()).collect()
 }
 
 /// A step into a value.
@@ -44,6 +51,22 @@ enum Node {
 }
 
 impl Node {
+    /// The member of `items` that begins at this line; where none does, the whole.
+    fn object_at(&self, line: u32) -> &Self {
+        let items = self.items().unwrap_or_default();
+        let found = items.iter().find(|item| item.referenced.line() == u64::from(line));
+        found.map_or(self, |item| &item.value)
+    }
+
+    fn items(&self) -> Option<&[Spanned<Self>]> {
+        let Self::Mapping(members) = self else { return None };
+        let (_, items) = members.iter().find(|(member, _)| member == "items")?;
+        match &items.value {
+            Self::Sequence(items) => Some(items),
+            Self::Mapping(_) | Self::Scalar => None,
+        }
+    }
+
     fn line<'a>(&self, steps: impl Iterator<Item = Step<'a>>) -> Option<u64> {
         let (mut node, mut line) = (self, None);
         for step in steps {
@@ -174,6 +197,10 @@ spec:
         let json = directory.path().join("a.json");
         std::fs::write(&json, "{\"spec\": {\n  \"owner\": 3}}").expect("written");
         assert_eq!(field_line(&json, 1, "spec.owner"), Some(2));
+        let list = "apiVersion: v1\nkind: List\nitems:\n- kind: Agent\n  spec: {owner: a}\n- kind: Agent\n  spec:\n    owner: b\n";
+        std::fs::write(&file, list).expect("written");
+        assert_eq!(field_line(&file, 4, "spec.owner"), Some(5), "of an object of a list");
+        assert_eq!(field_line(&file, 6, "spec.owner"), Some(8));
         std::fs::write(&file, "a: [").expect("written");
         assert_eq!(field_line(&file, 1, "a"), None);
         assert_eq!(field_line(&directory.path().join("none"), 1, "a"), None);

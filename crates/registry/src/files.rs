@@ -139,6 +139,15 @@ impl Listing {
         Self::of_those(directory, holds_resources)
     }
 
+    /// One file alone, whatever its name.
+    ///
+    /// # Errors
+    /// When it cannot be looked at.
+    pub(crate) fn of_file(path: &Path) -> io::Result<Self> {
+        let file = File { path: path.into(), seen: Seen::of(&fs::metadata(path)?) };
+        Ok(Self { files: vec![file], ..Self::default() })
+    }
+
     /// The same of the files that are `wanted`.
     fn of_those(directory: &Path, wanted: Wanted) -> io::Result<Self> {
         let mut listing = Self::default();

@@ -24,10 +24,24 @@ pub struct Loaded {
     pub not_ready: Option<String>,
 }
 
-/// Reads a directory as it is now. What is malformed is left out and reported; a directory that cannot be read is an empty one
+/// Reads a directory, or a file, as it is now. What is malformed is left out and reported; a directory that cannot be read is an empty one
 /// with a rejection.
 pub fn load(directory: &Path) -> Loaded {
-    let read = match Read::consistent(directory, None, None) {
+    loaded(directory, false)
+}
+
+/// As [`load`], where what the directory says is as a cluster has it, such as what `kubectl get vidimus -A -o yaml` prints: keys come from
+/// Secrets.
+pub fn load_of_cluster(directory: &Path) -> Loaded {
+    loaded(directory, true)
+}
+
+fn loaded(directory: &Path, of_cluster: bool) -> Loaded {
+    let read = match directory.is_file() {
+        true => Listing::of_file(directory).map(|listing| Read::once((listing, of_cluster), None)),
+        false => Read::consistent((directory, of_cluster), None, None),
+    };
+    let read = match read {
         Ok(read) => read,
         Err(error) => {
             return Loaded { rejections: vec![unreadable(directory, &error, false)], ..Loaded::empty() };
@@ -94,13 +108,13 @@ impl Read {
     /// Reads what is there at one moment, so that a ConfigMap swapped while it is read is not read half old and half new: files that
     /// changed in the meantime are read again. Whoever never stops writing is read as it comes; the next change follows anyway.
     ///
-    /// Files that have not changed since `last` are not read again. If it is known that nothing but the files `changed` did,
+    /// `of_cluster` says whether what is there is as a cluster has it. Files that have not changed since `last` are not read again. If it is known that nothing but the files `changed` did,
     /// the others are not even looked at.
     ///
     /// # Errors
     /// When the directory cannot be listed.
     pub(crate) fn consistent(
-        directory: &Path,
+        (directory, of_cluster): (&Path, bool),
         last: Option<&Self>,
         changed: Option<&BTreeSet<PathBuf>>,
     ) -> io::Result<Self> {
@@ -109,13 +123,13 @@ impl Read {
             Some(listing) => Ok(listing),
             None => Listing::of(directory),
         };
-        let mut read = Self::once(list(last)?, last);
+        let mut read = Self::once((list(last)?, of_cluster), last);
         for _ in 1..MAX_TRIES {
             let after = list(Some(&read))?;
             if after == *read.listing {
                 break;
             }
-            read = Self::once(after, Some(&read));
+            read = Self::once((after, of_cluster), Some(&read));
         }
         Ok(read)
     }
@@ -185,7 +199,7 @@ impl Read {
     }
 
     /// Files that have not changed since `last` are not read again.
-    fn once(listing: Listing, last: Option<&Self>) -> Self {
+    fn once((listing, of_cluster): (Listing, bool), last: Option<&Self>) -> Self {
         let mut known = last.map(|last| &*last.files).unwrap_or_default().iter().peekable();
         let now = SystemTime::now();
         let read = |file: &File| {
@@ -197,7 +211,7 @@ impl Read {
                 _ => {
                     let reusable = file.seen.is_conclusive(now).then_some(file.seen);
                     let known = known.map(|known| &*known.contents);
-                    (reusable, Arc::new(Contents::of(&file.path, known)))
+                    (reusable, Arc::new(Contents::of(&file.path, of_cluster, known)))
                 }
             };
             ReadFile { path: file.path.clone(), reusable, contents }

@@ -10,6 +10,7 @@ use vidimus_core::snapshot::Snapshot;
 use crate::contents::text_of;
 use crate::document::{self, Document, Malformed, Piece};
 use crate::files::is_json;
+use crate::list;
 use crate::load::about;
 
 /// One object as it is sent.
@@ -36,44 +37,58 @@ pub struct Manifests {
     pub snapshot: Arc<Snapshot>,
 }
 
-/// Reads files, and checks what they say as a gateway does that reads a cluster. What else is registered there is not known.
-pub fn manifests(files: &[PathBuf]) -> Manifests {
-    let mut read = Read::default();
+/// Reads files, and checks what they say as a gateway does that reads a cluster. What says no namespace is of `namespace`. What else is registered
+/// there is not known.
+pub fn manifests(files: &[PathBuf], namespace: &str) -> Manifests {
+    let mut read = Read { namespace, ..Read::default() };
     for path in files {
         read.file(&path.as_path().into());
     }
-    let Read { checked, places, mut rejections } = read;
+    let Read { checked, mut rejections, .. } = read;
     let (objects, mut manifests): (Vec<Object>, Vec<Manifest>) = checked.into_iter().unzip();
     let (snapshot, found) = Snapshot::build(objects);
-    let placed = |one: &Rejection| Rejection { origin: place(&places, &one.origin), ..one.clone() };
-    rejections.extend(found.iter().map(placed));
+    rejections.extend(found);
     rejections.sort_by(|a, b| a.origin.cmp(&b.origin));
     let order = |manifest: &Manifest| std::cmp::Reverse(manifest.object.kind as usize);
     manifests.sort_by_key(order);
-    let warnings = snapshot.warnings().iter().map(placed).collect();
+    let warnings = snapshot.warnings().to_vec();
     Manifests { objects: manifests, rejections, warnings, snapshot: Arc::new(snapshot) }
 }
 
+/// What deserves a look of `read` in a cluster that has these documents beside it: what they refer to may be among them.
+pub fn warnings_beside(read: &Manifests, there: &[Value]) -> Vec<Rejection> {
+    let own = read.snapshot.objects();
+    let origin = Origin::Cluster { cluster: "the cluster".into(), uid: None, resource_version: None };
+    let is_own = |one: &Object| own.iter().any(|own| own.reference().is_same_object(&one.reference()));
+    let beside = there.iter().filter_map(|document| resource::check(&origin, document).ok());
+    let objects = own.iter().cloned().chain(beside.filter(|one| !is_own(one))).collect();
+    let (snapshot, _) = Snapshot::build(objects);
+    snapshot.warnings().iter().filter(|one| one.origin.path().is_some()).cloned().collect()
+}
+
 #[derive(Default)]
-struct Read {
+struct Read<'a> {
+    /// Of what says none.
+    namespace: &'a str,
     checked: Vec<(Object, Manifest)>,
-    /// Where each document was read, by the number that it has as the uid of its object.
-    places: Vec<Origin>,
     rejections: Vec<Rejection>,
 }
 
-impl Read {
+impl Read<'_> {
     fn file(&mut self, path: &Arc<Path>) {
         let documents: Vec<Document> = match text_of(path) {
-            Ok(text) if is_json(path) => vec![document::json(&text)],
-            Ok(text) => document::pieces(&text).iter().filter_map(Piece::read).collect(),
+            Ok(text) if is_json(path) => list::documents(&text, 1, document::json(&text)),
+            Ok(text) => {
+                let read = |piece: &Piece<'_>| Some(list::documents(piece.text, piece.line, piece.read()?));
+                document::pieces(&text).iter().filter_map(read).flatten().collect()
+            }
             Err((reason, fix)) => {
                 return self.rejections.push(Rejection { reason, fix: fix.to_owned(), ..about(path) });
             }
         };
         for Document { line, content } in documents {
             match content {
-                Ok(document) => self.document(Origin::File { path: path.clone(), line }, &document),
+                Ok(document) => self.document(Origin::File { path: path.clone(), line }, document),
                 Err(Malformed { line, reason, fix }) => {
                     let (origin, fix) = (Origin::File { path: path.clone(), line }, fix.to_owned());
                     self.rejections.push(Rejection { origin, reason, fix, ..about(path) });
@@ -82,29 +97,19 @@ impl Read {
         }
     }
 
-    fn document(&mut self, origin: Origin, document: &Value) {
-        let uid = Some(self.places.len().to_string().into());
-        let of_cluster = Origin::Cluster { cluster: "a cluster".into(), uid, resource_version: None };
-        match resource::check(&of_cluster, document) {
+    fn document(&mut self, origin: Origin, mut document: Value) {
+        if let Some(metadata) = document.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.entry("namespace").or_insert_with(|| json!(self.namespace));
+        }
+        match resource::check_as(&origin, true, &document) {
             Ok(object) => {
                 let reference = object.reference();
-                let document = sent(&reference, document);
-                self.checked.push((object, Manifest { object: reference, origin: origin.clone(), document }));
+                let document = sent(&reference, &document);
+                self.checked.push((object, Manifest { object: reference, origin, document }));
             }
-            Err(found) => {
-                let of_file = |one: Rejection| Rejection { origin: origin.clone(), ..one };
-                self.rejections.extend(found.into_iter().map(of_file));
-            }
+            Err(found) => self.rejections.extend(found),
         }
-        self.places.push(origin);
     }
-}
-
-/// Where an object was read of which something is said.
-fn place(places: &[Origin], origin: &Origin) -> Origin {
-    let Origin::Cluster { uid: Some(uid), .. } = origin else { return origin.clone() };
-    let place = uid.parse::<usize>().ok().and_then(|number| places.get(number));
-    place.unwrap_or(origin).clone()
 }
 
 /// Without what a cluster fills in, which nobody applies.
@@ -150,7 +155,7 @@ spec: {owner: ada.l@example.com, type: openAI, credential: {secretRef: {name: s,
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("all.yaml");
         std::fs::write(&path, texts.join("---\n")).expect("written");
-        manifests(&[path])
+        manifests(&[path], "default")
     }
 
     #[test]
@@ -168,6 +173,32 @@ spec: {owner: ada.l@example.com, type: openAI, credential: {secretRef: {name: s,
     }
 
     #[test]
+    fn what_says_no_namespace_is_of_the_one_that_is_given() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("all.yaml");
+        let without = AGENT.replace("namespace: a, ", "");
+        std::fs::write(&path, format!("{without}---\n{PROVIDER}")).expect("written");
+        let found = manifests(&[path], "books");
+        let sent: Vec<String> = found.objects.iter().map(|one| one.object.to_string()).collect();
+        assert_eq!(sent, ["LLMProvider a/models", "Agent books/bot"], "{:#?}", found.rejections);
+        let agent = found.objects.last().expect("an agent");
+        assert_eq!(agent.document["metadata"]["namespace"], "books");
+    }
+
+    /// A policy alone, about what the cluster has already.
+    #[test]
+    fn what_the_cluster_has_is_known() {
+        let found = of(&[&policy("permit (principal == Agent::\"a/bot\", action, resource);")]);
+        assert_eq!(found.warnings.len(), 2, "{:#?}", found.warnings);
+        let agent = json!({
+            "apiVersion": API_VERSION, "kind": "Agent", "metadata": {"name": "bot", "namespace": "a", "uid": "1"},
+            "spec": {"owner": "ada.l@example.com", "team": "t", "purpose": "p", "riskLevel": "low", "identities": [{"serviceAccount": {"name": "bot"}}]},
+        });
+        assert_eq!(warnings_beside(&found, &[]), found.warnings);
+        assert_eq!(warnings_beside(&found, &[json!(7), agent]), []);
+    }
+
+    #[test]
     fn what_is_wrong_is_told_at_its_line() {
         let broken = policy("permit (principal);");
         for (texts, line) in [
@@ -182,7 +213,7 @@ spec: {owner: ada.l@example.com, type: openAI, credential: {secretRef: {name: s,
             assert!(line.is_none_or(|line| line == at) && at > 0, "{texts:?}: {:#?}", found.rejections);
             assert!(first.origin.path().is_some(), "{:#?}", found.rejections);
         }
-        let missing = manifests(&["nowhere.yaml".into()]);
+        let missing = manifests(&["nowhere.yaml".into()], "default");
         assert_eq!(missing.rejections.len(), 1);
     }
 }

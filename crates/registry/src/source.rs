@@ -22,10 +22,11 @@ use crate::settle::{Seen, Settling};
 /// How long a directory may be restless before that is said.
 const RESTLESS: Duration = Duration::from_secs(10);
 
-/// What a gateway has that starts now with this directory, with what is `kept` over restarts, and what stands by acts. Nothing is
-/// written.
-pub fn as_started(directory: &Path, kept: Keeping, standing: Arc<Overlay>) -> Loaded {
+/// What a gateway has that starts now with this directory (where it says what a cluster has: `of_cluster`), with what is `kept` over restarts,
+/// and what stands by acts. Nothing is written.
+pub fn as_started(directory: &Path, of_cluster: bool, kept: Keeping, standing: Arc<Overlay>) -> Loaded {
     let mut source = Source::new(directory, Some(kept));
+    source.of_cluster = of_cluster;
     source.stand(standing);
     source.at_once(Some(Instant::now()))
 }
@@ -43,7 +44,7 @@ pub fn as_running(
 ) -> Result<Loaded, Forgotten> {
     let mut source = Source::new(directory, None);
     source.stand(standing);
-    let read = match Read::consistent(directory, None, None) {
+    let read = match Read::consistent((directory, false), None, None) {
         Ok(read) => Arc::new(read),
         Err(error) => return Ok(source.unreadable(&error)),
     };
@@ -60,6 +61,8 @@ pub fn as_running(
 #[derive(Debug)]
 pub(crate) struct Source {
     directory: PathBuf,
+    /// Whether what is there is as a cluster has it.
+    of_cluster: bool,
     kept: Option<Kept>,
     settling: Settling,
     emptied: Emptied,
@@ -101,6 +104,7 @@ impl Source {
     pub(crate) fn new(directory: &Path, kept: Option<Keeping>) -> Self {
         Self {
             directory: directory.to_owned(),
+            of_cluster: false,
             kept: kept.map(Kept::at),
             settling: Settling::default(),
             emptied: Emptied::default(),
@@ -169,14 +173,15 @@ impl Source {
         now: Instant,
         wall: SystemTime,
     ) -> (Loaded, Option<Instant>) {
-        let read = match Read::consistent(&self.directory, self.seen.as_deref(), heard.changed) {
-            Ok(read) => Arc::new(read),
-            Err(error) => {
-                self.note_gone(None);
-                self.seen = None;
-                return (self.unreadable(&error), None);
-            }
-        };
+        let read =
+            match Read::consistent((&self.directory, self.of_cluster), self.seen.as_deref(), heard.changed) {
+                Ok(read) => Arc::new(read),
+                Err(error) => {
+                    self.note_gone(None);
+                    self.seen = None;
+                    return (self.unreadable(&error), None);
+                }
+            };
         let first = self.whole.is_none();
         if first {
             self.settling.see_first(&read.listing, wall);
@@ -202,7 +207,7 @@ impl Source {
 
     /// The directory as it is now, taken as whole. `first` is the time, where what is kept is to be compared with it.
     fn at_once(&mut self, first: Option<Instant>) -> Loaded {
-        match Read::consistent(&self.directory, None, None) {
+        match Read::consistent((&self.directory, self.of_cluster), None, None) {
             Ok(read) => self.take(&Arc::new(read), first),
             Err(error) => self.unreadable(&error),
         }

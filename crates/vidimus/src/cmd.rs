@@ -3,6 +3,7 @@
 mod admin_client;
 pub mod admission;
 pub mod approvals;
+mod as_of;
 pub mod audit;
 pub mod check;
 pub mod client_config;

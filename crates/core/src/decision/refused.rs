@@ -3,6 +3,7 @@
 use super::{Decision, Finding, Outcome};
 use crate::approval::Requirement;
 use crate::refusal::{Code, Limited, Refusal};
+use crate::snapshot::next_of;
 
 impl Decision<'_> {
     /// The denial, with when there is room again where a limit denies.
@@ -63,7 +64,8 @@ impl Finding {
             (_, Some(reason)) => (format!("refused by {}: {reason}", names()), &self.policies),
             _ => (format!("refused by {} on {}", names(), self.facts_text()), &self.policies),
         };
-        Refusal { policies: policies.to_vec().into(), ..Refusal::new(code, message) }
+        let next = next_of(code, policies);
+        Refusal { policies: policies.to_vec().into(), next, ..Refusal::new(code, message) }
     }
 
     /// Who has to approve, in words: each role once.

@@ -39,8 +39,17 @@ impl Document<'_> {
 /// # Errors
 /// Everything that is wrong with it. A fault that only follows from another one is not listed.
 pub fn check(origin: &Origin, document: &Value) -> Result<Object, Vec<Rejection>> {
+    check_as(origin, matches!(origin, Origin::Cluster { .. }), document)
+}
+
+/// As [`check`]; `of_cluster` says whether it is as a cluster has it, wherever it was read: then a key comes from a Secret, and from nothing of
+/// this machine.
+///
+/// # Errors
+/// As of [`check`].
+pub fn check_as(origin: &Origin, of_cluster: bool, document: &Value) -> Result<Object, Vec<Rejection>> {
     let mut problems = Problems::default();
-    let object = check_document(origin, document, &mut problems);
+    let object = check_document((origin, of_cluster), document, &mut problems);
     match object {
         Some(object) if problems.is_empty() => Ok(object),
         _ => Err(problems.into_rejections(origin, &subject(document))),
@@ -67,7 +76,11 @@ fn generation(metadata: Option<&Map<String, Value>>) -> Option<i64> {
     metadata?.get("generation")?.as_i64()
 }
 
-fn check_document(origin: &Origin, document: &Value, problems: &mut Problems) -> Option<Object> {
+fn check_document(
+    (origin, of_cluster): (&Origin, bool),
+    document: &Value,
+    problems: &mut Problems,
+) -> Option<Object> {
     let root = At::Root;
     let Value::Object(members) = document else {
         let fix = "begin it with apiVersion, kind, metadata and spec";
@@ -87,7 +100,6 @@ fn check_document(origin: &Origin, document: &Value, problems: &mut Problems) ->
     }
     shape::fit(schema, &mut spec, root.key("spec"), problems);
     let file = origin.path().map(|path| path.to_string_lossy()).unwrap_or_default();
-    let of_cluster = matches!(origin, Origin::Cluster { .. });
     check_spec(kind, spec, meta, Document { file: &file, of_cluster }, problems)
 }
 

@@ -3,6 +3,7 @@
 use std::sync::{Arc, LazyLock};
 
 use crate::decide::statement::{Reach, Statement};
+use crate::refusal::Code;
 use crate::resource::policy::{Members, RESERVED_NAMESPACE, Scope};
 
 /// The id of the forbid behind `spec.quarantined`.
@@ -22,6 +23,14 @@ pub const CLASS_APPROVERS: &str = "approvers";
 
 /// The id of the permit by which a first administrator exists, until a policy permits people something.
 pub const FIRST_ADMINISTRATOR_ID: &str = "vidimus/first-administrator";
+
+/// What to do about a refusal by these policies, where more is known than its code says: a quarantine has no owner to ask.
+pub(crate) fn next_of(code: Code, policies: &[Arc<str>]) -> Option<&'static str> {
+    let is_quarantine = |policy: &Arc<str>| policy.split('#').next() == Some(QUARANTINE_ID);
+    (code == Code::ForbiddenByPolicy && policies.iter().any(is_quarantine)).then_some(
+        "It is in quarantine, by an act of people or by its own record: who operates Vidimus sees by whom and why (`vidimus quarantine list`), and lifts it.",
+    )
+}
 
 /// A built-in policy, compiled once.
 pub(super) struct BuiltIn(LazyLock<Result<Arc<Statement>, String>>);

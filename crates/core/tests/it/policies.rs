@@ -95,6 +95,8 @@ fn the_quarantined_are_refused_whatever_is_permitted() {
     let world = snapshot(objects(vec![caught], vec![server("a", "s")], vec![all]));
     let decision = invoke(&world, "a/s", "t", "{}");
     assert_eq!((decision.code, decision.policies()), (Some(Code::ForbiddenByPolicy), vec![QUARANTINE_ID]));
+    // Nobody owns that policy: what is told is who lifts it.
+    assert!(decision.refusal().next().contains("vidimus quarantine list"), "{}", decision.refusal().next());
 }
 
 #[test]

@@ -29,6 +29,8 @@ const PARTIAL: &str = "x-envoy-auth-partial-body";
 const ROUTE: &str = "vidimus.dev/route";
 const PREFIX: &str = "vidimus.dev/prefix";
 const OURS: &str = "vidimus.dev/";
+/// Most characters of such a name that are told.
+const NAMED: usize = 80;
 /// What a header takes beside its name and its value (RFC 9113 section 6.5.2).
 const HEADER: usize = 32;
 
@@ -51,7 +53,7 @@ pub(super) struct Check {
     route: Option<Bytes>,
     prefix: Option<Bytes>,
     /// Something of ours in the configuration that nobody knows.
-    unknown: bool,
+    unknown: Option<String>,
 }
 
 impl Check {
@@ -156,7 +158,7 @@ impl Check {
             Ok(ROUTE) => once(&mut self.route, Value::Bytes(value)),
             Ok(PREFIX) => once(&mut self.prefix, Value::Bytes(value)),
             Ok(name) if name.starts_with(OURS) => {
-                self.unknown = true;
+                self.unknown = Some(name.chars().take(NAMED).collect());
                 Ok(())
             }
             _ => Ok(()),
@@ -214,13 +216,15 @@ impl Check {
     fn uri(&self) -> Result<Uri, Refusal> {
         let unknown = |what: &'static str| Refusal::new(Code::RouteUnknown, what);
         let text = |bytes: &Bytes| String::from_utf8(bytes.to_vec()).map_err(|_| unknown("the path is none"));
+        if let Some(named) = &self.unknown {
+            let named = named.escape_debug();
+            let what = format!(
+                "the data plane says {named}, which is not known here: there are {ROUTE} and {PREFIX}"
+            );
+            return Err(Refusal::new(Code::RouteUnknown, what));
+        }
         let path = text(&self.path)?;
         let path = match (&self.route, &self.prefix) {
-            _ if self.unknown => {
-                return Err(unknown(
-                    "the data plane says something under vidimus.dev/ that is not known here",
-                ));
-            }
             (None, None) => path,
             (None, Some(_)) => return Err(unknown("the data plane names a prefix, and no route")),
             (Some(route), prefix) => {

@@ -255,7 +255,10 @@ async fn connection(counted: Counted, accepted: Accepted, watcher: Watcher) {
             let stream = Timed::new(stream, header_time, stuck_time);
             speak(&counted, &door, stream, Peer { address, svid }, watcher).await;
         }
-        Ok(Err(error)) => tracing::debug!(%address, %error, "TLS handshake failed"),
+        Ok(Err(error)) => match &door {
+            Door::DataPlanes(planes) => planes.not_in(address, &error),
+            Door::Calls => tracing::debug!(%address, %error, "TLS handshake failed"),
+        },
         Err(_) => tracing::debug!(%address, "TLS handshake took too long"),
     }
 }

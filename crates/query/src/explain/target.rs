@@ -32,7 +32,20 @@ fn split(id: &EntityId) -> Result<(&str, &str), Misasked> {
             let (key, rest) = id.id.split_at_checked(at).unwrap_or((&id.id, ""));
             Ok((key, rest.trim_start_matches('/')))
         }
-        None => Err(Misasked::new("resource", id, "write Kind/namespace/object/name")),
+        None => Err(Misasked::new("resource", id, form(id.kind))),
+    }
+}
+
+/// What the id of a part of something is.
+const fn form(kind: EntityKind) -> &'static str {
+    match kind {
+        EntityKind::Prompt => "the id of a Prompt is namespace/server/prompt, as in finance/ledger/summary",
+        EntityKind::Resource => {
+            "the id of a Resource is namespace/server/URI, as in finance/ledger/file:///a"
+        }
+        EntityKind::Skill => "the id of a Skill is namespace/agent/skill, as in finance/echo/repeat",
+        EntityKind::Model => "the id of a Model is namespace/provider/model, as in platform/openai/gpt-5.2",
+        _ => "the id of a Tool is namespace/server/tool, as in finance/ledger/get_invoice",
     }
 }
 
@@ -82,4 +95,21 @@ pub(crate) fn target<'a>(
 
 fn unknown(message: String) -> Refusal {
     Refusal::new(Code::ResourceUnknown, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_that_is_too_short_is_told_what_it_is() {
+        for (kind, says) in [
+            (EntityKind::Tool, "namespace/server/tool"),
+            (EntityKind::Skill, "namespace/agent/skill"),
+            (EntityKind::Model, "namespace/provider/model"),
+        ] {
+            let told = split(&EntityId { kind, id: "ledger".into() }).expect_err("too short").to_string();
+            assert!(told.contains(says), "{told}");
+        }
+    }
 }

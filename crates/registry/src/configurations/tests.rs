@@ -55,6 +55,9 @@ fn what_is_kept_decides_as_what_was_in_force() {
         assert!(!kept.keep(&snapshot).unwrap(), "once");
         let restored = restored(&at, snapshot.digest()).unwrap();
         assert!(restored.verified, "{name}");
+        let handed = serde_json::to_string(&Whole::of(&snapshot).unwrap()).unwrap();
+        let whole = serde_json::from_str::<Whole>(&handed).unwrap().restored().unwrap();
+        assert!(whole.verified && whole.snapshot.digest() == snapshot.digest(), "{name}: handed to others");
         assert_eq!(restored.snapshot.digest(), snapshot.digest());
         assert_texts_make_the_digest(&at, snapshot.digest());
         let policies = |snapshot: &Snapshot| snapshot.policies().cloned().collect::<BTreeSet<_>>();
@@ -84,7 +87,7 @@ fn a_provider_whose_key_is_of_a_secret_is_restored() {
     let text = "apiVersion: vidimus.dev/v1alpha1\nkind: LLMProvider\nmetadata: {name: models, namespace: a}\nspec: {owner: ada.l@example.com, \
                 type: openAI, credential: {secretRef: {name: s, key: k}}, models: [{name: m}]}\n";
     fs::write(&path, text).unwrap();
-    let read = crate::manifests(&[path]);
+    let read = crate::manifests(&[path], "default");
     assert_eq!((read.rejections.len(), read.snapshot.objects().len()), (0, 1), "{:#?}", read.rejections);
     let at = directory.path().join("kept");
     let mut kept = Configurations::open(&at).unwrap();

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use vidimus_core::admission::workloads::Workloads;
 use vidimus_query::admission::{At, Form, documents, registrations, scan, webhook, yaml};
+use vidimus_registry::{load, load_of_cluster};
 
 use super::data_directory;
 use super::kubernetes::{Cluster, Reach};
@@ -263,7 +264,10 @@ fn at(asked: &Manifests) -> anyhow::Result<At> {
 /// What a directory registers. What is wrong in it is said: whose record is malformed has none.
 fn workloads(resources: &Path) -> anyhow::Result<Workloads> {
     std::fs::read_dir(resources).with_context(|| format!("--resources {}", resources.display()))?;
-    let loaded = vidimus_registry::load(resources);
+    // Which of the two it is: what a cluster has, or what a gateway reads from a directory. They differ in where keys of providers are.
+    let [of_directory, of_cluster] = [load(resources), load_of_cluster(resources)];
+    let is_of_cluster = of_cluster.rejections.len() < of_directory.rejections.len();
+    let loaded = if is_of_cluster { of_cluster } else { of_directory };
     if !loaded.rejections.is_empty() {
         output::warning(&format!(
             "{} faults in {}; `vidimus check` tells which",
@@ -271,6 +275,12 @@ fn workloads(resources: &Path) -> anyhow::Result<Workloads> {
             resources.display()
         ));
     }
+    ensure!(
+        !loaded.snapshot.objects().is_empty(),
+        "nothing is registered in {}, and by that every agent's pod is refused; give the directory that the gateway reads, or write what \
+         `kubectl get vidimus -A -o yaml` prints into one",
+        resources.display()
+    );
     Ok(Workloads::of(&loaded.snapshot))
 }
 

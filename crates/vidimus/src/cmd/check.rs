@@ -5,13 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use clap::Args;
 use vidimus_core::clock::Clock as _;
 use vidimus_gateway::{SecretDirectory, millis};
 use vidimus_query::check::{self, CheckReport, Fault, counted};
 use vidimus_query::state::State;
-use vidimus_registry::{Loaded, Manifests, files_below, holds_resources, manifests};
 
 pub use vidimus_query::check::Counts;
 
@@ -33,7 +32,7 @@ use crate::output::{self, Format};
 
 Exit codes: 0 in order, 1 something is wrong, 2 could not check")]
 pub struct Check {
-    /// Directory of YAML or JSON files, searched with its subdirectories.
+    /// Directory of YAML or JSON files, searched with its subdirectories; or one file.
     dir: PathBuf,
     /// Exit 1 also when there are only warnings.
     #[arg(long)]
@@ -42,37 +41,26 @@ pub struct Check {
     /// credential.env) and roots of endpoints (caFile).
     #[arg(long, env = "VIDIMUS_SECRETS", value_name = "DIR")]
     secrets: Option<PathBuf>,
-    /// Check as for a cluster, where a provider's key comes from a Secret (credential.secretRef) and from nothing of a machine.
+    /// Check as for a cluster, where a provider's key comes from a Secret (credential.secretRef) and from nothing of a machine. What
+    /// `kubectl get vidimus -A -o yaml` prints is read too.
     #[arg(long, conflicts_with = "secrets")]
     cluster: bool,
 }
 
 pub fn run(check: &Check, format: Format) -> anyhow::Result<ExitCode> {
-    directory(&check.dir)?;
+    readable(&check.dir)?;
     let secrets = check.secrets.as_deref().map(|path| SecretDirectory::open(path, None)).transpose();
     let secrets = secrets.context("--secrets")?;
-    if check.cluster {
-        return told(check, &for_cluster(&check.dir)?, format);
-    }
-    let loaded = vidimus_registry::load(&check.dir);
+    let loaded = match check.cluster {
+        true => vidimus_registry::load_of_cluster(&check.dir),
+        false => vidimus_registry::load(&check.dir),
+    };
     let unusable = secrets.map(|secrets| vidimus_gateway::unusable(&loaded.snapshot, Some(&secrets)));
     let state = State::new(loaded, check.dir.display().to_string());
     let mut report = check::check(&state);
     report.warn_of(&check::shut_for_good(&state, millis(SystemClock.now().wall)));
     report.warn_of(&unusable.unwrap_or_default());
     told(check, &report, format)
-}
-
-/// As `vidimus register` checks what it sends.
-fn for_cluster(directory: &Path) -> anyhow::Result<CheckReport> {
-    let Manifests { rejections, warnings, snapshot, .. } =
-        manifests(&files_below(directory, holds_resources)?);
-    let loaded = Loaded { snapshot, rejections, not_ready: None };
-    let mut report = check::check(&State::new(loaded, directory.display().to_string()));
-    // The same ones, with the files that they are in.
-    report.warnings.clear();
-    report.warn_of(&warnings);
-    Ok(report)
 }
 
 /// Says what was found; the exit code is the verdict.
@@ -90,13 +78,14 @@ fn told(check: &Check, report: &CheckReport, format: Format) -> anyhow::Result<E
     Ok(if wrong { ExitCode::from(1) } else { ExitCode::SUCCESS })
 }
 
-/// A gateway reads a directory, so a file alone is not what it would read.
-pub(super) fn directory(path: &Path) -> anyhow::Result<()> {
-    let metadata = fs::metadata(path).with_context(|| format!("{} cannot be read", path.display()))?;
-    if !metadata.is_dir() {
-        bail!("{} is a file; give the directory that it is in", path.display());
-    }
-    fs::read_dir(path).map(drop).with_context(|| format!("{} cannot be read", path.display()))
+/// That there is a file or a directory. A gateway reads a directory; a file alone is checked as if nothing else were registered.
+pub(super) fn readable(path: &Path) -> anyhow::Result<()> {
+    let read = match fs::metadata(path) {
+        Ok(about) if about.is_dir() => fs::read_dir(path).map(drop),
+        Ok(_) => fs::File::open(path).map(drop),
+        Err(error) => Err(error),
+    };
+    read.with_context(|| format!("{} cannot be read", path.display()))
 }
 
 fn print(report: &CheckReport) {
@@ -108,19 +97,8 @@ fn print(report: &CheckReport) {
         output::line(format!("{object:<width$}  {address}{in_part}").trim_end());
     }
     for rejection in &report.rejections {
-        let (place, object) = (rejection.place(), &rejection.object);
-        let in_part = report.objects.contains(object);
-        let what = output::verdict(if in_part { "in part" } else { "rejected" }, false);
-        output::line(format!("{what} {place} {object}").trim_end());
-        let row = |label: &str, text: &str| {
-            if !text.is_empty() {
-                output::line(&format!("  {label:<7}{text}"));
-            }
-        };
-        row("field", &rejection.field);
-        row("value", &rejection.value);
-        row("reason", &rejection.reason);
-        row("fix", &rejection.fix);
+        let in_part = report.objects.contains(&rejection.object);
+        rejected(if in_part { "in part" } else { "rejected" }, rejection);
     }
     for warning in &report.warnings {
         output::line(&warned(warning));
@@ -136,6 +114,17 @@ fn print(report: &CheckReport) {
     }
     let summary = output::verdict(&summary.join(", "), counts.faults == 0);
     output::line(&format!("{summary}  snapshot {}", report.snapshot));
+}
+
+/// Says what is wrong: where, with its field, what stands there and what to write.
+pub(super) fn rejected(what: &str, fault: &Fault) {
+    let (what, place) = (output::verdict(what, false), fault.place());
+    output::line(format!("{what} {place} {}", fault.object).trim_end());
+    let rows =
+        [("field", &fault.field), ("value", &fault.value), ("reason", &fault.reason), ("fix", &fault.fix)];
+    for (label, text) in rows.into_iter().filter(|(_, text)| !text.is_empty()) {
+        output::line(&format!("  {label:<7}{text}"));
+    }
 }
 
 pub(super) fn warned(warning: &Fault) -> String {
@@ -170,11 +159,12 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_no_directory() {
+    fn a_file_is_read_and_what_is_not_there_is_told() {
         let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/demo");
-        assert!(directory(&demo).is_ok());
+        assert!(readable(&demo).is_ok() && readable(&demo.join("estate.yaml")).is_ok());
+        assert!(vidimus_registry::load(&demo.join("estate.yaml")).rejections.is_empty());
         assert!(
-            directory(&demo.join("estate.yaml")).is_err_and(|error| error.to_string().contains("directory"))
+            readable(&demo.join("none")).is_err_and(|error| error.to_string().contains("cannot be read"))
         );
     }
 }

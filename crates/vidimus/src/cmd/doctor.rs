@@ -182,6 +182,11 @@ struct Answer<'r> {
 
 pub fn run(doctor: &Doctor, format: Format) -> anyhow::Result<ExitCode> {
     let mut report = Report::default();
+    if !doctor.cluster && (doctor.reach.kubeconfig.is_some() || doctor.reach.context.is_some()) {
+        output::warning(
+            "--kubeconfig and --context say which cluster: nothing is asked there without --cluster",
+        );
+    }
     if doctor.cluster {
         cluster::look(doctor, &mut report);
     } else {

@@ -7,6 +7,7 @@ use clap::Args;
 use hyper::Request;
 use hyper::header::CONTENT_TYPE;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use super::kubernetes::{Cluster, Reach, Refused};
 use super::registrars;
@@ -129,7 +130,10 @@ pub fn run(install: &Install, format: Format) -> anyhow::Result<ExitCode> {
     let text = MINIMAL.replace(IMAGE, &install.image);
     let applies = install.apply && !install.dry_run;
     if !applies && !install.server {
-        output::line(text.trim_end());
+        match format {
+            Format::Json => output::json(&list(&text)?)?,
+            Format::Table => output::line(text.trim_end()),
+        }
         warn_of_registrars();
         return Ok(ExitCode::SUCCESS);
     }
@@ -148,6 +152,8 @@ pub fn run(install: &Install, format: Format) -> anyhow::Result<ExitCode> {
                 outcome: "not_tried",
                 reason: Some("its namespace is not there yet, and is applied first".to_owned()),
             },
+            // Nobody is known to it: the next object would be refused too, and nothing is said of any.
+            Err(unknown @ Refused { code: 401, .. }) => return Err(cluster.refusal(&unknown)),
             Err(Refused { message, .. }) => {
                 refused = true;
                 Done { object: head.shown(), outcome: "refused", reason: Some(message) }
@@ -194,6 +200,13 @@ fn documents(text: &str) -> impl Iterator<Item = &str> {
     text.split("\n---\n").skip(1)
 }
 
+/// All of them as kubectl takes them in JSON.
+fn list(text: &str) -> anyhow::Result<Value> {
+    let read = |document| serde_saphyr::from_str::<Value>(document).map_err(|error| anyhow!("{error}"));
+    let items = documents(text).map(read).collect::<anyhow::Result<Vec<Value>>>()?;
+    Ok(json!({"apiVersion": "v1", "kind": "List", "items": items}))
+}
+
 /// A server-side apply of one object; without `apply` the server only says what it would do.
 fn applied(
     cluster: &Cluster,
@@ -222,6 +235,8 @@ mod tests {
         assert_eq!(heads.first().map(Head::shown).as_deref(), Some("Namespace vidimus-system"));
         let paths: BTreeSet<String> = heads.iter().map(|head| head.path().expect("a path")).collect();
         assert_eq!(paths.len(), heads.len());
+        let list = list(MINIMAL).expect("JSON");
+        assert_eq!(list["items"].as_array().map(Vec::len), Some(heads.len()), "with -o json");
         for path in [
             "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/agents.vidimus.dev",
             "/apis/apps/v1/namespaces/vidimus-system/statefulsets/vidimus",

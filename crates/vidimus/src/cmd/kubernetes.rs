@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use hyper::Request;
 use kube_client::config::{KubeConfigOptions, Kubeconfig};
 use kube_client::{Client, Config};
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
+use vidimus_cluster::answer;
 
 /// From asking to the last byte.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -21,11 +22,52 @@ pub(super) struct Reach {
     /// How the cluster is reached (the current context of this file) [default: as kubectl does, or as the ServiceAccount of the pod].
     #[arg(long, env = "VIDIMUS_KUBECONFIG", value_name = "FILE")]
     pub(super) kubeconfig: Option<PathBuf>,
+    /// The context in it [default: the current one].
+    #[arg(long, env = "VIDIMUS_KUBE_CONTEXT", value_name = "NAME")]
+    pub(super) context: Option<String>,
+}
+
+impl Reach {
+    /// How the API server is reached: as kubectl would reach it. Nothing is asked yet.
+    ///
+    /// # Errors
+    /// When that is not known, or cannot be used.
+    pub(super) async fn config(&self) -> anyhow::Result<Config> {
+        let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
+        let mut config = match (&self.kubeconfig, &self.context) {
+            (Some(path), _) => {
+                let shown = || format!("--kubeconfig {}", path.display());
+                let file = Kubeconfig::read_from(path).with_context(shown)?;
+                Config::from_custom_kubeconfig(file, &options).await.with_context(shown)?
+            }
+            (None, Some(context)) => {
+                let shown = || format!("--context {context}");
+                Config::from_kubeconfig(&options).await.with_context(shown)?
+            }
+            (None, None) => Config::infer().await.context("no cluster is known: give --kubeconfig FILE")?,
+        };
+        (config.connect_timeout, config.read_timeout) = (Some(CONNECT), Some(PATIENCE));
+        // Whoever asks is there to ask again.
+        config.default_retry = false;
+        Ok(config)
+    }
+}
+
+/// A client for what is reached so.
+///
+/// # Errors
+/// When its address, certificates or credentials cannot be used.
+pub(super) fn client(config: Config) -> anyhow::Result<Client> {
+    let server = config.cluster_url.to_string();
+    Client::try_from(config)
+        .with_context(|| format!("the address, certificates or credentials of {server} cannot be used"))
 }
 
 /// What is asked.
 pub(super) struct Cluster {
     client: Client,
+    /// Its URL.
+    server: String,
     runtime: Runtime,
 }
 
@@ -44,23 +86,12 @@ impl Cluster {
     /// When that is not known, or cannot be used.
     pub(super) fn of(reach: &Reach) -> anyhow::Result<Self> {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        let client = runtime.block_on(async {
-            let mut config = match &reach.kubeconfig {
-                Some(path) => {
-                    let shown = || format!("--kubeconfig {}", path.display());
-                    let file = Kubeconfig::read_from(path).with_context(shown)?;
-                    Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
-                        .await
-                        .with_context(shown)?
-                }
-                None => Config::infer().await.context("no cluster is known: give --kubeconfig FILE")?,
-            };
-            config.connect_timeout = Some(CONNECT);
-            // Whoever asks is there to ask again.
-            config.default_retry = false;
-            Client::try_from(config).context("the API server's address, certificates or credentials")
+        let (client, server) = runtime.block_on(async {
+            let config = reach.config().await?;
+            let server = config.cluster_url.to_string();
+            anyhow::Ok((client(config)?, server))
         })?;
-        Ok(Self { client, runtime })
+        Ok(Self { client, server, runtime })
     }
 
     /// What it answers.
@@ -70,13 +101,18 @@ impl Cluster {
     pub(super) fn ask(&self, request: Request<Vec<u8>>) -> anyhow::Result<Result<Value, Refused>> {
         let asked = async { tokio::time::timeout(PATIENCE, self.client.request::<Value>(request)).await };
         match self.runtime.block_on(asked) {
-            Err(_) => bail!("the API server does not answer in {} s", PATIENCE.as_secs()),
+            Err(_) => bail!("{}", answer::silent(&self.server, PATIENCE)),
             Ok(Ok(answer)) => Ok(Ok(answer)),
             Ok(Err(kube_client::Error::Api(status))) => {
                 Ok(Err(Refused { code: status.code, message: status.message }))
             }
-            Ok(Err(error)) => Err(error).context("the API server is not reached"),
+            Ok(Err(error)) => bail!("{}", answer::not_done(&self.server, &error)),
         }
+    }
+
+    /// What it says no with, as an error: which server it is, and what to do.
+    pub(super) fn refusal(&self, refused: &Refused) -> anyhow::Error {
+        anyhow!("{}", answer::refused(&self.server, refused.code, &refused.message))
     }
 
     /// What is at a path.

@@ -88,7 +88,8 @@ enum Command {
 /// What an act is about, and why it is done.
 #[derive(Debug, Args)]
 struct Named {
-    /// Its name: namespace/name of what is registered.
+    /// What is meant: namespace/name of what is registered, issuer#subject of a
+    /// person, the UID of a pod, or the identity or transaction that records have.
     name: String,
     /// Why, for the record; at most 1024 bytes.
     #[arg(long)]

@@ -1,6 +1,5 @@
 //! `vidimus register`: resources into a cluster, and what became of each; for CI/CD.
 
-mod cluster;
 mod send;
 mod verdict;
 
@@ -12,11 +11,14 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use serde::Serialize;
 use tokio::runtime::Builder;
+use vidimus_core::resource::Rejection;
+use vidimus_core::resource::check::DEFAULT_NAMESPACE;
 use vidimus_query::check::Fault;
-use vidimus_registry::{Manifests, files_below, holds_resources, manifests};
+use vidimus_registry::{Manifests, files_below, holds_resources, manifests, warnings_beside};
 
 use self::send::{Applied, Sender};
 use self::verdict::{Condition, Verdict};
+use super::kubernetes::Reach;
 use super::quantity;
 use crate::output::{self, Format, printable};
 
@@ -26,7 +28,8 @@ use crate::output::{self, Format, printable};
 /// applied, policies before what they are about. Applying the same again changes nothing. Then it is waited until the gateway has
 /// said of each object, in this very version, that it is accepted and in force (conditions Accepted and Programmed).
 ///
-/// The cluster is that of the kubeconfig (KUBECONFIG, ~/.kube/config), or of the pod.
+/// The cluster is that of the kubeconfig (KUBECONFIG, ~/.kube/config), or of the pod. What says no namespace is of the context's, as with
+/// kubectl.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   vidimus register agent.yaml policy.yaml
@@ -48,12 +51,8 @@ pub struct Register {
     /// Take fields over that something else has applied, such as kubectl.
     #[arg(long)]
     force_conflicts: bool,
-    /// The kubeconfig file.
-    #[arg(long, env = "VIDIMUS_KUBECONFIG", value_name = "FILE")]
-    kubeconfig: Option<PathBuf>,
-    /// The context in it.
-    #[arg(long, env = "VIDIMUS_KUBE_CONTEXT", value_name = "NAME")]
-    context: Option<String>,
+    #[command(flatten)]
+    reach: Reach,
 }
 
 /// What became of all.
@@ -83,24 +82,29 @@ struct Became {
 }
 
 pub fn run(register: &Register, format: Format) -> anyhow::Result<ExitCode> {
-    let read = manifests(&files(&register.files)?);
+    let files = files(&register.files)?;
+    let mut read = manifests(&files, DEFAULT_NAMESPACE);
     if read.objects.is_empty() && read.rejections.is_empty() {
         bail!("there are no resources in what was given");
     }
-    let faults = |all: &[vidimus_core::resource::Rejection]| all.iter().map(Fault::from).collect::<Vec<_>>();
-    let (rejections, warnings) = (faults(&read.rejections), faults(&read.warnings));
-    let mut registered =
-        Registered { ready: false, dry_run: register.dry_run, objects: Vec::new(), rejections, warnings };
-    let mut untold = false;
-    if registered.rejections.is_empty() {
+    let (mut objects, mut untold) = (Vec::new(), false);
+    if read.rejections.is_empty() {
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        (registered.objects, untold) = runtime.block_on(send(register, &read))?;
-        let is_good = |one: &Became| match register.dry_run {
-            true => one.refused.is_none(),
-            false => verdict::verdict(&one.conditions) == Verdict::InForce,
-        };
-        registered.ready = registered.objects.iter().all(is_good);
+        (objects, untold) = runtime.block_on(send(register, &files, &mut read))?;
     }
+    let is_good = |one: &Became| match register.dry_run {
+        true => one.refused.is_none(),
+        false => verdict::verdict(&one.conditions) == Verdict::InForce,
+    };
+    let faults =
+        |all: &[Rejection]| all.iter().map(|one| Fault::from(one).at_its_field()).collect::<Vec<_>>();
+    let registered = Registered {
+        ready: read.rejections.is_empty() && objects.iter().all(is_good),
+        dry_run: register.dry_run,
+        objects,
+        rejections: faults(&read.rejections),
+        warnings: faults(&read.warnings),
+    };
     match format {
         Format::Json => output::json(&registered)?,
         Format::Table => print(&registered),
@@ -131,10 +135,26 @@ fn files(given: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
     Ok(all)
 }
 
-/// Sends all, and waits; whether nothing is known of some that were taken.
-async fn send(register: &Register, read: &Manifests) -> anyhow::Result<(Vec<Became>, bool)> {
-    let client = cluster::client(register.kubeconfig.as_deref(), register.context.as_deref()).await?;
-    let sender = Sender::new(client, register.force_conflicts);
+/// Sends all, and waits; whether nothing is known of some that were taken. What is read depends on the cluster in part: on the namespace of its
+/// context, and on what it has already.
+async fn send(
+    register: &Register,
+    files: &[PathBuf],
+    read: &mut Manifests,
+) -> anyhow::Result<(Vec<Became>, bool)> {
+    let config = register.reach.config().await?;
+    if config.default_namespace != DEFAULT_NAMESPACE {
+        *read = manifests(files, &config.default_namespace);
+        if !read.rejections.is_empty() {
+            return Ok((Vec::new(), false));
+        }
+    }
+    let sender = Sender::new(config, register.force_conflicts)?;
+    if !read.warnings.is_empty()
+        && let Some(there) = sender.there().await
+    {
+        read.warnings = warnings_beside(read, &there);
+    }
     let tried = sender.apply(&read.objects, true).await?;
     let refused = tried.iter().any(|one| one.refused.is_some());
     if refused || register.dry_run {
@@ -150,13 +170,12 @@ async fn send(register: &Register, read: &Manifests) -> anyhow::Result<(Vec<Beca
 
 fn print(registered: &Registered) {
     for fault in &registered.rejections {
-        let what = output::verdict("rejected", false);
-        output::line(&format!("{what} {} {} {}", fault.place(), fault.object, fault.field));
-        output::line(&format!("  reason {}\n  fix    {}", fault.reason, fault.fix));
+        super::check::rejected("rejected", fault);
     }
     for warning in &registered.warnings {
         output::line(&super::check::warned(warning));
     }
+    let lines = |one| lines(one, registered.dry_run);
     registered.objects.iter().flat_map(lines).for_each(|line| output::line(&line));
     let (good, bad) = match registered.dry_run {
         true => ("all would be accepted", "not all would be accepted"),
@@ -166,10 +185,11 @@ fn print(registered: &Registered) {
 }
 
 /// What became of an object, as it is shown. Whoever may write statuses, or has a webhook of the cluster refuse, chose the words.
-fn lines(one: &Became) -> Vec<String> {
+fn lines(one: &Became, dry_run: bool) -> Vec<String> {
     let generation = one.generation.map(|generation| format!("  generation {generation}"));
+    let tried = if dry_run && one.refused.is_none() { " (dry run)" } else { "" };
     let mut lines =
-        vec![format!("{}  {}{}", one.object, one.applied.as_str(), generation.unwrap_or_default())];
+        vec![format!("{}  {}{tried}{}", one.object, one.applied.as_str(), generation.unwrap_or_default())];
     if let Some(why) = &one.refused {
         let why = why.lines().map(printable).collect::<Vec<_>>().join(" | ");
         lines.push(format!("  {} {why}", output::verdict("refused", false)));
@@ -216,7 +236,7 @@ mod tests {
             conditions: vec![condition],
             refused: Some(text()),
         };
-        let lines = lines(&one);
+        let lines = lines(&one, false);
         assert_eq!(lines.len(), 4, "{lines:?}");
         assert!(lines.iter().all(|line| !line.contains('\n')), "{lines:?}");
         assert!(lines.iter().all(|line| !line.contains("\u{1b}[2J")), "{lines:?}");

@@ -69,8 +69,8 @@ pub use webhook::WebhookAddress;
   vidimus serve --cluster --kubeconfig ~/.kube/config --data DIR")]
 pub struct Serve {
     /// Directory of resources (YAML or JSON), watched. What is renamed into it is live at once; of what is written in place, what
-    /// forbids at once, and the rest when nothing has been written for half a second.
-    #[arg(long, env = "VIDIMUS_RESOURCES", required_unless_present_any = ["cluster", "registry"])]
+    /// forbids at once, and the rest when nothing has been written for half a second. This, --cluster or --registry is needed.
+    #[arg(long, env = "VIDIMUS_RESOURCES")]
     pub resources: Option<PathBuf>,
     #[command(flatten)]
     pub cluster: ClusterFlags,
@@ -112,7 +112,7 @@ pub struct Serve {
     #[arg(long, env = "VIDIMUS_TRUST_BUNDLE", value_delimiter = ',', value_name = "TRUST-DOMAIN=FILE")]
     pub trust_bundle: Vec<String>,
     /// Address for health, metrics and status, plain HTTP: / (lists the others), /healthz, /readyz, /metrics, /registry,
-    /// /registry/refused, /registry/standing, /ledger, /ledger/checkpoint, /ledger/tile/{tile}, /ledger/export, /quarantine, /quarantine/lift, /declassify, /payloads/shred, /grants, /grants/requests,
+    /// /registry/refused, /registry/standing, /registry/configuration, /ledger, /ledger/checkpoint, /ledger/tile/{tile}, /ledger/export, /quarantine, /quarantine/lift, /declassify, /payloads/shred, /grants, /grants/requests,
     /// /grants/revoke, /me, /approvals, /approvals/{approval}, /approvals/approve, /approvals/deny,
     /// /.well-known/authzen-configuration, /access/v1/evaluation, /access/v1/evaluations, /access/v1/search/subject,
     /// /access/v1/search/resource, /access/v1/search/action. All but the first four, the page of an approval and .well-known
@@ -288,8 +288,7 @@ pub enum DurabilityArg {
 }
 
 pub fn run(serve: &Serve) -> anyhow::Result<ExitCode> {
-    let filter = tracing_subscriber::EnvFilter::try_new(&serve.log)
-        .map_err(|error| anyhow::anyhow!("--log {}: {error}", serve.log))?;
+    let filter = flags::filter(&serve.log)?;
     let vitals = Vitals::default();
     let log = log::begin(filter, serve.log_json, &vitals).context("the log")?;
     let ended = compose::run(serve, vitals);

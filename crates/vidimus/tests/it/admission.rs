@@ -53,6 +53,24 @@ fn the_manifests_are_those_of_the_tree_with_what_is_ones_own() {
     }
 }
 
+/// In `enforce` a table of nothing refuses every pod.
+#[test]
+fn of_nothing_no_table_is_made_and_what_kubectl_prints_is_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path().display().to_string();
+    let of = || run(&["admission", "manifests", "--form", "registrations", "--resources", &at]);
+    for nothing in ["", "apiVersion: v1\nkind: List\nitems: []\n", "kind: Agent\n"] {
+        super::write(directory.path(), "all.yaml", nothing);
+        let ran = of();
+        assert_eq!((ran.code, ran.out.as_str()), (Some(2), ""), "{ran:?}");
+        assert!(ran.err.contains("nothing is registered"), "{ran:?}");
+    }
+    super::write(directory.path(), "all.yaml", super::check::DUMP);
+    let ran = of();
+    assert!(ran.code == Some(0) && ran.out.contains("books.clerk"), "{ran:?}");
+    assert!(!ran.err.contains("fault"), "{ran:?}");
+}
+
 #[test]
 fn pods_that_run_already_are_reported_on() {
     let directory = tempfile::tempdir().unwrap();

@@ -5,6 +5,81 @@ use std::os::unix::fs::PermissionsExt as _;
 use super::gateway::Gateway;
 use super::{AGENT, policy, run, write};
 
+/// As `kubectl get vidimus -A -o yaml` prints what is there.
+pub(super) const DUMP: &str = "apiVersion: v1
+items:
+- apiVersion: vidimus.dev/v1alpha1
+  kind: Agent
+  metadata:
+    annotations:
+      kubectl.kubernetes.io/last-applied-configuration: |
+        {}
+    creationTimestamp: \"2026-11-28T10:00:00Z\"
+    generation: 1
+    managedFields:
+    - {manager: vidimus, operation: Apply, subresource: status}
+    name: clerk
+    namespace: books
+    resourceVersion: \"812\"
+    uid: 7a1c5f1e-0000-4000-8000-000000000001
+  spec:
+    owner: ada.l@example.com
+    team: t
+    purpose: p
+    riskLevel: low
+    identities:
+    - serviceAccount: {name: clerk}
+  status:
+    conditions: [{type: Ready, status: \"True\"}]
+    observedGeneration: 1
+- apiVersion: vidimus.dev/v1alpha1
+  kind: LLMProvider
+  metadata: {name: models, namespace: books, uid: 7a1c5f1e-0000-4000-8000-000000000002}
+  spec:
+    owner: ada.l@example.com
+    type: openAI
+    credential:
+      secretRef: {name: openai, key: apiKey}
+    models:
+    - name: m
+kind: List
+metadata:
+  resourceVersion: \"\"
+";
+
+/// What a cluster has is checked as it is printed, and by every command that reads a directory.
+#[test]
+fn what_kubectl_prints_of_a_cluster_is_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path().display().to_string();
+    write(directory.path(), "all.yaml", DUMP);
+    let said = run(&["check", "--cluster", &at, "-o", "json"]).json();
+    assert_eq!(
+        said["objects"],
+        serde_json::json!(["Agent books/clerk", "LLMProvider books/models"]),
+        "{said:#}"
+    );
+    assert_eq!(said["rejections"], serde_json::json!([]), "{said:#}");
+    // A gateway that reads a directory has no Secrets; what is wrong is told at its line in the list.
+    let said = run(&["check", &at, "-o", "json"]).json();
+    let line = 1 + DUMP.lines().position(|line| line.contains("secretRef")).unwrap();
+    assert_eq!(said["rejections"].as_array().unwrap().len(), 1, "{said:#}");
+    assert!(said["rejections"][0]["line"].as_u64().unwrap().abs_diff(line as u64) <= 1, "{said:#}");
+    for words in [
+        &["policy", "check", &at, "--cluster"][..],
+        &["policy", "diff", &at, &at, "--cluster"],
+        &["policy", "reach", "--resources", &at, "--cluster", "--data", "/nonexistent", "--never"],
+    ] {
+        let ran = run(words);
+        assert!(ran.code != Some(2) && !ran.err.contains("rejected"), "{words:?}: {ran:?}");
+    }
+    let asked =
+        ["policy", "explain", "--resources", &at, "--cluster", "--data", "/nonexistent", "-o", "json"];
+    let call = ["--principal", "Agent/books/clerk", "--resource", "Model/books/models/m"];
+    let ran = run(&[&asked[..], &call[..]].concat());
+    assert_eq!((ran.code, &ran.json()["code"]), (Some(1), &"no_permit".into()), "{ran:?}");
+}
+
 #[test]
 fn a_fault_has_the_line_of_its_field() {
     let directory = tempfile::tempdir().unwrap();

@@ -32,6 +32,7 @@ mod search;
 mod shell;
 mod starts;
 mod state;
+mod unreached;
 mod verify;
 mod webhook;
 mod wrap;

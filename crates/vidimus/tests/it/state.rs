@@ -89,6 +89,38 @@ fn what_is_kept_is_of_the_gateway_that_serves() {
     }
 }
 
+/// What a gateway decides by is asked of it: where it reads a cluster there is no directory to give.
+#[test]
+fn a_gateway_tells_what_it_decides_by_where_there_is_no_directory() {
+    let gateway = Gateway::start(1);
+    let data = gateway.path("data");
+    let asked = || explain(&["--admin", &gateway.admin, "--data", &data, "-o", "json"]);
+    let ran = asked();
+    assert_eq!(outcome(&ran), (Some(0), "allowed".to_owned()), "{ran:?}");
+    let said = ran.json();
+    assert!(said["policies"].to_string().contains("a/open"), "{said}");
+    assert!(said["state"]["of"].as_str().unwrap().contains(&gateway.admin), "{said}");
+    let resources = gateway.path("resources");
+    let with =
+        explain(&["--resources", &resources, "--admin", &gateway.admin, "--data", &data, "-o", "json"]);
+    assert_eq!(said["state"]["snapshot"], with.json()["state"]["snapshot"], "the same configuration");
+    // What it holds is among it.
+    let at = std::path::Path::new(&resources);
+    write(at, "d.yaml", &policy("closed", "forbid (principal, action, resource);"));
+    gateway.wait("forbidden", |gateway| {
+        gateway.get("/registry").is_some_and(|answer| answer.contains("Policy a/closed"))
+    });
+    write(at, "d.yaml", &policy("closed", "forbd (principal, action, resource);"));
+    gateway.wait("held", |gateway| {
+        gateway.get("/registry").is_some_and(|answer| answer.contains(r#""why":"held""#))
+    });
+    let ran = asked();
+    assert_eq!(outcome(&ran), (Some(1), "forbidden_by_policy".to_owned()), "{ran:?}");
+    assert!(ran.err.contains("1 fault"), "{ran:?}");
+    let neither = explain(&[]);
+    assert!(neither.code == Some(2) && neither.err.contains("--resources"), "{neither:?}");
+}
+
 #[test]
 fn contested_names_and_identities_are_explained() {
     let directory = tempfile::tempdir().unwrap();

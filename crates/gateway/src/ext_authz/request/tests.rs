@@ -191,6 +191,10 @@ fn a_data_planes_configuration_names_the_object() {
     ] {
         assert_eq!(asks(path, extensions), expected, "{path} {extensions:?}");
     }
+    let asked = Asks { extensions: &[("vidimus.dev/rout", "/llm/a/b")], ..on("/v1") };
+    let check = asked.read().expect("a question");
+    let told = check.uri().expect_err("refused").message;
+    assert!(told.contains("vidimus.dev/rout,") && told.contains(ROUTE), "{told}");
     let twice = Asks { extensions: &[route, route], ..on("/v1") };
     assert_eq!(twice.read().map(drop).map_err(|error| error.code), Err(Code::MessageInvalid));
 }

@@ -11,7 +11,8 @@ use vidimus_query::review::{self, Class, Review};
 use vidimus_query::state::State;
 
 use crate::clock::SystemClock;
-use crate::cmd::check::{directory, warned};
+use crate::cmd::as_of::AsOf;
+use crate::cmd::check::{readable, warned};
 use crate::output::{self, Format};
 
 /// Checks policies: what `vidimus check` finds, and those that can never matter or permit too much.
@@ -32,6 +33,8 @@ Exit codes: 0 nothing that is denied, 1 something is, 2 could not check")]
 pub(super) struct Check {
     /// Directory of YAML or JSON files, searched with its subdirectories.
     dir: PathBuf,
+    #[command(flatten)]
+    as_of: AsOf,
     /// Exit 1 also when something of these classes is found.
     #[arg(long, value_enum, value_delimiter = ',')]
     deny: Vec<Denied>,
@@ -62,8 +65,8 @@ impl Denied {
 }
 
 pub(super) fn run(check: &Check, format: Format) -> anyhow::Result<ExitCode> {
-    directory(&check.dir)?;
-    let state = State::new(vidimus_registry::load(&check.dir), check.dir.display().to_string());
+    readable(&check.dir)?;
+    let state = State::new(check.as_of.load(&check.dir), check.dir.display().to_string());
     let review = review::review(&state, millis(SystemClock.now().wall))?;
     match format {
         Format::Json => output::json(&review)?,

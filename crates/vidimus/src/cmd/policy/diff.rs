@@ -15,6 +15,7 @@ use vidimus_registry::configurations::Archive;
 use super::progress::Progress;
 use super::proof;
 use super::replay::{Calls, proposed};
+use crate::cmd::as_of::AsOf;
 use crate::cmd::{data_directory, quantity};
 use crate::output::{self, Format};
 
@@ -49,6 +50,8 @@ pub(super) struct Diff {
     old: PathBuf,
     /// Directory of resources as they would be.
     new: PathBuf,
+    #[command(flatten)]
+    as_of: AsOf,
     /// Compare by the recorded calls of this data directory.
     #[arg(long)]
     data: Option<PathBuf>,
@@ -77,7 +80,7 @@ fn limit(text: &str) -> anyhow::Result<Duration> {
 
 pub(super) fn run(asked: &Diff, format: Format) -> anyhow::Result<ExitCode> {
     if let Some(data) = &asked.data {
-        let (old, new) = (proposed(&asked.old)?, proposed(&asked.new)?);
+        let (old, new) = (proposed(&asked.old, asked.as_of)?, proposed(&asked.new, asked.as_of)?);
         let ledger = data_directory::ledger(data)?;
         let archive = Archive::at(&data_directory::configurations(data));
         let by = |snapshot| By::Proposed(snapshot, Objects::InForce);
@@ -98,7 +101,7 @@ pub(super) fn run(asked: &Diff, format: Format) -> anyhow::Result<ExitCode> {
         resource: asked.calls.resource.clone(),
         most: asked.most,
     };
-    let (old, new) = (proposed(&asked.old)?, proposed(&asked.new)?);
+    let (old, new) = (proposed(&asked.old, asked.as_of)?, proposed(&asked.new, asked.as_of)?);
     if let Some((flag, name)) = diff::unknown_names(&old, &new, &question).first() {
         anyhow::bail!("--{flag} '{name}': nothing of this name is registered in either directory");
     }

@@ -34,7 +34,7 @@ use crate::output::{self, Format, printable};
     --resource Tool/bank/payments/transfer --args '{\"amount\": 20000}' --depth 2
   vidimus policy explain --resources DIR --principal Agent/a/b \\
     --resource Model/platform/openai/gpt-5.2-mini -o json
-  vidimus policy explain --resources DIR --admin 127.0.0.1:9901 \\
+  vidimus policy explain --admin 127.0.0.1:9901 \\
     --principal Agent/a/b --resource Tool/c/d/e    # as it decides now
   vidimus policy explain --resources DIR --data DIR --call ID    # one made
 

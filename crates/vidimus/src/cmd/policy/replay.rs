@@ -13,6 +13,7 @@ use vidimus_query::replay::{self, By, Counts, Objects, ReplayAnswer, ReplayQuest
 use vidimus_registry::configurations::Archive;
 
 use super::progress::Progress;
+use crate::cmd::as_of::AsOf;
 use crate::cmd::audit::moment;
 use crate::cmd::data_directory;
 use crate::output::{self, Format};
@@ -36,6 +37,8 @@ pub(super) struct Replay {
     /// Directory of the proposed resources, of which the policies count.
     #[arg(long, value_name = "PROPOSED")]
     resources: Option<PathBuf>,
+    #[command(flatten)]
+    as_of: AsOf,
     /// Whose agents, servers and providers count.
     #[arg(long, value_enum, default_value_t = ObjectsArg::InForce, requires = "resources")]
     objects: ObjectsArg,
@@ -85,9 +88,9 @@ impl Calls {
 }
 
 /// What a directory says. What is malformed is no proposal: it is not known what it would forbid.
-pub(super) fn proposed(directory: &Path) -> anyhow::Result<Arc<Snapshot>> {
+pub(super) fn proposed(directory: &Path, as_of: AsOf) -> anyhow::Result<Arc<Snapshot>> {
     std::fs::read_dir(directory).with_context(|| format!("{} cannot be read", directory.display()))?;
-    let loaded = vidimus_registry::load(directory);
+    let loaded = as_of.load(directory);
     let wrong = check::Counts::of(&loaded).wrong();
     if !wrong.is_empty() {
         bail!("{}: {}; `vidimus check` tells why", directory.display(), wrong.join(", "));
@@ -103,7 +106,7 @@ pub(super) fn run(replay: &Replay, format: Format) -> anyhow::Result<ExitCode> {
     };
     let question = ReplayQuestion { resources: replay.resources.clone(), objects, ..replay.calls.question() };
     let by = match &replay.resources {
-        Some(directory) => By::Proposed(proposed(directory)?, objects),
+        Some(directory) => By::Proposed(proposed(directory, replay.as_of)?, objects),
         None => By::Itself,
     };
     let archive = Archive::at(&data_directory::configurations(&replay.data));

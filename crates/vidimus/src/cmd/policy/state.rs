@@ -1,15 +1,20 @@
 //! Where the state comes from that an explanation is of: a running gateway, or a start.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 use vidimus_core::snapshot::{Memory, Overlay};
 use vidimus_core::standing::Standing;
+use vidimus_query::check::counted;
 use vidimus_query::state::State;
+use vidimus_registry::Loaded;
+use vidimus_registry::configurations::{Restored, Whole};
 
 use crate::cmd::serve::standing;
 use crate::cmd::{admin_client, data_directory, refusals};
@@ -18,9 +23,14 @@ use crate::output;
 /// Where the state comes from.
 #[derive(Debug, Args)]
 pub(super) struct Source {
-    /// Directory of resources.
-    #[arg(long, env = "VIDIMUS_RESOURCES")]
-    pub(super) resources: PathBuf,
+    /// Directory of resources. With --admin, for what the gateway would decide once it
+    /// has in force what is written there.
+    #[arg(long, env = "VIDIMUS_RESOURCES", required_unless_present = "admin")]
+    resources: Option<PathBuf>,
+    /// Read them as those of a cluster, as `kubectl get vidimus -A -o yaml` prints
+    /// them. Of a gateway that serves a cluster --admin tells more.
+    #[arg(long, requires = "resources", conflicts_with = "admin")]
+    cluster: bool,
     /// The data directory of `vidimus serve`: what was forbidden before by what is malformed now is taken from there, as a start
     /// takes it.
     #[arg(long, env = "VIDIMUS_DATA", default_value = "vidimus-data")]
@@ -38,15 +48,23 @@ pub(super) struct Source {
 struct Registry {
     snapshot: String,
     closed: bool,
+    not_ready: Option<String>,
+    /// Each is about something that was left out.
+    rejections: Vec<Value>,
 }
 
 impl Source {
     /// Reads the state, and warns of what is special about it.
     pub(super) fn read(&self) -> anyhow::Result<State> {
-        fs::read_dir(&self.resources).with_context(|| format!("--resources {}", self.resources.display()))?;
-        match &self.admin {
-            Some(admin) => self.running(admin),
-            None => self.started(),
+        if let Some(resources) = &self.resources {
+            fs::read_dir(resources).with_context(|| format!("--resources {}", resources.display()))?;
+        }
+        match (&self.admin, &self.resources) {
+            (Some(admin), Some(resources)) => self.running(admin, resources),
+            (Some(admin), None) => self.deciding(admin),
+            (None, Some(resources)) => self.started(resources),
+            // The command line is not understood without one of them.
+            (None, None) => bail!("give --resources, or --admin"),
         }
     }
 
@@ -65,50 +83,69 @@ impl Source {
         Ok(state)
     }
 
-    fn running(&self, admin: &url::Url) -> anyhow::Result<State> {
+    /// What a gateway answers at a path.
+    fn asked<A: DeserializeOwned>(&self, admin: &url::Url, path: &str) -> anyhow::Result<A> {
         let token = admin_client::token(&self.data, &self.who)?;
-        let asked = |path: &str| {
-            let answer = admin_client::exchange(admin, path, &token, None);
-            answer.with_context(|| format!("--admin {admin}: what the gateway decides is not known"))
-        };
-        let registry: Registry =
-            serde_json::from_slice(&asked("/registry")?).context("--admin: the answer of /registry")?;
-        let memory: Memory = serde_json::from_slice(&asked("/registry/refused")?)
-            .context("--admin: the answer of /registry/refused")?;
-        let standing: Standing = serde_json::from_slice(&asked("/registry/standing")?)
-            .context("--admin: the answer of /registry/standing")?;
+        let answer = admin_client::exchange(admin, path, &token, None)
+            .with_context(|| format!("--admin {admin}: what the gateway decides is not known"))?;
+        serde_json::from_slice(&answer).with_context(|| format!("--admin: the answer of {path}"))
+    }
+
+    /// What a gateway decides by, wherever it has that from.
+    fn deciding(&self, admin: &url::Url) -> anyhow::Result<State> {
+        let registry: Registry = self.asked(admin, "/registry")?;
+        let whole: Whole = self.asked(admin, "/registry/configuration")?;
+        let Restored { snapshot, verified } = whole.restored().context("--admin")?;
+        if !verified {
+            output::warning(
+                "the gateway is of another version than this command, which may decide otherwise",
+            );
+        }
+        if !registry.rejections.is_empty() {
+            let faults = counted(registry.rejections.len(), "fault");
+            output::warning(&format!(
+                "{faults} in what the gateway reads; `vidimus check DIR` tells which, of a cluster `kubectl get vidimus -A`"
+            ));
+        }
+        let loaded = Loaded { snapshot, rejections: Vec::new(), not_ready: registry.not_ready };
+        Ok(State::new(loaded, format!("the gateway at {admin}")))
+    }
+
+    fn running(&self, admin: &url::Url, resources: &Path) -> anyhow::Result<State> {
+        let registry: Registry = self.asked(admin, "/registry")?;
+        let memory: Memory = self.asked(admin, "/registry/refused")?;
+        let standing: Standing = self.asked(admin, "/registry/standing")?;
         let standing = Overlay::of(&standing)
             .map_err(|reason| anyhow!(reason))
             .context("--admin: what stands by acts")?;
-        let loaded =
-            vidimus_registry::as_running(&self.resources, &memory, registry.closed, Arc::new(standing))
-                .context("--admin: what the gateway refuses")?;
+        let loaded = vidimus_registry::as_running(resources, &memory, registry.closed, Arc::new(standing))
+            .context("--admin: what the gateway refuses")?;
         if loaded.snapshot.digest() != registry.snapshot {
             output::warning(&format!(
                 "the gateway decides by snapshot {}, and this is {}: it reads another directory than {}, or does not have in force \
                  yet what is written there; this explains what it has once it does",
                 registry.snapshot,
                 loaded.snapshot.digest(),
-                self.resources.display()
+                resources.display()
             ));
         }
         Ok(State::new(loaded, format!("the gateway at {admin}")))
     }
 
-    fn started(&self) -> anyhow::Result<State> {
+    fn started(&self, resources: &Path) -> anyhow::Result<State> {
         let kept = refusals::file(&self.data);
         let of = match kept.exists() {
             true => {
-                format!("a gateway that starts with {} and {}", self.resources.display(), self.data.display())
+                format!("a gateway that starts with {} and {}", resources.display(), self.data.display())
             }
             false => format!(
                 "a gateway that starts with {} for the first time ({} is not there)",
-                self.resources.display(),
+                resources.display(),
                 kept.display()
             ),
         };
         let keeping = refusals::of_reader(&self.data)?;
         let standing = standing::of_reader(&self.data, &refusals::reading_key(&self.data)?)?;
-        Ok(State::new(vidimus_registry::as_started(&self.resources, keeping, standing), of))
+        Ok(State::new(vidimus_registry::as_started(resources, self.cluster, keeping, standing), of))
     }
 }

@@ -13,6 +13,7 @@ use vidimus_query::check::counted;
 use vidimus_query::state::State;
 
 use crate::clock::SystemClock;
+use crate::cmd::as_of::AsOf;
 use crate::output::{self, Format};
 
 /// Decides the cases that stand beside the policies, and compares.
@@ -44,6 +45,8 @@ pub(super) struct Test {
     /// Directory of the resources, where the cases are elsewhere.
     #[arg(long, env = "VIDIMUS_RESOURCES")]
     resources: Option<PathBuf>,
+    #[command(flatten)]
+    as_of: AsOf,
     /// Write what became of the cases to a file too, as JUnit XML.
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
@@ -93,7 +96,7 @@ fn tested(test: &Test) -> anyhow::Result<TestReport> {
     if cases.is_empty() {
         bail!("no cases below {}; write them to a file such as payments.cases.yaml", test.dir.display());
     }
-    let state = State::new(vidimus_registry::load(resources), resources.display().to_string());
+    let state = State::new(test.as_of.load(resources), resources.display().to_string());
     if let Some(left_out) = state.left_out() {
         output::warning(&format!("{left_out}; `vidimus check` tells why"));
     }

@@ -4,17 +4,19 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use kube_client::Client;
 use kube_client::core::Request;
-use kube_client::core::params::{GetParams, Patch, PatchParams, ValidationDirective};
+use kube_client::core::params::{GetParams, ListParams, Patch, PatchParams, ValidationDirective};
+use kube_client::{Client, Config};
 use serde::Serialize;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
+use vidimus_cluster::answer;
 use vidimus_core::resource::{API_VERSION, Kind, ObjectRef, crds};
 use vidimus_registry::Manifest;
 
 use super::Became;
 use super::verdict::{Verdict, conditions, verdict};
+use crate::cmd::kubernetes;
 
 /// As who fields are applied: what another manager has applied is not taken from it without --force-conflicts.
 const MANAGER: &str = "vidimus-register";
@@ -48,14 +50,34 @@ impl Applied {
 /// A cluster to which objects are sent.
 pub(super) struct Sender {
     client: Client,
+    /// The URL of its API server.
+    server: String,
     force: bool,
     plurals: BTreeMap<String, String>,
 }
 
 impl Sender {
-    pub(super) fn new(client: Client, force: bool) -> Self {
+    /// # Errors
+    /// When what is said of the cluster cannot be used.
+    pub(super) fn new(config: Config, force: bool) -> anyhow::Result<Self> {
         let plurals = crds().into_iter().map(|crd| (crd.spec.names.kind, crd.spec.names.plural)).collect();
-        Self { client, force, plurals }
+        let server = config.cluster_url.to_string();
+        Ok(Self { client: kubernetes::client(config)?, server, force, plurals })
+    }
+
+    /// What the cluster has; `None` where not all of it may be read.
+    pub(super) async fn there(&self) -> Option<Vec<Value>> {
+        let mut all = Vec::new();
+        for plural in self.plurals.values() {
+            let request = Request::new(format!("/apis/{API_VERSION}/{plural}"));
+            let request = request.list(&ListParams::default()).ok()?;
+            let mut list = self.client.request::<Value>(request).await.ok()?;
+            match list.get_mut("items").map(Value::take) {
+                Some(Value::Array(items)) => all.extend(items),
+                _ => return None,
+            }
+        }
+        Some(all)
     }
 
     /// Applies all, one after the other, in effect or only as a try. What is not taken ends nothing.
@@ -92,7 +114,7 @@ impl Sender {
                 became.generation = after.pointer("/metadata/generation").and_then(Value::as_i64);
                 became.applied = applied(before.as_ref(), &after);
             }
-            Err(error) => became.refused = Some(refused(error, object)?),
+            Err(error) => became.refused = Some(self.refused(error, object)?),
         }
         Ok(became)
     }
@@ -139,7 +161,7 @@ impl Sender {
         match self.client.request::<Value>(request).await {
             Ok(found) => Ok(Some(found)),
             Err(kube_client::Error::Api(status)) if status.code == 404 => Ok(None),
-            Err(error) => Err(unanswered(&error)),
+            Err(error) => Err(self.unanswered(&error)),
         }
     }
 
@@ -149,6 +171,32 @@ impl Sender {
         let namespace = &object.namespace;
         Ok(Request::new(format!("/apis/{API_VERSION}/namespaces/{namespace}/{plural}")))
     }
+
+    /// Why an object is not taken.
+    ///
+    /// # Errors
+    /// Where it is not the object that is refused.
+    fn refused(&self, error: kube_client::Error, object: &ObjectRef) -> anyhow::Result<String> {
+        let kube_client::Error::Api(status) = error else { return Err(self.unanswered(&error)) };
+        match status.code {
+            404 => Ok(format!(
+                "{}: there is no namespace {}, or the CRDs are not installed (deploy/crds)",
+                status.message, object.namespace
+            )),
+            409 => Ok(format!(
+                "{}: --force-conflicts takes over what something else has applied",
+                status.message
+            )),
+            // What the object says, and what policies of the cluster say of it.
+            400 | 403 | 422 => Ok(status.message),
+            _ => Err(self.unanswered(&kube_client::Error::Api(status))),
+        }
+    }
+
+    /// Why nothing is known.
+    fn unanswered(&self, error: &kube_client::Error) -> anyhow::Error {
+        anyhow!("{}", answer::not_done(&self.server, error))
+    }
 }
 
 /// What applying did, by the versions before and after; of a try, by what would be another.
@@ -157,40 +205,6 @@ fn applied(before: Option<&Value>, after: &Value) -> Applied {
     let same = |pointer: &str| before.pointer(pointer) == after.pointer(pointer);
     let is_same = ["/spec", "/metadata/labels", "/metadata/annotations"].into_iter().all(same);
     if is_same { Applied::Unchanged } else { Applied::Configured }
-}
-
-/// Why an object is not taken.
-///
-/// # Errors
-/// Where it is not the object that is refused.
-fn refused(error: kube_client::Error, object: &ObjectRef) -> anyhow::Result<String> {
-    let kube_client::Error::Api(status) = error else { return Err(unanswered(&error)) };
-    match status.code {
-        404 => Ok(format!(
-            "{}: there is no namespace {}, or the CRDs are not installed (deploy/crds)",
-            status.message, object.namespace
-        )),
-        409 => {
-            Ok(format!("{}: --force-conflicts takes over what something else has applied", status.message))
-        }
-        // What the object says, and what policies of the cluster say of it.
-        400 | 403 | 422 => Ok(status.message),
-        _ => Err(unanswered(&kube_client::Error::Api(status))),
-    }
-}
-
-/// Why nothing is known, with all causes.
-fn unanswered(error: &kube_client::Error) -> anyhow::Error {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(one) = cause {
-        let said = one.to_string();
-        if !text.contains(&said) {
-            text = format!("{text}: {said}");
-        }
-        cause = one.source();
-    }
-    anyhow!("the API server does not answer: {text}")
 }
 
 #[cfg(test)]

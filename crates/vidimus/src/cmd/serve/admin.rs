@@ -28,19 +28,21 @@ use vidimus_core::snapshot::Memory;
 use vidimus_core::standing::Standing;
 use vidimus_gateway::Silent;
 use vidimus_gateway::listener::authority;
+use vidimus_registry::configurations::Whole;
 
 use self::people::{Admin, Asks, Refused};
 use super::supervisor::Supervisor;
 use super::{admin_listener, pods};
 
 /// What is served here. docs/admin.md has a row for each.
-const ENDPOINTS: [(&str, &str); 28] = [
+const ENDPOINTS: [(&str, &str); 29] = [
     ("/healthz", "ok, while the process answers"),
     ("/readyz", "200 while a permitted call would be let through, else 503 and why"),
     ("/metrics", "OpenMetrics text"),
     ("/registry", "what is live, what was left out and why, what is held, and the digest of the snapshot"),
     ("/registry/refused", "what is refused, as it is kept for the next start"),
     ("/registry/standing", "what stands by acts of people"),
+    ("/registry/configuration", "all that decides, for `vidimus policy explain --admin`"),
     ("/ledger", "whether the ledger takes records, how many it has, and the key that verifies it"),
     (
         "/ledger/checkpoint",
@@ -86,6 +88,7 @@ pub(super) fn serve(
         .route("/registry", get(registry))
         .route("/registry/refused", get(refused))
         .route("/registry/standing", get(standing))
+        .route("/registry/configuration", get(configuration))
         .route("/ledger", get(ledger))
         .route("/ledger/checkpoint", get(tiles::checkpoint))
         .route("/ledger/tile/{*tile}", get(tiles::tile))
@@ -197,6 +200,16 @@ async fn refused(State(admin): State<Admin>, asks: Asks) -> Result<Json<Memory>,
 async fn standing(State(admin): State<Admin>, asks: Asks) -> Result<Json<Standing>, Refused> {
     asks.may(Operation::Read, About::View("standing")).await?;
     Ok(Json((*admin.health.shared.acts.standing()).clone()))
+}
+
+/// All that decides, so that another process decides the same, wherever it was read from.
+async fn configuration(State(admin): State<Admin>, asks: Asks) -> Result<Response, Refused> {
+    asks.may(Operation::Read, About::View("registry")).await?;
+    let snapshot = admin.health.loaded.borrow().snapshot.clone();
+    Ok(match Whole::of(&snapshot) {
+        Ok(whole) => Json(whole).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    })
 }
 
 /// The size of the ledger and the key that verifies its checkpoints.

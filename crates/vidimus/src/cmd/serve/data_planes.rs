@@ -11,7 +11,7 @@ use vidimus_gateway::listener::{Door, Listener};
 use vidimus_identity::{LocalIdentity, SpiffeId, TrustStore};
 
 use super::supervisor::Supervisor;
-use super::{Serve, tls};
+use super::{Serve, flags, tls};
 use crate::cmd::quantity;
 
 /// Who asks, where, and what is believed.
@@ -27,6 +27,10 @@ pub struct DataPlaneFlags {
     /// address is TLS. May be given several times.
     #[arg(long, env = "VIDIMUS_EXT_AUTHZ_DATA_PLANE", value_delimiter = ',', value_name = "SPIFFE-ID", value_parser = SpiffeId::parse, requires = "ext_authz")]
     pub ext_authz_data_plane: Vec<SpiffeId>,
+    /// A name by which data planes reach the address, such as that of its Service, for
+    /// the certificate that the built-in CA issues. May be given several times.
+    #[arg(long, env = "VIDIMUS_EXT_AUTHZ_NAME", value_delimiter = ',', value_name = "NAME", value_parser = flags::host_name, requires = "ext_authz_data_plane")]
+    pub ext_authz_name: Vec<String>,
     /// Take the certificate that a caller showed to the data plane as if it had been
     /// shown here (source.principal, with Envoy's include_peer_certificate). The
     /// data plane has to have verified it: that the caller has its key is seen there.
@@ -39,10 +43,11 @@ pub struct DataPlaneFlags {
 }
 
 impl DataPlaneFlags {
-    /// The name by which data planes reach the address, where it is one.
-    pub(super) fn server_name(&self) -> Option<String> {
-        let named = self.ext_authz.filter(|address| !address.ip().is_unspecified());
-        named.map(|address| address.ip().to_string())
+    /// The names by which data planes reach the address, and the address where it is one.
+    pub(super) fn server_names(&self) -> Vec<String> {
+        let address = self.ext_authz.filter(|address| !address.ip().is_unspecified());
+        let address = address.map(|address| address.ip().to_string());
+        self.ext_authz_name.iter().cloned().chain(address).collect()
     }
 }
 
@@ -105,6 +110,7 @@ mod tests {
         for (flags, says) in [
             ("--ext-authz-data-plane spiffe://corp.example/envoy", "--ext-authz"),
             ("--ext-authz-raw-sessions", "--ext-authz"),
+            ("--ext-authz 127.0.0.1:9191 --ext-authz-name a", "--ext-authz-data-plane"),
             ("--ext-authz 127.0.0.1:9191 --ext-authz-data-plane envoy", "spiffe://"),
             ("--ext-authz 127.0.0.1:9191 --ext-authz-data-plane spiffe://corp.example", "path"),
             ("--ext-authz 9191", "127.0.0.1:8080"),
@@ -114,8 +120,11 @@ mod tests {
         }
         let flags =
             parsed("--ext-authz 0.0.0.0:9191 --ext-authz-data-plane spiffe://a/b,spiffe://a/c").unwrap();
-        assert_eq!((flags.ext_authz_data_plane.len(), flags.server_name()), (2, None));
+        assert_eq!((flags.ext_authz_data_plane.len(), flags.server_names()), (2, vec![]));
         let flags = parsed("--ext-authz 10.0.0.7:9191 --ext-authz-data-plane spiffe://a/b").unwrap();
-        assert_eq!(flags.server_name().as_deref(), Some("10.0.0.7"));
+        assert_eq!(flags.server_names(), ["10.0.0.7"]);
+        let named =
+            "--ext-authz 0.0.0.0:9191 --ext-authz-data-plane spiffe://a/b --ext-authz-name vidimus.gate.svc";
+        assert_eq!(parsed(named).unwrap().server_names(), ["vidimus.gate.svc"]);
     }
 }

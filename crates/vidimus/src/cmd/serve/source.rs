@@ -39,8 +39,8 @@ pub struct ClusterFlags {
     /// watched in all namespaces, what became of each in its status.
     #[arg(long, env = "VIDIMUS_CLUSTER", conflicts_with = "resources", value_parser = BoolishValueParser::new())]
     pub cluster: bool,
-    /// How the cluster is reached (the current context of this file); without
-    /// it the process is in a pod, and is its ServiceAccount.
+    /// How the cluster is reached [default: as the ServiceAccount of the pod, or
+    /// outside of one as kubectl does: KUBECONFIG, ~/.kube/config].
     #[arg(
         long,
         env = "VIDIMUS_KUBECONFIG",
@@ -49,6 +49,15 @@ pub struct ClusterFlags {
         conflicts_with = "resources"
     )]
     pub kubeconfig: Option<PathBuf>,
+    /// The context in the kubeconfig [default: the current one].
+    #[arg(
+        long,
+        env = "VIDIMUS_KUBE_CONTEXT",
+        value_name = "NAME",
+        requires = "cluster",
+        conflicts_with = "resources"
+    )]
+    pub context: Option<String>,
     /// Namespaces whose resources are registered, and no others; may be given
     /// several times [default: all].
     #[arg(
@@ -160,7 +169,10 @@ pub(super) fn check(serve: &Serve) -> anyhow::Result<()> {
         if serve.cluster.cluster || serve.registry.is_given() {
             return Ok(());
         }
-        bail!("no resources: give --resources DIR, --cluster, or --registry HOST:PORT");
+        bail!(
+            "no resources: give --resources DIR, --cluster where a Kubernetes cluster has them (with --kubeconfig FILE, or as kubectl \
+             reaches it), or --registry HOST:PORT"
+        );
     };
     fs::read_dir(directory).with_context(|| named(directory))?;
     data_directory::apart(&serve.data, directory)
@@ -187,6 +199,7 @@ pub(super) fn open(
         None => {
             let access = Access { jobs: serve.jobs.jobs, ..access(&serve.cluster) };
             let cluster = control.block_on(vidimus_cluster::connect(&access)).context("--cluster")?;
+            tracing::info!(server = cluster.server(), "the resources are those of a cluster");
             let begun = vidimus_cluster::begin(&cluster, Some(keeping), Some(objects), standing);
             (begun.context("--cluster")?, "cluster")
         }
@@ -243,6 +256,7 @@ pub(super) fn access(flags: &ClusterFlags) -> Access {
     let lease = flags.lease_namespace.as_deref().map(Arc::<str>::from);
     Access {
         kubeconfig: flags.kubeconfig.clone(),
+        context: flags.context.clone(),
         namespaces: flags.namespace.iter().map(|name| name.as_str().into()).collect(),
         writes: (!flags.no_status).then(|| (who(), lease)),
         pods: flags.pods.pods,
@@ -294,12 +308,12 @@ mod tests {
     #[test]
     fn there_is_one_source() {
         for (flags, says) in [
-            ("", "--resources"),
             ("--cluster --resources r", "cannot be used with"),
             ("--resources r --kubeconfig f", "cannot be used with"),
             ("--resources r --namespace a", "cannot be used with"),
             ("--resources r --no-status", "cannot be used with"),
             ("--kubeconfig f", "--cluster"),
+            ("--context c", "--cluster"),
             ("--resources r --pods", "cannot be used with"),
             ("--cluster --pods-lost-after 60s", "--pods"),
             ("--cluster --pods --pods-lost-after 60", "a duration has a unit"),
@@ -328,6 +342,11 @@ mod tests {
             assert!(error.contains(says), "{flags}: {error}");
         }
         assert!(parsed("--resources r").unwrap().resources.is_some());
+        // Both are named, and neither is asked for where the other would be enough.
+        let neither = check(&parsed("").unwrap()).unwrap_err().to_string();
+        assert!(neither.contains("--resources") && neither.contains("--cluster"), "{neither}");
+        let alone = parsed("--kubeconfig f").map(drop).unwrap_err();
+        assert!(!alone.contains("--resources <"), "{alone}");
     }
 
     #[test]

@@ -56,7 +56,7 @@ fn names(serve: &Serve) -> Vec<String> {
             .filter(|address| !address.ip().is_unspecified())
             .map(|address| address.ip().to_string()),
     );
-    names.extend(serve.data_planes.server_name());
+    names.extend(serve.data_planes.server_names());
     names.extend(serve.xds.names());
     names.sort_unstable();
     names.dedup();
