@@ -250,7 +250,7 @@ impl Live {
                     match first {
                         true => tracing::warn!(reason, "{name} cannot be read; nothing of it is registered"),
                         false => {
-                            tracing::warn!(reason, "{name} is not heard any more; what is live stays so")
+                            tracing::warn!(reason, "{name} is not heard any more; what is live stays so");
                         }
                     }
                 }
