@@ -251,6 +251,7 @@ impl Snapshot {
         let anew = next.fill(self, difference, &mut rejected, &mut unlawful);
         rejected.append(&mut unlawful);
         contest::report_identities(&next.objects, &next.world, &mut rejected);
+        contest::report_people(&next.said, &next.world, &mut rejected);
         next.administered = self.administered || next.permits_people();
         next.remark(self, &anew);
         (next, rejected)
@@ -372,9 +373,12 @@ impl Snapshot {
         self.world.bindings.by_spiffe(id)
     }
 
-    /// The principal an issuer and subject are bound to (claims are the caller's to check).
+    /// The principal an issuer and subject are bound to (claims are the caller's to check). Whom a policy in force names that says in more than
+    /// one namespace what people may is a person, and no record makes a principal of it: else whoever may register something could
+    /// take those out of use who operate the whole.
     pub fn principal_by_oidc(&self, issuer: &str, subject: &str) -> Option<&Principal> {
-        self.world.bindings.by_oidc(issuer, subject)
+        let bound = self.world.bindings.by_oidc(issuer, subject)?;
+        (!self.said.names_person(issuer, subject)).then_some(bound)
     }
 
     /// The principal a Kubernetes ServiceAccount is bound to.
@@ -388,9 +392,12 @@ impl Snapshot {
         self.world.bindings.claims_on_spiffe(id)
     }
 
-    /// The same of an issuer and subject.
+    /// The same of an issuer and subject; nobody's of a person as of [`Snapshot::principal_by_oidc`].
     pub fn claims_on_oidc(&self, issuer: &str, subject: &str) -> &[Claim] {
-        self.world.bindings.claims_on_oidc(issuer, subject)
+        match self.world.bindings.claims_on_oidc(issuer, subject) {
+            claims if claims.is_empty() || self.said.names_person(issuer, subject) => &[],
+            claims => claims,
+        }
     }
 
     /// The same of a Kubernetes ServiceAccount.

@@ -121,12 +121,14 @@ fn check_kind(members: &Map<String, Value>, problems: &mut Problems) -> Option<K
 /// Fields of `metadata` that mean something here.
 pub(super) const META: [&str; 4] = ["name", "namespace", "labels", "annotations"];
 
-/// Fields of `metadata` that a cluster fills in; an exported object still has them.
-pub(super) const META_OF_CLUSTER: [&str; 10] = [
+/// The other fields of `metadata` that an API server stores, whoever wrote them; an exported object still has them. With [`META`] they are all
+/// of `ObjectMeta`: an object that the API server took is not malformed for one (a test holds that).
+pub(super) const META_OF_CLUSTER: [&str; 11] = [
     "creationTimestamp",
     "deletionGracePeriodSeconds",
     "deletionTimestamp",
     "finalizers",
+    "generateName",
     "generation",
     "managedFields",
     "ownerReferences",

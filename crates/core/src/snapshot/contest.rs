@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::difference::Difference;
 use super::doubt::Doubts;
 use super::refusing::{self, Held, Refusing};
+use super::said::Said;
 use super::withdrawn::Withdrawn;
 use super::world::World;
 use super::{Made, Places, Snapshot, reject};
@@ -153,6 +154,19 @@ pub(super) fn report_identities(objects: &[Object], world: &World, rejected: &mu
             if !others.is_empty() {
                 rejected.push(reject::identity_contested(object, place, identity, &others));
             }
+        }
+    }
+}
+
+/// Says of each record which of its identities prove nobody, because policies name a person by them.
+pub(super) fn report_people(said: &Said, world: &World, rejected: &mut Vec<Rejection>) {
+    for (issuer, subject) in said.people().filter_map(|person| person.split_once('#')) {
+        let Some(principal) = world.bindings.by_oidc(issuer, subject) else { continue };
+        let is_it = |identity: &Identity| {
+            matches!(identity, Identity::Oidc { issuer: i, subject: s, .. } if **i == *issuer && **s == *subject)
+        };
+        if let Some(place) = principal.identities().iter().position(is_it) {
+            rejected.push(reject::of_a_person(principal, place, &format!("{issuer}#{subject}")));
         }
     }
 }
