@@ -48,6 +48,7 @@ pub(crate) fn wanted(
             rejected: &rejected,
             warned: &warned,
             in_force: in_force.contains(&*entry.uid),
+            audience_taken: loaded.snapshot.audience_holder(key.0, &key.1, &key.2).is_some(),
             closed: loaded.not_ready.as_deref(),
             keyless,
         };
@@ -101,6 +102,8 @@ struct Verdict<'a> {
     rejected: &'a [&'a Rejection],
     warned: &'a [&'a Rejection],
     in_force: bool,
+    /// Whether it is not, because another namespace has its audience.
+    audience_taken: bool,
     /// Why everything is refused.
     closed: Option<&'a str>,
     /// Why the key that it names in a Secret cannot be used: in one word, and with what to do. Every call to it is refused.
@@ -117,17 +120,15 @@ impl Verdict<'_> {
             observed_generation: generation,
             last_transition_time: String::new(),
         };
+        let why = if self.audience_taken { "AudienceTaken" } else { "Invalid" };
         let accepted = match self.in_force {
             true => condition("Accepted", true, "Accepted", said(self.warned)),
-            false => condition("Accepted", false, "Invalid", said(self.rejected)),
+            false => condition("Accepted", false, why, said(self.rejected)),
         };
         let programmed = match (self.in_force, self.closed) {
-            (false, _) => condition(
-                "Programmed",
-                false,
-                "Invalid",
-                "it is not in force, since it is not accepted".to_owned(),
-            ),
+            (false, _) => {
+                condition("Programmed", false, why, "it is not in force, since it is not accepted".to_owned())
+            }
             (true, Some(why)) => condition("Programmed", false, "Closed", shortened(why)),
             (true, None) if self.rejected.is_empty() => match &self.keyless {
                 None => condition("Programmed", true, "Programmed", String::new()),

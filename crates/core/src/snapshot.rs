@@ -6,6 +6,7 @@
 //! test compares the two.
 
 mod absent;
+mod audience;
 mod before;
 pub(crate) mod bindings;
 mod borne;
@@ -101,6 +102,10 @@ pub struct Snapshot {
     withdrawn: Withdrawn,
     /// The identities that several objects claimed before a start, of a snapshot that remembers what was before it.
     contested_before: Option<Vec<Identity>>,
+    /// Which namespaces had which audiences before a start, likewise.
+    audiences_before: audience::Holders,
+    /// What is not in force because another namespace has its audience.
+    audiences_taken: audience::Taken,
     standing: Arc<Overlay>,
     /// What is quarantined by an act, and by its own record too.
     quarantined_twice: HashSet<ObjectKey>,
@@ -231,7 +236,7 @@ impl Snapshot {
         coming.extend(coming::compiled(self, came));
         // What is not being written any more is what there was before.
         let came = if coming.is_empty() { self.coming.as_slice() } else { &[] };
-        let Contest { objects, made, places, refusing, contested, difference } =
+        let Contest { objects, made, places, refusing, contested, taken, difference } =
             Contest::of((self, came), good, &mut rejected, (&doubts, &withdrawn));
         let mut next = Self {
             objects,
@@ -239,6 +244,7 @@ impl Snapshot {
             places,
             refusing,
             contested,
+            audiences_taken: taken,
             withdrawn,
             standing,
             quarantined_twice,

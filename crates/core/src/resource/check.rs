@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
@@ -65,6 +66,12 @@ fn subject(document: &Value) -> Subject {
 /// A cluster sets it; whatever else stands there says nothing.
 fn generation(metadata: Option<&Map<String, Value>>) -> Option<i64> {
     metadata?.get("generation")?.as_i64()
+}
+
+/// The API server sets it, whatever is sent; a file may say anything.
+fn created(origin: &Origin, metadata: &Map<String, Value>) -> Option<i64> {
+    let time = metadata.get("creationTimestamp").filter(|_| matches!(origin, Origin::Cluster { .. }))?;
+    Some(time.as_str()?.parse::<Timestamp>().ok()?.as_second())
 }
 
 fn check_document(origin: &Origin, document: &Value, problems: &mut Problems) -> Option<Object> {
@@ -169,6 +176,7 @@ fn check_meta(origin: &Origin, metadata: Option<&Value>, problems: &mut Problems
         name: name.into(),
         labels: check_labels(metadata.get("labels"), at.key("labels"), problems),
         generation: generation(Some(metadata)),
+        created: created(origin, metadata),
         origin: origin.clone(),
         document: Arc::default(),
         not_borne: NotBorne::default(),
