@@ -310,6 +310,26 @@ mod tests {
         assert!(next.iter().all(|write| write.generation == Some(5)));
     }
 
+    /// Attack: the address of a server of another namespace, registered again.
+    #[test]
+    fn who_registers_what_another_namespace_has_is_told_so() {
+        let mut index = Index::new("c");
+        for (namespace, second) in [("finance", 1), ("evil", 2)] {
+            let spec = json!({"owner": "ada@example.com", "team": "t", "riskLevel": "low", "endpoint": {"url": "http://ledger.finance/mcp"}});
+            let mut server = object(Kind::McpServer, namespace, &spec);
+            server["metadata"]["namespace"] = json!(namespace);
+            server["metadata"]["creationTimestamp"] = json!(format!("2026-01-01T00:00:0{second}Z"));
+            index.there(Kind::McpServer, server);
+        }
+        let wanted = wanted(&index, &loaded(&index), &Secrets::default(), None, at(0));
+        let told = |name: &str| {
+            let write = wanted.iter().find(|write| &*write.uid == name).unwrap();
+            write.conditions.iter().map(|one| format!("{}/{}", one.status, one.reason)).collect::<Vec<_>>()
+        };
+        assert_eq!(told("finance"), ["True/Accepted", "True/Programmed", "True/Ready"]);
+        assert_eq!(told("evil"), ["False/AudienceTaken"; 3]);
+    }
+
     /// A provider without its key is good, and no call to it passes.
     #[test]
     fn a_provider_is_told_of_its_key_once_that_is_known() {

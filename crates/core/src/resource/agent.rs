@@ -228,7 +228,7 @@ impl AgentSpec {
             );
         }
         let endpoint = self.endpoint.map(|endpoint| {
-            endpoint.check(document.file, DEFAULT_TIMEOUT_MS, spec.key("endpoint"), problems)
+            endpoint.check(document, DEFAULT_TIMEOUT_MS, spec.key("endpoint"), problems)
         });
         let delegation = self.delegation.unwrap_or_default().check(spec.key("delegation"), problems);
         let labels = self.labels.unwrap_or_default().check(spec.key("labels"), problems);

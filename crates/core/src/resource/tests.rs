@@ -254,3 +254,15 @@ fn what_an_api_server_stores_of_an_object_makes_none_malformed() {
     policy["metadata"]["generateName"] = json!("stop-");
     check(&origin(), &policy).unwrap_or_else(|rejections| panic!("{rejections:#?}"));
 }
+
+/// Attack: a file of the gateway, named by whoever may write an object, to learn what is there.
+#[test]
+fn in_a_cluster_no_object_names_a_file_of_roots() {
+    let of_cluster = Origin::Cluster { cluster: "c".into(), uid: None, resource_version: None };
+    for kind in ["Agent", "MCPServer", "LLMProvider"] {
+        let mut document = table().good[kind].clone();
+        document["spec"]["endpoint"] = json!({"url": "https://a.example/", "caFile": "/var/run/secrets/token"});
+        let rejections = check(&of_cluster, &document).expect_err(kind);
+        assert!(rejections.iter().any(|one| one.field == "spec.endpoint.caFile"), "{kind}: {rejections:#?}");
+    }
+}
