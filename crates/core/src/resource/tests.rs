@@ -261,7 +261,8 @@ fn in_a_cluster_no_object_names_a_file_of_roots() {
     let of_cluster = Origin::Cluster { cluster: "c".into(), uid: None, resource_version: None };
     for kind in ["Agent", "MCPServer", "LLMProvider"] {
         let mut document = table().good[kind].clone();
-        document["spec"]["endpoint"] = json!({"url": "https://a.example/", "caFile": "/var/run/secrets/token"});
+        document["spec"]["endpoint"] =
+            json!({"url": "https://a.example/", "caFile": "/var/run/secrets/token"});
         let rejections = check(&of_cluster, &document).expect_err(kind);
         assert!(rejections.iter().any(|one| one.field == "spec.endpoint.caFile"), "{kind}: {rejections:#?}");
     }
