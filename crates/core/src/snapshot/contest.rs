@@ -171,7 +171,10 @@ pub(super) fn report_identities(objects: &[Object], world: &World, rejected: &mu
 pub(super) fn report_people(said: &Said, world: &World, rejected: &mut Vec<Rejection>) {
     for (issuer, subject) in said.people().filter_map(|person| person.split_once('#')) {
         let Some(principal) = world.bindings.by_oidc(issuer, subject) else { continue };
-        let is_it = |identity: &Identity| matches!(identity, Identity::Oidc { issuer: i, subject: s, .. } if **i == *issuer && **s == *subject);
+        let is_it = |identity: &Identity| match identity {
+            Identity::Oidc { issuer: i, subject: s, .. } => **i == *issuer && **s == *subject,
+            Identity::Spiffe(_) | Identity::ServiceAccount { .. } => false,
+        };
         if let Some(place) = principal.identities().iter().position(is_it) {
             rejected.push(reject::of_a_person(principal, place, &format!("{issuer}#{subject}")));
         }
