@@ -75,8 +75,9 @@ fn check_audience(payload: &Json<'_>, audience: &Arc<str>) -> Result<(), Refusal
     };
     if names > 1 {
         // Whoever else takes it could present it here.
-        let message =
-            format!("the token is meant for {names} audiences, and only one for {audience} alone is accepted");
+        let message = format!(
+            "the token is meant for {names} audiences, and only one for {audience} alone is accepted"
+        );
         let next = "Mount a projected ServiceAccount token of this one audience.";
         return Err(Refusal::new(Code::TokenAudience, message).with_next(next));
     }
