@@ -22,6 +22,8 @@ pub mod quantity;
 pub mod quarantine;
 mod refusals;
 pub mod register;
+mod registrars;
+pub mod registry;
 pub mod resources;
 pub mod serve;
 pub mod shell;

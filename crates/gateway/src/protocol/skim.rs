@@ -115,11 +115,9 @@ impl Skimmer {
     /// Of texts that are the result of such a response themselves, or an error in its place (A2A over HTTP+JSON). They are read within the
     /// response that they would stand in.
     pub fn bare(id: Option<Arc<str>>) -> Self {
-        let mut skimmer = Self::of(id.clone());
-        let id = id.as_deref().unwrap_or("null");
-        for part in [r#"{"jsonrpc":"2.0","id":"#, id, r#","result":"#] {
-            skimmer.push(part.as_bytes());
-        }
+        let before = format!(r#"{{"jsonrpc":"2.0","id":{},"result":"#, id.as_deref().unwrap_or("null"));
+        let mut skimmer = Self::of(id);
+        skimmer.push(before.as_bytes());
         skimmer.is_bare = true;
         skimmer
     }

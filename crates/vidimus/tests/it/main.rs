@@ -22,6 +22,7 @@ mod people;
 mod policies;
 mod policy_questions;
 mod register;
+mod registry;
 mod resources;
 mod retention;
 mod routes;

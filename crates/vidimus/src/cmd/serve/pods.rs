@@ -35,7 +35,7 @@ pub struct PodsFlags {
     /// Watch the cluster's pods too: which of them run as which record is in its
     /// status, which as none at /registry (`vidimus pods`), and the token of a pod
     /// that is gone is refused. Needs the role of deploy/rbac/pods.yaml.
-    #[arg(long, env = "VIDIMUS_PODS", requires = "cluster", conflicts_with = "resources", value_parser = BoolishValueParser::new())]
+    #[arg(long, env = "VIDIMUS_PODS", conflicts_with = "resources", value_parser = BoolishValueParser::new())]
     pub pods: bool,
     /// After so long without a word of the cluster's pods, the token of a pod that
     /// was never seen is refused, until they are heard again [default: 60s].
