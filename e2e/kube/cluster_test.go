@@ -63,7 +63,7 @@ func start(t *testing.T) *cluster {
 	c.serve = func() {
 		c.server = run(t, data, filepath.Join(bin, "kube-apiserver"), "--etcd-servers", client, "--bind-address", "127.0.0.1",
 			"--secure-port", fmt.Sprint(secure), "--cert-dir", filepath.Join(data, "certs"), "--token-auth-file", tokens,
-			"--authorization-mode", "RBAC", "--service-cluster-ip-range", "10.0.0.0/24",
+			"--authorization-mode", "RBAC", "--feature-gates", "ImageVolume=true", "--service-cluster-ip-range", "10.0.0.0/24",
 			"--service-account-issuer", c.url, "--service-account-jwks-uri", c.url+"/openid/v1/jwks",
 			"--service-account-key-file", key, "--service-account-signing-key-file", key)
 	}

@@ -57,6 +57,28 @@ spec:
     @id("people")
     forbid (principal, action == Action::"registerObject", resource) when { !resource.acts_for.isEmpty() }
       unless { principal in UserGroup::"system:masters" };
+    @id("hosts")
+    forbid (principal, action == Action::"registerObject", resource) when { resource has host && resource.host like "*.svc" }
+      unless { (resource has host && resource.host like "*.evil.svc") || principal in UserGroup::"system:masters" };
+---
+apiVersion: vidimus.dev/v1alpha1
+kind: MCPServer
+metadata: {name: ledger, namespace: finance}
+spec:
+  owner: ada.lovelace@example.com
+  team: finance
+  riskLevel: low
+  endpoint: {url: "http://127.0.0.1:2/mcp"}
+---
+apiVersion: vidimus.dev/v1alpha1
+kind: Policy
+metadata: {name: operators, namespace: platform}
+spec:
+  description: Who operates the installation.
+  scope: Cluster
+  cedar: |
+    permit (principal == User::"https://login.example#ada", action in [Action::"operate", Action::"read"], resource);
+    permit (principal == User::"urn:vidimus:local#admin", action in [Action::"operate", Action::"read"], resource);
 `
 
 // tenancy is a row: what somebody writes who may write everything of the namespace evil, and why it is not taken; "" where it is, and has no effect elsewhere.
@@ -77,6 +99,79 @@ var tenancies = []tenancy{
 	{"scope", "forbidden_by_policy", "Policy", `{description: All., scope: Cluster, cedar: 'permit (principal, action, resource);'}`},
 	{"members", "forbidden_by_policy", "Policy", `{description: All., members: ["*"], cedar: 'permit (principal in Group::"analysts", action, resource);'}`},
 	{"name", "", "LLMProvider", `{owner: eve@example.com, team: evil, type: openAICompatible, endpoint: {url: "http://127.0.0.1:1"}, credential: {none: {}}, models: [{name: simulator-small}]}`},
+	{"endpoint.url", "objects of namespace finance have this audience", "MCPServer", `{owner: eve@example.com, team: evil, riskLevel: low, endpoint: {url: "http://127.0.0.1:2/mcp"}}`},
+	{"endpoint.audience", "objects of namespace finance have this audience", "MCPServer", `{owner: eve@example.com, team: evil, riskLevel: low, endpoint: {url: "http://127.0.0.1:1/", audience: "http://127.0.0.1:2/mcp"}}`},
+	{"endpoint.agent", "objects of namespace finance have this audience", "Agent", `{team: evil, endpoint: {url: "http://127.0.0.1:2/mcp"}}`},
+	{"endpoint.host", "forbidden_by_policy", "MCPServer", `{owner: eve@example.com, team: evil, riskLevel: low, endpoint: {url: "http://ledger.finance.svc/mcp"}}`},
+	{"endpoint.ca-file", "no object names a file of the gateway", "MCPServer", `{owner: eve@example.com, team: evil, riskLevel: low, endpoint: {url: "https://127.0.0.1:1/", caFile: /etc/passwd}}`},
+	{"identities.oidc.operator", "a policy for people names this subject", "Agent", `{team: evil, identities: [{oidc: {issuer: "https://login.example", subject: ada}}]}`},
+	{"identities.oidc.admin", "claims this identity too", "Agent", `{team: evil, identities: [{oidc: {issuer: "urn:vidimus:local", subject: admin}}]}`},
+}
+
+// What is registered without the webhook, as by who may write objects where it is off: it takes nothing from others either.
+const unasked = `
+apiVersion: vidimus.dev/v1alpha1
+kind: MCPServer
+metadata: {name: mine, namespace: evil}
+spec:
+  owner: eve@example.com
+  team: evil
+  riskLevel: low
+  endpoint: {url: "http://127.0.0.1:2/mcp"}
+---
+apiVersion: vidimus.dev/v1alpha1
+kind: Agent
+metadata: {name: lock, namespace: evil}
+spec:
+  owner: eve@example.com
+  team: evil
+  purpose: It keeps others out.
+  riskLevel: low
+  identities: [{oidc: {issuer: "urn:vidimus:local", subject: admin}}]
+`
+
+// What stays in the store when somebody deletes it.
+const kept = `
+apiVersion: vidimus.dev/v1alpha1
+kind: Agent
+metadata: {name: kept, namespace: evil, finalizers: [evil.example/keep]}
+spec:
+  owner: eve@example.com
+  team: evil
+  purpose: It stays.
+  riskLevel: low
+  groups: [analysts]
+  identities: [{oidc: {issuer: "urn:vidimus:local", subject: kept}}]
+`
+
+// What the API server names itself.
+const generated = `
+apiVersion: vidimus.dev/v1alpha1
+kind: Policy
+metadata: {generateName: stop-, namespace: platform}
+spec:
+  description: Nobody calls any more.
+  cedar: forbid (principal, action, resource);
+`
+
+// operates says whether the first administrator may still look at the registry.
+func (g *gateway) operates() bool {
+	g.t.Helper()
+	token, err := exec.Command(os.Getenv("VIDIMUS_BIN"), "identity", "operator", "--data", g.data).Output()
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	request, err := http.NewRequest(http.MethodGet, g.admin+"/registry", nil)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	request.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
+	response, err := g.http.Do(request)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	response.Body.Close()
+	return response.StatusCode == http.StatusOK
 }
 
 func (row tenancy) object(t *testing.T) object {
@@ -122,6 +217,26 @@ func TestTenancy(t *testing.T) {
 	until(t, "who may call does", func() bool { return g.callBy("invoice-bot") == http.StatusOK })
 
 	tenant := evil(t, c)
+	ledger := parsed(t, landlord)[3]
+	accepted := func() bool { status, _ := c.condition(t, ledger, "Accepted"); return status == "True" }
+	until(t, "whose the address is, is in force", accepted)
+	for _, o := range parsed(t, unasked) {
+		if a := c.say(t, http.MethodPost, c.collection(o), tenant, o); a.message != "" {
+			t.Fatalf("while nobody asks: %s", a.message)
+		}
+	}
+	until(t, "who registers the address of others is not in force", func() bool {
+		status, message := c.condition(t, parsed(t, unasked)[0], "Accepted")
+		return status == "False" && strings.Contains(message, "namespace finance")
+	})
+	until(t, "whose the address is, stays", accepted)
+	until(t, "a record that claims the operator is there", func() bool {
+		status, message := c.condition(t, parsed(t, unasked)[1], "Programmed")
+		return status == "False" && strings.Contains(message, "names this subject")
+	})
+	if !g.operates() {
+		t.Error("a record keeps the operator out")
+	}
 	manifest := filepath.Join(t.TempDir(), "webhook.yaml")
 	said := vidimus(t, "admission", "manifests", "--form", "webhook", "--data", g.data, "--url", "https://"+address)
 	if err := os.WriteFile(manifest, said, 0o600); err != nil {
@@ -164,6 +279,21 @@ func TestTenancy(t *testing.T) {
 	// The platform alone gives it.
 	s.apply(t, parsed(t, strings.Replace(landlord, "members: [finance]", "members: [finance, evil]", 1))[1])
 	until(t, "what the platform permits passes", func() bool { return g.callBy("groups") == http.StatusOK })
+
+	// What is deleted is gone, whatever keeps it in the store; and what the API server names is as good as what people name.
+	stays := parsed(t, kept)[0]
+	if a := c.say(t, http.MethodPost, c.collection(stays), tenant, stays); a.message != "" {
+		t.Fatal(a.message)
+	}
+	until(t, "it is registered", func() bool { return g.callBy("kept") == http.StatusOK })
+	c.delete(t, stays)
+	until(t, "it is gone", func() bool { return g.callBy("kept") == http.StatusUnauthorized })
+	if a := c.ask(t, http.MethodGet, c.path(stays), nil); a.code != http.StatusOK {
+		t.Errorf("the API server does not have it any more: %d", a.code)
+	}
+	stop := parsed(t, generated)[0]
+	c.mustCreate(t, c.collection(stop), stop)
+	until(t, "what forbids by a name that was generated does", func() bool { return g.callBy("invoice-bot") == http.StatusForbidden })
 }
 
 // evil is the token of somebody who may do everything in one namespace.

@@ -85,6 +85,9 @@ impl Index {
 
     /// An object is there, so.
     pub(crate) fn there(&mut self, kind: Kind, document: Value) -> Changed {
+        if is_going(&document) {
+            return self.gone(kind, &document);
+        }
         let Some(key) = key(kind, &document) else { return Changed::Nothing };
         let entry = |last: Option<&Entry>| Entry::of(&self.cluster, &self.hasher, kind, document, last);
         match self.entries.entry(key) {
@@ -141,7 +144,7 @@ impl Index {
             mem::take(&mut self.entries).into_iter().partition(|(key, _)| concerned(key));
         self.entries = others;
         let mut changed = Changed::Nothing;
-        for document in documents {
+        for document in documents.into_iter().filter(|document| !is_going(document)) {
             let Some(key) = key(kind, &document) else { continue };
             let was = last.remove(&key);
             let next = Entry::of(&self.cluster, &self.hasher, kind, document, was.as_ref());
@@ -155,6 +158,12 @@ impl Index {
         last.iter().for_each(|(key, was)| note(&mut self.seen, key, Some(was), None));
         if last.is_empty() { changed } else { Changed::Content }
     }
+}
+
+/// Whether somebody has deleted it, and only a finalizer still keeps it in the store. A deletion is meant, and cannot be taken back: whoever may
+/// write an object must not keep by a finalizer what others took away.
+fn is_going(document: &Value) -> bool {
+    document.pointer("/metadata/deletionTimestamp").is_some_and(|time| !time.is_null())
 }
 
 fn note(seen: &mut Option<Vec<Seen>>, key: &Key, was: Option<&Entry>, is: Option<&Entry>) {
@@ -332,6 +341,28 @@ mod tests {
         assert_eq!(index.gone(Kind::Agent, &agent("b", "b", 1, "t")), Changed::Nothing);
         assert_eq!(index.listed(Kind::Agent, None, vec![]), Changed::Content);
         assert_eq!(says(&index).0, [""; 0]);
+    }
+
+    /// Attack: a finalizer of one's own, so that what an operator deletes stays in the store, and in force.
+    #[test]
+    fn what_is_deleted_is_gone_whatever_keeps_it_in_the_store() {
+        let deleted = with(agent("a", "1", 2, "t"), "/metadata/finalizers", json!(["evil.example/keep"]));
+        let deleted = with(deleted, "/metadata/deletionTimestamp", json!("2026-01-02T00:00:00Z"));
+        let mut index = Index::new("c");
+        index.there(Kind::Agent, agent("a", "1", 1, "t"));
+        assert_eq!(index.there(Kind::Agent, deleted.clone()), Changed::Content);
+        assert_eq!(says(&index).0, [""; 0]);
+        // It is still written, and ends at last.
+        assert_eq!(index.there(Kind::Agent, deleted.clone()), Changed::Nothing);
+        assert_eq!(index.gone(Kind::Agent, &deleted), Changed::Nothing);
+        // The same of a list, and of what was never seen otherwise.
+        index.there(Kind::Agent, agent("a", "1", 1, "t"));
+        assert_eq!(index.listed(Kind::Agent, None, vec![deleted.clone()]), Changed::Content);
+        assert_eq!(index.listed(Kind::Agent, None, vec![deleted]), Changed::Nothing);
+        assert_eq!(says(&index).0, [""; 0]);
+        // Whatever of its name comes after it is another one.
+        assert_eq!(index.there(Kind::Agent, agent("a", "2", 1, "t")), Changed::Content);
+        assert_eq!(says(&index).0, ["Agent a/a"]);
     }
 
     #[test]

@@ -74,6 +74,7 @@ pub(crate) fn wanted(
             warned: &warned,
             in_force: in_force.contains(&*entry.uid),
             refuses: refusing.contains(&*entry.uid),
+            audience_taken: loaded.snapshot.audience_holder(key.0, &key.1, &key.2).is_some(),
             closed: loaded.not_ready.as_deref(),
             unusable,
         };
@@ -140,6 +141,8 @@ struct Verdict<'a> {
     in_force: bool,
     /// Whether it refuses although it is not.
     refuses: bool,
+    /// Whether it is not, because another namespace has its audience.
+    audience_taken: bool,
     /// Why everything is refused.
     closed: Option<&'a str>,
     /// Why the key that it names in a Secret cannot be used, its jobs cannot be run, or it permits nothing any more: in one word, and with what
@@ -157,15 +160,16 @@ impl Verdict<'_> {
             observed_generation: generation,
             last_transition_time: String::new(),
         };
+        let why = if self.audience_taken { "AudienceTaken" } else { "Invalid" };
         let accepted = match self.in_force {
             true => condition("Accepted", true, "Accepted", said(self.warned)),
-            false => condition("Accepted", false, "Invalid", said(self.rejected)),
+            false => condition("Accepted", false, why, said(self.rejected)),
         };
         let programmed = match (self.in_force, self.closed) {
             (false, _) => {
                 let message =
                     if self.refuses { STILL_REFUSES } else { "it is not in force, since it is not accepted" };
-                condition("Programmed", false, "Invalid", message.to_owned())
+                condition("Programmed", false, why, message.to_owned())
             }
             (true, Some(why)) => condition("Programmed", false, "Closed", shortened(why)),
             (true, None) if self.rejected.is_empty() => match &self.unusable {
@@ -350,6 +354,26 @@ mod tests {
         let times: Vec<&str> = next.iter().map(|write| &*write.conditions[0].last_transition_time).collect();
         assert_eq!(times, ["1970-01-01T00:00:00Z", "1970-01-01T00:01:00Z"]);
         assert!(next.iter().all(|write| write.generation == Some(5)));
+    }
+
+    /// Attack: the address of a server of another namespace, registered again.
+    #[test]
+    fn who_registers_what_another_namespace_has_is_told_so() {
+        let mut index = Index::new("c");
+        for (namespace, second) in [("finance", 1), ("evil", 2)] {
+            let spec = json!({"owner": "ada@example.com", "team": "t", "riskLevel": "low", "endpoint": {"url": "http://ledger.finance/mcp"}});
+            let mut server = object(Kind::McpServer, namespace, &spec);
+            server["metadata"]["namespace"] = json!(namespace);
+            server["metadata"]["creationTimestamp"] = json!(format!("2026-01-01T00:00:0{second}Z"));
+            index.there(Kind::McpServer, server);
+        }
+        let wanted = wanted(&index, &loaded(&index), &Secrets::default(), None, at(0));
+        let told = |name: &str| {
+            let write = wanted.iter().find(|write| &*write.uid == name).unwrap();
+            write.conditions.iter().map(|one| format!("{}/{}", one.status, one.reason)).collect::<Vec<_>>()
+        };
+        assert_eq!(told("finance"), ["True/Accepted", "True/Programmed", "True/Ready"]);
+        assert_eq!(told("evil"), ["False/AudienceTaken"; 3]);
     }
 
     /// A provider without its key is good, and no call to it passes.

@@ -79,6 +79,8 @@ pub struct Meta {
     pub labels: BTreeMap<String, String>,
     /// `metadata.generation`: a cluster counts the versions of an object's spec. `None` for what a person wrote.
     pub generation: Option<i64>,
+    /// When a cluster's API server made the object, in s since 1970; nobody else can say that, so it is `None` of what was read elsewhere.
+    pub created: Option<i64>,
     /// Where the object was read.
     pub origin: Origin,
     /// What was written of it, as JSON in one form: kind, name, labels and spec, and nothing else that a document may have. Empty where
@@ -117,7 +119,7 @@ impl From<BTreeSet<Typed>> for NotBorne {
 /// of a snapshot is made of this form.
 impl fmt::Debug for Meta {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { namespace, name, labels, generation: _, origin: _, document: _, not_borne: _ } = self;
+        let Self { namespace, name, labels, generation: _, created: _, origin: _, document: _, not_borne: _ } = self;
         f.debug_struct("Meta")
             .field("namespace", namespace)
             .field("name", name)

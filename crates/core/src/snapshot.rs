@@ -6,6 +6,7 @@
 //! test compares the two.
 
 mod absent;
+mod audience;
 mod before;
 pub(crate) mod bindings;
 mod borne;
@@ -103,6 +104,10 @@ pub struct Snapshot {
     withdrawn: Withdrawn,
     /// The identities that several objects claimed before a start, of a snapshot that remembers what was before it.
     contested_before: Option<Vec<Identity>>,
+    /// Which namespaces had which audiences before a start, likewise.
+    audiences_before: audience::Holders,
+    /// What is not in force because another namespace has its audience.
+    audiences_taken: audience::Taken,
     standing: Arc<Overlay>,
     /// What is quarantined by an act, and by its own record too.
     quarantined_twice: HashSet<ObjectKey>,
@@ -233,7 +238,7 @@ impl Snapshot {
         coming.extend(coming::compiled(self, came));
         // What is not being written any more is what there was before.
         let came = if coming.is_empty() { self.coming.as_slice() } else { &[] };
-        let Contest { objects, made, places, refusing, contested, difference } =
+        let Contest { objects, made, places, refusing, contested, taken, difference } =
             Contest::of((self, came), good, &mut rejected, (&doubts, &withdrawn));
         let mut next = Self {
             objects,
@@ -241,6 +246,7 @@ impl Snapshot {
             places,
             refusing,
             contested,
+            audiences_taken: taken,
             withdrawn,
             standing,
             quarantined_twice,
@@ -253,6 +259,7 @@ impl Snapshot {
         let anew = next.fill(self, difference, &mut rejected, &mut unlawful);
         rejected.append(&mut unlawful);
         contest::report_identities(&next.objects, &next.world, &mut rejected);
+        contest::report_people(&next.said, &next.world, &mut rejected);
         next.administered = self.administered || next.permits_people();
         next.remark(self, &anew);
         (next, rejected)
@@ -375,9 +382,12 @@ impl Snapshot {
         self.world.bindings.by_spiffe(id)
     }
 
-    /// The principal an issuer and subject are bound to (claims are the caller's to check).
+    /// The principal an issuer and subject are bound to (claims are the caller's to check). Whom a policy in force names that says in more than
+    /// one namespace what people may is a person, and no record makes a principal of it: else whoever may register something could
+    /// take those out of use who operate the whole.
     pub fn principal_by_oidc(&self, issuer: &str, subject: &str) -> Option<&Principal> {
-        self.world.bindings.by_oidc(issuer, subject)
+        let bound = self.world.bindings.by_oidc(issuer, subject)?;
+        (!self.said.names_person(issuer, subject)).then_some(bound)
     }
 
     /// The principal a Kubernetes ServiceAccount is bound to.
@@ -391,9 +401,12 @@ impl Snapshot {
         self.world.bindings.claims_on_spiffe(id)
     }
 
-    /// The same of an issuer and subject.
+    /// The same of an issuer and subject; nobody's of a person as of [`Snapshot::principal_by_oidc`].
     pub fn claims_on_oidc(&self, issuer: &str, subject: &str) -> &[Claim] {
-        self.world.bindings.claims_on_oidc(issuer, subject)
+        match self.world.bindings.claims_on_oidc(issuer, subject) {
+            claims if claims.is_empty() || self.said.names_person(issuer, subject) => &[],
+            claims => claims,
+        }
     }
 
     /// The same of a Kubernetes ServiceAccount.

@@ -238,6 +238,7 @@ fn meta(name: String) -> Meta {
         name: name.into(),
         labels: BTreeMap::new(),
         generation: None,
+        created: None,
         origin,
         document: Arc::default(),
         not_borne: Default::default(),

@@ -10,8 +10,13 @@ use super::workloads::Workload;
 
 /// The ServiceAccount of whoever names none, which all these share.
 const SHARED: &str = "default";
-/// Where images stand in a pod's spec.
-const CONTAINERS: [&str; 3] = ["containers", "initContainers", "ephemeralContainers"];
+/// Where images stand in a pod's spec: the lists, and where in each of their items. A volume without an image has none.
+const IMAGES: [(&str, &str); 4] = [
+    ("containers", "/image"),
+    ("initContainers", "/image"),
+    ("ephemeralContainers", "/image"),
+    ("volumes", "/image/reference"),
+];
 /// Hex characters of a sha256.
 const HEX: usize = 64;
 
@@ -26,7 +31,7 @@ pub struct Pod {
     pub service_account: String,
     /// The RuntimeClass, where it names one.
     pub runtime_class: Option<String>,
-    /// Of all its containers.
+    /// Of all its containers, and those that are mounted as volumes.
     pub images: BTreeSet<String>,
 }
 
@@ -62,15 +67,18 @@ impl Pod {
             |all: [Option<&str>; 2]| all.into_iter().flatten().find(|one| !one.is_empty()).map(str::to_owned);
         let own = text(pod, "/metadata/namespace", "metadata.namespace")?.filter(|own| !own.is_empty());
         let mut images = BTreeSet::new();
-        for of in CONTAINERS {
-            let containers = match spec.get(of) {
+        for (of, at) in IMAGES {
+            let items = match spec.get(of) {
                 None | Some(Value::Null) => continue,
-                Some(Value::Array(containers)) => containers,
+                Some(Value::Array(items)) => items,
                 Some(_) => return Err(NoPod { field: of, expected: "a list" }),
             };
-            for container in containers {
-                let image = text(container, "/image", "the image of a container")?;
-                images.insert(image.unwrap_or_default().to_owned());
+            for item in items {
+                let is_other = of == "volumes" && item.get("image").is_none_or(Value::is_null);
+                if !is_other {
+                    let image = text(item, at, "an image")?;
+                    images.insert(image.unwrap_or_default().to_owned());
+                }
             }
         }
         Ok(Self {

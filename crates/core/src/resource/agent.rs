@@ -227,9 +227,9 @@ impl AgentSpec {
                 Fault::new("the agent can neither call nor be called", fix),
             );
         }
-        let endpoint = self.endpoint.map(|endpoint| {
-            endpoint.check(document.file, DEFAULT_TIMEOUT_MS, spec.key("endpoint"), problems)
-        });
+        let endpoint = self
+            .endpoint
+            .map(|endpoint| endpoint.check(document, DEFAULT_TIMEOUT_MS, spec.key("endpoint"), problems));
         let delegation = self.delegation.unwrap_or_default().check(spec.key("delegation"), problems);
         let labels = self.labels.unwrap_or_default().check(spec.key("labels"), problems);
         Some(Agent {

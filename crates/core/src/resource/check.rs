@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
@@ -76,6 +77,12 @@ fn generation(metadata: Option<&Map<String, Value>>) -> Option<i64> {
     metadata?.get("generation")?.as_i64()
 }
 
+/// The API server sets it, whatever is sent; a file may say anything.
+fn created(origin: &Origin, metadata: &Map<String, Value>) -> Option<i64> {
+    let time = metadata.get("creationTimestamp").filter(|_| matches!(origin, Origin::Cluster { .. }))?;
+    Some(time.as_str()?.parse::<Timestamp>().ok()?.as_second())
+}
+
 fn check_document(
     (origin, of_cluster): (&Origin, bool),
     document: &Value,
@@ -133,12 +140,14 @@ fn check_kind(members: &Map<String, Value>, problems: &mut Problems) -> Option<K
 /// Fields of `metadata` that mean something here.
 pub(super) const META: [&str; 4] = ["name", "namespace", "labels", "annotations"];
 
-/// Fields of `metadata` that a cluster fills in; an exported object still has them.
-pub(super) const META_OF_CLUSTER: [&str; 10] = [
+/// The other fields of `metadata` that an API server stores, whoever wrote them; an exported object still has them. With [`META`] they are all
+/// of `ObjectMeta`: an object that the API server took is not malformed for one (a test holds that).
+pub(super) const META_OF_CLUSTER: [&str; 11] = [
     "creationTimestamp",
     "deletionGracePeriodSeconds",
     "deletionTimestamp",
     "finalizers",
+    "generateName",
     "generation",
     "managedFields",
     "ownerReferences",
@@ -179,6 +188,7 @@ fn check_meta(origin: &Origin, metadata: Option<&Value>, problems: &mut Problems
         name: name.into(),
         labels: check_labels(metadata.get("labels"), at.key("labels"), problems),
         generation: generation(Some(metadata)),
+        created: created(origin, metadata),
         origin: origin.clone(),
         document: Arc::default(),
         not_borne: NotBorne::default(),

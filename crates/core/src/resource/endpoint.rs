@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use super::check::Document;
 use super::field::{header, timeout, web_url};
 use super::job::Job;
 use super::problem::{At, Fault, Problems};
@@ -150,7 +151,7 @@ fn text_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
 impl EndpointSpec {
     pub(crate) fn check(
         &self,
-        file: &str,
+        document: Document<'_>,
         default_timeout_ms: u32,
         at: At<'_>,
         problems: &mut Problems,
@@ -166,7 +167,13 @@ impl EndpointSpec {
         let stale = self.stale_after.as_ref().map(|stale| stale.check(at.key("staleAfter"), problems));
         let (url, timeout_ms) = (url?, timeout_ms?);
         let audience = self.audience.as_deref().unwrap_or(url.as_str()).into();
-        let ca_file = self.ca_file.as_deref().map(|roots| beside(file, roots));
+        let ca_file = self.ca_file.as_deref().map(|roots| beside(document.file, roots));
+        if let (Some(roots), true) = (&self.ca_file, document.of_cluster) {
+            // Whoever may write there must not thereby learn which files the gateway has.
+            let fix = "remove it, and give the gateway the roots of all endpoints (SSL_CERT_FILE)";
+            let fault = Fault::new("in a cluster no object names a file of the gateway", fix);
+            problems.report(at.key("caFile"), roots, fault);
+        }
         let (card, rest, stale_after) = (card.flatten(), rest.flatten(), stale.flatten());
         if let Some(other) = rest.as_ref().filter(|rest| rest.origin() != url.origin()) {
             // What is meant for the agent goes there: its tokens, and the headers that are set.

@@ -242,11 +242,11 @@ impl LlmProviderSpec {
     }
 
     fn check_endpoint(&self, document: Document<'_>, problems: &mut Problems) -> Option<Endpoint> {
-        let (spec, file) = (document.spec(), document.file);
+        let spec = document.spec();
         let at = spec.key("endpoint");
         if let Some(endpoint) = &self.endpoint {
             has_no_card(endpoint, at, problems);
-            return endpoint.check(file, DEFAULT_MODEL_TIMEOUT_MS, at, problems);
+            return endpoint.check(document, DEFAULT_MODEL_TIMEOUT_MS, at, problems);
         }
         let Some(url) = self.type_.default_url() else {
             let fault = Fault::new(
@@ -257,7 +257,7 @@ impl LlmProviderSpec {
             return None;
         };
         EndpointSpec { url: url.to_owned(), ..EndpointSpec::default() }.check(
-            file,
+            document,
             DEFAULT_MODEL_TIMEOUT_MS,
             at,
             problems,

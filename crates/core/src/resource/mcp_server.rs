@@ -213,7 +213,7 @@ impl McpServerSpec {
         match (&self.endpoint, &self.job) {
             (Some(endpoint), None) => {
                 has_no_card(endpoint, spec.key("endpoint"), problems);
-                endpoint.check(document.file, DEFAULT_TIMEOUT_MS, spec.key("endpoint"), problems)
+                endpoint.check(document, DEFAULT_TIMEOUT_MS, spec.key("endpoint"), problems)
             }
             (None, Some(job)) => job.check(meta, spec.key("job"), problems),
             (Some(_), Some(_)) => {

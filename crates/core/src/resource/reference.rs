@@ -103,6 +103,11 @@ impl ObjectKey {
         Self { kind: object.kind(), namespace: namespace.clone(), name: name.clone() }
     }
 
+    /// Of an object of this kind, namespace and name.
+    pub(crate) fn new(kind: Kind, namespace: &Arc<str>, name: &Arc<str>) -> Self {
+        Self { kind, namespace: namespace.clone(), name: name.clone() }
+    }
+
     /// Of an object of this kind and `namespace/name`.
     pub(crate) fn named(kind: Kind, name: &str) -> Option<Self> {
         let (namespace, name) = name.split_once('/')?;

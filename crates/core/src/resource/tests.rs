@@ -237,3 +237,33 @@ fn everything_in_a_spec_is_bounded() {
         visit(&crd::schema(kind).unwrap().properties.as_ref().unwrap()["spec"], kind);
     }
 }
+
+/// Attack: a forbid that was created by `metadata.generateName`, which the API server stores and nobody read, so that it was not in force.
+#[test]
+fn what_an_api_server_stores_of_an_object_makes_none_malformed() {
+    let schema = schemars::generate::SchemaSettings::openapi3()
+        .into_generator()
+        .into_root_schema_for::<k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta>();
+    let schema = serde_json::to_value(schema).unwrap();
+    let mut all: Vec<&String> = schema["properties"].as_object().unwrap().keys().collect();
+    assert!(all.len() > 10 && all.iter().any(|field| *field == "generateName"), "{all:?}");
+    let mut known: Vec<&str> = check::META.into_iter().chain(check::META_OF_CLUSTER).collect();
+    (all.sort(), known.sort_unstable());
+    assert_eq!(all, known);
+    let mut policy = table().good["Policy"].clone();
+    policy["metadata"]["generateName"] = json!("stop-");
+    check(&origin(), &policy).unwrap_or_else(|rejections| panic!("{rejections:#?}"));
+}
+
+/// Attack: a file of the gateway, named by whoever may write an object, to learn what is there.
+#[test]
+fn in_a_cluster_no_object_names_a_file_of_roots() {
+    let of_cluster = Origin::Cluster { cluster: "c".into(), uid: None, resource_version: None };
+    for kind in ["Agent", "MCPServer", "LLMProvider"] {
+        let mut document = table().good[kind].clone();
+        document["spec"]["endpoint"] =
+            json!({"url": "https://a.example/", "caFile": "/var/run/secrets/token"});
+        let rejections = check(&of_cluster, &document).expect_err(kind);
+        assert!(rejections.iter().any(|one| one.field == "spec.endpoint.caFile"), "{kind}: {rejections:#?}");
+    }
+}

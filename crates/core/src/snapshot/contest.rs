@@ -4,9 +4,11 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use super::audience::{self, Taken};
 use super::difference::Difference;
 use super::doubt::Doubts;
 use super::refusing::{self, Held, Refusing};
+use super::said::Said;
 use super::withdrawn::Withdrawn;
 use super::world::World;
 use super::{Made, Places, Snapshot, reject};
@@ -21,6 +23,8 @@ pub(super) struct Contest {
     /// Sorted, so that no order of the objects shows.
     pub(super) refusing: Vec<Refusing>,
     pub(super) contested: Names,
+    /// What is not in force because another namespace has its audience.
+    pub(super) taken: Taken,
     /// In which objects it differs from the last snapshot, where that is known.
     pub(super) difference: Option<Difference>,
 }
@@ -46,6 +50,7 @@ impl Contest {
         contested.extend(malformed.map(ObjectKey::of_reference).filter(|key| places.contains_key(key)));
         let held = Held::of((last, came), (&good, &places, &difference), rejected, doubts);
         contested.extend(held.names().filter(|key| places.contains_key(key)));
+        let taken = audience::taken(last, &good, &held.hidden);
         let Held { hidden: mut refusing, doubted } = held;
         let mut doubted: Vec<Refusing> = doubted
             .into_iter()
@@ -54,7 +59,7 @@ impl Contest {
                 one
             })
             .collect();
-        if contested.is_empty() && withdrawn.is_empty() {
+        if contested.is_empty() && withdrawn.is_empty() && taken.is_empty() {
             refusing::report(&refusing, rejected);
             let (objects, made) = good.into_iter().unzip();
             refusing.append(&mut doubted);
@@ -68,6 +73,10 @@ impl Contest {
             if contested.contains(&key) {
                 places.remove(&key);
                 refusing.push(Refusing::of(&object, &made, true));
+            } else if let (Some(holder), Some(audience)) = (taken.get(&key), audience::claimed(&object)) {
+                rejected.push(reject::audience_taken(&object, audience, holder));
+                places.remove(&key);
+                beside.push(Refusing { audience: None, ..Refusing::of(&object, &made, false) });
             } else if withdrawn.holds(&key) {
                 places.remove(&key);
                 beside.push(Refusing::of(&object, &made, false));
@@ -81,6 +90,7 @@ impl Contest {
         contest.contested = contest.report(&contested, rejected);
         // Of these it is said why already, or nothing is to be said.
         contest.refusing.append(&mut beside);
+        contest.taken = taken;
         contest
     }
 
@@ -153,6 +163,20 @@ pub(super) fn report_identities(objects: &[Object], world: &World, rejected: &mu
             if !others.is_empty() {
                 rejected.push(reject::identity_contested(object, place, identity, &others));
             }
+        }
+    }
+}
+
+/// Says of each record which of its identities prove nobody, because policies name a person by them.
+pub(super) fn report_people(said: &Said, world: &World, rejected: &mut Vec<Rejection>) {
+    for (issuer, subject) in said.people().filter_map(|person| person.split_once('#')) {
+        let Some(principal) = world.bindings.by_oidc(issuer, subject) else { continue };
+        let is_it = |identity: &Identity| match identity {
+            Identity::Oidc { issuer: i, subject: s, .. } => **i == *issuer && **s == *subject,
+            Identity::Spiffe(_) | Identity::ServiceAccount { .. } => false,
+        };
+        if let Some(place) = principal.identities().iter().position(is_it) {
+            rejected.push(reject::of_a_person(principal, place, &format!("{issuer}#{subject}")));
         }
     }
 }

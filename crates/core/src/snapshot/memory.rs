@@ -9,6 +9,7 @@ use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 
 use super::Snapshot;
+use super::audience::Holders;
 use super::compile::{self, Compiled};
 use super::digest::Digest;
 use super::doubt::claimed_by_several;
@@ -69,6 +70,9 @@ pub(super) struct Remembered {
     policy: Option<RememberedPolicy>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     identities: Vec<IdentitySpec>,
+    /// What its namespace has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    audience: Option<Arc<str>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -118,7 +122,9 @@ impl Snapshot {
             return Err(Forgotten::Version(memory.version));
         }
         let missing = self.missing(memory);
-        if missing.is_empty() && (self.administered || !memory.administered) {
+        let audiences_before = memory.audiences();
+        let is_known = self.administered || !memory.administered;
+        if missing.is_empty() && is_known && self.has_holders(&audiences_before) {
             return Ok(None);
         }
         let contested_before = memory.contested()?;
@@ -127,6 +133,7 @@ impl Snapshot {
         Ok(Some(Self {
             refusing,
             contested_before: Some(contested_before),
+            audiences_before,
             administered: memory.administered,
             // The next one takes over what it has too.
             ..self.with_objects_alone()
@@ -180,6 +187,12 @@ impl Memory {
             there.contains(&(object.kind().as_str(), &*meta.namespace, &*meta.name))
         });
         objects
+    }
+
+    /// Which namespaces had which audiences.
+    fn audiences(&self) -> Holders {
+        let all = self.objects.iter();
+        all.filter_map(|one| Some((one.audience.clone()?, one.namespace.clone()))).collect()
     }
 
     /// The identities that several objects claimed.
@@ -245,6 +258,7 @@ impl Remembered {
             generation: *generation,
             policy: forbidding.map(policy),
             identities: refusing.identities.iter().map(identity_spec).collect(),
+            audience: refusing.audience.clone(),
         }
     }
 
@@ -280,6 +294,7 @@ impl Remembered {
             digest: self.digest()?,
             policy,
             identities: self.identities()?,
+            audience: self.audience.clone(),
             contested: self.contested,
             quarantined: self.quarantined,
         })

@@ -16,7 +16,7 @@ use super::compile::Compiled;
 use super::difference::Difference;
 use super::digest::Digest;
 use super::doubt::{Doubt, Doubts};
-use super::{Made, Places, Snapshot, reject};
+use super::{Made, Places, Snapshot, audience, reject};
 use crate::decide::statement::Statement;
 use crate::resource::{Identity, Kind, Object, ObjectKey, ObjectRef, Origin, Policy, Rejection, Subject};
 
@@ -65,6 +65,8 @@ pub(super) struct Refusing {
     pub(super) policy: Option<(Arc<Policy>, Arc<Compiled>)>,
     /// What it claims, and proves nobody.
     pub(super) identities: Vec<Identity>,
+    /// What its namespace has while it is held ([`super::audience`]).
+    pub(super) audience: Option<Arc<str>>,
     /// Whether another object has, or had, its name.
     pub(super) contested: bool,
     /// Whether it is an agent or a service in quarantine, and not by an act alone.
@@ -95,6 +97,7 @@ impl Refusing {
             digest: made.of_record(),
             policy,
             identities,
+            audience: audience::claimed(object).cloned(),
             contested,
             quarantined: is_quarantined(object) && made.own.is_none(),
         }

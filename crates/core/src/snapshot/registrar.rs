@@ -176,8 +176,17 @@ fn record(object: &Object) -> Result<Entity, EntityFault> {
 struct Attributes(Vec<(String, RestrictedExpression)>);
 
 impl Attributes {
-    const SETS: [&str; 8] =
-        ["groups", "capabilities", "tool_sets", "model_sets", "identities", "acts_for", "members", "egress"];
+    const SETS: [&str; 9] = [
+        "groups",
+        "capabilities",
+        "tool_sets",
+        "model_sets",
+        "identities",
+        "issuers",
+        "acts_for",
+        "members",
+        "egress",
+    ];
 
     fn text(&mut self, name: &str, value: &str) {
         self.0.push((name.to_owned(), text(value)));
@@ -200,7 +209,11 @@ impl Attributes {
     /// What its calls go to, and of a job what runs and what that reaches.
     fn endpoint(&mut self, endpoint: Option<&Endpoint>) {
         let Some(endpoint) = endpoint else { return };
-        let Some(job) = &endpoint.job else { return self.text("endpoint", "url") };
+        let Some(job) = &endpoint.job else {
+            self.text("endpoint", "url");
+            self.text("host", endpoint.url.host_str().unwrap_or_default());
+            return self.text("audience", &endpoint.audience);
+        };
         self.text("endpoint", "job");
         self.text("image", &job.image);
         self.set("egress", job.egress.iter().map(|network| network.cidr.to_string()));
@@ -216,6 +229,11 @@ impl Attributes {
         self.set("groups", groups.iter().map(ToString::to_string));
         self.set("capabilities", capabilities.iter().map(ToString::to_string));
         self.set("identities", identities.iter().map(shown));
+        let issuer = |identity: &Identity| match identity {
+            Identity::Oidc { issuer, .. } => Some(issuer.to_string()),
+            Identity::Spiffe(_) | Identity::ServiceAccount { .. } => None,
+        };
+        self.set("issuers", identities.iter().filter_map(issuer));
         self.set("acts_for", acts_for.iter().map(|acts| acts.issuer.to_string()));
     }
 

@@ -9,7 +9,9 @@ use super::compile::Problem;
 use super::doubt::Doubt;
 use crate::decide::membership::Granting;
 use crate::resource::policy::Scope;
-use crate::resource::{Identity, Kind, Meta, Object, ObjectRef, Origin, Policy, Rejection, Subject};
+use crate::resource::{
+    Endpoint, Identity, Kind, Meta, Object, ObjectRef, Origin, Policy, Principal, Rejection, Subject,
+};
 
 /// Another object has, or had, the name of this one; `others` are the places of these, sorted.
 pub(super) fn name_contested(object: &ObjectRef, origin: &Origin, others: &[String]) -> Rejection {
@@ -74,6 +76,44 @@ pub(super) fn identity_contested(
         reason: format!("{} {verb} this identity too, so it proves nobody", others.join(" and ")),
         fix: "give each principal its own identity".to_owned(),
         ..about(object.kind(), object.meta(), &format!("spec.identities[{place}].{field}"))
+    }
+}
+
+/// Objects of another namespace have the audience of this one.
+pub(super) fn audience_taken(object: &Object, audience: &str, holder: &str) -> Rejection {
+    Rejection {
+        value: shortened(audience),
+        reason: format!(
+            "objects of namespace {holder} have this audience (of the URL where none is given), and what trusts it would trust the callers of this one: it is not in force"
+        ),
+        fix: format!("call what is registered in {holder}, or give this its own URL and audience"),
+        ..about(object.kind(), object.meta(), "spec.endpoint")
+    }
+}
+
+/// The same in files, where both are in force.
+pub(super) fn audience_shared(object: &Object, endpoint: &Endpoint, other: &str) -> Rejection {
+    Rejection {
+        value: shortened(&endpoint.audience),
+        reason: format!(
+            "objects of namespace {other} have this audience too, so a token for the one is taken by the other; in a cluster only those of one namespace would be in force"
+        ),
+        fix:
+            "register a server once, and let policies say who else may call it; or give each its own audience"
+                .to_owned(),
+        ..about(object.kind(), object.meta(), "spec.endpoint")
+    }
+}
+
+/// A cluster-wide policy names a person by one of the identities of this principal.
+pub(super) fn of_a_person(principal: &Principal, place: usize, person: &str) -> Rejection {
+    Rejection {
+        value: shortened(person),
+        reason: "a policy for people names this subject, so it is a person's and proves no workload"
+            .to_owned(),
+        fix: "give the workload a subject of its own, or name the person by another one in the policy"
+            .to_owned(),
+        ..about(principal.reference().kind, principal.meta(), &format!("spec.identities[{place}].oidc"))
     }
 }
 

@@ -1,14 +1,15 @@
 //! What the policies say together, and what the objects bring to it: counted, so that what one of them says can be taken back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use cedar_policy::Effect;
+use cedar_policy::{Effect, EntityUid};
 
 use super::standing;
 use crate::decide::chain_reads::{ChainReads, Limits};
 use crate::decide::index::Key;
 use crate::decide::pace::Pace;
+use crate::decide::schema::Type;
 use crate::decide::statement::Statement;
 use crate::keep::Keep;
 use crate::resource::window::{Window, WindowSpec};
@@ -35,6 +36,8 @@ pub(super) struct Said {
     permits_of_people: usize,
     /// Those that say who may bear which names.
     ruling: Vec<Arc<Statement>>,
+    /// `issuer#subject` of whom those name that say in more than one namespace what people may.
+    people: Tally<Arc<str>>,
     limits: Limits,
     /// The policies that take the place of built-in ones.
     replacing: BTreeMap<ObjectKey, Arc<Policy>>,
@@ -80,6 +83,9 @@ impl Said {
             self.keeping.insert(statement.id.clone(), statement.keeps);
         }
         self.permits_of_people += usize::from(permits_people(statement));
+        for person in people(statement) {
+            *self.people.entry(person.into()).or_default() += 1;
+        }
         if statement.actions.register && !statement.observes && !statement.lets_pass {
             self.ruling.push(statement.clone());
         }
@@ -105,6 +111,7 @@ impl Said {
         self.ending.remove(&*statement.id);
         self.keeping.remove(&*statement.id);
         self.permits_of_people -= usize::from(permits_people(statement));
+        people(statement).for_each(|person| take_back(&mut self.people, &person.into()));
         self.ruling.retain(|other| !Arc::ptr_eq(other, statement));
     }
 
@@ -151,6 +158,16 @@ impl Said {
         self.permits_of_people > 0
     }
 
+    /// Whether such a policy names somebody.
+    pub(super) fn names_person(&self, issuer: &str, subject: &str) -> bool {
+        !self.people.is_empty() && self.people.contains_key(&*format!("{issuer}#{subject}"))
+    }
+
+    /// `issuer#subject` of all whom such policies name.
+    pub(super) fn people(&self) -> impl Iterator<Item = &str> {
+        self.people.keys().map(|person| &**person)
+    }
+
     pub(super) fn ruling(&self) -> &[Arc<Statement>] {
         &self.ruling
     }
@@ -168,10 +185,22 @@ fn is_timed(statement: &Statement) -> bool {
 }
 
 fn permits_people(statement: &Statement) -> bool {
+    operates(statement) && statement.effect == Effect::Permit
+}
+
+/// Whether it says what people may, in more than one namespace: whoever writes such a policy operates the whole.
+fn operates(statement: &Statement) -> bool {
     statement.actions.of_people(None)
         && !statement.observes
-        && statement.effect == Effect::Permit
         && !statement.scope.iter().any(Key::is_of_a_namespace)
+}
+
+/// Whom it names, each once.
+fn people(statement: &Statement) -> impl Iterator<Item = &str> {
+    let is_person = |literal: &&EntityUid| literal.type_name().basename() == Type::User.as_str();
+    let named = operates(statement).then_some(&statement.literals).into_iter().flatten();
+    let named: BTreeSet<&str> = named.filter(is_person).map(|literal| literal.id().unescaped()).collect();
+    named.into_iter()
 }
 
 fn take_back<T: Ord>(tally: &mut Tally<T>, value: &T) {

@@ -8,6 +8,7 @@
     reason = "tests"
 )]
 
+mod audience;
 mod authorize;
 mod canonical;
 mod chains;

@@ -7,10 +7,11 @@ use vidimus_core::person::{About, Asked, GrantOf, Operation, Person};
 use vidimus_core::refusal::Code;
 use vidimus_core::snapshot::{FIRST_ADMINISTRATOR_ID, Snapshot};
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use vidimus_core::resource::Object;
 use vidimus_core::resource::policy::Scope;
+use vidimus_core::resource::{Agent, Identity, Object};
 
 use crate::world;
 
@@ -297,4 +298,53 @@ fn an_enforcement_point_asks_about_what_it_is_let_ask_about() {
         let id: EntityId = resource.parse().unwrap();
         assert_eq!(may(&world, who, Operation::Evaluate, About::Resource(&id)), expected, "{resource}");
     }
+}
+
+/// Attack: an agent that is registered with the subject of an operator, so that the operator's token is that of a workload.
+#[test]
+fn whom_a_cluster_wide_policy_names_is_no_workload_of_anybody() {
+    let claimed = |subject: &str| {
+        let identity = Identity::Oidc {
+            issuer: "https://login.example".into(),
+            subject: subject.into(),
+            claims: BTreeMap::new(),
+        };
+        Object::Agent(Arc::new(Agent { identities: vec![identity], ..world::agent("evil", subject) }))
+    };
+    let ops = |operation: &str| {
+        policy(
+            "platform/ops",
+            &format!(
+                r#"permit (principal == User::"https://login.example#ada", action == Action::"{operation}", resource);"#
+            ),
+        )
+    };
+    let of = |objects: &[Object]| Snapshot::build(objects.to_vec());
+    let (world, rejected) = of(&[claimed("ada"), claimed("bot"), ops("quarantine")]);
+    assert!(world.principal_by_oidc("https://login.example", "ada").is_none());
+    assert!(world.principal_by_oidc("https://login.example", "bot").is_some());
+    let fields: Vec<_> = rejected.iter().map(|one| (one.object.to_string(), one.field.as_str())).collect();
+    assert_eq!(fields, [("Agent evil/ada".to_owned(), "spec.identities[0].oidc")]);
+    // Nor does it help to claim it twice.
+    let twice = Object::Agent(Arc::new(match claimed("ada") {
+        Object::Agent(agent) => {
+            Agent { identities: agent.identities.clone(), ..world::agent("evil", "other") }
+        }
+        _ => panic!("an agent"),
+    }));
+    let (world, _) = of(&[claimed("ada"), twice, ops("quarantine")]);
+    assert!(world.claims_on_oidc("https://login.example", "ada").is_empty());
+    // By the policies of one namespace nobody is taken from another.
+    let own = scoped(
+        "evil/mine",
+        r#"permit (principal == User::"https://login.example#bot", action == Action::"approve", resource);"#,
+        Scope::Namespace,
+    );
+    let (world, rejected) = of(&[claimed("bot"), own]);
+    assert!(world.principal_by_oidc("https://login.example", "bot").is_some() && rejected.is_empty());
+    // It is so for as long as the policy is there.
+    let (without, _) = world.rebuilt(vec![claimed("ada")], Vec::new());
+    assert!(without.principal_by_oidc("https://login.example", "ada").is_some());
+    let (again, _) = without.rebuilt(vec![claimed("ada"), ops("approve")], Vec::new());
+    assert!(again.principal_by_oidc("https://login.example", "ada").is_none());
 }

@@ -48,6 +48,12 @@ fn each_field_that_crosses_namespaces_can_be_kept_to_some() {
         Identity::Oidc { issuer: "https://login".into(), subject: "bot".into(), claims: BTreeMap::new() };
     let with = |identity: &Identity| of(Agent { identities: vec![identity.clone()], ..agent("a", "x") });
     let acts_for = vec![ActsFor { issuer: "https://login".into() }];
+    let at = |url: &str, audience: Option<&str>| {
+        let mut one = server("a", "x");
+        one.endpoint.url = url.parse().unwrap();
+        one.endpoint.audience = audience.unwrap_or(url).into();
+        Object::McpServer(Arc::new(one))
+    };
     let ruling = |scope, members: &[&str]| {
         let Object::Policy(one) = policy("a", "p", scope, "permit (principal, action, resource);") else {
             panic!("a policy")
@@ -92,6 +98,12 @@ fn each_field_that_crosses_namespaces_can_be_kept_to_some() {
         (r#"resource.identities.contains("serviceAccount:b/bot")"#, with(&foreign)),
         (r#"resource.identities.contains("spiffe://corp.example/ns/b/sa/bot")"#, with(&spiffe)),
         (r#"resource.identities.contains("oidc:https://login#bot")"#, with(&oidc)),
+        (r#"resource.issuers.contains("https://login")"#, with(&oidc)),
+        (r#"resource has host && !(resource.host like "*.a.svc")"#, at("http://Ledger.b.svc:9000/mcp", None)),
+        (
+            r#"resource has audience && resource.audience == "http://ledger.b.svc/mcp""#,
+            at("http://mine.a.svc/", Some("http://ledger.b.svc/mcp")),
+        ),
         (r#"resource.acts_for.contains("https://login")"#, of(Agent { acts_for, ..agent("a", "x") })),
         (r#"resource has scope && resource.scope == "Cluster""#, ruling(Scope::Cluster, &[])),
         (r#"resource.members.contains("*")"#, ruling(Scope::Namespace, &["*"])),

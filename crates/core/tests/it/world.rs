@@ -31,6 +31,7 @@ pub(crate) fn meta(namespace: &str, name: &str) -> Meta {
         name: name.into(),
         labels: BTreeMap::new(),
         generation: None,
+        created: None,
         origin: Origin::default(),
         document: Arc::default(),
         not_borne: Default::default(),

@@ -24,6 +24,8 @@ use crate::tls::{ServerCertificate, TlsError};
 pub const LOCAL_ISSUER: &str = "urn:vidimus:local";
 /// `aud` of the tokens of people: whom they are meant for is not the gateway that workloads call.
 pub const OPERATOR_AUDIENCE: &str = "vidimus-admin";
+/// The claim of a person's local token, which no other has. Who makes these holds the key, so it is not asked who is registered with the subject.
+pub(crate) const PERSON: &str = "vidimus_person";
 /// The maximum life of a local token, SVID or server certificate.
 pub const MAX_LOCAL_TTL: Duration = Duration::from_secs(24 * 3600);
 /// The files.
@@ -310,6 +312,7 @@ impl LocalIdentity {
             "sub": request.subject,
             "aud": OPERATOR_AUDIENCE,
             "groups": request.groups,
+            PERSON: true,
             "iat": issued,
             "exp": issued.saturating_add_unsigned(request.ttl.as_secs()),
             "jti": key::token_id()?,

@@ -69,6 +69,18 @@ impl Authenticator {
 }
 
 fn check_audience(payload: &Json<'_>, audience: &Arc<str>) -> Result<(), Refusal> {
+    let names = match payload.get("aud") {
+        Some(Json::Array(names)) => names.len(),
+        _ => 1,
+    };
+    if names > 1 {
+        // Whoever else takes it could present it here.
+        let message = format!(
+            "the token is meant for {names} audiences, and only one for {audience} alone is accepted"
+        );
+        let next = "Mount a projected ServiceAccount token of this one audience.";
+        return Err(Refusal::new(Code::TokenAudience, message).with_next(next));
+    }
     match Audience::read(payload, std::slice::from_ref(audience), audience)? {
         Audience::Gateway => Ok(()),
         Audience::Routes { said, .. } => {

@@ -1,7 +1,9 @@
 //! People who operate an installation: who presents a token of its own at the admin address.
 //!
 //! What proves a workload never proves a person: other issuers are listed, another audience is asked for, and a token that names an
-//! actor, or whose subject some principal is registered with, is refused.
+//! actor, or whose subject some principal is registered with, is refused. But whoever may register something must not thereby lock out who
+//! operates: the built-in issuer says itself what its tokens are, and whom a policy for people names is taken by no record
+//! ([`Snapshot::principal_by_oidc`]).
 
 use std::sync::Arc;
 
@@ -17,7 +19,7 @@ use super::remote::Remote;
 use super::source::Source;
 use super::token::{Kind, Token, malformed, parse_json, shown};
 use super::{ConfigError, Limits, issuer_roots};
-use crate::issue::local::{LOCAL_ISSUER, LocalIdentity, OPERATOR_AUDIENCE};
+use crate::issue::local::{LOCAL_ISSUER, LocalIdentity, OPERATOR_AUDIENCE, PERSON};
 
 /// Groups beyond these of one token are an error: a policy that forbids one of them must not miss it.
 const MAX_GROUPS: usize = 512;
@@ -130,7 +132,8 @@ impl People {
     }
 }
 
-/// A token that names an actor is of a workload that acts for the person; one whose subject is registered is of a workload by itself.
+/// A token that names an actor is of a workload that acts for the person; one whose subject is registered is of a workload by itself, and one of
+/// the built-in issuer that is not made for a person.
 fn check_is_nobody_elses(snapshot: &Snapshot, payload: &Json<'_>, claims: &Claims) -> Result<(), Refusal> {
     let refuse = |message: &'static str| Err(Refusal::new(Code::PersonRequired, message));
     if payload.get("act").is_some() {
@@ -138,6 +141,10 @@ fn check_is_nobody_elses(snapshot: &Snapshot, payload: &Json<'_>, claims: &Claim
     }
     if claims.subject.starts_with("spiffe://") || claims.subject.starts_with("system:serviceaccount:") {
         return refuse("the token is of a workload");
+    }
+    if *claims.issuer == *LOCAL_ISSUER {
+        let is_person = matches!(payload.get(PERSON), Some(Json::Bool(true)));
+        return if is_person { Ok(()) } else { refuse("the token is of a workload") };
     }
     if snapshot.principal_by_oidc(&claims.issuer, &claims.subject).is_some()
         || !snapshot.claims_on_oidc(&claims.issuer, &claims.subject).is_empty()

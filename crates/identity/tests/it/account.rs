@@ -43,6 +43,7 @@ async fn no_token_but_the_clusters_for_this_very_audience_is_taken() {
         (world.foreign.token(claims(json!({ "aud": GATEWAY }))), Code::TokenAudience),
         (world.foreign.token(claims(json!({ "aud": "agentgateway/mcp/a/b" }))), Code::TokenAudience),
         (world.foreign.token(claims(json!({ "aud": [] }))), Code::TokenAudience),
+        (world.foreign.token(claims(json!({ "aud": ["agentgateway", GATEWAY] }))), Code::TokenAudience),
         (world.foreign.token(claims(json!({ "exp": 1 }))), Code::TokenExpired),
         (world.foreign.token(claims(json!({ "sub": "edge:agents" }))), Code::PrincipalUnknown),
         (world.foreign.token(claims(json!({ "sub": "spiffe://corp.example/a" }))), Code::PrincipalUnknown),

@@ -170,6 +170,48 @@ async fn the_built_in_issuer_is_one_of_people_where_it_is_on() {
     assert!(refused.next().contains("--operator-issuer"), "{}", refused.next());
 }
 
+/// Attack: a record of a tenant with the subject of whoever operates the installation.
+#[tokio::test]
+async fn no_record_takes_a_person_of_the_built_in_issuer_away() {
+    let mut world = World::new();
+    let claimed = json!([{ "oidc": { "issuer": "urn:vidimus:local", "subject": "admin" } }]);
+    let eve = agent("lock", claimed, json!([]));
+    world.snapshot = Snapshot::build(vec![check(&Origin::default(), &eve).unwrap()]).0;
+    let (ttl, now, groups) = (Duration::from_secs(60), now(), []);
+    let own = PersonTokenRequest { subject: "admin", groups: &groups, ttl, now };
+    let own = world.local.person_token(&own).unwrap();
+    let person = presented(&world, own.expose_secret()).await.unwrap();
+    assert_eq!(person.actor(), "User/urn:vidimus:local#admin");
+    // Nor is the workload's own token a person's, whoever it is meant for, registered or not.
+    for subject in ["admin", "nobody"] {
+        let token = TokenRequest { subject, user: None, audience: OPERATOR_AUDIENCE, ttl, now };
+        let token = world.local.token(&token).unwrap();
+        assert_eq!(
+            presented(&world, token.expose_secret()).await.unwrap_err().code,
+            Code::PersonRequired,
+            "{subject}"
+        );
+    }
+}
+
+/// Attack: the same with a subject of another issuer, where a policy names it.
+#[tokio::test]
+async fn no_record_takes_a_person_away_whom_a_policy_names() {
+    let mut world = World::new();
+    let issuer = world.issuer.issuer();
+    let cedar =
+        format!(r#"permit (principal == User::"{issuer}#bot-1", action in Action::"operate", resource);"#);
+    let policy = json!({
+        "apiVersion": "vidimus.dev/v1alpha1", "kind": "Policy", "metadata": {"name": "ops", "namespace": "platform"},
+        "spec": {"description": "Who operates.", "scope": "Cluster", "cedar": cedar},
+    });
+    let mut objects = objects(&issuer, &world.foreign.issuer());
+    objects.push(policy);
+    let objects = objects.iter().map(|object| check(&Origin::default(), object).unwrap()).collect();
+    world.snapshot = Snapshot::build(objects).0;
+    assert!(presented(&world, &token(&world, json!({ "sub": "bot-1" }))).await.is_ok());
+}
+
 #[test]
 fn an_issuer_has_the_roots_that_are_given_for_it() {
     let world = World::new();

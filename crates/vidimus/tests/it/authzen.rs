@@ -201,6 +201,43 @@ fn who_may_not_ask_is_told_nothing() {
     assert_eq!(door.post("evaluation", &other.to_string()).0, 403);
 }
 
+/// Attack: who may ask about its own namespace reads out by its own policies what the records of others say.
+#[test]
+fn of_callers_of_other_namespaces_nothing_is_told_without_a_permit() {
+    let gateway = started();
+    let resources = gateway.path("resources");
+    let stranger = super::AGENT
+        .replace("name: bot, namespace: a", "name: bot, namespace: b")
+        .replace("subject: bot", "subject: stranger");
+    assert!(stranger.contains("namespace: b"), "{stranger}");
+    write(resources.as_ref(), "g.yaml", &stranger);
+    let door = Door::of(&gateway, &["points"]);
+    let of = |id: &str| with(asked("get"), "subject", json!({"type": "Agent", "id": id}));
+    let admin = format!("Authorization: Bearer {}\r\n", gateway.operator("admin", &[]));
+    gateway.wait("registered", |gateway| {
+        gateway.admin("GET", "/registry", &admin, "").unwrap().contains("b/bot")
+    });
+    // The same whether it is there or not.
+    for id in ["b/bot", "b/none"] {
+        let (status, refused) = door.post("evaluation", &of(id).to_string());
+        assert_eq!((status, &refused["vidimus"]["code"]), (403, &json!("no_permit")), "{id}: {refused}");
+        let what = with(of(id), "resource", json!({"type": "Tool"}));
+        assert_eq!(door.ask("search/resource", &what)["results"], json!([]));
+        assert_eq!(door.ask("search/action", &of(id))["results"], json!([]));
+    }
+    let subjects = |door: &Door<'_>| {
+        let found = door.ask("search/subject", &of("x"))["results"].clone();
+        found.as_array().unwrap().iter().map(|one| one["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(subjects(&door), ["a/bot"]);
+    // Where a policy of its namespace permits that, it is told.
+    let permit = policy("callers", ASKERS).replace("namespace: a", "namespace: b");
+    assert!(permit.contains("namespace: b"), "{permit}");
+    write(resources.as_ref(), "h.yaml", &permit);
+    gateway.wait("told", |_| subjects(&door) == ["a/bot", "b/bot"]);
+    assert_eq!(door.ask("evaluation", &of("b/bot"))["decision"], true);
+}
+
 #[test]
 fn several_questions_have_defaults_an_order_and_an_end() {
     let gateway = started();

@@ -10,7 +10,7 @@ use vidimus_core::call::{Action, Arguments, Ask, Call, SoFar};
 use vidimus_core::caller::{Caller, Chain, Proven};
 use vidimus_core::clock::Clock as _;
 use vidimus_core::decision::Outcome;
-use vidimus_core::entity::EntityId;
+use vidimus_core::entity::{EntityId, EntityKind};
 use vidimus_core::json::Json as Strict;
 use vidimus_core::obligation::Demanded;
 use vidimus_core::person::{About, Operation};
@@ -205,7 +205,11 @@ impl<'a> Asking<'a> {
         asks.may(Operation::Evaluate, About::Resource(&resource)).await?;
         let world = asks.admin.shared().snapshot();
         let state = state(&asks.admin, &world);
-        let named = entity(&asked.subject, Code::PrincipalUnknown).and_then(|subject| {
+        let subject = entity(&asked.subject, Code::PrincipalUnknown);
+        if let Ok(subject) = &subject {
+            asks.or_refused(may_learn_of(asks, subject, &resource)).await?;
+        }
+        let named = subject.and_then(|subject| {
             elsewhere::named(&state, (&subject, asked.stated.user.as_ref()), asked.action, &resource)
         });
         let named = match named {
@@ -228,6 +232,23 @@ pub(super) fn entity(of: &Entity<'_>, code: Code) -> Result<EntityId, Refusal> {
             "Name it as policies do: Agent or Service; Tool, MCPServer and so on (docs/authzen.md).",
         )
     })
+}
+
+/// That who asks about a resource may learn of a caller: of one of the resource's own namespace, and of others where a policy permits to evaluate them. Else
+/// whoever may ask about something of its own could read out of the answers what the records of all others say, by policies of its own.
+///
+/// # Errors
+/// What the policies refuse, whether or not there is such a caller.
+pub(super) fn may_learn_of(asks: &Asks, caller: &EntityId, resource: &EntityId) -> Result<(), Refusal> {
+    let can_call = matches!(caller.kind, EntityKind::Agent | EntityKind::Service);
+    match can_call && namespace(caller) != namespace(resource) {
+        true => asks.decided(Operation::Evaluate, About::Resource(caller)).map(drop),
+        false => Ok(()),
+    }
+}
+
+fn namespace(of: &EntityId) -> &str {
+    of.id.split('/').next().unwrap_or_default()
 }
 
 /// What decides now, to be asked about.

@@ -21,7 +21,7 @@ use vidimus_query::reach::{self, NotReached, ReachQuestion, Reached, What, Who};
 use vidimus_query::state::State;
 
 use super::super::people::{Asks, Refused};
-use super::evaluation::{call, caller, entity, state};
+use super::evaluation::{call, caller, entity, may_learn_of, state};
 use super::wire::{Malformed, Members, Page, Stated};
 use super::{Body, bytes, question};
 
@@ -54,8 +54,10 @@ struct Token {
     /// Of all that was asked.
     of: u64,
     limit: usize,
-    /// What was looked at last.
+    /// What was found last: nothing else is named, for not all that is looked at may be known to who asks.
     after: String,
+    /// How many were looked at behind it.
+    further: usize,
 }
 
 impl Token {
@@ -163,6 +165,7 @@ struct Search<'a> {
     of: u64,
     limit: usize,
     after: String,
+    further: usize,
 }
 
 impl<'a> Search<'a> {
@@ -173,7 +176,7 @@ impl<'a> Search<'a> {
         said.hash(&mut hasher);
         let of = hasher.finish();
         let mut limit = page.limit.unwrap_or(USUAL).min(MOST);
-        let mut after = String::new();
+        let (mut after, mut further) = (String::new(), 0);
         if let Some(text) = page.token {
             let token = Token::read(text).filter(|token| token.of == of);
             let token =
@@ -181,11 +184,11 @@ impl<'a> Search<'a> {
             if page.limit.is_some_and(|limit| limit.min(MOST) != token.limit) {
                 return Err(Malformed::new("page.limit", "is another one than that of the first page"));
             }
-            (limit, after) = (token.limit.min(MOST), token.after);
+            (limit, after, further) = (token.limit.min(MOST), token.after, token.further);
         }
         let world = asks.admin.shared().snapshot();
         let state = state(&asks.admin, &world);
-        Ok(Self { asks, world, state, stated, body, of, limit, after })
+        Ok(Self { asks, world, state, stated, body, of, limit, after, further })
     }
 
     /// What is asked of the policies, as far as it is known by every search.
@@ -234,8 +237,8 @@ impl<'a> Search<'a> {
     ) -> Result<Response, Refused> {
         let first = candidates.partition_point(|candidate| *candidate <= self.after);
         let mut results = Vec::new();
-        let mut after = self.after.clone();
-        let mut rest = candidates.into_iter().skip(first).peekable();
+        let (mut after, mut further) = (self.after.clone(), self.further);
+        let mut rest = candidates.into_iter().skip(first.saturating_add(further)).peekable();
         let mut looked = 0;
         while results.len() < self.limit && looked < LOOKED_AT {
             let Some(text) = rest.next() else { break };
@@ -243,16 +246,17 @@ impl<'a> Search<'a> {
             if looked % TURN == 0 {
                 tokio::task::yield_now().await;
             }
+            further = further.saturating_add(1);
             if let Ok(found) = explain::entity(&text) {
                 let (subject, resource) = ends(&found);
                 if self.permitted(&subject, action, &resource).await? {
                     results.push(json!({"type": kind, "id": &*found.id}));
+                    (after, further) = (text, 0);
                 }
             }
-            after = text;
         }
         let next_token = match rest.peek() {
-            Some(_) => Token { of: self.of, limit: self.limit, after }.text(),
+            Some(_) => Token { of: self.of, limit: self.limit, after, further }.text(),
             None => String::new(),
         };
         let page = Next { next_token, count: results.len() };
@@ -266,7 +270,8 @@ impl<'a> Search<'a> {
         action: &str,
         resource: &EntityId,
     ) -> Result<bool, Refused> {
-        if self.asks.decided(Operation::Evaluate, About::Resource(resource)).is_err() {
+        let about_resource = self.asks.decided(Operation::Evaluate, About::Resource(resource));
+        if about_resource.is_err() || may_learn_of(self.asks, subject, resource).is_err() {
             return Ok(false);
         }
         let user = self.stated.user.as_ref();
