@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use jiff::Timestamp;
 use vidimus_core::resource::llm_provider::SecretKey;
 use vidimus_core::resource::{Origin, Rejection};
+use vidimus_core::snapshot::TOO_COSTLY;
 use vidimus_registry::Loaded;
 
 use crate::condition::{Condition, stand};
@@ -15,6 +16,9 @@ use crate::status::Write;
 
 /// The most characters of a message: it is shown in a line.
 const MAX_MESSAGE: usize = 2048;
+
+/// Of a policy that is not compiled yet.
+const WAITS: &str = "many policies were written at once, and this one waits for its turn; what it said before is in force until then";
 
 /// What is to be written, where that is not what stands there: `loaded` is what was made of `index`, `joined` what runs as it where pods are watched.
 /// First what has become of objects, then what only runs or has called. Of an object whose Secret has not been read yet nothing is known.
@@ -48,6 +52,7 @@ pub(crate) fn wanted(
             rejected: &rejected,
             warned: &warned,
             in_force: in_force.contains(&*entry.uid),
+            waits: index.waits(&entry.uid),
             closed: loaded.not_ready.as_deref(),
             keyless,
         };
@@ -101,6 +106,8 @@ struct Verdict<'a> {
     rejected: &'a [&'a Rejection],
     warned: &'a [&'a Rejection],
     in_force: bool,
+    /// It is not compiled yet; what its object was before is in force, if anything.
+    waits: bool,
     /// Why everything is refused.
     closed: Option<&'a str>,
     /// Why the key that it names in a Secret cannot be used: in one word, and with what to do. Every call to it is refused.
@@ -109,23 +116,32 @@ struct Verdict<'a> {
 
 impl Verdict<'_> {
     fn conditions(&self, generation: Option<i64>) -> Vec<Condition> {
-        let condition = |of: &str, status: bool, reason: &str, message: String| Condition {
+        let one = |of: &str, status: &str, reason: &str, message: String| Condition {
             of: of.to_owned(),
-            status: if status { "True" } else { "False" }.to_owned(),
+            status: status.to_owned(),
             reason: reason.to_owned(),
             message,
             observed_generation: generation,
             last_transition_time: String::new(),
         };
+        if self.waits {
+            let waits = |of: &str| one(of, "Unknown", "Pending", WAITS.to_owned());
+            return ["Accepted", "Programmed", "Ready"].map(waits).into();
+        }
+        let condition = |of: &str, status: bool, reason: &str, message: String| {
+            one(of, if status { "True" } else { "False" }, reason, message)
+        };
+        let is_too_costly = self.rejected.iter().any(|one| one.reason.starts_with(TOO_COSTLY));
+        let invalid = if is_too_costly { "TooCostly" } else { "Invalid" };
         let accepted = match self.in_force {
             true => condition("Accepted", true, "Accepted", said(self.warned)),
-            false => condition("Accepted", false, "Invalid", said(self.rejected)),
+            false => condition("Accepted", false, invalid, said(self.rejected)),
         };
         let programmed = match (self.in_force, self.closed) {
             (false, _) => condition(
                 "Programmed",
                 false,
-                "Invalid",
+                invalid,
                 "it is not in force, since it is not accepted".to_owned(),
             ),
             (true, Some(why)) => condition("Programmed", false, "Closed", shortened(why)),
@@ -275,6 +291,35 @@ mod tests {
                 "{name}: {row:?}"
             );
         }
+    }
+
+    /// A policy that waits for its turn is neither good nor wrong, and one that costs too much says so.
+    #[test]
+    fn what_waits_and_what_is_too_costly_is_told_so() {
+        let all = (0..90)
+            .map(|n| format!("principal.hasTag(\"t{n}\") && principal.getTag(\"t{n}\") like \"*a*b*\""));
+        let condition = all.collect::<Vec<_>>().join(" || ");
+        let costly = format!("forbid (principal, action, resource) when {{ {condition} }};\n").repeat(8);
+        let mut index = Index::new("c");
+        let documents = (0..4).map(|n| policy(&format!("p{n}"), &costly));
+        for document in documents.chain([policy("waits", "permit (principal, action, resource);")]) {
+            index.there(Kind::Policy, document);
+        }
+        let loaded = loaded(&index);
+        index.note_waiting(&HashSet::from(["waits".into()]));
+        let wanted = wanted(&index, &loaded, &Secrets::default(), None, at(0));
+        let first = |name: &str| {
+            let write = wanted.iter().find(|write| &*write.uid == name).unwrap();
+            let one = &write.conditions[0];
+            (one.status.clone(), one.reason.clone(), one.message.clone())
+        };
+        let (status, reason, _) = first("waits");
+        assert_eq!((&*status, &*reason), ("Unknown", "Pending"));
+        let (status, reason, _) = first("p0");
+        assert_eq!((&*status, &*reason), ("True", "Accepted"));
+        let (status, reason, message) = first("p3");
+        assert_eq!((&*status, &*reason), ("False", "TooCostly"));
+        assert!(message.contains("20000"), "{message}");
     }
 
     /// What was written comes back as an event, and nothing more is wanted then: not in a thousand rounds.
