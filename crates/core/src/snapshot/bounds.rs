@@ -80,6 +80,14 @@ impl<'c> Sum<'c> {
         })
     }
 
+    fn take_back(&mut self, cost: &'c Cost) {
+        self.text = self.text.saturating_sub(cost.text);
+        for (key, cost) in &cost.on_edge {
+            let sum = self.on_edge.entry(key.as_ref()).or_default();
+            *sum = sum.saturating_sub(*cost);
+        }
+    }
+
     fn add(&mut self, cost: &'c Cost) {
         self.text += cost.text;
         for (key, cost) in &cost.on_edge {
@@ -99,15 +107,18 @@ pub(super) fn keep(last: &Snapshot, good: Good, rejected: &mut Vec<Rejection>) -
     if concerned.is_empty() {
         return good;
     }
-    let over = over(last, &good, &concerned, rejected);
+    let mut over = over(last, &good, &concerned, rejected);
     if over.is_empty() {
         return good;
     }
     let mut kept = Vec::with_capacity(good.len());
     for (place, one) in good.into_iter().enumerate() {
-        match (over.get(&place), &one.0) {
-            (Some(why), Object::Policy(policy)) => rejected.push(reject::too_costly(policy, why.clone())),
-            _ => kept.push(one),
+        let Some(why) = over.remove(&place) else {
+            kept.push(one);
+            continue;
+        };
+        if let Object::Policy(policy) = &one.0 {
+            rejected.push(reject::too_costly(policy, why));
         }
     }
     kept
@@ -120,33 +131,64 @@ fn over(
     concerned: &HashSet<Arc<str>>,
     rejected: &[Rejection],
 ) -> HashMap<usize, String> {
-    let mut sums: HashMap<&str, Sum<'_>> = HashMap::new();
-    // What is held of what is wrong now costs as it did.
-    let wrong: HashSet<ObjectKey> =
-        rejected.iter().filter_map(|one| one.object.reference()).map(ObjectKey::of_reference).collect();
-    for one in last.refusing.iter().filter(|one| wrong.contains(&one.key())) {
-        if let Some((policy, compiled)) = &one.policy {
-            sums.entry(&*policy.meta.namespace).or_default().add(&compiled.cost);
-        }
-    }
-    let of_policy = |(place, (object, made)): (usize, &'_ (Object, Arc<Made>))| {
-        let is_concerned = concerned.contains(&object.meta().namespace);
-        made.compiled.as_ref().filter(|_| is_concerned).map(|_| place)
+    let is_policy = |(object, made): &(Object, Arc<Made>)| {
+        made.compiled.is_some() && concerned.contains(&object.meta().namespace)
     };
-    let mut places: Vec<usize> = good.iter().enumerate().filter_map(of_policy).collect();
+    let mut places: Vec<usize> =
+        (0..good.len()).filter(|place| good.get(*place).is_some_and(is_policy)).collect();
     places.sort_by_cached_key(|place| good.get(*place).map(|one| rank(last, one)));
+    let mut sums: HashMap<&str, Sum<'_>> = HashMap::new();
+    // Of what is wrong now, or will be too much, it is held what it refused before.
+    let wrong = rejected.iter().filter_map(|one| one.object.reference());
+    let wrong = wrong.map(|one| (ObjectKey::of_reference(one), (&*one.namespace, None)));
+    let there = places
+        .iter()
+        .filter_map(|place| good.get(*place))
+        .map(|(object, made)| (ObjectKey::of(object), (&*object.meta().namespace, made.compiled.as_ref())));
+    let former = Former::of(last, wrong.chain(there).collect());
+    for (namespace, costs) in former.0.values() {
+        let sum = sums.entry(*namespace).or_default();
+        costs.iter().for_each(|cost| sum.add(cost));
+    }
     let mut over = HashMap::new();
     for place in places {
         let Some((object, made)) = good.get(place) else { continue };
         let Some(compiled) = &made.compiled else { continue };
         let namespace = &*object.meta().namespace;
         let sum = sums.entry(namespace).or_default();
+        let own = former.0.get(&ObjectKey::of(object)).map(|(_, costs)| costs.as_slice()).unwrap_or_default();
+        own.iter().for_each(|cost| sum.take_back(cost));
         match sum.excess(&compiled.cost, namespace) {
-            Some(why) => drop(over.insert(place, why)),
+            Some(why) => {
+                own.iter().for_each(|cost| sum.add(cost));
+                over.insert(place, why);
+            }
             None => sum.add(&compiled.cost),
         }
     }
     over
+}
+
+/// By name, the namespace and what each was in the last snapshot where it is not the same now: in force, or held.
+struct Former<'a>(HashMap<ObjectKey, (&'a str, Vec<&'a Cost>)>);
+
+impl<'a> Former<'a> {
+    fn of(last: &'a Snapshot, now: HashMap<ObjectKey, (&'a str, Option<&Arc<Compiled>>)>) -> Self {
+        let mut former: HashMap<ObjectKey, (&'a str, Vec<&'a Cost>)> = HashMap::new();
+        for one in &last.refusing {
+            let (Some((_, compiled)), key) = (&one.policy, one.key()) else { continue };
+            if let Some((namespace, _)) = now.get(&key) {
+                former.entry(key).or_insert((*namespace, Vec::new())).1.push(&compiled.cost);
+            }
+        }
+        for (key, (namespace, now)) in now {
+            let was = last.places.get(&key).and_then(|(_, made)| made.compiled.as_ref());
+            if let Some(was) = was.filter(|was| now.is_none_or(|now| !Arc::ptr_eq(was, now))) {
+                former.entry(key).or_insert((namespace, Vec::new())).1.push(&was.cost);
+            }
+        }
+        Self(former)
+    }
 }
 
 /// Which comes first: the least.

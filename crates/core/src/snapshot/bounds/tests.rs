@@ -69,20 +69,30 @@ fn what_no_call_looks_at_together_is_not_added_up() {
     assert_eq!(snapshot.objects().len(), 6);
 }
 
-/// Attack: what is in force, made malformed, so that it is held and makes room for more, and again.
+/// Attack: what is in force, made malformed or too much, so that it is held and makes room for more, and again.
 #[test]
 fn what_is_held_counts() {
     let open = heavy("principal is Agent");
     let good = |n: usize| policy("evil", &format!("p{n}"), &open);
-    let (first, rejected) = Snapshot::build((0..3).map(good).collect());
-    assert!(rejected.is_empty());
-    let mut objects: Vec<Object> =
-        (0..3).map(|n| policy("evil", &format!("p{n}"), "forbid (principal")).collect();
-    objects.extend((3..6).map(good));
-    let (next, rejected) = first.rebuilt(objects.clone(), Vec::new());
-    assert_eq!(next.only_refusing().count(), 3);
-    assert_eq!(too_costly(&rejected).len(), 0, "what is held is known after this one");
-    let more: Vec<Object> = objects.into_iter().chain((6..9).map(good)).collect();
-    let (_, rejected) = next.rebuilt(more, Vec::new());
-    assert_eq!(too_costly(&rejected).len(), 3);
+    let condition = format!("principal.risk > 1{}", " || 1==1".repeat(240));
+    let one = format!(
+        "forbid (principal is Agent, action == Action::\"invokeTool\", resource) when {{ {condition} }};\n"
+    );
+    let too_much = one.repeat(24);
+    for wrong in ["forbid (principal", too_much.as_str()] {
+        let (mut last, rejected) = Snapshot::build((0..3).map(good).collect());
+        assert!(rejected.is_empty());
+        let mut objects: Vec<Object> = (0..3).map(|n| policy("evil", &format!("p{n}"), wrong)).collect();
+        for round in 1..3 {
+            objects.push(good(2 + round));
+            let (next, rejected) = last.rebuilt(objects.clone(), Vec::new());
+            let all = too_costly(&rejected);
+            assert!(all.contains(&format!("Policy evil/p{}", 2 + round)), "{round}: {all:?}");
+            assert_eq!((next.only_refusing().count(), next.objects().len()), (3, 0), "{round}");
+            last = next;
+        }
+        // What is mended takes the place of what it was.
+        let (next, rejected) = last.rebuilt((0..3).map(good).collect(), Vec::new());
+        assert_eq!((too_costly(&rejected).len(), next.objects().len()), (0, 3));
+    }
 }
