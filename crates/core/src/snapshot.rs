@@ -187,7 +187,8 @@ enum Had<'a> {
 impl Snapshot {
     /// Compiles checked objects. What does not fit is left out and reported; everything else is live.
     ///
-    /// Left out are policies that do not parse, type-check strictly, or can never apply, and all objects of a kind and name that
+    /// Left out are policies that do not parse, type-check strictly, or can never apply, or with which those of their namespace cost too much
+    /// ([`MAX_TEXT`], [`MAX_ON_EDGE`]), and all objects of a kind and name that
     /// several have: of these policies the forbids are in force, and nothing else. An identity that several principals claim
     /// proves none of them. The order of the objects does not matter.
     pub fn build(objects: Vec<Object>) -> (Self, Vec<Rejection>) {
