@@ -1,7 +1,7 @@
 //! What is in the cluster, each object by its name, as it was checked when it was last heard of.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Place;
+use std::collections::{BTreeMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
 use std::mem;
 use std::sync::Arc;
@@ -51,6 +51,8 @@ pub(crate) enum Changed {
 pub(crate) struct Index {
     cluster: Arc<str>,
     entries: BTreeMap<Key, Entry>,
+    /// The uids of what waits for its turn to be compiled.
+    waiting: HashSet<Arc<str>>,
     /// With a key of its own, so that nobody can write two objects that look the same.
     hasher: RandomState,
     /// What changed, where it is to be known.
@@ -59,7 +61,13 @@ pub(crate) struct Index {
 
 impl Index {
     pub(crate) fn new(cluster: &str) -> Self {
-        Self { cluster: cluster.into(), entries: BTreeMap::new(), hasher: RandomState::new(), seen: None }
+        Self {
+            cluster: cluster.into(),
+            entries: BTreeMap::new(),
+            waiting: HashSet::new(),
+            hasher: RandomState::new(),
+            seen: None,
+        }
     }
 
     /// What changed since it was asked before, where that was to be known; and whether it is to be from now on.
@@ -69,6 +77,16 @@ impl Index {
 
     pub(crate) fn entries(&self) -> impl Iterator<Item = (&Key, &Entry)> {
         self.entries.iter()
+    }
+
+    /// What was heard of these is not in force yet: they wait for their turn to be compiled.
+    pub(crate) fn note_waiting(&mut self, waiting: &HashSet<Arc<str>>) {
+        self.waiting.clone_from(waiting);
+    }
+
+    /// Whether what was heard of an object waits for its turn to be compiled.
+    pub(crate) fn waits(&self, uid: &str) -> bool {
+        self.waiting.contains(uid)
     }
 
     /// What is good, and what is malformed.

@@ -191,7 +191,9 @@ impl Live {
         loop {
             self.feed.came_round();
             let now = Instant::now();
-            let due = self.pending.due().map(|due| due.max(not_before));
+            // What waits for its turn to be compiled goes on after the pause, with what was heard meanwhile.
+            let behind = self.feed.is_behind().then_some(now);
+            let due = self.pending.due().or(behind).map(|due| due.max(not_before));
             if due.is_some_and(|due| due <= now) {
                 self.pending = Pending::default();
                 self.compile();
@@ -391,13 +393,19 @@ impl Live {
         }
         // What finds a fault of ours is not tried again until something changes.
         let is_done = self.feed.says(Says { objects: objects.clone(), rejected, about });
+        // What waits for its turn comes here again, and is said to wait meanwhile: statuses are looked at now and then.
+        let is_behind = self.feed.is_behind();
+        self.index.note_waiting(self.feed.waiting());
         if let (Some(kept), Some(synced), false) = (&mut self.kept, synced, is_kept) {
-            match is_done {
+            match is_done && !is_behind {
                 true => kept.all(objects, self.feed.current().snapshot.clone(), synced, is_heard),
                 false => kept.falls_behind(),
             }
         }
-        self.want();
+        match is_behind {
+            true => self.statuses = self.statuses.min(Instant::now() + LOOK_WRITTEN),
+            false => self.want(),
+        }
     }
 
     fn want(&mut self) {

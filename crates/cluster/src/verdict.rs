@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use vidimus_core::caller::UnixMillis;
 use vidimus_core::resource::llm_provider::SecretKey;
 use vidimus_core::resource::{Object, Origin, Rejection};
+use vidimus_core::snapshot::TOO_COSTLY;
 use vidimus_registry::Loaded;
 
 use crate::condition::{Condition, stand};
@@ -21,6 +22,9 @@ const MAX_MESSAGE: usize = 2048;
 const STILL_REFUSES: &str = "as it is written it is not in force, since it is not accepted; what it refused while it was good it still refuses, as Accepted says";
 /// Of a policy whose window does not open again, in one word.
 const OVER: &str = "WindowOver";
+
+/// Of a policy that is not compiled yet.
+const WAITS: &str = "many policies were written at once, and this one waits for its turn; what it said before is in force until then";
 
 /// What is to be written, where that is not what stands there: `loaded` is what was made of `index`, `joined` what runs as it where pods are watched.
 /// First what has become of objects, then what only runs or has called. Of an object whose Secret has not been read yet, or of a job before it is known whether
@@ -75,6 +79,7 @@ pub(crate) fn wanted(
             in_force: in_force.contains(&*entry.uid),
             refuses: refusing.contains(&*entry.uid),
             audience_taken: loaded.snapshot.audience_holder(key.0, &key.1, &key.2).is_some(),
+            waits: index.waits(&entry.uid),
             closed: loaded.not_ready.as_deref(),
             unusable,
         };
@@ -143,6 +148,8 @@ struct Verdict<'a> {
     refuses: bool,
     /// Whether it is not, because another namespace has its audience.
     audience_taken: bool,
+    /// It is not compiled yet; what its object was before is in force, if anything.
+    waits: bool,
     /// Why everything is refused.
     closed: Option<&'a str>,
     /// Why the key that it names in a Secret cannot be used, its jobs cannot be run, or it permits nothing any more: in one word, and with what
@@ -152,15 +159,27 @@ struct Verdict<'a> {
 
 impl Verdict<'_> {
     fn conditions(&self, generation: Option<i64>) -> Vec<Condition> {
-        let condition = |of: &str, status: bool, reason: &str, message: String| Condition {
+        let one = |of: &str, status: &str, reason: &str, message: String| Condition {
             of: of.to_owned(),
-            status: if status { "True" } else { "False" }.to_owned(),
+            status: status.to_owned(),
             reason: reason.to_owned(),
             message,
             observed_generation: generation,
             last_transition_time: String::new(),
         };
-        let why = if self.audience_taken { "AudienceTaken" } else { "Invalid" };
+        if self.waits {
+            let waits = |of: &str| one(of, "Unknown", "Pending", WAITS.to_owned());
+            return ["Accepted", "Programmed", "Ready"].map(waits).into();
+        }
+        let condition = |of: &str, status: bool, reason: &str, message: String| {
+            one(of, if status { "True" } else { "False" }, reason, message)
+        };
+        let is_too_costly = self.rejected.iter().any(|one| one.reason.starts_with(TOO_COSTLY));
+        let why = match (self.audience_taken, is_too_costly) {
+            (true, _) => "AudienceTaken",
+            (false, true) => "TooCostly",
+            (false, false) => "Invalid",
+        };
         let accepted = match self.in_force {
             true => condition("Accepted", true, "Accepted", said(self.warned)),
             false => condition("Accepted", false, why, said(self.rejected)),
@@ -319,6 +338,35 @@ mod tests {
                 "{name}: {row:?}"
             );
         }
+    }
+
+    /// A policy that waits for its turn is neither good nor wrong, and one that costs too much says so.
+    #[test]
+    fn what_waits_and_what_is_too_costly_is_told_so() {
+        let all = (0..90)
+            .map(|n| format!("principal.hasTag(\"t{n}\") && principal.getTag(\"t{n}\") like \"*a*b*\""));
+        let condition = all.collect::<Vec<_>>().join(" || ");
+        let costly = format!("forbid (principal, action, resource) when {{ {condition} }};\n").repeat(8);
+        let mut index = Index::new("c");
+        let documents = (0..4).map(|n| policy(&format!("p{n}"), &costly));
+        for document in documents.chain([policy("waits", "permit (principal, action, resource);")]) {
+            index.there(Kind::Policy, document);
+        }
+        let loaded = loaded(&index);
+        index.note_waiting(&HashSet::from(["waits".into()]));
+        let wanted = wanted(&index, &loaded, &Secrets::default(), None, at(0));
+        let first = |name: &str| {
+            let write = wanted.iter().find(|write| &*write.uid == name).unwrap();
+            let one = &write.conditions[0];
+            (one.status.clone(), one.reason.clone(), one.message.clone())
+        };
+        let (status, reason, _) = first("waits");
+        assert_eq!((&*status, &*reason), ("Unknown", "Pending"));
+        let (status, reason, _) = first("p0");
+        assert_eq!((&*status, &*reason), ("True", "Accepted"));
+        let (status, reason, message) = first("p3");
+        assert_eq!((&*status, &*reason), ("False", "TooCostly"));
+        assert!(message.contains("20000"), "{message}");
     }
 
     /// What was written comes back as an event, and nothing more is wanted then: not in a thousand rounds.

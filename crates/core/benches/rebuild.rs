@@ -10,9 +10,12 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
 
+use vidimus_core::act::{Act, OfSubject};
 use vidimus_core::entity::{EntityId, EntityKind};
+use vidimus_core::record::{ActKind, ActRecord, VERSION};
 use vidimus_core::resource::{Agent, McpServer, Object, Policy, RiskLevel};
-use vidimus_core::snapshot::Snapshot;
+use vidimus_core::snapshot::{Configuration, Overlay, Prepared, Snapshot};
+use vidimus_core::standing::Standing;
 
 #[path = "../../testkit/src/estate.rs"]
 #[expect(dead_code, unreachable_pub, reason = "the estate is written for other users as well")]
@@ -26,6 +29,8 @@ const AGENTS: usize = 10_000;
 const SERVERS: usize = 1_000;
 const ROUNDS: usize = 101;
 const BUILDS: usize = 3;
+/// Policies that are long to compile.
+const HEAVY: usize = 30;
 const GOAL_MS: f64 = 10.0;
 const GOAL_MB: f64 = 150.0;
 
@@ -85,6 +90,71 @@ fn main() {
         print("rebuild", &mut times, &format!(r#""changed":"{what}""#), Some(GOAL_MS));
         (last, _) = last.rebuilt(objects.clone(), Vec::new());
     }
+    acts(&last, objects);
+}
+
+/// What an act costs on top of a change that brought policies which are long to compile: they are compiled once, beside what is in force, and not
+/// again with each act. The change itself, compiled while it is built, stands beside it.
+fn acts(last: &Snapshot, mut objects: Vec<Object>) {
+    let Some(Object::Policy(like)) = objects.last().cloned() else { return };
+    let heavy: Vec<Arc<Policy>> = (0..HEAVY).map(|number| heavy(&like, number)).collect();
+    objects.extend(heavy.iter().cloned().map(Object::Policy));
+    let begun = Instant::now();
+    let (_, rejected) = black_box(last.rebuilt(objects.clone(), Vec::new()));
+    let mut compiled = [begun.elapsed().as_secs_f64() * 1e3];
+    if !rejected.is_empty() {
+        println!("{rejected:#?}");
+        return;
+    }
+    print("rebuild", &mut compiled, &format!(r#""changed":"{HEAVY} policies of 60 KB""#), None);
+    let mut prepared = Prepared::default();
+    prepared.prepare(&heavy, &[]);
+    let mut times = Vec::with_capacity(ROUNDS);
+    for round in 0..ROUNDS {
+        let Some(standing) = quarantine(round) else { return };
+        let (objects, prepared) = (objects.clone(), prepared.clone());
+        let configuration = Configuration { objects, prepared, standing, ..Configuration::default() };
+        let begun = Instant::now();
+        black_box(last.next(configuration));
+        times.push(begun.elapsed().as_secs_f64() * 1e3);
+    }
+    print("rebuild", &mut times, r#""changed":"an act, beside them""#, Some(GOAL_MS));
+    let ratio = percentile(&times, 0.5) / percentile(&compiled, 0.5);
+    println!(
+        r#"{{"name":"rebuild_act_beside_heavy","value":{ratio:.3},"unit":"ratio","parameters":{{{}}},"goal":0.1,"holds":{}}}"#,
+        parameters(),
+        ratio <= 0.1
+    );
+}
+
+/// Twelve forbids with sixty conditions each, which are of one agent.
+fn heavy(like: &Policy, number: usize) -> Arc<Policy> {
+    let one =
+        |n| format!("principal.hasTag(\"a-tag-{n}\") && principal.getTag(\"a-tag-{n}\") like \"*x*y*{n}*\"");
+    let condition = (0..60).map(one).collect::<Vec<_>>().join(" || ");
+    let forbid = format!(
+        "forbid (principal == Agent::\"evil/a{number}\", action == Action::\"invokeTool\", resource) when {{ {condition} }};\n"
+    );
+    let mut policy = Policy { cedar: forbid.repeat(12).into(), ..like.clone() };
+    policy.meta.namespace = "evil".into();
+    policy.meta.name = format!("heavy-{number}").into();
+    Arc::new(policy)
+}
+
+fn quarantine(round: usize) -> Option<Arc<Overlay>> {
+    let mut standing = Standing::default();
+    standing.apply(&ActRecord {
+        act: Act::Quarantine(OfSubject { subject: format!("Agent/estate/agent-{round}").parse().ok()? }),
+        actor: "User/urn:vidimus:local#admin".into(),
+        id: format!("{round}").into(),
+        kind: ActKind,
+        note: false,
+        shared: None,
+        time: "2026-01-01T00:00:00.000000Z".into(),
+        version: VERSION,
+        why: "a measurement".into(),
+    });
+    Overlay::of(&standing).ok().map(Arc::new)
 }
 
 /// What the objects and the first snapshot of them take.

@@ -10,6 +10,7 @@ mod audience;
 mod before;
 pub(crate) mod bindings;
 mod borne;
+mod bounds;
 mod builtin;
 mod chains;
 mod checked;
@@ -25,6 +26,7 @@ mod memory;
 mod named;
 mod names;
 mod people;
+mod prepared;
 mod preserved;
 mod refusing;
 pub(crate) mod registered;
@@ -49,7 +51,7 @@ use crate::decide::Policies;
 use crate::decide::chain_reads::ChainReads;
 use crate::decide::statement::Statement;
 use crate::decision::Finding;
-use crate::resource::{Identity, Object, ObjectKey, Principal, Rejection};
+use crate::resource::{Identity, Object, ObjectKey, Policy, Principal, Rejection};
 use crate::shards::Shards;
 
 use self::closings::Closings;
@@ -66,6 +68,7 @@ use self::world::World;
 
 pub use self::before::Before;
 pub use self::bindings::Claim;
+pub use self::bounds::{MAX_ON_EDGE, MAX_TEXT, TOO_COSTLY};
 pub(crate) use self::builtin::next_of;
 pub use self::builtin::{
     ACT_WITH_APPROVAL_ID, ADVISE_ID, CLASS_APPROVERS, CLOSED_ID, FIRST_ADMINISTRATOR_ID, QUARANTINE_ID,
@@ -75,6 +78,7 @@ pub use self::compile::MAX_CEDAR;
 pub use self::digest::Parts;
 pub use self::doubt::Doubt;
 pub use self::memory::{Forgotten, Memory};
+pub use self::prepared::Prepared;
 pub use self::preserved::{Beside, NotPreserved, Preserved, PreservedObject};
 pub use self::refusing::OnlyRefusing;
 pub use self::standing::{GRANT_ID, Overlay};
@@ -138,6 +142,8 @@ pub struct Configuration {
     /// The policies among `objects` whose type check this very program made before ([`checks`]), on the word of who says it: the first configuration of a
     /// start by what was kept. They are parsed and compiled as the others, and not checked again.
     pub checked: Vec<Checked>,
+    /// What is compiled already of the policies here, also of those below: what it has not is compiled while the snapshot is built.
+    pub prepared: Prepared,
     /// What is being written beside it: what these policies forbid is forbidden, and whom these objects quarantine is. Nothing
     /// else of them is in force.
     pub coming: Vec<Object>,
@@ -188,7 +194,8 @@ enum Had<'a> {
 impl Snapshot {
     /// Compiles checked objects. What does not fit is left out and reported; everything else is live.
     ///
-    /// Left out are policies that do not parse, type-check strictly, or can never apply, and all objects of a kind and name that
+    /// Left out are policies that do not parse, type-check strictly, or can never apply, or with which those of their namespace cost too much
+    /// ([`MAX_TEXT`], [`MAX_ON_EDGE`]), and all objects of a kind and name that
     /// several have: of these policies the forbids are in force, and nothing else. An identity that several principals claim
     /// proves none of them. The order of the objects does not matter.
     pub fn build(objects: Vec<Object>) -> (Self, Vec<Rejection>) {
@@ -208,6 +215,7 @@ impl Snapshot {
         let Configuration {
             mut objects,
             checked,
+            prepared,
             coming,
             came,
             mut rejected,
@@ -224,7 +232,8 @@ impl Snapshot {
         let by_acts = standing.by_acts_alone(&quarantined, &quarantined_twice);
         quarantined.extend(by_acts.iter().cloned());
         coming::quarantine(&mut objects, &quarantined);
-        let made = standing::with_own(&objects, self.make_checked(&objects, &checked), &by_acts);
+        let made =
+            standing::with_own(&objects, self.make_prepared(&objects, (&checked, &prepared)), &by_acts);
         let mut good = Vec::with_capacity(objects.len());
         for (object, made) in objects.into_iter().zip(made) {
             match made {
@@ -232,10 +241,11 @@ impl Snapshot {
                 Err(rejection) => rejected.push(*rejection),
             }
         }
+        let good = bounds::keep(self, good, &mut rejected);
         let closed = before.closes(&rejected, &doubts);
-        let mut coming = coming::compiled(self, coming);
+        let mut coming = coming::compiled((self, &prepared), coming);
         let withdrawn = Withdrawn::of(&withdrawn, &coming);
-        coming.extend(coming::compiled(self, came));
+        coming.extend(coming::compiled((self, &prepared), came));
         // What is not being written any more is what there was before.
         let came = if coming.is_empty() { self.coming.as_slice() } else { &[] };
         let Contest { objects, made, places, refusing, contested, taken, difference } =
@@ -274,14 +284,14 @@ impl Snapshot {
 
     /// What is made of each of `objects`; what `self` has made of one already is taken over.
     fn make(&self, objects: &[Object]) -> Vec<Result<Arc<Made>, Box<Rejection>>> {
-        self.make_checked(objects, &[])
+        self.make_prepared(objects, (&[], &Prepared::default()))
     }
 
-    /// The same, where some of them were type-checked before.
-    fn make_checked(
+    /// The same, where some of them were type-checked before, and some are compiled already.
+    fn make_prepared(
         &self,
         objects: &[Object],
-        checked: &[Checked],
+        (checked, prepared): (&[Checked], &Prepared),
     ) -> Vec<Result<Arc<Made>, Box<Rejection>>> {
         if objects.is_empty() {
             return Vec::new();
@@ -303,18 +313,22 @@ impl Snapshot {
         };
         let had: Vec<Had<'_>> = objects.iter().enumerate().map(had).collect();
         let new = objects.iter().zip(&had).filter_map(|(object, had)| match (object, had) {
-            (Object::Policy(policy), Had::Nothing) => Some(policy),
+            (Object::Policy(policy), Had::Nothing) if !prepared.has(policy) => Some(policy),
             _ => None,
         });
         let checked = checked::by_policy(checked);
         let new: Vec<_> = new.map(|policy| (policy, checked.get(&Arc::as_ptr(policy)).copied())).collect();
         let mut compiled = compile::compile_all(&new).into_iter();
+        let mut next_of = |policy: &Arc<Policy>| match prepared.outcome(policy) {
+            None => compiled.next().map(|outcome| outcome.map(Arc::new)),
+            known => known,
+        };
         let make = |(object, had): (&Object, Had<'_>)| {
             let compiled = match (object, had) {
                 (_, Had::All(made)) => return Ok(made.clone()),
                 (_, Had::Compiled(compiled)) => Some(compiled.clone()),
-                (Object::Policy(policy), Had::Nothing) => match compiled.next() {
-                    Some(Ok(compiled)) => Some(Arc::new(compiled)),
+                (Object::Policy(policy), Had::Nothing) => match next_of(policy) {
+                    Some(Ok(compiled)) => Some(compiled),
                     Some(Err(problem)) => return Err(Box::new(reject::not_compiled(policy, &problem))),
                     None => return Err(Box::new(reject::fault("a policy was not compiled"))),
                 },

@@ -1,6 +1,7 @@
 //! A source whose objects are each whole whenever they are seen, such as a cluster: what it says is in force at once, nothing of it is ever half-written,
 //! and what is gone was deleted on purpose. Who reads it is elsewhere; here is what [`crate::watch()`] makes of a directory, without files.
 
+use std::collections::HashSet;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,6 +15,7 @@ use vidimus_core::snapshot::{Before, Checked, Configuration, Overlay, Snapshot};
 use crate::in_force::{InForce, Parts, stand_by};
 use crate::kept::{Before as Was, Keeping, Kept};
 use crate::load::{Loaded, about};
+use crate::turns::{Ready, Turns};
 
 /// All that a source says.
 #[derive(Clone, Debug, Default)]
@@ -43,6 +45,7 @@ pub struct Feed {
     fault: Option<Rejection>,
     /// The next snapshot is built on.
     last: Arc<Snapshot>,
+    turns: Turns,
     round: Arc<Mutex<Instant>>,
 }
 
@@ -95,14 +98,16 @@ pub fn feed(
         unknown: String::new(),
         fault: None,
         last: Arc::new(Snapshot::default()),
+        turns: Turns::default(),
         round: round.clone(),
     };
     Ok((current, feed, Acts { stands, round }))
 }
 
 impl Feed {
-    /// The source says this, whole: it is in force, and published where it differs, when this returns. False where that found a fault of ours; the last
-    /// configuration stays live then.
+    /// The source says this, whole: it is in force, and published where it differs, when this returns, but for policies that wait for their turn to be
+    /// compiled ([`Feed::is_behind`]): then it is to be said again, with what is new. False where that found a fault of ours; the last configuration
+    /// stays live then.
     pub fn says(&mut self, says: Says) -> bool {
         let standing = self.in_force.standing();
         let done = panic::catch_unwind(AssertUnwindSafe(|| {
@@ -121,10 +126,21 @@ impl Feed {
                 "compiling what {} says panicked; the last configuration stays live",
                 self.source
             );
+            self.turns.give_up();
         }
         // After it is in force, since that is the safe order.
         self.keep();
         done.is_ok()
+    }
+
+    /// Whether policies wait for their turn to be compiled: until then they are in force as they were before.
+    pub const fn is_behind(&self) -> bool {
+        self.turns.is_behind()
+    }
+
+    /// The uids of what waits.
+    pub const fn waiting(&self) -> &HashSet<Arc<str>> {
+        self.turns.waiting()
     }
 
     /// It cannot be read yet, and why: that is said, until it says something for the first time.
@@ -163,11 +179,13 @@ impl Feed {
     }
 
     fn parts(&mut self, says: Says) -> Parts {
-        let Says { objects, rejected, about } = says;
-        let mut checked = mem::take(&mut self.checked);
+        let Says { objects, mut rejected, about } = says;
+        let checked = mem::take(&mut self.checked);
+        let Ready { objects, held, prepared } = self.turns.take(&self.last, objects, &checked, !self.begun);
+        rejected.extend(held);
         if !self.begun && self.kept.is_some() {
-            let (objects, rejected, checked) = (objects.clone(), rejected.clone(), mem::take(&mut checked));
-            let first = Configuration { objects, rejected, checked, ..Configuration::default() };
+            let (objects, rejected, prepared) = (objects.clone(), rejected.clone(), prepared.clone());
+            let first = Configuration { objects, rejected, prepared, ..Configuration::default() };
             let (seen, _) = self.last.next(first);
             self.remember(seen);
         }
@@ -175,7 +193,7 @@ impl Feed {
             on: self.last.clone(),
             configuration: Configuration {
                 objects,
-                checked,
+                prepared,
                 rejected,
                 before: self.before,
                 ..Configuration::default()

@@ -25,6 +25,7 @@ mod manifests;
 mod settle;
 mod source;
 mod standing;
+mod turns;
 mod watch;
 
 pub use feed::{Acts, Feed, Says, feed};

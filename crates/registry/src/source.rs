@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use vidimus_core::resource::{Object, ObjectRef, Origin, Rejection};
-use vidimus_core::snapshot::{Before, Configuration, Doubt, Forgotten, Memory, Overlay, Snapshot};
+use vidimus_core::snapshot::{Before, Configuration, Doubt, Forgotten, Memory, Overlay, Prepared, Snapshot};
 
 use crate::debounce::Change;
 use crate::emptied::Emptied;
@@ -86,6 +86,8 @@ pub(crate) struct Source {
     parts: Option<Arc<Parts>>,
     /// The next snapshot is built on.
     last: Arc<Snapshot>,
+    /// The policies that were compiled: an act, or another look, compiles none of them again.
+    prepared: Prepared,
 }
 
 /// What was heard since the last look.
@@ -118,6 +120,7 @@ impl Source {
             standing: Arc::default(),
             parts: None,
             last: Arc::new(Snapshot::default()),
+            prepared: Prepared::default(),
         }
     }
 
@@ -221,13 +224,13 @@ impl Source {
 
     /// The directory is whole: all of it is in force. `first` is the time, where it was not before.
     fn whole(&mut self, read: &Read, first: Option<Instant>) -> Loaded {
-        let mut configuration = Configuration {
+        let mut configuration = self.prepared(Configuration {
             objects: read.objects().cloned().collect(),
             rejected: read.rejections(),
             ..Configuration::default()
-        };
+        });
         if let Some(now) = first.filter(|_| self.kept.is_some()) {
-            let (seen, _) = self.last.rebuilt(configuration.objects.clone(), configuration.rejected.clone());
+            let (seen, _) = self.last.next(configuration.clone());
             if !self.remember(seen, read) {
                 self.settling.doubt_all(now);
             }
@@ -320,6 +323,7 @@ impl Source {
     }
 
     fn compile(&mut self, configuration: Configuration, said: Vec<Rejection>) -> Loaded {
+        let configuration = self.prepared(configuration);
         let parts = Arc::new(Parts {
             on: self.last.clone(),
             configuration: Configuration { before: self.before, ..configuration },
@@ -333,6 +337,23 @@ impl Source {
         let loaded = parts.with(&self.standing);
         self.parts = Some(parts);
         loaded
+    }
+
+    /// With its policies compiled, each once.
+    fn prepared(&mut self, configuration: Configuration) -> Configuration {
+        let Configuration { objects, coming, came, .. } = &configuration;
+        let all = objects.iter().chain(coming).chain(came).filter_map(|object| match object {
+            Object::Policy(policy) => Some(policy),
+            Object::Agent(_) | Object::Service(_) | Object::McpServer(_) | Object::LlmProvider(_) => None,
+        });
+        let new: Vec<_> = all
+            .clone()
+            .filter(|policy| !self.prepared.has(policy) && !self.last.has_compiled(policy))
+            .cloned()
+            .collect();
+        self.prepared.prepare(&new, &[]);
+        self.prepared.keep(all);
+        Configuration { prepared: self.prepared.clone(), ..configuration }
     }
 
     fn unreadable(&mut self, error: &io::Error) -> Loaded {

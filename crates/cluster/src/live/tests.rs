@@ -173,6 +173,39 @@ fn take(live: &mut Live, place: usize, told: Told) {
     }
 }
 
+/// What waits for its turn to be compiled goes on by itself, where nothing more is told.
+#[test]
+fn what_waits_is_compiled_although_nothing_more_is_told() {
+    let (mut live, loaded, _state) = live();
+    let (tell, heard) = mpsc::channel();
+    live.heard = heard;
+    for place in 0..Kind::ALL.len() {
+        tell.send(Heard::Of(place, Told::Listed(vec![]))).unwrap();
+    }
+    let running = thread::spawn(move || live.run());
+    let until = |count: usize| {
+        let begun = Instant::now();
+        while loaded.borrow().not_ready.is_some() || loaded.borrow().snapshot.objects().len() < count {
+            assert!(begun.elapsed() < Duration::from_secs(60), "{count}");
+            thread::sleep(Duration::from_millis(5));
+        }
+    };
+    until(0);
+    // Each is a piece, and they are heard at once.
+    let cedar = format!("permit (principal, action, resource); // {}", "x".repeat(40_000));
+    let policy = |name: &str| {
+        json!({
+            "metadata": {"namespace": "a", "name": name, "uid": name, "generation": 1},
+            "spec": {"description": "a test", "cedar": cedar},
+        })
+    };
+    let place = Kind::ALL.iter().position(|kind| *kind == Kind::Policy).unwrap();
+    tell.send(Heard::Of(place, Told::Listed(["p", "q", "r"].map(policy).into()))).unwrap();
+    until(3);
+    drop(tell);
+    running.join().unwrap();
+}
+
 /// Nothing passes before all five kinds are known, and what is wrong until then is said.
 #[test]
 fn it_is_ready_when_all_kinds_were_listed_and_what_is_lost_changes_nothing() {

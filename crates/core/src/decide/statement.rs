@@ -49,6 +49,8 @@ pub(crate) struct Statement {
     pub(crate) scope: Vec<Key>,
     /// What the conditions ask for before anything that could fail: each must hold, or the policy is false.
     pub(crate) conditions: Vec<Key>,
+    /// How many parts its conditions have, its window left out: what it costs where it is evaluated.
+    pub(crate) nodes: usize,
     /// The entities that it names, without actions.
     pub(crate) literals: Vec<EntityUid>,
     /// Names without a namespace by which it grants something.
@@ -192,6 +194,7 @@ impl Statement {
             body = with(&body, parsed(&plan.condition())?.body().clauses())?;
         }
         let pace = Pace::of_policy(&body);
+        let nodes = nodes(body.clauses());
         // Last, so that it is looked at where everything else holds.
         let windowed = window.map(|window| Windowed::new(&mut body, window)).transpose()?;
         let whole = policy_of(&body)?;
@@ -223,6 +226,7 @@ impl Statement {
             resource_type: resource_type(&body.resource),
             scope: scope_keys,
             conditions: condition_keys(body.clauses()),
+            nodes,
             literals: literals(&body),
             references: AttributeReference::all(&body),
             granting: granting.into_iter().collect(),
@@ -397,6 +401,15 @@ fn condition_keys(clauses: &[Clause]) -> Vec<Key> {
         }
     }
     keys
+}
+
+fn nodes(clauses: &[Clause]) -> usize {
+    let mut nodes = 0;
+    for clause in clauses {
+        let (Clause::When(condition) | Clause::Unless(condition)) = clause;
+        tree::walk(condition, &mut |_| nodes += 1);
+    }
+    nodes
 }
 
 fn literals(body: &pst::Template) -> Vec<EntityUid> {

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::{Made, Snapshot};
+use super::{Made, Prepared, Snapshot};
 use crate::resource::{Object, ObjectKey};
 
 /// Whom `coming` quarantines.
@@ -42,9 +42,12 @@ pub(super) fn is_quarantined(object: &Object) -> bool {
 
 /// What of `coming` may refuse: policies, compiled, and whom it quarantines. What is malformed is left out without a word: it is said
 /// when it is whole.
-pub(super) fn compiled(last: &Snapshot, mut coming: Vec<Object>) -> Vec<(Object, Arc<Made>)> {
+pub(super) fn compiled(
+    (last, prepared): (&Snapshot, &Prepared),
+    mut coming: Vec<Object>,
+) -> Vec<(Object, Arc<Made>)> {
     coming.retain(|object| matches!(object, Object::Policy(_)) || is_quarantined(object));
-    let made = last.make(&coming);
+    let made = last.make_prepared(&coming, (&[], prepared));
     coming.into_iter().zip(made).filter_map(|(object, made)| Some((object, made.ok()?))).collect()
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use cedar_policy::{EntityUid, PolicySet, ValidationError, ValidationResult, ValidationWarning};
 use miette::Diagnostic;
 
+use super::bounds::Cost;
 use super::depth::{self, TooDeep};
 use super::names;
 use crate::authorize::{self, Named};
@@ -182,6 +183,7 @@ pub(crate) struct Compiled {
     /// What its author should look at although it is accepted: first what the type check says, so many.
     pub(crate) remarks: Vec<String>,
     type_remarks: usize,
+    pub(super) cost: Cost,
 }
 
 impl Compiled {
@@ -273,6 +275,7 @@ pub(crate) fn compile(policy: &Policy, checked: Option<&[String]>) -> Result<Com
     Ok(Compiled {
         named: authorize::named(statements.iter()),
         mentions: names::mentions(&statements),
+        cost: Cost::of(text, &statements),
         statements: statements.into(),
         remarks,
         type_remarks,

@@ -151,6 +151,17 @@ pub(super) fn not_compiled(policy: &Policy, problem: &Problem) -> Rejection {
     }
 }
 
+/// With it the policies of its namespace come to too much.
+pub(super) fn too_costly(policy: &Policy, reason: String) -> Rejection {
+    Rejection {
+        reason,
+        fix: "delete what is not needed of the namespace, say in the heads of policies which agents, groups or tool sets they are about, or have them \
+              in several namespaces"
+            .to_owned(),
+        ..about_text(policy)
+    }
+}
+
 /// The text of a policy is good and may be misread, or say something else than is meant: `remark` is `reason; what to do`.
 pub(super) fn confusing(policy: &Policy, remark: &str) -> Rejection {
     let (reason, fix) = remark.rsplit_once("; ").unwrap_or((remark, "look whether it says what is meant"));

@@ -1,0 +1,207 @@
+//! What the policies of one namespace may come to. A policy costs when it is compiled, in memory, and at the first call on each edge that it can matter
+//! to, which waits for it. So who writes the policies of one namespace could hold up the calls of all others, or take the memory of all.
+//!
+//! What is over a bound is rejected, and says so; of its object what it refused before stays refused. What was in force stays: nobody displaces it by
+//! adding something. Otherwise what forbids comes first, then what costs less, then the name.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+
+use super::compile::Compiled;
+use super::difference::Difference;
+use super::{Made, Snapshot, reject};
+use crate::decide::index::Key;
+use crate::decide::statement::Statement;
+use crate::resource::{Object, ObjectKey, Rejection};
+
+/// Maximum bytes of the text of all policies of one namespace: 10,000 policies of 400 bytes. Compiled, they take some hundred times as much.
+pub const MAX_TEXT: usize = 4 * 1024 * 1024;
+/// Maximum of what policies of one namespace come to on an edge, in parts of expressions, and eight for each policy: some 90 ms. It is of those with one
+/// narrowest constant (an agent, group, team, tool set, …), and of those without any; 20 such constants can be true of one edge.
+pub const MAX_ON_EDGE: usize = 20_000;
+/// What the reason of a rejection by these bounds begins with.
+pub const TOO_COSTLY: &str = "too costly: ";
+
+/// A policy counts for so many bytes at least: a short one costs more than its text.
+const LEAST_TEXT: usize = 256;
+/// A policy counts for so many parts of expressions beside its own.
+const LEAST_ON_EDGE: usize = 8;
+
+/// What one `Policy` object costs.
+#[derive(Debug)]
+pub(super) struct Cost {
+    text: usize,
+    /// By the narrowest constant of its policies.
+    on_edge: Box<[(Option<Key>, usize)]>,
+}
+
+impl Cost {
+    pub(super) fn of(text: &str, statements: &[Arc<Statement>]) -> Self {
+        let mut on_edge: HashMap<Option<Key>, usize, RandomState> = HashMap::default();
+        for statement in statements {
+            let keys = statement.scope.iter().chain(&statement.conditions);
+            *on_edge.entry(Key::narrowest(keys).cloned()).or_default() += statement.nodes + LEAST_ON_EDGE;
+        }
+        Self { text: text.len().max(LEAST_TEXT), on_edge: on_edge.into_iter().collect() }
+    }
+
+    fn whole(&self) -> usize {
+        self.on_edge.iter().map(|(_, cost)| cost).sum()
+    }
+}
+
+/// What the policies of one namespace come to.
+#[derive(Default)]
+struct Sum<'c> {
+    text: usize,
+    on_edge: HashMap<Option<&'c Key>, usize, RandomState>,
+}
+
+impl<'c> Sum<'c> {
+    /// Why this is too much with the others.
+    fn excess(&self, cost: &Cost, namespace: &str) -> Option<String> {
+        let text = self.text + cost.text;
+        if text > MAX_TEXT {
+            return Some(format!(
+                "{TOO_COSTLY}with it the policies of namespace {namespace} are {text} bytes long, more than {MAX_TEXT}"
+            ));
+        }
+        let sums = cost
+            .on_edge
+            .iter()
+            .map(|(key, cost)| self.on_edge.get(&key.as_ref()).copied().unwrap_or_default() + cost);
+        sums.filter(|sum| *sum > MAX_ON_EDGE).max().map(|sum| {
+            format!(
+                "{TOO_COSTLY}with it the policies of namespace {namespace} come to {sum} parts of expressions that one call may have to look at, \
+                 more than {MAX_ON_EDGE}"
+            )
+        })
+    }
+
+    fn take_back(&mut self, cost: &'c Cost) {
+        self.text = self.text.saturating_sub(cost.text);
+        for (key, cost) in &cost.on_edge {
+            let sum = self.on_edge.entry(key.as_ref()).or_default();
+            *sum = sum.saturating_sub(*cost);
+        }
+    }
+
+    fn add(&mut self, cost: &'c Cost) {
+        self.text += cost.text;
+        for (key, cost) in &cost.on_edge {
+            *self.on_edge.entry(key.as_ref()).or_default() += cost;
+        }
+    }
+}
+
+type Good = Vec<(Object, Arc<Made>)>;
+
+/// Takes from the `good` objects the policies that are over a bound. Only namespaces in which some policy is another one than in `last` are looked at.
+pub(super) fn keep(last: &Snapshot, good: Good, rejected: &mut Vec<Rejection>) -> Good {
+    let objects: Vec<Object> = good.iter().map(|(object, _)| object.clone()).collect();
+    let difference = Difference::of_objects(&last.objects, &objects);
+    let policies = difference.added(&objects).filter(|object| matches!(object, Object::Policy(_)));
+    let concerned: HashSet<Arc<str>> = policies.map(|object| object.meta().namespace.clone()).collect();
+    if concerned.is_empty() {
+        return good;
+    }
+    let mut over = over(last, &good, &concerned, rejected);
+    if over.is_empty() {
+        return good;
+    }
+    let mut kept = Vec::with_capacity(good.len());
+    for (place, one) in good.into_iter().enumerate() {
+        let Some(why) = over.remove(&place) else {
+            kept.push(one);
+            continue;
+        };
+        if let Object::Policy(policy) = &one.0 {
+            rejected.push(reject::too_costly(policy, why));
+        }
+    }
+    kept
+}
+
+/// The places of those that are over a bound, and why.
+fn over(
+    last: &Snapshot,
+    good: &[(Object, Arc<Made>)],
+    concerned: &HashSet<Arc<str>>,
+    rejected: &[Rejection],
+) -> HashMap<usize, String> {
+    let is_policy = |(object, made): &(Object, Arc<Made>)| {
+        made.compiled.is_some() && concerned.contains(&object.meta().namespace)
+    };
+    let mut places: Vec<usize> =
+        (0..good.len()).filter(|place| good.get(*place).is_some_and(is_policy)).collect();
+    places.sort_by_cached_key(|place| good.get(*place).map(|one| rank(last, one)));
+    let mut sums: HashMap<&str, Sum<'_>> = HashMap::new();
+    // Of what is wrong now, or will be too much, it is held what it refused before.
+    let wrong = rejected.iter().filter_map(|one| one.object.reference());
+    let wrong = wrong.map(|one| (ObjectKey::of_reference(one), (&*one.namespace, None)));
+    let there = places
+        .iter()
+        .filter_map(|place| good.get(*place))
+        .map(|(object, made)| (ObjectKey::of(object), (&*object.meta().namespace, made.compiled.as_ref())));
+    let former = Former::of(last, wrong.chain(there).collect());
+    for (namespace, costs) in former.0.values() {
+        let sum = sums.entry(*namespace).or_default();
+        costs.iter().for_each(|cost| sum.add(cost));
+    }
+    let mut over = HashMap::new();
+    for place in places {
+        let Some((object, made)) = good.get(place) else { continue };
+        let Some(compiled) = &made.compiled else { continue };
+        let namespace = &*object.meta().namespace;
+        let sum = sums.entry(namespace).or_default();
+        let own = former.0.get(&ObjectKey::of(object)).map(|(_, costs)| costs.as_slice()).unwrap_or_default();
+        own.iter().for_each(|cost| sum.take_back(cost));
+        match sum.excess(&compiled.cost, namespace) {
+            Some(why) => {
+                own.iter().for_each(|cost| sum.add(cost));
+                over.insert(place, why);
+            }
+            None => sum.add(&compiled.cost),
+        }
+    }
+    over
+}
+
+/// By name, the namespace and what each was in the last snapshot where it is not the same now: in force, or held.
+struct Former<'a>(HashMap<ObjectKey, (&'a str, Vec<&'a Cost>)>);
+
+impl<'a> Former<'a> {
+    fn of(last: &'a Snapshot, now: HashMap<ObjectKey, (&'a str, Option<&Arc<Compiled>>)>) -> Self {
+        let mut former: HashMap<ObjectKey, (&'a str, Vec<&'a Cost>)> = HashMap::new();
+        for one in &last.refusing {
+            let (Some((_, compiled)), key) = (&one.policy, one.key()) else { continue };
+            if let Some((namespace, _)) = now.get(&key) {
+                former.entry(key).or_insert((*namespace, Vec::new())).1.push(&compiled.cost);
+            }
+        }
+        for (key, (namespace, now)) in now {
+            let was = last.places.get(&key).and_then(|(_, made)| made.compiled.as_ref());
+            if let Some(was) = was.filter(|was| now.is_none_or(|now| !Arc::ptr_eq(was, now))) {
+                former.entry(key).or_insert((namespace, Vec::new())).1.push(&was.cost);
+            }
+        }
+        Self(former)
+    }
+}
+
+/// Which comes first: the least.
+fn rank(last: &Snapshot, (object, made): &(Object, Arc<Made>)) -> (bool, bool, usize, Arc<str>) {
+    let there = last.places.get(&ObjectKey::of(object)).and_then(|(_, made)| made.compiled.as_ref());
+    let is_new = match (there, &made.compiled) {
+        (Some(there), Some(compiled)) => !Arc::ptr_eq(there, compiled),
+        _ => true,
+    };
+    let cost = |compiled: &Arc<Compiled>| compiled.cost.whole();
+    let whole = made.compiled.as_ref().map(cost).unwrap_or_default();
+    (is_new, !made.forbids(), whole, object.meta().name.clone())
+}
+
+#[cfg(test)]
+mod tests;

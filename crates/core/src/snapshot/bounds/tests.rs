@@ -1,0 +1,98 @@
+use serde_json::json;
+
+use super::*;
+use crate::resource::{Origin, check};
+
+fn policy(namespace: &str, name: &str, cedar: &str) -> Object {
+    let document = json!({
+        "apiVersion": "vidimus.dev/v1alpha1", "kind": "Policy",
+        "metadata": {"namespace": namespace, "name": name},
+        "spec": {"description": "a test", "cedar": cedar, "scope": "Cluster"},
+    });
+    check(&Origin::file(&format!("d/{namespace}-{name}.yaml"), 1), &document).unwrap()
+}
+
+/// Some 6,500 parts of expressions, as an attacker wrote them.
+fn heavy(scope: &str) -> String {
+    let one = |n| format!("principal.hasTag(\"t{n}\") && principal.getTag(\"t{n}\") like \"*a*b*\"");
+    let condition = (0..60).map(one).collect::<Vec<_>>().join(" || ");
+    format!("forbid ({scope}, action == Action::\"invokeTool\", resource) when {{ {condition} }};\n")
+        .repeat(12)
+}
+
+fn too_costly(rejected: &[Rejection]) -> Vec<String> {
+    let all = rejected.iter().filter(|one| one.reason.starts_with(TOO_COSTLY));
+    all.map(|one| one.object.to_string()).collect()
+}
+
+/// Attack: a tenant with hundreds of policies that each call has to look at, in whatever namespace.
+#[test]
+fn what_one_namespace_costs_on_an_edge_is_bounded() {
+    let open = heavy("principal is Agent");
+    let mut objects: Vec<Object> = (0..5).map(|n| policy("evil", &format!("p{n}"), &open)).collect();
+    objects.push(policy("finance", "no", "forbid (principal, action, resource);"));
+    // Of the same namespace, and light: before what is heavy.
+    objects.push(policy(
+        "evil",
+        "small",
+        "forbid (principal, action, resource) when { context.delegation_depth > 3 };",
+    ));
+    let (first, rejected) = Snapshot::build(objects.clone());
+    assert_eq!(too_costly(&rejected), ["Policy evil/p3", "Policy evil/p4"]);
+    assert_eq!(first.objects().len(), 5);
+    assert!(rejected.iter().all(|one| one.reason.contains("20000") && !one.fix.is_empty()), "{rejected:#?}");
+    // In any order.
+    objects.reverse();
+    let (other, _) = Snapshot::build(objects.clone());
+    assert_eq!(other.digest(), first.digest());
+    // What was in force is not displaced by what is added, whatever its name.
+    objects.push(policy("evil", "a-first", &open));
+    let (next, rejected) = first.rebuilt(objects.clone(), Vec::new());
+    let mut found = too_costly(&rejected);
+    found.sort();
+    assert_eq!(found, ["Policy evil/a-first", "Policy evil/p3", "Policy evil/p4"]);
+    assert_eq!(next.digest(), first.digest());
+    // Where there is room again, the next one is in force.
+    objects.retain(|object| &*object.meta().name != "p0");
+    let (next, rejected) = next.rebuilt(objects, Vec::new());
+    assert_eq!((too_costly(&rejected).len(), next.objects().len()), (2, 5));
+}
+
+/// Those of one agent, group or tool set cost only what these call.
+#[test]
+fn what_no_call_looks_at_together_is_not_added_up() {
+    let objects: Vec<Object> = (0..6)
+        .map(|n| policy("a", &format!("p{n}"), &heavy(&format!("principal == Agent::\"a/b{n}\""))))
+        .collect();
+    let (snapshot, rejected) = Snapshot::build(objects);
+    assert!(rejected.is_empty(), "{rejected:#?}");
+    assert_eq!(snapshot.objects().len(), 6);
+}
+
+/// Attack: what is in force, made malformed or too much, so that it is held and makes room for more, and again.
+#[test]
+fn what_is_held_counts() {
+    let open = heavy("principal is Agent");
+    let good = |n: usize| policy("evil", &format!("p{n}"), &open);
+    let condition = format!("principal.risk > 1{}", " || 1==1".repeat(240));
+    let one = format!(
+        "forbid (principal is Agent, action == Action::\"invokeTool\", resource) when {{ {condition} }};\n"
+    );
+    let too_much = one.repeat(24);
+    for wrong in ["forbid (principal", too_much.as_str()] {
+        let (mut last, rejected) = Snapshot::build((0..3).map(good).collect());
+        assert!(rejected.is_empty());
+        let mut objects: Vec<Object> = (0..3).map(|n| policy("evil", &format!("p{n}"), wrong)).collect();
+        for round in 1..3 {
+            objects.push(good(2 + round));
+            let (next, rejected) = last.rebuilt(objects.clone(), Vec::new());
+            let all = too_costly(&rejected);
+            assert!(all.contains(&format!("Policy evil/p{}", 2 + round)), "{round}: {all:?}");
+            assert_eq!((next.only_refusing().count(), next.objects().len()), (3, 0), "{round}");
+            last = next;
+        }
+        // What is mended takes the place of what it was.
+        let (next, rejected) = last.rebuilt((0..3).map(good).collect(), Vec::new());
+        assert_eq!((too_costly(&rejected).len(), next.objects().len()), (0, 3));
+    }
+}

@@ -1,0 +1,130 @@
+//! What is made of policies before a snapshot is built of them. To parse, type-check and compile a policy is nearly all that it costs, and is of its
+//! text alone: whoever has a source does it once for each policy, before and beside what is in force, and what is built of them then costs little,
+//! however often it is built: with each act, not least. What was refused is kept too, or a policy that is wrong would be checked at each build.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+
+use super::checked::{self, Checked};
+use super::compile::{self, Compiled, Problem};
+use super::{Had, Snapshot};
+use crate::resource::{Object, Policy};
+use crate::shards::Shards;
+
+/// What a policy was compiled to, or why it is left out.
+pub(super) type Outcome = Result<Arc<Compiled>, Problem>;
+
+/// Policies that are compiled, or refused, already. A copy costs little, and shares what it has.
+#[derive(Clone, Debug, Default)]
+pub struct Prepared {
+    /// By where in memory each policy is; it is kept, so that nothing else comes to be there.
+    outcomes: Shards<usize, (Arc<Policy>, Outcome)>,
+}
+
+impl Prepared {
+    /// Whether this policy, the same one in memory, is among them.
+    pub fn has(&self, policy: &Arc<Policy>) -> bool {
+        self.outcomes.contains_key(&place(policy))
+    }
+
+    /// How many they are.
+    pub fn len(&self) -> usize {
+        self.outcomes.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.outcomes.is_empty()
+    }
+
+    /// Compiles those of `policies` that are not here, on all cores where they are many; `checked` are those whose type check was made before
+    /// ([`super::checks`]).
+    pub fn prepare(&mut self, policies: &[Arc<Policy>], checked: &[Checked]) {
+        let checked = checked::by_policy(checked);
+        let new = policies.iter().filter(|policy| !self.has(policy));
+        let new: Vec<_> = new.map(|policy| (policy, checked.get(&Arc::as_ptr(policy)).copied())).collect();
+        let outcomes = compile::compile_all(&new);
+        for ((policy, _), outcome) in new.into_iter().zip(outcomes) {
+            self.outcomes.insert(place(policy), (policy.clone(), outcome.map(Arc::new)));
+        }
+    }
+
+    /// Forgets all but these.
+    pub fn keep<'p>(&mut self, policies: impl Iterator<Item = &'p Arc<Policy>>) {
+        let kept: HashSet<usize, RandomState> = policies.map(place).collect();
+        let gone = self.outcomes.iter().map(|(place, _)| *place).filter(|place| !kept.contains(place));
+        let gone: Vec<usize> = gone.collect();
+        for place in gone {
+            self.outcomes.remove(&place);
+        }
+    }
+
+    pub(super) fn outcome(&self, policy: &Arc<Policy>) -> Option<Outcome> {
+        self.outcomes.get(&place(policy)).map(|(_, outcome)| outcome.clone())
+    }
+}
+
+impl Snapshot {
+    /// Whether the next snapshot has this policy without compiling it: it is the same one, or says the same as the one of its name.
+    pub fn has_compiled(&self, policy: &Arc<Policy>) -> bool {
+        !matches!(self.had(&Object::Policy(policy.clone())), Had::Nothing)
+    }
+}
+
+fn place(policy: &Arc<Policy>) -> usize {
+    Arc::as_ptr(policy).addr()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::{Configuration, Overlay};
+    use super::*;
+    use crate::resource::{Origin, check};
+
+    fn policy(name: &str, cedar: &str) -> Object {
+        let document = json!({
+            "apiVersion": "vidimus.dev/v1alpha1", "kind": "Policy",
+            "metadata": {"namespace": "a", "name": name}, "spec": {"description": "a test", "cedar": cedar},
+        });
+        check(&Origin::default(), &document).unwrap()
+    }
+
+    /// However often a snapshot is built on what was there before a change, the policies of the change are compiled once, and those that are
+    /// wrong are checked once.
+    #[test]
+    fn what_is_prepared_is_not_compiled_again() {
+        let objects = vec![
+            policy("good", "permit (principal, action, resource);"),
+            policy("wrong", "permit (principal, action, resource) when { principal.nothing };"),
+        ];
+        let policies: Vec<Arc<Policy>> = objects
+            .iter()
+            .filter_map(|object| match object {
+                Object::Policy(policy) => Some(policy.clone()),
+                _ => None,
+            })
+            .collect();
+        let mut prepared = Prepared::default();
+        prepared.prepare(&policies, &[]);
+        let before = Snapshot::default();
+        let build = || {
+            let standing = Arc::new(Overlay::default());
+            let (objects, prepared) = (objects.clone(), prepared.clone());
+            before.next(Configuration { objects, prepared, standing, ..Configuration::default() })
+        };
+        let ((one, rejected), (other, again)) = (build(), build());
+        assert_eq!((rejected.len(), &rejected), (1, &again));
+        let compiled = |snapshot: &Snapshot| snapshot.made[0].compiled.clone().unwrap();
+        assert!(Arc::ptr_eq(&compiled(&one), &compiled(&other)), "compiled twice");
+        // It is what building without it gives.
+        let (plain, wanted) = Snapshot::build(objects.clone());
+        assert_eq!((plain.digest(), wanted), (one.digest(), rejected));
+        assert!(one.has_compiled(&policies[0]) && !one.has_compiled(&policies[1]));
+        prepared.keep(policies.iter().take(1));
+        assert_eq!((prepared.len(), prepared.has(&policies[1])), (1, false));
+    }
+}
