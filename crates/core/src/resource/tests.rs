@@ -248,7 +248,8 @@ fn what_an_api_server_stores_of_an_object_makes_none_malformed() {
     let mut all: Vec<&String> = schema["properties"].as_object().unwrap().keys().collect();
     assert!(all.len() > 10 && all.iter().any(|field| *field == "generateName"), "{all:?}");
     let mut known: Vec<&str> = check::META.into_iter().chain(check::META_OF_CLUSTER).collect();
-    (all.sort(), known.sort_unstable());
+    all.sort();
+    known.sort_unstable();
     assert_eq!(all, known);
     let mut policy = table().good["Policy"].clone();
     policy["metadata"]["generateName"] = json!("stop-");

@@ -60,6 +60,9 @@ pub(super) fn taken(last: &Snapshot, good: &[(Object, Arc<Made>)], hidden: &[Ref
     taken
 }
 
+/// Whether it is new, when it was made, and of which namespace and name: the least has it.
+type Claim = (bool, i64, Arc<str>, Arc<str>);
+
 /// Who has each of the `disputed` ones.
 fn holders(
     last: &Snapshot,
@@ -68,7 +71,7 @@ fn holders(
     disputed: &HashSet<&str>,
 ) -> Holders {
     let before = last.holders(disputed);
-    let mut first: HashMap<Arc<str>, (bool, i64, Arc<str>, Arc<str>)> = HashMap::new();
+    let mut first: HashMap<Arc<str>, Claim> = HashMap::new();
     let mut claims = |audience: &Arc<str>, created: Option<i64>, namespace: &Arc<str>, name: &Arc<str>| {
         if disputed.contains(&**audience) {
             let is_new = before.get(audience) != Some(namespace);

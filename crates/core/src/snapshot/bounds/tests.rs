@@ -9,7 +9,7 @@ fn policy(namespace: &str, name: &str, cedar: &str) -> Object {
         "metadata": {"namespace": namespace, "name": name},
         "spec": {"description": "a test", "cedar": cedar, "scope": "Cluster"},
     });
-    check(&Origin::file(&format!("d/{namespace}-{name}.yaml"), 1), &document).unwrap()
+    check(&Origin::file(format!("d/{namespace}-{name}.yaml"), 1), &document).unwrap()
 }
 
 /// Some 6,500 parts of expressions, as an attacker wrote them.
