@@ -12,6 +12,7 @@ use std::sync::Arc;
 use crate::approval::Approval;
 use crate::caller::{Caller, Chain, Instance, UnixMillis, User};
 use crate::entity::{EntityId, EntityKind};
+use crate::guard::Guarded;
 use crate::json::{Json, inexact_number};
 use crate::recorded::Recorded;
 use crate::resource::{Agent, Endpoint, Labels, LlmProvider, McpServer, Principal};
@@ -224,6 +225,8 @@ pub struct Ask<'a> {
     pub content: Content<'a>,
     /// The message byte for byte, in which a number stands as it is written; empty where there is none.
     pub body: &'a [u8],
+    /// The guards that looked at the message: `context.guarded` has those that let it pass.
+    pub guarded: &'a Guarded,
 }
 
 impl<'a> Ask<'a> {
@@ -241,6 +244,7 @@ impl<'a> Ask<'a> {
             push_url: None,
             content: Content::default(),
             body: &[],
+            guarded: Guarded::nothing(),
         }
     }
 }

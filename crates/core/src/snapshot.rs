@@ -20,6 +20,7 @@ mod depth;
 pub(crate) mod difference;
 pub(crate) mod digest;
 mod doubt;
+mod guards;
 mod memory;
 mod named;
 mod names;

@@ -2,11 +2,11 @@
 
 use cedar_policy::pst::{self, BinaryOp, Clause, Expr, Var};
 
-use super::tree;
+use super::{guarding, tree};
 use crate::resource::nearest;
 
 /// The names that say something here.
-const KNOWN: [&str; 14] = [
+const KNOWN: [&str; 16] = [
     "id",
     "approval",
     "quorum",
@@ -21,6 +21,8 @@ const KNOWN: [&str; 14] = [
     "redact_answer",
     "redact_shown",
     "keep",
+    "guard",
+    "on_finding",
 ];
 
 /// Other names of the same purpose, which are no misspelling: they say something to people, or to other readers of Cedar.
@@ -48,6 +50,7 @@ pub(crate) fn remarks(policy: &cedar_policy::Policy, body: &pst::Template, id: &
             ));
         }
     }
+    remarks.extend(guarding::remark(policy, body, id));
     remarks
 }
 

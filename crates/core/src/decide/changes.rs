@@ -12,7 +12,7 @@ use crate::json;
 use crate::obligation::{Change, MAX_POINTER, MAX_POINTERS, Obligation};
 
 /// What may not stand beside them: it says what becomes of a call that is refused or held, and such a policy does neither.
-const NOT_BESIDE: [&str; 2] = ["approval", "ends_chain"];
+const NOT_BESIDE: [&str; 3] = ["approval", "ends_chain", "guard"];
 
 /// What a policy has changed of the calls that it is about, sorted; `None` where it changes nothing.
 pub(super) fn of(

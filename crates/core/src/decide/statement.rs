@@ -13,6 +13,7 @@ use super::annotation::{self, Misannotated};
 use super::chain_reads::ChainReads;
 use super::changes;
 use super::facts::{AttributeReference, ContextReference};
+use super::guarding;
 use super::index::{Key, Side};
 use super::keeping;
 use super::membership::{self, Granting, NotBound, Unclear};
@@ -24,6 +25,7 @@ use crate::call::Action;
 use crate::caller::UnixMillis;
 use crate::decision::Says;
 use crate::entity::EntityKind;
+use crate::guard::Guarding;
 use crate::keep::Keep;
 use crate::obligation::{Change, Obligation};
 use crate::resource::plan::Plan;
@@ -58,6 +60,8 @@ pub(crate) struct Statement {
     pub(crate) asks: Option<Arc<Requirement>>,
     /// `@redact("…")` and the like of a forbid: what it changes of the calls that it is about, instead of refusing them; sorted.
     pub(crate) changes: Option<Arc<[Obligation]>>,
+    /// `@guard("…")` of a forbid: what lifts it, once it looked.
+    pub(crate) guards: Option<Guarding>,
     /// `@keep("…")` of a permit: what records keep of the calls that it permits.
     pub(crate) keeps: Keep,
     /// It is only tried: it neither allows nor refuses.
@@ -192,10 +196,12 @@ impl Statement {
         let asks = annotation::requirement(policy, (&whole, actions), &id)?;
         let changes = changes::of(policy, actions, &id)?;
         let keeps = keeping::of(policy, actions)?;
+        let guards = guarding::of(policy, actions)?;
         let policy = whole;
         Ok(Self {
             asks,
             changes,
+            guards,
             keeps,
             observes: false,
             lets_pass: false,

@@ -10,6 +10,7 @@ use crate::decide::chain_reads::{ChainReads, Limits};
 use crate::decide::index::Key;
 use crate::decide::pace::Pace;
 use crate::decide::statement::Statement;
+use crate::guard::Guarding;
 use crate::keep::Keep;
 use crate::resource::window::{Window, WindowSpec};
 use crate::resource::{Object, ObjectKey, Policy};
@@ -31,6 +32,8 @@ pub(super) struct Said {
     windows: Windows,
     ending: Shards<Arc<str>, ()>,
     keeping: Shards<Arc<str>, Keep>,
+    /// Also of what is only tried.
+    guarding: Shards<Arc<str>, Guarding>,
     /// How many permit people something in more than one namespace.
     permits_of_people: usize,
     /// Those that say who may bear which names.
@@ -79,6 +82,10 @@ impl Said {
         if !statement.keeps.is_nothing() && !statement.observes {
             self.keeping.insert(statement.id.clone(), statement.keeps);
         }
+        if let Some(guarding) = statement.guards {
+            let observes = statement.observes;
+            self.guarding.insert(statement.id.clone(), Guarding { observes, ..guarding });
+        }
         self.permits_of_people += usize::from(permits_people(statement));
         if statement.actions.register && !statement.observes && !statement.lets_pass {
             self.ruling.push(statement.clone());
@@ -104,6 +111,7 @@ impl Said {
         }
         self.ending.remove(&*statement.id);
         self.keeping.remove(&*statement.id);
+        self.guarding.remove(&*statement.id);
         self.permits_of_people -= usize::from(permits_people(statement));
         self.ruling.retain(|other| !Arc::ptr_eq(other, statement));
     }
@@ -145,6 +153,16 @@ impl Said {
         }
         let of_each = policies.iter().filter_map(|policy| self.keeping.get(&**policy).copied());
         of_each.fold(Keep::default(), Keep::and)
+    }
+
+    /// The guard that lifts this policy.
+    pub(super) fn guard_of(&self, policy: &str) -> Option<Guarding> {
+        self.guarding.get(policy).copied()
+    }
+
+    /// Whether a guard lifts any.
+    pub(super) fn has_guards(&self) -> bool {
+        !self.guarding.is_empty()
     }
 
     pub(super) const fn permits_people(&self) -> bool {

@@ -52,6 +52,7 @@ pub(crate) enum Field {
     TokensEstimated,
     Streaming,
     PushUrl,
+    Guarded,
 }
 
 impl Field {
@@ -95,6 +96,7 @@ impl Field {
             ["tokens_estimated"] => Self::TokensEstimated,
             ["streaming"] => Self::Streaming,
             ["push_notification_url"] => Self::PushUrl,
+            ["guarded"] => Self::Guarded,
             _ => return None,
         })
     }
@@ -150,6 +152,7 @@ impl Field {
             Self::TokensEstimated => Value::Long(call.ask.tokens_estimated),
             Self::Streaming => Value::Bool(call.ask.streaming),
             Self::PushUrl => text(call.ask.push_url.ok_or(Failed::Evaluation)?),
+            Self::Guarded => Value::Set(Set::Values(call.ask.guarded.lifting().map(text).collect())),
         })
     }
 }
