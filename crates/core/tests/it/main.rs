@@ -19,6 +19,7 @@ mod digest;
 mod examples;
 mod explanations;
 mod generate;
+mod guards;
 mod hold;
 mod incremental;
 mod keep;

@@ -74,27 +74,15 @@ fn look(wanted: &Wanted, call: &Call<'_>, message: Option<&Json<'_>>) -> (Looked
 
 impl Found {
     fn of(guard: Guard, call: &Call<'_>, message: Option<&Json<'_>>) -> Result<Self, &'static Fault> {
-        let mut found = Self::default();
-        let mut fault = None;
-        if let Some(message) = message {
-            message.leaves(&mut |pointer, value| {
-                let Some(text) = value.as_text() else { return };
-                match find(guard, last(pointer), &text) {
-                    Ok(kinds) => found.add(kinds, in_arguments(pointer)),
-                    Err(error) => fault = Some(error),
-                }
-            });
-        }
-        let beside = [message, call.ask.content.headers, call.ask.content.query];
-        for part in beside.into_iter().flatten() {
+        let (mut found, mut fault) = (Self::default(), None);
+        let parts = [(message, true), (call.ask.content.headers, false), (call.ask.content.query, false)];
+        for (part, is_message) in parts {
+            let Some(part) = part else { continue };
             found.names(guard, part)?;
-        }
-        // What is in the message was looked at above.
-        for part in [call.ask.content.headers, call.ask.content.query].into_iter().flatten() {
             part.leaves(&mut |pointer, value| {
                 let Some(text) = value.as_text() else { return };
                 match find(guard, last(pointer), &text) {
-                    Ok(kinds) => found.add(kinds, None),
+                    Ok(kinds) => found.add(kinds, in_arguments(pointer).filter(|_| is_message)),
                     Err(error) => fault = Some(error),
                 }
             });
