@@ -132,6 +132,8 @@ enum Only {
     Rebuild,
     /// Who can call what, over 10,000 agents and 10,000 policies.
     Reach,
+    /// How much text each guard reads in a second.
+    Guards,
     /// From a changed file to the snapshot in use.
     DirectoryChange,
     /// A start from what a cluster lists, and from what was kept of it on disk.
@@ -163,6 +165,7 @@ impl Only {
             | Self::DecideUnderLoad
             | Self::Rebuild
             | Self::Reach
+            | Self::Guards
             | Self::DirectoryChange
             | Self::KeptStart
             | Self::Replay
@@ -218,6 +221,7 @@ fn ours(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     for (only, what, bench) in [
         (Only::Rebuild, "rebuild", crate_benches::REBUILD),
         (Only::Reach, "reach", crate_benches::REACH),
+        (Only::Guards, "guards", crate_benches::GUARDS),
         (Only::DirectoryChange, "directory_change", crate_benches::DIRECTORY_CHANGE),
         (Only::KeptStart, "start_kept", crate_benches::KEPT_START),
         (Only::LedgerAppend, "ledger_append", crate_benches::LEDGER),

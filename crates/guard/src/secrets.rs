@@ -1,5 +1,5 @@
 //! Keys, tokens and passwords. The rules are derived from those of gitleaks (<https://github.com/gitleaks/gitleaks>, `config/gitleaks.toml` at
-//! b58d3f102cf3, MIT licence, © 2019 Zachary Rice), with their entropies. What they ask for behind a token (a quote, a space, the end) is left
+//! b58d3f102cf3, MIT licence, in `LICENSE-gitleaks`), with their entropies. What they ask for behind a token (a quote, a space, the end) is left
 //! out: those are files of code, and this is anything.
 
 use std::sync::LazyLock;

@@ -85,7 +85,9 @@ impl Misannotated {
                 "write a time with its unit: @lifetime(\"4h\"), @window(\"10m\"), @escalate_after(\"15m\")"
             }
             Self::Alone { .. } => "add @approval(\"role\"), or leave it out",
-            Self::Half { annotation: "on_finding", .. } => "add @guard with the guard that it is about, or leave it out",
+            Self::Half { annotation: "on_finding", .. } => {
+                "add @guard with the guard that it is about, or leave it out"
+            }
             Self::Half { .. } | Self::SameRole { .. } => {
                 "say who else may approve, and after how long: @escalation(\"managers\") @escalate_after(\"15m\")"
             }

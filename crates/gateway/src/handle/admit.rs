@@ -1,6 +1,6 @@
 //! The first half of a request's lifecycle: from bytes to a recorded decision. Every front door ends in it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use aws_lc_rs::digest;
 use bytes::Bytes;
@@ -137,17 +137,12 @@ where
     let mut reservation = gate.accounts.reserve(&call, &context.call, place, &world, moment).await?;
     let so_far = reservation.so_far();
     call.so_far = so_far.as_deref().unwrap_or(SoFar::nothing());
-    let decision = world.authorize(&call);
-    let guarded = guards::guarded(&world, &decision, json.as_ref());
-    call.ask.guarded = guarded.as_ref().unwrap_or(Guarded::nothing());
-    let decision = if guarded.is_some() { world.authorize(&call) } else { decision };
-    let given = Given::to(gate, &decision, call.now);
-    call.approvals = Given::approvals(given.as_ref());
-    let decision = if given.is_some() { world.authorize(&call) } else { decision };
+    let (guarded, given) = (OnceLock::new(), OnceLock::new());
+    let decision = decided(gate, &world, &mut call, json.as_ref(), (&guarded, &given));
     let answer = upstreams(gate, context, &decision, &parsed, &world);
     // What cannot be carried out uses nothing up.
     let claims = !matches!(answer, Err(Err(_)));
-    let given = given.as_ref().filter(|_| claims);
+    let given = given.get().filter(|_| claims);
     let source = Source::of(parts, json.as_ref(), (&parsed.headers, credential), &world);
     let approval = standing(gate, context, &decision, given, &source).await?;
     let sent = Sent::of(route.protocol, &bytes, &approval, claims);
@@ -186,6 +181,27 @@ where
         instead: parsed.instead,
         credential,
     }))
+}
+
+/// The decision, once the guards looked for which a policy has the call wait, and with what people approved of it. Nearly every call waits for
+/// neither, and is decided once.
+fn decided<'c>(
+    gate: &Gate,
+    world: &Snapshot,
+    call: &mut Call<'c>,
+    message: Option<&Json<'_>>,
+    (guarded, given): (&'c OnceLock<Guarded>, &'c OnceLock<Given>),
+) -> Decision<'c> {
+    let mut decision = world.authorize(call);
+    if let Some(found) = guards::guarded(world, &decision, message) {
+        call.ask.guarded = guarded.get_or_init(|| found);
+        decision = world.authorize(call);
+    }
+    if let Some(found) = Given::to(gate, &decision, call.now) {
+        call.approvals = Given::approvals(Some(given.get_or_init(|| found)));
+        decision = world.authorize(call);
+    }
+    decision
 }
 
 /// How the call stands to approvals. The record of one that a person denied says what it asked for.

@@ -152,7 +152,10 @@ impl Field {
             Self::TokensEstimated => Value::Long(call.ask.tokens_estimated),
             Self::Streaming => Value::Bool(call.ask.streaming),
             Self::PushUrl => text(call.ask.push_url.ok_or(Failed::Evaluation)?),
-            Self::Guarded => Value::Set(Set::Values(call.ask.guarded.lifting().map(text).collect())),
+            Self::Guarded => {
+                let names = call.ask.guarded.lifting();
+                Value::Set(Set::Values(names.map(|name| Value::Text(Cow::Borrowed(name))).collect()))
+            }
         })
     }
 }
