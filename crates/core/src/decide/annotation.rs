@@ -64,8 +64,8 @@ pub(crate) enum Misannotated {
     GuardsOnPermit { value: String },
     #[error("@guard is about what calls say, and this policy is about no call")]
     GuardsOther { value: String },
-    #[error("@guard(\"{value}\") names no guard")]
-    NoGuard { value: String },
+    #[error("@{annotation}(\"{value}\") names no guard")]
+    NoGuard { annotation: &'static str, value: String },
     #[error("@on_finding(\"{value}\") is neither record nor redact")]
     OnFinding { value: String },
 }
@@ -86,7 +86,7 @@ impl Misannotated {
             }
             Self::Alone { .. } => "add @approval(\"role\"), or leave it out",
             Self::Half { annotation: "on_finding", .. } => {
-                "add @guard with the guard that it is about, or leave it out"
+                "add @guard or @guard_answer with the guard that it is about, or leave it out"
             }
             Self::Half { .. } | Self::SameRole { .. } => {
                 "say who else may approve, and after how long: @escalation(\"managers\") @escalate_after(\"15m\")"
@@ -98,7 +98,7 @@ impl Misannotated {
                 "put it on a forbid, which then changes the calls that it is about instead of refusing them"
             }
             Self::ChangesOther { .. } => {
-                "name the action in the head: @redact, @redact_answer, @redact_shown and @on_finding(\"redact\") with action == Action::\"invokeTool\", @cap_tokens with action == Action::\"callModel\""
+                "name the action in the head: @redact, @redact_answer, @guard_answer, @redact_shown and @on_finding(\"redact\") with action == Action::\"invokeTool\", @cap_tokens with action == Action::\"callModel\""
             }
             Self::ChangesBeside { .. } => {
                 "write two policies: one that changes the call, and one that holds or refuses it"
@@ -141,7 +141,7 @@ impl Misannotated {
             | Self::KeepsOther { value }
             | Self::GuardsOnPermit { value }
             | Self::GuardsOther { value }
-            | Self::NoGuard { value }
+            | Self::NoGuard { value, .. }
             | Self::OnFinding { value }
             | Self::Keeps { value } => value,
         }

@@ -6,7 +6,7 @@ use super::{guarding, tree};
 use crate::resource::nearest;
 
 /// The names that say something here.
-const KNOWN: [&str; 16] = [
+const KNOWN: [&str; 17] = [
     "id",
     "approval",
     "quorum",
@@ -22,6 +22,7 @@ const KNOWN: [&str; 16] = [
     "redact_shown",
     "keep",
     "guard",
+    "guard_answer",
     "on_finding",
 ];
 

@@ -13,15 +13,15 @@ use crate::guard::{Guard, Guarding, OnFinding};
 /// What may not stand beside `@on_finding`: it says what becomes of a call that something was found in.
 const NOT_BESIDE: [&str; 2] = ["approval", "ends_chain"];
 
+const ON_FINDING: &str = "on_finding";
+
 /// The guard that lifts a policy; `None` where none does.
 pub(super) fn of(policy: &cedar_policy::Policy, actions: Actions) -> Result<Option<Guarding>, Misannotated> {
-    let on_finding = policy.annotation("on_finding");
     let Some(value) = policy.annotation("guard") else {
-        let alone = |value: &str| {
-            let (annotation, lacks) = ("on_finding", "guard");
-            Misannotated::Half { annotation, lacks, value: value.to_owned() }
-        };
-        return on_finding.map_or(Ok(None), |value| Err(alone(value)));
+        let alone = policy.annotation(ON_FINDING).filter(|_| policy.annotation("guard_answer").is_none());
+        return alone.map_or(Ok(None), |value| {
+            Err(Misannotated::Half { annotation: ON_FINDING, lacks: "guard", value: value.to_owned() })
+        });
     };
     if policy.effect() == Effect::Permit {
         return Err(Misannotated::GuardsOnPermit { value: value.to_owned() });
@@ -29,25 +29,35 @@ pub(super) fn of(policy: &cedar_policy::Policy, actions: Actions) -> Result<Opti
     if !actions.are_of_calls() {
         return Err(Misannotated::GuardsOther { value: value.to_owned() });
     }
-    let guard = Guard::named(value).ok_or_else(|| Misannotated::NoGuard { value: value.to_owned() })?;
-    let on_finding = on_finding.map_or(Ok(OnFinding::Refuse), |value| said(policy, actions, value))?;
+    let guard = named("guard", value)?;
+    let on_finding = on_finding(policy)?;
+    // Nothing else has arguments with places.
+    if on_finding == OnFinding::Redact && !actions.are_only(Action::InvokeTool) {
+        let action = Action::InvokeTool.as_str();
+        return Err(Misannotated::ChangesOther {
+            annotation: ON_FINDING,
+            action,
+            value: "redact".to_owned(),
+        });
+    }
     Ok(Some(Guarding { guard, on_finding, observes: false }))
 }
 
-fn said(policy: &cedar_policy::Policy, actions: Actions, value: &str) -> Result<OnFinding, Misannotated> {
-    const ANNOTATION: &str = "on_finding";
+/// The guard that an annotation names.
+pub(super) fn named(annotation: &'static str, value: &str) -> Result<Guard, Misannotated> {
+    Guard::named(value).ok_or_else(|| Misannotated::NoGuard { annotation, value: value.to_owned() })
+}
+
+/// What becomes of that in which something is found.
+pub(super) fn on_finding(policy: &cedar_policy::Policy) -> Result<OnFinding, Misannotated> {
+    let Some(value) = policy.annotation(ON_FINDING) else { return Ok(OnFinding::Refuse) };
     let on_finding = match value {
         "record" => OnFinding::Record,
         "redact" => OnFinding::Redact,
         _ => return Err(Misannotated::OnFinding { value: value.to_owned() }),
     };
     if let Some(other) = NOT_BESIDE.into_iter().find(|other| policy.annotation(other).is_some()) {
-        return Err(Misannotated::ChangesBeside { annotation: ANNOTATION, other, value: value.to_owned() });
-    }
-    // Nothing else has arguments with places.
-    if on_finding == OnFinding::Redact && !actions.are_only(Action::InvokeTool) {
-        let action = Action::InvokeTool.as_str();
-        return Err(Misannotated::ChangesOther { annotation: ANNOTATION, action, value: value.to_owned() });
+        return Err(Misannotated::ChangesBeside { annotation: ON_FINDING, other, value: value.to_owned() });
     }
     Ok(on_finding)
 }
