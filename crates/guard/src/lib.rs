@@ -1,5 +1,5 @@
 //! What guards find in a text (ADR 77): pure, without I/O, in time that is linear in the text. A text is read as it stands, and in the other
-//! spellings in which a reader might take it ([`readings`]): what is hidden by invisible or foreign letters, escapes or base64 is found all the same.
+//! spellings in which a reader might take it ([`readings()`]): what is hidden by invisible or foreign letters, escapes or base64 is found all the same.
 //!
 //! Every rule is deterministic, and says its kind. What was found is never given away, only how often.
 
