@@ -46,6 +46,7 @@ fn any(_: &str) -> bool {
     true
 }
 
+/// ASCII alone: other letters are read as those that they look like.
 const TABLE: &[Rule] = &[
     rule(
         "ignore-instructions",
@@ -59,7 +60,7 @@ const TABLE: &[Rule] = &[
             "do not follow",
             "stop following",
         ],
-        r"(?i)(?:ignor(?:e|ing)|disregard(?:ing)?|forget|overrid(?:e|ing)|bypass(?:ing)?|do not follow|stop following)\b[\s\w,'’-]{0,40}?\b(?:previous|prior|above|earlier|preceding|all|any|every(?:thing)?|your|system|original|initial)\b[\s\w,'’-]{0,40}?\b(?:i\w?nstructions?|prompts?|rules?|directives?|guidelines?|commands?|orders?|programming|constraints?|restrictions?|polic(?:y|ies)|told)\b",
+        r"(?i-u)(?:ignor(?:e|ing)|disregard(?:ing)?|forget|overrid(?:e|ing)|bypass(?:ing)?|do not follow|stop following)\b[\s\w,'-]{0,40}?\b(?:previous|prior|above|earlier|preceding|all|any|every(?:thing)?|your|system|original|initial)\b[\s\w,'-]{0,40}?\b(?:i\w?nstructions?|prompts?|rules?|directives?|guidelines?|commands?|orders?|programming|constraints?|restrictions?|polic(?:y|ies)|told)\b",
     ),
     rule(
         "new-role",
@@ -73,7 +74,7 @@ const TABLE: &[Rule] = &[
             "unrestricted",
             "no restrictions",
         ],
-        r"(?i)(?:\byou are now (?:a|an|in|the|my|going|free|dan)\b|\bfrom now on,? (?:you|your|respond|answer|act)\b|\bpretend (?:to be|that you|you are|you're)\b|\bdeveloper mode\b|\bdo anything now\b|\bjail ?break\w*\b|\b(?:unrestricted|unfiltered|uncensored) (?:ai|assistant|model|mode)\b|\b(?:has|have|with) no restrictions\b)",
+        r"(?i-u)(?:\byou are now (?:a|an|in|the|my|going|free|dan)\b|\bfrom now on,? (?:you|your|respond|answer|act)\b|\bpretend (?:to be|that you|you are|you're)\b|\bdeveloper mode\b|\bdo anything now\b|\bjail ?break\w*\b|\b(?:unrestricted|unfiltered|uncensored) (?:ai|assistant|model|mode)\b|\b(?:has|have|with) no restrictions\b)",
     ),
     rule(
         "chat-markup",
@@ -94,7 +95,7 @@ const TABLE: &[Rule] = &[
             "begin_of_text",
             "system:",
         ],
-        r"(?i)(?:<\|(?:im_start|im_end|system|user|assistant|endoftext|begin_of_text|eot_id|start_header_id)\|>|\[/?INST\]|<</?SYS>>|</?(?:system|important|information)>|###\s*\(?(?:system|instruction)|\[system\]|(?:^|\n)\s*system:\s)",
+        r"(?i-u)(?:<\|(?:im_start|im_end|system|user|assistant|endoftext|begin_of_text|eot_id|start_header_id)\|>|\[/?INST\]|<</?SYS>>|</?(?:system|important|information)>|###\s*\(?(?:system|instruction)|\[system\]|(?:^|\n)\s*system:\s)",
     ),
     rule(
         "important-message",
@@ -106,7 +107,7 @@ const TABLE: &[Rule] = &[
             "your real task",
             "new instructions",
         ],
-        r"(?i)(?:\bthis is an? (?:very )?(?:important|urgent) (?:message|instruction)s? (?:from|to|for)\b|\bimportant instructions?\s*:|\bbefore you can solve\b|\byour (?:new|real|actual|true) (?:task|goal|objective|instructions?) (?:is|are)\b|\bnew instructions?\s*:)",
+        r"(?i-u)(?:\bthis is an? (?:very )?(?:important|urgent) (?:message|instruction)s? (?:from|to|for)\b|\bimportant instructions?\s*:|\bbefore you can solve\b|\byour (?:new|real|actual|true) (?:task|goal|objective|instructions?) (?:is|are)\b|\bnew instructions?\s*:)",
     ),
     rule(
         "reveal-instructions",
@@ -118,12 +119,12 @@ const TABLE: &[Rule] = &[
             "initial instructions",
             "previous prompt",
         ],
-        r"(?i)\b(?:reveal|print|repeat|output|show|leak|display|tell me|send|write|give me|what (?:is|are|were))\b[\s\w,'’-]{0,40}?\b(?:system prompt|initial prompt|hidden instructions?|your instructions|initial instructions|previous prompt)\b",
+        r"(?i-u)\b(?:reveal|print|repeat|output|show|leak|display|tell me|send|write|give me|what (?:is|are|were))\b[\s\w,'-]{0,40}?\b(?:system prompt|initial prompt|hidden instructions?|your instructions|initial instructions|previous prompt)\b",
     ),
     rule(
         "hide-from-user",
         &["the user", "to anyone", "to user"],
-        r"(?i)(?:\b(?:do not|don't|never|must not|without)\s+(?:tell|telling|mention|mentioning|inform|informing|notify|notifying|show|showing|reveal|revealing|alert|alerting)\b[\s\w,'’-]{0,30}?\b(?:the user|to anyone|to user)\b)",
+        r"(?i-u)(?:\b(?:do not|don't|never|must not|without)\s+(?:tell|telling|mention|mentioning|inform|informing|notify|notifying|show|showing|reveal|revealing|alert|alerting)\b[\s\w,'-]{0,30}?\b(?:the user|to anyone|to user)\b)",
     ),
     rule(
         "poisoned-tool",
@@ -136,7 +137,7 @@ const TABLE: &[Rule] = &[
             "instead of using",
             "sidenote",
         ],
-        r"(?i)(?:\bbefore (?:using|calling|invoking) (?:this|any|the|other)\b[\s\w,'’-]{0,20}?\b(?:tool|function)s?\b|\bwhen (?:using|calling) this tool\b[\s\w,'’-]{0,40}?\b(?:always|must|also|first)\b|\binstead of using\b[\s\w,'’`-]{0,40}?\b(?:tool|function)\b|\bpass (?:its|the) contents? as\b[\s\S]{0,40}?\bsidenote\b)",
+        r"(?i-u)(?:\bbefore (?:using|calling|invoking) (?:this|any|the|other)\b[\s\w,'-]{0,20}?\b(?:tool|function)s?\b|\bwhen (?:using|calling) this tool\b[\s\w,'-]{0,40}?\b(?:always|must|also|first)\b|\binstead of using\b[\s\w,'`-]{0,40}?\b(?:tool|function)\b|\bpass (?:its|the) contents? as\b[\x00-\x7f]{0,40}?\bsidenote\b)",
     ),
 ];
 
