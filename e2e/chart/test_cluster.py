@@ -64,7 +64,7 @@ class Installed(unittest.TestCase):
         return helm(*words, "-n", NAMESPACE, kubeconfig=self.cluster.kubeconfig, check=check)
 
     def test_1_everything_that_is_rendered_is_taken_by_a_server_side_apply(self):
-        for name in ("minimal", "full", "directory"):
+        for name in ("minimal", "full", "directory", "separate"):
             for one in rendered(name):
                 status, answer, warnings = self.cluster.apply(one, dry=True)
                 with self.subTest(f"{name}: {one['kind']} {one['metadata']['name']}"):
@@ -109,6 +109,7 @@ class Installed(unittest.TestCase):
             path.write_text(yaml.safe_dump(crd))
             notes = self.helm("install", "other", now_chart, "--dry-run", "--set", "admission.enabled=true")
             self.assertIn(f"--namespace {NAMESPACE} --service other-vidimus-admission:443 | kubectl apply", notes)
+            self.assertIn("RBAC alone decides", self.helm("install", "other", now_chart, "--dry-run"))
             self.helm("install", "vidimus", before, "--set", "image.tag=0.0.9")
 
             def now():
@@ -146,7 +147,7 @@ class Installed(unittest.TestCase):
             self.helm("uninstall", "vidimus")
             self.assertEqual(now(), (len(columns) - 1, None), "the CRDs stay")
             self.assertEqual(self.cluster.ask("GET", self.cluster.path(agent))[0], 200, "and every record")
-            self.assertFalse(self.can("get", "vidimus.dev", "agents"))
+            self.assertFalse(self.can("list", "vidimus.dev", "agents"))
             # And they are taken up by the next release.
             self.helm("install", "vidimus", now_chart)
             self.assertEqual(now()[0], len(columns))
@@ -176,8 +177,8 @@ class Installed(unittest.TestCase):
             code, done, said = self.vidimus("install", *words)
             self.assertEqual((code, {one["outcome"] for one in done}), (0, {outcome}), (done, said))
             self.assertEqual(len(done), len(yaml_documents("deploy/install/minimal.yaml")))
-        # There is no kubelet, so no pod runs, and nobody holds the Lease.
-        always = {"cluster_workload_down", "cluster_lease_unheld"}
+        # There is no kubelet, so no pod runs, and nobody holds the Lease. The API server asks nobody.
+        always = {"cluster_workload_down", "cluster_lease_unheld", "cluster_registrars_open"}
         self.assertEqual(self.found(), always)
 
         path = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/vidimus-statuses"
@@ -186,8 +187,8 @@ class Installed(unittest.TestCase):
         now = (datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         lease["spec"] = {"holderIdentity": "vidimus-0", "leaseDurationSeconds": 15, "renewTime": now}
         self.assertEqual(self.cluster.ask("PUT", path, lease)[0], 200)
-        self.assertEqual(self.found(), {"cluster_workload_down"})
-        always = {"cluster_workload_down"}
+        always = {"cluster_workload_down", "cluster_registrars_open"}
+        self.assertEqual(self.found(), always)
 
         agent = {"apiVersion": "vidimus.dev/v1alpha1", "kind": "Agent", "metadata": {"name": "bot", "namespace": NAMESPACE}, "spec": {
             "owner": "ada.l@example.com", "team": "t", "purpose": "p", "riskLevel": "low",
@@ -203,6 +204,26 @@ class Installed(unittest.TestCase):
             self.assertEqual(code, 200, answer)
             self.assertEqual(self.found(), always | codes)
         self.cluster.ask("DELETE", where)
+
+        # Several replicas, each for itself; then as the chart has them.
+        where = f"/apis/apps/v1/namespaces/{NAMESPACE}/statefulsets/vidimus"
+        _, workload, _ = self.cluster.ask("GET", where)
+        before = copy.deepcopy(workload["spec"])
+        workload["spec"]["replicas"] = 2
+        container = workload["spec"]["template"]["spec"]["containers"][0]
+        for args, env, codes in [
+            ([], [], {"cluster_keys_unshared", "cluster_store_unshared"}),
+            (["--shared-keys=/etc/vidimus/shared-keys"], [], {"cluster_store_unshared"}),
+            ([], [{"name": "VIDIMUS_STANDING", "value": "redis://redis"}], set()),
+        ]:
+            container["args"] = container["args"] + args
+            container["env"] = container["env"] + env
+            status, answer, _ = self.cluster.ask("PUT", where, workload)
+            self.assertEqual(status, 200, answer)
+            workload["metadata"]["resourceVersion"] = answer["metadata"]["resourceVersion"]
+            self.assertEqual(self.found(), always | codes)
+        workload["spec"] = before
+        self.assertEqual(self.cluster.ask("PUT", where, workload)[0], 200)
 
         _, binding, _ = self.cluster.ask("GET", self.cluster.path(role))
         self.cluster.ask("DELETE", self.cluster.path(role))
@@ -230,11 +251,20 @@ class Installed(unittest.TestCase):
                 "clientConfig": {"service": {"namespace": NAMESPACE, "name": "vidimus-admission", "path": "/x"}, "caBundle": authority(days)},
                 "rules": [{"apiGroups": ["nobody.example"], "apiVersions": ["*"], "operations": ["CREATE"], "resources": ["nothings"]}]}]}
             self.assertIn(self.cluster.apply(webhook)[0], (200, 201))
-            self.assertEqual(self.found(), always | codes | {"cluster_crd_missing", "cluster_rights_missing"})
-        self.cluster.ask("DELETE", self.cluster.path(webhook))
-        # And one command mends all of it.
-        self.assertEqual(self.vidimus("install", "--apply")[0], 0)
+            self.assertEqual(self.found(), (always | codes | {"cluster_crd_missing", "cluster_rights_missing"}) - {"cluster_registrars_open"})
+        # And one command mends all of it, but for who registers: it says so where nobody is asked.
+        self.assertNotIn("RBAC alone", self.vidimus("install", "--apply")[2])
         self.cluster.wait("the definition back", lambda: self.cluster.ask("GET", "/apis/vidimus.dev/v1alpha1/policies")[0] == 200)
+        self.assertIn("cluster_registrars_open", self.found(), "it is asked, and no policy says who may")
+        policy = {"apiVersion": "vidimus.dev/v1alpha1", "kind": "Policy", "metadata": {"name": "registrars", "namespace": NAMESPACE}, "spec": {
+            "description": "Who registers.", "scope": "Cluster", "cedar": 'permit (principal, action == Action::"registerObject", resource);'}}
+        self.cluster.wait("policies taken", lambda: self.cluster.apply(policy)[0] in (200, 201))
+        self.assertNotIn("cluster_registrars_open", self.found())
+        self.cluster.ask("DELETE", self.cluster.path(policy))
+        self.cluster.ask("DELETE", self.cluster.path(webhook))
+        code, _, said = self.vidimus("install", "--apply")
+        self.assertEqual(code, 0)
+        self.assertIn("RBAC alone", said)
         self.assertEqual(self.found(), always)
         # Whoever has Helm later takes it over.
         with tempfile.TemporaryDirectory() as at:
@@ -251,6 +281,27 @@ class Installed(unittest.TestCase):
         ran = subprocess.run([os.environ["VIDIMUS_BIN"], "install", "--apply", "--kubeconfig", gone], capture_output=True, text=True, timeout=120)
         self.assertEqual(ran.returncode, 2, ran.stdout)
 
+    def test_6_the_api_server_is_told_by_the_secret_that_the_gateway_has_its_keys_from(self):
+        with tempfile.TemporaryDirectory() as at:
+            chart = installable(Path(at) / "vidimus")
+            switches = "admission.enabled=true,admission.keysSecret=admission-keys,admission.webhook.enabled=true"
+            words = ["install", "vidimus", chart, "--set", switches]
+            self.assertIn("there is no Secret", self.helm(*words, check=False).stderr)
+            printed = subprocess.run([os.environ["VIDIMUS_BIN"], "admission", "manifests", "--data", f"{at}/data", "--namespace", NAMESPACE],
+                                     capture_output=True, text=True, check=True).stdout
+            files = {one.name: base64.b64encode(one.read_bytes()).decode() for one in (Path(at) / "data" / "admission").iterdir()}
+            secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "admission-keys", "namespace": NAMESPACE}, "data": files}
+            self.assertEqual(self.cluster.apply(secret)[0], 201)
+            self.helm(*words)
+            path = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/vidimus"
+            found = self.cluster.ask("GET", path)[1]["webhooks"]
+            wanted = yaml.safe_load(printed)["webhooks"]
+            for key in ("name", "clientConfig", "failurePolicy", "rules"):
+                self.assertEqual([one[key] for one in found], [one[key] for one in wanted], key)
+            self.helm("uninstall", "vidimus")
+            self.assertEqual(self.cluster.ask("GET", path)[0], 404, "nobody is asked who is not there any more")
+            self.cluster.ask("DELETE", self.cluster.path(secret))
+
     def held(self):
         """Somebody holds the Lease; an upgrade must not take it away."""
         path = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/vidimus-statuses"
@@ -266,7 +317,7 @@ class Installed(unittest.TestCase):
     def rights(self):
         """All that it may do."""
         for kind in KINDS:
-            for verb, may in [("get", True), ("list", True), ("watch", True), ("create", False), ("update", False), ("patch", False), ("delete", False)]:
+            for verb, may in [("get", False), ("list", True), ("watch", True), ("create", False), ("update", False), ("patch", False), ("delete", False)]:
                 self.assertEqual(self.can(verb, "vidimus.dev", kind, namespace="any"), may, f"{verb} {kind}")
             for verb, may in [("patch", True), ("update", False), ("get", False)]:
                 self.assertEqual(self.can(verb, "vidimus.dev", kind, namespace="any", subresource="status"), may, f"{verb} {kind}/status")

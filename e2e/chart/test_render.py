@@ -18,6 +18,9 @@ from cluster import CHART, KUBE_VERSION, free_port, helm, rendered, values
 DEPLOY = CHART.parents[1]
 NAMES = ("minimal", "full", "directory")
 BIN = os.environ["VIDIMUS_BIN"]
+ASKED = "admission.enabled=true,admission.keysSecret=a,admission.webhook.enabled=true"
+XDS = ("extAuthz.enabled=true,extAuthz.dataPlanes[0]=spiffe://a/edge,tls.existingSecret=svid,xds.enabled=true,"
+       "xds.gateways[0]=edge/agents,xds.extAuthzId=spiffe://a/b")
 
 
 def of(objects, kind):
@@ -54,6 +57,19 @@ class Render(unittest.TestCase):
             ("replicas=2,standing.existingSecret=a", "sharedKeys.existingSecret"),
             ("replicas=2,standing.existingSecret=a,sharedKeys.existingSecret=b", "gateway.publicUrl"),
             ("extAuthz.enabled=true", "dataPlanes"),
+            ("admission.webhook.enabled=true", "admission.keysSecret"),
+            ("admission.enabled=true,admission.keysSecret=a,admission.webhook.enabled=true", "there is no Secret default/a"),
+            (f"{ASKED},admission.webhook.key={'0' * 64}", "networkPolicy.apiServer"),
+            (f"{ASKED},admission.webhook.key={'0' * 64},admission.clientCaSecret=b", "admission.webhook.caBundle"),
+            (f"{ASKED},admission.webhook.key=abc", "key"),
+            (f"{ASKED},admission.webhook.failurePolicy.records=Warn", "records"),
+            (f"{ASKED},admission.webhook.caBundle=x", "caBundle"),
+            (XDS.replace("extAuthz.enabled=true,", ""), "extAuthz.enabled"),
+            (XDS.replace("xds.gateways[0]=edge/agents,", ""), "xds.gateways"),
+            (XDS.replace("edge/agents", "agents"), "gateways"),
+            (f"{XDS},serviceAccountTokens.issuer=", "serviceAccountTokens.issuer"),
+            (XDS.replace("tls.existingSecret=svid,", ""), "xds.extAuthzId"),
+            (XDS.replace("xds.extAuthzId=spiffe://a/b", "xds.port=15010"), "xds.extAuthzId"),
             ("serviceAccount.create=false", "serviceAccount.name"),
             ("jobs.enabled=true,mode=directory,existingObjects=a", "mode: cluster"),
         ]:
@@ -62,12 +78,79 @@ class Render(unittest.TestCase):
                 self.assertNotEqual(ran.returncode, 0, flags)
                 self.assertIn(says, ran.stderr)
 
+    def test_what_would_render_and_fail_in_the_cluster_is_refused_before(self):
+        audience = "gateway.extraArgs[0]=--audience=a"
+        for flags, says in [
+            ("labels.app\\.kubernetes\\.io/name=other", "labels"),
+            ("labels.app\\.kubernetes\\.io/instance=other", "labels"),
+            ("labels.vidimus\\.dev/service=admin", "labels"),
+            ("labels.team=two words", "team"),
+            ("metrics.serviceMonitor.labels.app\\.kubernetes\\.io/name=other", "labels"),
+            ("labels.team=a,metrics.dashboards.labels.team=b", "metrics.dashboards.labels"),
+            ("annotations.kubectl\\.kubernetes\\.io/default-container=x", "annotations"),
+            ("annotations.a b=x", "annotations"),
+            ("nodeSelector.disk=a b", "disk"),
+            ("fullnameOverride=a.b", "fullnameOverride"),
+            ("fullnameOverride=1st", "fullnameOverride"),
+            ("nameOverride=a.", "nameOverride"),
+            ("image.repository=registry.example/Vidimus X", "repository"),
+            ("extAuthz.enabled=true,extAuthz.dataPlanes[0]=spiffe://a/b,extAuthz.port=9901", "is that of admin"),
+            ("extAuthz.enabled=true,extAuthz.dataPlanes[0]=spiffe://a/b,extAuthz.port=8443,service.port=443", "is that of tls"),
+            ("extAuthz.enabled=true,extAuthz.dataPlanes[0]=spiffe://a/b,extAuthz.port=8443", "is that of service.port"),
+            ("extAuthz.enabled=true,extAuthz.dataPlanes[0]=spiffe://a/b,service.port=9191", "is that of service.port"),
+            ("extAuthz.enabled=true,extAuthz.dataPlanes[0]=spiffe://a/b,admission.enabled=true,extAuthz.port=9443", "is that of admission"),
+            ("extAuthz.enabled=true,extAuthz.dataPlanes[0]=spiffe://a/b,plainHttp.enabled=true,extAuthz.port=8080", "is that of service.plainPort"),
+            (f"{XDS},xds.port=9191", "is that of extAuthz.port"),
+            ("plainHttp.enabled=true,service.port=8080", "is that of service.port"),
+            ("mode=directory,existingObjects=a,pods.enabled=true", "pods.enabled"),
+            ("mode=directory,existingObjects=a,namespaces[0]=a", "namespaces"),
+            ("namespaces[0]=a,namespaces[1]=a", "namespaces"),
+            ("secrets[0]=a,secrets[1]=a", "secrets"),
+            ("witnessQuorum=1", "witnessQuorum"),
+            ("serviceAccountTokens.issuer=,serviceAccountTokens.discoveryBinding=true", "discoveryBinding"),
+            ("gateway.extraArgs[0]=--data=/other", "the chart gives --data"),
+            ("gateway.extraArgs[0]=--tls-listen=0.0.0.0:1", "the chart gives --tls-listen"),
+            ("gateway.extraArgs[0]=--body-time=1s,gateway.extraArgs[1]=--body-time=2s", "--body-time"),
+            ("gateway.extraEnv[0].name=POD_NAME,gateway.extraEnv[0].value=x", "POD_NAME"),
+            ("gateway.extraEnv[0].name=A,gateway.extraEnv[0].vlaue=x", "vlaue"),
+            ("gateway.maxBody=", "maxBody"),
+            ("traces.enabled=true,traces.retention=", "retention"),
+            ("networkPolicy.callers[0].namespaceSelectors.matchLabels.a=b", "namespaceSelectors"),
+            ("networkPolicy.apiServer[0].ipBlock.cidr=10.0.0.2", "cidr"),
+            ("networkPolicy.apiServer[0].ipBlock.cidr=10.0.0.2/32,networkPolicy.apiServer[0].podSelector.matchLabels.a=b", "apiServer"),
+            ("podDisruptionBudget.maxUnavailable=200%", "maxUnavailable"),
+            ("resources.limits.memory=lots", "memory"),
+            ("resources.memory=1Gi", "memory"),
+            ("tolerations[0].operator=Equals", "operator"),
+            (",".join(f"trustBundles[{n}].trustDomain=a.example,trustBundles[{n}].configMap=a,trustBundles[{n}].key=b" for n in (0, 1)), "trustBundles"),
+        ]:
+            with self.subTest(flags):
+                ran = helm("template", CHART, "--kube-version", KUBE_VERSION, "--set", flags, check=False)
+                self.assertNotEqual(ran.returncode, 0, flags)
+                self.assertIn(says, ran.stderr)
+        # What is no switch, though it looks like one.
+        for value in ("tls.existingSecret", "standing.existingSecret", "sharedKeys.existingSecret", "serviceAccount.name", "secrets[0]", "priorityClassName"):
+            for word in ("true", "false", "null"):
+                with self.subTest(f"{value}={word}"):
+                    ran = helm("template", CHART, "--kube-version", KUBE_VERSION, "--set-string", f"{value}={word}", check=False)
+                    self.assertIn(value.split("[")[0].split(".")[-1], ran.stderr)
+                    self.assertNotEqual(ran.returncode, 0)
+        self.assertIn("--audience=a", pod(rendered("minimal", "--set", audience))["containers"][0]["args"], "what may be given several times is")
+
+    def test_a_name_that_looks_like_a_number_is_a_name(self):
+        names = "tls.existingSecret=1e3,sharedKeys.existingSecret=123,gateway.publicUrl=https://a.example,secrets[0]=0x1f,archive.existingSecret=7"
+        spec = pod(rendered("minimal", "--set-string", f"{names},serviceAccount.name=5,ledger.storageClass=8,priorityClassName=9"))
+        volumes = {one["name"]: one for one in spec["volumes"]}
+        self.assertEqual([volumes["tls"]["secret"]["secretName"], volumes["shared-keys"]["secret"]["secretName"]], ["1e3", "123"])
+        self.assertEqual(volumes["secrets"]["projected"]["sources"][0]["secret"]["name"], "0x1f")
+        self.assertEqual((spec["serviceAccountName"], spec["priorityClassName"], spec["containers"][0]["envFrom"][0]["secretRef"]["name"]), ("5", "9", "7"))
+
     def test_every_value_is_in_the_schema_and_every_switch_is_tried(self):
         text = (CHART / "values.yaml").read_text()
         known, tried = yaml.safe_load(text), yaml.safe_load((CHART / "ci" / "full-values.yaml").read_text())
         of_directory = {"mode", "objects", "existingObjects", "nameOverride", "fullnameOverride", "crds", "resources", "user", "podDisruptionBudget"}
-        # Jobs take rights that nothing else does, and have a test of their own.
-        self.assertEqual(set(known) - set(tried), of_directory | {"jobs"})
+        # Jobs take rights that nothing else does, and have a test of their own; so has a registry that is apart (test_separate).
+        self.assertEqual(set(known) - set(tried), of_directory | {"jobs", "registry"})
 
     def test_nothing_has_more_rights_on_a_node_than_it_needs(self):
         for name in NAMES:
@@ -107,7 +190,7 @@ class Render(unittest.TestCase):
                 self.assertEqual((rules, of(objects, "Lease"), of(objects, "ClusterRoleBinding"), of(objects, "RoleBinding")), ([], [], [], []))
                 continue
             self.assertEqual(rules, [
-                {"apiGroups": kinds[0], "resources": kinds[1], "verbs": ["get", "list", "watch"]},
+                {"apiGroups": kinds[0], "resources": kinds[1], "verbs": ["list", "watch"]},
                 {"apiGroups": kinds[0], "resources": [f"{kind}/status" for kind in kinds[1]], "verbs": ["patch"]},
                 # With `pods.enabled`, and in some namespaces alone.
                 *([{"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]}] if name == "full" else []),
@@ -137,7 +220,7 @@ class Render(unittest.TestCase):
             "Service", "ServiceAccount", "StatefulSet"})
         self.assertEqual(minimal - {one["kind"] for one in rendered("full")}, set())
         more = {one["kind"] for one in rendered("full")} - minimal
-        self.assertEqual(more, {"ConfigMap", "PrometheusRule", "ServiceMonitor"})
+        self.assertEqual(more, {"ConfigMap", "PrometheusRule", "ServiceMonitor", "ValidatingWebhookConfiguration"})
 
     def test_nobody_reaches_the_admin_address_but_who_is_named(self):
         def who(name):
@@ -153,6 +236,38 @@ class Render(unittest.TestCase):
         policy = of(rendered("full"), "NetworkPolicy")[0]["spec"]
         found = [rule.get("from") for rule in policy["ingress"] if {"protocol": "TCP", "port": "admission"} in rule["ports"]]
         self.assertEqual(found, [[{"ipBlock": {"cidr": "10.0.0.2/32"}}]])
+
+    def test_what_has_the_api_server_ask_is_what_the_gateway_prints(self):
+        with tempfile.TemporaryDirectory() as at:
+            printed = subprocess.run([BIN, "admission", "manifests", "--data", f"{at}/data", "--namespace", "vidimus-system"],
+                                     capture_output=True, text=True, check=True).stdout
+            wanted = yaml.safe_load(printed)["webhooks"]
+            key, ca = (Path(at) / "data" / "admission" / "path").read_bytes().hex(), Path(at) / "data" / "admission" / "ca.pem"
+            flags = ["--set", f"{ASKED},admission.clientCaSecret=b,admission.webhook.key={key}", "--set-file", f"admission.webhook.caBundle={ca}"]
+            found = of(rendered("minimal", *flags), "ValidatingWebhookConfiguration")[0]
+            self.assertEqual((found["metadata"]["name"], found["webhooks"]), ("vidimus", wanted))
+            # Who says so decides what becomes of everything while nobody answers, and in which namespaces.
+            flags += ["--set", "admission.webhook.failurePolicy.enforce=Ignore,admission.webhook.namespaceSelector.matchLabels.tenant=a"]
+            found = of(rendered("minimal", *flags), "ValidatingWebhookConfiguration")[0]["webhooks"]
+            self.assertEqual([one["failurePolicy"] for one in found], ["Fail", "Ignore", "Ignore", "Ignore"])
+            self.assertEqual({one["namespaceSelector"]["matchLabels"]["tenant"] for one in found}, {"a"})
+            self.assertEqual(found[3]["namespaceSelector"]["matchLabels"]["vidimus.dev/admission"], "enforce")
+            self.assertIn("vidimus-system", found[3]["namespaceSelector"]["matchExpressions"][0]["values"])
+        by_cert_manager = of(rendered("full"), "ValidatingWebhookConfiguration")[0]
+        self.assertEqual(by_cert_manager["metadata"]["annotations"], {"cert-manager.io/inject-ca-from-secret": "vidimus-system/admission-keys"})
+        self.assertFalse([one for one in by_cert_manager["webhooks"] if "caBundle" in one["clientConfig"]])
+
+    def test_gateways_reach_their_routes_and_ask_by_tls_alone(self):
+        objects = rendered("minimal", "--set", XDS)
+        args = pod(objects)["containers"][0]["args"]
+        host = "vidimus.vidimus-system.svc"
+        for arg in ("--xds=0.0.0.0:15010", f"--xds-name={host}", "--xds-gateway=edge/agents", f"--xds-ext-authz={host}:9191",
+                    "--xds-ext-authz-id=spiffe://a/b", "--ext-authz-data-plane=spiffe://a/edge", "--tls-cert=/etc/vidimus/tls/tls.crt"):
+            self.assertIn(arg, args)
+        service = next(one for one in of(objects, "Service") if one["metadata"]["name"] == "vidimus")
+        self.assertIn({"name": "xds", "port": 15010, "targetPort": "xds"}, service["spec"]["ports"])
+        policy = of(objects, "NetworkPolicy")[0]["spec"]
+        self.assertIn({"protocol": "TCP", "port": "xds"}, policy["ingress"][0]["ports"])
 
     def test_crds_rules_and_dashboards_are_those_of_deploy(self):
         objects = rendered("full")

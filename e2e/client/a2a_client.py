@@ -1,6 +1,6 @@
 """The unmodified official Python A2A client, driven through one agent.
 
---version 1.0 or 0.3 keeps only the card's interfaces of that version; without it the SDK chooses (1.0 first).
+--version 1.0 or 0.3 keeps only the card's interfaces of that version; without it the SDK chooses (1.0 first). --binding is the transport.
 --url is the agent's base; the card is read at URL/.well-known/agent-card.json and calls go to the URL that the card names.
 --metadata goes into the message: {"skill": …, "hops": …}. Steps: card, send, stream, get, cancel; only where it is named: go_on, which sends a message that waits for a person again when it may be.
 """
@@ -62,6 +62,7 @@ async def cancel(client, text: str):
 async def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--version", choices=["1.0", "0.3"])
+    parser.add_argument("--binding", choices=["JSONRPC", "HTTP+JSON"], default="JSONRPC")
     parser.add_argument("--text", default="one two three")
     parser.add_argument("--metadata", type=json.loads, default={"skill": "echo"})
     args = parser.parse_args()
@@ -77,8 +78,9 @@ async def main() -> None:
             kept = [i for i in card.supported_interfaces if i.protocol_version.startswith(args.version)]
             del card.supported_interfaces[:]
             card.supported_interfaces.extend(kept)
-        plain = ClientFactory(ClientConfig(httpx_client=http, streaming=False)).create(card)
-        streaming = ClientFactory(ClientConfig(httpx_client=http)).create(card)
+        config = {"httpx_client": http, "supported_protocol_bindings": [args.binding]}
+        plain = ClientFactory(ClientConfig(**config, streaming=False)).create(card)
+        streaming = ClientFactory(ClientConfig(**config)).create(card)
         if report.wanted and "go_on" in report.wanted:
             await report.step("go_on", lambda: go_on(plain, message(args.text, args.metadata), report), MessageToDict)
         sent = await report.step("send", lambda: send(plain, message(args.text, args.metadata)), MessageToDict)

@@ -38,7 +38,7 @@ spec:
   team: conformance
   purpose: Is the system under test
   riskLevel: low
-  endpoint: {{url: "http://127.0.0.1:{port}{path}"}}
+  endpoint: {{url: "http://127.0.0.1:{port}{path}", rest: "http://127.0.0.1:{port}{path}"}}
 ---
 apiVersion: vidimus.dev/v1alpha1
 kind: Policy

@@ -1,6 +1,6 @@
 """A suite for A2A agents, in a working copy of its own, against the agent alone and then through the gateway.
 
-    suite_a2a.py --suite 'COMMAND with {url}' --report FILE [--keep recorded/a2a.jsonl.gz]
+    suite_a2a.py --suite 'COMMAND with {url}' --report FILE [--keep recorded/a2a.jsonl.gz] [--bindings JSONRPC,HTTP+JSON]
 
 COMMAND is run twice; it writes FILE, in the JUnit format. What it sends to the agent alone, and what the agent answers, is
 kept with --keep, so that `replay.py` can do it again without the suite.
@@ -58,11 +58,13 @@ def main() -> int:
     parser.add_argument("--suite", required=True)
     parser.add_argument("--report", required=True, type=pathlib.Path)
     parser.add_argument("--keep", type=pathlib.Path)
+    parser.add_argument("--bindings", default="JSONRPC", help="what the agent's card names")
     args = parser.parse_args()
+    bindings = ("--bindings", args.bindings)
 
     exchanges: list[dict] = []
     front = Front(0, record=exchanges)  # its port has to be known before the agent's card is made
-    with serving("sut", "--public-url", f"http://127.0.0.1:{front.port}/") as port:
+    with serving("sut", *bindings, "--public-url", f"http://127.0.0.1:{front.port}/") as port:
         front.target = port
         alone = run(args.suite, f"http://127.0.0.1:{front.port}", args.report)
     if args.keep:
@@ -72,7 +74,7 @@ def main() -> int:
     below = lambda path: "/a2a/conformance/sut" + path if path.startswith(WELL_KNOWN) else path
     front = Front(0, paths=below)
     public = ("--public-url", f"http://127.0.0.1:{front.port}")
-    with serving("sut", "--public-url", "http://127.0.0.1:1/") as port, gateway(port, flags=public) as stage:
+    with serving("sut", *bindings, "--public-url", "http://127.0.0.1:1/") as port, gateway(port, flags=public) as stage:
         front.target, front.token = stage.listen, stage.token("suite")
         through = run(args.suite, f"http://127.0.0.1:{front.port}", args.report)
     return 1 if table("a2a", alone, through) else 0

@@ -9,7 +9,7 @@ import logging
 from a2a.helpers import new_data_part, new_task_from_user_message, new_text_part
 from a2a.server.agent_execution import AgentExecutor
 from a2a.server.request_handlers import DefaultRequestHandler
-from a2a.server.routes import create_agent_card_routes, create_jsonrpc_routes
+from a2a.server.routes import create_agent_card_routes, create_jsonrpc_routes, create_rest_routes
 from a2a.server.tasks import InMemoryPushNotificationConfigStore, InMemoryTaskStore, TaskUpdater
 from a2a.types.a2a_pb2 import AgentCapabilities, AgentCard, AgentInterface, AgentSkill, Part, TaskState
 from starlette.applications import Starlette
@@ -76,6 +76,7 @@ class Agent(AgentExecutor):
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--public-url", help="the address in the card")
+    parser.add_argument("--bindings", default="JSONRPC", help="the bindings in the card: JSONRPC, HTTP+JSON")
     args = parser.parse_args()
     logging.basicConfig(level=logging.CRITICAL)
     sock = listen(args.port)
@@ -88,13 +89,16 @@ def main() -> None:
         default_input_modes=["text/plain"],
         default_output_modes=["text/plain"],
         skills=[AgentSkill(id="tck", name="tck", description="Does what the kit says.", tags=["tck"])],
-        supported_interfaces=[AgentInterface(url=url, protocol_binding="JSONRPC", protocol_version="1.0")],
+        supported_interfaces=[
+            AgentInterface(url=url, protocol_binding=binding, protocol_version="1.0") for binding in args.bindings.split(",")
+        ],
     )
     handler = DefaultRequestHandler(
         agent_executor=Agent(), task_store=InMemoryTaskStore(), agent_card=card,
         push_config_store=InMemoryPushNotificationConfigStore(),
     )
     routes = create_agent_card_routes(card) + create_jsonrpc_routes(handler, "/", enable_v0_3_compat=True)
+    routes += create_rest_routes(handler)
     serve(Starlette(routes=routes), sock, Log(args.log))
 
 

@@ -99,7 +99,7 @@ spec:
   environment: production
   capabilities: [financial-analysis]
   identities: [{{oidc: {{issuer: "urn:vidimus:local", subject: echo}}}}]
-  endpoint: {{url: "http://127.0.0.1:{echo}/"}}
+  endpoint: {{url: "http://127.0.0.1:{echo}/", rest: "http://127.0.0.1:{echo}/"}}
 ---
 apiVersion: vidimus.dev/v1alpha1
 kind: MCPServer
@@ -235,7 +235,7 @@ class Stage:
             "everything": ("everything",),
             "hop_one": ("a2a_agent", "--kind", "invoice", "--name", "hop-one", *one),
             "hop_two": ("a2a_agent", "--kind", "invoice", "--name", "hop-two", *two),
-            "echo": ("a2a_agent", "--kind", "echo"),
+            "echo": ("a2a_agent", "--kind", "echo", "--bindings", "JSONRPC,HTTP+JSON"),
             "model": ("model_simulator", "--key", PROVIDER_KEY),
         }
         started = {name: self.start(name, *part) for name, part in parts.items() if not only or name in only}

@@ -3,6 +3,7 @@
 import concurrent.futures
 import hashlib
 import http.client
+import itertools
 import json
 import os
 import signal
@@ -186,9 +187,12 @@ class Mcp(unittest.TestCase):
 
 class A2a(unittest.TestCase):
     def test_the_official_client_sends_streams_and_cancels_in_both_versions(self):
-        for version in ("1.0", "0.3"):
-            with self.subTest(version=version):
-                steps = STAGE.client("a2a_client", "/a2a/finance/echo", STAGE.token("invoice-bot"), "--version", version)
+        for version, binding in itertools.product(("1.0", "0.3"), ("JSONRPC", "HTTP+JSON")):
+            with self.subTest(version=version, binding=binding):
+                flags = ("--version", version, "--binding", binding)
+                steps = STAGE.client("a2a_client", "/a2a/finance/echo", STAGE.token("invoice-bot"), *flags)
+                seen = STAGE.seen("echo")[-1]
+                self.assertEqual(seen["path"] != "/", binding == "HTTP+JSON", seen["path"])
                 for step in ("card", "send", "stream", "get", "cancel"):
                     self.assertTrue(steps[step]["ok"], steps[step])
                 self.assertNotIn("127.0.0.1:%d/" % 0, json.dumps(steps["card"]))
@@ -256,6 +260,37 @@ class A2a(unittest.TestCase):
                     listed = [{row["id"] for row in ask(token, listing, {})[2]["result"]["tasks"]} for token in (maker, other)]
                     self.assertIn(task["id"], listed[0])
                     self.assertTrue(listed[1] and not listed[0] & listed[1])
+
+    def test_a_task_belongs_to_who_made_it_over_http_json(self):
+        path, maker, other = "/a2a/finance/echo", STAGE.token("invoice-bot"), STAGE.token("hop-one")
+        ask = lambda token, method, below, body=None: STAGE.post(path + below, body, token, [("A2A-Version", "1.0")], method=method)
+        message = {"messageId": "m-rest", "role": "ROLE_USER", "parts": [{"text": "a b"}]}
+        status, headers, answer = ask(maker, "POST", "/message:send", {"message": message})
+        self.assertEqual(status, 200, answer)
+        task = answer["task"]["id"]
+        [effect] = [row for row in STAGE.records("--kind", "effect") if row["id"] == headers["vidimus-call"]]
+        raw = effect["task"]
+        self.assertNotEqual(raw, task)
+        self.assertEqual(ask(maker, "GET", f"/tasks/{task}/?historyLength=1")[2]["id"], task)
+        self.assertEqual(STAGE.seen("echo")[-1]["path"], f"/tasks/{raw}?historyLength=1")
+        self.assertIn(task, [row["id"] for row in ask(maker, "GET", "/tasks?pageSize=100")[2]["tasks"]])
+        # What JSON-RPC gives out, this binding takes, and the other way round.
+        rpc = {"jsonrpc": "2.0", "id": 1, "method": "GetTask", "params": {"id": task}}
+        self.assertEqual(STAGE.post(path, rpc, maker, [("A2A-Version", "1.0")])[2]["result"]["id"], task)
+        before = len(STAGE.seen("echo"))
+        for token, identity in ((other, task), (other, raw), (maker, raw)):
+            for method, below in (("GET", ""), ("POST", ":cancel"), ("POST", ":subscribe"), ("GET", ":subscribe")):
+                status, headers, answer = ask(token, method, f"/tasks/{identity}{below}")
+                self.assertEqual((status, headers["vidimus-code"]), (404, "task_foreign"))
+                self.assertEqual(answer["error"]["details"][0]["reason"], "TASK_NOT_FOUND")
+        for method, below, body, code in (
+            ("GET", f"/tasks/{raw}%2f..%2f{task}", None, "route_unknown"),
+            ("GET", f"/tasks/{task}?id={raw}", None, "message_invalid"),
+            ("GET", f"/other/tasks/{task}", None, "member_undecided"),
+            ("POST", f"/tasks/{task}:cancel", {"id": raw}, "message_invalid"),
+        ):
+            self.assertEqual(ask(maker, method, below, body)[1]["vidimus-code"], code, below)
+        self.assertEqual(len(STAGE.seen("echo")), before)
 
     def test_where_news_go_is_decided_and_recorded(self):
         only = STAGE.resources / "push.yaml"

@@ -280,6 +280,27 @@ type gateway struct {
 func newGateway(t *testing.T, c *cluster, server, account string) *gateway {
 	t.Helper()
 	root := t.TempDir()
+	return newGatewayOf(t, root, "--cluster", "--kubeconfig", kubeconfig(t, root, server, account))
+}
+
+// newGatewayOf has its resources from what these flags say.
+func newGatewayOf(t *testing.T, root string, source ...string) *gateway {
+	t.Helper()
+	listen, admin := freePort(t), freePort(t)
+	g := &gateway{
+		t: t, data: filepath.Join(root, "data"), log: filepath.Join(root, "gateway.log"),
+		url: fmt.Sprintf("http://127.0.0.1:%d", listen), admin: fmt.Sprintf("http://127.0.0.1:%d", admin),
+		http: &http.Client{Timeout: 20 * time.Second},
+	}
+	g.arguments = append([]string{"serve", "--data", g.data, "--listen", fmt.Sprintf("127.0.0.1:%d", listen),
+		"--admin", fmt.Sprintf("127.0.0.1:%d", admin)}, source...)
+	g.start()
+	return g
+}
+
+// kubeconfig has the account's token in it.
+func kubeconfig(t *testing.T, root, server, account string) string {
+	t.Helper()
 	kubeconfig := filepath.Join(root, "kubeconfig")
 	text := fmt.Sprintf(`{"apiVersion": "v1", "kind": "Config", "current-context": "e2e",
 "clusters": [{"name": "e2e", "cluster": {"server": %q, "insecure-skip-tls-verify": true}}],
@@ -288,22 +309,18 @@ func newGateway(t *testing.T, c *cluster, server, account string) *gateway {
 	if err := os.WriteFile(kubeconfig, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	listen, admin := freePort(t), freePort(t)
-	g := &gateway{
-		t: t, data: filepath.Join(root, "data"), log: filepath.Join(root, "gateway.log"),
-		url: fmt.Sprintf("http://127.0.0.1:%d", listen), admin: fmt.Sprintf("http://127.0.0.1:%d", admin),
-		http: &http.Client{Timeout: 20 * time.Second},
-	}
-	g.arguments = []string{"serve", "--cluster", "--kubeconfig", kubeconfig, "--data", g.data,
-		"--listen", fmt.Sprintf("127.0.0.1:%d", listen), "--admin", fmt.Sprintf("127.0.0.1:%d", admin)}
+	return kubeconfig
+}
+
+// start begins it for as long as the test; what it logged is shown when that failed.
+func (g *gateway) start() {
 	g.begin()
-	t.Cleanup(func() {
+	g.t.Cleanup(func() {
 		g.kill()
-		if content := g.said(); t.Failed() {
-			t.Logf("the end of the gateway's log:\n%s", content[max(0, len(content)-6000):])
+		if content := g.said(); g.t.Failed() {
+			g.t.Logf("the end of %s:\n%s", g.log, content[max(0, len(content)-6000):])
 		}
 	})
-	return g
 }
 
 func (g *gateway) begin() {

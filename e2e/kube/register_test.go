@@ -56,7 +56,7 @@ func (c *cluster) sends(method, path, kind string, body any) ([]byte, error) {
 // statusWriter stands in for the gateway that follows a cluster: it says of each new version of an object what refuses returns, or that it is in force.
 func (c *cluster) statusWriter(ctx context.Context, namespace string, refuses func(object) string) {
 	for ; ctx.Err() == nil; time.Sleep(100 * time.Millisecond) {
-		for _, plural := range []string{"agents", "policies"} {
+		for plural, kind := range map[string]string{"agents": "Agent", "policies": "Policy"} {
 			path := "/apis/vidimus.dev/v1alpha1/namespaces/" + namespace + "/" + plural
 			content, err := c.sends(http.MethodGet, path, "application/json", nil)
 			var list struct{ Items []object }
@@ -76,9 +76,12 @@ func (c *cluster) statusWriter(ctx context.Context, namespace string, refuses fu
 					return map[string]any{"type": of, "status": value, "reason": reason, "message": message,
 						"observedGeneration": generation, "lastTransitionTime": time.Now().UTC().Format(time.RFC3339)}
 				}
-				status := map[string]any{"status": map[string]any{"observedGeneration": generation,
-					"conditions": []any{condition("Accepted"), condition("Programmed")}}}
-				_, _ = c.sends(http.MethodPatch, path+"/"+item.text("metadata", "name")+"/status", "application/merge-patch+json", status)
+				name := item.text("metadata", "name")
+				status := map[string]any{"apiVersion": "vidimus.dev/v1alpha1", "kind": kind,
+					"metadata": map[string]any{"name": name, "namespace": namespace},
+					"status": map[string]any{"observedGeneration": generation,
+						"conditions": []any{condition("Accepted"), condition("Programmed")}}}
+				_, _ = c.sends(http.MethodPatch, path+"/"+name+"/status?fieldManager=vidimus&force=true", "application/apply-patch+yaml", status)
 			}
 		}
 	}
@@ -89,7 +92,10 @@ type registerAnswer struct {
 	Objects []struct {
 		Object, Applied, Refused string
 		Generation               int
-		Conditions               []struct{ Type, Status, Message string }
+		Conditions               []struct {
+			Type, Status, Message string
+			WrittenBy             []string
+		}
 	}
 	Rejections []struct{ Field string }
 }
@@ -158,6 +164,23 @@ func TestRegister(t *testing.T) {
 	// Nobody says anything of it.
 	code, answer, shown = c.register(t, file, "--timeout", "1s")
 	expect("nobody serves", code, 2, applied(answer), "Policy registering/open created, Agent registering/bot created", shown)
+
+	// Somebody who may write statuses says that all is in force.
+	forged := func(of string) map[string]any {
+		return map[string]any{"type": of, "status": "True", "reason": "Accepted", "message": "", "observedGeneration": 1,
+			"lastTransitionTime": time.Now().UTC().Format(time.RFC3339)}
+	}
+	both := map[string]any{"status": map[string]any{"conditions": []any{forged("Accepted"), forged("Programmed")}}}
+	for _, path := range []string{agent, "/apis/vidimus.dev/v1alpha1/namespaces/registering/policies/open"} {
+		if content, err := c.sends(http.MethodPatch, path+"/status?fieldManager=forger", "application/merge-patch+json", both); err != nil {
+			t.Fatalf("%s %v", content, err)
+		}
+	}
+	code, answer, shown = c.register(t, file, "--timeout", "1s")
+	expect("a forged status", code, 2, applied(answer), "Policy registering/open unchanged, Agent registering/bot unchanged", shown)
+	if len(answer.Objects[1].Conditions) != 2 || answer.Objects[1].Conditions[0].WrittenBy[0] != "forger" {
+		t.Fatalf("it is not said who wrote it: %s", shown)
+	}
 
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()

@@ -1,4 +1,4 @@
-"""A real A2A agent (official Python SDK) that speaks 1.0 and 0.3 over JSON-RPC on one endpoint.
+"""A real A2A agent (official Python SDK) that speaks 1.0 and 0.3 over JSON-RPC and HTTP+JSON on one endpoint; its card names what --bindings names.
 
 --kind invoice (skills summarize, reconcile) calls on: with `hops` > 0 the next agent (--next-a2a), otherwise an MCP tool
 (--mcp). It presents the very token it received, so the gateway's chain grows by one with each hop. Its answer is the inner
@@ -18,7 +18,7 @@ from a2a.helpers import get_artifact_text, get_data_parts, get_message_text, new
 from a2a.helpers import new_text_message, new_text_part
 from a2a.server.agent_execution import AgentExecutor
 from a2a.server.request_handlers import DefaultRequestHandler
-from a2a.server.routes import create_agent_card_routes, create_jsonrpc_routes
+from a2a.server.routes import create_agent_card_routes, create_jsonrpc_routes, create_rest_routes
 from a2a.server.tasks import InMemoryTaskStore, TaskUpdater
 from a2a.types.a2a_pb2 import AgentCapabilities, AgentCard, AgentInterface, AgentSkill, Role, SendMessageRequest, TaskState
 from google.protobuf.json_format import MessageToDict
@@ -129,7 +129,8 @@ def card(args, port: int) -> AgentCard:
         default_output_modes=["text/plain"],
         skills=[AgentSkill(id=s, name=s, description=s, tags=["test"]) for s in SKILLS[args.kind]],
         supported_interfaces=[
-            AgentInterface(url=url, protocol_binding="JSONRPC", protocol_version=version)
+            AgentInterface(url=url, protocol_binding=binding, protocol_version=version)
+            for binding in args.bindings.split(",")
             for version in args.versions.split(",")
         ],
     )
@@ -143,6 +144,7 @@ def main() -> None:
     parser.add_argument("--mcp", help="URL of the MCP server, at the gateway")
     parser.add_argument("--public-url", help="the URL in the card")
     parser.add_argument("--versions", default="1.0,0.3", help="the versions in the card")
+    parser.add_argument("--bindings", default="JSONRPC", help="the bindings in the card: JSONRPC, HTTP+JSON")
     args = parser.parse_args()
     args.name = args.name or f"{args.kind}-agent"
     logging.basicConfig(level=logging.CRITICAL)  # refusals are answers here, not events to log
@@ -150,6 +152,7 @@ def main() -> None:
     agent_card = card(args, sock.getsockname()[1])
     handler = DefaultRequestHandler(agent_executor=Agent(args), task_store=InMemoryTaskStore(), agent_card=agent_card)
     routes = create_agent_card_routes(agent_card) + create_jsonrpc_routes(handler, "/", enable_v0_3_compat=True)
+    routes += create_rest_routes(handler, enable_v0_3_compat=True)
     serve(Starlette(routes=routes), sock, Log(args.log))
 
 

@@ -14,6 +14,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("vidimus-cluster", &["vidimus-core", "vidimus-registry", "vidimus-gateway"]),
     ("vidimus-identity", &["vidimus-core"]),
     ("vidimus-ledger", &["vidimus-core"]),
+    // It joins two transports, and decides nothing.
+    ("vidimus-wrap", &[]),
     // Spans are no records: nothing of ours has to be known to keep them.
     ("vidimus-traces", &[]),
     ("vidimus-guard", &["vidimus-core"]),
@@ -36,6 +38,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "vidimus-query",
             "vidimus-readmodel",
             "vidimus-traces",
+            "vidimus-wrap",
         ],
     ),
     // The ledger: without recording a decision there is no permit, in tests neither.

@@ -49,7 +49,7 @@ pub(crate) const fn plural(kind: Kind) -> &'static str {
 }
 
 /// Where the objects of a kind are, of all namespaces or of one.
-pub(crate) fn collection(kind: Kind, namespace: Option<&str>) -> String {
+pub fn collection(kind: Kind, namespace: Option<&str>) -> String {
     match namespace {
         None => format!("/apis/{API_VERSION}/{}", plural(kind)),
         Some(namespace) => format!("/apis/{API_VERSION}/namespaces/{namespace}/{}", plural(kind)),

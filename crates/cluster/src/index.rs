@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Place;
 use std::hash::{BuildHasher as _, RandomState};
+use std::mem;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -10,6 +11,7 @@ use vidimus_core::resource::{API_VERSION, Kind, Object, Origin, Rejection, check
 
 use crate::condition::Condition;
 use crate::pods::Runs;
+use crate::seen::{FieldManager, Seen};
 
 /// Which object: kind, namespace, name.
 pub(crate) type Key = (Kind, Arc<str>, Arc<str>);
@@ -25,6 +27,8 @@ pub(crate) struct Entry {
     pub(crate) observed: Option<i64>,
     pub(crate) conditions: Vec<Condition>,
     pub(crate) runs: Runs,
+    /// Who is said to have written it last; not known of what was kept on disk.
+    pub(crate) manager: Option<FieldManager>,
     /// Of all that counts of it: its spec and its labels, and neither its status nor which write it was.
     /// `None` of what was kept on disk.
     content: Option<u64>,
@@ -49,11 +53,18 @@ pub(crate) struct Index {
     entries: BTreeMap<Key, Entry>,
     /// With a key of its own, so that nobody can write two objects that look the same.
     hasher: RandomState,
+    /// What changed, where it is to be known.
+    seen: Option<Vec<Seen>>,
 }
 
 impl Index {
     pub(crate) fn new(cluster: &str) -> Self {
-        Self { cluster: cluster.into(), entries: BTreeMap::new(), hasher: RandomState::new() }
+        Self { cluster: cluster.into(), entries: BTreeMap::new(), hasher: RandomState::new(), seen: None }
+    }
+
+    /// What changed since it was asked before, where that was to be known; and whether it is to be from now on.
+    pub(crate) fn gather(&mut self, is_wanted: bool) -> Vec<Seen> {
+        mem::replace(&mut self.seen, is_wanted.then(Vec::new)).unwrap_or_default()
     }
 
     pub(crate) fn entries(&self) -> impl Iterator<Item = (&Key, &Entry)> {
@@ -78,12 +89,17 @@ impl Index {
         let entry = |last: Option<&Entry>| Entry::of(&self.cluster, &self.hasher, kind, document, last);
         match self.entries.entry(key) {
             Place::Vacant(free) => {
-                free.insert(entry(None));
+                let next = entry(None);
+                note(&mut self.seen, free.key(), None, Some(&next));
+                free.insert(next);
                 Changed::Content
             }
             Place::Occupied(mut taken) => {
                 let next = entry(Some(taken.get()));
                 let changed = next.since(taken.get());
+                if changed == Changed::Content {
+                    note(&mut self.seen, taken.key(), Some(taken.get()), Some(&next));
+                }
                 *taken.get_mut() = next;
                 changed
             }
@@ -103,6 +119,7 @@ impl Index {
             observed: None,
             conditions: Vec::new(),
             runs: Runs::default(),
+            manager: None,
             content: None,
             says: Ok(object),
         };
@@ -111,25 +128,38 @@ impl Index {
 
     /// An object was deleted.
     pub(crate) fn gone(&mut self, kind: Kind, document: &Value) -> Changed {
-        let removed = key(kind, document).and_then(|key| self.entries.remove(&key));
-        if removed.is_some() { Changed::Content } else { Changed::Nothing }
+        let removed = key(kind, document).and_then(|key| self.entries.remove_entry(&key));
+        let Some((key, was)) = removed else { return Changed::Nothing };
+        note(&mut self.seen, &key, Some(&was), None);
+        Changed::Content
     }
 
     /// These are all of a kind, in one namespace or all: what is not among them was deleted.
     pub(crate) fn listed(&mut self, kind: Kind, namespace: Option<&str>, documents: Vec<Value>) -> Changed {
         let concerned = |(of, within, _): &Key| *of == kind && namespace.is_none_or(|one| **within == *one);
         let (mut last, others): (BTreeMap<_, _>, BTreeMap<_, _>) =
-            std::mem::take(&mut self.entries).into_iter().partition(|(key, _)| concerned(key));
+            mem::take(&mut self.entries).into_iter().partition(|(key, _)| concerned(key));
         self.entries = others;
         let mut changed = Changed::Nothing;
         for document in documents {
             let Some(key) = key(kind, &document) else { continue };
             let was = last.remove(&key);
             let next = Entry::of(&self.cluster, &self.hasher, kind, document, was.as_ref());
-            changed = changed.max(was.map_or(Changed::Content, |was| next.since(&was)));
+            let how = was.as_ref().map_or(Changed::Content, |was| next.since(was));
+            if how == Changed::Content {
+                note(&mut self.seen, &key, was.as_ref(), Some(&next));
+            }
+            changed = changed.max(how);
             self.entries.insert(key, next);
         }
+        last.iter().for_each(|(key, was)| note(&mut self.seen, key, Some(was), None));
         if last.is_empty() { changed } else { Changed::Content }
+    }
+}
+
+fn note(seen: &mut Option<Vec<Seen>>, key: &Key, was: Option<&Entry>, is: Option<&Entry>) {
+    if let Some(seen) = seen {
+        seen.extend(Seen::of(key, was, is));
     }
 }
 
@@ -139,13 +169,30 @@ fn key(kind: Kind, document: &Value) -> Option<Key> {
     Some((kind, text("/metadata/namespace")?.into(), text("/metadata/name")?.into()))
 }
 
+/// Checks an object as the API server gives it, in a list or a watch; `cluster` is what its origin is called.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn read(cluster: &Arc<str>, kind: Kind, mut document: Value) -> Result<Object, Vec<Rejection>> {
+    let text = |pointer: &str| document.pointer(pointer).and_then(Value::as_str).map(Arc::<str>::from);
+    let uid = Some(text("/metadata/uid").unwrap_or_default());
+    let resource_version = Some(text("/metadata/resourceVersion").unwrap_or_default());
+    if let Some(members) = document.as_object_mut() {
+        // The items of a list need not say what they are.
+        members.entry("apiVersion").or_insert_with(|| API_VERSION.into());
+        members.entry("kind").or_insert_with(|| kind.as_str().into());
+        members.remove("status");
+    }
+    check(&Origin::Cluster { cluster: cluster.clone(), uid, resource_version }, &document)
+}
+
 impl Entry {
     /// Checks an object; what was made of the `last` version of it is taken over where nothing that counts is otherwise.
     fn of(
         cluster: &Arc<str>,
         hasher: &RandomState,
         kind: Kind,
-        mut document: Value,
+        document: Value,
         last: Option<&Self>,
     ) -> Self {
         let text = |pointer: &str| document.pointer(pointer).and_then(Value::as_str).map(Arc::<str>::from);
@@ -156,22 +203,19 @@ impl Entry {
         let conditions = document.pointer("/status/conditions").and_then(Value::as_array);
         let conditions = conditions.into_iter().flatten().filter_map(Condition::read).collect();
         let runs = Runs::read(&document);
+        let manager = FieldManager::read(&document);
         let content = Some(content(hasher, &document, generation));
         let known = last.filter(|last| last.uid == uid && last.content == content);
         let says = match known {
             Some(last) => last.says.clone(),
-            None => {
-                if let Some(members) = document.as_object_mut() {
-                    // The items of a list need not say what they are.
-                    members.entry("apiVersion").or_insert_with(|| API_VERSION.into());
-                    members.entry("kind").or_insert_with(|| kind.as_str().into());
-                    members.remove("status");
-                }
-                let (uid, resource_version) = (Some(uid.clone()), Some(version.clone()));
-                check(&Origin::Cluster { cluster: cluster.clone(), uid, resource_version }, &document)
-            }
+            None => read(cluster, kind, document),
         };
-        Self { uid, version, generation, observed, conditions, runs, content, says }
+        Self { uid, version, generation, observed, conditions, runs, manager, content, says }
+    }
+
+    /// As it was read, where it is good.
+    pub(crate) fn object(&self) -> Option<&Object> {
+        self.says.as_ref().ok()
     }
 
     /// What is otherwise than it was.

@@ -91,12 +91,12 @@ impl Keeper {
 }
 
 /// What objects in force name.
-fn named(snapshot: &Snapshot) -> BTreeSet<SecretKey> {
+pub(crate) fn named(snapshot: &Snapshot) -> BTreeSet<SecretKey> {
     snapshot.objects().iter().filter_map(named_by).cloned().collect()
 }
 
 /// What is watched, and what is too many. Whoever is watched stays so: who comes later takes no place of others.
-fn divided(
+pub(crate) fn divided(
     named: BTreeSet<SecretKey>,
     is_watched: impl Fn(&SecretKey) -> bool,
 ) -> (BTreeSet<SecretKey>, BTreeSet<SecretKey>) {

@@ -203,7 +203,7 @@ pub(crate) fn in_force(since: Option<Timestamp>, reason: &str) -> Rejection {
             "what was kept on disk is in force: the cluster has not been heard whole since {since} ({reason}); routes close at the age that their records say"
         ),
         fix:
-            "see that the API server answers, and that the gateway may list and watch it (docs/kubernetes.md)"
+            "see that the API server answers (or the registry), and that this process may list and watch it (docs/kubernetes.md)"
                 .to_owned(),
     }
 }

@@ -9,7 +9,10 @@
 //! - What is gone was deleted on purpose, also where a whole list has to be read again to know it.
 //! - Secrets are watched one by one, and only those that an object names which is in force; of each the one key is held that it names ([`Secrets`]).
 //! - Where pods are watched too, it is known which run as which object, and which as none (ADR 65).
+//! - Each change is told with who is said to have made it ([`Seen`]).
 //! - One replica writes statuses, as long as it holds a Lease; it never writes what is there already.
+//!
+//! - Who watches may be another process than who serves calls ([`relayed`], [`heard_of`]): what the watches tell is said on, and heard by the same code.
 //!
 //! Beside it: [`Jobs`] runs the calls of servers that are jobs.
 
@@ -21,9 +24,13 @@ mod jobs;
 mod keeper;
 mod kept;
 mod lease;
+mod line;
 mod live;
 mod pods;
+mod relay;
+mod remote;
 mod secrets;
+mod seen;
 mod state;
 mod status;
 mod unavailable;
@@ -32,21 +39,27 @@ mod verdict;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::watch;
 use vidimus_core::resource::Kind;
 use vidimus_core::snapshot::Overlay;
 use vidimus_registry::{Acts, Keeping, KeptObjects, Loaded};
 
-use follow::{Follow, collection, plural};
+use follow::{Follow, plural};
 
 pub use access::{Access, Cluster, NotConnected, connect};
+pub use follow::collection;
+pub use index::read;
 pub use jobs::{Jobs, Left};
 pub use pods::{LastCalls, NotRunning, Pods, PodsReport, PodsSaid, Unclaimed};
+pub use relay::Relay;
+pub use remote::{Dial, Duplex, Link, Remote};
 pub use secrets::Secrets;
+pub use seen::{FieldManager, Seen};
 pub use state::SourceState;
 pub use status::{FIELD_MANAGER, Writes};
 
@@ -79,6 +92,7 @@ pub struct Watching {
     state: watch::Receiver<SourceState>,
     secrets: Secrets,
     pods: Option<Pods>,
+    seen: Arc<Mutex<Option<UnboundedReceiver<Seen>>>>,
 }
 
 impl Watching {
@@ -102,6 +116,11 @@ impl Watching {
         self.pods.as_ref()
     }
 
+    /// Each change of an object from when what there is was heard, for who asks first. Until he does they are kept for him, so ask, or they are many.
+    pub fn seen(&self) -> Option<UnboundedReceiver<Seen>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     /// How the source is, and since when.
     pub fn state(&self) -> watch::Receiver<SourceState> {
         self.state.clone()
@@ -120,29 +139,100 @@ pub fn begin(
     standing: Arc<Overlay>,
 ) -> io::Result<Begun> {
     let objects = objects.map(|objects| kept::Kept::begin(objects, &cluster.identity)).transpose()?;
-    let (loaded, feed, acts) = vidimus_registry::feed("the cluster", kept, standing)?;
+    follow(cluster, (kept, objects), standing, (Secrets::default(), None))
+}
+
+/// The same, for gateways elsewhere: what is heard is said on by the [`Relay`]. Nothing is kept on disk, and no acts of people stand here.
+///
+/// # Errors
+/// When a thread cannot be started.
+pub fn relayed(cluster: &Cluster) -> io::Result<(Begun, Relay)> {
+    let mut watches = followed(&cluster.namespaces).len();
+    if cluster.pods {
+        watches += Pods::watched(&cluster.namespaces).len();
+    }
+    let secrets = Secrets::default();
+    let relay = Relay::new(cluster.namespaces.clone(), cluster.pods, watches, secrets.clone());
+    let begun = follow(cluster, (None, None), Arc::default(), (secrets, Some(relay.clone())))?;
+    Ok((begun, relay))
+}
+
+/// Hears a registry in place of the cluster, as [`begin`] follows it. No status is written here, and keys of Secrets are asked for by their names.
+///
+/// # Errors
+/// When a thread cannot be started.
+pub fn heard_of(
+    remote: Remote,
+    kept: Option<Keeping>,
+    objects: Option<KeptObjects>,
+    standing: Arc<Overlay>,
+) -> io::Result<Begun> {
+    let objects = objects.map(|objects| kept::Kept::begin(objects, &remote.identity)).transpose()?;
+    let (loaded, feed, acts) = vidimus_registry::feed("the registry", kept, standing)?;
     let (tell, heard) = mpsc::channel();
-    let scopes: Vec<Option<Arc<str>>> = match &*cluster.namespaces {
+    let (followed, secrets) = (followed(&remote.namespaces), Secrets::default());
+    let (ask, keys) = watch::channel(Vec::new());
+    let calls = watch::Sender::default();
+    let pods = remote.pods.then(|| {
+        let (told, hears) = mpsc::channel();
+        let pods = Pods::of_registry(&remote.namespaces, tell.clone(), (hears, calls.clone()));
+        (pods, (Pods::watched(&remote.namespaces), told))
+    });
+    let (pods, told) = pods.unzip();
+    let asks = remote::Asked { keys, calls };
+    let hearing = remote::Hearing::new(remote, &followed, told, tell, (secrets.clone(), asks));
+    let tasks: Vec<(String, Task)> = vec![
+        ("registry".to_owned(), Box::pin(hearing.run())),
+        ("keys".to_owned(), Box::pin(remote::name_keys(loaded.clone(), secrets.clone(), ask))),
+    ];
+    let (publish, state) = watch::channel(SourceState::unread());
+    // Nobody writes statuses here.
+    let (wanted, _) = watch::channel(Arc::default());
+    let written = (wanted, lease::Lead::default(), secrets.clone());
+    let live = live::Live::new((feed, objects), &followed, heard, publish, written);
+    let (to, seen) = unbounded_channel();
+    let live = live.with_pods(pods.clone()).with_seen(to);
+    let seen = Arc::new(Mutex::new(Some(seen)));
+    thread::Builder::new().name("vidimus-registry".to_owned()).spawn(move || live.run())?;
+    Ok(Begun { loaded, watching: Watching { acts, state, secrets, pods, seen }, tasks })
+}
+
+/// What is followed of the objects of these namespaces, or of all where there are none: each has its place, the same in every process.
+fn followed(namespaces: &[Arc<str>]) -> Vec<(Kind, Option<Arc<str>>)> {
+    let scopes: Vec<Option<Arc<str>>> = match namespaces {
         [] => vec![None],
         some => some.iter().cloned().map(Some).collect(),
     };
+    let of = |kind: Kind| scopes.iter().cloned().map(move |scope| (kind, scope));
+    Kind::ALL.into_iter().flat_map(of).collect()
+}
+
+/// Begins to follow a cluster; what is heard is said on by the relay, where there is one.
+fn follow(
+    cluster: &Cluster,
+    (kept, objects): (Option<Keeping>, Option<kept::Kept>),
+    standing: Arc<Overlay>,
+    (secrets, relay): (Secrets, Option<Relay>),
+) -> io::Result<Begun> {
+    let (loaded, feed, acts) = vidimus_registry::feed("the cluster", kept, standing)?;
+    let (tell, heard) = mpsc::channel();
+    let followed = followed(&cluster.namespaces);
     let mut tasks: Vec<(String, Task)> = Vec::new();
-    let mut followed = Vec::new();
-    for kind in Kind::ALL {
-        for scope in &scopes {
-            let name = match scope {
-                None => format!("watch {}", plural(kind)),
-                Some(namespace) => format!("watch {} of {namespace}", plural(kind)),
-            };
-            let (tell, place) = (tell.clone(), followed.len());
-            let tell = move |told| tell.send(live::Heard::Of(place, told)).is_ok();
-            let follow =
-                Follow::new(cluster.client.clone(), name.clone(), collection(kind, scope.as_deref()), tell);
-            tasks.push((name, Box::pin(follow.run())));
-            followed.push((kind, scope.clone()));
-        }
+    for (place, (kind, scope)) in followed.iter().enumerate() {
+        let name = match scope {
+            None => format!("watch {}", plural(*kind)),
+            Some(namespace) => format!("watch {} of {namespace}", plural(*kind)),
+        };
+        let (tell, relay) = (tell.clone(), relay.clone());
+        let tell = move |told: live::Told| {
+            if let Some(relay) = &relay {
+                relay.hear(place, &told);
+            }
+            tell.send(live::Heard::Of(place, told)).is_ok()
+        };
+        let at = collection(*kind, scope.as_deref());
+        tasks.push((name.clone(), Box::pin(Follow::new(cluster.client.clone(), name, at, tell).run())));
     }
-    let secrets = Secrets::default();
     let keeper = keeper::Keeper::new(cluster.client.clone(), loaded.clone(), secrets.clone(), tell.clone());
     tasks.push(("secrets".to_owned(), Box::pin(keeper.run())));
     let (publish, state) = watch::channel(SourceState::unread());
@@ -157,9 +247,12 @@ pub fn begin(
         let writer = status::Writer::new(cluster.client.clone(), wants, lead.clone());
         tasks.push(("statuses".to_owned(), Box::pin(writer.run())));
     }
-    let pods = cluster.pods.then(|| Pods::new(cluster.client.clone(), &cluster.namespaces, tell));
+    let relay = relay.map(|relay| (relay, followed.len()));
+    let pods = cluster.pods.then(|| Pods::new(cluster.client.clone(), &cluster.namespaces, tell, relay));
     let live = live::Live::new((feed, objects), &followed, heard, publish, (wanted, lead, secrets.clone()));
-    let live = live.with_pods(pods.clone());
+    let (to, seen) = unbounded_channel();
+    let live = live.with_pods(pods.clone()).with_seen(to);
+    let seen = Arc::new(Mutex::new(Some(seen)));
     thread::Builder::new().name("vidimus-registry".to_owned()).spawn(move || live.run())?;
-    Ok(Begun { loaded, watching: Watching { acts, state, secrets, pods }, tasks })
+    Ok(Begun { loaded, watching: Watching { acts, state, secrets, pods, seen }, tasks })
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde_json::Value;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use vidimus_core::resource::{Kind, Origin, Rejection, Subject};
 use vidimus_registry::{Feed, Says};
 
@@ -18,6 +18,7 @@ use crate::kept::{self, Found, Kept};
 use crate::lease::Lead;
 use crate::pods::Pods;
 use crate::secrets::Secrets;
+use crate::seen::Seen;
 use crate::state::{SourceState, Watched};
 use crate::status::Write;
 use crate::verdict;
@@ -40,6 +41,8 @@ const LOOK_RUNS: Duration = Duration::from_secs(2);
 pub(crate) enum Heard {
     /// On the watch of this place among all.
     Of(usize, Told),
+    /// The same, from a registry: as the API server told it at this time. It gives back its room when it was taken.
+    AsOf(usize, Told, Timestamp, OwnedSemaphorePermit),
     /// This replica writes statuses from now on.
     Leads,
     /// A Secret that an object names is otherwise than it was.
@@ -89,6 +92,8 @@ pub(crate) struct Live {
     secrets: Secrets,
     /// Where pods are watched.
     pods: Option<Pods>,
+    /// Who is told of each change.
+    seen: Option<mpsc::UnboundedSender<Seen>>,
     pending: Pending,
     /// When statuses are to be looked at again.
     statuses: Instant,
@@ -143,6 +148,7 @@ impl Live {
             lead,
             secrets,
             pods: None,
+            seen: None,
             pending: Pending::default(),
             statuses: Instant::now() + LOOK_STATUSES,
         }
@@ -151,6 +157,11 @@ impl Live {
     /// Says in statuses what runs as the objects too.
     pub(crate) fn with_pods(self, pods: Option<Pods>) -> Self {
         Self { pods, ..self }
+    }
+
+    /// Tells of each change too, once what there is was heard.
+    pub(crate) fn with_seen(self, seen: mpsc::UnboundedSender<Seen>) -> Self {
+        Self { seen: Some(seen), ..self }
     }
 
     /// Goes on until nobody tells anything any more.
@@ -189,8 +200,9 @@ impl Live {
     }
 
     fn take(&mut self, heard: Heard, now: Instant, wall: Timestamp) {
-        let (place, told) = match heard {
-            Heard::Of(place, told) => (place, told),
+        let (place, told, at, _room) = match heard {
+            Heard::Of(place, told) => (place, told, wall, None),
+            Heard::AsOf(place, told, at, room) => (place, told, at.min(wall), Some(room)),
             Heard::Leads => return self.want(),
             Heard::Runs => {
                 self.statuses = self.statuses.min(now + LOOK_RUNS);
@@ -207,6 +219,9 @@ impl Live {
         let kind = watch.kind;
         let was = mem::take(&mut watch.known.lost);
         let first = watch.known.heard.is_none();
+        // What is there when it is heard first was not changed then.
+        let is_told = self.seen.as_ref().is_some_and(|seen| !seen.is_closed());
+        self.index.gather(is_told && !first);
         let changed = match told {
             Told::Lost(reason) | Told::Forbidden(reason) => {
                 if was.as_ref() != Some(&reason) {
@@ -220,7 +235,7 @@ impl Live {
                 Changed::Nothing
             }
             told => {
-                watch.known.heard = Some(wall);
+                watch.known.heard = Some(at);
                 watch.known.is_kept = false;
                 match told {
                     Told::Listed(documents) => self.index.listed(kind, watch.namespace.as_deref(), documents),
@@ -233,6 +248,12 @@ impl Live {
                 }
             }
         };
+        for seen in self.index.gather(false) {
+            // Who does not listen any more is not told.
+            if let Some(told) = &self.seen {
+                let _ = told.send(seen);
+            }
+        }
         let turned = was.is_some() != watch.known.lost.is_some();
         if turned && was.is_some() {
             tracing::info!("{} is heard again", watch.known.name);
@@ -395,7 +416,7 @@ fn away(known: &Watched, reason: &str) -> Rejection {
             known.name
         ),
         fix:
-            "see that the API server answers, and that the gateway may list and watch it (docs/kubernetes.md)"
+            "see that the API server answers (or the registry), and that this process may list and watch it (docs/kubernetes.md)"
                 .to_owned(),
     }
 }

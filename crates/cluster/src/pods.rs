@@ -17,6 +17,7 @@ use std::thread;
 use jiff::Timestamp;
 use kube_client::Client;
 use serde_json::Value;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use vidimus_core::admission::workloads::Workloads;
 use vidimus_core::resource::Kind;
 use vidimus_core::resource::crd::LastCall;
@@ -24,11 +25,15 @@ use vidimus_core::snapshot::Snapshot;
 
 pub(crate) use self::join::{Joined, Runs};
 pub use self::join::{NotRunning, PodsReport, Unclaimed};
-use self::known::{Known, Watched};
-use self::read::Item;
+use self::known::Known;
+pub(crate) use self::known::Watched;
+pub(crate) use self::read::Item;
+#[cfg(test)]
+pub(crate) use self::read::pod as read_pod;
 use crate::Task;
 use crate::follow::Follow;
 use crate::live::{Heard, Told};
+use crate::relay::Relay;
 
 /// What is said of pods, to whoever refuses the tokens of those that are gone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,14 +56,28 @@ pub enum PodsSaid {
 }
 
 /// When each object called last: by kind, namespace and name.
-pub type LastCalls = HashMap<(Kind, Arc<str>, Arc<str>), LastCall>;
+pub type LastCalls = HashMap<ObjectKey, LastCall>;
+
+/// An object: its kind, namespace and name.
+pub(crate) type ObjectKey = (Kind, Arc<str>, Arc<str>);
 
 /// The pods of a cluster, as far as they are followed. Clones share it.
 #[derive(Clone)]
 pub struct Pods(Arc<Shared>);
 
+/// What the watch at a place tells, and the room that it gives back when it was taken.
+pub(crate) type OfPods = (usize, Told<Item>, Option<OwnedSemaphorePermit>);
+
+/// Where it is heard what there is.
+enum Source {
+    /// The API server; what it tells is said on by a registry, as watches from this place on.
+    Cluster(Client, Option<(Relay, usize)>),
+    /// A registry, which is told who called. Taken by who listens.
+    Registry(Mutex<Option<Receiver<OfPods>>>, watch::Sender<Arc<LastCalls>>),
+}
+
 struct Shared {
-    client: Client,
+    from: Source,
     known: Mutex<Known>,
     calls: Mutex<Arc<LastCalls>>,
     /// What the records of a snapshot claim, made once for it.
@@ -74,15 +93,39 @@ impl fmt::Debug for Pods {
 }
 
 impl Pods {
-    /// Of these namespaces, or of all where there are none; which are then governed by their label is watched too.
-    pub(crate) fn new(client: Client, namespaces: &[Arc<str>], tell: Sender<Heard>) -> Self {
+    /// Of these namespaces, or of all where there are none; which are then governed by their label is watched too. What is told is said on by `relay`, where
+    /// there is one, from that place on.
+    pub(crate) fn new(
+        client: Client,
+        namespaces: &[Arc<str>],
+        tell: Sender<Heard>,
+        relay: Option<(Relay, usize)>,
+    ) -> Self {
+        Self::heard_from(Source::Cluster(client, relay), namespaces, tell)
+    }
+
+    /// The same, of what comes from a registry; who called is told to `called`.
+    pub(crate) fn of_registry(
+        namespaces: &[Arc<str>],
+        tell: Sender<Heard>,
+        (told, called): (Receiver<OfPods>, watch::Sender<Arc<LastCalls>>),
+    ) -> Self {
+        Self::heard_from(Source::Registry(Mutex::new(Some(told)), called), namespaces, tell)
+    }
+
+    fn heard_from(from: Source, namespaces: &[Arc<str>], tell: Sender<Heard>) -> Self {
         Self(Arc::new(Shared {
-            client,
+            from,
             known: Mutex::new(Known::of(namespaces)),
             calls: Mutex::default(),
             workloads: Mutex::default(),
             tell,
         }))
+    }
+
+    /// What is watched of these namespaces, each at its place.
+    pub(crate) fn watched(namespaces: &[Arc<str>]) -> Vec<Watched> {
+        Known::of(namespaces).watched()
     }
 
     /// Follows them, and tells `listener` what it has to know. What is returned has to run for it, each with its name. To be called once.
@@ -93,16 +136,30 @@ impl Pods {
         &self,
         mut listener: impl FnMut(PodsSaid) + Send + 'static,
     ) -> io::Result<Vec<(String, Task)>> {
-        let (tell, heard) = mpsc::channel();
         let mut tasks: Vec<(String, Task)> = Vec::new();
-        for (place, watched) in lock(&self.0.known).watched().into_iter().enumerate() {
-            let (collection, read) = of(&watched);
-            let name = format!("watch {watched}");
-            let tell = tell.clone();
-            let tell = move |told| tell.send((place, told)).is_ok();
-            let follow = Follow::reading(read, self.0.client.clone(), (name.clone(), collection), tell);
-            tasks.push((name, Box::pin(follow.run())));
-        }
+        let heard = match &self.0.from {
+            Source::Cluster(client, relay) => {
+                let (tell, heard) = mpsc::channel();
+                for (place, watched) in lock(&self.0.known).watched().into_iter().enumerate() {
+                    let (collection, read) = of(&watched);
+                    let name = format!("watch {watched}");
+                    let (tell, relay) = (tell.clone(), relay.clone());
+                    let tell = move |told: Told<Item>| {
+                        if let Some((relay, first)) = &relay {
+                            relay.hear(first + place, &told);
+                        }
+                        tell.send((place, told, None)).is_ok()
+                    };
+                    let follow = Follow::reading(read, client.clone(), (name.clone(), collection), tell);
+                    tasks.push((name, Box::pin(follow.run())));
+                }
+                heard
+            }
+            Source::Registry(heard, _) => match lock(heard).take() {
+                Some(heard) => heard,
+                None => return Ok(tasks),
+            },
+        };
         let pods = self.clone();
         thread::Builder::new()
             .name("vidimus-pods".to_owned())
@@ -110,9 +167,9 @@ impl Pods {
         Ok(tasks)
     }
 
-    fn listen(&self, heard: &Receiver<(usize, Told<Item>)>, listener: &mut dyn FnMut(PodsSaid)) {
+    fn listen(&self, heard: &Receiver<OfPods>, listener: &mut dyn FnMut(PodsSaid)) {
         // Until nobody tells anything any more.
-        while let Ok((place, told)) = heard.recv() {
+        while let Ok((place, told, _room)) = heard.recv() {
             let mut known = lock(&self.0.known);
             let (said, changed) = known.take(place, told);
             drop(known);
@@ -130,6 +187,9 @@ impl Pods {
             return;
         }
         *known = Arc::new(calls);
+        if let Source::Registry(_, called) = &self.0.from {
+            called.send_replace((*known).clone());
+        }
         drop(known);
         self.runs();
     }

@@ -9,9 +9,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
+use tokio::sync::watch;
 use vidimus_core::resource::Object;
 use vidimus_core::resource::llm_provider::{CredentialSource, SecretKey, one_key};
 
+use crate::line::KeyIs;
 use crate::live::Told;
 use crate::unavailable::Unavailable;
 
@@ -19,10 +21,12 @@ use crate::unavailable::Unavailable;
 const MAX_KEY: usize = 16 * 1024;
 /// How long the API server has to say that a Secret may not be read, before a key that was read is let go: one that begins says it for a moment to everybody.
 const BELIEVED: Duration = Duration::from_secs(30);
+/// Most characters of what another process says. That a right is missing is said with the objects that give it.
+const MAX_SAID: usize = 2048;
 
-/// The keys; a clone is the same ones. What is said of them has no word of what is in them.
+/// The keys; a clone is the same ones. What is said of them has no word of what is in them. Beside them: how often any was told of.
 #[derive(Clone, Default)]
-pub struct Secrets(Arc<RwLock<HashMap<SecretKey, Held>>>);
+pub struct Secrets(Arc<RwLock<HashMap<SecretKey, Held>>>, watch::Sender<u64>);
 
 impl fmt::Debug for Secrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -35,6 +39,8 @@ struct Held {
     state: State,
     /// Since when the API server says that it may not be read.
     forbidden: Option<Instant>,
+    /// How often any had been told of when this one was last; 0 before.
+    told: u64,
 }
 
 enum State {
@@ -46,7 +52,7 @@ enum State {
 
 impl From<State> for Held {
     fn from(state: State) -> Self {
-        Self { state, forbidden: None }
+        Self { state, forbidden: None, told: 0 }
     }
 }
 
@@ -145,10 +151,58 @@ impl Secrets {
             }
         };
         let (was, is) = (held.state.known(), next.known());
-        say(of, &held.state, &next);
-        held.state = next;
+        held.becomes(of, next, &self.1);
         Some(was != is)
     }
+
+    /// What a registry says of a key that was asked for; nothing, of one that nobody names any more.
+    pub(crate) fn heard(&self, of: &SecretKey, is: KeyIs) {
+        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(held) = all.get_mut(of) else { return };
+        let next = match is {
+            KeyIs::There(key) => usable(&key).map_or_else(State::Not, State::There),
+            KeyIs::Not(why) => State::Not(Unavailable::Said(shown(&why))),
+            // What was read stays, as where the API server does not answer.
+            KeyIs::Waits(why) if matches!(held.state, State::Unread(_)) => State::Unread(Some(shown(&why))),
+            KeyIs::Waits(_) => return,
+        };
+        held.becomes(of, next, &self.1);
+    }
+
+    /// Changes whenever a key may be otherwise than it was.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.1.subscribe()
+    }
+
+    /// What is said of a key to who asks for it, and which telling of it that is; `None` of one that what is in force here does not name, or of which nothing
+    /// is known yet.
+    pub(crate) fn of(&self, named: &SecretKey) -> Option<(u64, KeyIs)> {
+        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let held = all.get(named)?;
+        let is = match &held.state {
+            State::There(key) => KeyIs::There(key.clone()),
+            State::Not(why) => KeyIs::Not(why.message(named)),
+            State::Unread(Some(why)) => KeyIs::Waits(why.clone()),
+            State::Unread(None) => return None,
+        };
+        Some((held.told, is))
+    }
+}
+
+impl Held {
+    fn becomes(&mut self, of: &SecretKey, next: State, told: &watch::Sender<u64>) {
+        say(of, &self.state, &next);
+        self.state = next;
+        told.send_modify(|last| {
+            *last = last.wrapping_add(1);
+            self.told = *last;
+        });
+    }
+}
+
+/// What another process says, for people: on one line, and not too much of it.
+pub(crate) fn shown(said: &str) -> String {
+    said.chars().map(|one| if one.is_control() { ' ' } else { one }).take(MAX_SAID).collect()
 }
 
 /// For the log, each change once.
@@ -190,7 +244,13 @@ fn key_in(of: &SecretKey, secret: &Value) -> Result<SecretString, Unavailable> {
     }
     let text = String::from_utf8(bytes).map_err(|_| Unavailable::Unusable("it is not text"))?;
     // Whoever holds it wipes it.
-    let text = SecretString::from(text);
+    usable(&SecretString::from(text))
+}
+
+fn usable(text: &SecretString) -> Result<SecretString, Unavailable> {
+    if text.expose_secret().len() > MAX_KEY {
+        return Err(Unavailable::Unusable("it is larger than 16384 bytes"));
+    }
     one_key(text.expose_secret()).map(SecretString::from).map_err(Unavailable::Unusable)
 }
 
@@ -333,6 +393,56 @@ mod tests {
             secrets.told(&of, told, begun + Duration::from_secs(after));
             assert_eq!(text(&secrets, &of).is_ok(), is_there, "{after}");
         }
+    }
+
+    /// Attack: a registry that sends keys that nobody asked for, or that are none.
+    #[test]
+    fn what_a_registry_says_is_held_as_what_a_watch_tells() {
+        let (secrets, of) = begun();
+        let there = |key: &str| KeyIs::There(SecretString::from(key));
+        secrets.heard(&named("other"), there("sk-other"));
+        assert!(text(&secrets, &named("other")).is_err(), "nobody asked for it");
+        for (is, says) in [
+            (KeyIs::Waits("no answer\n".to_owned()), Err("no answer ")),
+            (there("sk-1"), Ok("sk-1")),
+            (KeyIs::Waits("no answer".to_owned()), Ok("sk-1")),
+            (there("sk-2\n"), Ok("sk-2")),
+            (there("sk-hunter2\nx-other: 1"), Err("not one key")),
+            (there(&"x".repeat(MAX_KEY + 1)), Err("larger than")),
+            (there("sk-3"), Ok("sk-3")),
+            (KeyIs::Not("Secret a/b does not exist".to_owned()), Err("does not exist")),
+        ] {
+            secrets.heard(&of, is);
+            match (text(&secrets, &of), says) {
+                (Ok(key), Ok(says)) => assert_eq!(key, says),
+                (Err(why), Err(says)) => assert!(why.contains(says) && !why.contains("hunter2"), "{why}"),
+                (found, says) => panic!("{found:?} {says:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_said_on_is_told_once_and_each_time_that_it_is_otherwise() {
+        let (secrets, of) = begun();
+        let mut changes = secrets.changes();
+        assert!(secrets.of(&of).is_none(), "nothing is known of it yet");
+        assert!(secrets.of(&named("other")).is_none(), "nobody names it");
+        let mut last = 0;
+        for (told, is) in [
+            (Told::Lost("no answer".to_owned()), "Waits(\"no answer\")"),
+            (Told::Listed(vec![]), "Not("),
+            (Told::There(ours(b"sk-1")), "There("),
+            (Told::There(ours(b"sk-2")), "There("),
+        ] {
+            secrets.told(&of, told, Instant::now());
+            assert!(changes.has_changed().unwrap(), "{is}");
+            changes.mark_unchanged();
+            let (number, said) = secrets.of(&of).unwrap();
+            assert!(number > last && format!("{said:?}").starts_with(is), "{said:?}");
+            last = number;
+        }
+        secrets.told(&of, Told::Alive, Instant::now());
+        assert_eq!(secrets.of(&of).unwrap().0, last);
     }
 
     #[test]

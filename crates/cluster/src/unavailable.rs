@@ -16,6 +16,8 @@ pub(crate) enum Unavailable {
     Forbidden(String),
     /// More are named than are watched.
     TooMany,
+    /// A registry says so, and why, in the words above.
+    Said(String),
 }
 
 impl Unavailable {
@@ -27,6 +29,8 @@ impl Unavailable {
             Self::Unusable(_) => "KeyInvalid",
             Self::Forbidden(_) => "SecretForbidden",
             Self::TooMany => "TooManySecrets",
+            // Its own status says which.
+            Self::Said(_) => "SecretUnavailable",
         }
     }
 
@@ -52,6 +56,7 @@ impl Unavailable {
                     "{at}: Secret {namespace}/{name} may not be read; apply: {rights} (the API server says: {said})"
                 )
             }
+            Self::Said(why) => why.clone(),
             Self::TooMany => format!(
                 "{at}: {namespace} names more keys of Secrets than are watched for one namespace, or all do; have providers name the same key"
             ),

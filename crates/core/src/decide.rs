@@ -13,6 +13,7 @@ pub(crate) mod facts;
 mod guarding;
 pub(crate) mod index;
 pub(crate) mod keeping;
+pub(crate) mod limiting;
 pub(crate) mod membership;
 pub(crate) mod outlook;
 pub(crate) mod pace;

@@ -55,6 +55,8 @@ pub enum Class {
     Conflict,
     /// Too large (413).
     TooLarge,
+    /// More than a limit has room for (429).
+    TooMany,
     /// The headers are too large (431).
     HeadersTooLarge,
     /// Too slow (408).
@@ -78,6 +80,7 @@ impl Class {
             Self::MethodNotAllowed => "method not allowed",
             Self::Conflict => "conflict",
             Self::TooLarge => "too large",
+            Self::TooMany => "too many",
             Self::HeadersTooLarge => "headers too large",
             Self::TooSlow => "too slow",
             Self::Unavailable => "unavailable",
@@ -97,6 +100,7 @@ impl Class {
             Self::TooSlow => 408,
             Self::Conflict => 409,
             Self::TooLarge => 413,
+            Self::TooMany => 429,
             Self::HeadersTooLarge => 431,
             Self::BadUpstream => 502,
             Self::Unavailable => 503,
@@ -137,6 +141,8 @@ codes! {
     ProtocolVersionUnsupported = "protocol_version_unsupported", Invalid, "Use a protocol version that this gateway serves.";
     /// The message asks for a method that the protocol does not have in this version.
     MethodUnknown = "method_unknown", NotFound, "Use a method of the protocol; what cannot be understood cannot be governed.";
+    /// The agent is not served in the binding that the request is in: its record has no address for that.
+    BindingUnserved = "binding_unserved", NotFound, "Use a binding that the agent's card at this gateway names; or have its record say where the agent serves this one (spec.endpoint.rest for HTTP+JSON).";
     /// The request comes from a page of a browser, of an origin that is not allowed.
     OriginRefused = "origin_refused", Forbidden, "Browser origins are refused unless allowed with --allow-origin.";
     // -- who is calling
@@ -158,6 +164,8 @@ codes! {
     TokenSignature = "token_signature", Unauthenticated, "Get a new token from the issuer; this one was not signed by it.";
     /// The token is of a pod that is not there any more.
     PodGone = "pod_gone", Unauthenticated, "Call from a pod that runs, with the token that is mounted there (it is renewed there); a copy of the token of a deleted pod is good for nothing.";
+    /// The token is of a pod that was never seen, and which pods there are has not been heard of for too long.
+    PodUnknown = "pod_unknown", Unavailable, "The gateway has not heard of the cluster's pods for longer than --pods-lost-after, so it cannot tell a new pod from a token of one that is gone; `/readyz` and `vidimus pods` say why. Bring the API server back.";
     /// The token was good, and is no more.
     TokenExpired = "token_expired", Unauthenticated, "Get a new token from the issuer.";
     /// The token will be good later (nbf, or iat in the future).
@@ -187,6 +195,8 @@ codes! {
     NoPermit = "no_permit", Forbidden, "Nothing is allowed until a policy permits it; `vidimus policy explain` shows the closest permits.";
     /// A policy forbids the call.
     ForbiddenByPolicy = "forbidden_by_policy", Forbidden, "A forbid policy refused the call; ask its owner, or change the request.";
+    /// A limit of a policy has no room for the call: it takes more than is left.
+    LimitExceeded = "limit_exceeded", TooMany, "Wait until the limit named here has room again (Retry-After says when, where that is known), or ask the owner of its policy for more.";
     /// A policy wants a person's approval first.
     ApprovalRequired = "approval_required", Forbidden, "A policy asks for the approval of a person; get it approved, then make the same call again.";
     /// A person denied this very call.
@@ -266,7 +276,7 @@ pub struct Refusal {
     /// What to do next, where more is known than [`Code::next`] says. Public, like `message`.
     pub next: Option<&'static str>,
     /// The policies that refused (or came closest), empty where no policy was asked.
-    pub policies: Vec<Arc<str>>,
+    pub policies: Box<[Arc<str>]>,
     /// For log and record.
     pub detail: Option<Box<str>>,
     /// What a credential proved, though it was not enough. For the record only.
@@ -275,6 +285,8 @@ pub struct Refusal {
     pub served: Option<Box<Served>>,
     /// What a held call waits for. Public.
     pub awaited: Option<Box<Awaited>>,
+    /// Which limit has no room. Public.
+    pub limited: Option<Box<Limited>>,
     /// What the upstream had answered, where it is refused for its answer. Public.
     pub upstream: Option<Box<Answered>>,
 }
@@ -286,6 +298,15 @@ pub struct Answered {
     pub status: u16,
     /// When it wants to be asked again (`Retry-After`, RFC 9110 section 10.2.3), as it said.
     pub retry_after: Option<Box<str>>,
+}
+
+/// A limit that has no room for a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limited {
+    /// Its id: `namespace/policy/name`.
+    pub limit: Box<str>,
+    /// In how many seconds there is room for the same again, if nothing else is taken; `None` where there never is.
+    pub retry_after: Option<u32>,
 }
 
 /// What a held call waits for.
@@ -329,12 +350,13 @@ impl Refusal {
             code,
             message: message.into(),
             next: None,
-            policies: Vec::new(),
+            policies: Box::default(),
             detail: None,
             proven: None,
             upstream: None,
             served: None,
             awaited: None,
+            limited: None,
         }
     }
 

@@ -1,6 +1,6 @@
 //! Accounts: what a call takes of a limited amount. It is reserved before the decision, which sees what is left, and settled from
-//! the effect. There are two: the place of a call among all that are under way, which is divided fairly between those who call, and
-//! what a chain comes to: destinations, calls, tokens, spend, and what it has read. Of that only what a policy or the limit of an agent
+//! the effect. There are three: the place of a call among all that are under way, which is divided fairly between those who call, what it
+//! takes of the limits that policies declare ([`crate::standing::limits`]), and what a chain comes to: destinations, calls, tokens, spend, and what it has read. Of that only what a policy or the limit of an agent
 //! looks at is counted ([`ChainReads`]); a call that nothing looks at costs nothing here.
 
 mod restored;
@@ -11,6 +11,7 @@ use quick_cache::sync::Cache;
 use vidimus_core::call::{Action, Call, Collected, SoFar, Target};
 use vidimus_core::clock::Moment;
 use vidimus_core::decide::chain_reads::ChainReads;
+use vidimus_core::decision::Decision;
 use vidimus_core::entity::{EntityId, EntityKind};
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::Principal;
@@ -19,6 +20,7 @@ use vidimus_core::snapshot::Snapshot;
 
 use crate::fair_share::{Denied, Pool, Share};
 use crate::protocol::observe::Usage;
+use crate::standing::limits::Claims;
 use crate::standing::taken::{FanOut, Flow, Taken, Used, callee};
 use crate::standing::{StandingState, Tally};
 
@@ -30,6 +32,7 @@ const HOLDERS: usize = 65_536;
 pub struct Accounts {
     state: Arc<StandingState>,
     calls: Arc<Pool>,
+    jobs: Arc<Pool>,
     holders: Cache<EntityId, Arc<Holder>>,
 }
 
@@ -41,22 +44,54 @@ pub struct Holder {
     /// Of spans on their way to the disk, in bytes.
     pub spans: Share,
     calls: Share,
+    /// Of jobs, from before they are made until all of them is deleted.
+    jobs: Share,
 }
 
-/// The place of a call among those under way. Dropping it gives it back.
+/// The place of a call, or of a job, among those under way. Dropping it gives it back.
 #[derive(Debug)]
 #[must_use = "dropping it gives the place back"]
-pub struct Place(Arc<Pool>, Arc<Holder>);
+pub struct Place {
+    pool: Arc<Pool>,
+    holder: Arc<Holder>,
+    share: fn(&Holder) -> &Share,
+}
+
+impl Place {
+    /// One of `pool` for this holder; `what` they are, in words.
+    fn take(
+        pool: &Arc<Pool>,
+        holder: &Arc<Holder>,
+        share: fn(&Holder) -> &Share,
+        what: &str,
+    ) -> Result<Self, Refusal> {
+        pool.take(share(holder), 1).map_err(|denied| {
+            let message = match denied {
+                Denied::Empty => format!("as many {what} are under way as can be"),
+                Denied::Share => {
+                    format!("as many {what} of this caller are under way as is fair to the others")
+                }
+            };
+            Refusal::new(Code::Overloaded, message)
+        })?;
+        Ok(Self { pool: pool.clone(), holder: holder.clone(), share })
+    }
+}
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.give_back(&self.1.calls, 1);
+        self.pool.give_back((self.share)(&self.holder), 1);
     }
 }
 
 impl Holder {
     pub fn new() -> Self {
-        Self { bytes: Share::default(), spans: Share::default(), calls: Share::default() }
+        Self {
+            bytes: Share::default(),
+            spans: Share::default(),
+            calls: Share::default(),
+            jobs: Share::default(),
+        }
     }
 }
 
@@ -66,6 +101,8 @@ impl Holder {
 pub struct Reservation {
     /// `None` for a call of which nothing is counted.
     tally: Option<Tally>,
+    /// What it takes of the limits that policies declare; `None` where it counts for none.
+    claims: Option<Claims>,
     /// Whether what was permitted could be counted.
     counted: Result<(), Refusal>,
     /// The chain was ended, as far as this gateway knows.
@@ -82,9 +119,10 @@ pub struct Reservation {
 }
 
 impl Accounts {
-    /// At most `calls` are under way at once.
-    pub fn new(state: Arc<StandingState>, calls: usize) -> Self {
-        Self { state, calls: Arc::new(Pool::new(calls)), holders: Cache::new(HOLDERS) }
+    /// At most `calls` are under way at once, and of them at most `jobs` that are jobs.
+    pub fn new(state: Arc<StandingState>, (calls, jobs): (usize, usize)) -> Self {
+        let pool = |most| Arc::new(Pool::new(most));
+        Self { state, calls: pool(calls), jobs: pool(jobs), holders: Cache::new(HOLDERS) }
     }
 
     /// What `principal` has.
@@ -104,14 +142,15 @@ impl Accounts {
     /// # Errors
     /// `overloaded` where as many are as can be, or as many of this holder as is fair to the others.
     pub fn enter(&self, holder: &Arc<Holder>) -> Result<Place, Refusal> {
-        self.calls.take(&holder.calls, 1).map_err(|denied| {
-            let message = match denied {
-                Denied::Empty => "as many calls are under way as can be",
-                Denied::Share => "as many calls of this caller are under way as is fair to the others",
-            };
-            Refusal::new(Code::Overloaded, message)
-        })?;
-        Ok(Place(self.calls.clone(), holder.clone()))
+        Place::take(&self.calls, holder, |holder| &holder.calls, "calls")
+    }
+
+    /// A job of `principal` is to run. Its place is held until nothing of it is left, which may be after its call has ended.
+    ///
+    /// # Errors
+    /// As [`Accounts::enter`].
+    pub fn run(&self, principal: &EntityId) -> Result<Place, Refusal> {
+        Place::take(&self.jobs, &self.holder(principal), |holder| &holder.jobs, "jobs")
     }
 
     /// Reserves what a call will take if it is permitted. `id` is the call's own.
@@ -131,6 +170,7 @@ impl Accounts {
             .then(|| (number(call.ask.tokens_estimated), number(call.ask.tokens_most)));
         let mut reservation = Reservation {
             tally: None,
+            claims: None,
             counted: Ok(()),
             ended: None,
             price: of_model.and_then(|_| price(call)),
@@ -161,6 +201,28 @@ impl Accounts {
             }
         };
         Ok(reservation)
+    }
+
+    /// Takes what the call counts for by a `decision` that does not know what is left: what its chain has come to, with what is left then, by which it
+    /// is to be decided for good. `None` where it counts for nothing.
+    ///
+    /// # Errors
+    /// As [`StandingState::claim`].
+    pub async fn count(
+        &self,
+        reservation: &mut Reservation,
+        decision: &Decision<'_>,
+        now: Moment,
+    ) -> Result<Option<Arc<SoFar>>, Refusal> {
+        if decision.limits().is_empty() {
+            return Ok(None);
+        }
+        let call = decision.call();
+        // Few calls count, and what is kept in place is moved with each.
+        let claims = Box::pin(self.state.claim(call, decision.limits(), now)).await?;
+        let so_far = SoFar { limits: claims.left().to_vec(), ..call.so_far.clone() };
+        reservation.claims = Some(claims);
+        Ok(Some(Arc::new(so_far)))
     }
 }
 
@@ -241,6 +303,9 @@ impl Reservation {
 
     /// The call was permitted: what it reserved is taken. Where that cannot be counted, it may not be sent: [`Reservation::counted`].
     pub async fn permitted(&mut self, now: Moment) {
+        if let Some(claims) = &mut self.claims {
+            claims.permitted();
+        }
         if let Some(tally) = &mut self.tally {
             let counted = tally.permitted(now.monotonic).await;
             self.counted = if self.only_tried { Ok(()) } else { counted };
@@ -258,6 +323,9 @@ impl Reservation {
     /// The end of the call is known: its chain is charged for it. Gives what a call of a model is charged for.
     pub fn settle(self, known: Known) -> Option<Used> {
         let used = self.of_model.map(|(question, most)| known.used(question, most, self.price));
+        if let Some(claims) = self.claims {
+            claims.settle(known.is_sent, used);
+        }
         if let Some(tally) = self.tally {
             tally.settle(used.unwrap_or_default());
         }

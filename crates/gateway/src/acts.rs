@@ -14,7 +14,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Mutex, watch};
 use uuid::Uuid;
 use vidimus_core::act::{Act, BY_ITSELF, Declassified, Granted, OfGrant, Requested, Subject};
-use vidimus_core::approval::pending::OfApproval;
+use vidimus_core::approval::pending::{OfApproval, Voided};
 use vidimus_core::caller::User;
 use vidimus_core::record::{ActKind, ActRecord, Record, RefusalKind, RefusalRecord, VERSION};
 use vidimus_core::refusal::{Code, Refusal};
@@ -164,13 +164,22 @@ impl Shared {
     }
 
     /// Denies what people are asked about calls by, for or to what was just quarantined, and what they approved of it: when the quarantine is
-    /// lifted, nothing of that is done by itself. It is in force by now, so nothing is asked anew meanwhile; where it is not in time, what
+    /// lifted, nothing of that is done by itself. What one copy or identity asked is void, so that others of the same caller may ask it again. It is
+    /// in force by now, so nothing is asked anew meanwhile; where it is not in time, what
     /// was asked until now is denied all the same.
     async fn deny_what_waits(self: &Arc<Self>, quarantined: Option<&Subject>, actor: &str, why: &str) {
         let Some(subject) = quarantined else { return };
         let (standing, now) = (self.acts.standing(), millis(self.clock.now().wall).0);
         for approval in standing.approvals.of_subject(subject, now) {
-            let act = Act::Deny(OfApproval { approval: approval.to_owned() });
+            let of = approval.to_owned();
+            let act = match subject {
+                Subject::Identity(_) | Subject::Instance(_) => {
+                    Act::Void(Voided { approval: of, changed: subject.to_string() })
+                }
+                Subject::Object(_) | Subject::User(_) | Subject::Chain(_) => {
+                    Act::Deny(OfApproval { approval: of })
+                }
+            };
             let intent = Intent { actor: actor.to_owned(), act, why: why.to_owned() };
             match self.do_now(vec![intent]).await {
                 Ok(_) => {}

@@ -318,10 +318,10 @@ impl Answering<'_> {
     fn handles(&self, plan: Plan) -> Option<Handles> {
         let changes = match plan {
             Plan::Change { change, .. } => {
-                matches!(change, DocumentChange::McpTasks(_) | DocumentChange::A2aTasks(_))
+                matches!(change, DocumentChange::McpTasks(_) | DocumentChange::A2aTasks(..))
             }
             Plan::Events { change } => {
-                matches!(change, Some(EventChange::Listings(_) | EventChange::A2aTasks(_)))
+                matches!(change, Some(EventChange::Listings(_) | EventChange::A2aTasks(..)))
             }
             Plan::Pass | Plan::Collect { .. } | Plan::Error { .. } => false,
         };
@@ -347,7 +347,8 @@ impl Answering<'_> {
             DocumentChange::Listing(listing) => self.listing_filter()?.document(text, listing),
             DocumentChange::Card { rpc } => {
                 let address = format!("{}/a2a/{}", self.gate.public_url, self.destination.id().id);
-                a2a::card::rewrite(text, &address, rpc)
+                let rest = self.destination.endpoint().is_some_and(|endpoint| endpoint.rest.is_some());
+                a2a::card::rewrite(text, (&address, rest), rpc)
             }
             // That is done last, whatever else is changed.
             DocumentChange::Redacted => return Ok(bytes.clone()),
@@ -360,10 +361,12 @@ impl Answering<'_> {
                     "the upstream answered with news of a task, which is no answer",
                 )),
             },
-            DocumentChange::A2aTasks(shape) => match a2a::sealed::message(text, shape, handles()?)? {
-                Some(changed) => Ok(changed),
-                None => return Ok(bytes.clone()),
-            },
+            DocumentChange::A2aTasks(shape, framing) => {
+                match a2a::sealed::framed(text, (shape, framing), handles()?)? {
+                    Some(changed) => Ok(changed),
+                    None => return Ok(bytes.clone()),
+                }
+            }
         };
         changed.map(Bytes::from)
     }
@@ -387,9 +390,9 @@ impl Answering<'_> {
                 let ends = is_beside || self.is_read();
                 EventStream::new(filter, held, if ends { TooLong::EndsStream } else { too_long })
             }
-            EventChange::A2aTasks(shape) => {
+            EventChange::A2aTasks(shape, framing) => {
                 let handles = handles.ok_or_else(no_handles)?;
-                let filter = Box::new(a2a::sealed::AgentEvents { shape, handles });
+                let filter = Box::new(a2a::sealed::AgentEvents { shape, framing, handles });
                 EventStream::new(filter, held, shape.too_long())
             }
             EventChange::WithoutUsage => {

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use vidimus_core::decision::Decision;
 use vidimus_core::refusal::{Code, Refusal};
+use vidimus_core::resource::Endpoint;
+use vidimus_core::resource::limit::Measure;
 use vidimus_identity::SpiffeId;
 
 use crate::accounts::Holder;
@@ -14,13 +16,14 @@ use crate::protocol::{Answer, DocumentChange, Expected, Parsed, mcp};
 /// Those that may ask at one address, and what they are believed.
 #[derive(Debug)]
 pub struct DataPlanes {
-    /// By the X.509-SVID that they present. Empty: whoever reaches the address, which is then loopback.
-    pub(crate) trusted: Vec<SpiffeId>,
+    /// By the X.509-SVID that they present, each with what its questions on their way in take of the room for bodies. Empty: whoever reaches
+    /// the address, which is then loopback.
+    trusted: Vec<(SpiffeId, Arc<Holder>)>,
+    /// The same of whoever reaches it.
+    anybody: Arc<Holder>,
     /// A caller may authenticate by the certificate that it showed to the data plane.
     pub(crate) takes_certificates: bool,
     pub(crate) raw_sessions: bool,
-    /// What questions on their way in take of the room for bodies.
-    pub(crate) holder: Arc<Holder>,
 }
 
 impl DataPlanes {
@@ -28,7 +31,19 @@ impl DataPlanes {
     /// certificate is believed, so that it authenticates the caller. `raw_sessions`: sessions of MCP servers pass, though nothing binds their
     /// ids to who got them.
     pub fn new(trusted: Vec<SpiffeId>, takes_certificates: bool, raw_sessions: bool) -> Self {
-        Self { trusted, takes_certificates, raw_sessions, holder: Arc::new(Holder::new()) }
+        let holder = || Arc::new(Holder::new());
+        let trusted = trusted.into_iter().map(|id| (id, holder())).collect();
+        Self { trusted, anybody: holder(), takes_certificates, raw_sessions }
+    }
+
+    /// What the questions of whoever reaches the address take of the room for bodies; `None` where an SVID is asked for.
+    pub(crate) fn anybody(&self) -> Option<&Arc<Holder>> {
+        self.trusted.is_empty().then_some(&self.anybody)
+    }
+
+    /// What the questions of this data plane take: each has its own share, so that one leaves room for the others. `None` of one that may not ask.
+    pub(crate) fn of(&self, svid: &SpiffeId) -> Option<&Arc<Holder>> {
+        self.trusted.iter().find(|(id, _)| id == svid).map(|(_, holder)| holder)
     }
 
     /// How a call is carried that one of them asks about by this `door`.
@@ -55,12 +70,21 @@ impl Carried {
             let policies = decision.obligations().iter().map(|one| one.policy.clone()).collect();
             return Some(Refusal { policies, ..unable(message) });
         }
+        if decision.limits().iter().any(|limit| limit.of == Measure::Concurrency) {
+            return Some(unable(
+                "a limit counts the calls at once, and when this one ends is not known here",
+            ));
+        }
         if decision.keeps().answer {
             return Some(unable(
                 "a policy has the record keep the answer, which this data plane does not bring here",
             ));
         }
-        if !parsed.replaced.is_empty() || !parsed.dropped.is_empty() || parsed.instead.is_some() {
+        if !parsed.replaced.is_empty()
+            || !parsed.dropped.is_empty()
+            || parsed.instead.is_some()
+            || parsed.lifted
+        {
             return Some(unable(
                 "the message goes on in other bytes, and this data plane sends the caller's",
             ));
@@ -88,7 +112,7 @@ impl Carried {
         }
         // Of everybody's tasks, whoever asks would see all.
         let is_of_tasks = |change: &DocumentChange| {
-            matches!(change, DocumentChange::McpTasks(_) | DocumentChange::A2aTasks(_))
+            matches!(change, DocumentChange::McpTasks(_) | DocumentChange::A2aTasks(..))
                 && change.too_long() == TooLong::EndsStream
         };
         let lists_tasks = answer.document.is_some_and(|change| is_of_tasks(&change));
@@ -98,6 +122,11 @@ impl Carried {
     }
 }
 
+/// Why nobody but the gateway carries a call of this endpoint, whatever is asked of it.
+pub(crate) fn only_here(endpoint: &Endpoint) -> Option<Refusal> {
+    endpoint.job.is_some().then(|| unable("each call of this server is a job, which only the gateway runs"))
+}
+
 fn unable(message: impl Into<std::borrow::Cow<'static, str>>) -> Refusal {
     Refusal::new(Code::DataPlaneUnable, message)
 }
@@ -105,6 +134,7 @@ fn unable(message: impl Into<std::borrow::Cow<'static, str>>) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::a2a::Framing;
     use crate::protocol::a2a::sealed::Shape;
     use crate::protocol::mcp::listing::Listing;
     use crate::protocol::observe::Observe;
@@ -113,6 +143,17 @@ mod tests {
     fn code(raw_sessions: bool, answer: Answer, method: &str) -> Option<Code> {
         let carried = Carried { door: "ext_authz", raw_sessions };
         carried.unable_to_answer(answer, method).map(|refusal| refusal.code)
+    }
+
+    /// Attack: one data plane, or who is behind it, fills the room for bodies, so that no other one may ask.
+    #[test]
+    fn each_data_plane_has_a_share_of_its_own() {
+        let id = |name: &str| SpiffeId::parse(&format!("spiffe://t/{name}")).expect("an id");
+        let planes = DataPlanes::new(vec![id("a"), id("b")], false, false);
+        let (Some(a), Some(b)) = (planes.of(&id("a")), planes.of(&id("b"))) else { panic!("both may ask") };
+        assert!(!Arc::ptr_eq(a, b));
+        assert!(planes.of(&id("c")).is_none() && planes.anybody().is_none());
+        assert!(DataPlanes::new(Vec::new(), false, false).anybody().is_some());
     }
 
     #[test]
@@ -124,8 +165,8 @@ mod tests {
             (pass, "tools/call", None),
             (document(DocumentChange::Listing(Listing::Tools)), "tools/list", None),
             (document(DocumentChange::Card { rpc: false }), "card", None),
-            (document(DocumentChange::A2aTasks(Shape::Sent)), "SendMessage", None),
-            (document(DocumentChange::A2aTasks(Shape::Tasks)), "ListTasks", unable),
+            (document(DocumentChange::A2aTasks(Shape::Sent, Framing::Rpc)), "SendMessage", None),
+            (document(DocumentChange::A2aTasks(Shape::Tasks, Framing::Rpc)), "ListTasks", unable),
             (document(DocumentChange::McpTasks(TooLong::Passes)), "tools/call", None),
             (document(DocumentChange::McpTasks(TooLong::EndsStream)), "tasks/list", unable),
             (Answer { open_ended: true, ..pass }, "subscriptions/listen", unable),

@@ -13,6 +13,7 @@ use vidimus_core::record::Record;
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::snapshot::Snapshot;
 
+use crate::data_plane::only_here;
 use crate::gate::{Shared, millis, rfc3339};
 use crate::handle::sha256;
 use crate::refusal_sampler::Refused;
@@ -54,8 +55,8 @@ impl Shared {
     /// filled in here.
     ///
     /// The answer is yes only to what another point can carry out as it is: not to what policies change, for nobody would see whether it
-    /// was changed, and not to what only grants permit whose uses are counted, for none would be taken. Nor is it to what goes where calls are
-    /// refused by the age of the configuration.
+    /// was changed, and not to what counts for a limit, or what only grants permit whose uses are counted, for none would be taken. Nor is
+    /// it to a job, which only the gateway runs, and to what goes where calls are refused by the age of the configuration.
     ///
     /// # Errors
     /// Those of the accounts and of the ledger: then there is no answer.
@@ -155,10 +156,22 @@ fn not_elsewhere(world: &Snapshot, decision: &Decision<'_>) -> Option<Refusal> {
         // What is only unmade permits nothing.
         Some(Verdict::Permitted(_)) | None => {}
     }
+    let destination = decision.call().ask.target.destination();
+    if let Some(refusal) = destination.endpoint().and_then(only_here) {
+        return Some(refusal);
+    }
     if decision.outcome() == Outcome::AllowWithObligations {
         let message = "policies change this call or its answer, and whether another enforcement point does so is not known here";
         let next = "Make the call through the gateway, or permit it where nothing has to be changed.";
         return Some(Refusal::new(Code::ChangeImpossible, message).with_next(next));
+    }
+    if let [limit, ..] = decision.limits() {
+        let message = format!(
+            "the call counts for the limit {}, and calls that are made elsewhere are not counted",
+            limit.id
+        );
+        let refusal = Refusal::new(Code::LimitExceeded, message);
+        return Some(refusal.with_next("Make the call through the gateway."));
     }
     world.grant_to_claim(decision).map(|_| {
         let message = "only a grant with a number of uses permits this call, and calls that are made elsewhere are not counted";

@@ -7,6 +7,8 @@ mod fields;
 mod request;
 mod response;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
@@ -16,6 +18,7 @@ use hyper::body::Incoming;
 use prost::Message as _;
 use vidimus_core::refusal::{Code, Refusal};
 
+use crate::accounts::Holder;
 use crate::bodies::Lease;
 use crate::data_plane::DataPlanes;
 use crate::gate::{Gate, millis};
@@ -63,10 +66,10 @@ async fn asked<'g>(
     (parts, body): (&Parts, Incoming),
     peer: &Peer,
 ) -> Result<(Check, Lease<'g>), Refusal> {
-    check_asker(gate, planes, peer)?;
+    let holder = asker(gate, planes, peer)?;
     check_call(parts)?;
     let most = gate.limits.model_body.max(gate.limits.message_body) + gate.limits.headers + BESIDE;
-    let (bytes, lease) = gate.bodies.read(planes.holder.clone(), most, body).await?;
+    let (bytes, lease) = gate.bodies.read(holder.clone(), most, body).await?;
     let (is_encoded, message) = spans::unframed(&bytes)?;
     if is_encoded {
         return Err(not_read());
@@ -74,10 +77,10 @@ async fn asked<'g>(
     Ok((Check::read(bytes.slice_ref(message), gate.limits.headers)?, lease))
 }
 
-/// That it is a data plane which asks: whoever is answered has the credentials of calls.
-fn check_asker(gate: &Gate, planes: &DataPlanes, peer: &Peer) -> Result<(), Refusal> {
-    if planes.trusted.is_empty() {
-        return Ok(());
+/// Of the data plane that asks, what it takes of the room for bodies. It has to be one: whoever is answered has the credentials of calls.
+fn asker<'p>(gate: &Gate, planes: &'p DataPlanes, peer: &Peer) -> Result<&'p Arc<Holder>, Refusal> {
+    if let Some(anybody) = planes.anybody() {
+        return Ok(anybody);
     }
     let Some(svid) = peer.svid.as_deref() else {
         let refusal =
@@ -85,12 +88,11 @@ fn check_asker(gate: &Gate, planes: &DataPlanes, peer: &Peer) -> Result<(), Refu
         return Err(refusal.with_next("Have the data plane present its SVID: in Envoy, a transport_socket with tls_certificates in the cluster of ext_authz."));
     };
     gate.authenticator.check_svid(svid, millis(gate.clock.now().wall))?;
-    if planes.trusted.contains(&svid.spiffe_id) {
-        return Ok(());
-    }
-    let refusal =
-        Refusal::new(Code::PrincipalUnknown, format!("{} is no data plane that may ask", svid.spiffe_id));
-    Err(refusal.with_next("Name the SPIFFE ID of the data plane with --ext-authz-data-plane."))
+    planes.of(&svid.spiffe_id).ok_or_else(|| {
+        let message = format!("{} is no data plane that may ask", svid.spiffe_id);
+        Refusal::new(Code::PrincipalUnknown, message)
+            .with_next("Name the SPIFFE ID of the data plane with --ext-authz-data-plane.")
+    })
 }
 
 /// That it is the one call of gRPC that is served here.

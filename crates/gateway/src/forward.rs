@@ -18,7 +18,9 @@ use url::{Position, Url, form_urlencoded};
 use vidimus_core::permit::Permit;
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::Endpoint;
+use vidimus_core::resource::field::web_url;
 
+use crate::accounts::Place;
 use crate::runner::{Ran, Runner};
 pub use body::{Body, Broken};
 use connect::Connecting;
@@ -100,6 +102,8 @@ pub struct Outbound {
     card: Option<Vec<Uri>>,
     /// What runs for it, where its destination is a job.
     ran: Option<Ran>,
+    /// Its place among the jobs, where one is to run.
+    place: Option<Place>,
 }
 
 impl Outbound {
@@ -121,7 +125,7 @@ impl Outbound {
             Refusal::new(Code::Internal, "the registered endpoint is not a usable address").with_detail(error)
         })?;
         let ran = permit.endpoint()?.job.is_some().then(Ran::default);
-        Ok(Self { permit, method, uri, headers, body, card: None, ran })
+        Ok(Self { permit, method, uri, headers, body, card: None, ran, place: None })
     }
 
     /// Looks for an agent's card where its record says, or else below its address, which it was made for, and then at the origin (A2A
@@ -145,6 +149,27 @@ impl Outbound {
             }
         };
         self.card = Some(other.into_iter().collect());
+        Ok(self)
+    }
+
+    /// A job runs for it, in this place among all of them.
+    #[must_use]
+    pub(crate) fn in_place(self, place: Option<Place>) -> Self {
+        Self { place, ..self }
+    }
+
+    /// The same below the address where the agent is served over HTTP+JSON.
+    ///
+    /// # Errors
+    /// `binding_unserved` where its record names none.
+    pub fn of_rest(mut self, path: &str) -> Result<Self, Refusal> {
+        let rest = self.permit.endpoint()?.rest.as_ref();
+        let rest =
+            rest.ok_or_else(|| Refusal::new(Code::BindingUnserved, "the agent has no such address"))?;
+        self.uri = address(rest, path).parse().map_err(|error: http::uri::InvalidUri| {
+            Refusal::new(Code::Internal, "the agent's address over HTTP+JSON is not usable")
+                .with_detail(error)
+        })?;
         Ok(self)
     }
 
@@ -216,6 +241,22 @@ impl Upstream {
         endpoint.url.host_str().map_or(Ok(()), |host| self.0.connecting.guard.check_literal(host))
     }
 
+    /// That news of a task may go to this address: it is held to what an upstream's is held to. It is the agent that sends them, so what its
+    /// name leads to is looked at there.
+    ///
+    /// # Errors
+    /// `upstream_refused_address`.
+    pub(crate) fn check_webhook(&self, url: &str) -> Result<(), Refusal> {
+        const NEXT: &str = "Name an http or https address with a host, that is neither link-local nor a cloud's metadata service, and that \
+            this gateway may reach (--deny-upstream).";
+        let url = web_url::check_given(url).map_err(|why| {
+            let message = format!("news of the task cannot go to the address that is named: {why}");
+            Refusal::new(Code::UpstreamRefusedAddress, message).with_next(NEXT)
+        })?;
+        let checked = url.host_str().map_or(Ok(()), |host| self.0.connecting.guard.check_literal(host));
+        checked.map_err(|refusal| refusal.with_next(NEXT))
+    }
+
     fn client(&self, endpoint: &Endpoint) -> Result<Client, Refusal> {
         match &endpoint.ca_file {
             None => Ok(self.0.system.clone()),
@@ -260,10 +301,11 @@ pub(crate) fn client_beside(guard: AddressGuard, roots: Option<&[u8]>) -> Result
 /// `upstream_unreachable` when nothing was sent, `upstream_interrupted` when it may have been, `upstream_refused_address`,
 /// `upstream_timeout`, or `upstream_invalid` for what is not HTTP. Of a job also `overloaded`, where too many run.
 pub async fn forward(upstream: &Upstream, outbound: Outbound) -> Result<Response<Body>, Refusal> {
-    let Outbound { permit, method, uri, headers, body, card, ran } = outbound;
+    let Outbound { permit, method, uri, headers, body, card, ran, place } = outbound;
     if let Some(job) = permit.endpoint()?.job.clone() {
         let asked = job::Asked { method: &method, headers: &headers, body: &body };
-        return job::answer(upstream.0.runner.as_ref(), permit, &job, asked, ran.unwrap_or_default()).await;
+        let ran = (ran.unwrap_or_default(), place);
+        return job::answer(upstream.0.runner.as_ref(), permit, &job, asked, ran).await;
     }
     let endpoint = permit.endpoint()?;
     let Some(others) = card else { return send(upstream, endpoint, method, uri, headers, body).await };

@@ -64,6 +64,9 @@ pub struct Limits {
     pub connections: usize,
     /// Calls under way at once, from a proven caller to the end of the answer. One caller alone has at most a half.
     pub calls: usize,
+    /// Calls that are jobs (`spec.job`) under way at once, over all servers, until nothing of them is left in the cluster. One caller alone has
+    /// at most a half.
+    pub jobs: usize,
     /// HTTP/2 streams of one connection.
     pub streams: u32,
     /// Life of a minted token.
@@ -106,6 +109,7 @@ impl Default for Limits {
             grace: Duration::from_secs(10),
             connections: 16_384,
             calls: 16_384,
+            jobs: 256,
             streams: 256,
             token_life: Duration::from_secs(120),
             counted_chains: 65_536,
@@ -212,7 +216,7 @@ impl Shared {
             seal: config.seal,
             payload_keys: Arc::new(config.payload_keys),
             provider_credentials: ProviderCredentials::new(config.secrets),
-            accounts: Accounts::new(standing.clone(), limits.calls),
+            accounts: Accounts::new(standing.clone(), (limits.calls, limits.jobs)),
             standing,
             long_listings: Arc::new(Semaphore::new(1)),
             bodies: Bodies::new(limits.held_bodies, limits.body_time),
@@ -311,7 +315,8 @@ impl Shared {
         // What such an agent reaches is counted whatever policies read.
         let has_limit = |object: &Object| match object {
             Object::Agent(agent) => agent.delegation.max_fan_out.is_some(),
-            Object::Service(_) | Object::McpServer(_) | Object::LlmProvider(_) | Object::Policy(_) => false,
+            Object::Policy(policy) => !policy.limits.is_empty(),
+            Object::Service(_) | Object::McpServer(_) | Object::LlmProvider(_) => false,
         };
         !reads.is_nothing() || reads.labels_kept || reads.ends || world.objects().iter().any(has_limit)
     }
@@ -324,6 +329,19 @@ impl Shared {
     /// Whether what gateways share can be asked for; true where they share nothing.
     pub fn has_store(&self) -> bool {
         self.standing.store().is_none_or(|store| store.is_connected())
+    }
+
+    /// From how long before a start the records say what still counts: [`Limits::label_window`], and the windows of the limits that policies declare,
+    /// a day at most.
+    pub fn counted_window(&self) -> Duration {
+        const DAY: Duration = Duration::from_secs(24 * 3600);
+        let world = self.snapshot();
+        let limits = world.objects().iter().flat_map(|object| match object {
+            Object::Policy(policy) => &*policy.limits,
+            _ => &[],
+        });
+        let longest = limits.map(|limit| limit.window.length()).max().unwrap_or_default();
+        longest.min(DAY).max(self.limits.label_window)
     }
 
     /// [`Limits::label_window`].

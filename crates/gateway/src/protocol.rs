@@ -23,6 +23,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
 use vidimus_core::call::{Ask, Call, Destination};
 use vidimus_core::json::{Json, JsonError, same_key};
@@ -72,6 +73,23 @@ pub trait Binding: fmt::Debug + Sync {
     /// `route_unknown` or `method_not_allowed`: a path that is not understood is not passed on.
     fn operation(&self, method: &Method, path: &str) -> Result<Operation, Refusal>;
 
+    /// A request as the message that [`Binding::parse`] reads, where that is not its body as it stands. `rest` is the path below the
+    /// object's route.
+    ///
+    /// # Errors
+    /// A refusal for what says something that the message cannot say, or the same thing twice.
+    fn lifted(&self, _parts: &Parts, _rest: &str, body: &Bytes) -> Result<Bytes, Refusal> {
+        Ok(body.clone())
+    }
+
+    /// A message as the request that goes on: the other way. `path` is that of its operation.
+    ///
+    /// # Errors
+    /// `internal` for what is no message that was lifted; `upstream_invalid` for an id of the upstream's that no path can have.
+    fn lowered(&self, _method: &Method, path: Cow<'static, str>, message: Bytes) -> Result<Lowered, Refusal> {
+        Ok(Lowered { path, body: message, is_rest: false })
+    }
+
     /// What a message asks, and what is to become of it and of its answer.
     ///
     /// # Errors
@@ -115,10 +133,20 @@ pub trait Binding: fmt::Debug + Sync {
 /// What a request's method and path name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Operation {
-    /// Whether it has a body, which is JSON.
+    /// Whether it has a message, which is JSON: its body, or what is lifted of it.
     pub has_body: bool,
     /// The path below the upstream's registered address; empty for that address itself.
     pub path: Cow<'static, str>,
+}
+
+/// A request as it goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lowered {
+    /// The path below the upstream's address, and the query behind it.
+    pub path: Cow<'static, str>,
+    pub body: Bytes,
+    /// That address is the one below which an agent is served over HTTP+JSON.
+    pub is_rest: bool,
 }
 
 /// A request, as its adapter reads it.
@@ -154,6 +182,8 @@ pub struct Parsed<'a> {
     pub dropped: Dropped,
     /// The body is changed on its way ([`Binding::amended`]).
     pub amends: bool,
+    /// It was lifted ([`Binding::lifted`]): what goes on is written anew.
+    pub lifted: bool,
     /// What of the body goes on with another value: ids that the gateway sealed earlier, opened.
     pub replaced: Vec<Replaced>,
     /// Headers that go on with another value than the caller's, if with any: the same.
@@ -207,7 +237,7 @@ pub enum DocumentChange {
     /// The ids of an MCP server's tasks are sealed, and of a list of tasks only the caller's own stay.
     McpTasks(sse::TooLong),
     /// The ids of an agent's tasks and contexts are sealed, and of a list of tasks only the caller's own stay.
-    A2aTasks(a2a::sealed::Shape),
+    A2aTasks(a2a::sealed::Shape, a2a::Framing),
     /// Nothing but what policies demand that is redacted.
     Redacted,
     /// The versions that an MCP server serves are learned from it; the caller gets the fault of having asked for another one.
@@ -220,7 +250,7 @@ pub enum EventChange {
     /// Of whatever listing is in one, only what the caller may use stays; ids of tasks and of the events themselves are sealed.
     Listings(sse::TooLong),
     /// As [`DocumentChange::A2aTasks`], and the ids of the events themselves are sealed.
-    A2aTasks(a2a::sealed::Shape),
+    A2aTasks(a2a::sealed::Shape, a2a::Framing),
     /// The token usage that the gateway, not the caller, asked for is taken out.
     WithoutUsage,
 }
@@ -229,7 +259,7 @@ pub enum EventChange {
 pub fn binding_by_path(route: &Route<'_>) -> &'static dyn Binding {
     match route.protocol {
         Protocol::Mcp => &mcp::StreamableHttp,
-        Protocol::A2a => &a2a::JsonRpc,
+        Protocol::A2a => a2a::binding_at(route.rest),
         Protocol::Llm if route.rest.starts_with("/v1/messages") => &llm::Anthropic,
         Protocol::Llm => &llm::OpenAi,
     }
@@ -244,6 +274,14 @@ pub fn binding_of(destination: &Destination) -> &'static dyn Binding {
             ProviderType::Anthropic => &llm::Anthropic,
             ProviderType::OpenAi | ProviderType::OpenAiCompatible => &llm::OpenAi,
         },
+    }
+}
+
+/// The binding that the registered object speaks below this route.
+pub fn binding_at(destination: &Destination, route: &Route<'_>) -> &'static dyn Binding {
+    match destination {
+        Destination::Agent(_) => a2a::binding_at(route.rest),
+        Destination::Server(_) | Destination::Provider(_) => binding_of(destination),
     }
 }
 
@@ -287,6 +325,7 @@ impl<'a> Parsed<'a> {
             held: None,
             dropped: &[],
             amends: false,
+            lifted: false,
             replaced: Vec::new(),
             headers: Vec::new(),
             instead: None,
@@ -307,7 +346,7 @@ impl DocumentChange {
     pub fn too_long(self) -> sse::TooLong {
         match self {
             Self::McpTasks(too_long) => too_long,
-            Self::A2aTasks(shape) => shape.too_long(),
+            Self::A2aTasks(shape, _) => shape.too_long(),
             Self::Listing(_) | Self::Card { .. } | Self::McpVersions | Self::Redacted => {
                 sse::TooLong::EndsStream
             }

@@ -86,6 +86,8 @@ mod tests {
             definition: None,
             digest: format!("{principal}-{number}"),
             endpoint: text("https://a.example"),
+            identity: None,
+            instance: None,
             method: text("tools/call"),
             owner: text("o"),
             principal: text(principal),

@@ -9,7 +9,8 @@ use crate::gate::{Shared, rfc3339};
 use crate::unrecorded::closed;
 
 impl Shared {
-    /// Puts on record that `actor` (`User/issuer#subject`) registers, changes or deletes an object; gives the index of the record.
+    /// Puts on record that `actor` (`User/issuer#subject`; `vidimus` of what was only seen) registers, changes or deletes an object; gives the index of
+    /// the record.
     ///
     /// # Errors
     /// Those of the ledger: what is not on record is not to be let in.

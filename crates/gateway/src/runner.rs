@@ -11,6 +11,8 @@ use vidimus_core::record::JobRun;
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::Job;
 
+use crate::accounts::Place;
+
 /// The longest name of an image in a record, in bytes.
 const LONGEST_IMAGE: usize = 300;
 /// The longest id in a record, in bytes.
@@ -19,7 +21,7 @@ const LONGEST_ID: usize = 64;
 /// Runs jobs.
 pub trait Runner: Debug + Send + Sync {
     /// Begins to carry out one permitted call, and tells what comes of it. The last that is told is how it ended. Where nobody hears that any
-    /// more, it is ended and taken away.
+    /// more, it is ended and taken away. `run` is dropped when nothing of it is left: until then it counts among the caller's.
     fn run(&self, run: Run) -> mpsc::Receiver<News>;
 }
 
@@ -48,6 +50,9 @@ pub struct Run {
     arguments: Box<str>,
     is_followed: bool,
     ran: Ran,
+    /// Among all jobs: whoever runs this keeps it until nothing of it is left.
+    #[expect(dead_code, reason = "held for its drop")]
+    place: Place,
 }
 
 impl Run {
@@ -55,11 +60,11 @@ impl Run {
         permit: Permit,
         (tool, arguments): (&str, &str),
         is_followed: bool,
-        ran: Ran,
+        (ran, place): (Ran, Place),
     ) -> Result<Self, Refusal> {
         let no_job = || Refusal::new(Code::Internal, "the destination is no job");
         let job = permit.endpoint()?.job.clone().ok_or_else(no_job)?;
-        Ok(Self { permit, job, tool: tool.into(), arguments: arguments.into(), is_followed, ran })
+        Ok(Self { permit, job, tool: tool.into(), arguments: arguments.into(), is_followed, ran, place })
     }
 
     /// By what right it runs.

@@ -17,7 +17,8 @@ use crate::gate::millis;
 /// What the configuration is read from, and since when that says nothing any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceState {
-    /// What is read: `directory`, `cluster`, or `kept` where some of it is what was kept on disk of a cluster that has not been heard whole since the start.
+    /// What is read: `directory`, `cluster`, `registry` (which watches one), or `kept` where some of it is what was kept on disk of a cluster that has not been heard
+    /// whole since the start.
     pub source: Arc<str>,
     /// `None` while what decides is what is there.
     pub stale: Option<Stale>,

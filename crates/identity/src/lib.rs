@@ -25,5 +25,5 @@ pub use prove::{Authenticator, Config, ConfigError, Evidence, Limits, check_root
 pub use spiffe::{PeerSvid, SpiffeId, SpiffeIdError, SvidError, TrustDomain};
 pub use tls::{
     ClientCertificates, ServerCertificate, ServerLeaf, TlsError, TrustBundle, TrustBundleError, TrustStore,
-    server_config,
+    named_client_config, named_server_config, server_config,
 };

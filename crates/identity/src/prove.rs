@@ -194,7 +194,7 @@ impl Authenticator {
     ///
     /// # Errors
     /// With the code that names the failure: `credential_*`, `token_*`, `issuer_unreachable`, `principal_unknown`,
-    /// `user_not_allowed`, `svid_invalid`, `pod_gone`.
+    /// `user_not_allowed`, `svid_invalid`, `pod_gone`, `pod_unknown`.
     pub async fn authenticate(
         &self,
         snapshot: &Snapshot,

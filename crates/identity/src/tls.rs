@@ -2,6 +2,7 @@
 
 mod bundle;
 mod leaf;
+mod named;
 mod verifier;
 
 use std::fmt;
@@ -19,6 +20,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 pub use bundle::{TrustBundle, TrustBundleError, TrustStore};
 pub use leaf::ServerLeaf;
+pub use named::{named_client_config, named_server_config};
 use verifier::SvidVerifier;
 
 /// Why TLS cannot be set up.

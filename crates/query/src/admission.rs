@@ -20,7 +20,7 @@ use vidimus_core::snapshot::Snapshot;
 
 pub use manifests::{At, Form, registrations, webhook};
 pub use records::record;
-pub use scan::{Scanned, Unscannable, documents, scan, yaml};
+pub use scan::{Scanned, Unscannable, documents, is_report_name, scan, yaml};
 
 /// The version that is spoken.
 const VERSION: &str = "admission.k8s.io/v1";

@@ -51,7 +51,12 @@ pub fn resources(upstream: SocketAddr, listen: SocketAddr, issuer: &str) -> Stri
         agent("nobody", ""),
         agent("quincy", "  quarantined: true\n"),
         agent_of("oscar", &oscar, ""),
-        agent("callee", &format!("  {}\n", at("/a2a"))),
+        agent(
+            "callee",
+            &format!(
+                "  endpoint: {{url: \"http://{upstream}/a2a\", rest: \"http://{upstream}/rest\", timeout: 3s}}\n"
+            ),
+        ),
         agent("shallow", &format!("  delegation: {{maxDepth: 1}}\n  {}\n", at("/a2a"))),
         agent("looper", &format!("  endpoint: {{url: \"http://{listen}/a2a/r/looper\"}}\n")),
         object(

@@ -187,6 +187,8 @@ fn proper(line: &str, address: SocketAddr) -> String {
         )
     } else if path.starts_with("/a2a") {
         r#"{"jsonrpc":"2.0","id":1,"result":{"message":{"messageId":"m","role":"ROLE_AGENT","parts":[{"text":"x"}]}}}"#.to_owned()
+    } else if path.starts_with("/rest") {
+        r#"{"message":{"messageId":"m","role":"ROLE_AGENT","parts":[{"text":"x"}]}}"#.to_owned()
     } else if path.starts_with("/openai") {
         r#"{"id":"c","object":"chat.completion","choices":[],"usage":{"prompt_tokens":1,"completion_tokens":1}}"#.to_owned()
     } else if path.starts_with("/anthropic") {

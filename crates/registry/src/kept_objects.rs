@@ -50,6 +50,16 @@ pub struct Restored {
     pub times: Times,
 }
 
+/// What is there, for whoever only looks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LookedAt {
+    /// Of which cluster.
+    pub of: String,
+    /// How many objects.
+    pub objects: usize,
+    pub times: Times,
+}
+
 /// Of what the file is.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -125,9 +135,9 @@ impl KeptObjects {
     /// # Errors
     /// Why what is there is not used: damaged, changed, of another installation, of another cluster, or an older copy.
     pub fn read(&mut self, of: &str, cluster: &Arc<str>) -> Result<Option<Restored>, String> {
-        let Some(text) = self.open(of)? else { return Ok(None) };
+        let Some(text) = self.open(Some(of))? else { return Ok(None) };
         let unusable = |reason: String| format!("{} is not used: {reason}", self.file.display());
-        let Opened { lines, times, is_own } = text;
+        let Opened { lines, times, is_own, .. } = text;
         let mut restored = Restored { objects: Vec::new(), rejected: Vec::new(), checked: Vec::new(), times };
         for read in on_all_cores(&lines.lines().collect::<Vec<_>>(), |line| object(line, cluster)) {
             let (object, checked) = read.map_err(unusable)?;
@@ -144,8 +154,21 @@ impl KeptObjects {
         Ok(Some(restored))
     }
 
-    /// The text of the objects, as far as it may be believed.
-    fn open(&mut self, of: &str) -> Result<Option<Opened>, String> {
+    /// What was kept, of whatever cluster; `None` where nothing ever was.
+    ///
+    /// # Errors
+    /// As [`KeptObjects::read`], but for the cluster.
+    pub fn look(&mut self) -> Result<Option<LookedAt>, String> {
+        let opened = self.open(None)?;
+        Ok(opened.map(|Opened { lines, times, of, .. }| LookedAt {
+            of,
+            objects: lines.lines().count(),
+            times,
+        }))
+    }
+
+    /// The text of the objects, as far as it may be believed; of the cluster `of`, where it has to be of one.
+    fn open(&mut self, of: Option<&str>) -> Result<Option<Opened>, String> {
         self.looked = true;
         let unusable = |reason: &str| format!("{} is not used: {reason}", self.file.display());
         let counted = self.read_count();
@@ -175,7 +198,7 @@ impl KeptObjects {
         if head.version != VERSION {
             return Err(unusable(&format!("it is of version {}, and this is {VERSION}", head.version)));
         }
-        if head.of != of {
+        if let Some(of) = of.filter(|of| head.of != **of) {
             return Err(unusable(&format!("it is of {}, and this is {of}", head.of)));
         }
         let synced = UnixMillis(head.synced);
@@ -184,8 +207,9 @@ impl KeptObjects {
             // The one that was written last before an end: its number was not written any more.
             false => Times { synced, seen: UnixMillis(last.times.seen.0.max(head.synced)) },
         };
-        self.written = Some(Written { content: self.content(of, &head.checks, lines), times });
-        Ok(Some(Opened { lines: lines.to_owned(), times, is_own: head.checks == checks() }))
+        self.written = Some(Written { content: self.content(&head.of, &head.checks, lines), times });
+        let (lines, is_own) = (lines.to_owned(), head.checks == checks());
+        Ok(Some(Opened { lines, times, is_own, of: head.of }))
     }
 
     fn read_count(&self) -> Result<Option<Count>, String> {
@@ -229,7 +253,7 @@ impl KeptObjects {
     ) -> Result<(), String> {
         if !self.looked {
             // Only its number counts: it is replaced, whatever it is.
-            drop(self.open(of));
+            drop(self.open(Some(of)));
         }
         let lines: String = objects.iter().filter_map(|object| line(object, snapshot)).collect();
         if lines.len() as u64 > MAX - 4096 {
@@ -290,6 +314,8 @@ struct Opened {
     times: Times,
     /// Whether the type checks are of this program.
     is_own: bool,
+    /// Of which cluster.
+    of: String,
 }
 
 /// An object as a line; nothing of what was not read from a cluster.

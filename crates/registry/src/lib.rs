@@ -30,7 +30,7 @@ pub use feed::{Acts, Feed, Says, feed};
 pub use field_line::field_line;
 pub use files::{Unlisted, files_below, holds_cases, holds_resources};
 pub use kept::{KEY_LENGTH, Keeping, NoKey, replace, rewrite};
-pub use kept_objects::{KeptObjects, Restored, Times};
+pub use kept_objects::{KeptObjects, LookedAt, Restored, Times};
 pub use load::{Loaded, load};
 pub use manifests::{Manifest, Manifests, manifests};
 pub use source::{as_running, as_started};

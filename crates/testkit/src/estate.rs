@@ -255,6 +255,7 @@ fn endpoint(host: &str) -> Endpoint {
         timeout_ms: 30_000,
         headers: Default::default(),
         card: None,
+        rest: None,
         stale_after: None,
         job: None,
     }
@@ -359,6 +360,7 @@ fn policy(dice: &mut Dice, size: Size, number: usize) -> Policy {
         members: Members::default(),
         window: None,
         plan: None,
+        limits: Default::default(),
         cedar: cedar(dice, size, number).into(),
     }
 }

@@ -5,6 +5,7 @@ pub mod admission;
 pub mod approvals;
 pub mod audit;
 pub mod check;
+pub mod client_config;
 pub mod codes;
 pub mod data_directory;
 pub mod declassify;
@@ -21,10 +22,13 @@ pub mod quantity;
 pub mod quarantine;
 mod refusals;
 pub mod register;
+mod registrars;
+pub mod registry;
 pub mod resources;
 pub mod serve;
 pub mod shell;
 pub mod trace;
+pub mod wrap;
 
 /// What is asked wrongly, by its flag: flags have the names of the members of a question.
 fn misasked(misasked: &vidimus_query::Misasked) -> anyhow::Error {

@@ -199,6 +199,7 @@ mod tests {
     fn job(pod: &Value) -> Job {
         Job {
             pod: pod.to_string().into(),
+            image: "i".into(),
             tools: Default::default(),
             egress: [].into(),
             deadline_ms: 1500,

@@ -31,6 +31,54 @@ fn live_with(kept: Option<Kept>) -> (Live, watch::Receiver<Arc<Loaded>>, watch::
     )
 }
 
+/// Where the API server asks nobody: each change is told once, with who is said to have made it, and neither a status nor what was there already is one.
+#[test]
+fn each_change_is_told_with_who_is_said_to_have_made_it() {
+    let (to, mut seen) = tokio::sync::mpsc::unbounded_channel();
+    let mut live = live().0.with_seen(to);
+    take(&mut live, 0, Told::Listed(vec![agent("x", 1), agent("y", 1)]));
+    assert!(seen.try_recv().is_err(), "what is there at first was not changed");
+    let by = |name: &str, subresource: &str, second: u32| json!({"manager": name, "operation": "Update", "subresource": subresource, "time": format!("2026-11-28T16:00:0{second}Z")});
+    let mut next = agent("x", 2);
+    next["spec"]["team"] = json!("u");
+    next["metadata"]["managedFields"] =
+        json!([by("helm", "", 1), by("kubectl-edit", "", 2), by("vidimus", "status", 3)]);
+    take(&mut live, 0, Told::There(next.clone()));
+    let told = seen.try_recv().unwrap();
+    assert_eq!((&*told.object, told.operation), ("Agent/a/x", "update"));
+    assert!(told.before.is_some() && told.after.is_some() && told.before != told.after, "{told:?}");
+    let manager = told.manager.unwrap();
+    assert_eq!((&*manager.name, &*manager.time), ("kubectl-edit", "2026-11-28T16:00:02Z"));
+    next["status"] = json!({"observedGeneration": 2});
+    take(&mut live, 0, Told::There(next.clone()));
+    assert!(seen.try_recv().is_err(), "a status is no change");
+
+    // Malformed, it is a change all the same; gone, nobody is named.
+    let mut bad = next.clone();
+    bad["metadata"]["generation"] = json!(3);
+    bad["spec"]["owner"] = json!(7);
+    take(&mut live, 0, Told::There(bad));
+    let told = seen.try_recv().unwrap();
+    assert_eq!((told.operation, told.before.is_some(), told.after), ("update", true, None));
+    take(&mut live, 0, Told::Gone(agent("y", 1)));
+    let told = seen.try_recv().unwrap();
+    assert_eq!(
+        (told.operation, told.before.is_some(), told.after, told.manager),
+        ("delete", true, None, None)
+    );
+    // A list tells what was missed.
+    take(&mut live, 0, Told::Listed(vec![agent("z", 1)]));
+    let mut told: Vec<(String, &str)> = Vec::new();
+    while let Ok(one) = seen.try_recv() {
+        told.push((one.object, one.operation));
+    }
+    assert_eq!(told, [("Agent/a/z".to_owned(), "create"), ("Agent/a/x".to_owned(), "delete")]);
+    // Who does not listen any more costs nothing.
+    drop(seen);
+    take(&mut live, 0, Told::Gone(agent("z", 1)));
+    assert!(live.index.gather(false).is_empty());
+}
+
 fn disk(root: &Path) -> KeptObjects {
     let (file, count) = (root.join("registry/cluster"), root.join("identity/cluster.count"));
     KeptObjects::new(&file, &count, &[7; KEY_LENGTH]).unwrap()

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use vidimus_core::admission::NAMESPACE_LABEL;
 
@@ -13,7 +14,8 @@ const MAX_IMAGES: usize = 8;
 const MAX_IMAGE: usize = 512;
 
 /// What is watched.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) enum Item {
     Pod(Arc<Pod>),
     Namespace {
@@ -23,8 +25,19 @@ pub(crate) enum Item {
     },
 }
 
+impl Item {
+    /// Its name among those of one watch.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Pod(pod) => format!("{}/{}", pod.namespace, pod.uid),
+            Self::Namespace { name, .. } => name.to_string(),
+        }
+    }
+}
+
 /// One pod.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Pod {
     pub(crate) namespace: Arc<str>,
     pub(crate) name: Arc<str>,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A change of a registered object that was let in. Whether the API server made it then, what is in force later says (`snapshot` of decisions).
+/// A change of a registered object that was let in, or seen. Whether the API server made one that was let in, what is in force later says (`snapshot` of decisions).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Registration {
     /// Digest of the object as it will be, `sha256:` and hex, over its canonical JSON (kind, name, labels and spec); absent where it is deleted.
@@ -14,6 +14,10 @@ pub struct Registration {
     /// The same of what it was; absent where it was not there, or could not be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<String>,
+    /// Where the API server asked nobody: who wrote the object last, as its managed fields say (`kubectl-edit`). Whoever writes chooses that name, so it
+    /// is claimed and proves nobody; the actor is `vidimus` then, which saw the change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manager: Option<String>,
     /// `Kind/namespace/name`.
     pub object: String,
     /// `create`, `update` or `delete`.
@@ -22,6 +26,9 @@ pub struct Registration {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "Vec<String>")]
     pub policies: Vec<Arc<str>>,
-    /// The API server's id of the request, as in its audit log.
+    /// The API server's id of the request, as in its audit log; empty of a change that was only seen.
     pub request: String,
+    /// When `manager` wrote it, RFC 3339, by the API server's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written: Option<String>,
 }

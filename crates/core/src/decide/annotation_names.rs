@@ -6,7 +6,7 @@ use super::{guarding, tree};
 use crate::resource::nearest;
 
 /// The names that say something here.
-const KNOWN: [&str; 17] = [
+const KNOWN: [&str; 18] = [
     "id",
     "approval",
     "quorum",
@@ -24,6 +24,7 @@ const KNOWN: [&str; 17] = [
     "guard",
     "guard_answer",
     "on_finding",
+    "limit",
 ];
 
 /// Other names of the same purpose, which are no misspelling: they say something to people, or to other readers of Cedar.

@@ -27,6 +27,8 @@ pub struct Endpoint {
     pub headers: HeaderRules,
     /// Where an agent's card is, if it is not where A2A looks for it.
     pub card: Option<Url>,
+    /// Below which address an agent is served over HTTP+JSON, at the origin of the URL; `None` where it does not speak that.
+    pub rest: Option<Url>,
     /// What becomes of calls when the configuration is old; nothing where it is not said.
     pub stale_after: Option<StaleAfter>,
     /// What runs at each call, where nothing is reached by the URL.
@@ -89,6 +91,11 @@ pub struct EndpointSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "web_url::schema")]
     pub card: Option<String>,
+    /// Below which address an agent serves A2A over HTTP+JSON (message:send, tasks/…), if it does: an http or https URL at the origin of the
+    /// URL. Without it, the agent is called over JSON-RPC alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "web_url::schema")]
+    pub rest: Option<String>,
     /// What becomes of calls once the configuration is older than this; they are decided as before when it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stale_after: Option<StaleAfterSpec>,
@@ -154,18 +161,32 @@ impl EndpointSpec {
             None => Some(default_timeout_ms),
         };
         let card = self.card.as_ref().map(|card| problems.take(at.key("card"), card, web_url::check(card)));
+        let rest = self.rest.as_ref().map(|rest| problems.take(at.key("rest"), rest, web_url::check(rest)));
         let headers = self.headers.check(at.key("headers"), problems);
         let stale = self.stale_after.as_ref().map(|stale| stale.check(at.key("staleAfter"), problems));
         let (url, timeout_ms) = (url?, timeout_ms?);
         let audience = self.audience.as_deref().unwrap_or(url.as_str()).into();
         let ca_file = self.ca_file.as_deref().map(|roots| beside(file, roots));
-        let (card, stale_after) = (card.flatten(), stale.flatten());
-        Some(Endpoint { url, audience, ca_file, timeout_ms, headers, card, stale_after, job: None })
+        let (card, rest, stale_after) = (card.flatten(), rest.flatten(), stale.flatten());
+        if let Some(other) = rest.as_ref().filter(|rest| rest.origin() != url.origin()) {
+            // What is meant for the agent goes there: its tokens, and the headers that are set.
+            let fix = "give an address at the origin of the URL, or register what is elsewhere as an Agent of its own";
+            problems.report(
+                at.key("rest"),
+                other.as_str(),
+                Fault::new("is at another origin than the URL", fix),
+            );
+        }
+        Some(Endpoint { url, audience, ca_file, timeout_ms, headers, card, rest, stale_after, job: None })
     }
 }
 
-/// Reports a card of something that has none.
+/// Reports what only an agent has, of something else.
 pub(crate) fn has_no_card(endpoint: &EndpointSpec, at: At<'_>, problems: &mut Problems) {
+    if let Some(rest) = &endpoint.rest {
+        let fault = Fault::new("only an agent is called over HTTP+JSON", "remove it");
+        problems.report(at.key("rest"), rest, fault);
+    }
     if let Some(card) = &endpoint.card {
         let fault = Fault::new("only an agent has a card", "remove it");
         problems.report(at.key("card"), card, fault);

@@ -53,6 +53,8 @@ pub const NEVER_REACHED: [&str; 13] = [
 pub struct Job {
     /// The pod as its template has it: JSON, a part of a Kubernetes `PodSpec` with exactly one container.
     pub pod: Arc<str>,
+    /// The image of its container.
+    pub image: Arc<str>,
     /// Its tools by name: each as MCP's `tools/list` has it, JSON.
     pub tools: BTreeMap<Arc<str>, JobTool>,
     /// What it may reach; nothing where it is empty.
@@ -183,8 +185,11 @@ impl JobSpec {
             |_: url::ParseError| Fault::new("its name makes no address", "give it another name");
         let url = problems.take(at, &address, address.parse::<Url>().map_err(not_an_address))?;
         let deadline_ms = deadline_ms?;
+        let image =
+            self.template.spec.containers.first().map_or_else(Arc::default, |one| one.image.as_str().into());
         let job = Job {
             pod: pod.into(),
+            image,
             tools,
             egress: egress.into(),
             deadline_ms,
@@ -199,6 +204,7 @@ impl JobSpec {
             timeout_ms: deadline_ms,
             headers: HeaderRules::default(),
             card: None,
+            rest: None,
             stale_after: stale.flatten(),
             job: Some(Arc::new(job)),
         })

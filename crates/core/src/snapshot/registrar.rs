@@ -15,7 +15,7 @@ use crate::decide::schema::{Type, actions, schema, uid};
 use crate::decide::statement::Statement;
 use crate::refusal::{Code, Refusal};
 use crate::resource::policy::Scope;
-use crate::resource::{ActsFor, Identity, Names, Object};
+use crate::resource::{ActsFor, Endpoint, Identity, Names, Object};
 
 impl Snapshot {
     /// The policies by which somebody may register, change or delete an object; [`Permitted::Unsaid`] as long as no policy permits anybody
@@ -99,7 +99,7 @@ fn refused(
         (Code::PolicyError, _) => format!("a policy that says whether {who} may {what} {object} failed"),
         _ => format!("no policy permits {who} to {what} {object}"),
     };
-    let refusal = Refusal { policies, ..Refusal::new(code, message) };
+    let refusal = Refusal { policies: policies.into(), ..Refusal::new(code, message) };
     match code {
         Code::NoPermit => refusal.with_next(
             "Who may register what is permitted by cluster-wide policies (Action::\"registerObject\"): docs/admission.md.",
@@ -129,6 +129,7 @@ fn record(object: &Object) -> Result<Entity, EntityFault> {
             if let Some(class) = &agent.sandbox_class {
                 attributes.text("sandbox_class", class);
             }
+            attributes.endpoint(agent.endpoint.as_ref());
             attributes.principal(&agent.groups, &agent.capabilities, &agent.identities, &agent.acts_for);
         }
         Object::Service(service) => {
@@ -144,11 +145,13 @@ fn record(object: &Object) -> Result<Entity, EntityFault> {
         Object::McpServer(server) => {
             attributes.of_all(&server.owner, &server.team, &server.environment);
             attributes.text("risk_level", server.risk_level.as_str());
+            attributes.endpoint(Some(&server.endpoint));
             attributes.set("capabilities", server.capabilities.iter().map(ToString::to_string));
             attributes.set("tool_sets", server.tool_sets.keys().map(ToString::to_string));
         }
         Object::LlmProvider(provider) => {
             attributes.of_all(&provider.owner, &provider.team, &provider.environment);
+            attributes.endpoint(Some(&provider.endpoint));
             let sets = provider.models.iter().flat_map(|model| &model.sets);
             attributes.set("model_sets", sets.map(ToString::to_string));
         }
@@ -173,8 +176,8 @@ fn record(object: &Object) -> Result<Entity, EntityFault> {
 struct Attributes(Vec<(String, RestrictedExpression)>);
 
 impl Attributes {
-    const SETS: [&str; 7] =
-        ["groups", "capabilities", "tool_sets", "model_sets", "identities", "acts_for", "members"];
+    const SETS: [&str; 8] =
+        ["groups", "capabilities", "tool_sets", "model_sets", "identities", "acts_for", "members", "egress"];
 
     fn text(&mut self, name: &str, value: &str) {
         self.0.push((name.to_owned(), text(value)));
@@ -187,8 +190,20 @@ impl Attributes {
 
     fn of_all(&mut self, owner: &str, team: &str, environment: &str) {
         self.text("owner", owner);
-        self.text("team", team);
+        // A provider may have none: then it has no such attribute.
+        if !team.is_empty() {
+            self.text("team", team);
+        }
         self.text("environment", environment);
+    }
+
+    /// What its calls go to, and of a job what runs and what that reaches.
+    fn endpoint(&mut self, endpoint: Option<&Endpoint>) {
+        let Some(endpoint) = endpoint else { return };
+        let Some(job) = &endpoint.job else { return self.text("endpoint", "url") };
+        self.text("endpoint", "job");
+        self.text("image", &job.image);
+        self.set("egress", job.egress.iter().map(|network| network.cidr.to_string()));
     }
 
     fn principal(

@@ -172,7 +172,10 @@ fn names(object: &Object) -> Vec<(String, Type, Arc<str>)> {
         }
         Object::Policy(_) => return names,
     };
-    names.push(("spec.team".to_owned(), Type::Team, team.clone()));
+    // A provider may have none, and bears no name by that.
+    if !team.is_empty() {
+        names.push(("spec.team".to_owned(), Type::Team, team.clone()));
+    }
     names
 }
 

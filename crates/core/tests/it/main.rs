@@ -23,6 +23,7 @@ mod guards;
 mod hold;
 mod incremental;
 mod keep;
+mod limits;
 mod membership;
 #[expect(dead_code, reason = "the benchmark asks for more")]
 mod oracle;

@@ -832,6 +832,7 @@ fn context(call: &Call<'_>, action: Action, thing: &Thing) -> Context {
         ("transaction", text(&chain.transaction)),
         ("identity", text(call.identity())),
         ("guarded", Expression::new_set(call.ask.guarded.lifting().map(text))),
+        ("limits", entity("Limits", "call")),
     ];
     pairs.extend(call.user().map(|user| ("on_behalf_of", Expression::new_entity_uid(user_uid(user)))));
     if let Some(approval) = call.approvals.first() {

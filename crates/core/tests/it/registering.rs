@@ -11,7 +11,9 @@ use vidimus_core::caller::{UnixMillis, User};
 use vidimus_core::person::Person;
 use vidimus_core::refusal::Code;
 use vidimus_core::resource::policy::{Members, Scope};
-use vidimus_core::resource::{ActsFor, Agent, Identity, McpServer, Object, Policy, Service};
+use vidimus_core::resource::{
+    self, ActsFor, Agent, Identity, LlmProvider, McpServer, Object, Origin, Policy, Service,
+};
 use vidimus_core::snapshot::Snapshot;
 
 use crate::world::{agent, cluster, names, objects, policy, provider, server, service, snapshot};
@@ -55,6 +57,15 @@ fn each_field_that_crosses_namespaces_can_be_kept_to_some() {
             ..(*one).clone()
         }))
     };
+    let job = json!({
+        "apiVersion": "vidimus.dev/v1alpha1", "kind": "MCPServer", "metadata": {"namespace": "a", "name": "x"},
+        "spec": {"owner": "first.last@example.com", "team": "finance", "riskLevel": "low", "job": {
+            "template": {"spec": {"containers": [{"name": "t", "image": "hub.example/any:latest"}]}},
+            "tools": {"run": {"description": "d", "inputSchema": {"type": "object"}}},
+            "egress": [{"cidr": "10.1.0.0/16", "ports": [443]}],
+        }},
+    });
+    let job = resource::check(&Origin::default(), &job).unwrap();
     let sets: BTreeMap<Arc<str>, _> = [(Arc::from("paying"), names(&["pay"]))].into();
     for (condition, object) in [
         (r#"resource.groups.contains("g")"#, of(Agent { groups: names(&["g"]), ..agent("a", "x") })),
@@ -84,6 +95,9 @@ fn each_field_that_crosses_namespaces_can_be_kept_to_some() {
         (r#"resource.acts_for.contains("https://login")"#, of(Agent { acts_for, ..agent("a", "x") })),
         (r#"resource has scope && resource.scope == "Cluster""#, ruling(Scope::Cluster, &[])),
         (r#"resource.members.contains("*")"#, ruling(Scope::Namespace, &["*"])),
+        (r#"resource has endpoint && resource.endpoint == "job""#, job.clone()),
+        (r#"resource has image && !(resource.image like "registry.a.example/*@sha256:*")"#, job.clone()),
+        (r#"resource.egress.contains("10.1.0.0/16")"#, job),
         (r#"resource has authority_class && resource.authority_class == "act""#, of(agent("a", "x"))),
     ] {
         let forbid = format!(
@@ -112,6 +126,21 @@ fn each_field_that_crosses_namespaces_can_be_kept_to_some() {
             "{condition}"
         );
     }
+}
+
+/// A provider without a team has none, and not one without a name.
+#[test]
+fn a_provider_without_a_team_has_no_team() {
+    let has =
+        r#"forbid (principal, action == Action::"registerObject", resource) when { resource has team };"#;
+    let world = snapshot(vec![cluster(has)]);
+    let ada = person("ada", &[]);
+    let of = |team: &str| {
+        let provider = LlmProvider { team: team.into(), ..provider("a", "x", &[("m", &[])]) };
+        Object::LlmProvider(Arc::new(provider))
+    };
+    assert_eq!(created(&world, &ada, &of("")), Ok(Permitted::Unsaid));
+    assert_eq!(created(&world, &ada, &of("platform")), Err(Code::ForbiddenByPolicy));
 }
 
 #[test]

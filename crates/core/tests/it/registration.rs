@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use vidimus_core::call::{Action, Target};
 use vidimus_core::resource::policy::{Members, Scope};
-use vidimus_core::resource::{Agent, Object, Policy};
+use vidimus_core::resource::{Agent, LlmProvider, Object, Policy};
 use vidimus_core::snapshot::Snapshot;
 
-use crate::world::{Facts, agent, names, objects, policy, server};
+use crate::world::{Facts, agent, names, objects, policy, provider, server};
 
 const RULE: &str = r#"forbid (principal, action == Action::"register", resource == Group::"g") unless { principal == Namespace::"n" };"#;
 
@@ -77,6 +77,18 @@ fn a_name_that_may_not_be_borne_grants_nothing_and_refuses_all() {
         let (ruled, rejected) = world(policies(Some(RULE)));
         assert_eq!(who(&ruled), with, "{members:?} {texts:?}");
         assert_eq!(rejected, ["Agent a/bot spec.groups[0] g", "Agent x/bot spec.groups[0] g"]);
+    }
+}
+
+/// Who has no team asks for none.
+#[test]
+fn a_provider_without_a_team_bears_no_name() {
+    let own = r#"permit (principal == Namespace::"n", action == Action::"register", resource);"#;
+    for (team, faults) in [("", 0), ("platform", 1)] {
+        let provider = LlmProvider { team: team.into(), ..provider("a", "x", &[("m", &[])]) };
+        let of_provider = Object::LlmProvider(Arc::new(provider));
+        let (_, rejected) = Snapshot::build(vec![cluster("own", &[], own), of_provider]);
+        assert_eq!(rejected.len(), faults, "{team}: {rejected:?}");
     }
 }
 

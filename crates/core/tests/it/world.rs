@@ -45,6 +45,7 @@ fn endpoint() -> Endpoint {
         timeout_ms: 1000,
         headers: Default::default(),
         card: None,
+        rest: None,
         stale_after: None,
         job: None,
     }
@@ -141,6 +142,7 @@ pub(crate) fn policy(namespace: &str, name: &str, scope: Scope, cedar: &str) -> 
         members: Members::from_iter([Members::ALL]),
         window: None,
         plan: None,
+        limits: Default::default(),
         cedar: cedar.into(),
     }))
 }

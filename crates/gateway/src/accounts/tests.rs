@@ -30,7 +30,7 @@ fn only_an_agent_with_the_limit_on_a_delegated_chain_is_counted() {
     for (limit, delegated, counted) in
         [(Some(2), true, true), (Some(2), false, false), (None, true, false), (None, false, false)]
     {
-        let accounts = Accounts::new(StandingState::alone(8, Duration::from_secs(600), 8), 64);
+        let accounts = Accounts::new(StandingState::alone(8, Duration::from_secs(600), 8), (64, 8));
         let caller = caller(limit, delegated);
         let reserve = |number: usize| {
             let mut server = Arc::unwrap_or_clone(crate::protocol::tests::server());
@@ -63,7 +63,7 @@ fn only_an_agent_with_the_limit_on_a_delegated_chain_is_counted() {
 
 #[test]
 fn one_who_calls_much_leaves_places_for_the_others() {
-    let accounts = Accounts::new(StandingState::alone(8, Duration::from_secs(600), 8), 100);
+    let accounts = Accounts::new(StandingState::alone(8, Duration::from_secs(600), 8), (100, 8));
     let of = |name: &str| accounts.holder(&EntityId::new(EntityKind::Agent, name));
     assert!(Arc::ptr_eq(&of("n/a"), &of("n/a")) && !Arc::ptr_eq(&of("n/a"), &of("n/b")));
     let takes_all = |name: &str| std::iter::from_fn(|| accounts.enter(&of(name)).ok()).collect::<Vec<_>>();
@@ -74,6 +74,20 @@ fn one_who_calls_much_leaves_places_for_the_others() {
     assert_eq!(refused.code, Code::Overloaded);
     drop(first);
     assert!(accounts.enter(&of("n/a")).is_ok());
+}
+
+#[test]
+fn one_who_runs_many_jobs_leaves_places_for_the_others() {
+    let accounts = Accounts::new(StandingState::alone(8, Duration::from_secs(600), 8), (100, 8));
+    let of = |name: &str| accounts.run(&EntityId::new(EntityKind::Agent, name));
+    let takes_all = |name: &str| std::iter::from_fn(|| of(name).ok()).collect::<Vec<_>>();
+    let (first, second) = (takes_all("n/a"), takes_all("n/b"));
+    assert_eq!((first.len(), second.len()), (4, 2));
+    let refused = of("n/a").map(drop).expect_err("more than is fair");
+    assert_eq!(refused.code, Code::Overloaded);
+    assert!(accounts.enter(&accounts.holder(&EntityId::new(EntityKind::Agent, "n/a"))).is_ok(), "of calls");
+    drop(first);
+    assert!(of("n/a").is_ok());
 }
 
 #[test]

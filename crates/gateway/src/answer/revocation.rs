@@ -32,6 +32,8 @@ use crate::part::Part;
 pub struct Asked {
     method: Box<str>,
     action: Action,
+    /// When it was decided: the copy that made it was there.
+    made: UnixMillis,
     pub part: Part,
     /// The task that it is about, by the upstream's id.
     pub task: Option<Box<str>>,
@@ -66,6 +68,7 @@ impl Asked {
         Self {
             method: method.into(),
             action,
+            made: call.now,
             part: target.into(),
             task: task.map(Into::into),
             push_url: push_url.map(Into::into),
@@ -186,7 +189,21 @@ impl Asked {
 }
 
 impl Asked {
-    /// Why a call that `decided` allowed goes on no more: its chain was ended, or the configuration is another one and would refuse it now.
+    /// Why a call that was allowed goes on no more, whatever the configuration says of it: its chain was ended, the copy that made it is gone,
+    /// or its route is closed by the age of the configuration.
+    fn ended(&self, shared: &Shared, caller: &Caller, destination: &Destination) -> Option<Code> {
+        if is_ended(shared, caller) {
+            return Some(Code::ChainEnded);
+        }
+        let copy = caller.proven.instance.as_ref();
+        let refused = copy.and_then(|copy| shared.live_pods().why_refused(copy, self.made));
+        if refused.is_some() {
+            return refused;
+        }
+        shared.source().check(destination, shared.clock.now()).is_err().then_some(Code::ConfigStale)
+    }
+
+    /// Why a call that `decided` allowed goes on no more: one of those that no configuration says, or it is another one and would refuse it now.
     pub fn taken_back(
         &self,
         shared: &Shared,
@@ -194,8 +211,9 @@ impl Asked {
         caller: &Caller,
         destination: &Destination,
     ) -> Option<Code> {
-        if is_ended(shared, caller) {
-            return Some(Code::ChainEnded);
+        let ended = self.ended(shared, caller, destination);
+        if ended.is_some() {
+            return ended;
         }
         if shared.world.is(decided) {
             return None;
@@ -207,15 +225,26 @@ impl Asked {
 
 /// That a call which was allowed is taken back `before` something of it had come about, by this code ([`Asked::taken_back`]).
 pub fn taken_back_before(before: &str, code: Code, shared: &Shared, caller: &Caller) -> Refusal {
-    if code != Code::ChainEnded {
-        let message =
-            format!("the configuration changed before {before}, and does not allow the call any more");
-        return Refusal::new(code, message);
-    }
+    let why = match code {
+        Code::ChainEnded => return ended_before(before, shared, caller),
+        Code::PodGone => format!("the pod that called was gone before {before}"),
+        Code::PodUnknown => {
+            format!("pods were not heard of any more before {before}, and this one was never seen")
+        }
+        Code::ConfigStale => {
+            format!("the configuration came to the age at which its route closes before {before}")
+        }
+        _ => format!("the configuration changed before {before}, and does not allow the call any more"),
+    };
+    Refusal::new(code, why)
+}
+
+fn ended_before(before: &str, shared: &Shared, caller: &Caller) -> Refusal {
+    let code = Code::ChainEnded;
     match shared.standing.ended(&caller.chain, caller.proven.principal.entity()) {
         Ok(Some(by)) => {
             let message = format!("the chain was ended by {by} before {before}");
-            Refusal { policies: vec![by], ..Refusal::new(code, message) }
+            Refusal { policies: [by].into(), ..Refusal::new(code, message) }
         }
         _ => Refusal::new(code, format!("the chain was ended before {before}")),
     }
@@ -296,8 +325,6 @@ pub struct Revocation {
     decided: Arc<Snapshot>,
     /// When the caller's credential ends, or the first of its grants or the first window of a policy, which may be what permits the call.
     ends: Option<UnixMillis>,
-    /// When the call was known to be made: the copy that made it was there.
-    began: UnixMillis,
     /// Wakes then; made on first need, as most answers come without a pause.
     timer: Option<Pin<Box<Sleep>>>,
     /// The next change, waited for while no chunk comes; made on first need.
@@ -320,7 +347,7 @@ impl Revocation {
         (decided, since): (Arc<Snapshot>, UnixMillis),
     ) -> Self {
         let ends = next_end(&decided, &caller, since);
-        Self { shared, asked, caller, destination, decided, ends, began: since, timer: None, next: None }
+        Self { shared, asked, caller, destination, decided, ends, timer: None, next: None }
     }
 
     /// Whether the time of the credential, of a grant of the caller or of a window is over since this was asked last: the end of a grant need
@@ -341,23 +368,11 @@ impl Revocation {
         if self.shared.ledger.failure().is_some() {
             return Some(Code::LedgerClosed);
         }
-        if is_ended(&self.shared, &self.caller) {
-            return Some(Code::ChainEnded);
+        let ended = self.asked.ended(&self.shared, &self.caller, &self.destination);
+        if ended.is_some() {
+            return ended;
         }
-        if self
-            .caller
-            .proven
-            .instance
-            .as_ref()
-            .is_some_and(|copy| self.shared.live_pods().is_gone(copy, self.began))
-        {
-            return Some(Code::PodGone);
-        }
-        let moment = self.shared.clock.now();
-        let now = millis(moment.wall);
-        if self.shared.source().check(&self.destination, moment).is_err() {
-            return Some(Code::ConfigStale);
-        }
+        let now = millis(self.shared.clock.now().wall);
         let is_over = self.is_something_over();
         if !is_over && self.shared.world.is(&self.decided) {
             return None;

@@ -18,7 +18,8 @@ use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::Job;
 
 use super::body::Body;
-use crate::protocol::mcp::{HANDSHAKE, MODERN, VERSION_HEADER};
+use crate::accounts::Place;
+use crate::protocol::mcp::{CALL, HANDSHAKE, MODERN, VERSION_HEADER};
 use crate::runner::{News, Output, Ran, Run, Runner};
 
 /// What a JSON-RPC error says of parameters (section 5.1).
@@ -76,7 +77,7 @@ pub(super) async fn answer(
     permit: Permit,
     job: &Job,
     asked: Asked<'_>,
-    ran: Ran,
+    (ran, place): (Ran, Option<Place>),
 ) -> Result<Response<Body>, Refusal> {
     if *asked.method != Method::POST {
         // No session, no stream of its own (MCP 2025-11-25, "Streamable HTTP").
@@ -100,7 +101,7 @@ pub(super) async fn answer(
         return Ok(reply.error(INVALID_PARAMS, "params are not those of this method"));
     };
     Ok(match method.as_str() {
-        "tools/call" => return call(runner, permit, job, (params, reply), ran).await,
+        CALL => return call(runner, permit, job, (params, reply), (ran, place)).await,
         "tools/list" => reply.result(json!({"tools": tools(job)}), true),
         "initialize" => reply.result(initialized(params.version.as_deref()), false),
         "server/discover" => reply.result(
@@ -121,7 +122,7 @@ async fn call(
     permit: Permit,
     job: &Job,
     (params, mut reply): (Params<'_>, Reply),
-    ran: Ran,
+    (ran, place): (Ran, Option<Place>),
 ) -> Result<Response<Body>, Refusal> {
     let name = params.name.unwrap_or_default();
     let Some(tool) = job.tools.get(&*name) else {
@@ -136,8 +137,10 @@ async fn call(
         let refusal = Refusal::new(Code::UpstreamUnreachable, "nothing here runs jobs");
         return Err(refusal.with_next(NO_RUNNER));
     };
+    let place = place.ok_or_else(|| Refusal::new(Code::Internal, "no place was taken for the job"))?;
     let arguments = params.arguments.map_or("{}", RawValue::get);
-    let mut news = runner.run(Run::new(permit, (name.as_str(), arguments), progress.is_some(), ran)?);
+    let run = Run::new(permit, (name.as_str(), arguments), progress.is_some(), (ran, place))?;
+    let mut news = runner.run(run);
     if let Some(token) = progress {
         let events = Events { news, reply, token: token.get().into(), count: 0, ended: false };
         let mut response = Response::new(Body::Events(Box::new(events)));

@@ -68,6 +68,8 @@ pub struct Admitted<'p> {
     /// The approval that it is made with.
     pub(super) approval: Option<Box<str>>,
     pub(super) reservation: Reservation,
+    /// How many bytes the caller sent.
+    pub(super) bytes_in: usize,
     /// The caller's message, from which all that was parsed of it borrows until here.
     pub(super) body: Bytes,
     /// The room that the message takes until it is answered.
@@ -111,40 +113,41 @@ pub async fn admit<'p, B>(
     body: B,
 ) -> Result<Admission<'p>, Refusal>
 where
-    B: Body<Data = Bytes>,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
 {
-    check_page(gate, parts)?;
-    let Some(route) = Route::parse(parts.uri.path()) else {
-        return Err(nothing_here(gate, context, parts).await);
-    };
+    let route = addressed_by(gate, context, parts).await?;
     // Before the body is read: nobody unknown may make the gateway work.
     let addressed = Addressed::now(gate, context, parts, &route).await?;
     let holder = gate.accounts.holder(addressed.caller.proven.principal.entity());
     let place = gate.accounts.enter(&holder)?;
     let (bytes, lease) = gate.bodies.read(holder, addressed.binding.body_limit(&gate.limits), body).await?;
-    let json = read(gate, context, &addressed, &bytes).await?;
+    let message = addressed.binding.lifted(parts, route.rest, &bytes)?;
+    let json = read(gate, context, &addressed, &message).await?;
     // The body may have been long on its way: what is decided is whether the call may be made now.
     let (addressed, moment) = addressed.at_present(gate, context, parts, &route).await?;
     let Addressed { world, caller, credential, destination, binding, operation, .. } = addressed;
     let holder = Holder::new(&gate.seal, &destination, &caller).with_raw_sessions(context.raw_sessions());
     let ends = (&route, &destination, &holder);
-    let parsed = binding.parse(&message(gate, parts, ends, (json.as_ref(), bytes.len())))?;
+    let parsed = binding.parse(&message_of(gate, parts, ends, (json.as_ref(), bytes.len())))?;
     let beside = Beside::of(parts, binding, (&destination, credential));
     let said = Said::of((parsed.ask.action, parsed.dropped), json.as_ref(), &beside);
-    let ask = Ask { content: said.content(), body: &bytes, ..parsed.ask };
+    let ask = Ask { content: said.content(), body: &message, ..parsed.ask };
     let mut call = call_of(&caller, ask, (context, moment));
     let mut reservation = gate.accounts.reserve(&call, &context.call, place, &world, moment).await?;
-    let so_far = reservation.so_far();
+    let (so_far, guarded) = (reservation.so_far(), OnceLock::new());
     call.so_far = so_far.as_deref().unwrap_or(SoFar::nothing());
-    let (guarded, given) = (OnceLock::new(), OnceLock::new());
-    let decision = decided(gate, &world, &mut call, json.as_ref(), (&guarded, &given));
+    let decision = decided(&world, &mut call, json.as_ref(), &guarded);
+    let so_far = gate.accounts.count(&mut reservation, &decision, moment).await?.or_else(|| so_far.clone());
+    call.so_far = so_far.as_deref().unwrap_or(SoFar::nothing());
+    let decision = if decision.limits().is_empty() { decision } else { world.authorize(&call) };
+    let given = Given::to(gate, &decision, call.now);
+    call.approvals = Given::approvals(given.as_ref());
+    let decision = if given.is_some() { world.authorize(&call) } else { decision };
     let answer = upstreams(gate, context, &decision, &parsed, &world);
     // What cannot be carried out uses nothing up.
     let claims = !matches!(answer, Err(Err(_)));
-    let given = given.get().filter(|_| claims);
     let source = Source::of(parts, json.as_ref(), (&parsed.headers, credential), &world);
-    let approval = standing(gate, context, &decision, given, &source).await?;
+    let approval = standing(gate, context, &decision, given.as_ref().filter(|_| claims), &source).await?;
     let sent = Sent::of(route.protocol, &bytes, &approval, claims);
     let (verdict, grant) = record(gate, context, decision, sent, (&world, moment)).await?;
     let permit = match verdict {
@@ -154,10 +157,10 @@ where
     };
     reservation.permitted(moment).await;
     let (protocol, asked) = (route.protocol, Asked::of(&call, so_far.clone()).with(grant).under(&permit));
+    let (approval, bytes_in) = (approval.claimed(), bytes.len());
     let answer = match answer {
         Ok(answer) => answer,
         Err(own) => {
-            let (approval, bytes_in) = (approval.claimed(), bytes.len());
             let permit = OwnPermit { permit, protocol, world, asked, approval, reservation, bytes_in };
             return Ok(Admission::Answered(permit, own));
         }
@@ -170,9 +173,10 @@ where
         answer,
         world,
         asked,
-        approval: approval.claimed(),
+        approval,
         reservation,
-        body: bytes.clone(),
+        bytes_in,
+        body: message.clone(),
         lease,
         amends: parsed.amends,
         dropped: parsed.dropped,
@@ -183,25 +187,21 @@ where
     }))
 }
 
-/// The decision, once the guards looked for which a policy has the call wait, and with what people approved of it. Nearly every call waits for
-/// neither, and is decided once.
+/// The decision, once the guards looked for which a policy has the call wait. Nearly every call waits for none, and is decided once.
 fn decided<'c>(
-    gate: &Gate,
     world: &Snapshot,
     call: &mut Call<'c>,
     message: Option<&Json<'_>>,
-    (guarded, given): (&'c OnceLock<Guarded>, &'c OnceLock<Given>),
+    guarded: &'c OnceLock<Guarded>,
 ) -> Decision<'c> {
-    let mut decision = world.authorize(call);
-    if let Some(found) = guards::guarded(world, &decision, message) {
-        call.ask.guarded = guarded.get_or_init(|| found);
-        decision = world.authorize(call);
+    let decision = world.authorize(call);
+    match guards::guarded(world, &decision, message) {
+        None => decision,
+        Some(found) => {
+            call.ask.guarded = guarded.get_or_init(|| found);
+            world.authorize(call)
+        }
     }
-    if let Some(found) = Given::to(gate, &decision, call.now) {
-        call.approvals = Given::approvals(Some(given.get_or_init(|| found)));
-        decision = world.authorize(call);
-    }
-    decision
 }
 
 /// How the call stands to approvals. The record of one that a person denied says what it asked for.
@@ -236,6 +236,19 @@ fn call_of<'a>(caller: &'a Caller, ask: Ask<'a>, (context, moment): (&RequestCon
     }
 }
 
+/// What a request addresses, but for one of a page that may not call.
+async fn addressed_by<'p>(
+    gate: &Gate,
+    context: &mut RequestContext,
+    parts: &'p Parts,
+) -> Result<Route<'p>, Refusal> {
+    check_page(gate, parts)?;
+    match Route::parse(parts.uri.path()) {
+        Some(route) => Ok(route),
+        None => Err(nothing_here(gate, context, parts).await),
+    }
+}
+
 /// A page of an origin that nobody allowed may not call.
 fn check_page(gate: &Gate, parts: &Parts) -> Result<(), Refusal> {
     match Page::of(gate, parts) {
@@ -245,7 +258,7 @@ fn check_page(gate: &Gate, parts: &Parts) -> Result<(), Refusal> {
 }
 
 /// The message as its binding reads it.
-fn message<'a>(
+fn message_of<'a>(
     gate: &'a Gate,
     parts: &'a Parts,
     (route, destination, holder): (&Route<'a>, &'a Destination, &'a Holder<'a>),
@@ -277,6 +290,9 @@ fn upstreams(
     }
     if let Some(fault) = &parsed.fault {
         return Err(Err((**fault).clone()));
+    }
+    if let Some(Err(refused)) = call.ask.push_url.map(|url| gate.upstream.check_webhook(url)) {
+        return Err(Err(refused));
     }
     if let Some(unable) = context.carried.and_then(|carried| carried.unable(decision, parsed)) {
         return Err(Err(unable));
@@ -370,6 +386,7 @@ async fn record(
     (world, moment): (&Snapshot, Moment),
 ) -> Result<(Verdict, Option<Arc<str>>), Refusal> {
     context.describe(&decision);
+    gate.meter.limits().decided(&decision);
     end_chain(gate, &decision, moment).await;
     // Of a question that stands, and of a flood of denials, one more try says nothing new.
     if (decision.outcome() == Outcome::Deny || again)

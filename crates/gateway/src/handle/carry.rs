@@ -17,11 +17,12 @@ use crate::answer::{Answering, Asked, taken_back_before};
 use crate::bodies::Lease;
 use crate::changes::{self, Demands, Tally};
 use crate::credential;
+use crate::data_plane::only_here;
 use crate::effect::{Begun, Effect, Ending};
 use crate::forward::{Outbound, forward, headers};
 use crate::gate::Gate;
 use crate::protocol::members::{self, Replaced};
-use crate::protocol::{Binding, DocumentChange, Dropped, Instead, mcp};
+use crate::protocol::{Binding, Dropped, Instead, Lowered, a2a, mcp};
 use crate::reply::{self, ReplyBody};
 use crate::request_context::RequestContext;
 use crate::seal;
@@ -96,10 +97,7 @@ fn query_goes_on(query: Option<&str>, passed: &[&str]) -> Result<(), Refusal> {
 /// That there is something to send it to, where calls may go: only the gateway runs jobs, and a data plane knows nothing of its guard.
 fn is_reached(gate: &Gate, permit: &Permit) -> Result<(), Refusal> {
     let endpoint = permit.endpoint()?;
-    if endpoint.job.is_none() {
-        return gate.upstream.check_address(endpoint);
-    }
-    Err(Refusal::new(Code::DataPlaneUnable, "each call of this server is a job, which only the gateway runs"))
+    only_here(endpoint).map_or_else(|| gate.upstream.check_address(endpoint), Err)
 }
 
 /// A call, ready to be carried out.
@@ -130,7 +128,7 @@ fn ready<'g, 'p>(
         call: &context.call,
         caller: permit.caller(),
         started: context.started,
-        bytes_in: admitted.body.len(),
+        bytes_in: admitted.bytes_in,
         trace: context.trace.sampled(),
     };
     let decided = (permit.index(), room, permit.destination());
@@ -155,6 +153,7 @@ fn ready<'g, 'p>(
     let sent = Sent {
         permit: admitted.permit,
         binding: admitted.binding,
+        card: a2a::is_card(&admitted.operation),
         path: admitted.operation.path,
         body: admitted.body,
         amends: admitted.amends,
@@ -162,7 +161,6 @@ fn ready<'g, 'p>(
         replaced: admitted.replaced,
         opened: admitted.opened,
         instead: admitted.instead,
-        card: admitted.answer.document == Some(DocumentChange::Card { rpc: false }),
         credential: admitted.credential,
         demands,
     };
@@ -269,9 +267,20 @@ impl Sent<'_> {
             Some(demands) => demands.request(body, &mut headers, (method, self.permit.destination()))?,
             None => (body, Changed::default()),
         };
+        let Lowered { path, body, is_rest } = self.binding.lowered(&parts.method, self.path, body)?;
         headers::finish(&mut headers, rules, &context.trace, &body);
-        let path = below(self.path, parts.uri.query(), self.binding.passed_query());
-        let mut outbound = Outbound::to(self.permit, parts.method.clone(), &path, headers, body)?;
+        let place = match &endpoint.job {
+            Some(_) if method == mcp::CALL => {
+                Some(gate.accounts.run(self.permit.caller().proven.principal.entity())?)
+            }
+            _ => None,
+        };
+        let path = below(path, parts.uri.query(), self.binding.passed_query());
+        let outbound = Outbound::to(self.permit, parts.method.clone(), &path, headers, body)?;
+        let mut outbound = outbound.in_place(place);
+        if is_rest {
+            outbound = outbound.of_rest(&path)?;
+        }
         let token = if foreign { None } else { credential::apply(gate, &mut outbound)? };
         if self.card {
             outbound = outbound.of_card(&path)?;

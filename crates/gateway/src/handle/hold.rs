@@ -310,6 +310,8 @@ fn question(
         definition: None,
         digest,
         endpoint: destination.endpoint().map(|endpoint| endpoint.url.to_string()).unwrap_or_default(),
+        identity: Some(call.caller.proven.identity.to_string()),
+        instance: call.caller.proven.instance.as_ref().map(|copy| copy.id.to_string()),
         method: call.ask.method.to_owned(),
         owner: owner.to_string(),
         principal: call.principal().entity().to_string(),

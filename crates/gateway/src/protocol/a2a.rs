@@ -1,4 +1,5 @@
-//! A2A 1.0 and 0.3 over JSON-RPC, and the agent card.
+//! A2A 1.0 and 0.3 over JSON-RPC and HTTP+JSON, and the agent card. What a message asks is read in one place: the other binding is lifted
+//! to JSON-RPC before, and lowered again where it goes on ([`Rest`]).
 //!
 //! A message names a skill in `message.metadata.skill` (or `params.metadata.skill`); neither version of the protocol has a
 //! field of its own for it. Naming one narrows the call to that skill; it never escapes what is said of the agent.
@@ -6,6 +7,7 @@
 pub mod card;
 pub mod held;
 mod places;
+mod rest;
 pub mod sealed;
 mod tasks;
 
@@ -16,6 +18,8 @@ use vidimus_core::call::{Action, Ask, Destination, Target};
 use vidimus_core::json::Json;
 use vidimus_core::refusal::{Class, Code, Refusal};
 use vidimus_core::resource::Agent;
+
+pub use rest::Rest;
 
 use super::beside::{check_none_but_empty, check_none_of, check_spelled};
 use super::carrier::Carrier;
@@ -34,6 +38,9 @@ const EXTENDED_CARD: &str = "GetExtendedAgentCard";
 
 /// The method that says where news of a task go.
 const CREATE_PUSH: &str = "CreateTaskPushNotificationConfig";
+
+/// The method whose answer says nothing.
+const DELETE_PUSH: &str = "DeleteTaskPushNotificationConfig";
 
 /// The versions that are served, newest first.
 const SERVED: [&str; 2] = ["1.0", "0.3"];
@@ -63,9 +70,28 @@ const METHODS: [(&str, &str, bool); 11] = [
     ("tasks/pushNotificationConfig/set", CREATE_PUSH, false),
     ("tasks/pushNotificationConfig/get", "GetTaskPushNotificationConfig", false),
     ("tasks/pushNotificationConfig/list", "ListTaskPushNotificationConfigs", false),
-    ("tasks/pushNotificationConfig/delete", "DeleteTaskPushNotificationConfig", false),
+    ("tasks/pushNotificationConfig/delete", DELETE_PUSH, false),
     ("agent/getAuthenticatedExtendedCard", EXTENDED_CARD, false),
 ];
+
+/// Where a result, or an error, stands in what is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// In a response of JSON-RPC.
+    Rpc,
+    /// By itself.
+    Bare,
+}
+
+/// The binding of a request to an agent, by the path below its route.
+pub fn binding_at(path: &str) -> &'static dyn Binding {
+    if matches!(path, "" | "/") || CARD_PATHS.contains(&path) { &JsonRpc } else { &Rest }
+}
+
+/// Whether it asks for an agent's card, wherever that is. The extended card is an answer of the agent's.
+pub fn is_card(operation: &Operation) -> bool {
+    CARD_PATHS.contains(&&*operation.path)
+}
 
 /// The JSON-RPC binding: a POST of a message, and a GET of the card.
 #[derive(Debug)]
@@ -101,7 +127,7 @@ impl Binding for JsonRpc {
             return Err(Refusal::new(Code::Internal, "this binding is not the destination's"));
         };
         match message.json {
-            Some(json) => posted(message, agent, json),
+            Some(json) => posted(message, agent, json, Framing::Rpc),
             None => Ok(card_asked(agent)),
         }
     }
@@ -136,11 +162,12 @@ fn number(code: Code) -> i64 {
     }
 }
 
-/// A POSTed message.
+/// A message.
 fn posted<'a>(
     message: &Message<'a>,
     agent: &'a Arc<Agent>,
     body: &'a Json<'a>,
+    framing: Framing,
 ) -> Result<Parsed<'a>, Refusal> {
     let Envelope::Request { method, params } = Envelope::of(body)? else {
         return Err(Refusal::new(
@@ -172,13 +199,21 @@ fn posted<'a>(
     let (task, push_url) = (of_task.map(|task| &*task.id), found.push_url);
     let ask = Ask { streaming, task, push_url, ..Ask::about(new, Action::CallAgent, target) };
     let document = match of_method.answer {
-        Some(shape) => Some(DocumentChange::A2aTasks(shape)),
-        None => (new == EXTENDED_CARD).then_some(DocumentChange::Card { rpc: true }),
+        Some(shape) => Some(DocumentChange::A2aTasks(shape, framing)),
+        None => (new == EXTENDED_CARD).then_some(DocumentChange::Card { rpc: framing == Framing::Rpc }),
     };
-    let events = of_method.answer.map(EventChange::A2aTasks);
+    let events = of_method.answer.map(|shape| EventChange::A2aTasks(shape, framing));
     let open_ended = new == "SubscribeToTask";
     // What came of a task that was sent is what came of the call; to be told of one that failed is no failure.
-    let observe = if sends { Observe::Agent } else { Observe::Rpc };
+    let observe = match framing {
+        Framing::Rpc if sends => Observe::Agent,
+        Framing::Rpc => Observe::Rpc,
+        Framing::Bare if sends => Observe::BareAgent,
+        // google.protobuf.Empty; some agents answer it by 204.
+        Framing::Bare if new == DELETE_PUSH => Observe::BareOrNone,
+        Framing::Bare => Observe::Bare,
+    };
+    let form = held::Form { old: method == old, framing };
     let mut parsed = Parsed::new(ask, Answer { document, events, open_ended, ..Answer::pass(observe) });
     parsed.replaced = found.replaced;
     parsed.headers.extend(tasks::resumed(message, target)?);
@@ -186,14 +221,14 @@ fn posted<'a>(
     if sends {
         let context = params.and_then(|params| params.get("message")?.get("contextId")?.as_str());
         let context = context.filter(|context| !context.is_empty() && found.dropped.len() < 2);
-        parsed.carrier = Carrier::Task(held::Sent { old: method == old, streams: streaming, context });
+        parsed.carrier = Carrier::Task(held::Sent { form, streams: streaming, context });
     } else if let Some(waits) = found.waits {
         let handle = params.and_then(|params| params.get("id")?.as_str()).unwrap_or_default();
         if new != "GetTask" {
             return Err(held::only_waits());
         }
         parsed.expected = Expected::Own;
-        parsed.held = Some(held::Asked { old: method == old, handle, approval: &waits.id });
+        parsed.held = Some(held::Asked { form, handle, approval: &waits.id });
     }
     Ok(parsed)
 }

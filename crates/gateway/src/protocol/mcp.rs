@@ -54,6 +54,8 @@ const NAME_HEADER: &str = "mcp-name";
 pub const SESSION_HEADER: &str = "mcp-session-id";
 /// The server's own stream (GET), as it is asked for.
 pub const STREAM: &str = "session/stream";
+/// How a tool is called.
+pub const CALL: &str = "tools/call";
 /// How a client takes back a request, by its id.
 pub const CANCELLED: &str = "notifications/cancelled";
 /// After which event a stream is resumed (handshake eras).
@@ -126,7 +128,7 @@ impl Binding for StreamableHttp {
         let error = jsonrpc::Error { number: number(refusal.code), supported, refusal, call };
         // A decided refusal of a request is a JSON-RPC answer: SDKs hand its text to the agent's developer, and keep the
         // session. Everything else has the status that says it to HTTP.
-        let answered = refusal.code.class() == Class::Forbidden
+        let answered = matches!(refusal.code.class(), Class::Forbidden | Class::TooMany)
             || matches!(refusal.code, Code::ResourceUnknown | Code::NameContested | Code::TaskForeign);
         error.response(id, answered && id.is_some())
     }
@@ -243,7 +245,7 @@ fn request<'a>(
         Parsed::new(connect(server, method).ask, Answer { document, events, ..passed() })
     };
     let parsed = match method {
-        "tools/call" => {
+        CALL => {
             let target = Target::Tool { server, name: name(params)? };
             let ask = Ask { arguments: arguments(params), ..Ask::about(method, Action::InvokeTool, target) };
             Parsed::new(ask, tasks::answer_of_tool(params))

@@ -23,6 +23,19 @@ pub enum Observe {
     Rpc,
     /// The same of an agent that was asked to do something: that its task failed is an error too.
     Agent,
+    /// As [`Observe::Rpc`], where the result stands by itself, or an error in its place (A2A over HTTP+JSON).
+    Bare,
+    /// The same, where nothing is an answer too.
+    BareOrNone,
+    /// As [`Observe::Agent`], where the result stands by itself.
+    BareAgent,
+}
+
+impl Observe {
+    /// Whether the result stands by itself, and not in a response.
+    const fn is_bare(self) -> bool {
+        matches!(self, Self::Bare | Self::BareOrNone | Self::BareAgent)
+    }
 }
 
 /// What is looked for in one answer.
@@ -36,7 +49,16 @@ pub struct Sought {
 impl Sought {
     /// Whether an answer is due. A model always owes one.
     pub fn is_due(&self) -> bool {
-        self.observe == Observe::Model || self.id.is_some()
+        match self.observe {
+            Observe::Model => true,
+            Observe::BareOrNone => false,
+            Observe::Rpc | Observe::Agent | Observe::Bare | Observe::BareAgent => self.id.is_some(),
+        }
+    }
+
+    fn skimmer(&self) -> Skimmer {
+        let id = self.id.clone();
+        if self.observe.is_bare() { Skimmer::bare(id) } else { Skimmer::of(id) }
     }
 
     /// Whether one text answers, where that can be told without reading it, and it has nothing to count and no error.
@@ -50,6 +72,8 @@ impl Sought {
             Observe::Model => words::model(json),
             Observe::Rpc => words::rpc(json),
             Observe::Agent => words::agent(json),
+            // There is no word by which a result shows that stands by itself.
+            Observe::Bare | Observe::BareOrNone | Observe::BareAgent => return None,
         };
         match (glance, self.observe) {
             (Glance::Tells, _) => None,
@@ -63,7 +87,9 @@ impl Sought {
     /// Whether a text that was read answers.
     fn is_in(&self, found: Skimmed, in_events: bool) -> bool {
         match self.observe {
-            Observe::Rpc | Observe::Agent => found.is_response,
+            Observe::Rpc | Observe::Agent | Observe::Bare | Observe::BareOrNone | Observe::BareAgent => {
+                found.is_response
+            }
             Observe::Model if in_events => found.ends_stream,
             Observe::Model => found.is_completion,
         }
@@ -115,7 +141,7 @@ impl Observation {
             }
             return;
         }
-        let mut skimmer = Skimmer::of(sought.id.clone());
+        let mut skimmer = sought.skimmer();
         skimmer.push(text);
         self.skimmed(sought, skimmer.finish(), in_events);
     }
@@ -124,7 +150,8 @@ impl Observation {
         let usage = found.usage;
         self.usage =
             Usage { input: usage.input.or(self.usage.input), output: usage.output.or(self.usage.output) };
-        self.is_error |= found.is_error || sought.observe == Observe::Agent && found.is_failed_task;
+        let is_of_agent = matches!(sought.observe, Observe::Agent | Observe::BareAgent);
+        self.is_error |= found.is_error || is_of_agent && found.is_failed_task;
         self.is_rpc_error |= is_whole && found.is_rpc_error;
         self.answered |= is_whole && sought.is_in(found, in_events);
         self.unread |= !is_whole;
@@ -192,7 +219,7 @@ impl Observer {
     }
 
     fn new(sought: Sought, form: Form) -> Self {
-        let (skimmer, found) = (Skimmer::of(sought.id.clone()), Observation::before(&sought));
+        let (skimmer, found) = (sought.skimmer(), Observation::before(&sought));
         Self {
             sought,
             form,

@@ -4,11 +4,13 @@
 //! object and no array, has brackets too many or values side by side, or does not end; the rest is its reader's to refuse.
 
 mod choices;
+mod name;
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
 pub use self::choices::Choices;
+use self::name::Name;
 use super::observe::Usage;
 
 /// The longest name, scalar or id that is looked at, as it is written, in bytes. It may be written all in escapes.
@@ -48,59 +50,6 @@ struct Choice {
     finished: bool,
 }
 
-/// The names that are looked for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Name {
-    #[default]
-    Other,
-    Error,
-    Result,
-    IsError,
-    Usage,
-    Message,
-    Input,
-    Output,
-    Id,
-    Type,
-    Choices,
-    Content,
-    FinishReason,
-    Index,
-    JsonRpc,
-    Method,
-    Status,
-    State,
-    Task,
-    StatusUpdate,
-}
-
-impl Name {
-    fn of(name: &[u8]) -> Self {
-        match name {
-            b"error" => Self::Error,
-            b"result" => Self::Result,
-            b"isError" => Self::IsError,
-            b"usage" => Self::Usage,
-            b"message" => Self::Message,
-            b"input_tokens" | b"prompt_tokens" => Self::Input,
-            b"output_tokens" | b"completion_tokens" => Self::Output,
-            b"id" => Self::Id,
-            b"type" => Self::Type,
-            b"choices" => Self::Choices,
-            b"content" => Self::Content,
-            b"finish_reason" => Self::FinishReason,
-            b"index" => Self::Index,
-            b"jsonrpc" => Self::JsonRpc,
-            b"method" => Self::Method,
-            b"status" => Self::Status,
-            b"state" => Self::State,
-            b"task" => Self::Task,
-            b"statusUpdate" => Self::StatusUpdate,
-            _ => Self::Other,
-        }
-    }
-}
-
 /// An object or array that is open, as far as its members are looked at.
 #[derive(Clone, Copy, Debug, Default)]
 struct Level {
@@ -125,6 +74,8 @@ enum State {
 pub struct Skimmer {
     /// The id of the request that the text may answer, as JSON.
     id: Option<Arc<str>>,
+    /// The texts are the result of that response themselves, or an error in its place.
+    is_bare: bool,
     state: State,
     /// How many objects and arrays are open.
     depth: usize,
@@ -161,6 +112,16 @@ impl Skimmer {
         Self { id, ..Self::default() }
     }
 
+    /// Of texts that are the result of such a response themselves, or an error in its place (A2A over HTTP+JSON). They are read within the
+    /// response that they would stand in.
+    pub fn bare(id: Option<Arc<str>>) -> Self {
+        let before = format!(r#"{{"jsonrpc":"2.0","id":{},"result":"#, id.as_deref().unwrap_or("null"));
+        let mut skimmer = Self::of(id);
+        skimmer.push(before.as_bytes());
+        skimmer.is_bare = true;
+        skimmer
+    }
+
     pub fn push(&mut self, mut bytes: &[u8]) {
         while !self.broken
             && let Some(first) = bytes.first().copied()
@@ -176,7 +137,10 @@ impl Skimmer {
 
     /// What was found, and whether the text was read whole. It is then as new.
     pub fn finish(&mut self) -> (Skimmed, bool) {
-        let next = Self::of(self.id.clone());
+        if self.is_bare {
+            self.push(b"}");
+        }
+        let next = if self.is_bare { Self::bare(self.id.clone()) } else { Self::of(self.id.clone()) };
         let done = std::mem::replace(self, next);
         let usage = Usage {
             input: done.of_all.input.or(done.in_message.input),
@@ -185,12 +149,14 @@ impl Skimmer {
         let is_whole = !done.broken && done.depth == 0 && done.state == State::Between;
         // A request that has a result too is neither.
         let is_response = done.names_id && done.has_result && !done.has_method && !done.in_batch;
+        let is_response = is_response && !(done.is_bare && done.has_error);
         let is_completion = done.found.is_completion && !done.in_batch;
         // Where no id is looked for, or the messages of a batch have several, an error of any is one.
         let is_ours = done.id.is_none() || done.in_batch || !done.names_other;
         let is_error = is_ours && (done.has_error || done.is_tool_error);
         let is_failed_task = is_ours && done.found.is_failed_task;
-        let is_rpc_error = done.has_version && !done.in_batch && done.has_error_object && !done.has_result;
+        let is_rpc_error = done.has_version && !done.in_batch && done.has_error_object;
+        let is_rpc_error = is_rpc_error && (done.is_bare || !done.has_result);
         let found = Skimmed {
             usage,
             is_error,
@@ -220,6 +186,8 @@ impl Skimmer {
             // A byte order mark may come before all else.
             0xef | 0xbb | 0xbf if !self.begun => return 1,
             b'}' | b']' => self.close(),
+            // Beside what stands for the result nothing stands.
+            b',' if self.is_bare && self.depth == 1 => self.broken = true,
             b',' if self.depth > 0 => {
                 self.complete = false;
                 self.name_next = self.level().is_some_and(|level| level.is_object);
@@ -255,7 +223,7 @@ impl Skimmer {
     fn open(&mut self, is_object: bool) {
         self.value(true, None);
         let depth = self.depth_in_message();
-        self.has_error_object |= is_object && depth == 1 && self.name_at(0) == Name::Error;
+        self.has_error_object |= is_object && self.is_at_error(depth);
         if self.depth == 0 && !is_object {
             self.in_batch = true;
         } else if let Some(level) = self.levels.get_mut(depth) {
@@ -383,6 +351,15 @@ impl Skimmer {
         self.levels.get(level).map_or(Name::Other, |level| level.name)
     }
 
+    /// Whether the member that is read, so deep in a message, is the error in place of a result.
+    fn is_at_error(&self, depth: usize) -> bool {
+        match (depth, self.name_at(0)) {
+            (1, Name::Error) => true,
+            (2, Name::Result) => self.is_bare && self.name_at(1) == Name::Error,
+            _ => false,
+        }
+    }
+
     /// The text that was read.
     fn compare(&mut self) {
         match self.level().map(|level| level.name) {
@@ -418,6 +395,7 @@ impl Skimmer {
         match (self.depth_in_message(), path) {
             (0, _) => self.found.ends_stream |= self.in_batch && scalar == Some(b"DONE".as_slice()),
             (1, [Name::Error, ..]) => self.has_error |= !is_null,
+            (2, [Name::Result, Name::Error, ..]) if self.is_bare => self.has_error |= !is_null,
             (1, [Name::JsonRpc, ..]) => self.has_version = true,
             (1, [Name::Method, ..]) => self.has_method = true,
             (1, [Name::Result, ..]) => self.has_result = true,

@@ -27,6 +27,7 @@ fn endpoint() -> Endpoint {
         timeout_ms: 1000,
         headers: Default::default(),
         card: None,
+        rest: None,
         stale_after: None,
         job: None,
     }

@@ -1,10 +1,11 @@
 //! One of several copies of an agent: named in the records, cut off alone, and refused when its pod is gone.
 
 use bytes::Bytes;
-use http::Request;
+use http::{Method, Request};
 use http_body_util::{BodyExt as _, Full};
 use serde_json::{Value, json};
 use vidimus_core::act::{Act, Lifted, OfSubject, Subject};
+use vidimus_core::approval::pending::State;
 use vidimus_core::caller::UnixMillis;
 use vidimus_core::clock::Clock as _;
 use vidimus_gateway::millis;
@@ -12,7 +13,8 @@ use vidimus_identity::PodScope;
 use vidimus_testkit::upstream::Answer;
 
 use super::acts::{ADMIN, follow_with};
-use super::world::{CLUSTER, World, call_id, objects, snapshot};
+use super::approvals::{BOB, HOLD, holding, yes};
+use super::world::{CLUSTER, World, call_id, json_of, objects, snapshot};
 
 const ONE: &str = "778a530c-b3f4-47c0-9cd5-ab018fb64f33";
 const TWO: &str = "0b1fd29a-6e52-4d0c-8a3a-5d7b6c1c9f10";
@@ -27,6 +29,11 @@ fn in_cluster(world: &World) -> Vec<Value> {
 
 /// A call of a tool by one pod, with a token of its own for each call.
 fn by(world: &World, uid: &str) -> Request<Full<Bytes>> {
+    of(uid, world.tool("echo"))
+}
+
+/// The request, by one pod.
+fn of(uid: &str, mut request: Request<Full<Bytes>>) -> Request<Full<Bytes>> {
     let token = CLUSTER.token(json!({
         "aud": ["vidimus"], "sub": "system:serviceaccount:t:caller", "jti": uuid(),
         "kubernetes.io": {
@@ -34,7 +41,6 @@ fn by(world: &World, uid: &str) -> Request<Full<Bytes>> {
             "serviceaccount": {"name": "caller"}, "warnafter": 1,
         },
     }));
-    let mut request = world.tool("echo");
     let value = format!("Bearer {token}").parse().expect("a header");
     request.headers_mut().insert("authorization", value);
     request
@@ -87,6 +93,41 @@ async fn one_copy_is_cut_off_without_its_siblings() {
     world.gate.shared.act(ADMIN, Act::Lift(lift), "closed").await.expect("done");
 }
 
+/// Attack: a copy that was taken over has people asked about a call, and is cut off before they look: they approve it, and another copy that is
+/// told to makes it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_copy_asked_people_is_void_once_it_is_cut_off() {
+    let world = World::new().await;
+    let mut all = in_cluster(&world);
+    all.extend(holding(&world, HOLD).pop());
+    world.gate.take_into_use(snapshot(&all));
+    follow_with(&world, &all);
+    let asks = async |uid: &str| {
+        let (_, _, body) = world.call(by(&world, uid)).await;
+        let approval =
+            json_of(&body).pointer("/error/data/approval").and_then(Value::as_str).map(str::to_owned);
+        approval.unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(&body)))
+    };
+    let asked = asks(ONE).await;
+    assert_eq!(asks(TWO).await, asked, "it is the same call");
+    world.gate.shared.act(BOB, yes(&asked, None), "looked at").await.expect("approved");
+    let quarantine = |uid: &str| {
+        let subject = format!("Instance/{uid}").parse().expect("a subject");
+        Act::Quarantine(OfSubject { subject })
+    };
+    let state = || {
+        let standing = world.gate.acts.standing();
+        let pending = standing.approvals.get(&asked).expect("asked");
+        (pending.state, pending.changed.clone())
+    };
+    world.gate.shared.act(ADMIN, quarantine(TWO), "INC-7").await.expect("done");
+    assert_eq!(state(), (State::Approved, None), "it did not ask first");
+    world.gate.shared.act(ADMIN, quarantine(ONE), "INC-7").await.expect("done");
+    assert_eq!(state(), (State::Expired, Some(format!("Instance/{ONE}"))));
+    // Another copy is not denied what one that was cut off had asked: people are asked anew.
+    assert_ne!(asks("0f0f0f0f-6e52-4d0c-8a3a-5d7b6c1c9f10").await, asked);
+}
+
 /// Attack: the token of a pod that was deleted, which is good for another hour, and a stream that it reads.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pod_that_is_gone_is_refused_and_its_streams_end() {
@@ -113,6 +154,62 @@ async fn a_pod_that_is_gone_is_refused_and_its_streams_end() {
     let mut goes_on = world.send(by(&world, TWO)).await.into_body();
     assert!(sibling.event("{}").await);
     assert!(goes_on.frame().await.is_some_and(|frame| frame.is_ok()));
+}
+
+/// Attack: who cut the watch of pods off reads on from the stream of a pod that nobody ever saw.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_of_a_pod_that_was_never_seen_ends_when_nothing_is_heard() {
+    let world = World::new().await;
+    world.gate.take_into_use(snapshot(&in_cluster(&world)));
+    let pods = world.gate.shared.live_pods();
+    let long_ago = UnixMillis(0);
+    pods.list(PodScope::Cluster, [("t".into(), TWO.into())], long_ago);
+    let mut open = Vec::new();
+    for uid in [ONE, TWO] {
+        let (answer, stream) = Answer::stream("text/event-stream");
+        world.upstream.next(answer);
+        let response = world.send(by(&world, uid)).await;
+        assert!(stream.event("{}").await);
+        open.push((response, stream));
+    }
+    pods.refuse_unknown_after(std::time::Duration::ZERO);
+    world.gate.shared.wake_streams();
+    let (known, stream) = open.remove(1);
+    let (unknown, _stream) = open.remove(0);
+    let id = call_id(unknown.headers());
+    assert!(unknown.into_body().collect().await.is_err(), "cut, not finished");
+    assert_eq!(world.records(&id, 2).await[1]["code"], "pod_unknown");
+    assert_eq!(outcome(&world, ONE).await.0.as_deref(), Some("pod_unknown"));
+    assert!(stream.event("{}").await);
+    assert!(known.into_body().frame().await.is_some_and(|frame| frame.is_ok()));
+}
+
+/// Attack: an answer is on its way, and is read whole before it passes, when the pod that called is deleted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_was_read_whole_does_not_pass_to_a_pod_that_is_gone() {
+    let world = World::new().await;
+    world.gate.take_into_use(snapshot(&in_cluster(&world)));
+    let pods = world.gate.shared.live_pods();
+    let later = UnixMillis(millis(world.clock.now().wall).0 + 60_000);
+    pods.list(PodScope::Cluster, [("t".into(), ONE.into()), ("t".into(), TWO.into())], later);
+    for (goes, code) in [(TWO, None), (ONE, Some("pod_gone"))] {
+        let before = world.upstream.received().len();
+        let (answer, stream) = Answer::stream("application/json");
+        world.upstream.next(answer);
+        let list = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"});
+        let request = of(ONE, world.request(Method::POST, "/mcp/t/tools", &list));
+        let change = async {
+            world.upstream.until_received(before + 1).await;
+            pods.went("t", goes);
+            assert!(stream.send(r#"{"jsonrpc":"2.0","id":1,"result":{"tools":[]}}"#.to_owned()).await);
+            drop(stream);
+        };
+        let ((_, headers, body), ()) = tokio::join!(world.call(request), change);
+        let shown = headers.get("vidimus-code").map(|code| code.to_str().expect("text"));
+        assert_eq!(shown, code, "{}", String::from_utf8_lossy(&body));
+        let effect = &world.records(&call_id(&headers), 2).await[1];
+        assert_eq!(effect.get("code").and_then(Value::as_str), code, "{effect}");
+    }
 }
 
 /// Which copy called last is known, and what is not registered any more is forgotten.

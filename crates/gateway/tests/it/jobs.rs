@@ -9,10 +9,14 @@ use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
+use vidimus_core::call::{Action, Ask, Call, SoFar, Target};
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_gateway::listener::{self, Connections, Listener};
-use vidimus_gateway::{AddressGuard, Gate, KeepAlive, News, Output, Run, Runner, Upstream};
+use vidimus_gateway::{
+    AddressGuard, AskedElsewhere, Gate, KeepAlive, Limits, News, Output, Run, Runner, Upstream,
+};
 
+use super::stale::named_elsewhere;
 use super::world::{World, call_id, json_of, objects, snapshot};
 
 /// Does what the test says, and keeps what it was given.
@@ -61,7 +65,11 @@ struct Jobs {
 impl Jobs {
     /// The gateway of the world, whose server is a job.
     async fn new(runs: bool, cedar: Option<&str>) -> Self {
-        let mut world = World::new().await;
+        Self::with(Limits::default(), runs, cedar).await
+    }
+
+    async fn with(limits: Limits, runs: bool, cedar: Option<&str>) -> Self {
+        let mut world = World::with(limits).await;
         let mut all = objects(&world.upstream);
         let server = all.iter_mut().find(|object| object["kind"] == "MCPServer").expect("a server");
         server["spec"].as_object_mut().expect("a mapping").remove("endpoint");
@@ -236,6 +244,56 @@ async fn what_is_redacted_of_any_answer_is_redacted_of_this_one() {
         json!(2),
         "text and structure"
     );
+}
+
+/// Attack: one agent has jobs run without end, by many servers, so that the cluster has no room for anybody else's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn jobs_are_divided_between_callers_until_nothing_of_them_is_left() {
+    let permit = r#"permit (principal, action == Action::"invokeTool", resource == Tool::"t/tools/echo");"#;
+    let jobs = Jobs::with(Limits { jobs: 4, ..Limits::default() }, true, Some(permit)).await;
+    let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "echo"}});
+    let by = async |who: &str| {
+        jobs.ends(wrote("done", 0));
+        let mut request = jobs.world.request(Method::POST, "/mcp/t/tools", &call);
+        let token = jobs.world.token(who, Duration::from_secs(600));
+        request.headers_mut().insert("authorization", format!("Bearer {token}").parse().expect("a header"));
+        let (status, headers, _) = jobs.world.call(request).await;
+        (status, call_id(&headers))
+    };
+    // Each has ended, and its namespace is still there.
+    for (who, passes) in
+        [("caller", true), ("caller", true), ("caller", false), ("stranger", true), ("stranger", false)]
+    {
+        let (status, id) = by(who).await;
+        assert_eq!(status == StatusCode::OK, passes, "{who}");
+        let effect = &jobs.world.records(&id, 2).await[1];
+        assert_eq!(effect.get("code"), (!passes).then(|| json!("overloaded")).as_ref(), "{effect}");
+        assert_eq!(effect.get("job").is_some(), passes, "{effect}");
+    }
+    let (_, _, list) = jobs.ask("tools/list", json!({})).await;
+    assert!(list.get("result").is_some(), "what runs nothing takes no place: {list}");
+    jobs.runner.runs.lock().expect("held").clear();
+    assert_eq!(by("caller").await.0, StatusCode::OK);
+}
+
+/// Attack: another enforcement point is told yes to what only the gateway runs, and makes something else of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_is_run_by_nobody_elsewhere() {
+    let Jobs { world, runner, .. } = Jobs::new(true, None).await;
+    let decides = world.gate.shared.snapshot();
+    let caller = named_elsewhere(&world, &decides);
+    let server = decides.mcp_server("t/tools").expect("a server");
+    for (name, code) in [("echo", Code::DataPlaneUnable), ("forbidden", Code::ForbiddenByPolicy)] {
+        let ask = Ask::about("tools/call", Action::InvokeTool, Target::Tool { server, name });
+        let (now, so_far) = (caller.chain.started, SoFar::nothing());
+        let call = Call { caller: &caller, ask, now, source_ip: None, so_far, approvals: &[] };
+        let asked = AskedElsewhere { by: "User/i#point", body: b"{}", traceparent: None };
+        let answer = world.gate.shared.evaluate(&decides, &call, &asked).await.expect("an answer");
+        assert_eq!(answer.refusal.map(|refusal| refusal.code), Some(code));
+        let is_found = world.gate.shared.would_permit(&decides, &call).await.expect("an answer");
+        assert!(!is_found, "nor does a search find it");
+    }
+    assert_eq!(runner.count(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

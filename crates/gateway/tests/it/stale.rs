@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Method;
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use vidimus_core::call::{Action, Ask, Call, SoFar, Target};
@@ -86,6 +87,32 @@ async fn a_route_closes_at_the_age_that_its_record_says() {
         // Back again.
         world.gate.shared.note_source(SourceState { source: "cluster".into(), stale: None });
         assert_eq!(world.gate.shared.source_age(), Duration::ZERO);
+    }
+}
+
+/// Attack: an answer is on its way, and is read whole before it passes, when its route comes to the age at which it closes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_was_read_whole_does_not_pass_where_its_route_has_closed() {
+    let world = World::new().await;
+    world.gate.take_into_use(snapshot(&closing(&world, Some(json!({"age": "60s"})))));
+    world.gate.shared.note_source(unheard_of(&world));
+    for (passes, code) in [(59, None), (1, Some("config_stale"))] {
+        let before = world.upstream.received().len();
+        let (answer, stream) = Answer::stream("application/json");
+        world.upstream.next(answer);
+        let list = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"});
+        let request = world.request(Method::POST, "/mcp/t/tools", &list);
+        let change = async {
+            world.upstream.until_received(before + 1).await;
+            world.clock.advance(Duration::from_secs(passes));
+            assert!(stream.send(r#"{"jsonrpc":"2.0","id":1,"result":{"tools":[]}}"#.to_owned()).await);
+            drop(stream);
+        };
+        let ((_, headers, body), ()) = tokio::join!(world.call(request), change);
+        let shown = headers.get("vidimus-code").map(|code| code.to_str().expect("text"));
+        assert_eq!(shown, code, "{}", String::from_utf8_lossy(&body));
+        let effect = &world.records(&call_id(&headers), 2).await[1];
+        assert_eq!(effect.get("code").and_then(Value::as_str), code, "{effect}");
     }
 }
 

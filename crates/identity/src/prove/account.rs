@@ -27,7 +27,7 @@ impl Authenticator {
     /// the other way round. Needs a Tokio runtime when the issuer's keys are fetched.
     ///
     /// # Errors
-    /// `token_*`, `issuer_unreachable`, `pod_gone`, and `principal_unknown` for a token that is of no ServiceAccount.
+    /// `token_*`, `issuer_unreachable`, `pod_gone`, `pod_unknown`, and `principal_unknown` for a token that is of no ServiceAccount.
     pub async fn service_account(
         &self,
         snapshot: &Snapshot,

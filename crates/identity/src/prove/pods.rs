@@ -6,7 +6,8 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::{Duration, Instant};
 
 use vidimus_core::caller::{Instance, InstanceKind, Proven, UnixMillis};
 use vidimus_core::json::Json;
@@ -90,6 +91,8 @@ struct Shared {
     known: RwLock<Known>,
     /// How often a pod was found gone.
     generation: AtomicU64,
+    /// How long nothing may be heard before a pod that is not known is refused; without it, it never is.
+    lost_after: OnceLock<Duration>,
 }
 
 /// Of which namespaces all pods are known.
@@ -111,11 +114,29 @@ struct Known {
     pods: HashMap<Arc<str>, HashSet<Arc<str>>>,
     /// A pod that there was by then is among them, or gone.
     as_of: UnixMillis,
+    /// When that was heard; `None` before the first list.
+    heard: Option<Instant>,
     /// Pods that there were and are not any more, by UID: known to be gone, however young a token is. With as of when that was known first.
     gone: HashMap<Arc<str>, Option<UnixMillis>>,
 }
 
 impl LivePods {
+    /// A pod that is not known is refused once nothing was heard for so long: it may as well be one that came and went meanwhile. To be said once.
+    /// Before the first list none is.
+    pub fn refuse_unknown_after(&self, lost: Duration) {
+        let _ = self.0.lost_after.set(lost);
+    }
+
+    /// For how long nothing was heard, where that is so long that pods that are not known are refused.
+    pub fn lost_for(&self) -> Option<Duration> {
+        self.lost_at(self.read().heard, Instant::now())
+    }
+
+    fn lost_at(&self, heard: Option<Instant>, now: Instant) -> Option<Duration> {
+        let silent = now.saturating_duration_since(heard?);
+        self.0.lost_after.get().is_some_and(|after| silent >= *after).then_some(silent)
+    }
+
     /// All pods of `scope`, each by its namespace and UID, as they were listed at `as_of`.
     pub fn list(
         &self,
@@ -128,13 +149,14 @@ impl LivePods {
             listed.entry(namespace).or_default().insert(uid);
         }
         let mut known = self.write();
-        let Known { pods, mut gone, .. } = std::mem::take(&mut *known);
+        let Known { pods, mut gone, as_of: before, heard, .. } = std::mem::take(&mut *known);
+        let heard = heard.filter(|_| as_of <= before).or_else(|| Some(Instant::now()));
         let missing = pods.iter().flat_map(|(namespace, uids)| {
             let there = listed.get(namespace);
             uids.iter().filter(move |uid| there.is_none_or(|there| !there.contains(*uid)))
         });
         gone.extend(missing.map(|uid| (uid.clone(), None)));
-        *known = Known { scope, pods: listed, as_of, gone };
+        *known = Known { scope, pods: listed, as_of, heard, gone };
         drop(known);
         self.0.generation.fetch_add(1, Ordering::Release);
     }
@@ -159,7 +181,9 @@ impl LivePods {
     /// What is known is all that there was at this time: an event or a bookmark came then.
     pub fn seen(&self, as_of: UnixMillis) {
         let mut known = self.write();
-        known.as_of = known.as_of.max(as_of);
+        if as_of > known.as_of {
+            (known.as_of, known.heard) = (as_of, Some(Instant::now()));
+        }
         known.gone.retain(|_, since| as_of.0 < since.get_or_insert(as_of).0.saturating_add(REMEMBERED));
     }
 
@@ -173,29 +197,32 @@ impl LivePods {
         self.0.generation.load(Ordering::Acquire)
     }
 
-    /// Whether a copy that there was at `since` is known to be gone. A pod that began later than what is known may only not be known yet.
-    pub fn is_gone(&self, copy: &Instance, since: UnixMillis) -> bool {
+    /// Why a copy that there was at `since` may not call: it is known to be gone (`pod_gone`). A pod that began later than what is known may only
+    /// not be known yet, until nothing was heard for too long (`pod_unknown`).
+    pub fn why_refused(&self, copy: &Instance, since: UnixMillis) -> Option<Code> {
         if copy.kind != InstanceKind::Pod {
-            return false;
+            return None;
         }
-        let namespace =
-            copy.name.as_deref().and_then(|name| name.split_once('/')).map(|(namespace, _)| namespace);
-        let Some(namespace) = namespace else { return false };
+        let (namespace, _) = copy.name.as_deref()?.split_once('/')?;
         let known = self.read();
         let is_complete = match &known.scope {
             PodScope::Nothing => false,
             PodScope::Namespaces(namespaces) => namespaces.contains(namespace),
             PodScope::Cluster => true,
         };
-        let is_there = || known.pods.get(namespace).is_some_and(|pods| pods.contains(&copy.id));
-        let is_known = || since <= known.as_of || known.gone.contains_key(&copy.id);
-        is_complete && is_known() && !is_there()
+        if !is_complete || known.pods.get(namespace).is_some_and(|pods| pods.contains(&copy.id)) {
+            return None;
+        }
+        if since <= known.as_of || known.gone.contains_key(&copy.id) {
+            return Some(Code::PodGone);
+        }
+        self.lost_at(known.heard, Instant::now()).map(|_| Code::PodUnknown)
     }
 
     /// That whom a credential of this age proves may still be there.
     ///
     /// # Errors
-    /// `pod_gone`.
+    /// `pod_gone`, `pod_unknown`.
     pub(crate) fn check(&self, proven: &Proven, issued: Option<UnixMillis>) -> Result<(), Refusal> {
         let Some(copy) = &proven.instance else { return Ok(()) };
         self.check_copy(copy, issued).map_err(|refusal| {
@@ -210,14 +237,17 @@ impl LivePods {
     /// The same of one copy, whoever it is.
     ///
     /// # Errors
-    /// `pod_gone`.
+    /// `pod_gone`, `pod_unknown`.
     pub(crate) fn check_copy(&self, copy: &Instance, issued: Option<UnixMillis>) -> Result<(), Refusal> {
-        if !self.is_gone(copy, issued.unwrap_or_default()) {
-            return Ok(());
-        }
-        let message =
-            format!("the token is of a pod that is gone: {}", copy.name.as_deref().unwrap_or(&copy.id));
-        Err(Refusal::new(Code::PodGone, message))
+        let Some(code) = self.why_refused(copy, issued.unwrap_or_default()) else { return Ok(()) };
+        let name = copy.name.as_deref().unwrap_or(&copy.id);
+        let message = match code {
+            Code::PodGone => format!("the token is of a pod that is gone: {name}"),
+            _ => format!(
+                "the token is of a pod that was never seen, and pods are not heard of any more: {name}"
+            ),
+        };
+        Err(Refusal::new(code, message))
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Known> {
@@ -236,6 +266,49 @@ mod tests {
     fn pod(namespace: &str, uid: &str) -> Instance {
         let name = Some(format!("{namespace}/x").into());
         Instance { id: uid.into(), kind: InstanceKind::Pod, name, node: None }
+    }
+
+    impl LivePods {
+        fn is_gone(&self, copy: &Instance, since: UnixMillis) -> bool {
+            self.why_refused(copy, since) == Some(Code::PodGone)
+        }
+    }
+
+    /// Attack: the watch of pods is cut, a pod is made for its token and deleted, and the token is good for an hour.
+    #[test]
+    fn a_pod_that_was_never_seen_is_not_believed_for_ever_while_nothing_is_heard() {
+        let (at, later) = (UnixMillis(1_000), UnixMillis(1_100));
+        let with = |lost_after| {
+            let pods = LivePods::default();
+            if let Some(after) = lost_after {
+                pods.refuse_unknown_after(after);
+            }
+            assert_eq!(pods.why_refused(&pod("a", "2"), later), None, "before the first list none is");
+            pods.list(PodScope::Namespaces([Arc::from("a")].into()), [("a".into(), "1".into())], at);
+            pods
+        };
+        for (lost_after, code) in
+            [(None, None), (Some(Duration::MAX), None), (Some(Duration::ZERO), Some(Code::PodUnknown))]
+        {
+            let pods = with(lost_after);
+            assert_eq!(pods.why_refused(&pod("a", "2"), later), code, "{lost_after:?}");
+            assert_eq!(pods.lost_for().is_some(), code.is_some());
+            // What is known stays known, and of other namespaces nothing is.
+            assert_eq!(pods.why_refused(&pod("a", "1"), later), None);
+            assert_eq!(pods.why_refused(&pod("a", "2"), at), Some(Code::PodGone));
+            assert_eq!(pods.why_refused(&pod("b", "2"), later), None);
+        }
+        let pods = with(Some(Duration::from_secs(60)));
+        let first = pods.read().heard.unwrap();
+        let lost = |seconds| pods.lost_at(pods.read().heard, first + Duration::from_secs(seconds)).is_some();
+        assert!(!lost(59) && lost(60));
+        // That something is told again of what was known says nothing new; what is as of later does.
+        pods.list(PodScope::Cluster, [("a".into(), "1".into())], at);
+        pods.seen(at);
+        pods.appeared("a", "3");
+        assert_eq!(pods.read().heard, Some(first));
+        pods.seen(later);
+        assert!(pods.read().heard.unwrap() > first);
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod issuer;
 mod jwt_svid;
 mod local;
 mod mtls;
+mod named;
 mod people;
 mod pods;
 mod property;

@@ -76,10 +76,12 @@ fn judged(
     let registration = Registration {
         after: after.as_ref().map(digest),
         before: before.as_ref().map(digest),
+        manager: None,
         object: named(asked, kind),
         operation: asked.operation.to_ascii_lowercase(),
         policies: Vec::new(),
         request: asked.uid.clone(),
+        written: None,
     };
     // Its status, its finalizers: nothing that is registered.
     if registration.after.is_some() && registration.after == registration.before {

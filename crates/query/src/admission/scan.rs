@@ -111,6 +111,13 @@ pub fn scan(workloads: &Workloads, documents: &[Value], at: Timestamp) -> Result
     Ok(scanned)
 }
 
+/// Whether a report of this name is one of these.
+pub fn is_report_name(name: &str) -> bool {
+    let Some(rest) = name.strip_prefix(POLICY) else { return false };
+    let number = rest.strip_prefix('-').unwrap_or_default();
+    rest.is_empty() || !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+}
+
 const fn severity(rule: Rule) -> &'static str {
     match rule {
         Rule::OwnServiceAccount | Rule::Registered | Rule::Approved => "high",

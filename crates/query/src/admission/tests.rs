@@ -121,6 +121,21 @@ fn the_twenty_pods() {
 }
 
 /// The scan says of each what the webhook says.
+/// Attack: a report of somebody else that has our label, deleted by a scan.
+#[test]
+fn a_report_is_ours_by_its_name_too() {
+    for (name, is) in [
+        ("vidimus-pods", true),
+        ("vidimus-pods-1", true),
+        ("vidimus-pods-", false),
+        ("vidimus-pods-x", false),
+        ("vidimus-podsecurity", false),
+        ("polr-vidimus-pods", false),
+    ] {
+        assert_eq!(is_report_name(name), is, "{name}");
+    }
+}
+
 #[test]
 fn the_twenty_pods_scanned() {
     let workloads = Workloads::of(&registered());

@@ -23,6 +23,8 @@ def say(question, value):
 
 con = duckdb.connect(database)
 con.execute("SET threads TO 2")
+# Its progress would stand between the lines.
+con.execute("SET enable_progress_bar = false")
 con.execute("SET preserve_insertion_order = true")
 begun = time.perf_counter()
 con.execute(f"CREATE TABLE records AS SELECT * FROM read_parquet('{index}/*.records.parquet') ORDER BY index")

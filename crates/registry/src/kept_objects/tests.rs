@@ -116,6 +116,8 @@ fn what_is_torn_forged_or_foreign_is_not_used_and_says_why() {
         let said = place.refused();
         assert!(said.contains("changed by others") && said.contains("registry/cluster"), "{bad}: {said}");
     }
+    // Who only looks is told the same, and of which cluster it is.
+    assert!(place.kept(&KEY).look().unwrap_err().contains("changed by others"));
     fs::write(place.file(), b"\xff").unwrap();
     assert!(place.refused().contains("UTF-8"));
     fs::remove_file(place.file()).unwrap();
@@ -125,6 +127,8 @@ fn what_is_torn_forged_or_foreign_is_not_used_and_says_why() {
     assert!(other.contains("it is of https://10.0.0.1/ ca 00, and this is https://10.0.0.2/"), "{other}");
     assert!(place.kept(&[8; KEY_LENGTH]).read(HERE, &cluster()).is_err(), "another key");
     assert!(place.read().unwrap().is_some());
+    let looked = LookedAt { of: HERE.to_owned(), objects: 1, times: times(5, 6) };
+    assert_eq!(place.kept(&KEY).look(), Ok(Some(looked)));
     // Of a version that is not known.
     let rest = good.split_once('\n').unwrap().1.replace("\"version\":1", "\"version\":2");
     fs::write(place.file(), sealed(HEAD, &place.kept(&KEY).of_file, &rest)).unwrap();

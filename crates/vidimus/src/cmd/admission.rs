@@ -1,17 +1,21 @@
 //! `vidimus admission`: what a cluster is given so that it asks, or says the same without asking; and what is found of pods that run already.
 
+mod cluster;
+
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use clap::{Args, Subcommand, ValueEnum};
 use jiff::Timestamp;
+use serde_json::Value;
 use vidimus_core::admission::workloads::Workloads;
 use vidimus_query::admission::{At, Form, documents, registrations, scan, webhook, yaml};
 
 use super::data_directory;
+use super::kubernetes::{Cluster, Reach};
 use super::serve::admission::{Keys, keys_of};
 use crate::output::{self, Format};
 
@@ -30,6 +34,7 @@ const PODS: u64 = 1 << 30;
   vidimus admission manifests --form vap | kubectl apply -f -
   vidimus admission manifests --form registrations --resources DIR
   kubectl get pods -A -o json | vidimus admission scan --resources DIR -
+  vidimus admission scan --cluster --write
   vidimus admission ca --data DIR
 
 Exit codes: 0 done, or every pod keeps every rule; 1 some do not; 2 not done")]
@@ -70,7 +75,8 @@ struct KeysAt {
   vidimus admission manifests --data DIR --service vidimus-admission:443
   vidimus admission manifests --data DIR --url https://10.0.0.7:9443
   vidimus admission manifests --form kyverno
-  vidimus admission manifests --form registrations --resources DIR")]
+  vidimus admission manifests --form registrations --resources DIR
+  vidimus admission manifests --form registrations --cluster --write")]
 struct Manifests {
     /// What is printed.
     #[arg(long, value_enum, default_value_t = FormArg::Webhook)]
@@ -85,8 +91,18 @@ struct Manifests {
     #[arg(long, value_name = "URL")]
     url: Option<String>,
     /// Of registrations: the directory of resources.
-    #[arg(long, env = "VIDIMUS_RESOURCES", required_if_eq("form", "registrations"))]
+    #[arg(long, env = "VIDIMUS_RESOURCES")]
     resources: Option<PathBuf>,
+    /// Of registrations: the records that the API server has, unless --resources has
+    /// them.
+    #[arg(long)]
+    cluster: bool,
+    /// Of registrations: have the cluster hold them, in place of printing them. What
+    /// is not registered any more goes. Run it again and again (docs/admission.md).
+    #[arg(long, requires = "cluster")]
+    write: bool,
+    #[command(flatten)]
+    reach: Reach,
     #[command(flatten)]
     keys: KeysAt,
 }
@@ -107,13 +123,29 @@ enum FormArg {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   kubectl get pods -A -o json | vidimus admission scan --resources DIR -
-  vidimus admission scan --resources DIR pods.yaml | kubectl apply -f -")]
+  vidimus admission scan --resources DIR pods.yaml | kubectl apply -f -
+  vidimus admission scan --cluster --write
+
+Exit codes: 0 every pod keeps every rule, or with --write the reports are
+written; 1 some do not; 2 not done")]
 struct Scan {
-    /// The directory of resources.
-    #[arg(long, env = "VIDIMUS_RESOURCES")]
-    resources: PathBuf,
+    /// The directory of resources [default with --cluster: what the cluster has].
+    #[arg(long, env = "VIDIMUS_RESOURCES", required_unless_present = "cluster")]
+    resources: Option<PathBuf>,
     /// Pods, in JSON or YAML, as kubectl prints them; - is standard input.
-    pods: PathBuf,
+    #[arg(required_unless_present = "cluster", conflicts_with = "cluster")]
+    pods: Option<PathBuf>,
+    /// Read the pods of all namespaces from the API server, and the records too
+    /// unless --resources has them.
+    #[arg(long)]
+    cluster: bool,
+    /// Have the cluster hold the reports, by a server-side apply as vidimus-scan, in
+    /// place of printing them. Those of an earlier scan of which nothing is left are
+    /// deleted.
+    #[arg(long, requires = "cluster")]
+    write: bool,
+    #[command(flatten)]
+    reach: Reach,
 }
 
 /// A name as Kubernetes has it for namespaces and Services.
@@ -151,6 +183,11 @@ fn opened(at: &KeysAt) -> anyhow::Result<Keys> {
 }
 
 fn manifests(asked: &Manifests) -> anyhow::Result<ExitCode> {
+    ensure!(
+        !asked.cluster || asked.form == FormArg::Registrations,
+        "--cluster: only what is registered is read from there; write --form registrations"
+    );
+    let cluster = asked.cluster.then(|| Cluster::of(&asked.reach)).transpose()?;
     let text = match asked.form {
         FormArg::Webhook => {
             let keys = opened(&asked.keys)?;
@@ -159,8 +196,8 @@ fn manifests(asked: &Manifests) -> anyhow::Result<ExitCode> {
         FormArg::Vap => Form::ValidatingAdmissionPolicy.manifest(&asked.namespace),
         FormArg::Kyverno => Form::Kyverno.manifest(&asked.namespace),
         FormArg::Registrations => {
-            let resources = asked.resources.as_deref().context("--resources: say what is registered")?;
-            let text = registrations(&workloads(resources)?, &asked.namespace);
+            let text =
+                registrations(&registered(asked.resources.as_deref(), cluster.as_ref())?, &asked.namespace);
             let length = text.len();
             ensure!(
                 length < OBJECT,
@@ -169,8 +206,28 @@ fn manifests(asked: &Manifests) -> anyhow::Result<ExitCode> {
             text
         }
     };
-    output::line(text.trim_end());
+    match cluster {
+        Some(cluster) if asked.write => cluster::hold(&cluster, &asked.namespace, &text)?,
+        _ => output::line(text.trim_end()),
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is registered, in a directory or else in the cluster.
+fn registered(resources: Option<&Path>, cluster: Option<&Cluster>) -> anyhow::Result<Workloads> {
+    match (resources, cluster) {
+        (Some(resources), _) => workloads(resources),
+        (None, Some(cluster)) => {
+            let (workloads, faults) = cluster::workloads(cluster)?;
+            if faults > 0 {
+                output::warning(&format!(
+                    "{faults} faults in what is registered; `kubectl get vidimus -A` tells which"
+                ));
+            }
+            Ok(workloads)
+        }
+        (None, None) => bail!("--resources: say what is registered, or --cluster"),
+    }
 }
 
 fn at(asked: &Manifests) -> anyhow::Result<At> {
@@ -204,23 +261,54 @@ fn workloads(resources: &Path) -> anyhow::Result<Workloads> {
 }
 
 fn scanned(asked: &Scan, format: Format) -> anyhow::Result<ExitCode> {
-    let shown = || asked.pods.display().to_string();
-    let mut text = String::new();
-    match asked.pods.as_os_str() == "-" {
-        true => io::stdin().lock().take(PODS).read_to_string(&mut text).context("standard input")?,
-        false => File::open(&asked.pods)
-            .with_context(shown)?
-            .take(PODS)
-            .read_to_string(&mut text)
-            .with_context(shown)?,
+    let cluster = asked.cluster.then(|| Cluster::of(&asked.reach)).transpose()?;
+    // The pods first: what was registered since is known then.
+    let pods = match (&asked.pods, &cluster) {
+        (Some(pods), _) => documents(&read(pods)?)?,
+        (None, Some(cluster)) => vec![cluster::pods(cluster)?],
+        (None, None) => bail!("say which pods, or --cluster"),
     };
-    let found = scan(&workloads(&asked.resources)?, &documents(&text)?, Timestamp::now())?;
-    for report in &found.reports {
+    let workloads = registered(asked.resources.as_deref(), cluster.as_ref())?;
+    let found = scan(&workloads, &pods, Timestamp::now())?;
+    let code = match &cluster {
+        Some(cluster) if asked.write => written(cluster, &found.reports)?,
+        _ => {
+            printed(&found.reports, format)?;
+            if found.failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) }
+        }
+    };
+    output::warning(&format!("{} pods, of which {} break a rule", found.pods, found.failed));
+    Ok(code)
+}
+
+/// What is in a file, or comes by standard input.
+fn read(pods: &Path) -> anyhow::Result<String> {
+    let shown = || pods.display().to_string();
+    let mut text = String::new();
+    match pods.as_os_str() == "-" {
+        true => io::stdin().lock().take(PODS).read_to_string(&mut text).context("standard input")?,
+        false => {
+            File::open(pods).with_context(shown)?.take(PODS).read_to_string(&mut text).with_context(shown)?
+        }
+    };
+    Ok(text)
+}
+
+fn printed(reports: &[Value], format: Format) -> anyhow::Result<()> {
+    for report in reports {
         match format {
             Format::Json => output::json(report)?,
             Format::Table => output::line(&format!("---\n{}", yaml(report)?.trim_end())),
         }
     }
-    output::warning(&format!("{} pods, of which {} break a rule", found.pods, found.failed));
-    Ok(if found.failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    Ok(())
+}
+
+fn written(cluster: &Cluster, reports: &[Value]) -> anyhow::Result<ExitCode> {
+    let done = cluster::write(cluster, reports)?;
+    for refused in &done.refused {
+        output::warning(refused);
+    }
+    output::warning(&format!("{} reports written, {} removed", done.written, done.removed));
+    Ok(if done.refused.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(2) })
 }

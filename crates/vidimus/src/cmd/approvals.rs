@@ -332,11 +332,7 @@ fn print(one: &Approval) {
         );
     }
     if let Some(changed) = &one.changed {
-        let what = match changed.starts_with("User/") {
-            true => "was quarantined after approving",
-            false => "is not what it was when this was asked",
-        };
-        row("void", &format!("{changed} {what}; the call is asked about anew"));
+        row("void", &format!("{changed} {}; the call is asked about anew", became(changed)));
     }
     if let Some(denied) = &one.denied {
         row("denied", &format!("{} at {}{}", denied.by, denied.time, because(&denied.why)));
@@ -362,6 +358,15 @@ fn defined(definition: &Definition) -> (String, &str) {
         None => "the server says nothing of what it does".to_owned(),
     };
     (said, digest)
+}
+
+/// What became of that by which an approval is void.
+fn became(changed: &str) -> &'static str {
+    match changed.split_once('/').map(|(kind, _)| kind) {
+        Some("User") => "was quarantined after approving",
+        Some("Identity" | "Instance") => "was quarantined after asking",
+        _ => "is not what it was when this was asked",
+    }
 }
 
 /// In the words of a person, where there are any.

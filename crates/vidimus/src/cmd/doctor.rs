@@ -7,6 +7,7 @@ mod gateway;
 mod machine;
 mod metrics;
 mod objects;
+mod replica_keys;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -48,6 +49,9 @@ pub struct Doctor {
     /// The directory of secrets.
     #[arg(long, env = "VIDIMUS_SECRETS", value_name = "DIR")]
     secrets: Option<PathBuf>,
+    /// The keys that this gateway has with others.
+    #[arg(long, env = "VIDIMUS_SHARED_KEYS", value_name = "DIR")]
+    shared_keys: Option<PathBuf>,
     /// The address of plain HTTP.
     #[arg(long, env = "VIDIMUS_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:8080", value_parser = quantity::socket)]
     listen: SocketAddr,
@@ -156,6 +160,7 @@ pub fn run(doctor: &Doctor, format: Format) -> anyhow::Result<ExitCode> {
     } else {
         let runs = gateway::look(doctor, &mut report)?;
         machine::look(doctor, runs, &mut report);
+        replica_keys::look(doctor, runs, &mut report)?;
         objects::look(doctor, &mut report);
         address::look(doctor, runs, &mut report)?;
     }

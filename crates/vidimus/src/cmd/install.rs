@@ -9,6 +9,7 @@ use hyper::header::CONTENT_TYPE;
 use serde::{Deserialize, Serialize};
 
 use super::kubernetes::{Cluster, Reach, Refused};
+use super::registrars;
 use crate::output::{self, Format, printable};
 
 /// What is applied: e2e/chart holds it to the chart.
@@ -129,6 +130,7 @@ pub fn run(install: &Install, format: Format) -> anyhow::Result<ExitCode> {
     let applies = install.apply && !install.dry_run;
     if !applies && !install.server {
         output::line(text.trim_end());
+        warn_of_registrars();
         return Ok(ExitCode::SUCCESS);
     }
     let cluster = Cluster::of(&install.reach)?;
@@ -167,7 +169,23 @@ pub fn run(install: &Install, format: Format) -> anyhow::Result<ExitCode> {
             }
         }
     }
+    let webhooks = format!(
+        "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/{}",
+        registrars::WEBHOOKS
+    );
+    if matches!(cluster.get(&webhooks)?, Err(Refused { code: 404, .. })) {
+        warn_of_registrars();
+    }
     Ok(if refused { ExitCode::from(1) } else { ExitCode::SUCCESS })
+}
+
+/// What is installed has nobody asked who registers objects.
+fn warn_of_registrars() {
+    output::warning(&format!(
+        "RBAC alone decides who registers objects: {}. To have it decided by policies: {}",
+        registrars::WHY,
+        registrars::fix("vidimus-system", "vidimus")
+    ));
 }
 
 /// Each object's text.

@@ -20,9 +20,18 @@ pub(super) fn kept(data: &Path, key: &[u8; KEY_LENGTH]) -> anyhow::Result<Keepin
 
 /// The same, with the objects of a cluster, for the gateway that keeps both.
 pub(super) fn all_kept(data: &Path, key: &[u8; KEY_LENGTH]) -> anyhow::Result<(Keeping, KeptObjects)> {
+    Ok((kept(data, key)?, kept_objects(data, key)?))
+}
+
+/// The file of the objects of a cluster, for messages.
+pub(super) fn objects_file(data: &Path) -> PathBuf {
+    data.join("registry").join("cluster")
+}
+
+/// The objects of a cluster.
+pub(super) fn kept_objects(data: &Path, key: &[u8; KEY_LENGTH]) -> anyhow::Result<KeptObjects> {
     // Their number lies with the keys too.
-    let (file, count) = (data.join("registry").join("cluster"), data.join("identity").join("cluster.count"));
-    Ok((kept(data, key)?, KeptObjects::new(&file, &count, key)?))
+    Ok(KeptObjects::new(&objects_file(data), &data.join("identity").join("cluster.count"), key)?)
 }
 
 /// For one who only reads it. Without a key nothing was kept; if something was, it is then not believed.

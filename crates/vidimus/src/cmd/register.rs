@@ -111,7 +111,7 @@ pub fn run(register: &Register, format: Format) -> anyhow::Result<ExitCode> {
         (false, true) => {
             let seconds = register.timeout.as_secs();
             output::warning(&format!(
-                "of something nothing was said within {seconds} s: does a gateway serve with --cluster, and write statuses?"
+                "of something no gateway said anything within {seconds} s: does one serve with --cluster, and write statuses?"
             ));
             ExitCode::from(2)
         }
@@ -174,10 +174,21 @@ fn lines(one: &Became) -> Vec<String> {
         let why = why.lines().map(printable).collect::<Vec<_>>().join(" | ");
         lines.push(format!("  {} {why}", output::verdict("refused", false)));
     }
-    for Condition { of, status, reason, message, .. } in &one.conditions {
+    for condition in &one.conditions {
+        let Condition { of, status, reason, message, .. } = condition;
         let said = if message.is_empty() { String::new() } else { format!(": {}", printable(message)) };
         let status = output::verdict(&printable(status), status == "True");
         lines.push(format!("  {:<11} {status}  {}{said}", printable(of), printable(reason)));
+        if !condition.is_of_gateway() {
+            let by = match condition.written_by.is_empty() {
+                true => "nobody who is named".to_owned(),
+                false => condition.written_by.join(", "),
+            };
+            lines.push(format!(
+                "              written by {}, and not by a gateway: it does not count",
+                printable(&by)
+            ));
+        }
     }
     lines
 }
@@ -196,6 +207,7 @@ mod tests {
             reason: text(),
             message: text(),
             observed_generation: Some(1),
+            written_by: vec![text()],
         };
         let one = Became {
             object: "Agent a/b".to_owned(),
@@ -205,7 +217,7 @@ mod tests {
             refused: Some(text()),
         };
         let lines = lines(&one);
-        assert_eq!(lines.len(), 3, "{lines:?}");
+        assert_eq!(lines.len(), 4, "{lines:?}");
         assert!(lines.iter().all(|line| !line.contains('\n')), "{lines:?}");
         assert!(lines.iter().all(|line| !line.contains("\u{1b}[2J")), "{lines:?}");
     }

@@ -1,28 +1,30 @@
 //! `vidimus serve`: the gateway.
 
 mod admin;
-mod admin_listener;
+pub(super) mod admin_listener;
 pub(super) mod admission;
-mod bundles;
-mod certificate;
+pub(super) mod bundles;
+pub(super) mod certificate;
 mod compose;
 pub(super) mod configurations;
 mod data_planes;
 mod descriptors;
 pub(super) mod disk;
 pub(super) mod flags;
+pub(super) mod from_registry;
 mod health;
 mod issuer_roots;
 mod jobs;
 mod pods;
 mod questions;
 pub(super) mod retention;
-mod runs;
+pub(super) mod runs;
 mod scale;
+mod seen;
 pub(super) mod sinks;
-mod source;
+pub(super) mod source;
 pub(super) mod standing;
-mod supervisor;
+pub(super) mod supervisor;
 mod taken;
 mod tls;
 pub(super) mod traces;
@@ -67,10 +69,12 @@ pub use webhook::WebhookAddress;
 pub struct Serve {
     /// Directory of resources (YAML or JSON), watched. What is renamed into it is live at once; of what is written in place, what
     /// forbids at once, and the rest when nothing has been written for half a second.
-    #[arg(long, env = "VIDIMUS_RESOURCES", required_unless_present = "cluster")]
+    #[arg(long, env = "VIDIMUS_RESOURCES", required_unless_present_any = ["cluster", "registry"])]
     pub resources: Option<PathBuf>,
     #[command(flatten)]
     pub cluster: ClusterFlags,
+    #[command(flatten)]
+    pub registry: from_registry::RegistryFlags,
     #[command(flatten)]
     pub jobs: jobs::JobFlags,
     /// Directory for keys, the ledger, the configurations that its records name, and what is forbidden. Created if missing; keep it: without what was forbidden before, a

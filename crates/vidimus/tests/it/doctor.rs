@@ -214,6 +214,42 @@ fn what_is_wrong_with_a_gateway_that_runs_is_found() {
 }
 
 #[test]
+fn what_is_wrong_with_keys_that_gateways_share_is_found() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name).display().to_string();
+    let (ours, theirs) = (at("ours"), at("theirs"));
+    for keys in [&ours, &theirs] {
+        assert_eq!(run(&["keys", "generate", "--out", keys]).code, Some(0));
+    }
+    let gateway = Gateway::start_with(1, |command| {
+        command.args(["--shared-keys", &ours]);
+    });
+    let (data, listen, admin) = (gateway.path("data"), gateway.listen.clone(), gateway.admin.clone());
+    let found = |keys: &str| {
+        codes(&asked(&["--data", &data, "--listen", &listen, "--admin", &admin, "--shared-keys", keys]))
+    };
+    assert_eq!(found(&ours), set(&[]));
+    assert_eq!(found(&theirs), set(&["shared_keys_differ"]));
+    write(Path::new(&theirs), "README", "keys");
+    assert_eq!(found(&theirs), set(&["shared_keys_unusable"]));
+    fs::remove_file(format!("{theirs}/README")).unwrap();
+    mode(&theirs, 0o777);
+    assert_eq!(found(&theirs), set(&["shared_keys_unusable"]));
+    mode(&theirs, 0o700);
+    assert_eq!(found(&at("none")), set(&["shared_keys_unusable"]));
+
+    // One that is used since years: from when it is used stands in its name.
+    let seal = fs::read_dir(&ours).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
+    let seal = seal.into_iter().find(|name| name.starts_with("seal.")).unwrap();
+    let digest = seal.split('.').nth(2).unwrap();
+    fs::rename(format!("{ours}/{seal}"), format!("{ours}/seal.20240101T000000Z.{digest}.key")).unwrap();
+    assert_eq!(found(&ours), set(&["shared_keys_old"]));
+    assert_eq!(run(&["keys", "rotate", "--out", &ours]).code, Some(0));
+    gateway.wait("the keys of the rotation", |_| found(&ours) == set(&[]));
+    assert_eq!(gateway.stop().1, Some(0));
+}
+
+#[test]
 fn who_answers_otherwise_is_no_gateway() {
     let foreign = TcpListener::bind("127.0.0.1:0").unwrap();
     let admin = foreign.local_addr().unwrap().to_string();

@@ -128,6 +128,12 @@ fn what_a_start_refuses_is_not_clean() {
         assert!(found["faults"].as_array().unwrap().iter().any(named), "{path:?}: {found}");
     };
     assert_eq!(fsck().json()["verdict"], "clean");
+    // What no gateway of this directory kept of a cluster.
+    let cluster = data.join("registry/cluster");
+    fs::create_dir_all(data.join("registry")).unwrap();
+    fs::write(&cluster, "vidimus objects 00\n1\n{}\n").unwrap();
+    says(&cluster, "altered");
+    fs::remove_file(&cluster).unwrap();
     let key = data.join("ledger/keys/checkpoint.key");
     let mode = |mode| fs::set_permissions(&key, fs::Permissions::from_mode(mode)).unwrap();
     // As `cp` leaves it.

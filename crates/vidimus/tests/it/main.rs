@@ -22,6 +22,7 @@ mod people;
 mod policies;
 mod policy_questions;
 mod register;
+mod registry;
 mod resources;
 mod retention;
 mod routes;
@@ -32,6 +33,7 @@ mod starts;
 mod state;
 mod verify;
 mod webhook;
+mod wrap;
 mod xds;
 
 use std::path::Path;

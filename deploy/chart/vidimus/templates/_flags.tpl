@@ -3,7 +3,15 @@
 {{- $name := include "vidimus.fullname" . -}}
 - serve
 {{- if eq .Values.mode "cluster" }}
+{{- if .Values.registry.separate }}
+- --registry={{ $name }}-registry.{{ .Release.Namespace }}.svc:9444
+- {{ printf "--registry-id=%s" .Values.registry.id | quote }}
+- --registry-cert=/etc/vidimus/registry/tls.crt
+- --registry-key=/etc/vidimus/registry/tls.key
+- --registry-bundle=/etc/vidimus/registry/ca.crt
+{{- else }}
 - --cluster
+{{- end }}
 {{- range .Values.namespaces }}
 - {{ printf "--namespace=%s" . | quote }}
 {{- end }}
@@ -132,6 +140,7 @@
 - --ext-authz-raw-sessions
 {{- end }}
 {{- end }}
+{{- include "vidimus.xds" . }}
 {{- with .Values.gateway.extraArgs }}
 {{ toYaml . }}
 {{- end }}
@@ -145,11 +154,11 @@
 - {name: VIDIMUS_LOG_NAME, value: vidimus.local/$(POD_NAMESPACE)/$(POD_NAME)}
 {{- with .Values.standing.existingSecret }}
 - name: VIDIMUS_STANDING
-  valueFrom: {secretKeyRef: {name: {{ . }}, key: url}}
+  valueFrom: {secretKeyRef: {name: {{ . | quote }}, key: url}}
 {{- end }}
 {{- with .Values.approvalWebhook.existingSecret }}
 - name: VIDIMUS_WEBHOOK
-  valueFrom: {secretKeyRef: {name: {{ . }}, key: url}}
+  valueFrom: {secretKeyRef: {name: {{ . | quote }}, key: url}}
 {{- end }}
 {{- with .Values.archive.region }}
 - {name: AWS_REGION, value: {{ . | quote }}}
@@ -168,15 +177,18 @@
 
 {{- /* The Secrets with keys of the installation, by where they are mounted. */ -}}
 {{- define "vidimus.keyMounts" -}}
+{{- if .Values.registry.separate }}
+registry: {{ .Values.registry.gatewaySecret }}
+{{- end }}
 {{- with .Values.sharedKeys.existingSecret }}
-shared-keys: {{ . }}
+shared-keys: {{ . | quote }}
 {{- end }}
 {{- with .Values.admission }}
 {{- if and .enabled .keysSecret }}
-admission-keys: {{ .keysSecret }}
+admission-keys: {{ .keysSecret | quote }}
 {{- end }}
 {{- if and .enabled .clientCaSecret }}
-admission-client-ca: {{ .clientCaSecret }}
+admission-client-ca: {{ .clientCaSecret | quote }}
 {{- end }}
 {{- end }}
 {{- end -}}

@@ -87,4 +87,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- fail "gateway.publicUrl: with sharedKeys tokens name the installation, and not the pod that minted them" -}}
 {{- end -}}
 {{- end -}}
+{{- include "vidimus.refused" . -}}
+{{- include "vidimus.checkXds" . -}}
+{{- include "vidimus.checkWebhook" . -}}
 {{- end -}}

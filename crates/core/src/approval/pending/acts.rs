@@ -91,6 +91,12 @@ pub struct Question {
     pub digest: String,
     /// Where it goes.
     pub endpoint: String,
+    /// The identity that asked first, as records have it; absent where an earlier version asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
+    /// The id of the copy that asked first, where its credential named one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
     /// The protocol's method.
     pub method: String,
     /// The person who answers for the caller.

@@ -31,7 +31,7 @@ impl Question {
         user.into_iter().chain(owners).any(|one| one.may_be(person))
     }
 
-    /// Whether the call is made by, for or to this.
+    /// Whether the call is made by, for or to this, or was asked about by this.
     pub(super) fn is_of(&self, subject: &Subject) -> bool {
         match subject {
             Subject::Object(entity) => {
@@ -40,8 +40,10 @@ impl Question {
                 self.principal == id || self.chain.contains(&id) || called.as_ref() == Some(entity)
             }
             Subject::User(id) => self.user.as_deref() == Some(&**id),
-            // Another try of the same call has another transaction, and may come from another copy.
-            Subject::Identity(_) | Subject::Instance(_) | Subject::Chain(_) => false,
+            Subject::Identity(identity) => self.identity.as_deref() == Some(&**identity),
+            Subject::Instance(copy) => self.instance.as_deref() == Some(&**copy),
+            // Another try of the same call has another transaction.
+            Subject::Chain(_) => false,
         }
     }
 }

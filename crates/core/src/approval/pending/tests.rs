@@ -17,6 +17,8 @@ fn question(approval: &str, digest: &str) -> Question {
         definition: None,
         digest: digest.into(),
         endpoint: "http://bank/".into(),
+        identity: None,
+        instance: None,
         method: "tools/call".into(),
         owner: "o@example.com".into(),
         principal: "Agent/a/x".into(),
@@ -422,7 +424,13 @@ fn what_was_asked_before_owners_of_chains_were_known_is_read() {
 
 #[test]
 fn what_is_asked_of_something_is_known_by_all_its_parts() {
-    let approvals = steps(&Question { chain: vec!["Agent/a/first".into()], ..question("1", "d") }, &[]);
+    let asked = Question {
+        chain: vec!["Agent/a/first".into()],
+        identity: Some("spiffe://t/x".into()),
+        instance: Some("6d1f".into()),
+        ..question("1", "d")
+    };
+    let approvals = steps(&asked, &[]);
     for (subject, expected) in [
         ("Agent/a/x", 1),
         ("Agent/a/first", 1),
@@ -432,6 +440,10 @@ fn what_is_asked_of_something_is_known_by_all_its_parts() {
         ("Agent/a/s", 0),
         ("User/https://i#bob", 0),
         ("Chain/t", 0),
+        ("Identity/spiffe://t/x", 1),
+        ("Identity/spiffe://t/y", 0),
+        ("Instance/6d1f", 1),
+        ("Instance/6d10", 0),
     ] {
         assert_eq!(approvals.of_subject(&subject.parse().unwrap(), 1).count(), expected, "{subject}");
     }

@@ -38,6 +38,14 @@ pub(crate) fn schema(_: &mut SchemaGenerator) -> Schema {
     text_with_rules(1, LONGEST, &CALLED)
 }
 
+/// A URL that somebody is asked to call on a caller's word, held to what a registered one is held to.
+///
+/// # Errors
+/// What is wrong with it, in words that may be shown.
+pub fn check_given(text: &str) -> Result<Url, String> {
+    check(text).map_err(|fault| fault.reason)
+}
+
 pub(crate) fn check(text: &str) -> Result<Url, Fault> {
     let url = Url::parse(text).map_err(|error| Fault::new(format!("not a URL: {error}"), FIX))?;
     if !matches!(url.scheme(), "http" | "https") {

@@ -29,14 +29,29 @@ const CARD: [&str; 16] = [
 const INTERFACES: [(&str, &str); 2] =
     [("supportedInterfaces", "protocolBinding"), ("additionalInterfaces", "transport")];
 
-/// Only JSON-RPC is governed, so only JSON-RPC is announced.
-const GOVERNED: &str = "JSONRPC";
+/// What is governed of every agent.
+const JSON_RPC: &str = "JSONRPC";
 
-/// The card in `text` with `address` in place of the agent's own. `rpc`: it is the result of a JSON-RPC response.
+/// What is governed of an agent whose record says where it speaks it.
+const HTTP_JSON: &str = "HTTP+JSON";
+
+/// Where an agent is called through the gateway, and whether over HTTP+JSON too. Nothing else is governed, so nothing else is announced.
+type Governed<'a> = (&'a str, bool);
+
+/// The transport that is announced in the place of one that the agent speaks; `None` where that is not governed.
+fn governed(transport: Option<&str>, rest: bool) -> Option<&'static str> {
+    match transport? {
+        JSON_RPC => Some(JSON_RPC),
+        HTTP_JSON if rest => Some(HTTP_JSON),
+        _ => None,
+    }
+}
+
+/// The card in `text` with the gateway's address in place of the agent's own. `rpc`: it is the result of a JSON-RPC response.
 ///
 /// # Errors
-/// `upstream_invalid` for what is not a card, or one of an agent that does not speak JSON-RPC.
-pub fn rewrite(text: &str, address: &str, rpc: bool) -> Result<String, Refusal> {
+/// `upstream_invalid` for what is not a card, or one of an agent that speaks nothing that is governed.
+pub fn rewrite(text: &str, address: Governed<'_>, rpc: bool) -> Result<String, Refusal> {
     let invalid = |what| Refusal::new(Code::UpstreamInvalid, what);
     let unreadable = |error| invalid("the agent card could not be read").with_detail(error);
     let document: Value = serde_json::from_str(text).map_err(unreadable)?;
@@ -56,39 +71,43 @@ pub fn rewrite(text: &str, address: &str, rpc: bool) -> Result<String, Refusal> 
     serde_json::to_string(&document).map_err(unreadable)
 }
 
-fn announce(card: &mut Map<String, Value>, address: &str) -> Result<(), Refusal> {
+fn announce(card: &mut Map<String, Value>, (address, rest): Governed<'_>) -> Result<(), Refusal> {
     card.retain(|member, _| CARD.contains(&member.as_str()));
     let mut announced = card.contains_key("url");
     if announced {
         card.insert("url".to_owned(), json!(address));
-        card.insert("preferredTransport".to_owned(), json!(GOVERNED));
+        let preferred = card.get("preferredTransport").and_then(Value::as_str);
+        let preferred = governed(preferred, rest).unwrap_or(JSON_RPC);
+        card.insert("preferredTransport".to_owned(), json!(preferred));
     }
     for (member, transport) in INTERFACES {
         let Some(given) = card.remove(member) else { continue };
-        let kept = interfaces(&given, transport, address);
+        let kept = interfaces(&given, transport, (address, rest));
         announced |= !kept.is_empty();
         card.insert(member.to_owned(), kept.into());
     }
     if announced {
         Ok(())
     } else {
-        Err(Refusal::new(Code::UpstreamInvalid, "the agent's card announces no JSON-RPC interface"))
+        Err(Refusal::new(
+            Code::UpstreamInvalid,
+            "the agent's card announces no interface that is governed here: JSONRPC, and HTTP+JSON where its record has spec.endpoint.rest",
+        ))
     }
 }
 
-fn interfaces(given: &Value, transport: &str, address: &str) -> Vec<Value> {
+fn interfaces(given: &Value, transport: &str, (address, rest): Governed<'_>) -> Vec<Value> {
     let given = given.as_array().into_iter().flatten();
-    let governed =
-        given.filter(|interface| interface.get(transport).and_then(Value::as_str) == Some(GOVERNED));
-    governed
-        .map(|interface| {
+    given
+        .filter_map(|interface| {
+            let announced = governed(interface.get(transport).and_then(Value::as_str), rest)?;
             let mut kept = Map::new();
             for member in ["protocolVersion", "tenant"] {
                 kept.extend(interface.get(member).map(|value| (member.to_owned(), value.clone())));
             }
             kept.insert("url".to_owned(), json!(address));
-            kept.insert(transport.to_owned(), json!(GOVERNED));
-            kept.into()
+            kept.insert(transport.to_owned(), json!(announced));
+            Some(kept.into())
         })
         .collect()
 }
@@ -100,8 +119,12 @@ mod tests {
     const GATEWAY: &str = "http://gw/a2a/n/b";
 
     fn rewritten(card: &Value, rpc: bool) -> Result<Value, Code> {
+        governed_by(card, rpc, false)
+    }
+
+    fn governed_by(card: &Value, rpc: bool, rest: bool) -> Result<Value, Code> {
         let text = if rpc { json!({"jsonrpc": "2.0", "id": 1, "result": card}) } else { card.clone() };
-        let out = rewrite(&text.to_string(), GATEWAY, rpc).map_err(|refusal| refusal.code)?;
+        let out = rewrite(&text.to_string(), (GATEWAY, rest), rpc).map_err(|refusal| refusal.code)?;
         let out: Value = serde_json::from_str(&out).expect("JSON");
         Ok(if rpc { out["result"].clone() } else { out })
     }
@@ -128,6 +151,32 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_is_announced_is_what_the_record_says_is_served() {
+        let of = |binding: &str| json!({"url": "http://b:1/", "protocolBinding": binding, "protocolVersion": "1.0"});
+        let rest = json!({"url": "http://b:1/", "preferredTransport": "HTTP+JSON",
+            "supportedInterfaces": [of("HTTP+JSON"), of("GRPC"), of("JSONRPC"), of("http+json")],
+            "additionalInterfaces": [{"url": "http://b:2", "transport": "HTTP+JSON"}]});
+        let announced = |rest_too: bool| {
+            let card = governed_by(&rest, false, rest_too).expect("a card");
+            assert!(!card.to_string().contains("http://b:"), "{card}");
+            let of = |member: &str, name: &str| {
+                let list = card[member].as_array().expect("a list").clone();
+                list.iter().map(|one| one[name].as_str().expect("text").to_owned()).collect::<Vec<_>>()
+            };
+            let preferred = card["preferredTransport"].as_str().expect("text").to_owned();
+            (preferred, of("supportedInterfaces", "protocolBinding"), of("additionalInterfaces", "transport"))
+        };
+        let text = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        assert_eq!(announced(false), ("JSONRPC".to_owned(), text(&["JSONRPC"]), text(&[])));
+        let both = ("HTTP+JSON".to_owned(), text(&["HTTP+JSON", "JSONRPC"]), text(&["HTTP+JSON"]));
+        assert_eq!(announced(true), both);
+        // One that speaks nothing else is called by nothing else.
+        let only = json!({"supportedInterfaces": [of("HTTP+JSON")]});
+        assert_eq!(governed_by(&only, false, false), Err(Code::UpstreamInvalid));
+        assert!(governed_by(&only, false, true).is_ok());
+    }
+
     /// The official SDK reads cards by protobuf's rules, and sends the caller's credential to the address that it finds.
     #[test]
     fn no_spelling_and_no_nesting_gets_an_address_past_it() {
@@ -145,7 +194,7 @@ mod tests {
         }
         let beside =
             json!({"jsonrpc": "2.0", "id": 1, "result": {"url": "x"}, "url": "http://evil:1"}).to_string();
-        assert!(!rewrite(&beside, GATEWAY, true).expect("a card").contains("evil"));
+        assert!(!rewrite(&beside, (GATEWAY, false), true).expect("a card").contains("evil"));
     }
 
     #[test]
@@ -155,6 +204,6 @@ mod tests {
             assert_eq!(rewritten(&card, true), Err(Code::UpstreamInvalid), "{card}");
         }
         let error = r#"{"error":{"code":-32601,"message":"no"},"id":1,"jsonrpc":"2.0"}"#;
-        assert_eq!(rewrite(error, GATEWAY, true).as_deref(), Ok(error));
+        assert_eq!(rewrite(error, (GATEWAY, false), true).as_deref(), Ok(error));
     }
 }

@@ -7,14 +7,37 @@ use serde_json::{Value, json};
 use vidimus_core::approval::pending::{Approvals, Pending, State};
 use vidimus_core::refusal::{Code, Refusal};
 
+use super::Framing;
 use crate::protocol::carrier::Waiting;
 use crate::reply;
+
+/// In which words such a task is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Form {
+    /// Of 0.3.
+    pub old: bool,
+    pub framing: Framing,
+}
+
+impl Form {
+    /// Whether they are those of 0.3's JSON-RPC. Over HTTP+JSON 0.3 has the words of its protobuf schema, which are nearly 1.0's.
+    fn has_kinds(self) -> bool {
+        self.old && self.framing == Framing::Rpc
+    }
+
+    /// What is said, as it is sent. `id` is that of the message, as JSON.
+    fn framed(self, id: &str, result: &Value) -> String {
+        match self.framing {
+            Framing::Rpc => format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#),
+            Framing::Bare => result.to_string(),
+        }
+    }
+}
 
 /// How the message is written that waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sent<'a> {
-    /// As in 0.3.
-    pub old: bool,
+    pub form: Form,
     /// Its answer is a stream.
     pub streams: bool,
     /// The context that it names.
@@ -24,8 +47,7 @@ pub struct Sent<'a> {
 /// Such a task, asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Asked<'a> {
-    /// As in 0.3.
-    pub old: bool,
+    pub form: Form,
     /// The task, as its caller has it.
     pub handle: &'a str,
     /// The approval that it waits for.
@@ -105,9 +127,9 @@ pub fn waits(waiting: &Waiting<'_>, sent: Sent<'_>) -> Response<String> {
         reply::sentence(waiting.refusal),
         waiting.approval,
     );
-    let task = task(sent.old, (waiting.handle, sent.context), Stands::Waits, &text, &about);
-    let result = if sent.old { task } else { json!({"task": task}) };
-    let body = response(waiting.id, &result);
+    let task = task(sent.form, (waiting.handle, sent.context), Stands::Waits, &text, &about);
+    let result = if sent.form.has_kinds() { task } else { json!({"task": task}) };
+    let body = sent.form.framed(waiting.id, &result);
     if !sent.streams {
         return reply::json(200, body);
     }
@@ -128,7 +150,7 @@ impl Asked<'_> {
         let pending = approvals.get(self.approval).ok_or_else(over)?;
         let (stands, text) = Stands::of(pending, now);
         let about = json!({"approval": self.approval, "state": pending.state_at(now).as_str()});
-        Ok(response(id, &task(self.old, (self.handle, None), stands, &text, &about)))
+        Ok(self.form.framed(id, &task(self.form, (self.handle, None), stands, &text, &about)))
     }
 }
 
@@ -139,14 +161,12 @@ pub fn only_waits() -> Refusal {
     Refusal::new(Code::TaskForeign, what)
 }
 
-fn response(id: &str, result: &Value) -> String {
-    format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#)
-}
-
-fn task(old: bool, (id, context): (&str, Option<&str>), stands: Stands, text: &str, about: &Value) -> Value {
+fn task(form: Form, (id, context): (&str, Option<&str>), stands: Stands, text: &str, about: &Value) -> Value {
+    let old = form.has_kinds();
     let part = if old { json!({"kind": "text", "text": text}) } else { json!({"text": text}) };
     let role = if old { "agent" } else { "ROLE_AGENT" };
-    let mut message = json!({"messageId": id, "taskId": id, "role": role, "parts": [part]});
+    let parts = if form.old && !old { "content" } else { "parts" };
+    let mut message = json!({"messageId": id, "taskId": id, "role": role, parts: [part]});
     let mut task = json!({"id": id, "metadata": {"vidimus": about}});
     // 0.3 wants one. It is good for this task alone.
     let context = context.or(old.then_some(id));

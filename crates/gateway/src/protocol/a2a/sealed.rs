@@ -11,6 +11,7 @@ use crate::protocol::members::{Changed, Edits, Members, Misplaced, quoted, text}
 use crate::protocol::page;
 use crate::protocol::sse::{EventFilter, TooLong};
 
+use super::Framing;
 use super::places::{self, Id, Place};
 
 /// What the `result` of an answer is, as far as the method tells.
@@ -32,6 +33,36 @@ impl Shape {
         // A list has to be read; of the rest an id that is not sealed opens nothing.
         if self == Self::Tasks { TooLong::EndsStream } else { TooLong::Passes }
     }
+}
+
+/// An answer of the agent's, or one event of it; `None` where it stays as it came.
+///
+/// # Errors
+/// As [`message`].
+pub fn framed(
+    json: &str,
+    (shape, framing): (Shape, Framing),
+    handles: &Handles,
+) -> Result<Option<String>, Refusal> {
+    match framing {
+        Framing::Rpc => message(json, shape, handles),
+        Framing::Bare => bare(json, shape, handles),
+    }
+}
+
+/// The same of a result that stands by itself, or of an error in its place: it is read within the response that it would stand in.
+fn bare(json: &str, shape: Shape, handles: &Handles) -> Result<Option<String>, Refusal> {
+    const BEFORE: &str = r#"{"result":"#;
+    if json.trim().is_empty() {
+        return Ok(None);
+    }
+    // Exactly one value: beside the result nothing stands.
+    let value: &RawValue = serde_json::from_str(json).map_err(unreadable)?;
+    let response = format!("{BEFORE}{}}}", value.get());
+    let Some(changed) = message(&response, shape, handles)? else { return Ok(None) };
+    let result = changed.strip_prefix(BEFORE).and_then(|changed| changed.strip_suffix('}'));
+    let lost = || Refusal::new(Code::Internal, "the result is not where it was found");
+    result.map(|result| Some(result.to_owned())).ok_or_else(lost)
 }
 
 /// One JSON-RPC response of the agent's; `None` where it stays as it came.
@@ -164,6 +195,7 @@ fn unreadable(error: serde_json::Error) -> Refusal {
 #[derive(Debug)]
 pub struct AgentEvents {
     pub shape: Shape,
+    pub framing: Framing,
     pub handles: Handles,
 }
 
@@ -179,7 +211,7 @@ impl Rewrite for AgentEvents {
         if !data.trim_start_matches(['\u{feff}', ' ', '\t', '\n', '\r']).starts_with(['{', '[']) {
             return Ok(Change::Same);
         }
-        Ok(message(data, self.shape, &self.handles)?.map_or(Change::Same, Change::To))
+        Ok(framed(data, (self.shape, self.framing), &self.handles)?.map_or(Change::Same, Change::To))
     }
 
     fn id(&mut self, id: &str) -> Result<Option<String>, Refusal> {

@@ -106,8 +106,8 @@ const OF_PARAMS: [&str; 11] = [
     "url",
 ];
 const OF_A_MESSAGE: [&str; 4] = ["metadata", "taskId", "contextId", "referenceTaskIds"];
-/// The second is what 1.0 calls the first.
-const PUSH: [&str; 2] = ["pushNotificationConfig", "taskPushNotificationConfig"];
+/// The second is what 1.0 calls the first, and the third what 0.3 calls it over HTTP+JSON.
+const PUSH: [&str; 3] = ["pushNotificationConfig", "taskPushNotificationConfig", "pushNotification"];
 
 /// Reads what a message says of tasks.
 ///

@@ -212,3 +212,47 @@ fn a_models_answer_has_come_to_its_end_or_has_not() {
         "Gemini's form"
     );
 }
+
+/// A2A over HTTP+JSON: what stands for the result is read as the result, and nothing beside it.
+#[test]
+fn a_result_that_stands_by_itself_answers_and_an_error_in_its_place_does_not() {
+    let of = |observe: Observe| Sought { observe, id: Some("1".into()) };
+    let error = r#"{"error":{"code":404,"status":"NOT_FOUND","details":[]}}"#;
+    let failed = r#"{"task":{"id":"t","status":{"state":"TASK_STATE_FAILED"}}}"#;
+    for (observe, text, answered, is_error, is_protocols, unread) in [
+        (Observe::Bare, r#"{"id":"t","status":{"state":"TASK_STATE_WORKING"}}"#, true, false, false, false),
+        (Observe::Bare, "{}", true, false, false, false),
+        (Observe::Bare, error, false, true, true, false),
+        (Observe::Bare, r#"{"error":"text"}"#, false, true, false, false),
+        (Observe::Bare, r#"{"error":null,"id":"t"}"#, true, false, false, false),
+        (Observe::Bare, r#"{"\u0065rror":{}}"#, false, true, true, false),
+        (Observe::Bare, failed, true, false, false, false),
+        (Observe::BareAgent, failed, true, true, false, false),
+        (Observe::BareAgent, r#"{"id":"t","status":{"state":"failed"}}"#, true, true, false, false),
+        (Observe::BareAgent, error, false, true, true, false),
+        // It is one value.
+        (Observe::Bare, r#"{"task":{}"#, false, false, false, true),
+        (Observe::Bare, r#"{"task":{}}}"#, false, false, false, true),
+        (Observe::Bare, r#"{},"id":2,"x":{}"#, false, false, false, true),
+        (Observe::Bare, "", false, false, false, false),
+        (Observe::BareOrNone, "", true, false, false, false),
+        (Observe::BareOrNone, error, true, true, true, false),
+    ] {
+        let expected = (answered, is_error, is_protocols, unread);
+        let told = |found: Observation| (found.answered, found.is_error, found.is_rpc_error, found.unread);
+        assert_eq!(told(Observation::of(&of(observe), text.as_bytes())), expected, "{observe:?} {text}");
+        for size in [1, 2, 7, 4096] {
+            let mut observer = Observer::document(of(observe));
+            text.as_bytes().chunks(size).for_each(|chunk| observer.push(chunk));
+            assert_eq!(told(observer.finish()), expected, "{observe:?} {text} in chunks of {size}");
+        }
+    }
+    // Each event is one, and the first of them answers.
+    let text = format!("data: {{\"task\":{{}}}}\n\ndata: {failed}\n\nevent: error\ndata: {error}\n\n");
+    for size in [1, 7, 4096] {
+        let mut observer = Observer::events(of(Observe::BareAgent));
+        text.as_bytes().chunks(size).for_each(|chunk| observer.push(chunk));
+        let found = observer.finish();
+        assert_eq!((found.answered, found.is_error, found.unread), (true, true, false), "chunks of {size}");
+    }
+}

@@ -13,7 +13,7 @@ use vidimus_gateway::rfc3339;
 use vidimus_query::approvals::{Approval, ApprovalEvent, Approvals as All, Given};
 
 use super::super::admin_client::{Asking, Unanswered};
-use super::{asked, because};
+use super::{asked, became, because};
 use crate::output::{self, Format, printable};
 
 /// How long the gateway is to let an answer wait, in seconds: less than is waited for one.
@@ -122,7 +122,7 @@ fn line(event: &ApprovalEvent) -> String {
     } else if last(Happening::Escalated) {
         format!("also {}", one.escalated.join(", "))
     } else if last(Happening::Void) {
-        one.changed.as_ref().map(|changed| format!("{changed} was changed")).unwrap_or_default()
+        one.changed.as_ref().map(|changed| format!("{changed} {}", became(changed))).unwrap_or_default()
     } else if last(Happening::Used) {
         one.made.last().map(|made| format!("call {}", made.call)).unwrap_or_default()
     } else {
@@ -186,7 +186,11 @@ mod tests {
         assert_eq!(ids(Some(&second), &third), "3-denied 1-expired");
         assert_eq!(ids(Some(&second), &changed), "1-void 3-expired");
         let rows: Vec<String> = happened(Some(&second), &changed, "t").iter().map(line).collect();
-        assert!(rows[0].contains("void") && rows[0].ends_with("Tool/a/s/pay was changed"), "{rows:?}");
+        assert!(
+            rows[0].contains("void")
+                && rows[0].ends_with("Tool/a/s/pay is not what it was when this was asked"),
+            "{rows:?}"
+        );
         let rows: Vec<String> = happened(Some(&first), &second, "t").iter().map(line).collect();
         assert!(
             rows[0].starts_with("2026-01-01T00:00:01Z") && rows[0].ends_with("User/i#b as payers"),

@@ -54,6 +54,9 @@ checks! {
     PUBLIC_URL_UNREACHABLE = "public_url_unreachable", Fault, "callers, and who verifies tokens of hops, do not reach the gateway";
     PUBLIC_URL_ELSEWHERE = "public_url_elsewhere", Fault, "agent cards and tokens name another address than callers use";
     PUBLIC_URL_PLAIN = "public_url_plain", Warning, "whoever reads a token on the way can use it";
+    SHARED_KEYS_UNUSABLE = "shared_keys_unusable", Fault, "the gateway does not start, or goes on with the keys that it had";
+    SHARED_KEYS_OLD = "shared_keys_old", Warning, "whoever stole the key at some time is still believed";
+    SHARED_KEYS_DIFFER = "shared_keys_differ", Fault, "sessions, tasks and tokens that one gateway gave out are refused by another";
     GATEWAY_DOWN = "gateway_down", Fault, "no call is governed, and none passes";
     ADDRESS_TAKEN = "address_taken", Fault, "the gateway does not start: another process listens there";
     ADDRESS_UNUSABLE = "address_unusable", Fault, "the gateway does not start: it cannot listen there";
@@ -78,9 +81,12 @@ checks! {
     CLUSTER_RECORD_UNSEEN = "cluster_record_unseen", Fault, "it may not be in force: no gateway follows the cluster, or none may say so";
     CLUSTER_KEY_MISSING = "cluster_key_missing", Fault, "calls that need it are refused";
     CLUSTER_WORKLOAD_DOWN = "cluster_workload_down", Fault, "fewer gateways serve than are wanted; without one no call passes";
+    CLUSTER_KEYS_UNSHARED = "cluster_keys_unshared", Fault, "sessions, tasks and tokens that one replica gave out are refused by the others";
+    CLUSTER_STORE_UNSHARED = "cluster_store_unshared", Fault, "each replica counts limits for itself, and knows of no approval, grant or quarantine that another was told of";
     CLUSTER_LEASE_UNHELD = "cluster_lease_unheld", Fault, "nobody writes statuses";
     CLUSTER_WEBHOOK_DEAF = "cluster_webhook_deaf", Fault, "nothing that is registered can be changed: the API server asks, and nobody answers";
     CLUSTER_WEBHOOK_CA = "cluster_webhook_ca", Fault, "the API server does not believe who answers it, so nothing that is registered can be changed";
+    CLUSTER_REGISTRARS_OPEN = "cluster_registrars_open", Warning, "whoever may write one object of a namespace writes a policy with scope: Cluster, and claims ServiceAccounts and names of others";
     CLUSTER_RIGHTS_MISSING = "cluster_rights_missing", Fault, "the gateway cannot follow the cluster, or not say what became of records";
     CLUSTER_RIGHTS_WIDE = "cluster_rights_wide", Warning, "who takes over the gateway's pod may do more than the gateway needs";
 }

@@ -1,5 +1,7 @@
 //! The installation in a cluster: what is registered with its API server, what became of it, and who may do what.
 
+mod replicas;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -19,6 +21,7 @@ use super::check::Check;
 use super::{Doctor, Report};
 use crate::clock::SystemClock;
 use crate::cmd::kubernetes::{Cluster, Refused};
+use crate::cmd::registrars::{self, WEBHOOKS};
 
 /// The kinds, as they stand in paths, each with its definition.
 const KINDS: [(&str, &str); 5] = [
@@ -30,8 +33,6 @@ const KINDS: [(&str, &str); 5] = [
 ];
 /// Who writes statuses holds this Lease, and renews it every few seconds.
 const LEASE: &str = "vidimus-statuses";
-/// What has the API server ask (`vidimus admission manifests --form webhook`).
-const WEBHOOKS: &str = "vidimus";
 /// A Lease that nobody renewed for so long is held by nobody. Seconds; it is good for 15.
 const UNHELD: i64 = 60;
 /// So many objects of a kind are told one by one.
@@ -151,6 +152,7 @@ impl Look<'_> {
                 format!("kubectl -n {namespace} describe pod {name}-0; kubectl -n {namespace} logs {name}-0");
             self.report.find(check::CLUSTER_WORKLOAD_DOWN, what, fix);
         }
+        replicas::look(&there, (namespace, name), self.report);
         Ok(())
     }
 
@@ -170,11 +172,39 @@ impl Look<'_> {
         Ok(())
     }
 
+    /// Nobody asks who registers what reaches beyond a namespace.
+    fn registrars(&mut self, what: String) {
+        let fix = registrars::fix(self.namespace, self.name);
+        self.report.find(check::CLUSTER_REGISTRARS_OPEN, what, fix);
+    }
+
     /// What has the API server ask before it takes objects, where that is set up; `ca` is the CA of who answers, where it is on this machine.
     fn webhooks(&mut self, ca: &Path) -> anyhow::Result<()> {
         let path =
             format!("/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/{WEBHOOKS}");
-        let Some(there) = self.at(&path, None)? else { return Ok(()) };
+        let there = match self.cluster.get(&path)? {
+            Ok(there) => there,
+            Err(Refused { code: 404, .. }) => {
+                let what = format!(
+                    "there is no ValidatingWebhookConfiguration {WEBHOOKS}: who registers objects is decided by RBAC alone"
+                );
+                self.registrars(what);
+                return Ok(());
+            }
+            Err(refused) => {
+                self.report.left_out("a part of the cluster", refused.message);
+                return Ok(());
+            }
+        };
+        if let Some(policies) = self.at("/apis/vidimus.dev/v1alpha1/policies", None)? {
+            let policies = policies.get("items").and_then(Value::as_array).map(Vec::as_slice);
+            if !registrars::is_governed(policies.unwrap_or_default()) {
+                self.registrars(
+                    "no policy says who registers objects (registerObject), so RBAC alone decides it"
+                        .to_owned(),
+                );
+            }
+        }
         let webhooks = there.get("webhooks").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
         // All of it leads to one place, by one CA.
         let Some(client) = webhooks.first().and_then(|webhook| webhook.get("clientConfig")) else {

@@ -127,12 +127,18 @@ pub(super) fn is_heard(address: SocketAddr) -> bool {
 
 /// The address by which the gateway that listens at `listen` is known to callers, as it says.
 pub(super) fn issuer(listen: SocketAddr) -> anyhow::Result<Result<String, Unheard>> {
-    let runtime = Builder::new_current_thread().enable_all().build()?;
-    Ok(runtime.block_on(async {
-        let (_, body) = get(listen, "/.well-known/openid-configuration").await?;
-        let said: Value = serde_json::from_slice(&body).unwrap_or_default();
+    Ok(document(listen, "/.well-known/openid-configuration")?.and_then(|said| {
         let issuer = said.get("issuer").and_then(Value::as_str).map(str::to_owned);
         issuer.ok_or_else(|| Unheard::Foreign("it names no issuer".to_owned()))
+    }))
+}
+
+/// The JSON that the gateway that listens at `listen` has at a path for anybody; null where it is none.
+pub(super) fn document(listen: SocketAddr, path: &str) -> anyhow::Result<Result<Value, Unheard>> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    Ok(runtime.block_on(async {
+        let (_, body) = get(listen, path).await?;
+        Ok(serde_json::from_slice(&body).unwrap_or_default())
     }))
 }
 

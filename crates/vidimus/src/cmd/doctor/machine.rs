@@ -130,7 +130,8 @@ fn of_key(
     named.extend(path);
 }
 
-fn is_denied(error: &anyhow::Error) -> bool {
+/// Whether this user may not look.
+pub(super) fn is_denied(error: &anyhow::Error) -> bool {
     let mut causes = error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>());
     causes.any(|cause| cause.kind() == ErrorKind::PermissionDenied)
 }

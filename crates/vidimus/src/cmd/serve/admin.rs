@@ -139,7 +139,14 @@ async fn ready(State(admin): State<Admin>) -> (StatusCode, String) {
         None => {
             let source = admin.health.shared.source_state();
             let said = source.stale.is_some().then(|| format!("configuration from {source}\n"));
-            (StatusCode::OK, format!("ready\n{}", said.unwrap_or_default()))
+            let lost = admin.health.shared.live_pods().lost_for();
+            let lost = lost.map(|lost| {
+                format!(
+                    "pods not heard of for {} s; those that were never seen are refused\n",
+                    lost.as_secs()
+                )
+            });
+            (StatusCode::OK, format!("ready\n{}{}", said.unwrap_or_default(), lost.unwrap_or_default()))
         }
     }
 }

@@ -32,7 +32,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 pub(super) struct Peer(pub(super) IpAddr);
 
 /// Serves until the process ends.
-pub(super) fn serve(
+pub(in crate::cmd) fn serve(
     supervisor: &mut Supervisor,
     socket: TcpListener,
     router: Router,

@@ -23,8 +23,9 @@ const KEEP: Duration = Duration::from_secs(60 * 60);
 
 /// The bundles in force, and where they come from.
 #[derive(Debug)]
-pub(super) struct Bundles {
-    own: TrustBundle,
+pub(in crate::cmd) struct Bundles {
+    /// That of the built-in CA, where it counts.
+    own: Option<TrustBundle>,
     files: Vec<BundleFile>,
 }
 
@@ -57,24 +58,31 @@ impl Bundles {
         let own = TrustBundle::parse(Some(identity.trust_domain()), identity.bundle().as_bytes())?;
         let mut files = Vec::with_capacity(given.len());
         for given in given {
-            let file = BundleFile::open(given, own.trust_domain())
+            let file = BundleFile::open(given, Some(own.trust_domain()))
                 .with_context(|| format!("--trust-bundle {given}"))?;
             files.push(file);
         }
-        Ok(Self { own, files })
+        Ok(Self { own: Some(own), files })
     }
 
-    pub(super) fn store(&self) -> TrustStore {
+    /// Those `given` as TRUST-DOMAIN=FILE by this flag, and no other.
+    pub(in crate::cmd) fn only(flag: &str, given: &[String]) -> anyhow::Result<Self> {
+        let open =
+            |given: &String| BundleFile::open(given, None).with_context(|| format!("--{flag} {given}"));
+        Ok(Self { own: None, files: given.iter().map(open).collect::<anyhow::Result<_>>()? })
+    }
+
+    pub(in crate::cmd) fn store(&self) -> TrustStore {
         TrustStore::new(self.all())
     }
 
     fn all(&self) -> Vec<TrustBundle> {
         let files = self.files.iter().map(|file| file.bundle.clone());
-        std::iter::once(self.own.clone()).chain(files).collect()
+        self.own.iter().cloned().chain(files).collect()
     }
 
     /// Takes every change of the files into `store`, for as long as the process lives.
-    pub(super) fn follow(mut self, supervisor: &mut Supervisor, store: TrustStore) {
+    pub(in crate::cmd) fn follow(mut self, supervisor: &mut Supervisor, store: TrustStore) {
         if self.files.is_empty() {
             return;
         }
@@ -119,10 +127,10 @@ impl Bundles {
 }
 
 impl BundleFile {
-    fn open(given: &str, own: &TrustDomain) -> anyhow::Result<Self> {
+    fn open(given: &str, own: Option<&TrustDomain>) -> anyhow::Result<Self> {
         let (domain, path) = given.split_once('=').ok_or_else(|| anyhow!("write TRUST-DOMAIN=FILE"))?;
         let domain = TrustDomain::new(domain)?;
-        if domain == *own {
+        if own == Some(&domain) {
             bail!("{} is the trust domain of the built-in CA", domain.as_str());
         }
         let path = PathBuf::from(path);

@@ -1,4 +1,4 @@
-//! The certificate of `--tls-cert` and `--tls-key`, read again when the files change: whoever issues it renews it without asking.
+//! The certificate of `--tls-cert` and `--tls-key` (or of a registry's connection), read again when the files change: whoever issues it renews it without asking.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,7 +18,7 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// Two files, and what was made of them.
 #[derive(Debug)]
-pub(super) struct CertificateFiles {
+pub(in crate::cmd) struct CertificateFiles {
     chain: PathBuf,
     key: PathBuf,
     /// What they held when they were read last, whether that could be used or not.
@@ -31,24 +31,33 @@ type Content = (Vec<u8>, u64);
 
 impl CertificateFiles {
     pub(super) fn open(chain: PathBuf, key: PathBuf) -> anyhow::Result<Self> {
+        Self::open_by(("tls-cert", "tls-key"), chain, key)
+    }
+
+    /// The same, of flags of these names.
+    pub(in crate::cmd) fn open_by(
+        (chain_flag, key_flag): (&str, &str),
+        chain: PathBuf,
+        key: PathBuf,
+    ) -> anyhow::Result<Self> {
         let read = |flag: &str, path: &PathBuf| {
             read_regular(path, MAX).with_context(|| format!("--{flag} {}", path.display()))
         };
-        let (chain_pem, key_pem) = (read("tls-cert", &chain)?, read("tls-key", &key)?);
-        data_directory::for_its_owner(&key).context("--tls-key")?;
+        let (chain_pem, key_pem) = (read(chain_flag, &chain)?, read(key_flag, &key)?);
+        data_directory::for_its_owner(&key).with_context(|| format!("--{key_flag}"))?;
         let content = (chain_pem.clone(), digest(&key_pem));
         let certificate = certificate(&chain_pem, key_pem)
-            .with_context(|| format!("--tls-cert {} --tls-key {}", chain.display(), key.display()))?;
+            .with_context(|| format!("--{chain_flag} {} --{key_flag} {}", chain.display(), key.display()))?;
         Ok(Self { chain, key, content, certificate })
     }
 
     /// What is presented. It is renewed where it is.
-    pub(super) fn certificate(&self) -> ServerCertificate {
+    pub(in crate::cmd) fn certificate(&self) -> ServerCertificate {
         self.certificate.clone()
     }
 
     /// Takes every change of the files into the certificate, for as long as the process lives.
-    pub(super) fn follow(mut self, supervisor: &mut Supervisor) {
+    pub(in crate::cmd) fn follow(mut self, supervisor: &mut Supervisor) {
         supervisor.repeated_beside("certificate", LOOK, move || match self.refresh() {
             Ok(true) => tracing::info!(chain = %self.chain.display(), "certificate reloaded"),
             Ok(false) => {}

@@ -35,7 +35,7 @@ use super::scale::{self, Scale};
 use super::supervisor::Supervisor;
 use super::{
     DurabilityArg, Serve, admin, admission, configurations, data_planes, descriptors, disk, issuer_roots,
-    jobs, pods, retention, runs, sinks, source, standing, taken, tls, traces, webhook, witnesses, xds,
+    jobs, retention, runs, seen, sinks, source, standing, taken, tls, traces, webhook, witnesses, xds,
 };
 
 /// Before a snapshot is taken into use again whose taking panicked.
@@ -89,9 +89,9 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
         .map(|socket| tls::listener(&mut supervisor, serve, &identity, trust, socket))
         .transpose()?;
     let watching = Arc::new(watching);
-    source::follow(&mut supervisor, &shared, &watching);
-    pods::begin(&mut supervisor, &shared, &watching)?;
+    source::follow(&mut supervisor, serve, &shared, &watching)?;
     let run = control.block_on(runs::begin(serve, &shared))?;
+    seen::begin(&mut supervisor, serve, &shared, &watching);
     standing::follow(&mut supervisor, shared.clone(), watching.clone(), standing_file);
     let witnessed = tell(&mut supervisor, serve, &shared, given, (plain, admin_address, tls_address))?;
     let live = configurations::keep(&mut supervisor, &serve.data, shared.snapshot());
@@ -332,7 +332,7 @@ fn people(
 /// Takes up what chains had come to, and agents had read, where anything looks at that.
 fn restore(shared: &Shared, ledger: &Path) -> anyhow::Result<()> {
     let counts = shared.counts_anything();
-    let since = Timestamp::now().checked_sub(SignedDuration::try_from(shared.label_window())?)?;
+    let since = Timestamp::now().checked_sub(SignedDuration::try_from(shared.counted_window())?)?;
     // What is read below says it too.
     restore_ended(shared, ledger, counts.then_some(since))?;
     if !counts {

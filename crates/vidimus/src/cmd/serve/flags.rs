@@ -32,7 +32,7 @@ impl<T: Clone + Send + Sync + 'static> TypedValueParser for Unshown<T> {
 }
 
 /// Kept as it is written: it is compared with what tokens say.
-pub(super) fn public_url(text: &str) -> anyhow::Result<String> {
+pub(in crate::cmd) fn public_url(text: &str) -> anyhow::Result<String> {
     const WRITE: &str = "write the address alone, as in https://gateway.example:8443";
     let url = web_url(text, WRITE)?;
     ensure!(url.query().is_none(), "it has a query; {WRITE}");
@@ -51,13 +51,13 @@ pub(super) fn audience(text: &str) -> anyhow::Result<String> {
 }
 
 /// A host name as it stands in `Host`, without a port.
-pub(super) fn host_name(text: &str) -> anyhow::Result<String> {
+pub(in crate::cmd) fn host_name(text: &str) -> anyhow::Result<String> {
     ensure!(authority::is_name(text), "write the host name alone, as in vidimus-admin.monitoring.svc");
     Ok(text.to_owned())
 }
 
 /// An origin as browsers send it (RFC 6454 section 6.2): it is compared byte by byte.
-pub(super) fn origin(text: &str) -> anyhow::Result<String> {
+pub(in crate::cmd) fn origin(text: &str) -> anyhow::Result<String> {
     const WRITE: &str = "write scheme://host[:port], as in https://app.example";
     ensure!(text != "null", "any page can be of origin null; {WRITE}");
     let url = Url::parse(text).with_context(|| WRITE)?;
@@ -123,7 +123,7 @@ pub(super) fn network(text: &str) -> anyhow::Result<Network> {
 }
 
 /// A word that is no level would be taken for the name of a part of the program, of which everything is logged, and of all else nothing.
-pub(super) fn log_filter(text: &str) -> anyhow::Result<String> {
+pub(in crate::cmd) fn log_filter(text: &str) -> anyhow::Result<String> {
     const WRITE: &str =
         "write error, warn, info, debug, trace or off, or of a part, as in info,vidimus_gateway=debug";
     for directive in text.split(',') {

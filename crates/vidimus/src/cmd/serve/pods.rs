@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use clap::Args;
 use clap::builder::BoolishValueParser;
 use jiff::Timestamp;
@@ -15,12 +15,19 @@ use vidimus_core::resource::crd::LastCall;
 use vidimus_gateway::Shared;
 use vidimus_identity::PodScope;
 
+use super::Serve;
 use super::health::Health;
 use super::source::Watching;
 use super::supervisor::Supervisor;
+use crate::cmd::quantity;
 
 /// How often it is told who called last.
 const LOOK: Duration = Duration::from_secs(5);
+
+/// How long nothing may be heard of pods before those that were never seen are refused, where nobody says.
+const LOST_AFTER: Duration = Duration::from_secs(60);
+/// While all is well something is heard every 15 s; less than two of that would refuse new pods for nothing.
+const LEAST_LOST: Duration = Duration::from_secs(30);
 
 /// Whether pods are watched.
 #[derive(Debug, Args)]
@@ -28,20 +35,28 @@ pub struct PodsFlags {
     /// Watch the cluster's pods too: which of them run as which record is in its
     /// status, which as none at /registry (`vidimus pods`), and the token of a pod
     /// that is gone is refused. Needs the role of deploy/rbac/pods.yaml.
-    #[arg(long, env = "VIDIMUS_PODS", requires = "cluster", conflicts_with = "resources", value_parser = BoolishValueParser::new())]
+    #[arg(long, env = "VIDIMUS_PODS", conflicts_with = "resources", value_parser = BoolishValueParser::new())]
     pub pods: bool,
+    /// After so long without a word of the cluster's pods, the token of a pod that
+    /// was never seen is refused, until they are heard again [default: 60s].
+    #[arg(long, env = "VIDIMUS_PODS_LOST_AFTER", value_name = "DURATION", requires = "pods", value_parser = quantity::duration)]
+    pub pods_lost_after: Option<Duration>,
 }
 
 /// Begins to watch pods, where that is asked for.
 ///
 /// # Errors
-/// When a thread cannot be started.
+/// When a thread cannot be started, and where what is asked for would refuse pods while all is well.
 pub(super) fn begin(
     supervisor: &mut Supervisor,
+    serve: &Serve,
     shared: &Arc<Shared>,
     watching: &Watching,
 ) -> anyhow::Result<()> {
     let Some(pods) = watching.pods() else { return Ok(()) };
+    let lost_after = serve.cluster.pods.pods_lost_after.unwrap_or(LOST_AFTER);
+    ensure!(lost_after >= LEAST_LOST, "--pods-lost-after is at least 30s: pods are heard of every 15 s");
+    shared.live_pods().refuse_unknown_after(lost_after);
     let told = shared.clone();
     for (name, task) in pods.follow(move |said| tell(&told, said)).context("--pods")? {
         supervisor.essential(name, task);

@@ -58,7 +58,7 @@ pub(super) async fn begin(serve: &Serve, shared: &Shared) -> anyhow::Result<Run>
 }
 
 /// Waits until the process is told to stop, or must: it goes on as a whole or not at all. Gives why it ends.
-pub(super) async fn until_told(supervisor: &mut Supervisor) -> std::io::Result<(ExitCode, String)> {
+pub(in crate::cmd) async fn until_told(supervisor: &mut Supervisor) -> std::io::Result<(ExitCode, String)> {
     tokio::select! {
         signalled = stop_signal() => {
             signalled?;

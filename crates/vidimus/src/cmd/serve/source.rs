@@ -1,4 +1,4 @@
-//! Where the resources come from: a directory, or a cluster. What is done with them is the same.
+//! Where the resources come from: a directory, a cluster, or a registry that watches one. What is done with them is the same.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,17 +10,18 @@ use clap::Args;
 use clap::builder::BoolishValueParser;
 use secrecy::SecretString;
 use tokio::runtime::Runtime;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
-use vidimus_cluster::{Access, Begun, Pods};
+use vidimus_cluster::{Access, Begun, Pods, Seen};
 use vidimus_core::caller::UnixMillis;
 use vidimus_core::resource::llm_provider::SecretKey;
 use vidimus_core::snapshot::Overlay;
 use vidimus_gateway::{SecretKeys, Shared, SourceState, Stale};
 use vidimus_registry::{Keeping, KeptObjects, Loaded};
 
-use super::Serve;
-use super::pods::PodsFlags;
+use super::pods::{self, PodsFlags};
 use super::supervisor::Supervisor;
+use super::{Serve, from_registry};
 use crate::cmd::data_directory;
 
 /// How long a start waits for the cluster. Then it begins with everything refused.
@@ -55,7 +56,6 @@ pub struct ClusterFlags {
         env = "VIDIMUS_NAMESPACE",
         value_name = "NAMESPACE",
         value_delimiter = ',',
-        requires = "cluster",
         conflicts_with = "resources"
     )]
     pub namespace: Vec<String>,
@@ -80,7 +80,8 @@ pub struct ClusterFlags {
 #[derive(Debug)]
 pub(super) enum Watching {
     Directory(vidimus_registry::Watching),
-    Cluster(vidimus_cluster::Watching),
+    /// And what it is called.
+    Cluster(vidimus_cluster::Watching, &'static str),
 }
 
 impl Watching {
@@ -88,7 +89,7 @@ impl Watching {
     pub(super) fn stand(&self, standing: Arc<Overlay>) {
         match self {
             Self::Directory(watching) => watching.stand(standing),
-            Self::Cluster(watching) => watching.stand(standing),
+            Self::Cluster(watching, _) => watching.stand(standing),
         }
     }
 
@@ -96,15 +97,23 @@ impl Watching {
     pub(super) const fn pods(&self) -> Option<&Pods> {
         match self {
             Self::Directory(_) => None,
-            Self::Cluster(watching) => watching.pods(),
+            Self::Cluster(watching, _) => watching.pods(),
+        }
+    }
+
+    /// Each change of an object of the cluster, for who asks first.
+    pub(super) fn seen(&self) -> Option<UnboundedReceiver<Seen>> {
+        match self {
+            Self::Directory(_) => None,
+            Self::Cluster(watching, _) => watching.seen(),
         }
     }
 
     /// Since when what is live may not be the newest, where the source is not heard.
     fn state(&self) -> SourceState {
-        let Self::Cluster(watching) = self else { return SourceState::default() };
+        let Self::Cluster(watching, name) = self else { return SourceState::default() };
         let state = watching.state().borrow().clone();
-        source_state(state)
+        source_state(state, name)
     }
 
     /// Why what happens at the source is not in force, where that is a fault of this process. A cluster that does not answer is none: what is live stays so.
@@ -114,7 +123,7 @@ impl Watching {
                 watching.silent_for(),
                 "the directory of resources has not been looked at for {} s: a read of it does not end",
             ),
-            Self::Cluster(watching) => (
+            Self::Cluster(watching, _) => (
                 watching.silent_for(),
                 "what the cluster says has not been compiled for {} s: it does not end",
             ),
@@ -124,19 +133,19 @@ impl Watching {
 }
 
 /// The same in the words of those who decide.
-fn source_state(state: vidimus_cluster::SourceState) -> SourceState {
+fn source_state(state: vidimus_cluster::SourceState, name: &str) -> SourceState {
     let since = UnixMillis(state.synced.unwrap_or(state.since).as_millisecond());
     let stale = state.reason.map(|reason| Stale { since, reason: reason.into() });
-    SourceState { source: if state.is_kept { "kept" } else { "cluster" }.into(), stale }
+    SourceState { source: if state.is_kept { "kept" } else { name }.into(), stale }
 }
 
 /// That there is a source, before anything is begun.
 pub(super) fn check(serve: &Serve) -> anyhow::Result<()> {
     let Some(directory) = &serve.resources else {
-        if serve.cluster.cluster {
+        if serve.cluster.cluster || serve.registry.is_given() {
             return Ok(());
         }
-        bail!("no resources: give --resources DIR, or --cluster");
+        bail!("no resources: give --resources DIR, --cluster, or --registry HOST:PORT");
     };
     fs::read_dir(directory).with_context(|| named(directory))?;
     data_directory::apart(&serve.data, directory)
@@ -155,10 +164,19 @@ pub(super) fn open(
         let (loaded, watching) = watched.with_context(|| named(directory))?;
         return Ok((loaded, Watching::Directory(watching)));
     }
-    let access = access(&serve.cluster);
-    let cluster = control.block_on(vidimus_cluster::connect(&access)).context("--cluster")?;
-    let Begun { mut loaded, watching, tasks } =
-        vidimus_cluster::begin(&cluster, Some(keeping), Some(objects), standing).context("--cluster")?;
+    let (begun, name) = match from_registry::remote(supervisor, serve)? {
+        Some(remote) => {
+            let begun = vidimus_cluster::heard_of(remote, Some(keeping), Some(objects), standing);
+            (begun.context("--registry")?, "registry")
+        }
+        None => {
+            let access = access(&serve.cluster);
+            let cluster = control.block_on(vidimus_cluster::connect(&access)).context("--cluster")?;
+            let begun = vidimus_cluster::begin(&cluster, Some(keeping), Some(objects), standing);
+            (begun.context("--cluster")?, "cluster")
+        }
+    };
+    let Begun { mut loaded, watching, tasks } = begun;
     for (name, task) in tasks {
         supervisor.essential(name, task);
     }
@@ -167,10 +185,10 @@ pub(super) fn open(
         // What is missing then is said at /readyz, and in the log.
         let _ = tokio::time::timeout(MAX_START, ready).await;
     });
-    Ok((loaded, Watching::Cluster(watching)))
+    Ok((loaded, Watching::Cluster(watching, name)))
 }
 
-/// The keys of Secrets, of a cluster that is followed.
+/// The keys of Secrets, of a cluster that is followed here or by a registry.
 #[derive(Debug)]
 struct OfCluster(vidimus_cluster::Secrets);
 
@@ -180,17 +198,26 @@ impl SecretKeys for OfCluster {
     }
 }
 
-/// Tells those who decide how old the configuration is, for as long as the process lives; and where the keys are that it names.
-pub(super) fn follow(supervisor: &mut Supervisor, shared: &Arc<Shared>, watching: &Arc<Watching>) {
-    if let Watching::Cluster(watching) = &**watching {
+/// Tells those who decide how old the configuration is, for as long as the process lives; where the keys are that it names; and which pods run.
+///
+/// # Errors
+/// When a thread cannot be started, or pods may be lost for too short a time.
+pub(super) fn follow(
+    supervisor: &mut Supervisor,
+    serve: &Serve,
+    shared: &Arc<Shared>,
+    watching: &Arc<Watching>,
+) -> anyhow::Result<()> {
+    if let Watching::Cluster(watching, _) = &**watching {
         shared.hold_secrets(Arc::new(OfCluster(watching.secrets())));
     }
     shared.note_source(watching.state());
-    let (shared, watching) = (shared.clone(), watching.clone());
+    let (noted, source) = (shared.clone(), watching.clone());
     supervisor.repeated("source", LOOK, move || {
-        shared.note_source(watching.state());
+        noted.note_source(source.state());
         std::future::ready(())
     });
+    pods::begin(supervisor, serve, shared, watching)
 }
 
 fn named(directory: &Path) -> String {
@@ -208,7 +235,7 @@ pub(super) fn access(flags: &ClusterFlags) -> Access {
 }
 
 /// This replica, and no other start of it: what began before it may still be ending.
-fn who() -> String {
+pub(in crate::cmd) fn who() -> String {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     format!("{host}_{}", uuid::Uuid::new_v4())
 }
@@ -235,12 +262,8 @@ mod tests {
     fn what_was_kept_is_told_with_its_age() {
         let at = |second| jiff::Timestamp::from_second(second).expect("a time");
         let state = |synced, reason: Option<&str>, is_kept| {
-            source_state(vidimus_cluster::SourceState {
-                since: at(100),
-                reason: reason.map(str::to_owned),
-                synced,
-                is_kept,
-            })
+            let reason = reason.map(str::to_owned);
+            source_state(vidimus_cluster::SourceState { since: at(100), reason, synced, is_kept }, "cluster")
         };
         let kept = state(Some(at(7)), Some("kept on disk"), true);
         assert!(kept.is_kept());
@@ -261,6 +284,28 @@ mod tests {
             ("--resources r --no-status", "cannot be used with"),
             ("--kubeconfig f", "--cluster"),
             ("--resources r --pods", "cannot be used with"),
+            ("--cluster --pods-lost-after 60s", "--pods"),
+            ("--cluster --pods --pods-lost-after 60", "a duration has a unit"),
+            ("--namespace a", "--resources"),
+            ("--registry r:1 --cluster", "cannot be used with"),
+            ("--registry r:1 --resources r", "cannot be used with"),
+            (
+                "--registry r:1 --registry-id spiffe://a/r --registry-cert c --registry-key k --registry-bundle b --jobs",
+                "--jobs",
+            ),
+            (
+                "--registry r:1 --registry-id spiffe://a/r --registry-cert c --registry-key k --registry-bundle b --admission 127.0.0.1:1",
+                "--admission",
+            ),
+            ("--registry r:1 --registry-cert c --registry-key k --registry-bundle b", "--registry-id"),
+            (
+                "--registry r:1 --registry-id r --registry-cert c --registry-key k --registry-bundle b",
+                "spiffe://",
+            ),
+            (
+                "--registry https://r:1/x --registry-id spiffe://a/r --registry-cert c --registry-key k --registry-bundle b",
+                "HOST:PORT",
+            ),
         ] {
             let error = parsed(flags).map(drop).unwrap_err();
             assert!(error.contains(says), "{flags}: {error}");

@@ -19,7 +19,7 @@ use vidimus_gateway::Vitals;
 
 /// The tasks of one process.
 #[derive(Debug)]
-pub(super) struct Supervisor {
+pub(in crate::cmd) struct Supervisor {
     on: Handle,
     tasks: JoinSet<Ended>,
     vitals: Vitals,
@@ -27,19 +27,19 @@ pub(super) struct Supervisor {
 
 /// A task that was not to end, and did.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Ended {
-    pub(super) task: String,
-    pub(super) panicked: bool,
+pub(in crate::cmd) struct Ended {
+    pub(in crate::cmd) task: String,
+    pub(in crate::cmd) panicked: bool,
 }
 
 impl Supervisor {
     /// Its tasks run `on` this runtime.
-    pub(super) fn new(on: Handle, vitals: Vitals) -> Self {
+    pub(in crate::cmd) fn new(on: Handle, vitals: Vitals) -> Self {
         Self { on, tasks: JoinSet::new(), vitals }
     }
 
     /// Runs `task`, whose end is the end of the process.
-    pub(super) fn essential(
+    pub(in crate::cmd) fn essential(
         &mut self,
         name: impl Into<String>,
         task: impl Future<Output = ()> + Send + 'static,
@@ -56,7 +56,7 @@ impl Supervisor {
     ///
     /// # Errors
     /// When the thread cannot be started.
-    pub(super) fn thread(
+    pub(in crate::cmd) fn thread(
         &mut self,
         name: String,
         body: impl FnOnce() + Send + 'static,
@@ -70,7 +70,7 @@ impl Supervisor {
     }
 
     /// Does `step` again and again, first after the interval. One that panics is over; the next one is due as ever.
-    pub(super) fn repeated<F: Future<Output = ()> + Send + 'static>(
+    pub(in crate::cmd) fn repeated<F: Future<Output = ()> + Send + 'static>(
         &mut self,
         name: &'static str,
         interval: Duration,
@@ -92,7 +92,7 @@ impl Supervisor {
     }
 
     /// As [`Supervisor::repeated`], of what looks at files: it may wait for a disk, and nothing else waits for it.
-    pub(super) fn repeated_beside(
+    pub(in crate::cmd) fn repeated_beside(
         &mut self,
         name: &'static str,
         interval: Duration,
@@ -114,7 +114,7 @@ impl Supervisor {
     }
 
     /// The first that ended. It waits for ever where nothing does.
-    pub(super) async fn ended(&mut self) -> Ended {
+    pub(in crate::cmd) async fn ended(&mut self) -> Ended {
         match self.tasks.join_next().await {
             Some(Ok(ended)) => ended,
             // Panics are caught inside, so it was aborted: the runtime is ending.

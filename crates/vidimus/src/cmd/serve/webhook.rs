@@ -208,6 +208,8 @@ mod tests {
             definition: None,
             digest: approval.into(),
             endpoint: "http://bank/".into(),
+            identity: None,
+            instance: None,
             method: "tools/call".into(),
             owner: "o@example.com".into(),
             principal: "Agent/a/x".into(),

@@ -5,10 +5,13 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
-use vidimus_gateway::{KEY_LENGTH, PayloadKeyError, PayloadKeys};
+use vidimus_core::standing::rfc3339;
+use vidimus_gateway::{KEY_LENGTH, PayloadKeyError, PayloadKeys, millis};
 use vidimus_identity::{KeyFileError, LocalError, LocalIdentity, Mint};
 use vidimus_ledger::{Fault, Means};
+use vidimus_registry::LookedAt;
 
 use super::{fault, of_standing};
 use crate::cmd::{data_directory, refusals};
@@ -102,13 +105,53 @@ impl Look<'_> {
         }
     }
 
+    /// Whether a file may be read, where it is there; that it may not is noted.
+    fn may_read(&mut self, path: &Path) -> bool {
+        match fs::File::open(path) {
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                self.wrong(path.to_owned(), &error.into(), Means::Altered, TO_ITS_OWNER);
+                false
+            }
+            _ => true,
+        }
+    }
+
+    /// What was kept of a cluster: how much of which, and how old it is; or why a start would not serve by it.
+    fn of_cluster(&mut self, key: &[u8; KEY_LENGTH]) -> anyhow::Result<()> {
+        let file = refusals::objects_file(self.data);
+        if !self.may_read(&file) {
+            return Ok(());
+        }
+        match refusals::kept_objects(self.data, key)?.look() {
+            Ok(None) => {}
+            Ok(Some(LookedAt { of, objects, times })) => {
+                let age = millis(SystemTime::now()).0.saturating_sub(times.synced.0).max(0) / 1_000;
+                let whole = rfc3339(times.synced.0).unwrap_or_default();
+                let what = format!(
+                    "{objects} objects of the cluster {of}, sealed, whole as of {whole} ({age} s ago)"
+                );
+                let next = "nothing is wrong: a start without the API server serves by it, as old as it is (spec.endpoint.staleAfter)";
+                self.faults.push(fault(Means::Noted, file, what, next));
+            }
+            Err(reason) => {
+                let next = "a start without the API server lets nothing pass, one with it writes the file anew; or put registry/cluster and identity/cluster.count back from one copy";
+                self.wrong(file, &anyhow::anyhow!(reason), Means::Altered, next);
+            }
+        }
+        Ok(())
+    }
+
     /// The key that seals what is kept over restarts, and what it sealed.
     fn sealed(&mut self, is_pruned: bool) -> anyhow::Result<()> {
         let path = refusals::key_file(self.data);
         let refused = refusals::file(self.data);
         let key = match refusals::existing_key(self.data) {
             Ok(Some(key)) => key,
-            Ok(None) if refused.exists() || self.data.join("registry").join("standing").exists() => {
+            Ok(None)
+                if refused.exists()
+                    || refusals::objects_file(self.data).exists()
+                    || self.data.join("registry").join("standing").exists() =>
+            {
                 let next = "a start makes another one, believes nothing that was sealed with it, and lets nothing pass; put it back from a copy";
                 self.wrong(path, &anyhow::anyhow!("it is missing"), Means::Lost, next);
                 return Ok(());
@@ -120,18 +163,55 @@ impl Look<'_> {
                 return Ok(());
             }
         };
-        match fs::File::open(&refused) {
-            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-                self.wrong(refused, &error.into(), Means::Altered, TO_ITS_OWNER);
-            }
-            _ => {
-                if let Err(reason) = refusals::kept(self.data, &key)?.look() {
-                    let next = "the gateway lets nothing pass; put registry/refused and identity/refused.count back from one copy";
-                    self.wrong(refused, &anyhow::anyhow!(reason), Means::Altered, next);
-                }
-            }
+        if self.may_read(&refused)
+            && let Err(reason) = refusals::kept(self.data, &key)?.look()
+        {
+            let next = "the gateway lets nothing pass; put registry/refused and identity/refused.count back from one copy";
+            self.wrong(refused, &anyhow::anyhow!(reason), Means::Altered, next);
         }
+        self.of_cluster(&key)?;
         self.faults.extend(of_standing(self.data, &key, is_pruned)?);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use vidimus_core::caller::UnixMillis;
+    use vidimus_core::snapshot::Snapshot;
+    use vidimus_registry::Times;
+
+    use super::*;
+
+    #[test]
+    fn what_was_kept_of_a_cluster_is_told_with_its_age_or_why_it_is_not_used() {
+        let data = tempfile::tempdir().expect("a directory");
+        fs::create_dir(data.path().join("identity")).expect("a directory");
+        let key = refusals::sealing_key(data.path()).expect("a key");
+        let told = |key: &[u8; KEY_LENGTH]| {
+            let mut look = Look { data: data.path(), faults: Vec::new() };
+            look.of_cluster(key).expect("looked at");
+            look.faults.into_iter().map(|one| (one.means, one.what)).collect::<Vec<_>>()
+        };
+        assert!(told(&key).is_empty(), "nothing was kept");
+        let synced = UnixMillis(millis(SystemTime::now()).0 - 7_200_000);
+        let mut kept = refusals::kept_objects(data.path(), &key).expect("keys");
+        let times = Times { synced, seen: synced };
+        kept.write("https://10.0.0.1/", (&[], &Snapshot::default()), times).expect("written");
+        let said = told(&key);
+        let [(Means::Noted, what)] = &said[..] else { panic!("one remark") };
+        assert!(what.contains("https://10.0.0.1/") && what.contains("(720"), "{what}");
+        let said = told(&[9; KEY_LENGTH]);
+        let [(Means::Altered, what)] = &said[..] else { panic!("another key") };
+        assert!(what.contains("changed by others") || what.contains("another key"), "{what}");
+        let file = refusals::objects_file(data.path());
+        let whole = fs::read(&file).expect("read");
+        fs::write(&file, whole.get(..whole.len() - 1).expect("shorter")).expect("torn");
+        let said = told(&key);
+        let [(Means::Altered, _)] = &said[..] else { panic!("torn") };
+        fs::remove_file(&file).expect("removed");
+        let said = told(&key);
+        let [(Means::Altered, what)] = &said[..] else { panic!("gone") };
+        assert!(what.contains("it is gone"), "{what}");
     }
 }

@@ -1,0 +1,324 @@
+//! A2A over HTTP+JSON: 1.0 by its section 11 and the `google.api.http` annotations of its schema, 0.3 below /v1.
+//!
+//! A request is *lifted* into the message of JSON-RPC that asks the same. As that it is read, decided, held, changed and recorded; nothing else
+//! knows of this binding. Where it goes on it is *lowered*, by the same table: of path and query nothing is sent that was not in the message.
+
+mod paths;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use data_encoding::HEXUPPER;
+use http::request::Parts;
+use http::{Method, Response};
+use serde_json::json;
+use serde_json::value::RawValue;
+use url::form_urlencoded;
+use vidimus_core::call::Destination;
+use vidimus_core::json::Json;
+use vidimus_core::refusal::{Class, Code, Refusal};
+
+use self::paths::{Asked, Row, Segment, Written};
+use super::{Framing, METHODS, PASSED_HEADERS, posted};
+use crate::protocol::members::{Members, first_member, quoted, text};
+use crate::protocol::{Binding, Lowered, Message, Operation, Parsed, jsonrpc, parse};
+use crate::reply;
+
+/// What a request that has no id in its binding has in the message that it is lifted to.
+const ID: u8 = 1;
+
+/// How deep the objects nest whose members the schema of 0.3 names: the request, its message or configuration, and where news go.
+const LEVELS: u8 = 3;
+
+/// The HTTP+JSON binding.
+#[derive(Debug)]
+pub struct Rest;
+
+impl Binding for Rest {
+    fn passed_headers(&self) -> &'static [&'static str] {
+        &PASSED_HEADERS
+    }
+
+    fn operation(&self, method: &Method, path: &str) -> Result<Operation, Refusal> {
+        Asked::of(method, path).map(|_| Operation { has_body: true, path: "".into() })
+    }
+
+    fn lifted(&self, parts: &Parts, rest: &str, body: &Bytes) -> Result<Bytes, Refusal> {
+        let asked = Asked::of(&parts.method, rest)?;
+        let object = match parts.method {
+            Method::POST => object(body, asked.old)?,
+            // Bytes that nobody read must not go on: to a server that expects none they are the next request.
+            _ if !body.is_empty() => return Err(invalid("this request must not have a body".to_owned())),
+            _ => "{}".into(),
+        };
+        let members = Members::unique(&object).map_err(|error| {
+            let message = format!("the body is not acceptable JSON: {error}");
+            Refusal::new(Code::DuplicateKey, message)
+        })?;
+        let mut added = Vec::new();
+        for (name, value) in asked.tenant.map(|tenant| ("tenant", tenant)).into_iter().chain(asked.ids) {
+            match members.get(name) {
+                None => added.push((name, quoted(value))),
+                Some(said) if text(said).as_deref() == Some(value) => {}
+                Some(_) => {
+                    return Err(invalid(format!("member {name:?} of the body is not what the path says")));
+                }
+            }
+        }
+        added.extend(queried(asked.row, parts.uri.query().unwrap_or_default())?);
+        let added: Vec<String> =
+            added.into_iter().map(|(name, value)| format!("{}:{value}", quoted(name))).collect();
+        let params =
+            if added.is_empty() { object.into_owned() } else { with_first(&object, added.join(","))? };
+        let method = quoted(asked.row.rpc_method(asked.old));
+        Ok(format!(r#"{{"jsonrpc":"2.0","id":{ID},"method":{method},"params":{params}}}"#).into())
+    }
+
+    fn lowered(&self, method: &Method, _path: Cow<'static, str>, message: Bytes) -> Result<Lowered, Refusal> {
+        let lost =
+            || Refusal::new(Code::Internal, "what is to be sent is no message of the HTTP+JSON binding");
+        let message = std::str::from_utf8(&message).map_err(|_| lost())?;
+        let envelope = Members::unique(message).map_err(|error| lost().with_detail(error))?;
+        let name = envelope.get("method").and_then(text).ok_or_else(lost)?;
+        let (old, _, _) =
+            METHODS.into_iter().find(|(old, new, _)| *old == name || *new == name).ok_or_else(lost)?;
+        let is_old = old == name;
+        let row = Row::of(&name, is_old).ok_or_else(lost)?;
+        let params = envelope.get("params").ok_or_else(lost)?;
+        let members = Members::unique(params.get()).map_err(|error| lost().with_detail(error))?;
+        let segments = row.path(is_old).ok_or_else(lost)?;
+        let mut path = path_of(segments, is_old, &members)?;
+        let body = match *method {
+            Method::POST => body_of(segments, params, members),
+            _ => {
+                let query = query_of(row, &members);
+                if !query.is_empty() {
+                    path = format!("{path}?{query}");
+                }
+                Bytes::new()
+            }
+        };
+        Ok(Lowered { path: path.into(), body, is_rest: true })
+    }
+
+    fn parse<'a>(&self, message: &Message<'a>) -> Result<Parsed<'a>, Refusal> {
+        let Destination::Agent(agent) = message.destination else {
+            return Err(Refusal::new(Code::Internal, "this binding is not the destination's"));
+        };
+        let mut parsed = posted(message, agent, message.body()?, Framing::Bare)?;
+        parsed.lifted = true;
+        if agent.endpoint.as_ref().is_none_or(|endpoint| endpoint.rest.is_none()) {
+            let message = "the agent's record has no address where it is served over HTTP+JSON";
+            parsed.fault = Some(Box::new(Refusal::new(Code::BindingUnserved, message)));
+        }
+        Ok(parsed)
+    }
+
+    fn message_id(&self, message: &Json<'_>) -> Option<Arc<str>> {
+        jsonrpc::id_text(message)
+    }
+
+    /// `google.rpc.Status` as JSON (A2A 1.0 section 11.6, AIP-193).
+    fn refused(&self, refusal: &Refusal, call: &str, _id: Option<&str>) -> Response<String> {
+        const OF_A2A: &str = "a2a-protocol.org";
+        let (status, code) = (refusal.http_status(), refusal.code.as_str());
+        // A2A's own errors have names and statuses of their own (section 5.4).
+        let (reason, domain, name) = match refusal.code {
+            Code::TaskForeign => ("TASK_NOT_FOUND".to_owned(), OF_A2A, "NOT_FOUND"),
+            Code::ProtocolVersionUnsupported => {
+                ("VERSION_NOT_SUPPORTED".to_owned(), OF_A2A, "FAILED_PRECONDITION")
+            }
+            _ => (code.to_ascii_uppercase(), "vidimus.dev", named(refusal.code.class())),
+        };
+        let info = json!({
+            "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+            "reason": reason,
+            "domain": domain,
+            "metadata": {"code": code, "call": call, "next": refusal.next()},
+        });
+        let error = json!({
+            "code": status,
+            "status": name,
+            "message": reply::sentence(refusal),
+            "details": [info],
+        });
+        let body = json!({"error": error, "vidimus": reply::about(refusal, call)});
+        reply::json(status, body.to_string())
+    }
+
+    fn ends_streams(&self, _answered: bool, id: Option<&str>) -> bool {
+        id.is_some()
+    }
+
+    fn last_event(&self, error: &str) -> String {
+        format!("event: error\ndata: {error}\n\n")
+    }
+}
+
+/// The name of a status (google.rpc.Code) for a kind of refusal.
+const fn named(class: Class) -> &'static str {
+    match class {
+        Class::Invalid => "INVALID_ARGUMENT",
+        Class::Unauthenticated => "UNAUTHENTICATED",
+        Class::Forbidden => "PERMISSION_DENIED",
+        Class::NotFound => "NOT_FOUND",
+        Class::MethodNotAllowed => "UNIMPLEMENTED",
+        Class::Conflict => "ABORTED",
+        Class::TooLarge | Class::HeadersTooLarge | Class::TooMany => "RESOURCE_EXHAUSTED",
+        Class::TooSlow | Class::UpstreamTimeout => "DEADLINE_EXCEEDED",
+        Class::Unavailable | Class::BadUpstream => "UNAVAILABLE",
+    }
+}
+
+/// The object that a body is; nothing is the empty one. `old`: it may be written by the names of 0.3's schema.
+fn object(body: &[u8], old: bool) -> Result<Cow<'_, str>, Refusal> {
+    if body.trim_ascii().is_empty() {
+        return Ok("{}".into());
+    }
+    // Exactly one value: it is to stand within another.
+    let unreadable = |error: serde_json::Error| {
+        let message = format!("the body is not acceptable JSON: {error}");
+        parse(body).err().unwrap_or_else(|| Refusal::new(Code::BodyNotJson, message))
+    };
+    let value: &RawValue = serde_json::from_slice(body).map_err(unreadable)?;
+    if !value.get().starts_with('{') {
+        return Err(invalid("the body must be an object".to_owned()));
+    }
+    match old {
+        true => as_in_json(value.get(), LEVELS).map(Cow::Owned).map_err(unreadable),
+        false => Ok(value.get().into()),
+    }
+}
+
+/// An object of 0.3 by the names that its schema has in JSON, where it is written by the schema's own: readers of protobuf's JSON take both, and
+/// the official SDK writes the latter. What parts and metadata say is the caller's.
+fn as_in_json(object: &str, levels: u8) -> serde_json::Result<String> {
+    let mut written = Vec::new();
+    for (name, value) in &Members::unique(object)?.0 {
+        let name = match &**name {
+            "request" if levels == LEVELS => Cow::Borrowed("message"),
+            name => in_camel_case(name),
+        };
+        let is_named = matches!(&*name, "message" | "configuration" | "pushNotification");
+        let value = match levels.checked_sub(1) {
+            Some(below @ 1..) if is_named && value.get().starts_with('{') => {
+                as_in_json(value.get(), below)?.into()
+            }
+            _ => Cow::Borrowed(value.get()),
+        };
+        written.push(format!("{}:{value}", quoted(&name)));
+    }
+    Ok(format!("{{{}}}", written.join(",")))
+}
+
+/// `task_id` as `taskId`.
+fn in_camel_case(name: &str) -> Cow<'_, str> {
+    let mut words = name.split('_');
+    let first = words.next().unwrap_or_default();
+    if first.is_empty() || first.len() == name.len() {
+        return name.into();
+    }
+    let mut camel = first.to_owned();
+    for word in words {
+        let mut letters = word.chars();
+        camel.extend(letters.next().map(|letter| letter.to_ascii_uppercase()));
+        camel.push_str(letters.as_str());
+    }
+    camel.into()
+}
+
+/// An object with members before its own.
+fn with_first(object: &str, members: String) -> Result<String, Refusal> {
+    let (at, members) = first_member(object, members);
+    let parts = object.get(..at.start).zip(object.get(at.end..));
+    let lost = || Refusal::new(Code::Internal, "the body could not be read twice");
+    parts.map(|(before, behind)| [before, &*members, behind].concat()).ok_or_else(lost)
+}
+
+/// What a query says: parameters of the operation, each once and as JSON.
+fn queried(row: &Row, query: &str) -> Result<Vec<(&'static str, String)>, Refusal> {
+    let mut said: Vec<(&'static str, String)> = Vec::new();
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        let Some((known, written)) = row.query.iter().find(|(known, _)| *known == name) else {
+            let shown: String = name.chars().take(64).collect();
+            return Err(invalid(format!("{shown:?} is no parameter of this operation's query")));
+        };
+        if said.iter().any(|(other, _)| other == known) {
+            return Err(invalid(format!("{known:?} is there twice in the query")));
+        }
+        let json = match written {
+            Written::Text => Some(quoted(&value)),
+            Written::Number => value.parse::<i32>().ok().map(|number| number.to_string()),
+            Written::Truth => matches!(&*value, "true" | "false").then(|| value.into_owned()),
+        };
+        let json = json.ok_or_else(|| invalid(format!("{known:?} in the query is not of its type")))?;
+        said.push((*known, json));
+    }
+    Ok(said)
+}
+
+/// The path of what is asked, with the ids that the message has by now.
+fn path_of(segments: &[Segment], old: bool, params: &Members<'_>) -> Result<String, Refusal> {
+    let mut path = if old { "/v1".to_owned() } else { String::new() };
+    for segment in segments {
+        path.push('/');
+        match segment {
+            Segment::Word(word) => path.push_str(word),
+            Segment::Id(name, behind) => {
+                let id = params.get(name).and_then(text);
+                let id = id.filter(|id| !matches!(&**id, "" | "." | "..")).ok_or_else(|| {
+                    let message = "the agent has given an id that no path can have; use JSON-RPC for it";
+                    Refusal::new(Code::UpstreamInvalid, message)
+                })?;
+                encode(&id, &mut path);
+                path.push_str(behind);
+            }
+        }
+    }
+    Ok(path)
+}
+
+/// The body of what is asked: the parameters that are not in its path.
+fn body_of(segments: &[Segment], params: &RawValue, members: Members<'_>) -> Bytes {
+    let is_id = |name: &str| segments.iter().any(|one| matches!(one, Segment::Id(id, _) if *id == name));
+    if !members.0.iter().any(|(name, _)| is_id(name)) {
+        return Bytes::copy_from_slice(params.get().as_bytes());
+    }
+    let rest = members.0.into_iter().filter(|(name, _)| !is_id(name)).collect();
+    Members(rest).write_all(|_| None).into()
+}
+
+/// The query of what is asked: those of its parameters that stand there.
+fn query_of(row: &Row, params: &Members<'_>) -> String {
+    let mut query = String::new();
+    for (name, _) in row.query {
+        let Some(value) = params.get(name).filter(|value| value.get() != "null") else { continue };
+        if !query.is_empty() {
+            query.push('&');
+        }
+        query.push_str(name);
+        query.push('=');
+        encode(&text(value).unwrap_or_else(|| value.get().to_owned()), &mut query);
+    }
+    query
+}
+
+/// Writes a text so that it is one segment of a path, or one value of a query, to every reader (RFC 3986 section 2.3).
+fn encode(text: &str, out: &mut String) {
+    for byte in text.bytes() {
+        if paths::is_unreserved(byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push('%');
+            HEXUPPER.encode_append(&[byte], out);
+        }
+    }
+}
+
+fn invalid(message: String) -> Refusal {
+    Refusal::new(Code::MessageInvalid, message)
+}
+
+#[cfg(test)]
+mod tests;

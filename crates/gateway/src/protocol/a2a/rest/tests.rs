@@ -1,0 +1,338 @@
+use http::{HeaderMap, Request};
+use vidimus_core::call::Target;
+
+use super::*;
+use crate::part::Part;
+use crate::protocol::Expected;
+use crate::protocol::members::replace;
+use crate::protocol::observe::Observe;
+use crate::protocol::tests::{agent, caller, seal, sealed};
+use crate::seal::{Holder, Kind};
+
+fn parts(method: &str, path: &str) -> Parts {
+    Request::builder().method(method).uri(path).body(()).expect("a request").into_parts().0
+}
+
+/// The message that a request is lifted to, without what all of them have; or the code of the refusal.
+fn lifted(method: &str, path: &str, body: &str) -> Result<String, Code> {
+    let parts = parts(method, path);
+    let below = parts.uri.path().to_owned();
+    Rest.operation(&parts.method, &below).map_err(|refusal| refusal.code)?;
+    let lifted = Rest.lifted(&parts, &below, &Bytes::copy_from_slice(body.as_bytes()));
+    let lifted = String::from_utf8(lifted.map_err(|refusal| refusal.code)?.to_vec()).expect("UTF-8");
+    Json::parse(lifted.as_bytes()).map_err(|_| Code::DuplicateKey)?;
+    let message = lifted.strip_prefix(r#"{"jsonrpc":"2.0","id":1,"method":"#).expect("a message");
+    let message = message.replacen(r#","params":"#, " ", 1);
+    Ok(message.strip_suffix('}').expect("an object").replacen('"', "", 2))
+}
+
+/// Where a message goes that is lowered again, and its body.
+fn lowered(method: &str, path: &str, body: &str) -> (String, String) {
+    let parts = parts(method, path);
+    let below = parts.uri.path().to_owned();
+    let lifted = Rest.lifted(&parts, &below, &Bytes::copy_from_slice(body.as_bytes())).expect("lifted");
+    let Lowered { path, body, is_rest } = Rest.lowered(&parts.method, "".into(), lifted).expect("a request");
+    assert!(is_rest);
+    (path.into_owned(), String::from_utf8(body.to_vec()).expect("UTF-8"))
+}
+
+#[test]
+fn each_request_is_the_message_that_asks_the_same_and_goes_on_as_it_came() {
+    let message = r#"{"message": {"messageId": "m", "parts": [{"text": "\u0041 1.50"}]}}"#;
+    for (method, path, body, asks) in [
+        ("POST", "/message:send", message, format!("SendMessage {message}")),
+        ("POST", "/message:stream", message, format!("SendStreamingMessage {message}")),
+        ("POST", "/v1/message:send", r#"{"message":{}}"#, r#"message/send {"message":{}}"#.to_owned()),
+        ("POST", "/v1/message:stream", r#"{"message":{}}"#, r#"message/stream {"message":{}}"#.to_owned()),
+        ("GET", "/tasks/a-1_~.", "", r#"GetTask {"id":"a-1_~."}"#.to_owned()),
+        (
+            "GET",
+            "/tasks/a?historyLength=3",
+            "",
+            r#"GetTask {"id":"a","historyLength":3}"#.to_owned(),
+        ),
+        ("GET", "/v1/tasks/a", "", r#"tasks/get {"id":"a"}"#.to_owned()),
+        ("GET", "/tasks", "", "ListTasks {}".to_owned()),
+        (
+            "GET",
+            "/tasks?contextId=c%20%2F&status=TASK_STATE_WORKING&pageSize=5&pageToken=p&includeArtifacts=true",
+            "",
+            r#"ListTasks {"contextId":"c /","status":"TASK_STATE_WORKING","pageSize":5,"pageToken":"p","includeArtifacts":true}"#.to_owned(),
+        ),
+        ("POST", "/tasks/a:cancel", r#"{"metadata":{"x":1}}"#, r#"CancelTask {"id":"a","metadata":{"x":1}}"#.to_owned()),
+        ("POST", "/v1/tasks/a:cancel", "{}", r#"tasks/cancel {"id":"a"}"#.to_owned()),
+        ("GET", "/tasks/a:subscribe", "", r#"SubscribeToTask {"id":"a"}"#.to_owned()),
+        ("POST", "/tasks/a:subscribe", "{}", r#"SubscribeToTask {"id":"a"}"#.to_owned()),
+        ("POST", "/v1/tasks/a:subscribe", "{}", r#"tasks/resubscribe {"id":"a"}"#.to_owned()),
+        (
+            "POST",
+            "/tasks/a/pushNotificationConfigs",
+            r#"{"url":"https://h/"}"#,
+            r#"CreateTaskPushNotificationConfig {"taskId":"a","url":"https://h/"}"#.to_owned(),
+        ),
+        (
+            "GET",
+            "/tasks/a/pushNotificationConfigs?pageSize=2",
+            "",
+            r#"ListTaskPushNotificationConfigs {"taskId":"a","pageSize":2}"#.to_owned(),
+        ),
+        (
+            "GET",
+            "/tasks/a/pushNotificationConfigs/c",
+            "",
+            r#"GetTaskPushNotificationConfig {"taskId":"a","id":"c"}"#.to_owned(),
+        ),
+        (
+            "DELETE",
+            "/tasks/a/pushNotificationConfigs/c",
+            "",
+            r#"DeleteTaskPushNotificationConfig {"taskId":"a","id":"c"}"#.to_owned(),
+        ),
+        ("GET", "/extendedAgentCard", "", "GetExtendedAgentCard {}".to_owned()),
+        ("GET", "/v1/card", "", "agent/getAuthenticatedExtendedCard {}".to_owned()),
+    ] {
+        assert_eq!(lifted(method, path, body).as_deref(), Ok(&*asks), "{method} {path}");
+        assert_eq!(lowered(method, path, body), (path.to_owned(), body.to_owned()), "{method} {path}");
+        let (before, query) = path.split_once('?').unwrap_or((path, ""));
+        let slashed = if query.is_empty() { format!("{path}/") } else { format!("{before}/?{query}") };
+        assert_eq!(lifted(method, &slashed, body).as_deref(), Ok(&*asks), "{method} {slashed}");
+        assert_eq!(lowered(method, &slashed, body).0, path, "the slash says nothing");
+    }
+}
+
+#[test]
+fn what_the_path_says_is_said_once_and_by_any_client() {
+    // The official SDK repeats it.
+    let (path, body) = lowered("POST", "/tasks/a:cancel", r#"{"id":"a","metadata":{}}"#);
+    assert_eq!((&*path, &*body), ("/tasks/a:cancel", r#"{"metadata":{}}"#));
+    let (path, body) = lowered("POST", "/tasks/a/pushNotificationConfigs", r#"{"taskId":"a","url":"u"}"#);
+    assert_eq!((&*path, &*body), ("/tasks/a/pushNotificationConfigs", r#"{"url":"u"}"#));
+    assert_eq!(lowered("POST", "/tasks/a:subscribe", "").1, "{}");
+    for (method, path, body, code) in [
+        ("POST", "/tasks/a:cancel", r#"{"id":"b"}"#, Code::MessageInvalid),
+        ("POST", "/tasks/a:cancel", r#"{"id":7}"#, Code::MessageInvalid),
+        ("POST", "/tasks/a:cancel", r#"{"id":"a","\u0069d":"b"}"#, Code::DuplicateKey),
+        ("POST", "/tasks/a:cancel", r#"{"ID":"b"}"#, Code::DuplicateKey),
+        ("POST", "/tasks/a/pushNotificationConfigs", r#"{"taskId":"b","url":"u"}"#, Code::MessageInvalid),
+        // The body stands within the message, and nothing of it beside.
+        ("POST", "/message:send", r#"{},"method":"GetTask","x":{}"#, Code::BodyNotJson),
+        ("POST", "/message:send", r#"{}}, {"#, Code::BodyNotJson),
+        ("POST", "/message:send", "[]", Code::MessageInvalid),
+        ("POST", "/message:send", "7", Code::MessageInvalid),
+        ("POST", "/message:send", "{", Code::BodyNotJson),
+        ("GET", "/tasks/a", "{}", Code::MessageInvalid),
+        ("DELETE", "/tasks/a/pushNotificationConfigs/c", "x", Code::MessageInvalid),
+        // Of a query nothing passes that the operation does not have there, whatever an agent reads.
+        ("GET", "/tasks/a?id=b", "", Code::MessageInvalid),
+        ("GET", "/tasks/a?tenant=other", "", Code::MessageInvalid),
+        ("GET", "/tasks/a?history_length=1", "", Code::MessageInvalid),
+        ("GET", "/tasks/a?historyLength=1&historyLength=2", "", Code::MessageInvalid),
+        ("GET", "/tasks/a?historyLength=1;id=b", "", Code::MessageInvalid),
+        ("GET", "/tasks?includeArtifacts=yes", "", Code::MessageInvalid),
+        ("POST", "/message:send?tenant=other", "{}", Code::MessageInvalid),
+        ("POST", "/tasks/a:cancel?id=b", "{}", Code::MessageInvalid),
+        // An id is what every reader takes for the same.
+        ("GET", "/tasks/%61", "", Code::RouteUnknown),
+        ("GET", "/tasks/a%2Fb", "", Code::RouteUnknown),
+        ("GET", "/tasks/..", "", Code::RouteUnknown),
+        ("GET", "/tasks/a/pushNotificationConfigs/..%2f..%2fb", "", Code::RouteUnknown),
+        ("GET", "/tasks/a;b", "", Code::RouteUnknown),
+        ("GET", "/tasks/:cancel", "", Code::RouteUnknown),
+        ("POST", "/tasks/a:cancel:cancel", "", Code::RouteUnknown),
+        ("POST", "/message%3Asend", "{}", Code::RouteUnknown),
+        ("POST", "/MESSAGE:SEND", "{}", Code::RouteUnknown),
+        ("GET", "/v1", "", Code::RouteUnknown),
+        ("GET", "/v1/extendedAgentCard", "", Code::RouteUnknown),
+        ("GET", "/v1/tasks", "", Code::RouteUnknown),
+        ("GET", "/v1/tasks/a/pushNotificationConfigs", "", Code::RouteUnknown),
+        ("GET", "/v1/t/tasks/a", "", Code::RouteUnknown),
+        ("GET", "/a/b/c", "", Code::RouteUnknown),
+        ("GET", "/message:send", "", Code::MethodNotAllowed),
+        ("PUT", "/tasks/a", "", Code::MethodNotAllowed),
+        ("POST", "/tasks/a", "{}", Code::MethodNotAllowed),
+        ("DELETE", "/tasks/a/pushNotificationConfigs", "", Code::MethodNotAllowed),
+    ] {
+        assert_eq!(lifted(method, path, body), Err(code), "{method} {path} {body}");
+    }
+    let allowed = Rest.operation(&Method::PUT, "/tasks/a/pushNotificationConfigs").unwrap_err();
+    assert_eq!(allowed.message, "this operation of A2A is served by GET, POST");
+}
+
+#[test]
+fn what_is_of_0_3_may_be_written_by_the_names_of_its_schema() {
+    let body = r#"{"request":{"message_id":"m","task_id":"t","metadata":{"a_b":1},"content":[{"file":{"file_with_uri":"u"}}]},"configuration":{"push_notification":{"url":"u"},"history_length":2}}"#;
+    let asks = r#"message/send {"message":{"messageId":"m","taskId":"t","metadata":{"a_b":1},"content":[{"file":{"file_with_uri":"u"}}]},"configuration":{"pushNotification":{"url":"u"},"historyLength":2}}"#;
+    assert_eq!(lifted("POST", "/v1/message:send", body).as_deref(), Ok(asks));
+    // Said twice it is said in two ways.
+    for body in [
+        r#"{"request":{},"message":{}}"#,
+        r#"{"message":{"task_id":"a","taskId":"b"}}"#,
+        r#"{"message":{"task_id":"a","task_Id":"b"}}"#,
+    ] {
+        assert_eq!(lifted("POST", "/v1/message:send", body), Err(Code::DuplicateKey), "{body}");
+    }
+    // 1.0 has its names in JSON alone, and what is deeper is as it is.
+    assert_eq!(
+        lifted("POST", "/message:send", r#"{"request":{}}"#).as_deref(),
+        Ok(r#"SendMessage {"request":{}}"#)
+    );
+    let deep = [r#"{"message":"#.repeat(4000), "{}".to_owned(), "}".repeat(4000)].concat();
+    assert_eq!(as_in_json(&deep, LEVELS).ok(), Some(deep));
+}
+
+/// What is made of a request: the target, the task, and where it goes with the agent's own ids.
+fn asked(method: &str, path: &str, body: &str) -> Result<(String, Option<String>, String, String), Code> {
+    let (destination, caller, seal) = (Destination::Agent(agent()), caller(), seal());
+    let holder = Holder::new(&seal, &destination, &caller);
+    let (parts, headers) = (parts(method, path), HeaderMap::new());
+    let below = parts.uri.path().to_owned();
+    let code = |refusal: Refusal| refusal.code;
+    let lifted = Rest.lifted(&parts, &below, &Bytes::copy_from_slice(body.as_bytes())).map_err(code)?;
+    let text = std::str::from_utf8(&lifted).expect("UTF-8");
+    let json = parse(text.as_bytes()).map_err(code)?;
+    let message = Message {
+        destination: &destination,
+        method: &parts.method,
+        path: &below,
+        headers: &headers,
+        holder: &holder,
+        json: Some(&json),
+        bytes: body.len(),
+        standing: None,
+    };
+    let parsed = Rest.parse(&message).map_err(code)?;
+    assert!(parsed.lifted);
+    let fault = parsed.fault.as_ref().map(|fault| fault.code);
+    assert_eq!(fault, Some(Code::BindingUnserved), "its record has no address for it");
+    let sent = replace(text, &parsed.replaced).expect("its ids");
+    let sent = Rest.lowered(&parts.method, "".into(), sent.into()).map_err(code)?;
+    let target = match parsed.ask.target {
+        Target::Skill { name, .. } => name.to_owned(),
+        _ => "agent".to_owned(),
+    };
+    let body = String::from_utf8(sent.body.to_vec()).expect("UTF-8");
+    Ok((target, parsed.ask.task.map(str::to_owned), sent.path.into_owned(), body))
+}
+
+#[test]
+fn ids_in_paths_and_queries_are_the_callers_and_go_on_as_the_agents() {
+    let agent = Destination::Agent(agent());
+    let task = |id: &str| sealed(Kind::Task, &agent, &Part::Skill("pay".into()), id);
+    let (one, odd) = (task("1"), task("a/../b?c#d%é"));
+    let (context, page) = (
+        sealed(Kind::Context, &agent, &Part::Whole, "ctx"),
+        sealed(Kind::Page, &agent, &Part::Whole, "after 2"),
+    );
+    let found = |path: &str, body: &str| {
+        Ok(("pay".to_owned(), Some("1".to_owned()), path.to_owned(), body.to_owned()))
+    };
+    for (method, path, body, expected) in [
+        ("GET", format!("/tasks/{one}?historyLength=1"), "", found("/tasks/1?historyLength=1", "")),
+        ("POST", format!("/tasks/{one}:cancel"), "{}", found("/tasks/1:cancel", "{}")),
+        ("GET", format!("/v1/tasks/{one}:subscribe"), "", found("/v1/tasks/1:subscribe", "")),
+        (
+            "POST",
+            format!("/tasks/{one}/pushNotificationConfigs"),
+            r#"{"url":"https://h/"}"#,
+            found("/tasks/1/pushNotificationConfigs", r#"{"url":"https://h/"}"#),
+        ),
+        // Agents that were given no id for a configuration take that of the task.
+        (
+            "DELETE",
+            format!("/tasks/{one}/pushNotificationConfigs/{one}"),
+            "",
+            found("/tasks/1/pushNotificationConfigs/1", ""),
+        ),
+        ("GET", "/tasks/1".to_owned(), "", Err(Code::TaskForeign)),
+        ("GET", format!("/tasks/{context}"), "", Err(Code::TaskForeign)),
+        ("GET", format!("/other/tasks/{one}"), "", Err(Code::MemberUndecided)),
+        ("POST", "/other/message:send".to_owned(), "{}", Err(Code::MemberUndecided)),
+        ("POST", format!("/tasks/{one}:cancel"), r#"{"taskId":"1"}"#, Err(Code::MessageInvalid)),
+        ("POST", format!("/tasks/{one}:cancel"), r#"{"task_id":"1"}"#, Err(Code::MessageInvalid)),
+        ("GET", "/tasks?pageToken=after".to_owned(), "", Err(Code::TaskForeign)),
+        (
+            "GET",
+            format!("/tasks?contextId={context}&pageToken={page}"),
+            "",
+            Ok((
+                "agent".to_owned(),
+                None,
+                "/tasks?contextId=ctx&pageToken=after%202".to_owned(),
+                String::new(),
+            )),
+        ),
+    ] {
+        assert_eq!(asked(method, &path, body), expected, "{method} {path} {body}");
+    }
+    // What an agent has in its ids leads nowhere else.
+    let (_, _, path, _) = asked("GET", &format!("/tasks/{odd}"), "").expect("a task");
+    assert_eq!(path, "/tasks/a%2F..%2Fb%3Fc%23d%25%C3%A9");
+    let dots = task("..");
+    assert_eq!(asked("GET", &format!("/tasks/{dots}"), "").map(|_| ()), Err(Code::UpstreamInvalid));
+}
+
+#[test]
+fn what_the_answer_is_follows_from_the_method() {
+    let (destination, caller, seal) = (Destination::Agent(agent()), caller(), seal());
+    let holder = Holder::new(&seal, &destination, &caller);
+    let task = sealed(Kind::Task, &destination, &Part::Whole, "1");
+    let config = format!("/tasks/{task}/pushNotificationConfigs/c");
+    for (method, path, body, observe) in [
+        ("POST", "/message:send", r#"{"message":{}}"#, Observe::BareAgent),
+        ("GET", &*format!("/tasks/{task}"), "", Observe::Bare),
+        ("DELETE", &*config, "", Observe::BareOrNone),
+        ("GET", "/extendedAgentCard", "", Observe::Bare),
+    ] {
+        let (parts, headers) = (parts(method, path), HeaderMap::new());
+        let lifted = Rest.lifted(&parts, path, &Bytes::copy_from_slice(body.as_bytes())).expect("lifted");
+        let json = parse(&lifted).expect("JSON");
+        let message = Message {
+            destination: &destination,
+            method: &parts.method,
+            path,
+            headers: &headers,
+            holder: &holder,
+            json: Some(&json),
+            bytes: body.len(),
+            standing: None,
+        };
+        let parsed = Rest.parse(&message).expect("a message");
+        let Expected::Upstream(answer) = parsed.expected else { panic!("{path} is answered here") };
+        assert_eq!(answer.observe, observe, "{path}");
+    }
+}
+
+/// A2A 1.0, sections 5.4 and 11.6.
+#[test]
+fn a_refusal_is_a_status_of_google_rpc() {
+    for (code, status, name, reason, domain) in [
+        (Code::TaskForeign, 404, "NOT_FOUND", "TASK_NOT_FOUND", "a2a-protocol.org"),
+        (
+            Code::ProtocolVersionUnsupported,
+            400,
+            "FAILED_PRECONDITION",
+            "VERSION_NOT_SUPPORTED",
+            "a2a-protocol.org",
+        ),
+        (Code::NoPermit, 403, "PERMISSION_DENIED", "NO_PERMIT", "vidimus.dev"),
+        (Code::TokenExpired, 401, "UNAUTHENTICATED", "TOKEN_EXPIRED", "vidimus.dev"),
+        (Code::BindingUnserved, 404, "NOT_FOUND", "BINDING_UNSERVED", "vidimus.dev"),
+        (Code::UpstreamTimeout, 504, "DEADLINE_EXCEEDED", "UPSTREAM_TIMEOUT", "vidimus.dev"),
+    ] {
+        let answer = Rest.refused(&Refusal::new(code, "because"), "call-1", Some("1"));
+        assert_eq!(answer.status().as_u16(), status);
+        let body: serde_json::Value = serde_json::from_str(answer.body()).expect("JSON");
+        let (error, info) = (&body["error"], &body["error"]["details"][0]);
+        assert_eq!((&error["code"], &error["status"]), (&json!(status), &json!(name)), "{body}");
+        assert_eq!((&info["reason"], &info["domain"]), (&json!(reason), &json!(domain)), "{body}");
+        assert_eq!(info["@type"], "type.googleapis.com/google.rpc.ErrorInfo");
+        assert!(info["metadata"].as_object().expect("texts").values().all(serde_json::Value::is_string));
+        assert!(error["message"].as_str().expect("a sentence").starts_with("because"));
+        let event = Rest.last_event(answer.body());
+        assert!(
+            event.starts_with("event: error\ndata: {")
+                && event.ends_with("}\n\n")
+                && event.lines().count() == 3
+        );
+    }
+}
