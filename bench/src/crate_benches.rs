@@ -43,6 +43,9 @@ pub(crate) const REBUILD: CrateBench =
 pub(crate) const REACH: CrateBench =
     CrateBench { package: "vidimus-core", target: "reach", figures: &["reach"] };
 
+pub(crate) const GUARDS: CrateBench =
+    CrateBench { package: "vidimus-guard", target: "guards", figures: &["guards"] };
+
 pub(crate) const DIRECTORY_CHANGE: CrateBench =
     CrateBench { package: "vidimus-registry", target: "directory_change", figures: &["directory_change"] };
 

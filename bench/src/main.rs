@@ -134,6 +134,8 @@ enum Only {
     Rebuild,
     /// Who can call what, over 10,000 agents and 10,000 policies.
     Reach,
+    /// How much text each guard reads in a second.
+    Guards,
     /// From a changed file to the snapshot in use.
     DirectoryChange,
     /// A start from what a cluster lists, and from what was kept of it on disk.
@@ -166,6 +168,7 @@ impl Only {
             | Self::Limits
             | Self::Rebuild
             | Self::Reach
+            | Self::Guards
             | Self::DirectoryChange
             | Self::KeptStart
             | Self::Replay
@@ -222,6 +225,7 @@ fn ours(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         (Only::Limits, "limits", crate_benches::LIMITS),
         (Only::Rebuild, "rebuild", crate_benches::REBUILD),
         (Only::Reach, "reach", crate_benches::REACH),
+        (Only::Guards, "guards", crate_benches::GUARDS),
         (Only::DirectoryChange, "directory_change", crate_benches::DIRECTORY_CHANGE),
         (Only::KeptStart, "start_kept", crate_benches::KEPT_START),
         (Only::LedgerAppend, "ledger_append", crate_benches::LEDGER),

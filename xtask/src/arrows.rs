@@ -18,7 +18,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("vidimus-wrap", &[]),
     // Spans are no records: nothing of ours has to be known to keep them.
     ("vidimus-traces", &[]),
-    ("vidimus-gateway", &["vidimus-core", "vidimus-identity", "vidimus-ledger", "vidimus-traces"]),
+    ("vidimus-guard", &["vidimus-core"]),
+    (
+        "vidimus-gateway",
+        &["vidimus-core", "vidimus-guard", "vidimus-identity", "vidimus-ledger", "vidimus-traces"],
+    ),
     ("vidimus-query", &["vidimus-core", "vidimus-registry", "vidimus-ledger", "vidimus-traces"]),
     // DataFusion stays behind it: nothing but the binary is built with that.
     ("vidimus-readmodel", &["vidimus-core", "vidimus-ledger"]),

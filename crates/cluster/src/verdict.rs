@@ -354,7 +354,7 @@ mod tests {
         }
         let loaded = loaded(&index);
         index.note_waiting(&HashSet::from(["waits".into()]));
-        let wanted = wanted(&index, &loaded, &Secrets::default(), None, at(0));
+        let wanted = wanted(&index, &loaded, (&Secrets::default(), &RunsJobs::default()), None, at(0));
         let first = |name: &str| {
             let write = wanted.iter().find(|write| &*write.uid == name).unwrap();
             let one = &write.conditions[0];
@@ -415,7 +415,7 @@ mod tests {
             server["metadata"]["creationTimestamp"] = json!(format!("2026-01-01T00:00:0{second}Z"));
             index.there(Kind::McpServer, server);
         }
-        let wanted = wanted(&index, &loaded(&index), &Secrets::default(), None, at(0));
+        let wanted = wanted(&index, &loaded(&index), (&Secrets::default(), &RunsJobs::default()), None, at(0));
         let told = |name: &str| {
             let write = wanted.iter().find(|write| &*write.uid == name).unwrap();
             write.conditions.iter().map(|one| format!("{}/{}", one.status, one.reason)).collect::<Vec<_>>()

@@ -11,6 +11,7 @@ use crate::decide::statement::Statement;
 use crate::decide::view::misfit;
 use crate::decision::{Decision, Fact, Finding, Outcome};
 use crate::keep::Keep;
+use crate::obligation;
 use crate::refusal::Code;
 use crate::resource::{Agent, LlmProvider, McpServer, Principal};
 use crate::snapshot::Snapshot;
@@ -95,6 +96,7 @@ impl Snapshot {
         if let Some(by) = &ends_chain {
             finding = finding.with_fact(ENDED_BY, by.clone());
         }
+        finding = finding.guarded(call);
         let keeps = self.keeps(call, &finding);
         Decision { call: *call, finding, ends_chain, keeps, would_refuse }
     }
@@ -281,6 +283,21 @@ impl Finding {
     fn of_use(self, ask: &Ask<'_>) -> Self {
         let use_of_it = format!("{} {}", ask.action.as_str(), ask.target.entity());
         self.with_fact("implied_by", use_of_it.into())
+    }
+
+    /// With what guards came to that looked at the call, and without what they have taken out.
+    fn guarded(mut self, call: &Call<'_>) -> Self {
+        for looked in call.ask.guarded.looked() {
+            let name = format!("guard.{}", looked.guard.as_str());
+            self = self.with_fact(&name, looked.to_string().into());
+        }
+        match call.ask.guarded.obligations() {
+            [] => self,
+            more => {
+                let all = obligation::united(self.obligations.iter().chain(more));
+                self.changed(&all, &[])
+            }
+        }
     }
 
     /// With one fact more.

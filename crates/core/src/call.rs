@@ -12,6 +12,7 @@ use std::sync::Arc;
 use crate::approval::Approval;
 use crate::caller::{Caller, Chain, Instance, UnixMillis, User};
 use crate::entity::{EntityId, EntityKind};
+use crate::guard::Guarded;
 use crate::json::{Json, inexact_number};
 use crate::recorded::Recorded;
 use crate::resource::{Agent, Endpoint, Labels, LlmProvider, McpServer, Principal};
@@ -227,6 +228,8 @@ pub struct Ask<'a> {
     /// What the server last said the tool is: the digest of its definition (`sha256:…`), or [`Ask::NOT_LISTED`]. `None` where that is not
     /// known, or not of now, or asked for by nobody.
     pub definition: Option<&'a str>,
+    /// The guards that looked at the message: `context.guarded` has those that let it pass.
+    pub guarded: &'a Guarded,
 }
 
 impl<'a> Ask<'a> {
@@ -248,6 +251,7 @@ impl<'a> Ask<'a> {
             content: Content::default(),
             body: &[],
             definition: None,
+            guarded: Guarded::nothing(),
         }
     }
 }

@@ -10,6 +10,7 @@ pub(crate) mod edge;
 pub mod edges;
 pub(crate) mod entities;
 pub(crate) mod facts;
+mod guarding;
 pub(crate) mod index;
 pub(crate) mod keeping;
 pub(crate) mod limiting;

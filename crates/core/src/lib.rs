@@ -16,6 +16,7 @@ pub mod decide;
 pub mod decision;
 pub mod entity;
 pub mod exposure;
+pub mod guard;
 pub mod json;
 pub mod keep;
 pub mod obligation;

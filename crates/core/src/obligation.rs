@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::decision::Fact;
+use crate::guard::{Guard, OnFinding};
 use crate::json;
 use crate::recorded::ABSENT;
 
@@ -42,6 +43,8 @@ pub enum Change {
     RedactArgument(Arc<str>),
     /// `@redact_answer("/card")`: this value in what a tool answers does not reach the caller.
     RedactAnswer(Arc<str>),
+    /// `@guard_answer("injection")`: a guard looks at what a tool answers before that reaches the caller.
+    GuardAnswer(Guard, OnFinding),
 }
 
 impl Change {
@@ -51,20 +54,24 @@ impl Change {
             Self::CapTokens(_) => "cap_tokens",
             Self::RedactArgument(_) => "redact",
             Self::RedactAnswer(_) => "redact_answer",
+            Self::GuardAnswer(..) => "guard_answer",
         }
     }
 
-    /// What the annotation says: a pointer, or a number.
+    /// What the annotation says: a pointer, a number, or a guard, with what `@on_finding` says.
     pub fn value(&self) -> Cow<'_, str> {
         match self {
             Self::CapTokens(tokens) => Cow::Owned(tokens.to_string()),
             Self::RedactArgument(pointer) | Self::RedactAnswer(pointer) => Cow::Borrowed(pointer),
+            Self::GuardAnswer(guard, OnFinding::Refuse) => Cow::Borrowed(guard.as_str()),
+            Self::GuardAnswer(guard, OnFinding::Redact) => Cow::Owned(format!("{} redact", guard.as_str())),
+            Self::GuardAnswer(guard, OnFinding::Record) => Cow::Owned(format!("{} record", guard.as_str())),
         }
     }
 
     /// Whether it is made to what the call sends, and not to its answer.
     pub const fn is_of_request(&self) -> bool {
-        !matches!(self, Self::RedactAnswer(_))
+        !matches!(self, Self::RedactAnswer(_) | Self::GuardAnswer(..))
     }
 }
 
@@ -77,12 +84,12 @@ impl fmt::Display for Change {
 /// A change that a policy demands, as it stands in records and answers. Where a value is, never what it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Demanded {
-    /// `redact` (an argument), `redact_answer` or `cap_tokens`.
-    #[schemars(extend("enum" = ["redact", "redact_answer", "cap_tokens"]))]
+    /// `redact` (an argument), `redact_answer`, `cap_tokens` or `guard_answer`.
+    #[schemars(extend("enum" = ["redact", "redact_answer", "cap_tokens", "guard_answer"]))]
     pub change: Cow<'static, str>,
     /// The policy that demands it.
     pub policy: Arc<str>,
-    /// The JSON pointer of the value, or the number of tokens.
+    /// The JSON pointer of the value, the number of tokens, or the guard.
     pub value: String,
 }
 
@@ -104,6 +111,9 @@ pub struct Changed {
     /// Limits on the tokens of an answer that were lowered or added.
     #[serde(default, skip_serializing_if = "is_none")]
     pub cap_tokens: u64,
+    /// Values of the answer in which a guard found something.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub guard_answer: u64,
     /// Values of the arguments that did not go on.
     #[serde(default, skip_serializing_if = "is_none")]
     pub redact: u64,
@@ -122,7 +132,7 @@ pub(crate) fn without_redacted(facts: Arc<[Fact]>, demands: &[Obligation]) -> Ar
     let pointers = || {
         demands.iter().filter_map(|one| match &one.change {
             Change::RedactArgument(pointer) => Some(&**pointer),
-            Change::CapTokens(_) | Change::RedactAnswer(_) => None,
+            Change::CapTokens(_) | Change::RedactAnswer(_) | Change::GuardAnswer(..) => None,
         })
     };
     let is_hidden = |(name, value): &Fact| {

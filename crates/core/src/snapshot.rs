@@ -22,6 +22,7 @@ mod depth;
 pub(crate) mod difference;
 pub(crate) mod digest;
 mod doubt;
+mod guards;
 mod memory;
 mod named;
 mod names;

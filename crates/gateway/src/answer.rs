@@ -29,7 +29,7 @@ use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::HeaderRules;
 use vidimus_core::snapshot::Snapshot;
 
-use crate::changes::Redaction;
+use crate::changes::{Redaction, Screen};
 use crate::effect::Effect;
 use crate::forward::{Body, headers};
 use crate::gate::{Gate, millis};
@@ -39,7 +39,7 @@ use crate::protocol::handles::Handles;
 use crate::protocol::llm::added_usage::WithoutUsage;
 use crate::protocol::mcp::listing_filter::ServerEvents;
 use crate::protocol::observe::{Observation, Observer, Sought};
-use crate::protocol::sse::{EventStream, TooLong};
+use crate::protocol::sse::{EventFilter, EventStream, TooLong};
 use crate::protocol::{Answer, Binding, DocumentChange, EventChange, a2a, mcp};
 use crate::reply::ReplyBody;
 use crate::seal;
@@ -70,6 +70,8 @@ pub struct Answering<'a> {
     pub asked: Asked,
     /// What of it policies keep from the caller.
     pub redaction: Option<Redaction>,
+    /// The guards that look at it.
+    pub screen: Option<Screen>,
 }
 
 impl Answering<'_> {
@@ -88,7 +90,7 @@ impl Answering<'_> {
         let (mut head, dropped) = headers::to_caller(&parts.headers, body.size_hint().exact(), self.rules());
         dropped.report(&self.gate.meter, effect.call());
         let is_bare = self.is_bare();
-        let without_words = self.redaction.is_some() || !matches!(is_bare, Ok(false));
+        let without_words = self.is_read() || !matches!(is_bare, Ok(false));
         if without_words {
             head = headers::bare(&head);
         }
@@ -104,7 +106,7 @@ impl Answering<'_> {
                 let begin = Begin::of(&parts, &mut head);
                 let done = self.execute(plan, body, begin, (&mut effect, handles)).await;
                 // Of an answer that has not begun to pass, a refusal can still tell why it does not.
-                done.and_then(|done| if is_bare { self.bare(done) } else { self.redacted(done) })
+                done.and_then(|done| if is_bare { self.bare(done) } else { self.changed_for_caller(done) })
             }
             Err(refusal) => Err(refusal),
         };
@@ -377,14 +379,16 @@ impl Answering<'_> {
                 let is_redacted = self.redaction.is_some();
                 let is_beside = self.is_beside();
                 let beside = is_beside.then(|| self.own());
-                let filter = Box::new(ServerEvents { listings, handles, is_redacted, beside });
-                match self.redaction.clone() {
-                    Some(redaction) => {
-                        EventStream::new(redaction.after(filter, self.own()), held, TooLong::EndsStream)
-                    }
-                    None if is_beside => EventStream::new(filter, held, TooLong::EndsStream),
-                    None => EventStream::new(filter, held, too_long),
+                let mut filter: Box<dyn EventFilter> =
+                    Box::new(ServerEvents { listings, handles, is_redacted, beside });
+                if let Some(redaction) = self.redaction.clone() {
+                    filter = redaction.after(filter, self.own());
                 }
+                if let Some(screen) = self.screen.clone() {
+                    filter = screen.after(filter);
+                }
+                let ends = is_beside || self.is_read();
+                EventStream::new(filter, held, if ends { TooLong::EndsStream } else { too_long })
             }
             EventChange::A2aTasks(shape, framing) => {
                 let handles = handles.ok_or_else(no_handles)?;

@@ -7,6 +7,7 @@ mod cancelled;
 mod cap;
 mod pointers;
 mod request;
+mod screen;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +22,7 @@ pub use answer::{Own, Redaction, answers_redacted, bare_task};
 pub use beside::{document_without_words, without_words};
 pub use cancelled::{Caller, RedactedCalls};
 use pointers::Pointers;
+pub use screen::Screen;
 
 /// What is demanded of one call.
 #[derive(Debug)]
@@ -31,6 +33,8 @@ pub struct Demands {
     tokens: Option<u32>,
     /// What of the answer does not reach the caller.
     pub answer: Option<Redaction>,
+    /// The guards that look at the answer.
+    pub screen: Option<Screen>,
 }
 
 impl Demands {
@@ -40,15 +44,17 @@ impl Demands {
             return None;
         }
         let (mut arguments, mut answer, mut tokens) = (Pointers::default(), Pointers::default(), None);
+        let mut guards = Vec::new();
         for Obligation { change, .. } in obligations {
             match change {
                 Change::RedactArgument(pointer) => arguments.add(pointer),
                 Change::RedactAnswer(pointer) => answer.add(pointer),
+                Change::GuardAnswer(guard, on_finding) => guards.push((*guard, *on_finding)),
                 Change::CapTokens(most) => tokens = Some(tokens.map_or(*most, |least: u32| least.min(*most))),
             }
         }
         let answer = (!answer.is_empty()).then(|| Redaction::new(answer, answer::fresh_id()));
-        Some(Self { arguments, tokens, answer })
+        Some(Self { arguments, tokens, answer, screen: Screen::of(guards) })
     }
 
     /// The same of a call, which its caller can cancel by the id that it has for it (JSON) also where it goes out by another.
@@ -72,17 +78,22 @@ pub struct Tally {
     pub request: Changed,
     /// Values of the answer.
     answer: Arc<AtomicU64>,
+    /// Values of it in which a guard found something.
+    found: Arc<AtomicU64>,
 }
 
 impl Tally {
     /// Of a call with these demands, before anything is changed.
     pub fn of(demands: &Demands) -> Self {
         let answer = demands.answer.as_ref().map(|redaction| redaction.count.clone()).unwrap_or_default();
-        Self { request: Changed::default(), answer }
+        let found = demands.screen.as_ref().map(|screen| screen.count.clone()).unwrap_or_default();
+        Self { request: Changed::default(), answer, found }
     }
 
     pub fn so_far(&self) -> Changed {
-        Changed { redact_answer: self.answer.load(Ordering::Relaxed), ..self.request }
+        let (redact_answer, guard_answer) =
+            (self.answer.load(Ordering::Relaxed), self.found.load(Ordering::Relaxed));
+        Changed { redact_answer, guard_answer, ..self.request }
     }
 }
 

@@ -7,6 +7,7 @@ mod carry;
 mod content;
 mod definition;
 mod grants;
+mod guards;
 mod hold;
 mod keep;
 mod pins;

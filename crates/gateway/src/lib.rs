@@ -30,6 +30,7 @@ mod evaluate;
 mod ext_authz;
 mod fair_share;
 mod forward;
+mod found;
 mod gate;
 mod handle;
 mod last_calls;

@@ -60,6 +60,14 @@ pub(crate) enum Misannotated {
     KeepsOther { value: String },
     #[error("@keep(\"{value}\") names something that is neither arguments nor answer, or nothing")]
     Keeps { value: String },
+    #[error("@guard is on a permit: what permits a call cannot be lifted")]
+    GuardsOnPermit { value: String },
+    #[error("@guard is about what calls say, and this policy is about no call")]
+    GuardsOther { value: String },
+    #[error("@{annotation}(\"{value}\") names no guard")]
+    NoGuard { annotation: &'static str, value: String },
+    #[error("@on_finding(\"{value}\") is neither record nor redact")]
+    OnFinding { value: String },
     #[error("@limit is on a permit: another permit would let the call pass uncounted")]
     LimitOnPermit { value: String },
     #[error(
@@ -93,6 +101,9 @@ impl Misannotated {
                 "write a time with its unit: @lifetime(\"4h\"), @window(\"10m\"), @escalate_after(\"15m\")"
             }
             Self::Alone { .. } => "add @approval(\"role\"), or leave it out",
+            Self::Half { annotation: "on_finding", .. } => {
+                "add @guard or @guard_answer with the guard that it is about, or leave it out"
+            }
             Self::Half { .. } | Self::SameRole { .. } => {
                 "say who else may approve, and after how long: @escalation(\"managers\") @escalate_after(\"15m\")"
             }
@@ -103,7 +114,7 @@ impl Misannotated {
                 "put it on a forbid, which then changes the calls that it is about instead of refusing them"
             }
             Self::ChangesOther { .. } => {
-                "name the action in the head: @redact, @redact_answer and @redact_shown with action == Action::\"invokeTool\", @cap_tokens with action == Action::\"callModel\""
+                "name the action in the head: @redact, @redact_answer, @guard_answer, @redact_shown and @on_finding(\"redact\") with action == Action::\"invokeTool\", @cap_tokens with action == Action::\"callModel\""
             }
             Self::ChangesBeside { .. } => {
                 "write two policies: one that changes the call, and one that holds or refuses it"
@@ -114,6 +125,13 @@ impl Misannotated {
             Self::Tokens { .. } => "write how many tokens a model may answer with: @cap_tokens(\"1000\")",
             Self::KeepsOnForbid { .. } | Self::KeepsOther { .. } => {
                 "put it on the permit of the calls whose payload is to be kept: @keep(\"arguments\") permit (…);"
+            }
+            Self::GuardsOnPermit { .. } | Self::GuardsOther { .. } => {
+                "put it on a forbid of calls: @guard(\"secrets\") forbid (…) unless { context.guarded.contains(\"secrets\") };"
+            }
+            Self::NoGuard { .. } => "write secrets, personal_data or injection",
+            Self::OnFinding { .. } => {
+                "write @on_finding(\"record\") or @on_finding(\"redact\"), or leave it out: what is found then refuses the call"
             }
             Self::Keeps { .. } => {
                 "write what is kept: @keep(\"arguments\"), @keep(\"answer\") or @keep(\"arguments, answer\")"
@@ -153,6 +171,10 @@ impl Misannotated {
             | Self::Tokens { value }
             | Self::KeepsOnForbid { value }
             | Self::KeepsOther { value }
+            | Self::GuardsOnPermit { value }
+            | Self::GuardsOther { value }
+            | Self::NoGuard { value, .. }
+            | Self::OnFinding { value }
             | Self::Keeps { value }
             | Self::LimitOnPermit { value }
             | Self::LimitBeside { value, .. }

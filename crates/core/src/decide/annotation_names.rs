@@ -2,11 +2,11 @@
 
 use cedar_policy::pst::{self, BinaryOp, Clause, Expr, Var};
 
-use super::tree;
+use super::{guarding, tree};
 use crate::resource::nearest;
 
 /// The names that say something here.
-const KNOWN: [&str; 15] = [
+const KNOWN: [&str; 18] = [
     "id",
     "approval",
     "quorum",
@@ -21,6 +21,9 @@ const KNOWN: [&str; 15] = [
     "redact_answer",
     "redact_shown",
     "keep",
+    "guard",
+    "guard_answer",
+    "on_finding",
     "limit",
 ];
 
@@ -49,6 +52,7 @@ pub(crate) fn remarks(policy: &cedar_policy::Policy, body: &pst::Template, id: &
             ));
         }
     }
+    remarks.extend(guarding::remark(policy, body, id));
     remarks
 }
 

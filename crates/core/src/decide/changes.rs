@@ -1,18 +1,19 @@
 //! The annotations of a forbid by which it changes a call instead of refusing it: `@redact("/pointer")`, `@redact_answer("/pointer")`,
-//! `@cap_tokens("1000")`.
+//! `@cap_tokens("1000")`, `@guard_answer("injection")`.
 
 use std::sync::Arc;
 
 use cedar_policy::Effect;
 
 use super::annotation::Misannotated;
+use super::guarding;
 use super::statement::Actions;
 use crate::call::Action;
 use crate::json;
 use crate::obligation::{Change, MAX_POINTER, MAX_POINTERS, Obligation};
 
 /// What may not stand beside them: it says what becomes of a call that is refused or held, and such a policy does neither.
-const NOT_BESIDE: [&str; 2] = ["approval", "ends_chain"];
+const NOT_BESIDE: [&str; 3] = ["approval", "ends_chain", "guard"];
 
 /// What a policy has changed of the calls that it is about, sorted; `None` where it changes nothing.
 pub(super) fn of(
@@ -35,6 +36,11 @@ pub(super) fn of(
         let tokens = value.parse().ok().filter(|tokens| *tokens > 0);
         let tokens = tokens.ok_or_else(|| Misannotated::Tokens { value: value.to_owned() })?;
         changes.push(Change::CapTokens(tokens));
+    }
+    if let Some(value) = policy.annotation("guard_answer") {
+        check(policy, ("guard_answer", value), actions, Action::InvokeTool)?;
+        let guard = guarding::named("guard_answer", value)?;
+        changes.push(Change::GuardAnswer(guard, guarding::on_finding(policy)?));
     }
     changes.sort_unstable();
     changes.dedup();
@@ -104,6 +110,12 @@ mod tests {
             ),
             ("@cap_tokens(\"1000\")", "action == Action::\"callModel\"", &["@cap_tokens(\"1000\")"]),
             ("@cap_tokens(\"1\")", "action in Action::\"llm\"", &["@cap_tokens(\"1\")"]),
+            ("@guard_answer(\"injection\")", TOOLS, &["@guard_answer(\"injection\")"]),
+            (
+                "@guard_answer(\"secrets\") @on_finding(\"record\")",
+                TOOLS,
+                &["@guard_answer(\"secrets record\")"],
+            ),
         ] {
             let text = format!("{annotations} forbid (principal, {action}, resource);");
             assert_eq!(read(&text), Ok(expected.iter().map(ToString::to_string).collect()), "{text}");
@@ -136,6 +148,9 @@ mod tests {
             ("@redact(\"/a~\")", "forbid", TOOLS, "names no values"),
             (&long, "forbid", TOOLS, "names no values"),
             (&many, "forbid", TOOLS, "names no values"),
+            ("@guard_answer(\"all\")", "forbid", TOOLS, "names no guard"),
+            ("@guard_answer(\"secrets\")", "forbid", model, "@guard_answer is about invokeTool"),
+            ("@guard_answer(\"secrets\") @guard(\"secrets\")", "forbid", TOOLS, "@guard says"),
             ("@cap_tokens(\"0\")", "forbid", model, "is no number of tokens"),
             ("@cap_tokens(\"few\")", "forbid", model, "is no number of tokens"),
             ("@cap_tokens(\"4294967296\")", "forbid", model, "is no number of tokens"),

@@ -285,7 +285,7 @@ impl ContextReference {
 
     /// Whether it is an argument, or what is worked out from all of them.
     pub(crate) const fn is_argument(&self) -> bool {
-        matches!(self.what, InContext::Argument(..) | InContext::Field(Field::CallDigest))
+        matches!(self.what, InContext::Argument(..) | InContext::Field(Field::CallDigest | Field::Guarded))
     }
 
     /// As in the policy: `context.numbers["/amount"]`.

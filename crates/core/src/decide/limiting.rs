@@ -14,7 +14,8 @@ use crate::call::Action;
 use crate::resource::Limit;
 
 /// What may not stand beside it: it says what becomes of a call that is refused, held or changed.
-const NOT_BESIDE: [&str; 5] = ["approval", "ends_chain", "redact", "redact_answer", "cap_tokens"];
+const NOT_BESIDE: [&str; 7] =
+    ["approval", "ends_chain", "redact", "redact_answer", "cap_tokens", "guard", "guard_answer"];
 
 /// The limits that the calls count for which a policy is about, by their ids; `None` where they count for none. `declared` are those of its object,
 /// `body` is what the policy says.

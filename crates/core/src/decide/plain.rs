@@ -85,6 +85,7 @@ fn context(call: &Deciding<'_>) -> Result<Vec<(String, RestrictedExpression)>, E
         ("hour", RestrictedExpression::new_long(hour(call))),
         ("transaction", text(&chain.transaction)),
         ("identity", text(call.identity())),
+        ("guarded", RestrictedExpression::new_set(ask.guarded.lifting().map(text))),
         ("limits", RestrictedExpression::new_entity_uid(named(Type::Limits, OF_CALL)?)),
     ];
     if let Some(user) = call.user() {

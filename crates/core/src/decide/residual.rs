@@ -102,8 +102,9 @@ impl Expression {
     /// Whether the value depends on the arguments of the call.
     pub(crate) fn on_arguments(&self) -> bool {
         match self {
-            // `args` and `numbers` by themselves are entities of one name; what depends on the call are their tags.
-            Self::HasTag(..) | Self::GetTag(..) | Self::Field(Field::CallDigest) => true,
+            // `args` and `numbers` by themselves are entities of one name; what depends on the call are their tags. What guards find
+            // follows from all that the message says.
+            Self::HasTag(..) | Self::GetTag(..) | Self::Field(Field::CallDigest | Field::Guarded) => true,
             Self::Constant(_) | Self::Field(_) | Self::Has(_) | Self::Failure => false,
             Self::And(both) | Self::Or(both) | Self::Binary(_, both) => both.iter().any(Self::on_arguments),
             Self::If(three) => three.iter().any(Self::on_arguments),

@@ -13,6 +13,7 @@ use super::annotation::{self, Misannotated};
 use super::chain_reads::ChainReads;
 use super::changes;
 use super::facts::{AttributeReference, ContextReference};
+use super::guarding;
 use super::index::{Key, Side};
 use super::keeping;
 use super::limiting;
@@ -25,6 +26,7 @@ use crate::call::Action;
 use crate::caller::UnixMillis;
 use crate::decision::Says;
 use crate::entity::EntityKind;
+use crate::guard::Guarding;
 use crate::keep::Keep;
 use crate::obligation::{Change, Obligation};
 use crate::resource::Limit;
@@ -62,6 +64,8 @@ pub(crate) struct Statement {
     pub(crate) asks: Option<Arc<Requirement>>,
     /// `@redact("…")` and the like of a forbid: what it changes of the calls that it is about, instead of refusing them; sorted.
     pub(crate) changes: Option<Arc<[Obligation]>>,
+    /// `@guard("…")` of a forbid: what lifts it, once it looked.
+    pub(crate) guards: Option<Guarding>,
     /// `@limit("…")` of a forbid: what the calls count for that it is about, instead of being refused; sorted by their ids.
     pub(crate) limits: Option<Arc<[Arc<Limit>]>>,
     /// `@keep("…")` of a permit: what records keep of the calls that it permits.
@@ -201,11 +205,13 @@ impl Statement {
         let asks = annotation::requirement(policy, (&whole, actions), &id)?;
         let changes = changes::of(policy, actions, &id)?;
         let keeps = keeping::of(policy, actions)?;
+        let guards = guarding::of(policy, actions)?;
         let limits = limiting::of(policy, (&body, actions), limits)?;
         let policy = whole;
         Ok(Self {
             asks,
             changes,
+            guards,
             keeps,
             limits,
             observes: false,

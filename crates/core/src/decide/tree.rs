@@ -113,8 +113,10 @@ pub(crate) fn on_arguments(expr: &Expr) -> bool {
 pub(crate) fn follows_arguments(expr: &Expr) -> bool {
     let mut looks = on_arguments(expr);
     walk(expr, &mut |part| {
-        looks |=
-            matches!(part, Expr::GetAttr { attr, .. } if matches!(attr.as_str(), "call_digest" | "limits"));
+        looks |= match part {
+            Expr::GetAttr { attr, .. } => matches!(attr.as_str(), "call_digest" | "guarded" | "limits"),
+            _ => false,
+        };
     });
     looks
 }

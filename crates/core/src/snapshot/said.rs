@@ -11,6 +11,7 @@ use crate::decide::index::Key;
 use crate::decide::pace::Pace;
 use crate::decide::schema::Type;
 use crate::decide::statement::Statement;
+use crate::guard::Guarding;
 use crate::keep::Keep;
 use crate::resource::window::{Window, WindowSpec};
 use crate::resource::{Object, ObjectKey, Policy};
@@ -32,6 +33,8 @@ pub(super) struct Said {
     windows: Windows,
     ending: Shards<Arc<str>, ()>,
     keeping: Shards<Arc<str>, Keep>,
+    /// Also of what is only tried.
+    guarding: Shards<Arc<str>, Guarding>,
     /// How many permit people something in more than one namespace.
     permits_of_people: usize,
     /// Those that say who may bear which names.
@@ -82,6 +85,10 @@ impl Said {
         if !statement.keeps.is_nothing() && !statement.observes {
             self.keeping.insert(statement.id.clone(), statement.keeps);
         }
+        if let Some(guarding) = statement.guards {
+            let observes = statement.observes;
+            self.guarding.insert(statement.id.clone(), Guarding { observes, ..guarding });
+        }
         self.permits_of_people += usize::from(permits_people(statement));
         for person in people(statement) {
             *self.people.entry(person.into()).or_default() += 1;
@@ -110,6 +117,7 @@ impl Said {
         }
         self.ending.remove(&*statement.id);
         self.keeping.remove(&*statement.id);
+        self.guarding.remove(&*statement.id);
         self.permits_of_people -= usize::from(permits_people(statement));
         people(statement).for_each(|person| take_back(&mut self.people, &person.into()));
         self.ruling.retain(|other| !Arc::ptr_eq(other, statement));
@@ -152,6 +160,16 @@ impl Said {
         }
         let of_each = policies.iter().filter_map(|policy| self.keeping.get(&**policy).copied());
         of_each.fold(Keep::default(), Keep::and)
+    }
+
+    /// The guard that lifts this policy.
+    pub(super) fn guard_of(&self, policy: &str) -> Option<Guarding> {
+        self.guarding.get(policy).copied()
+    }
+
+    /// Whether a guard lifts any.
+    pub(super) fn has_guards(&self) -> bool {
+        !self.guarding.is_empty()
     }
 
     pub(super) const fn permits_people(&self) -> bool {

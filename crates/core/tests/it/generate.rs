@@ -7,6 +7,7 @@ use vidimus_core::approval::Approval;
 use vidimus_core::call::{Action, Arguments, Ask, Call, Collected, SoFar, Target};
 use vidimus_core::caller::{Chain, Instance, InstanceKind, UnixMillis, User};
 use vidimus_core::entity::{EntityId, EntityKind};
+use vidimus_core::guard::{Came, Guard, Guarded, Kinds, Looked};
 use vidimus_core::json::Json;
 use vidimus_core::resource::llm_provider::Price;
 use vidimus_core::resource::mcp_server::Tool;
@@ -194,6 +195,7 @@ pub(crate) struct Sample {
     pub(crate) so_far: SoFar,
     pub(crate) approvals: Vec<Approval>,
     pub(crate) instance: Option<Instance>,
+    pub(crate) guarded: Guarded,
 }
 
 impl Sample {
@@ -247,6 +249,7 @@ impl Sample {
             so_far: some_state(dice),
             approvals: some_approvals(dice),
             instance: some_instance(dice),
+            guarded: some_guarded(dice),
         }
     }
 
@@ -282,6 +285,7 @@ impl Sample {
             tokens_estimated: self.tokens,
             streaming: self.streaming,
             push_url: self.push_url,
+            guarded: &self.guarded,
             ..Ask::about(self.method, self.action, target)
         };
         let caller = caller(&self.principal, &self.chain, self.user.as_ref());
@@ -298,6 +302,18 @@ fn some_instance(dice: &mut Dice) -> Option<Instance> {
     let (id, name, node) = (text(&["p0", "p1"]), text(&["n0/x-0", "n0/x-1"]), text(&["node-a", "node-b"]));
     let (name, node) = (dice.chance(60).then_some(name), dice.chance(60).then_some(node));
     dice.chance(60).then_some(Instance { id, kind, name, node })
+}
+
+/// What guards may have come to.
+fn some_guarded(dice: &mut Dice) -> Guarded {
+    let mut guarded = Guarded::default();
+    for guard in Guard::ALL {
+        if dice.chance(50) {
+            let came = [Came::Passed, Came::Recorded, Came::Found, Came::Failed][dice.below(4)];
+            guarded.add(Looked { guard, came, kinds: Kinds::new() }, []);
+        }
+    }
+    guarded
 }
 
 /// What a chain may have come to, and what is read of it.
@@ -633,7 +649,9 @@ impl<'a> Writer<'a> {
     fn about_arguments(&mut self) -> String {
         let (pointer, (op, level)) = (self.dice.one(POINTERS), self.level());
         let limit = level * 3;
-        match self.dice.below(8) {
+        match self.dice.below(9) {
+            // Follows from all of them.
+            8 => "context.guarded.contains(\"secrets\")".to_owned(),
             // Of some calls.
             7 => "context.call_digest like \"*00*\"".to_owned(),
             0 => format!("context.args.hasTag({pointer:?})"),

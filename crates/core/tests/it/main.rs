@@ -20,6 +20,7 @@ mod digest;
 mod examples;
 mod explanations;
 mod generate;
+mod guards;
 mod hold;
 mod incremental;
 mod keep;

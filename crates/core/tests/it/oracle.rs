@@ -320,7 +320,7 @@ impl Oracle {
             }
             named.extend(literals(&policy.cedar));
             // The digest is of the arguments.
-            let of_arguments = ["context.args", "context.numbers", "context.call_digest"];
+            let of_arguments = ["context.args", "context.numbers", "context.call_digest", "context.guarded"];
             if of_arguments.iter().any(|one| policy.cedar.contains(one)) {
                 on_arguments.insert(id.clone());
             }
@@ -831,6 +831,7 @@ fn context(call: &Call<'_>, action: Action, thing: &Thing) -> Context {
         ("hour", Expression::new_long(utc.hour().into())),
         ("transaction", text(&chain.transaction)),
         ("identity", text(call.identity())),
+        ("guarded", Expression::new_set(call.ask.guarded.lifting().map(text))),
         ("limits", entity("Limits", "call")),
     ];
     pairs.extend(call.user().map(|user| ("on_behalf_of", Expression::new_entity_uid(user_uid(user)))));

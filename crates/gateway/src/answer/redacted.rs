@@ -31,7 +31,7 @@ impl Answering<'_> {
     /// How an answer is read of which something is redacted. `is_bare`: no word of it passes.
     pub(super) fn reading(&self, plan: Plan, is_bare: bool) -> Plan {
         match plan {
-            Plan::Pass | Plan::Collect { .. } if is_bare || self.redaction.is_some() => {
+            Plan::Pass | Plan::Collect { .. } if is_bare || self.is_read() => {
                 Plan::Change { limit: self.gate.limits.held_answer, change: DocumentChange::Redacted }
             }
             plan => plan,
@@ -65,11 +65,34 @@ impl Answering<'_> {
         }
     }
 
+    /// Whether policies have it read before it passes.
+    pub(super) const fn is_read(&self) -> bool {
+        self.redaction.is_some() || self.screen.is_some()
+    }
+
+    /// What of an answer reaches the caller, without what is redacted of it, and once guards looked at it.
+    ///
+    /// # Errors
+    /// `change_impossible` for what was not read whole, for what cannot be read, and for what a guard does not let pass.
+    pub(super) fn changed_for_caller(&self, done: Done) -> Result<Done, Refusal> {
+        let done = self.redacted(done)?;
+        let Some(screen) = &self.screen else { return Ok(done) };
+        match done {
+            Done::Stream(content) if content.events.is_some() => Ok(Done::Stream(content)),
+            Done::Stream(_) => Err(not_read()),
+            Done::Whole(bytes) if bytes.trim_ascii().is_empty() => Ok(Done::Whole(bytes)),
+            Done::Whole(bytes) => {
+                let made = screen.message(text_of(&bytes)?)?;
+                Ok(Done::Whole(made.map_or_else(|| bytes.clone(), Bytes::from)))
+            }
+        }
+    }
+
     /// What of an answer reaches the caller.
     ///
     /// # Errors
     /// `change_impossible` for what was not read whole, and for what cannot be read.
-    pub(super) fn redacted(&self, done: Done) -> Result<Done, Refusal> {
+    fn redacted(&self, done: Done) -> Result<Done, Refusal> {
         let Some(redaction) = &self.redaction else { return Ok(done) };
         match done {
             Done::Stream(content) if content.events.is_some() => Ok(Done::Stream(content)),

@@ -16,6 +16,7 @@ use vidimus_core::call::{Action, Arguments, Ask, Call, Destination, SoFar};
 use vidimus_core::caller::{Caller, Proven, UnixMillis, User};
 use vidimus_core::decision::Outcome;
 use vidimus_core::entity::EntityKind;
+use vidimus_core::guard::Guarded;
 use vidimus_core::obligation::Obligation;
 use vidimus_core::permit::Permit;
 use vidimus_core::refusal::{Code, Refusal};
@@ -47,6 +48,8 @@ pub struct Asked {
     content: KeptContent,
     /// What people approved of it: they did when it was made.
     approvals: Arc<[Approval]>,
+    /// The guards that looked at it.
+    guarded: Guarded,
     /// The grant of which it took a use, where nothing else permitted it.
     grant: Option<Arc<str>>,
     /// What is changed of it.
@@ -76,6 +79,7 @@ impl Asked {
             arguments: Kept::of(&call.ask),
             content: KeptContent::of(&call.ask),
             approvals: if call.approvals.is_empty() { Arc::default() } else { call.approvals.into() },
+            guarded: call.ask.guarded.clone(),
             grant: None,
             obligations: Arc::default(),
         }
@@ -141,6 +145,7 @@ impl Asked {
             streaming: self.streaming,
             task: self.task.as_deref(),
             push_url: self.push_url.as_deref(),
+            guarded: &self.guarded,
             ..Ask::about(&self.method, self.action, target)
         };
         let call = Call {

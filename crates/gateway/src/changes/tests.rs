@@ -285,7 +285,7 @@ fn an_answer_is_capped_in_every_form_of_its_limit() {
 fn headers_do_not_repeat_what_is_redacted() {
     let message =
         json!({"method": "tools/call", "params": {"name": "t", "arguments": {"card": "4111", "to": "ada"}}});
-    let demands = Demands { arguments: pointers(&["/card"]), tokens: None, answer: None };
+    let demands = Demands { arguments: pointers(&["/card"]), tokens: None, answer: None, screen: None };
     let mut headers = HeaderMap::new();
     for (name, value) in [("mcp-param-card", "4111"), ("mcp-param-to", "ada"), ("mcp-method", "tools/call")] {
         headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
@@ -506,7 +506,12 @@ fn what_answers_a_redacted_call_is_told_by_its_id() {
 #[test]
 fn a_request_whose_answer_is_redacted_has_an_id_of_its_own() {
     let redaction = Redaction::new(pointers(&["/card"]), "\"own\"".into());
-    let demands = Demands { arguments: Pointers::default(), tokens: None, answer: Some(redaction.clone()) };
+    let demands = Demands {
+        arguments: Pointers::default(),
+        tokens: None,
+        answer: Some(redaction.clone()),
+        screen: None,
+    };
     let to = Destination::Server(server());
     let sent = |body: &'static str| {
         let request = demands.request(Bytes::from(body), &mut HeaderMap::new(), ("tools/call", &to));

@@ -1,6 +1,6 @@
 //! The first half of a request's lifecycle: from bytes to a recorded decision. Every front door ends in it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use aws_lc_rs::digest;
 use bytes::Bytes;
@@ -12,6 +12,7 @@ use vidimus_core::call::{Ask, Call, Destination, SoFar};
 use vidimus_core::caller::Caller;
 use vidimus_core::clock::Moment;
 use vidimus_core::decision::{About, Decision, Outcome};
+use vidimus_core::guard::Guarded;
 use vidimus_core::json::Json;
 use vidimus_core::permit::{Held, Permit, Verdict};
 use vidimus_core::refusal::{Code, Refusal};
@@ -22,6 +23,7 @@ use super::authenticate::authenticate;
 use super::content::{Beside, Said};
 use super::definition::Source;
 use super::grants;
+use super::guards;
 use super::hold::{Given, Standing};
 use super::keep::Kept;
 use super::pins;
@@ -131,9 +133,9 @@ pub async fn admit<'p, B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Err
     let ask = Ask { content: said.content(), body: &message, definition: pins::digest(&seen), ..parsed.ask };
     let mut call = call_of(&caller, ask, (context, moment));
     let mut reservation = gate.accounts.reserve(&call, &context.call, place, &world, moment).await?;
-    let so_far = reservation.so_far();
+    let (so_far, guarded) = (reservation.so_far(), OnceLock::new());
     call.so_far = so_far.as_deref().unwrap_or(SoFar::nothing());
-    let decision = world.authorize(&call);
+    let decision = decided(&world, &mut call, json.as_ref(), &guarded);
     let so_far = gate.accounts.count(&mut reservation, &decision, moment).await?.or_else(|| so_far.clone());
     call.so_far = so_far.as_deref().unwrap_or(SoFar::nothing());
     let decision = if decision.limits().is_empty() { decision } else { world.authorize(&call) };
@@ -184,6 +186,23 @@ pub async fn admit<'p, B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Err
         instead: parsed.instead,
         credential,
     }))
+}
+
+/// The decision, once the guards looked for which a policy has the call wait. Nearly every call waits for none, and is decided once.
+fn decided<'c>(
+    world: &Snapshot,
+    call: &mut Call<'c>,
+    message: Option<&Json<'_>>,
+    guarded: &'c OnceLock<Guarded>,
+) -> Decision<'c> {
+    let decision = world.authorize(call);
+    match guards::guarded(world, &decision, message) {
+        None => decision,
+        Some(found) => {
+            call.ask.guarded = guarded.get_or_init(|| found);
+            world.authorize(call)
+        }
+    }
 }
 
 /// How the call stands to approvals. The record of one that a person denied says what it asked for.

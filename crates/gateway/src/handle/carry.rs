@@ -148,6 +148,7 @@ fn ready<'g, 'p>(
         id: context.message_id(),
         asked: admitted.asked,
         redaction: demands.as_ref().and_then(|demands| demands.answer.clone()),
+        screen: demands.as_ref().and_then(|demands| demands.screen.clone()),
     };
     let sent = Sent {
         permit: admitted.permit,

@@ -111,7 +111,9 @@ pub(super) async fn of(
     let Target::Tool { server, name } = call.ask.target else {
         return Err(Refusal::new(Code::Internal, "only a tool has a definition"));
     };
-    let ask = Ask::about(LISTING, Action::ConnectServer, Target::Server(server));
+    // It says nothing that the call does not, at which guards looked.
+    let listing = Ask::about(LISTING, Action::ConnectServer, Target::Server(server));
+    let ask = Ask { guarded: call.ask.guarded, ..listing };
     let own = Call { ask, approvals: &[], ..*call };
     let until = Instant::now() + gate.limits.definition_time;
     let (mut found, mut cursor) = (Found::default(), None);

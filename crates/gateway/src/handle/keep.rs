@@ -83,7 +83,7 @@ fn said(decision: &Decision<'_>) -> Said {
     }
     let hidden = decision.obligations().iter().filter_map(|one| match &one.change {
         Change::RedactArgument(pointer) => Some(pointer.to_string()),
-        Change::RedactAnswer(_) | Change::CapTokens(_) => None,
+        Change::RedactAnswer(_) | Change::CapTokens(_) | Change::GuardAnswer(..) => None,
     });
     match content::shown(call, &hidden.collect::<Vec<_>>()) {
         Ok(None) => Said::Nothing,

@@ -127,7 +127,7 @@ fn the_record_of_an_end_fits_the_room_that_is_kept_for_it() {
     let record = EffectRecord {
         bytes_in: most,
         bytes_out: most,
-        changed: Some(Changed { cap_tokens: most, redact: most, redact_answer: most }),
+        changed: Some(Changed { cap_tokens: most, guard_answer: most, redact: most, redact_answer: most }),
         charged_spend: Some(most),
         charged_tokens: Some(most),
         code: Some((&*long).into()),

@@ -136,7 +136,7 @@ fn server(pin: &Pin) -> anyhow::Result<(Url, Option<PathBuf>, Option<Pins>)> {
 }
 
 fn record(directory: &Path, server: &str) -> anyhow::Result<std::sync::Arc<McpServer>> {
-    super::check::directory(directory)?;
+    super::check::readable(directory)?;
     let loaded = vidimus_registry::load(directory);
     let record = loaded.snapshot.mcp_server(server).cloned();
     record.with_context(|| {

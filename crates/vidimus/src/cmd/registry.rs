@@ -82,6 +82,9 @@ pub struct Registry {
     /// the process is in a pod, and is its ServiceAccount.
     #[arg(long, env = "VIDIMUS_KUBECONFIG", value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
+    /// The context in the kubeconfig [default: the current one].
+    #[arg(long, env = "VIDIMUS_CONTEXT", value_name = "NAME")]
+    context: Option<String>,
     /// Namespaces whose resources are registered, and no others; may be given
     /// several times, in the order that the gateways are given [default: all].
     #[arg(long, env = "VIDIMUS_NAMESPACE", value_name = "NAMESPACE", value_delimiter = ',')]
@@ -172,6 +175,7 @@ fn access(registry: &Registry) -> Access {
     let lease = registry.lease_namespace.as_deref().map(Arc::<str>::from);
     Access {
         kubeconfig: registry.kubeconfig.clone(),
+        context: registry.context.clone(),
         namespaces: registry.namespace.iter().map(|name| name.as_str().into()).collect(),
         writes: (!registry.no_status).then(|| (source::who(), lease)),
         pods: registry.pods,

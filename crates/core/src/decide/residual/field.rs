@@ -53,6 +53,7 @@ pub(crate) enum Field {
     TokensEstimated,
     Streaming,
     PushUrl,
+    Guarded,
 }
 
 impl Field {
@@ -97,6 +98,7 @@ impl Field {
             ["tokens_estimated"] => Self::TokensEstimated,
             ["streaming"] => Self::Streaming,
             ["push_notification_url"] => Self::PushUrl,
+            ["guarded"] => Self::Guarded,
             _ => return None,
         })
     }
@@ -153,6 +155,10 @@ impl Field {
             Self::TokensEstimated => Value::Long(call.ask.tokens_estimated),
             Self::Streaming => Value::Bool(call.ask.streaming),
             Self::PushUrl => text(call.ask.push_url.ok_or(Failed::Evaluation)?),
+            Self::Guarded => {
+                let names = call.ask.guarded.lifting();
+                Value::Set(Set::Values(names.map(|name| Value::Text(Cow::Borrowed(name))).collect()))
+            }
         })
     }
 }

@@ -188,6 +188,7 @@ fn nothing_but_tags_depends_on_the_arguments() {
         ("[context.args.getTag(\"/a\"), context.method].contains(\"a\")", true),
         ("context.numbers.getTag(\"/a\") < 1", true),
         ("Agent::\"a/x\" in context.chain.agents", false),
+        ("context.guarded.contains(\"secrets\")", true),
     ] {
         assert_eq!(compiled(condition).unwrap().on_arguments(), depends, "{condition}");
     }

@@ -1,0 +1,97 @@
+//! Forbids that a guard lifts: decided as plain Cedar does, with the names of those that let the call pass.
+
+use std::sync::Arc;
+
+use vidimus_core::call::{Action, Ask, Call, Target};
+use vidimus_core::decision::Outcome;
+use vidimus_core::guard::{Came, Guard, Guarded, Kinds, Looked, OnFinding};
+use vidimus_core::refusal::Code;
+use vidimus_core::resource::policy::{Mode, Scope};
+use vidimus_core::resource::{Object, Policy};
+use vidimus_core::snapshot::Snapshot;
+
+use crate::world::{Facts, agent, cluster, objects, policy, server, snapshot};
+
+const PERMIT: &str = "permit (principal, action, resource);";
+const SECRETS: &str = r#"@guard("secrets") forbid (principal, action, resource)
+    unless { context.guarded.contains("secrets") };"#;
+/// What the residual language does not have: Cedar itself evaluates it.
+const BY_CEDAR: &str = r#"@guard("secrets") forbid (principal, action, resource)
+    unless { {g: context.guarded.contains("secrets")} == {g: true} };"#;
+const DATA: &str = r#"@guard("personal_data") @on_finding("redact") forbid (principal, action == Action::"invokeTool", resource)
+    unless { context.guarded.contains("personal_data") };"#;
+
+fn world(texts: &[&str]) -> Snapshot {
+    snapshot(objects(vec![agent("a", "x")], vec![server("a", "s")], vec![cluster(&texts.concat())]))
+}
+
+/// What is decided once these guards came to this, and those that are waited for then.
+fn decided(world: &Snapshot, came: &[(Guard, Came)]) -> (Outcome, Option<Code>, Vec<(Guard, OnFinding)>) {
+    let target = Target::Tool { server: world.mcp_server("a/s").unwrap(), name: "pay" };
+    let mut guarded = Guarded::default();
+    for (guard, came) in came {
+        guarded.add(Looked { guard: *guard, came: *came, kinds: Kinds::new() }, []);
+    }
+    Facts::of(world, "a/x").ask(Action::InvokeTool, target, |call| {
+        let ask = Ask { guarded: &guarded, ..call.ask };
+        let call = Call { ask, ..*call };
+        let decision = world.authorize(&call);
+        let wanted = world.guards_wanted(&decision).into_iter().map(|one| (one.guard, one.on_finding));
+        (decision.outcome(), decision.code(), wanted.collect())
+    })
+}
+
+#[test]
+fn a_guard_lifts_what_waits_for_it() {
+    for text in [SECRETS, BY_CEDAR] {
+        let world = world(&[PERMIT, text]);
+        let wanted = vec![(Guard::Secrets, OnFinding::Refuse)];
+        let refused = (Outcome::Deny, Some(Code::ForbiddenByPolicy));
+        let (outcome, code, waits) = decided(&world, &[]);
+        assert_eq!(((outcome, code), waits), (refused, wanted), "{text}");
+        for came in [Came::Passed, Came::Recorded, Came::Redacted] {
+            assert_eq!(
+                decided(&world, &[(Guard::Secrets, came)]),
+                (Outcome::Allow, None, vec![]),
+                "{came:?}"
+            );
+        }
+        for came in [Came::Found, Came::Unredactable, Came::Failed] {
+            let (outcome, code, waits) = decided(&world, &[(Guard::Secrets, came)]);
+            assert_eq!(((outcome, code), waits), (refused, vec![]), "{came:?}");
+        }
+        // Another guard is nothing to it.
+        let (outcome, _, waits) = decided(&world, &[(Guard::Injection, Came::Passed)]);
+        assert_eq!((outcome, waits.len()), (Outcome::Deny, 1));
+    }
+}
+
+/// A guard permits nothing, and lifts no other refusal.
+#[test]
+fn a_guard_permits_nothing() {
+    let passed = [(Guard::Secrets, Came::Passed)];
+    assert_eq!(decided(&world(&[SECRETS]), &passed).1, Some(Code::NoPermit));
+    let forbid = r#"forbid (principal, action, resource) when { context.method == "tools/call" };"#;
+    assert_eq!(decided(&world(&[PERMIT, SECRETS, forbid]), &passed).1, Some(Code::ForbiddenByPolicy));
+}
+
+/// No guard is waited for where no policy waits, and all are at once where several do.
+#[test]
+fn only_what_could_be_lifted_is_waited_for() {
+    assert_eq!(decided(&world(&[PERMIT]), &[]), (Outcome::Allow, None, vec![]));
+    let elsewhere = SECRETS.replace("resource)", "resource == Tool::\"a/s/other\")");
+    assert_eq!(decided(&world(&[PERMIT, &elsewhere]), &[]), (Outcome::Allow, None, vec![]));
+    let (_, _, waits) = decided(&world(&[PERMIT, SECRETS, DATA]), &[]);
+    assert_eq!(waits, [(Guard::PersonalData, OnFinding::Redact), (Guard::Secrets, OnFinding::Refuse)]);
+}
+
+/// What is only tried has its guard look too, and takes nothing out.
+#[test]
+fn a_guard_of_what_is_only_tried_looks() {
+    let Object::Policy(tried) = policy("t", "tried", Scope::Cluster, DATA) else { panic!("a policy") };
+    let tried = Object::Policy(Arc::new(Policy { mode: Mode::Observe, ..(*tried).clone() }));
+    let world =
+        snapshot(objects(vec![agent("a", "x")], vec![server("a", "s")], vec![cluster(PERMIT), tried]));
+    let (outcome, _, waits) = decided(&world, &[]);
+    assert_eq!((outcome, waits), (Outcome::Allow, vec![(Guard::PersonalData, OnFinding::Record)]));
+}

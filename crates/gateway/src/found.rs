@@ -1,0 +1,112 @@
+//! What a guard finds in JSON: in each text, number and name, and where (ADR 77).
+
+use vidimus_core::guard::{Guard, Kinds};
+use vidimus_core::json::Json;
+use vidimus_guard::{Fault, find};
+
+/// Where a value can be taken out, by its pointer; `None` where it cannot.
+pub type InPlace = fn(&str) -> Option<&str>;
+
+/// What a guard finds in a message.
+#[derive(Debug, Default)]
+pub struct Found {
+    pub kinds: Kinds,
+    /// The values in which something is that can be taken out, by their pointers.
+    pub places: Vec<String>,
+    /// Something is elsewhere too.
+    pub is_elsewhere: bool,
+}
+
+impl Found {
+    /// In the parts that there are of a message.
+    ///
+    /// # Errors
+    /// Where the guard cannot look.
+    pub fn of<'j>(
+        guard: Guard,
+        parts: impl IntoIterator<Item = (Option<&'j Json<'j>>, InPlace)>,
+    ) -> Result<Self, &'static Fault> {
+        let (mut found, mut fault) = (Self::default(), None);
+        for (part, in_place) in parts {
+            let Some(part) = part else { continue };
+            found.names(guard, part)?;
+            part.leaves(&mut |pointer, value| {
+                let Some(text) = value.as_text() else { return };
+                match find(guard, last(pointer), &text) {
+                    Ok(kinds) => found.add(kinds, in_place(pointer)),
+                    Err(error) => fault = Some(error),
+                }
+            });
+        }
+        fault.map_or(Ok(found), Err)
+    }
+
+    /// Looks at the names of all members: whoever wants to say something can say it there.
+    fn names(&mut self, guard: Guard, value: &Json<'_>) -> Result<(), &'static Fault> {
+        match value {
+            Json::Object(members) => {
+                for (name, value) in members {
+                    self.add(find(guard, "", name)?, None);
+                    self.names(guard, value)?;
+                }
+            }
+            Json::Array(items) => {
+                for item in items {
+                    self.names(guard, item)?;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, kinds: Kinds, place: Option<&str>) {
+        if kinds.is_empty() {
+            return;
+        }
+        match place {
+            Some(place) => self.places.push(place.to_owned()),
+            None => self.is_elsewhere = true,
+        }
+        for (kind, count) in kinds {
+            let known = self.kinds.entry(kind).or_default();
+            *known = known.saturating_add(count);
+        }
+    }
+}
+
+/// The name of the member, or of the list, that has a value: the last step that is no place.
+fn last(pointer: &str) -> &str {
+    pointer.rsplit('/').find(|step| !step.bytes().all(|byte| byte.is_ascii_digit())).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_known_by_its_name() {
+        for (pointer, name) in [
+            ("/params/arguments/password", "password"),
+            ("/params/arguments/keys/0", "keys"),
+            ("/0/1", ""),
+            ("", ""),
+        ] {
+            assert_eq!(last(pointer), name, "{pointer}");
+        }
+    }
+
+    fn everywhere(pointer: &str) -> Option<&str> {
+        Some(pointer)
+    }
+
+    #[test]
+    fn what_is_found_is_found_in_names_too() {
+        const CARD: &str = "4111111111111111";
+        let text = format!(r#"{{"a": "card {CARD}", "{CARD}": [{CARD}]}}"#);
+        let json = Json::parse(text.as_bytes()).expect("JSON");
+        let found = Found::of(Guard::PersonalData, [(Some(&json), everywhere as InPlace)]).expect("it looks");
+        assert_eq!(found.kinds.get("card"), Some(&3));
+        assert_eq!((found.places.len(), found.is_elsewhere), (2, true), "{found:?}");
+    }
+}

@@ -1,0 +1,99 @@
+//! Guards look at a call that a policy has wait for them (ADR 77): at every text, number and name of the message as it was parsed, and at what
+//! goes on beside it.
+
+use vidimus_core::call::{Action, Ask, Call};
+use vidimus_core::decision::Decision;
+use vidimus_core::guard::{Came, Guarded, Kinds, Looked, OnFinding, Wanted};
+use vidimus_core::json::Json;
+use vidimus_core::obligation::{Change, MAX_POINTER, MAX_POINTERS, Obligation};
+use vidimus_core::snapshot::Snapshot;
+
+use crate::found::{Found, InPlace};
+
+/// Where the arguments of a tool are, which alone can go on without a value.
+const ARGUMENTS: &str = "/params/arguments";
+
+/// What the guards came to for which the policies have a call wait; `None` of nearly every call, which waits for none.
+pub(super) fn guarded(
+    world: &Snapshot,
+    decision: &Decision<'_>,
+    message: Option<&Json<'_>>,
+) -> Option<Guarded> {
+    let mut wanted = world.guards_wanted(decision);
+    if wanted.is_empty() {
+        return None;
+    }
+    let call = decision.call();
+    let mut guarded = Guarded::default();
+    // Where one policy is lifted, another may be what refuses: of an agent as a whole, where this is of a skill. Each guard looks once.
+    while !wanted.is_empty() {
+        for one in &wanted {
+            let (looked, obligations) = look(one, call, message);
+            guarded.add(looked, obligations);
+        }
+        let ask = Ask { guarded: &guarded, ..call.ask };
+        let again = world.authorize(&Call { ask, ..*call });
+        wanted = world.guards_wanted(&again);
+    }
+    Some(guarded)
+}
+
+fn look(wanted: &Wanted, call: &Call<'_>, message: Option<&Json<'_>>) -> (Looked, Vec<Obligation>) {
+    let Wanted { guard, on_finding, policy } = wanted;
+    let guard = *guard;
+    let content = &call.ask.content;
+    let parts = [
+        (message, in_arguments as InPlace),
+        (content.headers, nowhere as InPlace),
+        (content.query, nowhere as InPlace),
+    ];
+    let Ok(Found { kinds, places, is_elsewhere }) = Found::of(guard, parts) else {
+        return (Looked { guard, came: Came::Failed, kinds: Kinds::new() }, Vec::new());
+    };
+    if kinds.is_empty() {
+        return (Looked { guard, came: Came::Passed, kinds }, Vec::new());
+    }
+    let can_redact = call.ask.action == Action::InvokeTool
+        && !is_elsewhere
+        && places.len() <= MAX_POINTERS
+        && places.iter().all(|place| place.len() <= MAX_POINTER);
+    let came = match on_finding {
+        OnFinding::Record => Came::Recorded,
+        OnFinding::Refuse => Came::Found,
+        OnFinding::Redact if can_redact => Came::Redacted,
+        OnFinding::Redact => Came::Unredactable,
+    };
+    let redacted = if came == Came::Redacted { places } else { Vec::new() };
+    let obligation =
+        |place: String| Obligation { change: Change::RedactArgument(place.into()), policy: policy.clone() };
+    (Looked { guard, came, kinds }, redacted.into_iter().map(obligation).collect())
+}
+
+/// The pointer of a value in the arguments; `None` for one elsewhere, and for the arguments as a whole.
+fn in_arguments(pointer: &str) -> Option<&str> {
+    pointer.strip_prefix(ARGUMENTS).filter(|rest| rest.starts_with('/'))
+}
+
+/// Of what goes on beside the message nothing can be taken out.
+fn nowhere(_: &str) -> Option<&str> {
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_value_of_the_arguments_has_a_place() {
+        for (pointer, place) in [
+            ("/params/arguments/password", Some("/password")),
+            ("/params/arguments/keys/0", Some("/keys/0")),
+            ("/params/arguments", None),
+            ("/params/argumentsx/a", None),
+            ("/params/name", None),
+            ("", None),
+        ] {
+            assert_eq!(in_arguments(pointer), place, "{pointer}");
+        }
+    }
+}

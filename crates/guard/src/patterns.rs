@@ -1,0 +1,92 @@
+//! Rules of one kind each, of which few texts concern any: a prefilter finds the words without which a rule cannot match.
+
+use aho_corasick::AhoCorasick;
+use regex::Regex;
+use vidimus_core::guard::Kinds;
+
+/// Why rules could not be compiled.
+#[derive(Debug)]
+pub struct Fault(String);
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the rules of a guard are broken: {}", self.0)
+    }
+}
+
+impl std::error::Error for Fault {}
+
+impl Fault {
+    pub(crate) fn of(error: &dyn std::fmt::Display) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// One rule.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rule {
+    /// The name in records.
+    pub(crate) kind: &'static str,
+    /// One of these is in every text that it matches, whatever their case; with none it is always tried.
+    pub(crate) words: &'static [&'static str],
+    /// A regular expression; where it has a group, what that has is what was found.
+    pub(crate) pattern: &'static str,
+    /// Whether something that matches is meant.
+    pub(crate) fits: fn(&str) -> bool,
+}
+
+/// Rules, compiled.
+#[derive(Debug)]
+pub(crate) struct Rules {
+    words: AhoCorasick,
+    /// The rule of each word.
+    of_words: Vec<usize>,
+    all: Vec<(Rule, Regex)>,
+}
+
+impl Rules {
+    pub(crate) fn new(rules: &[Rule]) -> Result<Self, Fault> {
+        let (mut words, mut of_words, mut all) = (Vec::new(), Vec::new(), Vec::new());
+        for (place, rule) in rules.iter().enumerate() {
+            words.extend(rule.words);
+            of_words.extend(rule.words.iter().map(|_| place));
+            all.push((*rule, Regex::new(rule.pattern).map_err(|error| Fault::of(&error))?));
+        }
+        let words = AhoCorasick::builder().ascii_case_insensitive(true).build(words);
+        Ok(Self { words: words.map_err(|error| Fault::of(&error))?, of_words, all })
+    }
+
+    /// What a text has of each kind.
+    pub(crate) fn find(&self, text: &str) -> Kinds {
+        let mut concerned: Vec<bool> = self.all.iter().map(|(rule, _)| rule.words.is_empty()).collect();
+        for word in self.words.find_overlapping_iter(text) {
+            let rule = self.of_words.get(word.pattern().as_usize());
+            if let Some(concerned) = rule.and_then(|place| concerned.get_mut(*place)) {
+                *concerned = true;
+            }
+        }
+        let mut found = Kinds::new();
+        for ((rule, pattern), _) in self.all.iter().zip(concerned).filter(|(_, concerned)| *concerned) {
+            let meant = pattern.captures_iter(text).filter(|captures| {
+                let what = captures.get(1).or_else(|| captures.get(0));
+                what.is_some_and(|what| (rule.fits)(what.as_str()))
+            });
+            let count = u32::try_from(meant.count()).unwrap_or(u32::MAX);
+            if count > 0 {
+                *found.entry(rule.kind).or_default() += count;
+            }
+        }
+        found
+    }
+}
+
+/// Shannon's entropy of a text, in bits for each character.
+pub(crate) fn entropy(text: &str) -> f64 {
+    let mut counts = std::collections::BTreeMap::<char, f64>::new();
+    let mut length = 0.0;
+    for one in text.chars() {
+        *counts.entry(one).or_default() += 1.0;
+        length += 1.0;
+    }
+    counts.values().map(|count| -(count / length) * (count / length).log2()).sum()
+}
