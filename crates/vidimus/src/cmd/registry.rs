@@ -83,7 +83,7 @@ pub struct Registry {
     #[arg(long, env = "VIDIMUS_KUBECONFIG", value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
     /// The context in the kubeconfig [default: the current one].
-    #[arg(long, env = "VIDIMUS_CONTEXT", value_name = "NAME")]
+    #[arg(long, env = "VIDIMUS_KUBE_CONTEXT", value_name = "NAME")]
     context: Option<String>,
     /// Namespaces whose resources are registered, and no others; may be given
     /// several times, in the order that the gateways are given [default: all].
