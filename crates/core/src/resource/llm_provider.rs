@@ -260,7 +260,9 @@ impl LlmProviderSpec {
             team: self.team.into(),
             environment: self.environment.into(),
             provider: self.type_,
-            stream_usage: self.stream_usage.unwrap_or(matches!(self.type_, ProviderType::OpenAi | ProviderType::Azure)),
+            stream_usage: self
+                .stream_usage
+                .unwrap_or(matches!(self.type_, ProviderType::OpenAi | ProviderType::Azure)),
             models,
             aliases,
             labels,

@@ -169,7 +169,7 @@ where
         permit,
         protocol,
         binding,
-        operation,
+        operation: operation.by(parsed.path),
         answer,
         world,
         asked,

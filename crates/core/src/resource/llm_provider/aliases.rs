@@ -22,7 +22,10 @@ pub(super) fn check(
             continue;
         }
         if models.iter().any(|model| *model.name == **alias) {
-            let fault = Fault::new("a model has this name", "give the alias another name: a model is meant by its own");
+            let fault = Fault::new(
+                "a model has this name",
+                "give the alias another name: a model is meant by its own",
+            );
             problems.report(at, alias, fault);
             continue;
         }
@@ -34,11 +37,7 @@ pub(super) fn check(
 }
 
 /// The listed model that an alias leads to.
-fn model_of(
-    specs: &BTreeMap<String, String>,
-    models: &[Model],
-    alias: &str,
-) -> Result<Arc<str>, Fault> {
+fn model_of(specs: &BTreeMap<String, String>, models: &[Model], alias: &str) -> Result<Arc<str>, Fault> {
     let mut name = alias;
     // Without a loop no way is longer than there are aliases.
     for _ in 0..=specs.len() {
@@ -46,7 +45,10 @@ fn model_of(
             return Ok(model.name.clone());
         }
         let Some(next) = specs.get(name) else {
-            return Err(Fault::new("stands for no model", "name one that is listed under models, or another alias"));
+            return Err(Fault::new(
+                "stands for no model",
+                "name one that is listed under models, or another alias",
+            ));
         };
         name = next;
     }
