@@ -235,7 +235,6 @@ mod tests {
             ("authorization", "Bearer secret-token"),
             ("x-api-key", "secret-token"),
             ("x-goog-api-key", "another-token"),
-            ("x-goog-user-project", "another's"),
             ("api-key", "another-token"),
             ("cookie", "s=1"),
             ("user-agent", "prefix secret-token"),

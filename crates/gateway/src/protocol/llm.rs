@@ -276,6 +276,4 @@ fn not_to_be_repeated(refusal: &Refusal, mut response: Response<String>) -> Resp
 }
 
 #[cfg(test)]
-mod paths_tests;
-#[cfg(test)]
 mod tests;

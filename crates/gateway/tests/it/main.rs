@@ -35,6 +35,7 @@ mod lists;
 mod logged;
 mod payloads;
 mod present;
+mod providers;
 mod redacted;
 mod redis;
 mod regressions;

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderMap, Request};
 
-use super::*;
+use crate::protocol::llm::*;
 use crate::protocol::tests::{caller, provider, seal};
 use crate::seal::Holder;
 
