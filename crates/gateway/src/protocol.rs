@@ -48,8 +48,8 @@ pub const MAX_URI: usize = 2_048;
 
 /// One way in which a governed protocol is spoken: all that is on the wire between a caller, the gateway and an upstream.
 pub trait Binding: fmt::Debug + Sync {
-    /// The headers, besides `Authorization`, in which SDKs that ask by its paths send their key.
-    fn key_headers(&self) -> &'static [&'static str] {
+    /// The headers, besides `Authorization`, in which SDKs that ask by a path send their key.
+    fn key_headers(&self, _path: &str) -> &'static [&'static str] {
         &[]
     }
 

@@ -23,7 +23,8 @@ pub(crate) async fn authenticate<'p>(
     route: Option<&Route<'_>>,
     parts: &'p Parts,
 ) -> Result<(Caller, Option<&'p str>), Refusal> {
-    let key_headers = route.map(|route| protocol::binding_by_path(route).key_headers()).unwrap_or_default();
+    let key_headers =
+        route.map(|route| protocol::binding_by_path(route).key_headers(route.rest)).unwrap_or_default();
     let bearer = credential(key_headers, parts)?;
     let path = parts.uri.path();
     let evidence = Evidence {

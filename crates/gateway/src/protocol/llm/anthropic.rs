@@ -34,7 +34,7 @@ const PASSED_HEADERS: [&str; 9] = [
 ];
 
 impl Binding for Anthropic {
-    fn key_headers(&self) -> &'static [&'static str] {
+    fn key_headers(&self, _path: &str) -> &'static [&'static str] {
         &["x-api-key"]
     }
 

@@ -73,7 +73,7 @@ const VERSIONS: [&str; 23] = [
 ];
 
 impl Binding for Azure {
-    fn key_headers(&self) -> &'static [&'static str] {
+    fn key_headers(&self, _path: &str) -> &'static [&'static str] {
         &["api-key"]
     }
 

@@ -59,7 +59,7 @@ const READ: [&str; 7] = [
 const OF_CONFIG: [&str; 2] = ["maxOutputTokens", "candidateCount"];
 
 impl Binding for Gemini {
-    fn key_headers(&self) -> &'static [&'static str] {
+    fn key_headers(&self, _path: &str) -> &'static [&'static str] {
         &["x-goog-api-key"]
     }
 

@@ -38,9 +38,10 @@ const PASSED_HEADERS: [&str; 10] = [
 ];
 
 impl Binding for OpenAi {
-    /// SDKs of others may be pointed at any provider, and ask for the list of models by the same path; a key is a credential wherever it stands.
-    fn key_headers(&self) -> &'static [&'static str] {
-        &["x-api-key", "x-goog-api-key"]
+    /// An SDK of Anthropic's may be pointed at any provider; its key is a credential wherever it stands. Google's asks for the list of models
+    /// by the same path.
+    fn key_headers(&self, path: &str) -> &'static [&'static str] {
+        if path == super::MODELS { &["x-api-key", "x-goog-api-key"] } else { &["x-api-key"] }
     }
 
     fn body_limit(&self, limits: &Limits) -> usize {

@@ -240,7 +240,7 @@ fn who_is_answered_in_whose_words_is_told_by_the_path() {
         ("/openai/models", "api-key"),
         ("/openai/deployments/sim-small/chat/completions", "api-key"),
     ] {
-        assert!(binding_by_path(path).key_headers().contains(&key), "{path} {key}");
+        assert!(binding_by_path(path).key_headers(path).contains(&key), "{path} {key}");
     }
     let refused = Gemini.refused(&Refusal::new(Code::NoPermit, "because"), "call-1", None);
     let body: serde_json::Value = serde_json::from_str(refused.body()).expect("JSON");
