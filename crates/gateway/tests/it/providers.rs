@@ -94,7 +94,7 @@ async fn gemini_is_called_by_its_paths_and_its_tokens_are_on_record() {
             "/at/v1/models/small:streamGenerateContent",
             "application/json",
             format!("[{first},"),
-            "unknown",
+            "failed",
             json!([5, null]),
         ),
         (
