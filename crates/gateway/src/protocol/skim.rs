@@ -353,7 +353,9 @@ impl Skimmer {
     /// Whether it is in the choices of a model's answer that is read. Only an array has choices.
     fn is_in_choices(&self) -> bool {
         let [outer, inner, ..] = self.levels;
-        matches!(outer.name, Name::Choices | Name::Candidates) && inner.name == Name::Other && !inner.is_object
+        matches!(outer.name, Name::Choices | Name::Candidates)
+            && inner.name == Name::Other
+            && !inner.is_object
     }
 
     /// The name of the member that is read at one of the levels.
