@@ -34,6 +34,9 @@ pub(crate) const CREDENTIALS: CrateBench = CrateBench {
     figures: &["authenticate", "mint", "sign", "verify"],
 };
 
+pub(crate) const LIMITS: CrateBench =
+    CrateBench { package: "vidimus-gateway", target: "limits", figures: &["limits_decided", "limits"] };
+
 pub(crate) const REBUILD: CrateBench =
     CrateBench { package: "vidimus-core", target: "rebuild", figures: &["rebuild", "rebuild_memory"] };
 

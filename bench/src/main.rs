@@ -128,6 +128,8 @@ enum Only {
     Decide,
     /// The first decision on an edge, while a core is busy with something else.
     DecideUnderLoad,
+    /// What a call pays in process that counts for limits.
+    Limits,
     /// The next snapshot after each kind of change of one object among 21,000, and its memory.
     Rebuild,
     /// Who can call what, over 10,000 agents and 10,000 policies.
@@ -161,6 +163,7 @@ impl Only {
             Self::LlmChatStream => Some(Scenario::LlmChatStream),
             Self::Decide
             | Self::DecideUnderLoad
+            | Self::Limits
             | Self::Rebuild
             | Self::Reach
             | Self::DirectoryChange
@@ -216,6 +219,7 @@ fn ours(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         attempt("decide_cold_edge under load", crate_benches::DECIDE.run_under_load())?;
     }
     for (only, what, bench) in [
+        (Only::Limits, "limits", crate_benches::LIMITS),
         (Only::Rebuild, "rebuild", crate_benches::REBUILD),
         (Only::Reach, "reach", crate_benches::REACH),
         (Only::DirectoryChange, "directory_change", crate_benches::DIRECTORY_CHANGE),

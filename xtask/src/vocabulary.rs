@@ -35,6 +35,7 @@ pub(crate) fn complaints(page: &str, schema: &str) -> Vec<String> {
             members: Members::default(),
             window: None,
             plan: None,
+            limits: Default::default(),
             cedar: text.into(),
         }))
     });

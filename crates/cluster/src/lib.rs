@@ -190,9 +190,11 @@ pub fn heard_of(
     let (wanted, _) = watch::channel(Arc::default());
     let written = (wanted, lease::Lead::default(), secrets.clone());
     let live = live::Live::new((feed, objects), &followed, heard, publish, written);
-    let live = live.with_pods(pods.clone());
+    let (to, seen) = unbounded_channel();
+    let live = live.with_pods(pods.clone()).with_seen(to);
+    let seen = Arc::new(Mutex::new(Some(seen)));
     thread::Builder::new().name("vidimus-registry".to_owned()).spawn(move || live.run())?;
-    Ok(Begun { loaded, watching: Watching { acts, state, secrets, pods }, tasks })
+    Ok(Begun { loaded, watching: Watching { acts, state, secrets, pods, seen }, tasks })
 }
 
 /// What is followed of the objects of these namespaces, or of all where there are none: each has its place, the same in every process.

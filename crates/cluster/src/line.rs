@@ -15,6 +15,7 @@ use vidimus_core::resource::Kind;
 use vidimus_core::resource::crd::LastCall;
 use vidimus_core::resource::llm_provider::SecretKey;
 
+use crate::pods::ObjectKey;
 use crate::secrets::shown;
 
 /// The version of all this, which a registry begins with.
@@ -115,13 +116,13 @@ pub(crate) struct Called {
 }
 
 impl Called {
-    pub(crate) fn new((kind, namespace, name): &(Kind, Arc<str>, Arc<str>), call: &LastCall) -> Self {
+    pub(crate) fn new((kind, namespace, name): &ObjectKey, call: &LastCall) -> Self {
         let (namespace, name) = (namespace.clone(), name.clone());
         Self { kind: kind.as_str().to_owned(), namespace, name, call: call.clone() }
     }
 
     /// Of which object it is, and when; `None` of what is no call, such as one without a time. None is still to come.
-    pub(crate) fn read(self, now: Timestamp) -> Option<((Kind, Arc<str>, Arc<str>), LastCall)> {
+    pub(crate) fn read(self, now: Timestamp) -> Option<(ObjectKey, LastCall)> {
         let kind = Kind::ALL.into_iter().find(|kind| kind.as_str() == self.kind)?;
         let time: Timestamp = self.call.time.parse().ok()?;
         let call = LastCall {

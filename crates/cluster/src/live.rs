@@ -250,7 +250,9 @@ impl Live {
         };
         for seen in self.index.gather(false) {
             // Who does not listen any more is not told.
-            let _ = self.seen.as_ref().map(|told| told.send(seen));
+            if let Some(told) = &self.seen {
+                let _ = told.send(seen);
+            }
         }
         let turned = was.is_some() != watch.known.lost.is_some();
         if turned && was.is_some() {

@@ -56,7 +56,10 @@ pub enum PodsSaid {
 }
 
 /// When each object called last: by kind, namespace and name.
-pub type LastCalls = HashMap<(Kind, Arc<str>, Arc<str>), LastCall>;
+pub type LastCalls = HashMap<ObjectKey, LastCall>;
+
+/// An object: its kind, namespace and name.
+pub(crate) type ObjectKey = (Kind, Arc<str>, Arc<str>);
 
 /// The pods of a cluster, as far as they are followed. Clones share it.
 #[derive(Clone)]

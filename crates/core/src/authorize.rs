@@ -61,6 +61,8 @@ impl Snapshot {
     ///   author who permits a tool need not know the protocol's handshake.
     /// - So are the card of an agent and the list of one's own tasks to whoever may use some skill of it, because neither can
     ///   name one; and the listing of a provider's models to whoever may call one of them.
+    /// - A call that a forbid with `@limit` is about is denied where what is left of the limit (`SoFar::limits`) is less than nothing, and
+    ///   otherwise allowed as if there were no such forbid; [`Decision::limits`] says what it counts for.
     /// - A call about a task is decided as the call that made the task, now. What the arguments of a tool call were is not kept,
     ///   so it is allowed while some arguments are. The call that made the task was approved where a person had to approve it, and
     ///   so asking for the task, or ending it, is not held again.
@@ -84,6 +86,10 @@ impl Snapshot {
     /// ```
     pub fn authorize<'c>(&self, call: &Call<'c>) -> Decision<'c> {
         let (mut finding, would_refuse) = self.or_passed(call, self.finding(call));
+        // The call that made the task has counted.
+        if asks_of_made(call.ask.method) {
+            finding.limits = Arc::default();
+        }
         let ends_chain = self.ends_chain(&finding);
         if let Some(by) = &ends_chain {
             finding = finding.with_fact(ENDED_BY, by.clone());
@@ -232,8 +238,9 @@ impl Snapshot {
     fn implied_by(&self, call: &Call<'_>, (action, target): Use<'_>) -> Option<Finding> {
         let ask = Ask { action, target, arguments: call.ask.arguments.any(), ..call.ask };
         let found = self.possible_allowance(&Call { ask, ..*call })?;
-        // What is changed of the use is nothing of the whole.
-        let found = Finding { outcome: Outcome::Allow, obligations: Arc::default(), ..found };
+        // What is changed of the use, and what it counts for, is nothing of the whole.
+        let (obligations, limits) = (Arc::default(), Arc::default());
+        let found = Finding { outcome: Outcome::Allow, obligations, limits, ..found };
         Some(found.of_use(&ask))
     }
 }
@@ -256,7 +263,8 @@ impl Finding {
             return self;
         }
         (self.outcome, self.code) = (Outcome::Deny, Some(Code::NoPermit));
-        (self.obligations, self.asking) = (Arc::default(), Arc::default());
+        (self.obligations, self.limits) = (Arc::default(), Arc::default());
+        self.asking = Arc::default();
         self
     }
 
@@ -364,6 +372,7 @@ fn refused(code: Code, by: Arc<str>, facts: Arc<[Fact]>) -> Finding {
         facts,
         reason: None,
         obligations: Arc::default(),
+        limits: Arc::default(),
         asking: Arc::default(),
         tried: Arc::default(),
     }
@@ -375,6 +384,7 @@ fn refused(code: Code, by: Arc<str>, facts: Arc<[Fact]>) -> Finding {
 /// the whole `spares`.
 fn narrow(part: Finding, whole: Finding, spares: bool) -> Finding {
     let tried = (part.tried.clone(), whole.tried.clone());
+    let limits = (part.limits.clone(), whole.limits.clone());
     let found = match (standing(&part), standing(&whole)) {
         (Standing::Refused, _) => part,
         (_, Standing::Refused) => whole,
@@ -383,7 +393,7 @@ fn narrow(part: Finding, whole: Finding, spares: bool) -> Finding {
         (Standing::NotPermitted, Standing::Permitted) => whole.held_by(&part),
         (Standing::NotPermitted, Standing::NotPermitted) => part,
     };
-    found.and_tried(&tried.0).and_tried(&tried.1)
+    found.and_tried(&tried.0).and_tried(&tried.1).counting(&limits.0).counting(&limits.1)
 }
 
 /// How policies stand to one of the two.

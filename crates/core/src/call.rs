@@ -18,7 +18,7 @@ use crate::resource::{Agent, Endpoint, Labels, LlmProvider, McpServer, Principal
 
 pub use self::content::{Content, is_id, is_of_each_try};
 pub use self::digest::CallDigest;
-pub use self::so_far::{Collected, SoFar};
+pub use self::so_far::{Collected, Left, SoFar};
 pub use self::step::step_digest;
 
 #[cfg(test)]

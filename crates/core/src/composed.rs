@@ -77,6 +77,8 @@ pub enum Does {
     Holds,
     /// It changes it instead of refusing it: `@redact`, `@redact_answer`, `@cap_tokens`.
     Changes,
+    /// It counts it instead of refusing it, while there is room: `@limit`.
+    Counts,
 }
 
 impl RequestType {
@@ -172,6 +174,7 @@ impl Composed {
         match self.does {
             Does::Holds => Some("holds calls for a person (@approval)"),
             Does::Changes => Some("changes calls (@redact, @redact_answer, @cap_tokens)"),
+            Does::Counts => Some("counts calls (@limit)"),
             Does::Permits | Does::Refuses if self.of_class => {
                 Some("is about those too who acted before in a chain")
             }
@@ -190,12 +193,15 @@ impl Composed {
             Says::Refused => Does::Refuses,
             Says::Held => Does::Holds,
             Says::Changed => Does::Changes,
+            Says::Limited => Does::Counts,
         };
         let of_class = [ADVISE_ID, ACT_WITH_APPROVAL_ID].contains(&&*statement.id);
         let asked = statement.asks.as_ref().map(|asks| asks.digest);
         let changes = statement.changes.iter().flat_map(|all| all.iter().map(|one| one.change.to_string()));
         let changes: Vec<String> = changes.collect();
-        let text = format!("{json} {asked:?} {changes:?} {} {of_class}", statement.ends_chain);
+        let limits = statement.limits.iter().flat_map(|all| all.iter());
+        let limits: Vec<String> = limits.map(|one| format!("{one} {:?}", one.when_lost)).collect();
+        let text = format!("{json} {asked:?} {changes:?} {limits:?} {} {of_class}", statement.ends_chain);
         let pst = statement.policy.to_pst().map_err(|error| fault(&error))?;
         let of_person = matches!(request.asked_by(), AskedBy::Person(_));
         let composed = Self {

@@ -12,6 +12,7 @@ pub(crate) mod entities;
 pub(crate) mod facts;
 pub(crate) mod index;
 pub(crate) mod keeping;
+pub(crate) mod limiting;
 pub(crate) mod membership;
 pub(crate) mod outlook;
 pub(crate) mod pace;

@@ -1,5 +1,7 @@
 //! What is answered, as data: the outcome, the policies that decided, and the attribute values that they looked at.
 
+mod refused;
+
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -10,7 +12,8 @@ use crate::keep::{Keep, KeptPayload};
 use crate::obligation::{self, Demanded, Obligation};
 use crate::permit::{Held, Permit, Receipt, Verdict};
 use crate::record::{DecisionKind, DecisionRecord, ObservedOutcome, VERSION, whole};
-use crate::refusal::{Code, Refusal};
+use crate::refusal::Code;
+use crate::resource::{Limit, limit};
 
 /// The outcome of a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -57,6 +60,8 @@ pub(crate) struct Finding {
     pub(crate) reason: Option<Arc<str>>,
     /// What policies demand that is changed, sorted; also on a hold, where it is part of what is approved.
     pub(crate) obligations: Arc<[Obligation]>,
+    /// What the call counts for where it may be made, sorted by their ids.
+    pub(crate) limits: Arc<[Arc<Limit>]>,
     /// What people are asked, sorted by policy: on a hold by whom, on a denial by default by whom it would be asked as well.
     pub(crate) asking: Arc<[Arc<Requirement>]>,
     /// What policies that are only tried say, sorted by policy; of each what is satisfied, whether it would matter or not.
@@ -76,6 +81,8 @@ pub(crate) enum Says {
     Permitted,
     /// It is to be changed.
     Changed,
+    /// It counts for a limit.
+    Limited,
     Held,
     /// Also by a policy that fails, or cannot see what it looks at.
     Refused,
@@ -226,6 +233,11 @@ impl<'c> Decision<'c> {
         &self.finding.obligations
     }
 
+    /// What the call counts for where it may be made, sorted by their ids: to be taken before it is decided for good.
+    pub fn limits(&self) -> &[Arc<Limit>] {
+        &self.finding.limits
+    }
+
     /// What of the call its records keep, as the permits say that allow it; nothing where it is not allowed.
     pub fn keeps(&self) -> Keep {
         self.keeps
@@ -242,7 +254,7 @@ impl<'c> Decision<'c> {
     /// whose question is on record. What allows has none: it comes about by its record alone ([`Decision::recorded`]).
     pub fn unmade(&self) -> Option<Verdict> {
         match self.finding.outcome {
-            Outcome::Deny => Some(Verdict::Refused(self.finding.refusal())),
+            Outcome::Deny => Some(Verdict::Refused(self.refusal())),
             Outcome::Hold => Some(Verdict::Held(Held::new(self, None))),
             Outcome::Allow | Outcome::AllowWithObligations => None,
         }
@@ -339,70 +351,12 @@ impl<'c> Decision<'c> {
                 Verdict::Permitted(Permit::new(self, receipt, id))
             }
             Outcome::Hold => Verdict::Held(Held::new(&self, Some(&receipt))),
-            Outcome::Deny => Verdict::Refused(self.finding.refusal()),
+            Outcome::Deny => Verdict::Refused(self.refusal()),
         }
     }
 }
 
 impl Finding {
-    /// A denial by `code`, in public words.
-    pub(crate) fn refusal(&self) -> Refusal {
-        // Only an allowing finding has no code, and it is not refused.
-        let code = match self.outcome {
-            Outcome::Hold => Code::ApprovalRequired,
-            Outcome::Allow | Outcome::AllowWithObligations | Outcome::Deny => {
-                self.code.unwrap_or(Code::NoPermit)
-            }
-        };
-        let names = || self.policies.join(", ");
-        let (message, policies) = match (code, &self.reason) {
-            (Code::NoPermit, _) if self.closest_permits.is_empty() => {
-                ("no policy permits this call".to_owned(), &self.policies)
-            }
-            (Code::NoPermit, reason) => {
-                let closest = self.closest_permits.join(", ");
-                let shut = reason.as_ref().map(|reason| format!("; {reason}")).unwrap_or_default();
-                let message = format!(
-                    "no policy permits this call{shut}; closest permits: {closest}, with {}",
-                    self.facts_text()
-                );
-                (message, &self.closest_permits)
-            }
-            (Code::ApprovalRequired, reason) => {
-                let reason = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
-                let who = self.asked().join(", and ");
-                (format!("{who} must approve this call first, by {}{reason}", names()), &self.policies)
-            }
-            (Code::PolicyError, _) => (format!("a policy failed to evaluate: {}", names()), &self.policies),
-            (Code::Unrepresentable, _) => {
-                let message =
-                    format!("an argument is not one that policies see exactly: {}", self.facts_text());
-                (message, &self.policies)
-            }
-            (Code::ChainEnded, _) => {
-                (format!("this chain of calls was ended by {}", names()), &self.policies)
-            }
-            (_, Some(reason)) => (format!("refused by {}: {reason}", names()), &self.policies),
-            _ => (format!("refused by {} on {}", names(), self.facts_text()), &self.policies),
-        };
-        Refusal { policies: policies.to_vec(), ..Refusal::new(code, message) }
-    }
-
-    /// Who has to approve, in words: each role once.
-    fn asked(&self) -> Vec<String> {
-        let mut asked: Vec<String> = Vec::new();
-        for Requirement { role, quorum, .. } in self.asking.iter().map(|one| &**one) {
-            let one = match quorum {
-                1 => format!("somebody of {role}"),
-                quorum => format!("{quorum} people of {role}"),
-            };
-            if !asked.contains(&one) {
-                asked.push(one);
-            }
-        }
-        asked
-    }
-
     /// The outcome if a policy decided too that says this; `None` where it is the same.
     fn with(&self, says: Says) -> Option<Outcome> {
         match (self.outcome, says) {
@@ -441,6 +395,16 @@ impl Finding {
         Self { tried: all.into(), ..self }
     }
 
+    /// With what else the call counts for, where it may be made.
+    pub(crate) fn counting(self, limits: &Arc<[Arc<Limit>]>) -> Self {
+        if limits.is_empty() || self.outcome == Outcome::Deny {
+            return self;
+        }
+        let mut all: Vec<Arc<Limit>> = self.limits.iter().chain(&**limits).cloned().collect();
+        limit::each_once(&mut all);
+        Self { limits: all.into(), ..self }
+    }
+
     /// What is let pass although no policy permits it, with what the refusal would have told.
     pub(crate) fn passed(self, refused: &Self) -> Self {
         let facts = obligation::without_redacted(united(&self.facts, &refused.facts), &self.obligations);
@@ -469,14 +433,10 @@ impl Finding {
             facts: united(&self.facts, &other.facts),
             reason: asking.iter().find_map(|one| one.reason.clone()),
             obligations: self.obligations,
+            limits: self.limits,
             asking: asking.into(),
             tried: self.tried,
         }
-    }
-
-    fn facts_text(&self) -> String {
-        let parts: Vec<_> = self.facts.iter().map(|(name, value)| format!("{name} = {value}")).collect();
-        if parts.is_empty() { "no attribute".to_owned() } else { parts.join(", ") }
     }
 }
 

@@ -193,7 +193,7 @@ impl Recorded {
     /// Whether an attribute of the context lacks. A new one does until it stands in records.
     pub(crate) fn lacks(&self, field: Field) -> bool {
         match field {
-            Field::Args | Field::Numbers => false,
+            Field::Args | Field::Numbers | Field::Limits => false,
             _ if self.is_empty => true,
             Field::UserEmail => self.has_user,
             Field::ApprovalRole
@@ -275,10 +275,11 @@ impl Recorded {
         let value = match view {
             View::Text => self.fact(&format!("context.args[{pointer:?}]"))?,
             View::Numbers => self.fact(&format!("context.numbers[{pointer:?}]"))?,
+            View::Limits => self.fact(&format!("context.limits[{pointer:?}]"))?,
         };
         match view {
-            View::Numbers if value == ABSENT => Some(Seen::Absent),
-            View::Numbers => value.parse().ok().map(|number| Seen::There(Value::Long(number))),
+            View::Numbers | View::Limits if value == ABSENT => Some(Seen::Absent),
+            View::Numbers | View::Limits => value.parse().ok().map(|number| Seen::There(Value::Long(number))),
             // An argument may say so itself.
             View::Text if value == ABSENT || value == REDACTED => None,
             // It may have been cut, at a character.

@@ -55,6 +55,8 @@ pub enum Class {
     Conflict,
     /// Too large (413).
     TooLarge,
+    /// More than a limit has room for (429).
+    TooMany,
     /// The headers are too large (431).
     HeadersTooLarge,
     /// Too slow (408).
@@ -78,6 +80,7 @@ impl Class {
             Self::MethodNotAllowed => "method not allowed",
             Self::Conflict => "conflict",
             Self::TooLarge => "too large",
+            Self::TooMany => "too many",
             Self::HeadersTooLarge => "headers too large",
             Self::TooSlow => "too slow",
             Self::Unavailable => "unavailable",
@@ -97,6 +100,7 @@ impl Class {
             Self::TooSlow => 408,
             Self::Conflict => 409,
             Self::TooLarge => 413,
+            Self::TooMany => 429,
             Self::HeadersTooLarge => 431,
             Self::BadUpstream => 502,
             Self::Unavailable => 503,
@@ -191,6 +195,8 @@ codes! {
     NoPermit = "no_permit", Forbidden, "Nothing is allowed until a policy permits it; `vidimus policy explain` shows the closest permits.";
     /// A policy forbids the call.
     ForbiddenByPolicy = "forbidden_by_policy", Forbidden, "A forbid policy refused the call; ask its owner, or change the request.";
+    /// A limit of a policy has no room for the call: it takes more than is left.
+    LimitExceeded = "limit_exceeded", TooMany, "Wait until the limit named here has room again (Retry-After says when, where that is known), or ask the owner of its policy for more.";
     /// A policy wants a person's approval first.
     ApprovalRequired = "approval_required", Forbidden, "A policy asks for the approval of a person; get it approved, then make the same call again.";
     /// A person denied this very call.
@@ -270,7 +276,7 @@ pub struct Refusal {
     /// What to do next, where more is known than [`Code::next`] says. Public, like `message`.
     pub next: Option<&'static str>,
     /// The policies that refused (or came closest), empty where no policy was asked.
-    pub policies: Vec<Arc<str>>,
+    pub policies: Box<[Arc<str>]>,
     /// For log and record.
     pub detail: Option<Box<str>>,
     /// What a credential proved, though it was not enough. For the record only.
@@ -279,6 +285,8 @@ pub struct Refusal {
     pub served: Option<Box<Served>>,
     /// What a held call waits for. Public.
     pub awaited: Option<Box<Awaited>>,
+    /// Which limit has no room. Public.
+    pub limited: Option<Box<Limited>>,
     /// What the upstream had answered, where it is refused for its answer. Public.
     pub upstream: Option<Box<Answered>>,
 }
@@ -290,6 +298,15 @@ pub struct Answered {
     pub status: u16,
     /// When it wants to be asked again (`Retry-After`, RFC 9110 section 10.2.3), as it said.
     pub retry_after: Option<Box<str>>,
+}
+
+/// A limit that has no room for a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limited {
+    /// Its id: `namespace/policy/name`.
+    pub limit: Box<str>,
+    /// In how many seconds there is room for the same again, if nothing else is taken; `None` where there never is.
+    pub retry_after: Option<u32>,
 }
 
 /// What a held call waits for.
@@ -333,12 +350,13 @@ impl Refusal {
             code,
             message: message.into(),
             next: None,
-            policies: Vec::new(),
+            policies: Box::default(),
             detail: None,
             proven: None,
             upstream: None,
             served: None,
             awaited: None,
+            limited: None,
         }
     }
 

@@ -328,7 +328,8 @@ impl Snapshot {
                     && last.mode == policy.mode
                     && last.members == policy.members
                     && last.window == policy.window
-                    && last.plan == policy.plan =>
+                    && last.plan == policy.plan
+                    && last.limits == policy.limits =>
             {
                 Had::Compiled(compiled)
             }

@@ -1,6 +1,6 @@
 //! Accounts: what a call takes of a limited amount. It is reserved before the decision, which sees what is left, and settled from
-//! the effect. There are two: the place of a call among all that are under way, which is divided fairly between those who call, and
-//! what a chain comes to: destinations, calls, tokens, spend, and what it has read. Of that only what a policy or the limit of an agent
+//! the effect. There are three: the place of a call among all that are under way, which is divided fairly between those who call, what it
+//! takes of the limits that policies declare ([`crate::standing::limits`]), and what a chain comes to: destinations, calls, tokens, spend, and what it has read. Of that only what a policy or the limit of an agent
 //! looks at is counted ([`ChainReads`]); a call that nothing looks at costs nothing here.
 
 mod restored;
@@ -11,6 +11,7 @@ use quick_cache::sync::Cache;
 use vidimus_core::call::{Action, Call, Collected, SoFar, Target};
 use vidimus_core::clock::Moment;
 use vidimus_core::decide::chain_reads::ChainReads;
+use vidimus_core::decision::Decision;
 use vidimus_core::entity::{EntityId, EntityKind};
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::Principal;
@@ -19,6 +20,7 @@ use vidimus_core::snapshot::Snapshot;
 
 use crate::fair_share::{Denied, Pool, Share};
 use crate::protocol::observe::Usage;
+use crate::standing::limits::Claims;
 use crate::standing::taken::{FanOut, Flow, Taken, Used, callee};
 use crate::standing::{StandingState, Tally};
 
@@ -99,6 +101,8 @@ impl Holder {
 pub struct Reservation {
     /// `None` for a call of which nothing is counted.
     tally: Option<Tally>,
+    /// What it takes of the limits that policies declare; `None` where it counts for none.
+    claims: Option<Claims>,
     /// Whether what was permitted could be counted.
     counted: Result<(), Refusal>,
     /// The chain was ended, as far as this gateway knows.
@@ -166,6 +170,7 @@ impl Accounts {
             .then(|| (number(call.ask.tokens_estimated), number(call.ask.tokens_most)));
         let mut reservation = Reservation {
             tally: None,
+            claims: None,
             counted: Ok(()),
             ended: None,
             price: of_model.and_then(|_| price(call)),
@@ -196,6 +201,28 @@ impl Accounts {
             }
         };
         Ok(reservation)
+    }
+
+    /// Takes what the call counts for by a `decision` that does not know what is left: what its chain has come to, with what is left then, by which it
+    /// is to be decided for good. `None` where it counts for nothing.
+    ///
+    /// # Errors
+    /// As [`StandingState::claim`].
+    pub async fn count(
+        &self,
+        reservation: &mut Reservation,
+        decision: &Decision<'_>,
+        now: Moment,
+    ) -> Result<Option<Arc<SoFar>>, Refusal> {
+        if decision.limits().is_empty() {
+            return Ok(None);
+        }
+        let call = decision.call();
+        // Few calls count, and what is kept in place is moved with each.
+        let claims = Box::pin(self.state.claim(call, decision.limits(), now)).await?;
+        let so_far = SoFar { limits: claims.left().to_vec(), ..call.so_far.clone() };
+        reservation.claims = Some(claims);
+        Ok(Some(Arc::new(so_far)))
     }
 }
 
@@ -276,6 +303,9 @@ impl Reservation {
 
     /// The call was permitted: what it reserved is taken. Where that cannot be counted, it may not be sent: [`Reservation::counted`].
     pub async fn permitted(&mut self, now: Moment) {
+        if let Some(claims) = &mut self.claims {
+            claims.permitted();
+        }
         if let Some(tally) = &mut self.tally {
             let counted = tally.permitted(now.monotonic).await;
             self.counted = if self.only_tried { Ok(()) } else { counted };
@@ -293,6 +323,9 @@ impl Reservation {
     /// The end of the call is known: its chain is charged for it. Gives what a call of a model is charged for.
     pub fn settle(self, known: Known) -> Option<Used> {
         let used = self.of_model.map(|(question, most)| known.used(question, most, self.price));
+        if let Some(claims) = self.claims {
+            claims.settle(known.is_sent, used);
+        }
         if let Some(tally) = self.tally {
             tally.settle(used.unwrap_or_default());
         }

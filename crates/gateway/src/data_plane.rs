@@ -6,6 +6,7 @@ use std::sync::Arc;
 use vidimus_core::decision::Decision;
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::Endpoint;
+use vidimus_core::resource::limit::Measure;
 use vidimus_identity::SpiffeId;
 
 use crate::accounts::Holder;
@@ -68,6 +69,11 @@ impl Carried {
             let message = format!("a policy demands a change (@{what}), which this data plane cannot make");
             let policies = decision.obligations().iter().map(|one| one.policy.clone()).collect();
             return Some(Refusal { policies, ..unable(message) });
+        }
+        if decision.limits().iter().any(|limit| limit.of == Measure::Concurrency) {
+            return Some(unable(
+                "a limit counts the calls at once, and when this one ends is not known here",
+            ));
         }
         if decision.keeps().answer {
             return Some(unable(

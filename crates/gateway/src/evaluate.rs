@@ -55,8 +55,8 @@ impl Shared {
     /// filled in here.
     ///
     /// The answer is yes only to what another point can carry out as it is: not to what policies change, for nobody would see whether it
-    /// was changed, and not to what only grants permit whose uses are counted, for none would be taken. Nor is it to a job, which only
-    /// the gateway runs, and to what goes where calls are refused by the age of the configuration.
+    /// was changed, and not to what counts for a limit, or what only grants permit whose uses are counted, for none would be taken. Nor is
+    /// it to a job, which only the gateway runs, and to what goes where calls are refused by the age of the configuration.
     ///
     /// # Errors
     /// Those of the accounts and of the ledger: then there is no answer.
@@ -164,6 +164,14 @@ fn not_elsewhere(world: &Snapshot, decision: &Decision<'_>) -> Option<Refusal> {
         let message = "policies change this call or its answer, and whether another enforcement point does so is not known here";
         let next = "Make the call through the gateway, or permit it where nothing has to be changed.";
         return Some(Refusal::new(Code::ChangeImpossible, message).with_next(next));
+    }
+    if let [limit, ..] = decision.limits() {
+        let message = format!(
+            "the call counts for the limit {}, and calls that are made elsewhere are not counted",
+            limit.id
+        );
+        let refusal = Refusal::new(Code::LimitExceeded, message);
+        return Some(refusal.with_next("Make the call through the gateway."));
     }
     world.grant_to_claim(decision).map(|_| {
         let message = "only a grant with a number of uses permits this call, and calls that are made elsewhere are not counted";

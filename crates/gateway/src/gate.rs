@@ -315,7 +315,8 @@ impl Shared {
         // What such an agent reaches is counted whatever policies read.
         let has_limit = |object: &Object| match object {
             Object::Agent(agent) => agent.delegation.max_fan_out.is_some(),
-            Object::Service(_) | Object::McpServer(_) | Object::LlmProvider(_) | Object::Policy(_) => false,
+            Object::Policy(policy) => !policy.limits.is_empty(),
+            Object::Service(_) | Object::McpServer(_) | Object::LlmProvider(_) => false,
         };
         !reads.is_nothing() || reads.labels_kept || reads.ends || world.objects().iter().any(has_limit)
     }
@@ -328,6 +329,19 @@ impl Shared {
     /// Whether what gateways share can be asked for; true where they share nothing.
     pub fn has_store(&self) -> bool {
         self.standing.store().is_none_or(|store| store.is_connected())
+    }
+
+    /// From how long before a start the records say what still counts: [`Limits::label_window`], and the windows of the limits that policies declare,
+    /// a day at most.
+    pub fn counted_window(&self) -> Duration {
+        const DAY: Duration = Duration::from_secs(24 * 3600);
+        let world = self.snapshot();
+        let limits = world.objects().iter().flat_map(|object| match object {
+            Object::Policy(policy) => &*policy.limits,
+            _ => &[],
+        });
+        let longest = limits.map(|limit| limit.window.length()).max().unwrap_or_default();
+        longest.min(DAY).max(self.limits.label_window)
     }
 
     /// [`Limits::label_window`].

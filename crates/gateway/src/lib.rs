@@ -92,6 +92,8 @@ pub use sinks::{
 };
 pub use source_state::{SourceState, Stale};
 pub use spans::Spans;
+pub use standing::StandingState;
+pub use standing::chains::Keeps;
 pub use standing::store::StandingAddress;
 pub use telemetry::{BadEndpoint, Telemetry};
 pub use vitals::{Pulse, Silent, Vitals};

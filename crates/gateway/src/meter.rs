@@ -1,5 +1,6 @@
 //! Metrics for Prometheus. The list with meanings is [`METRICS`], and `docs/metrics.md` is made of it.
 
+mod limits;
 mod list;
 mod pace;
 mod planes;
@@ -23,6 +24,7 @@ use vidimus_ledger::Ledger;
 use crate::protocol::observe::Usage;
 use crate::route::Protocol;
 use crate::vitals::Vitals;
+use limits::LimitMeter;
 use pace::PaceMeter;
 pub(crate) use planes::PlaneMeter;
 use pods::PodMeter;
@@ -149,6 +151,7 @@ pub struct Meter {
     planes: PlaneMeter,
     pace: PaceMeter,
     pods: PodMeter,
+    limits: LimitMeter,
 }
 
 /// A gauge of seconds.
@@ -189,12 +192,14 @@ impl Meter {
             planes: PlaneMeter::default(),
             pace: PaceMeter::default(),
             pods: PodMeter::default(),
+            limits: LimitMeter::default(),
             registry: Listed(Registry::with_prefix("vidimus")),
         };
         let registry = &mut meter.registry;
         registry.add(&list::DECISIONS, meter.decisions.clone());
         registry.add(&list::UNRECORDED, meter.unrecorded.clone());
         registry.add(&list::WOULD_REFUSE, meter.would_refuse.clone());
+        meter.limits.register(registry);
         registry.add(&list::EFFECTS, meter.effects.clone());
         registry.add(&list::DURATION, meter.duration.clone());
         registry.add(&list::TOKENS, meter.tokens.clone());
@@ -223,6 +228,11 @@ impl Meter {
         registry.add(&list::PANICS, vitals.panics().clone());
         registry.add(&list::LOG_LINES_LOST, vitals.log_lines_lost().clone());
         meter
+    }
+
+    /// What is counted of limits that policies declare.
+    pub(crate) fn limits(&self) -> &LimitMeter {
+        &self.limits
     }
 
     /// What is counted of data planes and their configuration.

@@ -93,6 +93,10 @@ pub fn about(refusal: &Refusal, call: &str) -> Value {
     if let (Some(awaited), Some(about)) = (&refusal.awaited, about.as_object_mut()) {
         about.insert("approval".to_owned(), json!(awaited.approval));
     }
+    if let (Some(limited), Some(about)) = (&refusal.limited, about.as_object_mut()) {
+        about.insert("limit".to_owned(), json!(limited.limit));
+        about.extend(limited.retry_after.map(|seconds| ("retry_after".to_owned(), json!(seconds))));
+    }
     about
 }
 
@@ -144,6 +148,9 @@ pub fn refused(
     if let Some(awaited) = &refusal.awaited {
         headers.insert(RETRY_AFTER, awaited.retry_after.into());
     }
+    if let Some(seconds) = refusal.limited.as_ref().and_then(|limited| limited.retry_after) {
+        headers.insert(RETRY_AFTER, seconds.into());
+    }
     if refusal.code.class() == Class::Unauthenticated {
         let error = if refusal.code == Code::CredentialMissing { "" } else { ", error=\"invalid_token\"" };
         let metadata = metadata.map(|url| format!("resource_metadata=\"{url}\"")).unwrap_or_default();
@@ -164,6 +171,8 @@ pub fn document(json: impl Into<Bytes>) -> Response<ReplyBody> {
 
 #[cfg(test)]
 mod tests {
+    use vidimus_core::refusal::Limited;
+
     use super::*;
     use crate::protocol::{Binding, a2a, llm, mcp};
 
@@ -179,7 +188,7 @@ mod tests {
     ];
 
     fn check(binding: Option<&dyn Binding>, id: Option<&str>, code: Code) -> (u16, Value) {
-        let refusal = Refusal { policies: vec!["f/p".into()], ..Refusal::new(code, "because") };
+        let refusal = Refusal { policies: ["f/p".into()].into(), ..Refusal::new(code, "because") };
         let shape = match binding {
             Some(binding) => binding.refused(&refusal, "call-1", id),
             None => plain(&refusal, "call-1"),
@@ -218,6 +227,36 @@ mod tests {
         let allow = response.headers().get(ALLOW).map(HeaderValue::as_bytes);
         assert_eq!((response.status().as_u16(), allow), (405, Some(&b"POST, GET, DELETE"[..])));
         assert_eq!(refusal.message, "MCP is served by POST, GET, DELETE");
+    }
+
+    /// Each protocol's own way to say it; when to come again stands in the header of all.
+    #[test]
+    fn a_limit_is_told_in_each_protocols_own_way() {
+        let limited = Limited { limit: "f/p/calls".into(), retry_after: Some(7) };
+        let refusal =
+            Refusal { limited: Some(Box::new(limited)), ..Refusal::new(Code::LimitExceeded, "no room") };
+        let said = |binding: &dyn Binding| {
+            let response = refused(binding.refused(&refusal, "call-1", Some("7")), &refusal, "call-1", None);
+            let after = response.headers().get(RETRY_AFTER).cloned();
+            assert_eq!(after, Some(HeaderValue::from(7_u32)), "{binding:?}");
+            let shape = binding.refused(&refusal, "call-1", Some("7"));
+            (shape.status().as_u16(), serde_json::from_str::<Value>(shape.body()).expect("JSON"))
+        };
+        for binding in [&mcp::StreamableHttp as &dyn Binding, &a2a::JsonRpc] {
+            let (status, body) = said(binding);
+            assert_eq!((status, &body["error"]["code"]), (200, &json!(-31_429)), "{binding:?}");
+            let data = &body["error"]["data"];
+            assert_eq!((&data["limit"], &data["retry_after"]), (&json!("f/p/calls"), &json!(7)));
+        }
+        for binding in [&llm::OpenAi as &dyn Binding, &llm::Anthropic] {
+            let (status, body) = said(binding);
+            assert_eq!((status, &body["error"]["type"]), (429, &json!("rate_limit_error")), "{binding:?}");
+        }
+        let never = Limited { limit: "f/p/calls".into(), retry_after: None };
+        let refusal =
+            Refusal { limited: Some(Box::new(never)), ..Refusal::new(Code::LimitExceeded, "no room") };
+        let response = refused(plain(&refusal, "call-1"), &refusal, "call-1", None);
+        assert_eq!((response.status().as_u16(), response.headers().get(RETRY_AFTER)), (429, None));
     }
 
     #[test]

@@ -12,6 +12,7 @@
 
 pub mod chains;
 mod ended;
+pub mod limits;
 mod returning;
 pub mod store;
 pub mod taken;
@@ -34,6 +35,7 @@ use vidimus_core::refusal::{Code, Refusal};
 
 use self::chains::{Chains, Keeps};
 use self::ended::{Ended, EndedChain};
+use self::limits::Counters;
 use self::returning::Returning;
 use self::store::Store;
 use self::taken::{Taken, Used};
@@ -47,6 +49,7 @@ pub use self::tally::Tally;
 pub struct StandingState {
     chains: Mutex<Chains>,
     ended: Arc<Ended>,
+    limits: Counters,
     store: Option<Arc<Store>>,
     returning: Returning,
     keeps: Keeps,
@@ -89,6 +92,7 @@ impl StandingState {
         Arc::new(Self {
             chains,
             ended,
+            limits: Counters::new(keeps.capacity),
             store: store.map(Arc::new),
             returning: Returning::default(),
             keeps,

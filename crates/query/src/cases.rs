@@ -4,7 +4,7 @@
 mod file;
 mod junit;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -55,6 +55,10 @@ pub struct Case {
     #[serde(default, with = "text::time", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub time: Option<Timestamp>,
+    /// What would be left of limits with it, by their ids (`namespace/policy/name`); less than 0 where it would not fit. Where none is given it fits into
+    /// all.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub limits: BTreeMap<String, i64>,
     /// What is to be decided of it.
     pub expect: Expected,
 }
@@ -209,6 +213,7 @@ impl Case {
             depth: self.depth,
             user: self.user.clone(),
             instance: None,
+            limits: self.limits.clone(),
         }
     }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use vidimus_core::call::{Action, Arguments, Ask, Call, SoFar, Target};
+use vidimus_core::call::{Action, Arguments, Ask, Call, Left, SoFar, Target};
 use vidimus_core::caller::{Caller, Chain, Instance, InstanceKind, Proven, UnixMillis, User};
 use vidimus_core::decision::{Decision, Outcome};
 use vidimus_core::entity::{EntityId, EntityKind};
@@ -54,6 +54,10 @@ pub struct ExplainQuestion {
     /// Which copy of the principal would call, by the UID of its pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance: Option<String>,
+    /// What would be left of limits with the call, by their ids (`namespace/policy/name`); less than 0 where it would not fit. Where none is given it fits
+    /// into all.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub limits: BTreeMap<String, i64>,
 }
 
 fn no_arguments() -> String {
@@ -90,6 +94,9 @@ pub struct Explanation {
     /// What policies demand that is changed of the call or of its answer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub obligations: Vec<Demanded>,
+    /// The limits that the call would count for, each with what it says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub counts_for: Vec<String>,
     /// What policies that are only tried (`mode: observe`) would change, each by itself.
     pub observed: Vec<ObservedOutcome>,
     /// What to do next; empty where the call would be allowed.
@@ -243,7 +250,10 @@ fn decide(
     // What a tool is called by is in its digest.
     let method = if action == Action::InvokeTool { CALL } else { "" };
     let ask = Ask { arguments, ..Ask::about(method, action, target) };
-    let call = Call { caller: &caller, ask, now, source_ip: None, so_far: SoFar::nothing(), approvals: &[] };
+    let left =
+        |(limit, left): (&String, &i64)| Left { limit: limit.as_str().into(), left: *left, again: None };
+    let so_far = SoFar { limits: question.limits.iter().map(left).collect(), ..SoFar::default() };
+    let call = Call { caller: &caller, ask, now, source_ip: None, so_far: &so_far, approvals: &[] };
     let decision = world.authorize(&call);
     let would_change = would_change(world, &call, &decision);
     Explanation { would_change, ..Explanation::decided(&decision) }
@@ -289,6 +299,7 @@ impl Explanation {
                 .collect(),
             would_refuse: decision.would_refuse().map(|code| code.as_str().to_owned()),
             obligations: decision.obligations().iter().map(Demanded::of).collect(),
+            counts_for: decision.limits().iter().map(|limit| format!("{}: {limit}", limit.id)).collect(),
             observed: decision.observed().iter().map(ObservedOutcome::of).collect(),
             next: code.map(|code| next(code, decision).to_owned()).unwrap_or_default(),
             ..Self::default()

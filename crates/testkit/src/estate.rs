@@ -361,6 +361,7 @@ fn policy(dice: &mut Dice, size: Size, number: usize) -> Policy {
         members: Members::default(),
         window: None,
         plan: None,
+        limits: Default::default(),
         cedar: cedar(dice, size, number).into(),
     }
 }

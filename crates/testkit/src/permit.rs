@@ -65,6 +65,7 @@ fn everything() -> Object {
         members: Members::default(),
         window: None,
         plan: None,
+        limits: Default::default(),
         cedar: "permit (principal, action, resource);".into(),
     }))
 }

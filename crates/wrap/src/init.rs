@@ -58,7 +58,7 @@ fn pid(child: &Child) -> io::Result<Pid> {
 fn reaped() -> io::Result<Option<(Pid, WaitStatus)>> {
     match wait(WaitOptions::NOHANG) {
         Ok(ended) => Ok(ended),
-        Err(error) if matches!(error, rustix::io::Errno::CHILD | rustix::io::Errno::INTR) => Ok(None),
+        Err(rustix::io::Errno::CHILD | rustix::io::Errno::INTR) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }

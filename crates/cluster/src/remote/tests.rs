@@ -420,7 +420,7 @@ async fn who_is_not_taken_is_not_read() {
     while Instant::now() < until {
         sent += 1;
         both.relay.hear(0, &Told::There(agent("x", &sent.to_string(), &format!("{large}{sent}"))));
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        sleep(Duration::from_millis(20)).await;
     }
     // Whoever holds what was heard holds its room.
     let held: Vec<Heard> = both.heard.try_iter().collect();

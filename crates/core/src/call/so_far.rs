@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::caller::UnixMillis;
+
 /// A label that a chain, or an agent for a while, has, and the call that brought it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Collected {
@@ -13,7 +15,18 @@ pub struct Collected {
     pub call: Arc<str>,
 }
 
-/// What a chain has come to. Counted where a policy or the limit of an agent looks at it; [`SoFar::nothing`] elsewhere, and on calls
+/// How a limit stands with a call that counts for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Left {
+    /// Its id: `namespace/policy/name`.
+    pub limit: Arc<str>,
+    /// What is left with this call, of spend in millionths of the currency unit; less than 0 where the call does not fit.
+    pub left: i64,
+    /// When a call fits that takes as much, if nothing else is taken; `None` of one that fits, and where none ever does.
+    pub again: Option<UnixMillis>,
+}
+
+/// What a chain has come to, and what is left of the limits that the call counts for. Counted where a policy or the limit of an agent looks at it; [`SoFar::nothing`] elsewhere, and on calls
 /// that begin a chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SoFar {
@@ -30,9 +43,12 @@ pub struct SoFar {
     pub labels: Vec<Collected>,
     /// What ended the chain: a limit of an agent's record, or a policy. Such a chain makes no call any more.
     pub ended: Option<Arc<str>>,
+    /// The limits that the call counts for, once they were asked; sorted by their ids.
+    pub limits: Vec<Left>,
 }
 
-static NOTHING: SoFar = SoFar { fan_out: 1, calls: 1, tokens: 0, spend: 0, labels: Vec::new(), ended: None };
+static NOTHING: SoFar =
+    SoFar { fan_out: 1, calls: 1, tokens: 0, spend: 0, labels: Vec::new(), ended: None, limits: Vec::new() };
 
 impl SoFar {
     /// Of a call that begins a chain, or that nobody counts.
@@ -43,6 +59,11 @@ impl SoFar {
     /// Where a label came from; `None` where the chain does not have it.
     pub fn origin(&self, label: &str) -> Option<&Collected> {
         self.labels.iter().find(|one| *one.label == *label)
+    }
+
+    /// What is left of a limit with the call; `None` where the call does not count for it, or it was not asked.
+    pub fn left(&self, limit: &str) -> Option<i64> {
+        self.limits.iter().find(|one| *one.limit == *limit).map(|one| one.left)
     }
 }
 

@@ -60,6 +60,22 @@ pub(crate) enum Misannotated {
     KeepsOther { value: String },
     #[error("@keep(\"{value}\") names something that is neither arguments nor answer, or nothing")]
     Keeps { value: String },
+    #[error("@limit is on a permit: another permit would let the call pass uncounted")]
+    LimitOnPermit { value: String },
+    #[error(
+        "@{other} says what becomes of a call that is refused, held or changed, and @limit lets it pass while there is room"
+    )]
+    LimitBeside { other: &'static str, value: String },
+    #[error("@limit counts calls, and this policy is about no call, or about something else as well")]
+    LimitOther { value: String },
+    #[error("@limit(\"{value}\") names no limit that spec.limits of this policy declares")]
+    LimitUnknown { value: String },
+    #[error("@limit(\"{value}\") is of models, and this policy about other actions as well")]
+    LimitOfModels { value: String },
+    #[error(
+        "@limit(\"{value}\") looks at context.limits, context.approval or the whole context: which calls count is known before them"
+    )]
+    LimitLooks { value: String },
 }
 
 impl Misannotated {
@@ -102,6 +118,22 @@ impl Misannotated {
             Self::Keeps { .. } => {
                 "write what is kept: @keep(\"arguments\"), @keep(\"answer\") or @keep(\"arguments, answer\")"
             }
+            Self::LimitOnPermit { .. } => {
+                "put it on a forbid, which then lets the calls pass that it is about while there is room"
+            }
+            Self::LimitBeside { .. } => {
+                "write two policies: one that counts the call, and one that holds, changes or refuses it"
+            }
+            Self::LimitOther { .. } => {
+                "name actions of calls in the head: action == Action::\"invokeTool\", action in Action::\"llm\""
+            }
+            Self::LimitUnknown { .. } => {
+                "write the name of an entry of spec.limits; several with spaces between them: @limit(\"per-minute per-day\")"
+            }
+            Self::LimitOfModels { .. } => "name the action in the head: action == Action::\"callModel\"",
+            Self::LimitLooks { .. } => {
+                "write two policies: one that counts the call, and a forbid that looks at context.limits"
+            }
         }
     }
 
@@ -121,7 +153,13 @@ impl Misannotated {
             | Self::Tokens { value }
             | Self::KeepsOnForbid { value }
             | Self::KeepsOther { value }
-            | Self::Keeps { value } => value,
+            | Self::Keeps { value }
+            | Self::LimitOnPermit { value }
+            | Self::LimitBeside { value, .. }
+            | Self::LimitOther { value }
+            | Self::LimitUnknown { value }
+            | Self::LimitOfModels { value }
+            | Self::LimitLooks { value } => value,
         }
     }
 }

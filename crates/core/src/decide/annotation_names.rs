@@ -6,7 +6,7 @@ use super::tree;
 use crate::resource::nearest;
 
 /// The names that say something here.
-const KNOWN: [&str; 14] = [
+const KNOWN: [&str; 15] = [
     "id",
     "approval",
     "quorum",
@@ -21,6 +21,7 @@ const KNOWN: [&str; 14] = [
     "redact_answer",
     "redact_shown",
     "keep",
+    "limit",
 ];
 
 /// Other names of the same purpose, which are no misspelling: they say something to people, or to other readers of Cedar.

@@ -5,6 +5,7 @@ mod acted;
 mod answer;
 mod foreseen;
 mod left;
+mod limited;
 mod windowed;
 
 use std::collections::HashMap;
@@ -16,6 +17,7 @@ use cedar_policy::{
 
 pub(crate) use self::acted::OfClass;
 use self::answer::{StaticOutcome, sorted, with_context};
+use self::limited::Limiting;
 use super::deciding::Deciding;
 use super::entities::{EntityFault, EntitySlice};
 use super::facts::{AttributeReference, ContextReference};
@@ -32,6 +34,7 @@ use crate::call::{Arguments, Call};
 use crate::decision::{Fact, Finding, Outcome, Says, Tried};
 use crate::obligation::{self, Obligation};
 use crate::refusal::Code;
+use crate::resource::Limit;
 use crate::resource::window::Window;
 use crate::snapshot::registered::Registered;
 
@@ -73,6 +76,8 @@ struct Residual {
     asks: Option<Arc<Requirement>>,
     /// Of a forbid that changes calls instead of refusing them.
     changes: Option<Arc<[Obligation]>>,
+    /// Of a forbid by which calls count for limits instead of being refused.
+    limits: Option<Arc<[Arc<Limit>]>>,
     /// Of a permit, when it permits what fulfils its condition.
     window: Option<Arc<Window>>,
 }
@@ -89,6 +94,8 @@ pub(crate) struct Edge {
     /// The forbids that change calls, with what they demand, sorted.
     changing: StaticOutcome,
     demands: Arc<[Obligation]>,
+    /// The forbids by which calls count for limits.
+    limiting: Limiting,
     errors: StaticOutcome,
     /// Sorted by id.
     residuals: Box<[Residual]>,
@@ -119,8 +126,8 @@ impl Edge {
     }
 
     /// The decision: a policy that fails denies, then a forbid that asks nobody, then a policy that looks at an argument which it cannot
-    /// see; then a permit allows, or where a forbid asks people, the call is held; otherwise it is denied by default. What is allowed or
-    /// held is changed as those forbids demand that change calls instead of refusing them.
+    /// see, then a limit into which it does not fit; then a permit allows, or where a forbid asks people, the call is held; otherwise it is
+    /// denied by default. What is allowed or held is changed as those forbids demand that change calls instead of refusing them.
     ///
     /// Every residual is evaluated: whether some policy fails must not depend on the order.
     pub(crate) fn decide(&self, call: &Deciding<'_>) -> Finding {
@@ -136,12 +143,13 @@ impl Edge {
         let (mut permits, mut forbids) = (Vec::new(), Vec::new());
         let (mut errors, mut unseen) = (Vec::new(), Vec::new());
         let mut refused = self.refuses;
-        let mut changing: Vec<&Residual> = Vec::new();
+        let (mut changing, mut limiting) = (Vec::new(), Vec::new());
         for residual in &self.residuals {
             match (residual.outcome(call), residual.effect) {
                 (Ok(false), _) => {}
                 (Ok(true), Effect::Permit) => permits.push(residual),
                 (Ok(true), Effect::Forbid) if residual.changes.is_some() => changing.push(residual),
+                (Ok(true), Effect::Forbid) if residual.limits.is_some() => limiting.push(residual),
                 (Ok(true), Effect::Forbid) => {
                     refused |= residual.asks.is_none();
                     forbids.push(residual);
@@ -156,6 +164,8 @@ impl Edge {
             self.forbids.answer(Outcome::Deny, Some(Code::ForbiddenByPolicy), &forbids, call)
         } else if !unseen.is_empty() {
             StaticOutcome::default().answer(Outcome::Deny, Some(Code::Unrepresentable), &unseen, call)
+        } else if let Some(spent) = self.limiting.spent(&limiting, call) {
+            spent
         } else if !permits.is_empty() || !self.permits.policies.is_empty() {
             match forbids.is_empty() && self.asking.is_empty() {
                 true => self.permits.answer(Outcome::Allow, None, &permits, call),
@@ -166,6 +176,7 @@ impl Edge {
         } else {
             self.deny_by_default(call).asking(&self.held(&forbids, call))
         };
+        let found = self.limiting.noted(found, &limiting, call);
         if changing.is_empty() && self.demands.is_empty() {
             found
         } else {
@@ -206,6 +217,7 @@ impl Edge {
             facts,
             reason: self.shut(call),
             obligations: Arc::default(),
+            limits: Arc::default(),
             asking: Arc::default(),
             tried: Arc::default(),
         }
@@ -246,7 +258,7 @@ impl Edge {
                     let may_be_lifted = match residual.says {
                         Says::Refused => false,
                         Says::Held => may_wait,
-                        Says::Permitted | Says::Changed => true,
+                        Says::Permitted | Says::Changed | Says::Limited => true,
                     };
                     possible.fails_to_hold || possible.holds && may_be_lifted
                 }
@@ -397,6 +409,8 @@ impl<'a> Compilation<'a> {
             all(response.true_permits().collect())?.into_iter().partition(|one| one.windowed.is_some());
         let permits = self.static_outcome(&deciding(permitting, Statement::says));
         let satisfied = deciding(all(response.true_forbids().collect())?, Statement::says);
+        let (limiting, satisfied): (Vec<_>, Vec<_>) =
+            satisfied.into_iter().partition(|statement| statement.limits.is_some());
         let (changing, forbidding): (Vec<_>, Vec<_>) =
             satisfied.into_iter().partition(|statement| statement.changes.is_some());
         let demands = changing.iter().filter_map(|statement| statement.changes.as_ref());
@@ -423,6 +437,7 @@ impl<'a> Compilation<'a> {
             asking: asking.into(),
             changing: self.static_outcome(&changing),
             demands: obligation::united(demands.flat_map(|all| all.iter())),
+            limiting: self.limiting(&limiting),
             errors: self.static_outcome(&errors),
             residuals: residuals.into(),
             tried: tried.into(),

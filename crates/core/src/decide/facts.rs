@@ -250,6 +250,7 @@ impl ContextReference {
                 let view = match names.as_slice() {
                     ["args"] => View::Text,
                     ["numbers"] => View::Numbers,
+                    ["limits"] => View::Limits,
                     _ => return None,
                 };
                 let pointer = tree::string(right)?;
@@ -262,8 +263,8 @@ impl ContextReference {
 
     fn field(names: &[&str]) -> Option<Self> {
         let what = match Field::at(names) {
-            // The entities that hold arguments say nothing; their tags do.
-            Some(Field::Args | Field::Numbers) => return None,
+            // The entities that hold arguments, and what is left of limits, say nothing; their tags do.
+            Some(Field::Args | Field::Numbers | Field::Limits) => return None,
             Some(field) => InContext::Field(field),
             None if names == ["approval"] => InContext::Approval,
             None if names == ["instance"] => InContext::Instance,

@@ -13,7 +13,7 @@ use super::residual::field::{cycle, hour, weekday};
 use super::residual::value::OF_CALL;
 use super::schema::{Type, actions, schema, uid};
 use super::view::shown;
-use crate::call::{Action, Arguments, Call};
+use crate::call::{Action, Arguments, Call, Left};
 use crate::caller::User;
 use crate::entity::{EntityId, EntityKind};
 use crate::standing::rfc3339;
@@ -85,6 +85,7 @@ fn context(call: &Deciding<'_>) -> Result<Vec<(String, RestrictedExpression)>, E
         ("hour", RestrictedExpression::new_long(hour(call))),
         ("transaction", text(&chain.transaction)),
         ("identity", text(call.identity())),
+        ("limits", RestrictedExpression::new_entity_uid(named(Type::Limits, OF_CALL)?)),
     ];
     if let Some(user) = call.user() {
         pairs.push(("on_behalf_of", RestrictedExpression::new_entity_uid(named(Type::User, &user.id())?)));
@@ -133,7 +134,7 @@ pub(crate) fn datetime(millis: i64) -> Result<RestrictedExpression, EntityFault>
     Ok(RestrictedExpression::new_datetime(time))
 }
 
-/// The entities that no object stands for: the call's arguments, its user and who approved it, and the actions.
+/// The entities that no object stands for: the call's arguments, what is left of limits, its user and who approved it, and the actions.
 pub(crate) fn entities(call: &Call<'_>) -> Result<Vec<Entity>, EntityFault> {
     let (mut texts, mut numbers) = (HashMap::new(), HashMap::new());
     if let Arguments::Known(arguments) = call.ask.arguments {
@@ -146,7 +147,10 @@ pub(crate) fn entities(call: &Call<'_>) -> Result<Vec<Entity>, EntityFault> {
             }
         });
     }
-    let mut entities = vec![tagged(Type::Arguments, texts)?, tagged(Type::Numbers, numbers)?];
+    let left = |one: &Left| (one.limit.to_string(), RestrictedExpression::new_long(one.left));
+    let limits = call.so_far.limits.iter().map(left).collect();
+    let mut entities =
+        vec![tagged(Type::Arguments, texts)?, tagged(Type::Numbers, numbers)?, tagged(Type::Limits, limits)?];
     entities.extend(call.user().map(|person| user(person, groups(person)?)).transpose()?);
     // Nobody approves what is done for himself; where it is so all the same, there is one entity of him.
     let approver = call.approval().map(|approval| &approval.by);

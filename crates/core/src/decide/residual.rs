@@ -59,13 +59,15 @@ pub(crate) enum Unary {
     ToUnits(i64),
 }
 
-/// Which of the two views of the arguments.
+/// Which of the two views of the arguments, or of what is left of limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum View {
     /// `context.args`: scalars as text.
     Text,
     /// `context.numbers`: whole numbers.
     Numbers,
+    /// `context.limits`: what is left, by the ids of limits.
+    Limits,
 }
 
 /// An element of a `like` pattern.
@@ -152,7 +154,8 @@ impl Compiler<'_> {
         match expr {
             // The user and the arguments are entities of the call, which nobody knows yet.
             Expr::Literal(Literal::EntityUID(uid)) => entity_uid(uid).is_some_and(|uid| {
-                let of_call = matches!(uid.type_name().basename(), "User" | "Arguments" | "Numbers");
+                let of_call =
+                    matches!(uid.type_name().basename(), "User" | "Arguments" | "Numbers" | "Limits");
                 !of_call && self.entities.get(&uid).is_none()
             }),
             _ => false,
@@ -276,6 +279,7 @@ impl Compiler<'_> {
         let view = match self.expression(of)? {
             Expression::Field(Field::Args) => View::Text,
             Expression::Field(Field::Numbers) => View::Numbers,
+            Expression::Field(Field::Limits) => View::Limits,
             _ => return None,
         };
         let key = Box::new(self.expression(key)?);

@@ -314,10 +314,11 @@ pub(super) fn is_of_program(id: &str) -> bool {
     id.strip_prefix(RESERVED_NAMESPACE).is_some_and(|rest| rest.starts_with('/'))
 }
 
-/// Whether a policy permits or forbids, and no more: it asks nobody, changes nothing, is not only tried, and is an object's.
+/// Whether a policy permits or forbids, and no more: it asks nobody, changes nothing, counts nothing, is not only tried, and is an object's.
 fn is_plain(statement: &Statement) -> bool {
     statement.asks.is_none()
         && statement.changes.is_none()
+        && statement.limits.is_none()
         && !statement.observes
         && !statement.lets_pass
         && !is_of_program(&statement.id)

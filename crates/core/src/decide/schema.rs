@@ -100,7 +100,7 @@ macro_rules! types {
 
 types! {
     Action = "Action", Agent = "Agent", AgentClass = "AgentClass", Arguments = "Arguments", Group = "Group",
-    Identity = "Identity", Instance = "Instance", LlmProvider = "LLMProvider", McpServer = "MCPServer", Model = "Model", ModelSet = "ModelSet",
+    Identity = "Identity", Instance = "Instance", Limits = "Limits", LlmProvider = "LLMProvider", McpServer = "MCPServer", Model = "Model", ModelSet = "ModelSet",
     Namespace = "Namespace", Numbers = "Numbers", Prompt = "Prompt", Registration = "Registration", Resource = "Resource", Service = "Service",
     Skill = "Skill", Team = "Team", Tool = "Tool", ToolSet = "ToolSet", Transaction = "Transaction", User = "User",
     UserGroup = "UserGroup", View = "View",

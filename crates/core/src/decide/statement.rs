@@ -15,6 +15,7 @@ use super::changes;
 use super::facts::{AttributeReference, ContextReference};
 use super::index::{Key, Side};
 use super::keeping;
+use super::limiting;
 use super::membership::{self, Granting, NotBound, Unclear};
 use super::pace::Pace;
 use super::tree;
@@ -26,6 +27,7 @@ use crate::decision::Says;
 use crate::entity::EntityKind;
 use crate::keep::Keep;
 use crate::obligation::{Change, Obligation};
+use crate::resource::Limit;
 use crate::resource::plan::Plan;
 use crate::resource::policy::{Members, Scope};
 use crate::resource::window::Window;
@@ -58,6 +60,8 @@ pub(crate) struct Statement {
     pub(crate) asks: Option<Arc<Requirement>>,
     /// `@redact("…")` and the like of a forbid: what it changes of the calls that it is about, instead of refusing them; sorted.
     pub(crate) changes: Option<Arc<[Obligation]>>,
+    /// `@limit("…")` of a forbid: what the calls count for that it is about, instead of being refused; sorted by their ids.
+    pub(crate) limits: Option<Arc<[Arc<Limit>]>>,
     /// `@keep("…")` of a permit: what records keep of the calls that it permits.
     pub(crate) keeps: Keep,
     /// It is only tried: it neither allows nor refuses.
@@ -117,6 +121,8 @@ pub(crate) struct Reach<'a> {
     pub(crate) window: Option<&'a Window>,
     /// Which calls it permits of those that it would.
     pub(crate) plan: Option<&'a Plan>,
+    /// What its object declares.
+    pub(crate) limits: &'a [Arc<Limit>],
 }
 
 /// Why a parsed and validated policy is not compiled.
@@ -155,7 +161,7 @@ impl Statement {
         id: Arc<str>,
         reach: Reach<'_>,
     ) -> Result<Self, NotCompiled> {
-        let Reach { scope, namespace, members, window, plan } = reach;
+        let Reach { scope, namespace, members, window, plan, limits } = reach;
         let fault = |error: pst::PstConstructionError| NotCompiled::Fault(error.to_string());
         let pst = policy.new_id(PolicyId::new(&id)).to_pst().map_err(fault)?;
         let actions = Actions::of(&pst.body().action);
@@ -192,11 +198,13 @@ impl Statement {
         let asks = annotation::requirement(policy, (&whole, actions), &id)?;
         let changes = changes::of(policy, actions, &id)?;
         let keeps = keeping::of(policy, actions)?;
+        let limits = limiting::of(policy, (&body, actions), limits)?;
         let policy = whole;
         Ok(Self {
             asks,
             changes,
             keeps,
+            limits,
             observes: false,
             lets_pass: false,
             looks_at_approval: annotation::looks_at_approval(&body),
@@ -252,6 +260,7 @@ impl Statement {
             Effect::Permit => Says::Permitted,
             Effect::Forbid if self.asks.is_some() => Says::Held,
             Effect::Forbid if self.changes.is_some() => Says::Changed,
+            Effect::Forbid if self.limits.is_some() => Says::Limited,
             Effect::Forbid => Says::Refused,
         }
     }

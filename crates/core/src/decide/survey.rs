@@ -374,6 +374,7 @@ pub(super) fn answered(
     }
     let known: HashMap<&str, &Arc<Statement>> = deciding.iter().map(|one| (&*one.id, **one)).collect();
     let says = |id: &Arc<str>| known.get(&**id).map_or(Says::Refused, |one| one.says());
+    let limits = |id: &Arc<str>| known.get(&**id).and_then(|one| one.limits.clone()).unwrap_or_default();
     let windowed = |id: &Arc<str>| known.get(&**id).and_then(|one| one.windowed.as_ref());
     let mut policies = PolicySet::new();
     for statement in &deciding {
@@ -394,6 +395,10 @@ pub(super) fn answered(
         match says(&forbid) {
             Says::Held => outlook.holds.push(forbid),
             Says::Changed => outlook.changes.push(forbid),
+            Says::Limited => {
+                let limits = limits(&forbid);
+                outlook.refusals_when.push(Condition::always(forbid).and_spent(&limits));
+            }
             Says::Permitted | Says::Refused => outlook.refusals.push(forbid),
         }
     }
@@ -407,6 +412,10 @@ pub(super) fn answered(
             Says::Permitted => outlook.permits_when.push(condition),
             Says::Held => outlook.holds_when.push(condition),
             Says::Changed => outlook.changes_when.push(condition),
+            Says::Limited => {
+                let limits = limits(&condition.policy);
+                outlook.refusals_when.push(condition.and_spent(&limits));
+            }
             Says::Refused => outlook.refusals_when.push(condition),
         }
     }

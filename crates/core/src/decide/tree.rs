@@ -108,11 +108,13 @@ pub(crate) fn on_arguments(expr: &Expr) -> bool {
     looks
 }
 
-/// Whether an expression may look at the arguments of the call, or at what is worked out from all of them. Careful: `true` where in doubt.
+/// Whether an expression may look at the arguments of the call, at what is worked out from all of them, or at what is left of limits, which is
+/// not known of a call that nobody makes. Careful: `true` where in doubt.
 pub(crate) fn follows_arguments(expr: &Expr) -> bool {
     let mut looks = on_arguments(expr);
     walk(expr, &mut |part| {
-        looks |= matches!(part, Expr::GetAttr { attr, .. } if attr.as_str() == "call_digest");
+        looks |=
+            matches!(part, Expr::GetAttr { attr, .. } if matches!(attr.as_str(), "call_digest" | "limits"));
     });
     looks
 }

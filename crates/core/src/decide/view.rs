@@ -31,9 +31,12 @@ pub(crate) enum Seen<'a> {
     Unseen(Cow<'a, str>),
 }
 
-/// The argument at a JSON pointer, as `view` shows it. Of a tool whose record lets arguments pass unseen, what is not seen is absent.
+/// The argument at a JSON pointer, as `view` shows it; of limits, what is left of the one of that id. Of a tool whose record lets arguments pass unseen, what is not seen is absent.
 pub(crate) fn look<'a>(view: View, pointer: &str, call: &Call<'a>) -> Seen<'a> {
     let arguments = match call.ask.arguments {
+        Arguments::Known(_) | Arguments::None if view == View::Limits => {
+            return call.so_far.left(pointer).map_or(Seen::Absent, |left| Seen::There(Value::Long(left)));
+        }
         Arguments::Known(arguments) => arguments,
         Arguments::Recorded(recorded) => return recorded.argument(view, pointer).unwrap_or(Seen::Absent),
         Arguments::None | Arguments::Unknown => return Seen::Absent,
@@ -52,6 +55,7 @@ fn look_in<'a>(view: View, pointer: &str, arguments: &'a Json<'a>) -> Seen<'a> {
     let value = found.and_then(|found| match view {
         View::Text => shown(pointer, found).map(Value::Text),
         View::Numbers => found.as_integer().map(Value::Long),
+        View::Limits => None,
     });
     match value {
         Some(value) => Seen::There(value),

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::check::Document;
 use super::crd::Status;
 use super::field::name;
+use super::limit::{Limit, LimitSpec};
 use super::plan::Plan;
 use super::problem::{At, Fault, Problems};
 use super::window::{Window, WindowSpec};
@@ -95,6 +96,8 @@ pub struct Policy {
     pub window: Option<Window>,
     /// Which calls it permits of those that it would; all of them where there is none.
     pub plan: Option<Plan>,
+    /// What calls may take that its forbids with `@limit` are about.
+    pub limits: Arc<[Arc<Limit>]>,
     /// One or more Cedar policies. The id of the only one is `namespace/name`; of several `namespace/name#N` (from 0) or `namespace/name#<@id>`.
     pub cedar: Arc<str>,
 }
@@ -131,6 +134,10 @@ pub struct Policy {
         "rule": "!has(self.mode) || self.mode != 'rollout' || (has(self.window) && has(self.window.until))",
         "message": "a rollout ends by itself: it needs window.until",
     },
+    {
+        "rule": "!has(self.limits) || self.limits.size() == 0 || !has(self.mode) || self.mode == 'enforce'",
+        "message": "only a policy that decides has limits: nothing is counted for one that is tried, or rolled out",
+    },
 ]))]
 pub struct PolicySpec {
     /// What it does, in a sentence that an auditor understands.
@@ -163,6 +170,11 @@ pub struct PolicySpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256), inner(length(max = 71)))]
     pub plan: Option<Vec<String>>,
+    /// How much calls may take in a while. Which calls count for a limit is said by a forbid that carries @limit("name"): while there is room, it
+    /// lets them pass.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub limits: Vec<LimitSpec>,
     /// The Cedar policies.
     #[schemars(length(min = 1, max = 65_536))]
     pub cedar: String,
@@ -213,6 +225,17 @@ impl PolicySpec {
         }
     }
 
+    /// That what has limits decides: for what is tried nothing is counted.
+    fn check_limits(&self, document: Document<'_>, problems: &mut Problems) {
+        if !self.limits.is_empty() && self.mode != Mode::Enforce {
+            let fault = Fault::new(
+                "only a policy that decides has limits: nothing is counted for one that is tried, or rolled out",
+                "leave mode out, or put the limits into another policy",
+            );
+            problems.report(document.spec().key("limits"), "", fault);
+        }
+    }
+
     pub(super) fn check(self, meta: Meta, document: Document<'_>, problems: &mut Problems) -> Option<Policy> {
         if *meta.namespace == *RESERVED_NAMESPACE {
             let reason = "policies of this namespace are built in, and their ids reserved";
@@ -235,9 +258,11 @@ impl PolicySpec {
         }
         self.check_replaces(document, problems);
         self.check_rollout(document, problems);
+        self.check_limits(document, problems);
         let at = document.spec();
         let window = self.window.as_ref().and_then(|window| window.check(at.key("window"), problems));
         let plan = self.plan.as_deref().map(|steps| Plan::check(steps, at.key("plan"), problems));
+        let limits = Limit::check_all(&self.limits, &meta, at.key("limits"), problems);
         Some(Policy {
             meta,
             mode: self.mode,
@@ -247,6 +272,7 @@ impl PolicySpec {
             scope: self.scope,
             window,
             plan,
+            limits,
             cedar: self.cedar.into(),
         })
     }

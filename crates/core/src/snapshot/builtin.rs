@@ -90,6 +90,7 @@ pub(super) fn compile(id: &str, text: &str) -> Result<Arc<Statement>, String> {
         members: &Members::default(),
         window: None,
         plan: None,
+        limits: &[],
     };
     let compiled = Statement::compile(&policy, id.into(), reach);
     compiled.map(Arc::new).map_err(|error| error.to_string())

@@ -16,7 +16,7 @@ use crate::decide::membership::Unclear;
 use crate::decide::schema;
 use crate::decide::statement::{NotCompiled, Reach, Statement};
 use crate::resource::policy::Mode;
-use crate::resource::{Policy, nearest};
+use crate::resource::{Limit, Policy, nearest};
 
 /// Maximum length of the text of one `Policy` object in bytes. Etcd's limit for an object is 1.5 MB; a policy that a person has read is shorter.
 pub const MAX_CEDAR: usize = 65_536;
@@ -225,6 +225,7 @@ pub(crate) fn compile(policy: &Policy, checked: Option<&[String]>) -> Result<Com
         members: &policy.members,
         window: policy.window.as_ref(),
         plan: policy.plan.as_ref(),
+        limits: &policy.limits,
     };
     let mut ids = HashSet::new();
     let mut statements = Vec::new();
@@ -268,12 +269,25 @@ pub(crate) fn compile(policy: &Policy, checked: Option<&[String]>) -> Result<Com
         }
         statements.push(Arc::new(statement));
     }
+    remarks.extend(uncounted(policy, &statements));
     Ok(Compiled {
         named: authorize::named(statements.iter()),
         mentions: names::mentions(&statements),
         statements: statements.into(),
         remarks,
         type_remarks,
+    })
+}
+
+/// What is said of each limit that no call counts for.
+fn uncounted(policy: &Policy, statements: &[Arc<Statement>]) -> impl Iterator<Item = String> {
+    let counts = move |limit: &Limit| {
+        let mut all = statements.iter().filter_map(|one| one.limits.as_ref()).flat_map(|all| all.iter());
+        all.any(|counted| counted.id == limit.id)
+    };
+    policy.limits.iter().filter(move |limit| !counts(limit)).map(|limit| {
+        let name = &limit.name;
+        format!("no call counts for the limit {name}; say which do: @limit(\"{name}\") forbid (…);")
     })
 }
 

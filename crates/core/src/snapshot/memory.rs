@@ -15,7 +15,7 @@ use super::doubt::claimed_by_several;
 use super::refusing::Refusing;
 use crate::resource::identity::{IdentitySpec, OidcSpec, ServiceAccountSpec};
 use crate::resource::policy::{Mode, Scope};
-use crate::resource::{Identity, Kind, Meta, Names, Object, ObjectRef, Origin, Policy};
+use crate::resource::{Identity, Kind, Limit, Meta, Names, Object, ObjectRef, Origin, Policy};
 
 /// An object by kind, namespace and name, its place, and its digest in hex.
 type Name = ((String, Arc<str>, Arc<str>), Place, String);
@@ -77,6 +77,8 @@ struct RememberedPolicy {
     scope: Scope,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     members: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    limits: Vec<Arc<Limit>>,
     cedar: Arc<str>,
 }
 
@@ -229,6 +231,7 @@ impl Remembered {
         let policy = |(policy, _): &(Arc<Policy>, Arc<Compiled>)| RememberedPolicy {
             scope: policy.scope,
             members: policy.members.listed(),
+            limits: policy.limits.to_vec(),
             cedar: policy.cedar.clone(),
         };
         Self {
@@ -246,7 +249,7 @@ impl Remembered {
     }
 
     fn policy(&self) -> Option<Arc<Policy>> {
-        let RememberedPolicy { scope, members, cedar } = self.policy.clone()?;
+        let RememberedPolicy { scope, members, limits, cedar } = self.policy.clone()?;
         let members = members.iter().map(String::as_str).collect();
         let (namespace, name) = (self.namespace.clone(), self.name.clone());
         let meta = Meta { namespace, name, origin: self.place.origin(), ..Meta::default() };
@@ -259,6 +262,7 @@ impl Remembered {
             members,
             window: None,
             plan: None,
+            limits: limits.into(),
             cedar,
         }))
     }

@@ -171,7 +171,7 @@ impl Refused {
             (Code::PolicyError, _) => format!("a policy that says whether {who} may {what} {about} failed"),
             _ => format!("no policy permits {who} to {what} {about}"),
         };
-        let refusal = Refusal { policies: self.policies, ..Refusal::new(self.code, message) };
+        let refusal = Refusal { policies: self.policies.into(), ..Refusal::new(self.code, message) };
         match refusal.code {
             Code::NoPermit => refusal.with_next(
                 "What people do is permitted by policies, with a User or UserGroup as principal: docs/policies.md, People.",

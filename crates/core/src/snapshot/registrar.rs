@@ -99,7 +99,7 @@ fn refused(
         (Code::PolicyError, _) => format!("a policy that says whether {who} may {what} {object} failed"),
         _ => format!("no policy permits {who} to {what} {object}"),
     };
-    let refusal = Refusal { policies, ..Refusal::new(code, message) };
+    let refusal = Refusal { policies: policies.into(), ..Refusal::new(code, message) };
     match code {
         Code::NoPermit => refusal.with_next(
             "Who may register what is permitted by cluster-wide policies (Action::\"registerObject\"): docs/admission.md.",

@@ -407,6 +407,10 @@ fn what_a_context_has() {
             ("context.args == Arguments::\"other\"", F),
             ("context.numbers == Numbers::\"call\"", T),
             ("context.numbers == Numbers::\"other\"", F),
+            ("context has limits && context.chain.depth == 1", T),
+            ("context.limits == Limits::\"call\"", T),
+            ("context.limits == Limits::\"other\"", F),
+            ("context.limits.hasTag(\"a/p/x\")", F),
             ("context.args == context.args", T),
         ],
     );

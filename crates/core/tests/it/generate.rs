@@ -313,6 +313,7 @@ fn some_state(dice: &mut Dice) -> SoFar {
         spend: [0, 3][dice.below(2)],
         labels: labels.map(from).collect(),
         ended: dice.chance(3).then(|| "n0/p0".into()),
+        limits: Vec::new(),
     }
 }
 

@@ -22,6 +22,7 @@ mod generate;
 mod hold;
 mod incremental;
 mod keep;
+mod limits;
 mod membership;
 #[expect(dead_code, reason = "the benchmark asks for more")]
 mod oracle;

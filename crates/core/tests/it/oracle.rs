@@ -831,6 +831,7 @@ fn context(call: &Call<'_>, action: Action, thing: &Thing) -> Context {
         ("hour", Expression::new_long(utc.hour().into())),
         ("transaction", text(&chain.transaction)),
         ("identity", text(call.identity())),
+        ("limits", entity("Limits", "call")),
     ];
     pairs.extend(call.user().map(|user| ("on_behalf_of", Expression::new_entity_uid(user_uid(user)))));
     if let Some(approval) = call.approvals.first() {

@@ -143,6 +143,7 @@ pub(crate) fn policy(namespace: &str, name: &str, scope: Scope, cedar: &str) -> 
         members: Members::from_iter([Members::ALL]),
         window: None,
         plan: None,
+        limits: Default::default(),
         cedar: cedar.into(),
     }))
 }

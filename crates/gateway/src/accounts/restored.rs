@@ -15,21 +15,25 @@ use vidimus_core::record::{DecisionRecord, EffectRecord, Kept, Record};
 use vidimus_core::snapshot::{ENDED_BY, Snapshot};
 
 use super::Accounts;
+use crate::standing::limits::restored::Restoring;
 use crate::standing::taken::{FanOut, Flow, Taken, Used};
 
 impl Accounts {
     /// Takes up what `records` say, oldest first, as far as it still counts by `world`. To be called once, before any call.
     pub fn restore(&self, world: &Snapshot, records: impl Iterator<Item = Kept>, now: Moment) {
         let mut open: HashMap<Box<str>, Taken> = HashMap::new();
+        let mut limits = Restoring::of(world, &self.state);
         for record in records {
             let Some(at) = instant(record.time(), now) else { continue };
             match &record {
                 Record::Decision(decision) => {
+                    limits.decided(decision, at);
                     if let Some((id, one)) = self.decided(world, decision, at) {
                         open.insert(id, one);
                     }
                 }
                 Record::Effect(effect) => {
+                    limits.ended(effect);
                     if let Some(one) = open.remove(&*effect.id) {
                         self.state.settle_restored(&one, used(&one, effect), at);
                     }

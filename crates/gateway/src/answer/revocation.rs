@@ -239,7 +239,7 @@ fn ended_before(before: &str, shared: &Shared, caller: &Caller) -> Refusal {
     match shared.standing.ended(&caller.chain, caller.proven.principal.entity()) {
         Ok(Some(by)) => {
             let message = format!("the chain was ended by {by} before {before}");
-            Refusal { policies: vec![by], ..Refusal::new(code, message) }
+            Refusal { policies: [by].into(), ..Refusal::new(code, message) }
         }
         _ => Refusal::new(code, format!("the chain was ended before {before}")),
     }

@@ -111,13 +111,9 @@ pub async fn admit<'p, B>(
     body: B,
 ) -> Result<Admission<'p>, Refusal>
 where
-    B: Body<Data = Bytes>,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
 {
-    check_page(gate, parts)?;
-    let Some(route) = Route::parse(parts.uri.path()) else {
-        return Err(nothing_here(gate, context, parts).await);
-    };
+    let route = addressed_by(gate, context, parts).await?;
     // Before the body is read: nobody unknown may make the gateway work.
     let addressed = Addressed::now(gate, context, parts, &route).await?;
     let holder = gate.accounts.holder(addressed.caller.proven.principal.entity());
@@ -139,15 +135,17 @@ where
     let so_far = reservation.so_far();
     call.so_far = so_far.as_deref().unwrap_or(SoFar::nothing());
     let decision = world.authorize(&call);
+    let so_far = gate.accounts.count(&mut reservation, &decision, moment).await?.or_else(|| so_far.clone());
+    call.so_far = so_far.as_deref().unwrap_or(SoFar::nothing());
+    let decision = if decision.limits().is_empty() { decision } else { world.authorize(&call) };
     let given = Given::to(gate, &decision, call.now);
     call.approvals = Given::approvals(given.as_ref());
     let decision = if given.is_some() { world.authorize(&call) } else { decision };
     let answer = upstreams(gate, context, &decision, &parsed, &world);
     // What cannot be carried out uses nothing up.
     let claims = !matches!(answer, Err(Err(_)));
-    let given = given.as_ref().filter(|_| claims);
     let source = Source::of(parts, json.as_ref(), (&parsed.headers, credential), &world);
-    let approval = standing(gate, context, &decision, given, &source).await?;
+    let approval = standing(gate, context, &decision, given.as_ref().filter(|_| claims), &source).await?;
     let sent = Sent::of(route.protocol, &bytes, &approval, claims);
     let (verdict, grant) = record(gate, context, decision, sent, (&world, moment)).await?;
     let permit = match verdict {
@@ -157,10 +155,10 @@ where
     };
     reservation.permitted(moment).await;
     let (protocol, asked) = (route.protocol, Asked::of(&call, so_far.clone()).with(grant).under(&permit));
+    let (approval, bytes_in) = (approval.claimed(), bytes.len());
     let answer = match answer {
         Ok(answer) => answer,
         Err(own) => {
-            let (approval, bytes_in) = (approval.claimed(), bytes.len());
             let permit = OwnPermit { permit, protocol, world, asked, approval, reservation, bytes_in };
             return Ok(Admission::Answered(permit, own));
         }
@@ -173,9 +171,9 @@ where
         answer,
         world,
         asked,
-        approval: approval.claimed(),
+        approval,
         reservation,
-        bytes_in: bytes.len(),
+        bytes_in,
         body: message.clone(),
         lease,
         amends: parsed.amends,
@@ -216,6 +214,19 @@ fn call_of<'a>(caller: &'a Caller, ask: Ask<'a>, (context, moment): (&RequestCon
         source_ip: Some(context.peer.address.ip().to_canonical()),
         so_far: SoFar::nothing(),
         approvals: &[],
+    }
+}
+
+/// What a request addresses, but for one of a page that may not call.
+async fn addressed_by<'p>(
+    gate: &Gate,
+    context: &mut RequestContext,
+    parts: &'p Parts,
+) -> Result<Route<'p>, Refusal> {
+    check_page(gate, parts)?;
+    match Route::parse(parts.uri.path()) {
+        Some(route) => Ok(route),
+        None => Err(nothing_here(gate, context, parts).await),
     }
 }
 
@@ -356,6 +367,7 @@ async fn record(
     (world, moment): (&Snapshot, Moment),
 ) -> Result<(Verdict, Option<Arc<str>>), Refusal> {
     context.describe(&decision);
+    gate.meter.limits().decided(&decision);
     end_chain(gate, &decision, moment).await;
     // Of a question that stands, and of a flood of denials, one more try says nothing new.
     if (decision.outcome() == Outcome::Deny || again)

@@ -51,6 +51,7 @@ impl Described {
 pub const LABELS: &[(&str, &str)] = &[
     ("code", "`allowed`, or a stable code: [codes.md](codes.md) has them all"),
     ("direction", "`input` or `output` of tokens, `request` or `answer` of header fields"),
+    ("limit", "ids of limits that policies in the registry declare"),
     ("model", "names of models in the registry"),
     ("namespace", "namespaces of the cluster that are governed"),
     ("outcome", "`allow` or `deny`"),
@@ -84,6 +85,8 @@ metrics! {
         "refusals of one principal, or of callers that proved nobody, beyond the rate that is recorded one by one, or while there is less room than `--disk-reserve`; records `refusals_not_recorded` every 10 s have the sums";
     WOULD_REFUSE: "would_refuse", Counter, "calls", ["protocol"],
         "calls that no policy permits, and that pass or wait for people because their namespace observes until a date (`mode: rollout`); their records have `would_refuse`";
+    LIMIT_REFUSALS: "limit_refusals", Counter, "calls", ["limit"],
+        "calls that a limit of a policy had no room for (`limit_exceeded`); `context.limits` in the facts of records says what was left";
     EFFECTS: "effects", Counter, "calls", ["protocol", "result"],
         "calls that were permitted and have ended: `ok`, `error`, `unknown` (what came is no answer to what was asked, or could not be read), `failed`, `cancelled`";
     DURATION: "call_duration_seconds", Histogram, "seconds", ["protocol"],

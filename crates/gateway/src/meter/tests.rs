@@ -22,6 +22,7 @@ fn touched() -> Meter {
     meter.spans().count("stored", 1);
     meter.planes().count("sent", 1);
     meter.would_refuse(Protocol::Mcp);
+    meter.limits().refused("a/p/calls");
     meter.pods_unclaimed([("finance", 1)]);
     vitals.restarted("disk");
     meter

@@ -128,7 +128,7 @@ impl Binding for StreamableHttp {
         let error = jsonrpc::Error { number: number(refusal.code), supported, refusal, call };
         // A decided refusal of a request is a JSON-RPC answer: SDKs hand its text to the agent's developer, and keep the
         // session. Everything else has the status that says it to HTTP.
-        let answered = refusal.code.class() == Class::Forbidden
+        let answered = matches!(refusal.code.class(), Class::Forbidden | Class::TooMany)
             || matches!(refusal.code, Code::ResourceUnknown | Code::NameContested | Code::TaskForeign);
         error.response(id, answered && id.is_some())
     }

@@ -3,6 +3,7 @@
 //! While there is no connection, whoever needs the state is refused at once: nobody waits for a store, and nothing is counted twice.
 
 pub mod acts;
+pub mod limits;
 mod live;
 mod returned;
 
@@ -173,6 +174,7 @@ impl Store {
                     fan_out: number(fan_out)?,
                     labels: each_once(labels),
                     ended: None,
+                    limits: Vec::new(),
                 };
                 Ok((so_far, placed == "1"))
             }

@@ -16,8 +16,8 @@ use vidimus_gateway::listener::{self, Connections, Door, Listener};
 use vidimus_gateway::{AddressGuard, DataPlanes, KeepAlive, Upstream};
 use vidimus_identity::SpiffeId;
 
-use super::world::{World, json_of};
-use super::{approvals, changes};
+use super::world::{World, json_of, snapshot};
+use super::{approvals, changes, limits};
 
 const PATH: &str = "/envoy.service.auth.v3.Authorization/Check";
 
@@ -369,6 +369,28 @@ async fn what_a_data_plane_cannot_do_is_refused_and_not_left_out() {
     carried(&raw.about(world.request(Method::POST, "/mcp/t/tools", &begin)).await);
     let response = raw.about(session).await;
     assert_eq!(header(&carried(&response).1.headers, "mcp-session-id"), Some("of-the-server"));
+}
+
+/// What it carries counts; calls at once could not be counted, since nobody here sees when one ends.
+#[tokio::test]
+async fn what_a_data_plane_carries_counts_for_limits() {
+    let unable = Some("data_plane_unable");
+    let world = World::new().await;
+    let door = on_loopback(&world);
+    for (limit, codes) in [
+        (
+            json!({"name": "calls", "requests": 1, "window": {"fixed": "24h"}}),
+            [None, Some("limit_exceeded"), Some("limit_exceeded")],
+        ),
+        (json!({"name": "calls", "concurrency": 9}), [unable; 3]),
+    ] {
+        world.gate.take_into_use(snapshot(&limits::limited(&world, &json!([limit]), limits::TOOLS)));
+        for code in codes {
+            let response = door.about(world.tool("echo")).await;
+            let found = response.denied.is_some().then(|| denied(&response).0);
+            assert_eq!(found.as_deref(), code, "{limit}");
+        }
+    }
 }
 
 /// Attack: a record leads to an address that the installation keeps calls from, and a data plane, which knows nothing of that, goes there.

@@ -31,6 +31,7 @@ mod handle;
 mod header_fields;
 mod http;
 mod jobs;
+mod limits;
 mod lists;
 mod logged;
 mod payloads;

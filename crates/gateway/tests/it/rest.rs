@@ -106,7 +106,7 @@ async fn ask(world: &World, subject: &str, (method, path): (&str, &str), body: V
     Came { status, headers, body }
 }
 
-fn message(skill: &str, more: Value) -> Value {
+fn message(skill: &str, more: &Value) -> Value {
     let mut message = json!({"messageId": "m", "metadata": {"skill": skill}, "parts": []});
     for (key, value) in more.as_object().expect("an object") {
         message[key] = value.clone();
@@ -127,7 +127,7 @@ async fn a_task_is_its_makers_by_whatever_path_it_is_asked_for() {
         let world = world("").await;
         serve(&world);
         let at = |path: &str| format!("{version}{path}");
-        let came = ask(&world, "caller", ("POST", &at("/message:send")), message("pay", json!({}))).await;
+        let came = ask(&world, "caller", ("POST", &at("/message:send")), message("pay", &json!({}))).await;
         assert_eq!((came.status, came.code()), (StatusCode::OK, None), "{:?}", came.body);
         let task = came.json()["task"].clone();
         let (id, context) = (task["id"].as_str().expect("an id"), task["contextId"].as_str().expect("an id"));
@@ -145,7 +145,7 @@ async fn a_task_is_its_makers_by_whatever_path_it_is_asked_for() {
         assert_eq!((&records[1]["task"], &records[1]["result"]), (&json!("1"), &json!("ok")));
         // It goes on in its context, and about the task.
         let more = json!({"contextId": context, "taskId": id, "referenceTaskIds": [id]});
-        let came = ask(&world, "caller", ("POST", &at("/message:send/")), message("pay", more)).await;
+        let came = ask(&world, "caller", ("POST", &at("/message:send/")), message("pay", &more)).await;
         assert_eq!(came.code(), None);
         let said = last(&world).1["message"].clone();
         assert_eq!(
@@ -172,7 +172,7 @@ async fn a_task_is_its_makers_by_whatever_path_it_is_asked_for() {
             ("POST", format!("/tasks/{id}:cancel"), json!({})),
             ("POST", format!("/tasks/{id}:subscribe"), json!({})),
             ("GET", format!("/tasks/{id}:subscribe"), json!(null)),
-            ("POST", "/message:send".to_owned(), message("read", json!({"taskId": id}))),
+            ("POST", "/message:send".to_owned(), message("read", &json!({"taskId": id}))),
         ] {
             let came = ask(&world, "stranger", (method, &at(&path)), body).await;
             assert_eq!((came.status, came.code()), (StatusCode::NOT_FOUND, Some("task_foreign")), "{path}");
@@ -189,7 +189,7 @@ async fn lists_configurations_and_streams_are_sealed_as_those_of_json_rpc() {
     let world = world("").await;
     serve(&world);
     let id = async |subject: &str, skill: &str| {
-        let came = ask(&world, subject, ("POST", "/message:send"), message(skill, json!({}))).await;
+        let came = ask(&world, subject, ("POST", "/message:send"), message(skill, &json!({}))).await;
         came.json()["task"]["id"].as_str().expect("an id").to_owned()
     };
     let own = id("caller", "pay").await;
@@ -219,7 +219,7 @@ async fn lists_configurations_and_streams_are_sealed_as_those_of_json_rpc() {
     assert_eq!(world.records(&call_id(&came.headers), 2).await[1]["result"], "ok");
 
     for path in ["/message:stream".to_owned(), format!("/tasks/{own}:subscribe")] {
-        let body = if path == "/message:stream" { message("pay", json!({})) } else { json!({}) };
+        let body = if path == "/message:stream" { message("pay", &json!({})) } else { json!({}) };
         let came = ask(&world, "caller", ("POST", &path), body).await;
         let text = String::from_utf8(came.body.to_vec()).expect("UTF-8");
         let events: Vec<Value> = text
@@ -242,7 +242,7 @@ async fn lists_configurations_and_streams_are_sealed_as_those_of_json_rpc() {
 async fn what_is_said_in_another_place_is_refused_and_reaches_nobody() {
     let world = world("").await;
     serve(&world);
-    let came = ask(&world, "caller", ("POST", "/message:send"), message("pay", json!({}))).await;
+    let came = ask(&world, "caller", ("POST", "/message:send"), message("pay", &json!({}))).await;
     let own = came.json()["task"]["id"].as_str().expect("an id").to_owned();
     let before = world.upstream.received().len();
     for (method, path, body, code) in [
@@ -251,7 +251,7 @@ async fn what_is_said_in_another_place_is_refused_and_reaches_nobody() {
         ("GET", format!("/tasks/{own}?id=2"), json!(null), "message_invalid"),
         ("GET", format!("/tasks/{own}?tenant=other"), json!(null), "message_invalid"),
         ("GET", format!("/other/tasks/{own}"), json!(null), "member_undecided"),
-        ("POST", "/other/message:send".to_owned(), message("pay", json!({})), "member_undecided"),
+        ("POST", "/other/message:send".to_owned(), message("pay", &json!({})), "member_undecided"),
         ("GET", format!("/tasks/%2e%2e%2ftasks%2f{own}"), json!(null), "route_unknown"),
         ("GET", format!("/tasks/{own}/pushNotificationConfigs/..%2f..%2f2"), json!(null), "route_unknown"),
         ("GET", format!("/tasks/{own}/../2"), json!(null), "route_unknown"),
@@ -282,7 +282,7 @@ async fn what_is_said_in_another_place_is_refused_and_reaches_nobody() {
         ("/message:send", "2.0", Some("protocol_version_unsupported")),
         ("/message:send", "1.0", None),
     ] {
-        let mut request = world.request(Method::POST, &format!("{ROUTE}{path}"), &message("pay", json!({})));
+        let mut request = world.request(Method::POST, &format!("{ROUTE}{path}"), &message("pay", &json!({})));
         request.headers_mut().insert("a2a-version", version.parse().expect("a value"));
         let (_, headers, _) = world.call(request).await;
         let said = headers.get("vidimus-code").map(|code| code.to_str().expect("text"));
@@ -294,7 +294,7 @@ async fn what_is_said_in_another_place_is_refused_and_reaches_nobody() {
 async fn the_agents_errors_pass_and_what_is_no_error_of_the_protocol_does_not() {
     let world = world("").await;
     serve(&world);
-    let came = ask(&world, "caller", ("POST", "/message:send"), message("pay", json!({}))).await;
+    let came = ask(&world, "caller", ("POST", "/message:send"), message("pay", &json!({}))).await;
     let own = came.json()["task"]["id"].as_str().expect("an id").to_owned();
     let path = format!("/tasks/{own}");
     world.upstream.next(Answer::json(&status_of(404, "TASK_NOT_FOUND")).with_status(StatusCode::NOT_FOUND));
@@ -332,7 +332,7 @@ async fn an_agent_without_such_an_address_is_not_asked_and_only_who_may_call_it_
     given[5]["spec"]["cedar"] = json!(CEDAR);
     world.gate.take_into_use(snapshot(&given));
     for (skill, code) in [("pay", "binding_unserved"), ("read", "no_permit")] {
-        let came = ask(&world, "caller", ("POST", "/message:send"), message(skill, json!({}))).await;
+        let came = ask(&world, "caller", ("POST", "/message:send"), message(skill, &json!({}))).await;
         assert_eq!(came.code(), Some(code), "{skill}");
         assert_eq!(
             came.json()["vidimus"]["next"].as_str().is_some_and(|next| next.contains("spec.endpoint.rest")),
@@ -354,7 +354,7 @@ async fn news_go_to_no_address_that_an_upstream_may_not_have() {
         ("https://user:secret@hooks.example/", Some("upstream_refused_address")),
         ("gopher://hooks.example/", Some("upstream_refused_address")),
     ] {
-        let mut body = message("pay", json!({}));
+        let mut body = message("pay", &json!({}));
         body["configuration"] = json!({"taskPushNotificationConfig": {"url": url}});
         let came = ask(&world, "caller", ("POST", "/message:send"), body.clone()).await;
         assert_eq!(came.code(), code, "{url}");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_rustls::rustls::pki_types::ServerName;
-use tokio_rustls::rustls::{ClientConfig, ServerConfig, crypto::aws_lc_rs, version};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig, crypto::aws_lc_rs, version};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 use vidimus_core::caller::UnixMillis;
 use vidimus_identity::{
@@ -110,7 +110,7 @@ async fn nobody_else_is_spoken_to() {
     let without = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&version::TLS13])
         .unwrap()
-        .with_root_certificates(tokio_rustls::rustls::RootCertStore::empty())
+        .with_root_certificates(RootCertStore::empty())
         .with_no_client_auth();
     let (peer, connected) = meet(corp.listens(REGISTRY, GATEWAY), without).await;
     assert!(peer.is_err() && connected.is_err(), "nobody");
@@ -122,7 +122,7 @@ async fn nobody_else_is_spoken_to() {
     let tls12 = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&version::TLS12])
         .unwrap()
-        .with_root_certificates(tokio_rustls::rustls::RootCertStore::empty())
+        .with_root_certificates(RootCertStore::empty())
         .with_client_cert_resolver(Arc::new(corp.certificate(GATEWAY)));
     let (peer, _) = meet(corp.listens(REGISTRY, GATEWAY), tls12).await;
     assert!(peer.is_err(), "TLS 1.2");

@@ -244,3 +244,34 @@ fn what_a_plan_permits_is_permitted_in_a_case() {
         assert_eq!(case.verdict, CaseVerdict::Passed, "{case:#?}");
     }
 }
+
+/// What is left of a limit is the case's to say.
+#[test]
+fn a_case_says_what_is_left_of_a_limit() {
+    let policy = "---\napiVersion: vidimus.dev/v1alpha1\nkind: Policy\nmetadata: {name: limited, namespace: a}\nspec:\n  description: d\n  \
+        limits: [{name: calls, requests: 9, window: {fixed: 1h}}]\n  cedar: |\n    permit (principal, action, resource);\n    \
+        @limit(\"calls\") forbid (principal, action == Action::\"invokeTool\", resource);\n";
+    let directory = tempfile::tempdir().expect("a directory");
+    fs::write(directory.path().join("a.yaml"), format!("{ESTATE}{policy}")).expect("written");
+    let loaded = vidimus_registry::load(directory.path());
+    assert!(loaded.rejections.is_empty(), "{:#?}", loaded.rejections);
+    let case = |limits: &str, expect: &str| {
+        format!(
+            "- {{name: x, principal: Agent/a/bot, resource: Tool/a/bank/pay, limits: {limits}, expect: {expect}}}\n"
+        )
+    };
+    let cases = [
+        "cases:\n".to_owned(),
+        case("{}", "{outcome: allow}"),
+        case("{a/limited/calls: 0}", "{outcome: allow}"),
+        case("{a/limited/calls: -1}", "{outcome: deny, code: limit_exceeded}"),
+        case("{a/limited/others: -1}", "{outcome: allow}"),
+    ];
+    fs::write(directory.path().join("a.cases.yaml"), cases.concat()).expect("written");
+    let read = read(directory.path()).expect("read");
+    let report = test(&State::new(loaded, String::new()), read, UnixMillis(0));
+    assert!(report.holds(), "{report:#?}");
+    let counts =
+        report.cases.iter().map(|case| case.found.as_ref().map_or(0, |found| found.counts_for.len()));
+    assert_eq!(counts.collect::<Vec<_>>(), [1, 1, 0, 1]);
+}

@@ -58,6 +58,7 @@ fn residual(class: AuthorityClass, statement: &Statement, agents: &OfClass) -> R
         says: statement.says(),
         asks: statement.asks.clone(),
         changes: None,
+        limits: None,
         window: None,
     }
 }

@@ -35,10 +35,11 @@ impl StaticOutcome {
             closest_permits: Arc::default(),
             facts: self.facts.clone(),
             reason: match code {
-                Some(Code::ForbiddenByPolicy | Code::ApprovalRequired) => reason(),
+                Some(Code::ForbiddenByPolicy | Code::ApprovalRequired | Code::LimitExceeded) => reason(),
                 _ => None,
             },
             obligations: Arc::default(),
+            limits: Arc::default(),
             asking: Arc::default(),
             tried: Arc::default(),
         };

@@ -71,6 +71,7 @@ impl Compilation<'_> {
             says: statement.says(),
             asks: statement.asks.clone(),
             changes: statement.changes.clone(),
+            limits: statement.limits.clone(),
             window: windowed.map(|windowed| windowed.window.clone()),
         }
     }

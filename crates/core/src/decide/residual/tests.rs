@@ -86,6 +86,7 @@ fn what_policies_ask_of_a_context_is_evaluated_here() {
         "context.args.hasTag(\"/a\")",
         "context.args.getTag(\"/a\") == \"a\"",
         "context.numbers.hasTag(\"/a\")",
+        "context.limits.hasTag(\"a/p/x\") && context.limits.getTag(\"a/p/x\") < 5",
         "context.numbers.getTag(\"/a\") == 1",
         "context.args == Arguments::\"call\"",
         "context.tokens_estimated < 1",

@@ -110,6 +110,7 @@ pub(crate) enum Entity<'a> {
     User(&'a User),
     Arguments,
     Numbers,
+    Limits,
 }
 
 impl Entity<'_> {
@@ -119,6 +120,7 @@ impl Entity<'_> {
             Self::User(user) => ty == "User" && is_user(user, id),
             Self::Arguments => ty == "Arguments" && id == OF_CALL,
             Self::Numbers => ty == "Numbers" && id == OF_CALL,
+            Self::Limits => ty == "Limits" && id == OF_CALL,
         }
     }
 
@@ -145,7 +147,9 @@ impl PartialEq for Entity<'_> {
             (Self::Named(ty, id), entity) | (entity, Self::Named(ty, id)) => entity.is(ty, id),
             // By the id that Cedar sees: two pairs could be written alike.
             (Self::User(one), Self::User(two)) => one.id() == two.id(),
-            (Self::Arguments, Self::Arguments) | (Self::Numbers, Self::Numbers) => true,
+            (Self::Arguments, Self::Arguments)
+            | (Self::Numbers, Self::Numbers)
+            | (Self::Limits, Self::Limits) => true,
             _ => false,
         }
     }
@@ -221,6 +225,7 @@ impl std::fmt::Display for Value<'_> {
             Self::Entity(Entity::User(user)) => write!(f, "User/{}#{}", user.issuer, user.subject),
             Self::Entity(Entity::Arguments) => f.write_str("Arguments"),
             Self::Entity(Entity::Numbers) => f.write_str("Numbers"),
+            Self::Entity(Entity::Limits) => f.write_str("Limits"),
             Self::Datetime(at) => match jiff::Timestamp::from_millisecond(*at) {
                 Ok(time) => write!(f, "{time}"),
                 Err(_) => write!(f, "{at}ms"),

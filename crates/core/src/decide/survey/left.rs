@@ -10,6 +10,7 @@ use crate::decide::facts::ContextReference;
 use crate::decide::statement::Windowed;
 use crate::decide::tree;
 use crate::reach::Condition;
+use crate::resource::Limit;
 
 impl Condition {
     /// What is left of a policy, in Cedar's words.
@@ -38,17 +39,35 @@ impl Condition {
         Ok(Self { policy, when, reads, certain, unless_approved, window: None })
     }
 
-    /// Of a permit of which nothing is left but its window.
-    pub(super) fn of_window(policy: Arc<str>, windowed: &Windowed) -> Self {
-        let all = Self {
+    /// Of a policy of which nothing is left.
+    pub(super) fn always(policy: Arc<str>) -> Self {
+        Self {
             policy,
             when: "true".into(),
             reads: Vec::new(),
             certain: true,
             unless_approved: false,
             window: None,
+        }
+    }
+
+    /// Of a permit of which nothing is left but its window.
+    pub(super) fn of_window(policy: Arc<str>, windowed: &Windowed) -> Self {
+        Self::always(policy).and_window(windowed)
+    }
+
+    /// The same where no room is left in one of the limits only.
+    pub(super) fn and_spent(mut self, limits: &[Arc<Limit>]) -> Self {
+        let left = |limit: &Arc<Limit>| format!("context.limits[{:?}]", &*limit.id);
+        let spent: Vec<String> = limits.iter().map(|limit| format!("{} < 0", left(limit))).collect();
+        self.when = match (&*self.when, spent.join(" || ")) {
+            ("true", spent) => spent.into(),
+            (when, spent) => format!("({when}) && ({spent})").into(),
         };
-        all.and_window(windowed)
+        self.reads.extend(limits.iter().map(|limit| left(limit).into()));
+        self.reads.sort_unstable();
+        self.reads.dedup();
+        self
     }
 
     /// The same in a window only.

@@ -165,7 +165,7 @@ const fn named(class: Class) -> &'static str {
         Class::NotFound => "NOT_FOUND",
         Class::MethodNotAllowed => "UNIMPLEMENTED",
         Class::Conflict => "ABORTED",
-        Class::TooLarge | Class::HeadersTooLarge => "RESOURCE_EXHAUSTED",
+        Class::TooLarge | Class::HeadersTooLarge | Class::TooMany => "RESOURCE_EXHAUSTED",
         Class::TooSlow | Class::UpstreamTimeout => "DEADLINE_EXCEEDED",
         Class::Unavailable | Class::BadUpstream => "UNAVAILABLE",
     }

@@ -91,6 +91,7 @@ fn kind(class: Class) -> &'static str {
         Class::NotFound => "not_found_error",
         Class::Unauthenticated => "authentication_error",
         Class::Forbidden => "permission_error",
+        Class::TooMany => "rate_limit_error",
         Class::Unavailable => "overloaded_error",
         Class::BadUpstream | Class::UpstreamTimeout => "api_error",
     }

@@ -116,6 +116,7 @@ fn kind(class: Class) -> &'static str {
         | Class::TooSlow => "invalid_request_error",
         Class::Unauthenticated => "authentication_error",
         Class::Forbidden => "permission_error",
+        Class::TooMany => "rate_limit_error",
         Class::Unavailable | Class::BadUpstream | Class::UpstreamTimeout => "server_error",
     }
 }

@@ -186,7 +186,11 @@ mod tests {
         assert_eq!(ids(Some(&second), &third), "3-denied 1-expired");
         assert_eq!(ids(Some(&second), &changed), "1-void 3-expired");
         let rows: Vec<String> = happened(Some(&second), &changed, "t").iter().map(line).collect();
-        assert!(rows[0].contains("void") && rows[0].ends_with("Tool/a/s/pay is not what it was when this was asked"), "{rows:?}");
+        assert!(
+            rows[0].contains("void")
+                && rows[0].ends_with("Tool/a/s/pay is not what it was when this was asked"),
+            "{rows:?}"
+        );
         let rows: Vec<String> = happened(Some(&first), &second, "t").iter().map(line).collect();
         assert!(
             rows[0].starts_with("2026-01-01T00:00:01Z") && rows[0].ends_with("User/i#b as payers"),

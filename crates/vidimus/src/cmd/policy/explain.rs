@@ -85,6 +85,7 @@ pub(super) fn run(asked: &Explain, format: Format) -> anyhow::Result<ExitCode> {
                 depth: asked.depth,
                 user: asked.user.clone(),
                 instance: asked.instance.clone(),
+                limits: Default::default(),
             };
             let now = millis(SystemClock.now().wall);
             explain::explain(&state, &question, now).map_err(|error| cmd::misasked(&error))?
@@ -131,6 +132,9 @@ fn print(asked: &Explain, answer: &Explanation) {
     }
     for Demanded { change, policy, value } in &answer.obligations {
         row("obligations", &format!("@{change}(\"{value}\") by {}", answer.state.named(policy)));
+    }
+    for limit in &answer.counts_for {
+        row("counts_for", limit);
     }
     for observed in &answer.observed {
         row("observed", &format!("{} would {} it", observed.policy, observed.outcome));

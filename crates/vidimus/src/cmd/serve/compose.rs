@@ -332,7 +332,7 @@ fn people(
 /// Takes up what chains had come to, and agents had read, where anything looks at that.
 fn restore(shared: &Shared, ledger: &Path) -> anyhow::Result<()> {
     let counts = shared.counts_anything();
-    let since = Timestamp::now().checked_sub(SignedDuration::try_from(shared.label_window())?)?;
+    let since = Timestamp::now().checked_sub(SignedDuration::try_from(shared.counted_window())?)?;
     // What is read below says it too.
     restore_ended(shared, ledger, counts.then_some(since))?;
     if !counts {

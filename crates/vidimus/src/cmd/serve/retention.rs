@@ -35,7 +35,7 @@ pub(in crate::cmd) struct Pruning {
 pub(super) fn begin(supervisor: &mut Supervisor, serve: &Serve, shared: &Arc<Shared>, key: [u8; KEY_LENGTH]) {
     let Some(keep) = serve.keep_records else { return };
     // What a start takes up from the records of chains must be there.
-    let keep = keep.max(shared.label_window()).max(shared.longest_end());
+    let keep = keep.max(shared.counted_window()).max(shared.longest_end());
     let (shared, data, archive) = (shared.clone(), serve.data.clone(), serve.archive.clone());
     let (witnessed, why) =
         (!serve.witness.is_empty(), format!("records are kept for {} h", keep.as_secs() / 3600));

@@ -39,7 +39,7 @@ pub(super) async fn me(
     let may = views.into_iter().chain([export]).chain(acts).map(|(operation, about)| {
         let (allowed, code, policies) = match asks.decided(operation, about) {
             Ok(permits) => (true, None, permits),
-            Err(refusal) => (false, Some(refusal.code.as_str().to_owned()), refusal.policies),
+            Err(refusal) => (false, Some(refusal.code.as_str().to_owned()), refusal.policies.into_vec()),
         };
         May {
             about: about.to_string(),

@@ -100,7 +100,7 @@ impl Answered {
             code: Some(refusal.code.as_str()),
             reason: Some(refusal.message.to_string()),
             next: Some(refusal.next()),
-            policies: refusal.policies.clone(),
+            policies: refusal.policies.to_vec(),
             obligations: Vec::new(),
             error: Some(Error { status, message: refusal.message.to_string() }),
         };

@@ -1,0 +1,275 @@
+//! What is taken of the limits that policies declare (`spec.limits`, ADR 73): before a call is decided for good, given back where it is not made, and
+//! settled with what it used. Each gateway counts what passes through it; those that share a store ask that as well, and then what fits into both
+//! is taken. So a store that lost what it had opens nothing here that this gateway knows to be taken.
+
+mod counter;
+pub mod restored;
+
+use std::hash::{BuildHasher as _, Hash, Hasher, RandomState};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use vidimus_core::call::{Call, Left};
+use vidimus_core::caller::UnixMillis;
+use vidimus_core::clock::Moment;
+use vidimus_core::refusal::{Code, Refusal};
+use vidimus_core::resource::Limit;
+use vidimus_core::resource::limit::{CountedBy, LimitWindow, Measure, WhenLost};
+
+pub use self::counter::Division;
+use self::counter::{Counter, Try};
+use super::StandingState;
+use super::store::limits::{Settled, Wanted};
+use super::taken::Used;
+use crate::gate::millis;
+use crate::table::Table;
+
+/// Into so many parts the counts are divided, each behind its own lock.
+const SHARDS: usize = 64;
+
+/// When a process began, by the clock of what slides, in milliseconds: longer than any window, so that what was taken before has a time too.
+const BEGAN: u64 = 366 * 24 * 3_600_000;
+
+/// When a call may come again that found as many at once as may be, in milliseconds: when one of them ends is not known.
+const AGAIN_AT_ONCE: i64 = 1_000;
+
+/// Whose count it is: by two hashes under keys of this process, so that nobody finds two that are one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Key(u64, u64);
+
+/// What was taken of all limits, by whose count it is. Where there is no room for one more count, calls that need it are refused.
+#[derive(Debug)]
+pub struct Counters {
+    shards: Box<[Mutex<Table<Key, Counter>>]>,
+    hashers: [RandomState; 2],
+    began: Instant,
+}
+
+/// Those who count together for a limit.
+struct Together<'a>(&'a Limit, CountedBy<'a>);
+
+impl Hash for Together<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Self(limit, by) = self;
+        (&limit.id, limit.of, limit.window, &limit.per).hash(state);
+        limit.counted_by(by, |part| part.hash(state));
+    }
+}
+
+impl Counters {
+    /// At most so many counts.
+    pub fn new(capacity: usize) -> Self {
+        let shard = |_| Mutex::new(Table::new(capacity.div_ceil(SHARDS)));
+        let hashers = [RandomState::new(), RandomState::new()];
+        Self { shards: (0..SHARDS).map(shard).collect(), hashers, began: Instant::now() }
+    }
+
+    fn key(&self, limit: &Limit, by: CountedBy<'_>) -> Key {
+        let [one, other] = &self.hashers;
+        let together = Together(limit, by);
+        Key(one.hash_one(&together), other.hash_one(&together))
+    }
+
+    /// The time by which a limit counts, in milliseconds. What slides does so by a clock that nobody sets.
+    fn at(&self, window: LimitWindow, now: Moment) -> u64 {
+        match window {
+            LimitWindow::Fixed(_) => u64::try_from(millis(now.wall).0).unwrap_or_default(),
+            LimitWindow::Sliding(_) | LimitWindow::UnderWay => {
+                let millis = |since: Duration| u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+                let after = now.monotonic.saturating_duration_since(self.began);
+                let before = self.began.saturating_duration_since(now.monotonic);
+                BEGAN.saturating_add(millis(after)).saturating_sub(millis(before))
+            }
+        }
+    }
+
+    fn take(&self, limit: &Limit, key: Key, want: i64, now: Moment) -> Result<Try, Refusal> {
+        let mut shard = self.shard(key)?;
+        let new = || Counter::new(Division::of(limit.window));
+        let counter = shard.entry(key, now.monotonic, new).ok_or_else(|| {
+            Refusal::new(Code::Overloaded, "as much as can be counted for limits is counted already")
+        })?;
+        Ok(counter.take((self.at(limit.window, now), now.monotonic), want, limit.amount))
+    }
+
+    fn settle(&self, key: Key, number: u64, (taken, used): (i64, i64)) {
+        let Ok(mut shard) = self.shard(key) else { return };
+        if let Some(counter) = shard.get_mut(&key) {
+            counter.settle(number, taken, used);
+        }
+    }
+
+    fn shard(&self, key: Key) -> Result<MutexGuard<'_, Table<Key, Counter>>, Refusal> {
+        let unknown = || Refusal::new(Code::Internal, "what was taken of limits is unknown");
+        let place = usize::try_from(key.0).unwrap_or_default() % SHARDS;
+        self.shards.get(place).ok_or_else(unknown)?.lock().map_err(|_| unknown())
+    }
+}
+
+/// What one call has taken of its limits. Dropped before it is permitted, it has taken nothing; dropped after, it has used what it took.
+#[derive(Debug)]
+#[must_use = "dropping it gives back what was taken"]
+pub struct Claims {
+    state: Arc<StandingState>,
+    claims: Vec<Claim>,
+    left: Vec<Left>,
+    is_permitted: bool,
+}
+
+/// What it has taken of one.
+#[derive(Debug)]
+struct Claim {
+    limit: Arc<Limit>,
+    key: Key,
+    number: u64,
+    taken: i64,
+    /// Where it is taken in the store too: by which name, and in the part of which number.
+    in_store: Option<(String, u64)>,
+}
+
+impl StandingState {
+    /// Takes what a call takes of all these limits, or where it does not fit into one of them, nothing of any. Sorted by their ids.
+    ///
+    /// # Errors
+    /// `overloaded` where no more can be counted; `standing_unavailable` where a shared store does not answer, and a limit says that calls are refused
+    /// then.
+    pub async fn claim(
+        self: &Arc<Self>,
+        call: &Call<'_>,
+        limits: &[Arc<Limit>],
+        now: Moment,
+    ) -> Result<Claims, Refusal> {
+        let mut claims = Claims {
+            state: self.clone(),
+            claims: Vec::with_capacity(limits.len()),
+            left: Vec::with_capacity(limits.len()),
+            is_permitted: false,
+        };
+        for limit in limits {
+            claims.take(limit, call, now)?;
+        }
+        if claims.fits() && self.is_shared() {
+            claims.take_of_store(call).await?;
+        }
+        if !claims.fits() {
+            claims.close(|_| 0);
+        }
+        Ok(claims)
+    }
+}
+
+impl Claims {
+    /// How the call stands to its limits.
+    pub fn left(&self) -> &[Left] {
+        &self.left
+    }
+
+    /// The call was permitted.
+    pub fn permitted(&mut self) {
+        self.is_permitted = true;
+    }
+
+    /// The call ended. What was not sent has used nothing; of models it has used so much.
+    pub fn settle(mut self, is_sent: bool, used: Option<Used>) {
+        self.close(|claim| match claim.limit.of {
+            Measure::Concurrency => 0,
+            _ if !is_sent => 0,
+            Measure::Requests => claim.taken,
+            Measure::Tokens => used.map_or(claim.taken, |used| used.tokens),
+            Measure::Spend => used.map_or(claim.taken, |used| used.spend),
+        });
+    }
+
+    fn fits(&self) -> bool {
+        self.left.iter().all(|one| one.left >= 0)
+    }
+
+    fn take(&mut self, limit: &Arc<Limit>, call: &Call<'_>, now: Moment) -> Result<(), Refusal> {
+        let counters = &self.state.limits;
+        let (key, taken) = (counters.key(limit, CountedBy::of(call)), limit.takes(&call.ask));
+        let (left, again) = match counters.take(limit, key, taken, now)? {
+            Try::Taken { left, number } => {
+                self.claims.push(Claim { limit: limit.clone(), key, number, taken, in_store: None });
+                (left, None)
+            }
+            Try::Full { left, again } => {
+                let at = counters.at(limit.window, now);
+                let again = again.map(|again| i64::try_from(again.saturating_sub(at)).unwrap_or(i64::MAX));
+                let at_once = limit.of == Measure::Concurrency && taken <= limit.amount;
+                let again = again.or(at_once.then_some(AGAIN_AT_ONCE));
+                (left, again.map(|after| UnixMillis(call.now.0.saturating_add(after))))
+            }
+        };
+        self.left.push(Left { limit: limit.id.clone(), left, again });
+        Ok(())
+    }
+
+    /// Takes the same of what gateways share. Calls at once are each gateway's own.
+    async fn take_of_store(&mut self, call: &Call<'_>) -> Result<(), Refusal> {
+        let Some(store) = self.state.store() else { return Ok(()) };
+        let shared = |claim: &&mut Claim| claim.limit.of != Measure::Concurrency;
+        let mut claims: Vec<&mut Claim> = self.claims.iter_mut().filter(shared).collect();
+        if claims.is_empty() {
+            return Ok(());
+        }
+        let wanted: Vec<Wanted> = claims.iter().map(|claim| Wanted::of(&claim.limit, call)).collect();
+        let (all_fit, found) = match Box::pin(store.claim(&wanted)).await {
+            Ok(found) => found,
+            Err(refusal) => {
+                let local = claims.iter().all(|claim| claim.limit.when_lost == WhenLost::Local);
+                return if local { Ok(()) } else { Err(refusal) };
+            }
+        };
+        for ((claim, wanted), found) in claims.iter_mut().zip(wanted).zip(found) {
+            if all_fit {
+                claim.in_store = Some((wanted.key, found.number));
+            }
+            if let Some(left) = self.left.iter_mut().find(|left| left.limit == claim.limit.id)
+                && found.left < left.left
+            {
+                let again = found.again.map(|after| UnixMillis(call.now.0.saturating_add(after)));
+                (left.left, left.again) = (found.left, again);
+            }
+        }
+        Ok(())
+    }
+
+    /// Of each so much was used.
+    fn close(&mut self, used: impl Fn(&Claim) -> i64) {
+        let mut in_store = Vec::new();
+        for claim in std::mem::take(&mut self.claims) {
+            let used = used(&claim);
+            self.state.limits.settle(claim.key, claim.number, (claim.taken, used));
+            if let Some((key, number)) = claim.in_store
+                && used != claim.taken
+            {
+                let division = Division::of(claim.limit.window);
+                in_store.push(Settled { key, number, division, taken: claim.taken, used });
+            }
+        }
+        let (Some(store), false) = (self.state.store(), in_store.is_empty()) else { return };
+        // Nobody waits for it. Where it does not arrive, more is counted than was taken, unless more was used than was reserved.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                if let Err(error) = store.settle(&in_store).await {
+                    let detail = error.detail.as_deref().unwrap_or_default();
+                    tracing::warn!(%error, detail, "what a call used of its limits is not known to the other gateways");
+                }
+            });
+        }
+    }
+}
+
+impl Drop for Claims {
+    fn drop(&mut self) {
+        let is_permitted = self.is_permitted;
+        self.close(|claim| match claim.limit.of {
+            Measure::Concurrency => 0,
+            _ if is_permitted => claim.taken,
+            _ => 0,
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests;

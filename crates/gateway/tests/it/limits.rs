@@ -1,0 +1,312 @@
+//! Limits that policies declare, through a gateway: what counts, what is given back, how it is told, and what is left to several gateways.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use http::{HeaderMap, Method, Request};
+use http_body_util::{BodyExt as _, Full};
+use serde_json::{Value, json};
+use vidimus_testkit::upstream::Answer;
+
+use super::chains::{also, code, estate, with};
+use super::redis::Redis;
+use super::replicas::two;
+use super::world::{World, call_id, json_of, objects, snapshot};
+
+/// The estate, with limits of the policy that permits all, and `cedar` that says which calls count.
+pub fn limited(world: &World, limits: &Value, cedar: &str) -> Vec<Value> {
+    estate(world, |all| {
+        also(all, cedar);
+        also(all, r#"permit (principal == Agent::"t/stranger", action, resource);"#);
+        all[5]["spec"]["limits"] = limits.clone();
+        all[4]["spec"]["models"] =
+            json!([{"name": "small", "price": {"inputPerMTok": "1.00", "outputPerMTok": "1.00"}}]);
+    })
+}
+
+pub const TOOLS: &str = r#"@limit("calls") forbid (principal, action == Action::"invokeTool", resource);"#;
+const MODELS: &str = r#"@limit("budget") forbid (principal, action == Action::"callModel", resource);"#;
+
+fn chat(world: &World, more: &Value) -> Request<Full<Bytes>> {
+    let mut body = json!({"model": "small", "messages": []});
+    for (name, value) in more.as_object().expect("an object") {
+        body[name] = value.clone();
+    }
+    world.request(Method::POST, "/llm/t/models/v1/chat/completions", &body)
+}
+
+fn of_stranger(world: &World, request: Request<Full<Bytes>>) -> Request<Full<Bytes>> {
+    with(&world.token("stranger", Duration::from_secs(600)), request)
+}
+
+fn said<'h>(headers: &'h HeaderMap, name: &str) -> &'h str {
+    headers[name].to_str().expect("text")
+}
+
+const EXCEEDED: Option<&str> = Some("limit_exceeded");
+
+#[tokio::test]
+async fn a_limit_refuses_what_does_not_fit_in_each_protocols_own_way_and_opens_again() {
+    let world = World::new().await;
+    let limits = json!([{"name": "calls", "requests": 2, "per": ["principal"], "window": {"sliding": "1h"}},
+        {"name": "budget", "requests": 1, "window": {"sliding": "1h"}}]);
+    world.gate.take_into_use(snapshot(&limited(&world, &limits, &[TOOLS, MODELS].concat())));
+    for _ in 0..2 {
+        assert_eq!(code(&world, world.tool("echo")).await, None);
+    }
+    let (status, headers, body) = world.call(world.tool("echo")).await;
+    assert_eq!((status.as_u16(), said(&headers, "vidimus-code")), (200, "limit_exceeded"));
+    let after: u64 = said(&headers, "retry-after").parse().expect("seconds");
+    assert!((3600..=3825).contains(&after), "{after}");
+    let error = &json_of(&body)["error"];
+    assert_eq!((&error["code"], &error["data"]["limit"]), (&json!(-31_429), &json!("t/some/calls")));
+    let record = world.records(&call_id(&headers), 1).await.remove(0);
+    assert_eq!((&record["code"], &record["policies"]), (&json!("limit_exceeded"), &json!(["t/some#2"])));
+    assert_eq!(record["facts"]["context.limits[\"t/some/calls\"]"], "-1");
+    // Others have their own, and what connects does not count.
+    assert_eq!(code(&world, of_stranger(&world, world.tool("echo"))).await, None);
+    let list = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"});
+    assert_eq!(code(&world, world.request(Method::POST, "/mcp/t/tools", &list)).await, None);
+    // A model's SDK is told as by its provider.
+    assert_eq!(code(&world, chat(&world, &json!({}))).await, None);
+    let (status, headers, body) = world.call(chat(&world, &json!({}))).await;
+    assert_eq!((status.as_u16(), &json_of(&body)["error"]["type"]), (429, &json!("rate_limit_error")));
+    assert!(headers.contains_key("retry-after"));
+    world.clock.advance(Duration::from_secs(after - 1));
+    assert_eq!(code(&world, world.tool("echo")).await.as_deref(), EXCEEDED);
+    world.clock.advance(Duration::from_secs(2));
+    assert_eq!(code(&world, world.tool("echo")).await, None);
+}
+
+/// Attack: the clock is set back, so that a day's amount is there once more.
+#[tokio::test]
+async fn a_clock_that_is_set_back_gives_no_second_amount() {
+    let world = World::new().await;
+    let limits = json!([{"name": "calls", "requests": 1, "window": {"fixed": "24h"}}]);
+    world.gate.take_into_use(snapshot(&limited(&world, &limits, TOOLS)));
+    let day = Duration::from_secs(24 * 3600);
+    let present = std::time::SystemTime::now();
+    assert_eq!(code(&world, world.tool("echo")).await, None);
+    // Tokens are made by the same clock.
+    world.clock.set_wall(present - day);
+    assert_eq!(code(&world, world.tool("echo")).await.as_deref(), EXCEEDED);
+    world.clock.set_wall(present + day);
+    assert_eq!(code(&world, world.tool("echo")).await, None, "the next day");
+    world.clock.set_wall(present);
+    assert_eq!(code(&world, world.tool("echo")).await.as_deref(), EXCEEDED);
+}
+
+/// What is not sent is given back, and of models what they did not use.
+#[tokio::test]
+async fn what_was_reserved_is_settled_with_what_was_used() {
+    let world = World::new().await;
+    let limits = json!([{"name": "budget", "tokens": 3000, "per": ["principal"], "window": {"fixed": "1h"}}]);
+    let all = limited(&world, &limits, MODELS);
+    world.gate.take_into_use(snapshot(&all));
+    let answer = |input: u64, output: u64| {
+        let choices = json!([{"index": 0, "finish_reason": "stop", "message": {"content": "hi"}}]);
+        let usage = json!({"prompt_tokens": input, "completion_tokens": output});
+        Answer::json(&json!({"object": "chat.completion", "choices": choices, "usage": usage}))
+    };
+    // Each may use 2,000, and uses 105.
+    for _ in 0..3 {
+        world.upstream.next(answer(100, 5));
+        assert_eq!(code(&world, chat(&world, &json!({"max_tokens": 2000}))).await, None);
+    }
+    // While one is under way, what it may use is taken.
+    let (streamed, stream) = Answer::stream("text/event-stream");
+    world.upstream.next(streamed);
+    let mut response = world.send(chat(&world, &json!({"stream": true, "max_tokens": 2000}))).await;
+    let said = json!({"choices": [{"index": 0, "delta": {"content": "x"}}]});
+    assert!(stream.event(&said.to_string()).await);
+    response.body_mut().frame().await.expect("a chunk").expect("whole");
+    assert_eq!(code(&world, chat(&world, &json!({"max_tokens": 2000}))).await.as_deref(), EXCEEDED);
+    // Attack: who leaves before the provider counted saves nothing.
+    let id = call_id(response.headers());
+    drop(response);
+    let effect = world.records(&id, 2).await.remove(1);
+    assert!(effect["charged_tokens"].as_u64().expect("a number") >= 2000, "{effect}");
+    assert_eq!(code(&world, chat(&world, &json!({"max_tokens": 1000}))).await.as_deref(), EXCEEDED);
+    // What could not be sent takes nothing.
+    let mut gone = all.clone();
+    gone[4]["spec"]["endpoint"]["url"] = json!("http://127.0.0.1:9/llm");
+    world.gate.take_into_use(snapshot(&gone));
+    for _ in 0..4 {
+        let refused = code(&world, chat(&world, &json!({"max_tokens": 300}))).await;
+        assert_eq!(refused.as_deref(), Some("upstream_unreachable"));
+    }
+    world.gate.take_into_use(snapshot(&all));
+    world.upstream.next(answer(1, 1));
+    assert_eq!(code(&world, chat(&world, &json!({"max_tokens": 300}))).await, None);
+}
+
+#[tokio::test]
+async fn spend_is_by_the_prices_of_the_record() {
+    let world = World::new().await;
+    // 1.00 for a million tokens: a tenth of a cent is 1,000 tokens.
+    let limits = json!([{"name": "budget", "spend": "0.001", "window": {"fixed": "1h"}}]);
+    world.gate.take_into_use(snapshot(&limited(&world, &limits, MODELS)));
+    assert_eq!(code(&world, chat(&world, &json!({"max_tokens": 5000}))).await.as_deref(), EXCEEDED);
+    let usage = json!({"prompt_tokens": 1, "completion_tokens": 700});
+    let choices = json!([{"index": 0, "finish_reason": "stop", "message": {"content": "hi"}}]);
+    world
+        .upstream
+        .next(Answer::json(&json!({"object": "chat.completion", "choices": choices, "usage": usage})));
+    assert_eq!(code(&world, chat(&world, &json!({"max_tokens": 800}))).await, None);
+    assert_eq!(code(&world, chat(&world, &json!({"max_tokens": 400}))).await.as_deref(), EXCEEDED);
+    assert_eq!(code(&world, chat(&world, &json!({"max_tokens": 100}))).await, None);
+}
+
+#[tokio::test]
+async fn calls_at_once_are_counted_until_their_answers_end() {
+    let world = World::new().await;
+    let limits = json!([{"name": "calls", "concurrency": 1, "per": ["principal", "tool"]}]);
+    world.gate.take_into_use(snapshot(&limited(&world, &limits, TOOLS)));
+    let (response, stream) = world.streaming("echo").await;
+    let (_, headers, _) = world.call(world.tool("echo")).await;
+    assert_eq!([said(&headers, "vidimus-code"), said(&headers, "retry-after")], ["limit_exceeded", "1"]);
+    assert_eq!(code(&world, world.tool("other")).await, None, "another tool");
+    assert_eq!(code(&world, of_stranger(&world, world.tool("echo"))).await, None, "another caller");
+    let id = call_id(response.headers());
+    drop((response, stream));
+    world.records(&id, 2).await;
+    assert_eq!(code(&world, world.tool("echo")).await, None);
+}
+
+/// What is left is seen by the policies before it is nothing.
+#[tokio::test]
+async fn a_policy_holds_for_people_before_there_is_no_room() {
+    let world = World::new().await;
+    let limits = json!([{"name": "calls", "requests": 3, "window": {"fixed": "1h"}}]);
+    let held = r#"@approval("payers") forbid (principal, action == Action::"invokeTool", resource)
+        when { context.limits.hasTag("t/some/calls") && context.limits.getTag("t/some/calls") < 1 }
+        unless { context has approval && context.approval.role == "payers" };"#;
+    world.gate.take_into_use(snapshot(&limited(&world, &limits, &[TOOLS, held].concat())));
+    for expected in [None, None, Some("approval_required"), Some("approval_required")] {
+        assert_eq!(code(&world, world.tool("echo")).await.as_deref(), expected, "what is held takes nothing");
+    }
+}
+
+/// 64 at once through the gateway: exactly as many as the limit says.
+#[tokio::test]
+async fn sixty_four_at_once_do_not_overspend_by_one() {
+    let world = World::new().await;
+    let limits =
+        json!([{"name": "calls", "requests": 40, "per": ["namespace"], "window": {"sliding": "1h"}}]);
+    world.gate.take_into_use(snapshot(&limited(&world, &limits, TOOLS)));
+    let calls = (0..64).map(|number| {
+        let request = world.tool("echo");
+        code(&world, if number % 2 == 0 { request } else { of_stranger(&world, request) })
+    });
+    let passed = join_all(calls).await.into_iter().filter(Option::is_none).count();
+    assert_eq!(passed, 40);
+}
+
+/// Attack: the gateway is restarted, so that the amount is there once more.
+#[tokio::test]
+async fn what_was_taken_counts_after_a_start() {
+    let world = World::new().await;
+    let limits = json!([{"name": "calls", "requests": 2, "per": ["principal", "tool"], "window": {"sliding": "1h"}},
+        {"name": "budget", "tokens": 3000, "per": ["team", "model"], "window": {"fixed": "8760h"}}]);
+    let all = limited(&world, &limits, &[TOOLS, MODELS].concat());
+    world.gate.take_into_use(snapshot(&all));
+    for _ in 0..2 {
+        assert_eq!(code(&world, world.tool("echo")).await, None);
+    }
+    let choices = json!([{"index": 0, "finish_reason": "stop", "message": {"content": "hi"}}]);
+    let usage = json!({"prompt_tokens": 100, "completion_tokens": 5});
+    world
+        .upstream
+        .next(Answer::json(&json!({"object": "chat.completion", "choices": choices, "usage": usage})));
+    assert_eq!(code(&world, chat(&world, &json!({"max_tokens": 2000}))).await, None);
+    let again = world.again(snapshot(&all)).await;
+    assert_eq!(code(&again, again.tool("echo")).await.as_deref(), EXCEEDED);
+    assert_eq!(code(&again, again.tool("other")).await, None);
+    assert_eq!(code(&again, of_stranger(&again, again.tool("echo"))).await, None);
+    assert_eq!(code(&again, chat(&again, &json!({"max_tokens": 2900}))).await.as_deref(), EXCEEDED);
+    assert_eq!(code(&again, chat(&again, &json!({"max_tokens": 2800}))).await, None, "it was settled");
+}
+
+/// What nothing is said of costs nothing and is not refused, whatever is counted.
+#[tokio::test]
+async fn without_a_limit_nothing_is_counted() {
+    let world = World::new().await;
+    world.gate.take_into_use(snapshot(&objects(&world.upstream)));
+    let (_, headers, _) = world.call(world.tool("echo")).await;
+    let record = world.records(&call_id(&headers), 1).await.remove(0);
+    assert!(!record["facts"].to_string().contains("context.limits"), "{record}");
+}
+
+/// Attack: calls are spread over gateways, so that each has the whole amount.
+#[tokio::test]
+async fn a_limit_is_of_all_gateways_that_share_a_store() {
+    let (_redis, one, other) = two().await;
+    for world in [&one, &other] {
+        let limits =
+            json!([{"name": "calls", "requests": 3, "per": ["principal"], "window": {"sliding": "1h"}}]);
+        world.gate.take_into_use(snapshot(&limited(world, &limits, TOOLS)));
+    }
+    for world in [&one, &other, &one] {
+        assert_eq!(code(world, world.tool("echo")).await, None);
+    }
+    for world in [&one, &other] {
+        let (_, headers, _) = world.call(world.tool("echo")).await;
+        assert_eq!(said(&headers, "vidimus-code"), "limit_exceeded");
+        let after: u64 = said(&headers, "retry-after").parse().expect("seconds");
+        assert!((3590..=3826).contains(&after), "{after}");
+    }
+    assert_eq!(code(&other, of_stranger(&other, other.tool("echo"))).await, None);
+}
+
+/// Of what models did not use the others may take.
+#[tokio::test]
+async fn what_one_gateway_settles_the_other_may_take() {
+    let (_redis, one, other) = two().await;
+    for world in [&one, &other] {
+        let limits = json!([{"name": "budget", "tokens": 3000, "window": {"fixed": "24h"}}]);
+        world.gate.take_into_use(snapshot(&limited(world, &limits, MODELS)));
+    }
+    let choices = json!([{"index": 0, "finish_reason": "stop", "message": {"content": "hi"}}]);
+    let usage = json!({"prompt_tokens": 1, "completion_tokens": 1});
+    for world in [&one, &other, &one, &other] {
+        world.upstream.next(Answer::json(&json!({"choices": choices, "usage": usage})));
+        let mut passed = false;
+        // That it is settled is told beside the calls.
+        for _ in 0..100 {
+            passed = code(world, chat(world, &json!({"max_tokens": 2000}))).await.is_none();
+            if passed {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert!(passed);
+    }
+}
+
+/// Attack: the store is lost, or loses what it had, so that nothing is counted any more.
+#[tokio::test]
+async fn a_lost_store_does_as_the_limit_says_and_never_opens() {
+    let mut redis = Redis::start().await;
+    let world = World::sharing(redis.address(), None).await;
+    let of = |lost: &str| {
+        let limits = json!([{"name": "calls", "requests": 2, "window": {"fixed": "24h"}, "whenLost": lost}]);
+        snapshot(&limited(&world, &limits, TOOLS))
+    };
+    world.gate.take_into_use(of("closed"));
+    assert_eq!(code(&world, world.tool("echo")).await, None);
+    redis.stop();
+    world.until_shared(false).await;
+    assert_eq!(code(&world, world.tool("echo")).await.as_deref(), Some("standing_unavailable"));
+    // Each by itself, with what passed through it before.
+    world.gate.take_into_use(of("local"));
+    assert_eq!(code(&world, world.tool("echo")).await, None);
+    assert_eq!(code(&world, world.tool("echo")).await.as_deref(), EXCEEDED);
+    // It comes back with nothing in it.
+    redis.restart().await;
+    world.until_shared(true).await;
+    for lost in ["closed", "local"] {
+        world.gate.take_into_use(of(lost));
+        assert_eq!(code(&world, world.tool("echo")).await.as_deref(), EXCEEDED, "{lost}");
+    }
+}
