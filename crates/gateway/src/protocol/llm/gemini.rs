@@ -262,6 +262,7 @@ fn kind(class: Class) -> &'static str {
         Class::NotFound => "NOT_FOUND",
         Class::Unauthenticated => "UNAUTHENTICATED",
         Class::Forbidden => "PERMISSION_DENIED",
+        Class::TooMany => "RESOURCE_EXHAUSTED",
         Class::Unavailable => "UNAVAILABLE",
         Class::BadUpstream => "INTERNAL",
         Class::UpstreamTimeout => "DEADLINE_EXCEEDED",
