@@ -1,6 +1,6 @@
 """The unmodified official OpenAI client. --url is the base up to and including /v1.
 
-Steps: models, chat, stream (with usage), plain_stream (without asking for it). Each says which headers the SDK sent.
+Steps: models, chat, stream (with usage), plain_stream (without asking for it), embed, respond, respond_stream. Each says which headers the SDK sent.
 """
 
 import asyncio
@@ -38,10 +38,27 @@ async def main() -> None:
             text = "".join(c.delta.content or "" for e in events for c in e.choices)
             return {"text": text, "without_choices": sum(not e.choices for e in events), "with_usage": sum(e.usage is not None for e in events)}
 
+        async def embed():
+            answer = await client.embeddings.create(model=args.model, input=args.text)
+            return {"length": len(answer.data[0].embedding)}
+
+        async def respond():
+            answer = await client.responses.create(model=args.model, input=args.text)
+            return {"text": answer.output_text, "output_tokens": answer.usage.output_tokens}
+
+        async def respond_stream():
+            chunks, usage = [], None
+            async for event in await client.responses.create(model=args.model, input=args.text, stream=True):
+                chunks += [event.delta] if event.type == "response.output_text.delta" else []
+                usage = event.response.usage if event.type == "response.completed" else usage
+            return {"text": "".join(chunks), "output_tokens": usage.output_tokens}
+
         await report.step("models", models, sent.beside)
         await report.step("chat", lambda: client.chat.completions.create(**asked), sent.beside)
         await report.step("stream", stream, sent.beside)
         await report.step("plain_stream", plain_stream, sent.beside)
+        for step in (embed, respond, respond_stream):
+            await report.step(step.__name__, step, sent.beside)
 
 
 if __name__ == "__main__":

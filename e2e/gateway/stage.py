@@ -141,6 +141,28 @@ spec:
   endpoint: {{url: "http://127.0.0.1:{model}"}}
   credential: {{file: "{key_file}"}}
   models: [{{name: simulator-small}}]
+---
+apiVersion: vidimus.dev/v1alpha1
+kind: LLMProvider
+metadata: {{name: gemini-simulator, namespace: platform}}
+spec:
+  owner: ada.lovelace@example.com
+  type: gemini
+  endpoint: {{url: "http://127.0.0.1:{model}"}}
+  credential: {{file: "{key_file}"}}
+  models: [{{name: simulator-small}}, {{name: simulator-large}}]
+  aliases: {{fast: simulator-small}}
+---
+apiVersion: vidimus.dev/v1alpha1
+kind: LLMProvider
+metadata: {{name: azure-simulator, namespace: platform}}
+spec:
+  owner: ada.lovelace@example.com
+  type: azure
+  endpoint: {{url: "http://127.0.0.1:{model}"}}
+  credential: {{file: "{key_file}"}}
+  models: [{{name: simulator-small}}, {{name: simulator-large}}]
+  aliases: {{fast: simulator-small}}
 """
 
 POLICIES = """

@@ -373,7 +373,7 @@ class A2a(unittest.TestCase):
 class Llm(unittest.TestCase):
     def test_the_openai_sdk_completes_and_streams(self):
         steps = STAGE.client("openai_client", "/llm/platform/simulator/v1", STAGE.token("invoice-bot"))
-        for step in ("models", "chat", "stream", "plain_stream"):
+        for step in ("models", "chat", "stream", "plain_stream", "embed", "respond", "respond_stream"):
             self.assertTrue(steps[step]["ok"], steps[step])
         self.assertEqual(steps["stream"]["result"]["answer"]["usage"]["completion_tokens"], 11)
         plain = steps["plain_stream"]["result"]["answer"]
@@ -386,6 +386,60 @@ class Llm(unittest.TestCase):
             steps = STAGE.client("anthropic_client", "/llm/platform/claude-simulator", STAGE.token("invoice-bot"), "--as", way)
             for step in ("message", "stream"):
                 self.assertTrue(steps[step]["ok"], steps[step])
+
+    def test_the_google_sdk_generates_streams_counts_and_embeds(self):
+        token = STAGE.token("invoice-bot")
+        for flags in ((), ("--api-version", "v1beta")):
+            before = len(STAGE.seen("model"))
+            steps = STAGE.client("gemini_client", "/llm/platform/gemini-simulator", token, *flags)
+            for step in ("models", "generate", "stream", "chat", "count", "embed"):
+                self.assertTrue(steps[step]["ok"], steps[step])
+            self.assertEqual(steps["models"]["result"], ["models/simulator-small", "models/fast"])
+            self.assertEqual(steps["stream"]["result"]["text"], steps["generate"]["result"]["text"])
+            self.assertEqual(steps["stream"]["result"]["chunks"], 11)
+            for request in STAGE.seen("model")[before:]:
+                self.assertEqual(dict(request["headers"])["x-goog-api-key"], PROVIDER_KEY)
+                self.assertNotIn(token, json.dumps(request))
+        steps = STAGE.client("gemini_client", "/llm/platform/gemini-simulator", token, "--model", "fast", "--steps", "generate,stream,embed")
+        self.assertTrue(steps["generate"]["ok"] and steps["stream"]["ok"], steps)
+        self.assertIn("write the model's own name", json.dumps(steps["embed"]["error"]))
+        for model, code in (("simulator-large", "PERMISSION_DENIED"), ("gemini-9", "NOT_FOUND")):
+            steps = STAGE.client("gemini_client", "/llm/platform/gemini-simulator", token, "--model", model, "--steps", "generate,stream")
+            for step in ("generate", "stream"):
+                self.assertIn(code, json.dumps(steps[step]["error"]))
+
+    def test_geminis_other_form_of_a_stream_comes_as_it_is_and_is_counted(self):
+        token, path = STAGE.token("invoice-bot"), "/llm/platform/gemini-simulator/v1beta/models/simulator-small:streamGenerateContent"
+        body = {"contents": [{"parts": [{"text": "hi"}]}]}
+        status, headers, answer = STAGE.post(path, body, token)
+        self.assertEqual((status, len(answer)), (200, 10))
+        [effect] = [row for row in STAGE.records("--kind", "effect") if row["id"] == headers["vidimus-call"]]
+        self.assertEqual((effect["tokens_input"], effect["tokens_output"], effect["result"]), (1, 13, "ok"))
+        before = len(STAGE.seen("model"))
+        status, headers, _ = STAGE.post(f"{path}?key={token}", body, token)
+        self.assertEqual((status, headers["vidimus-code"]), (401, "credential_ambiguous"))
+        self.assertEqual(len(STAGE.seen("model")), before)
+
+    def test_the_azure_sdk_completes_streams_and_embeds(self):
+        token = STAGE.token("invoice-bot")
+        for model in ("simulator-small", "fast"):
+            before = len(STAGE.seen("model"))
+            steps = STAGE.client("azure_client", "/llm/platform/azure-simulator", token, "--model", model)
+            for step in ("models", "chat", "stream", "embed", "respond", "respond_stream"):
+                self.assertTrue(steps[step]["ok"], steps[step])
+            self.assertEqual(steps["stream"]["result"]["answer"]["with_usage"], 0)
+            self.assertEqual(steps["respond_stream"]["result"]["answer"]["output_tokens"], 11)
+            for request in STAGE.seen("model")[before:]:
+                self.assertEqual(dict(request["headers"])["api-key"], PROVIDER_KEY)
+                self.assertIn("simulator-small", request["path"] + request["body"])
+                self.assertNotIn("fast", request["path"] + request["body"])
+                self.assertNotIn(token, json.dumps(request))
+        steps = STAGE.client("azure_client", "/llm/platform/azure-simulator", token, "--model", "simulator-large", "--steps", "chat")
+        self.assertEqual(steps["chat"]["error"]["status"], 403)
+        # The newer paths are OpenAI's own, below /openai.
+        steps = STAGE.client("openai_client", "/llm/platform/azure-simulator/openai/v1", token)
+        for step in ("models", "chat", "stream", "plain_stream", "embed", "respond", "respond_stream"):
+            self.assertTrue(steps[step]["ok"], steps[step])
 
     def test_the_provider_gets_the_gateways_key_and_the_record_gets_the_tokens(self):
         before = len(STAGE.seen("model"))

@@ -359,6 +359,8 @@ impl Known {
         let passed = self.bytes_out / 4;
         let output = match self.usage.output {
             Some(said) if self.is_answered => said,
+            // Where nothing is written the answer is no text, however long it is.
+            said if most == 0 => said.unwrap_or_default(),
             said if self.has_ended => said.unwrap_or_default().max(passed),
             said => said.unwrap_or_default().max(passed).max(most),
         };

@@ -112,6 +112,7 @@ impl Carried {
             || !parsed.dropped.is_empty()
             || parsed.instead.is_some()
             || parsed.lifted
+            || parsed.path.is_some()
         {
             return Some(unable(
                 "the message goes on in other bytes, and this data plane sends the caller's",

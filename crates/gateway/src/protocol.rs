@@ -48,9 +48,9 @@ pub const MAX_URI: usize = 2_048;
 
 /// One way in which a governed protocol is spoken: all that is on the wire between a caller, the gateway and an upstream.
 pub trait Binding: fmt::Debug + Sync {
-    /// The header, besides `Authorization`, in which this protocol's SDKs send their key.
-    fn key_header(&self) -> Option<&'static str> {
-        None
+    /// The headers, besides `Authorization`, in which SDKs that ask by a path send their key.
+    fn key_headers(&self, _path: &str) -> &'static [&'static str] {
+        &[]
     }
 
     /// The longest body of a request, in bytes.
@@ -139,6 +139,13 @@ pub struct Operation {
     pub path: Cow<'static, str>,
 }
 
+impl Operation {
+    /// The same by another path, where there is one.
+    pub fn by(self, path: Option<Cow<'static, str>>) -> Self {
+        Self { path: path.unwrap_or(self.path), ..self }
+    }
+}
+
 /// A request as it goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lowered {
@@ -188,6 +195,8 @@ pub struct Parsed<'a> {
     pub replaced: Vec<Replaced>,
     /// Headers that go on with another value than the caller's, if with any: the same.
     pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// The path that it goes on by, where that is not its operation's: another name of the model stands in it.
+    pub path: Option<Cow<'static, str>>,
     /// What goes on in place of the message, where it is the gateway that has to ask.
     pub instead: Option<Box<Instead>>,
     /// Why it is not carried out, where that tells something of the destination: only who may make the call learns it.
@@ -260,8 +269,7 @@ pub fn binding_by_path(route: &Route<'_>) -> &'static dyn Binding {
     match route.protocol {
         Protocol::Mcp => &mcp::StreamableHttp,
         Protocol::A2a => a2a::binding_at(route.rest),
-        Protocol::Llm if route.rest.starts_with("/v1/messages") => &llm::Anthropic,
-        Protocol::Llm => &llm::OpenAi,
+        Protocol::Llm => llm::binding_by_path(route.rest),
     }
 }
 
@@ -272,6 +280,8 @@ pub fn binding_of(destination: &Destination) -> &'static dyn Binding {
         Destination::Agent(_) => &a2a::JsonRpc,
         Destination::Provider(provider) => match provider.provider {
             ProviderType::Anthropic => &llm::Anthropic,
+            ProviderType::Gemini => &llm::Gemini,
+            ProviderType::Azure => &llm::Azure,
             ProviderType::OpenAi | ProviderType::OpenAiCompatible => &llm::OpenAi,
         },
     }
@@ -328,6 +338,7 @@ impl<'a> Parsed<'a> {
             lifted: false,
             replaced: Vec::new(),
             headers: Vec::new(),
+            path: None,
             instead: None,
             fault: None,
         }

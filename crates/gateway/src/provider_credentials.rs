@@ -92,6 +92,8 @@ impl ProviderCredentials {
         }
         let name = match provider.provider {
             ProviderType::Anthropic => "x-api-key",
+            ProviderType::Gemini => "x-goog-api-key",
+            ProviderType::Azure => "api-key",
             ProviderType::OpenAi | ProviderType::OpenAiCompatible => "authorization",
         };
         // What a cluster holds is as it is now: one that was rotated or deleted is not used once more.
@@ -249,6 +251,8 @@ mod tests {
         for (kind, name, value) in [
             (ProviderType::OpenAi, "authorization", "Bearer key-1"),
             (ProviderType::Anthropic, "x-api-key", "key-1"),
+            (ProviderType::Gemini, "x-goog-api-key", "key-1"),
+            (ProviderType::Azure, "api-key", "key-1"),
             (ProviderType::OpenAiCompatible, "authorization", "Bearer key-1"),
         ] {
             let mut given = (*provider()).clone();

@@ -176,12 +176,14 @@ mod tests {
     use super::*;
     use crate::protocol::{Binding, a2a, llm, mcp};
 
-    const SHAPES: [Option<&dyn Binding>; 6] = [
+    const SHAPES: [Option<&dyn Binding>; 8] = [
         Some(&mcp::StreamableHttp),
         Some(&a2a::JsonRpc),
         Some(&a2a::Rest),
         Some(&llm::OpenAi),
         Some(&llm::Anthropic),
+        Some(&llm::Gemini),
+        Some(&llm::Azure),
         None,
     ];
 

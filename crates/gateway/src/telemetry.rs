@@ -151,7 +151,12 @@ impl Span {
             }
             Target::Model { provider, name } => {
                 // Counting the tokens of a chat is not a chat; the conventions have no name for it.
-                let operation = if method.ends_with("count_tokens") { "count_tokens" } else { "chat" };
+                let operation = match method {
+                    "models.generate_content" => "generate_content",
+                    "embeddings" | "models.embed_content" => "embeddings",
+                    method if method.ends_with("count_tokens") => "count_tokens",
+                    _ => "chat",
+                };
                 add(names::OPERATION, operation);
                 add(names::REQUEST_MODEL, name);
                 add(names::PROVIDER, provider_name(provider.provider));
@@ -211,6 +216,8 @@ impl Span {
 const fn provider_name(provider: ProviderType) -> &'static str {
     match provider {
         ProviderType::Anthropic => "anthropic",
+        ProviderType::Gemini => "gcp.gemini",
+        ProviderType::Azure => "azure.ai.openai",
         ProviderType::OpenAi | ProviderType::OpenAiCompatible => "openai",
     }
 }

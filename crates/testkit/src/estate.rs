@@ -348,6 +348,7 @@ fn provider(number: usize) -> LlmProvider {
         credential: CredentialSource::None,
         models: (0..3).map(model).collect(),
         stream_usage: false,
+        aliases: BTreeMap::new(),
         labels: Labels::default(),
     }
 }

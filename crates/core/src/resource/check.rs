@@ -281,7 +281,7 @@ fn report_planned_type(spec: &Value, problems: &mut Problems) {
     else {
         return;
     };
-    let fault = Fault::new("not supported yet", "use openAI, anthropic or openAICompatible");
+    let fault = Fault::new("not supported yet", "use openAI, anthropic, gemini, azure or openAICompatible");
     problems.report_shape(At::Root.key("spec").key("type"), planned, fault, &["spec.type".to_owned()]);
 }
 

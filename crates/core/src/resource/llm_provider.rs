@@ -1,5 +1,8 @@
 //! `LLMProvider`.
 
+mod aliases;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kube::CustomResource;
@@ -26,6 +29,10 @@ pub enum ProviderType {
     Anthropic,
     #[serde(rename = "openAICompatible")]
     OpenAiCompatible,
+    #[serde(rename = "gemini")]
+    Gemini,
+    #[serde(rename = "azure")]
+    Azure,
 }
 
 impl ProviderType {
@@ -35,18 +42,21 @@ impl ProviderType {
             Self::OpenAi => "openAI",
             Self::Anthropic => "anthropic",
             Self::OpenAiCompatible => "openAICompatible",
+            Self::Gemini => "gemini",
+            Self::Azure => "azure",
         }
     }
 
     /// Types that are planned: they are refused, and say so.
-    pub(super) const PLANNED: [&'static str; 3] = ["gemini", "azure", "bedrock"];
+    pub(super) const PLANNED: [&'static str; 1] = ["bedrock"];
 
-    /// Where the provider is when the object does not say. A compatible one may be anywhere.
+    /// Where the provider is when the object does not say. A compatible one may be anywhere, and each customer of Azure has an address.
     const fn default_url(self) -> Option<&'static str> {
         match self {
             Self::OpenAi => Some("https://api.openai.com"),
             Self::Anthropic => Some("https://api.anthropic.com"),
-            Self::OpenAiCompatible => None,
+            Self::Gemini => Some("https://generativelanguage.googleapis.com"),
+            Self::OpenAiCompatible | Self::Azure => None,
         }
     }
 }
@@ -72,6 +82,8 @@ pub struct LlmProvider {
     pub credential: CredentialSource,
     /// Allow-list; a model not listed does not exist.
     pub models: Vec<Model>,
+    /// Other names of models, each with the listed model that it stands for. What is decided and called is that model.
+    pub aliases: BTreeMap<Arc<str>, Arc<str>>,
     /// Whether it takes `stream_options.include_usage`, so that the gateway may ask it for the tokens of a stream.
     pub stream_usage: bool,
     /// What calling its models does with information.
@@ -113,6 +125,11 @@ impl LlmProvider {
     pub fn model(&self, name: &str) -> Option<&Model> {
         self.models.iter().find(|m| &*m.name == name)
     }
+
+    /// The listed model that a caller means by a name: its own, or an alias.
+    pub fn meant(&self, name: &str) -> Option<&Model> {
+        self.model(name).or_else(|| self.model(self.aliases.get(name)?))
+    }
 }
 
 /// A provider of models: who answers for it, which API it speaks, and which of its models exist here.
@@ -140,8 +157,8 @@ impl LlmProvider {
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(extend("x-kubernetes-validations" = [{
-    "rule": "self.type != 'openAICompatible' || has(self.endpoint)",
-    "message": "an openAICompatible provider needs an endpoint",
+    "rule": "!(self.type in ['openAICompatible', 'azure']) || has(self.endpoint)",
+    "message": "an openAICompatible or azure provider needs an endpoint",
 }]))]
 pub struct LlmProviderSpec {
     /// The e-mail address of the person who answers for the provider. Never a team alias.
@@ -163,11 +180,16 @@ pub struct LlmProviderSpec {
     pub endpoint: Option<EndpointSpec>,
     /// Where its key comes from. The gateway holds it; callers never see it.
     pub credential: CredentialSpec,
-    /// Which of its models exist here. One that is not listed does not.
+    /// Which of its models exist here. One that is not listed does not. Of azure they are its deployments.
     #[schemars(length(min = 1, max = 128))]
     pub models: Vec<ModelSpec>,
+    /// Other names by which callers may ask for its models, each with the model, or another alias, that it stands for: {fast: gpt-5-mini}.
+    /// Policies, prices and records are of the model.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "name::aliases_schema")]
+    pub aliases: BTreeMap<String, String>,
     /// Whether it takes stream_options.include_usage, by which the gateway asks for the tokens of a stream whose caller does not.
-    /// true for openAI and false for openAICompatible when it is left out: some of those refuse what they do not know.
+    /// true for openAI and azure and false for openAICompatible when it is left out: some of those refuse what they do not know.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream_usage: Option<bool>,
     /// What calling its models does with information.
@@ -225,6 +247,10 @@ impl LlmProviderSpec {
         let endpoint = self.check_endpoint(document, problems);
         let credential = self.credential.check(&meta, document, spec.key("credential"), problems);
         let models = check_models(&self.models, spec.key("models"), problems);
+        if self.type_ == ProviderType::Gemini {
+            check_in_path(&self.models, spec.key("models"), problems);
+        }
+        let aliases = aliases::check(&self.aliases, &models, spec.key("aliases"), problems);
         let labels = self.labels.unwrap_or_default().check(spec.key("labels"), problems);
         Some(LlmProvider {
             id: EntityId::new(EntityKind::LlmProvider, meta.key()),
@@ -234,8 +260,11 @@ impl LlmProviderSpec {
             team: self.team.into(),
             environment: self.environment.into(),
             provider: self.type_,
-            stream_usage: self.stream_usage.unwrap_or(self.type_ == ProviderType::OpenAi),
+            stream_usage: self
+                .stream_usage
+                .unwrap_or(matches!(self.type_, ProviderType::OpenAi | ProviderType::Azure)),
             models,
+            aliases,
             labels,
             meta,
         })
@@ -250,8 +279,8 @@ impl LlmProviderSpec {
         }
         let Some(url) = self.type_.default_url() else {
             let fault = Fault::new(
-                "an openAICompatible provider has no address of its own",
-                "add endpoint: {url: http://…}",
+                format!("a provider of type {} has no address of its own", self.type_.as_str()),
+                "add endpoint: {url: https://…}",
             );
             problems.report(at, "", fault);
             return None;
@@ -290,6 +319,25 @@ fn check_models(specs: &[ModelSpec], at: At<'_>, problems: &mut Problems) -> Vec
         }
     }
     models
+}
+
+/// Gemini has the name of a model in its paths, where it stands as it is.
+fn check_in_path(specs: &[ModelSpec], at: At<'_>, problems: &mut Problems) {
+    for (index, spec) in specs.iter().enumerate() {
+        if !is_path_segment(&spec.name) {
+            let fault = Fault::new(
+                "not the name of a model of Gemini's",
+                "write it without \"models/\", of letters, digits, '-', '_' and '.', as in gemini-2.5-flash",
+            );
+            problems.report(at.index(index).key("name"), &spec.name, fault);
+        }
+    }
+}
+
+/// Whether a model's name can stand in a path as it is: what has to be escaped, or ends a segment, is read in more than one way.
+pub fn is_path_segment(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
 }
 
 fn check_price(spec: &PriceSpec, at: At<'_>, problems: &mut Problems) -> Option<Price> {

@@ -125,6 +125,7 @@ pub(crate) fn provider(namespace: &str, name: &str, models: &[(&str, &[&str])]) 
         endpoint: endpoint(),
         credential: CredentialSource::None,
         stream_usage: true,
+        aliases: BTreeMap::new(),
         labels: Labels::default(),
         models: models
             .iter()

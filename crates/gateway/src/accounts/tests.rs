@@ -120,4 +120,7 @@ fn who_leaves_early_saves_nothing() {
         let spend = if known.is_sent { input + 2 * (tokens - input) } else { 0 };
         assert_eq!(used.spend, spend, "{known:?}");
     }
+    // An embedding is long, and no token of it was written.
+    let embedded = Known { is_answered: true, has_ended: true, bytes_out: 80_000, ..known(Some(7), None) };
+    assert_eq!(embedded.used(10, 0, price).tokens, 7);
 }

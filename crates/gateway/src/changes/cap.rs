@@ -1,12 +1,14 @@
 //! The most tokens that a model may answer with.
 
+mod generation;
+
 use serde_json::value::RawValue;
 use vidimus_core::refusal::Refusal;
 use vidimus_core::resource::llm_provider::ProviderType;
 
 use super::unmet;
 use crate::protocol::beside::{is_plain_of, plain};
-use crate::protocol::llm::{CHOICES, MOST};
+use crate::protocol::llm::{CHOICES, MOST, RESPONSES};
 use crate::protocol::members::{Edits, Members, first_member};
 
 /// Objects in which servers take limits of their own beside those of the protocol (Ollama, Gemini, Bedrock, TGI, SGLang, NVIDIA), in lower
@@ -27,21 +29,30 @@ const HOLDERS: [&str; 10] = [
 const HELD: &str = "Leave it out and write the limit as max_tokens, at the top of the request: a policy caps tokens, and can only lower a \
     limit there.";
 
-/// The member by which a provider is told a limit that the caller did not give.
-const fn limit_of(provider: ProviderType) -> &'static str {
+/// The request with a limit of at most `most` tokens in the form of its provider, and how many of its limits were changed or added.
+///
+/// # Errors
+/// As [`capped`].
+pub fn of(
+    provider: ProviderType,
+    method: &str,
+    body: &str,
+    most: u32,
+) -> Result<Option<(String, u64)>, Refusal> {
     match provider {
-        // Models that reason refuse the other one.
-        ProviderType::OpenAi => "max_completion_tokens",
-        // What only resembles it may know the older one alone.
-        ProviderType::Anthropic | ProviderType::OpenAiCompatible => "max_tokens",
+        ProviderType::Gemini => generation::capped(body, most),
+        _ => capped(body, most, limits_of(provider, method)),
     }
 }
 
-/// Whether a provider keeps to a limit by this name, so that no other has to be there. OpenAI refuses its two together.
-fn suffices(name: &str, provider: ProviderType) -> bool {
+/// The members whose limit a provider keeps to, so that no other has to be there. The first is how it is told one that the caller did not give.
+fn limits_of(provider: ProviderType, method: &str) -> &'static [&'static str] {
     match provider {
-        ProviderType::OpenAi => matches!(name, "max_tokens" | "max_completion_tokens"),
-        ProviderType::Anthropic | ProviderType::OpenAiCompatible => name == limit_of(provider),
+        _ if method == RESPONSES => &["max_output_tokens"],
+        // Models that reason refuse the other one; and both together are refused.
+        ProviderType::OpenAi | ProviderType::Azure => &["max_completion_tokens", "max_tokens"],
+        // What only resembles it may know the older one alone.
+        ProviderType::Anthropic | ProviderType::OpenAiCompatible | ProviderType::Gemini => &["max_tokens"],
     }
 }
 
@@ -51,7 +62,8 @@ fn suffices(name: &str, provider: ProviderType) -> bool {
 /// # Errors
 /// `change_impossible` for limits that are no whole numbers or 0, are spelled in another way, or stand in an object where nobody lowers them,
 /// and for more answers than tokens.
-pub fn capped(body: &str, most: u32, provider: ProviderType) -> Result<Option<(String, u64)>, Refusal> {
+fn capped(body: &str, most: u32, limits: &[&str]) -> Result<Option<(String, u64)>, Refusal> {
+    let added = limits.first().copied().unwrap_or("max_tokens");
     let unread = |_| unmet("the request's limit of tokens could not be read");
     let request = Members::unique(body).map_err(unread)?;
     let read = |name: &str| MOST.contains(&name) || CHOICES.contains(&name);
@@ -70,7 +82,7 @@ pub fn capped(body: &str, most: u32, provider: ProviderType) -> Result<Option<(S
     let (mut edits, mut count, mut limited, mut least) = (Edits::of(body), 0, false, each);
     for name in MOST {
         let Some(given) = request.get(name).map(|value| limit(name, value)).transpose()? else { continue };
-        limited |= given.is_some() && suffices(name, provider);
+        limited |= given.is_some() && limits.contains(&name);
         least = given.map_or(least, |given| given.min(least));
     }
     for name in MOST {
@@ -79,7 +91,7 @@ pub fn capped(body: &str, most: u32, provider: ProviderType) -> Result<Option<(S
         if given.is_some_and(|given| given > each) {
             edits.put(value, each.to_string());
             count += 1;
-        } else if given.is_none() && !limited && name == limit_of(provider) {
+        } else if given.is_none() && !limited && name == added {
             limited = true;
             edits.put(value, least.to_string());
             count += 1;
@@ -91,7 +103,7 @@ pub fn capped(body: &str, most: u32, provider: ProviderType) -> Result<Option<(S
         return Ok(changed.map(|body| (body, count)));
     }
     let text = changed.as_deref().unwrap_or(body);
-    let (at, member) = first_member(text, format!("\"{}\":{least}", limit_of(provider)));
+    let (at, member) = first_member(text, format!("\"{added}\":{least}"));
     let parts = text.get(..at.start).zip(text.get(at.end..));
     let (before, after) =
         parts.ok_or_else(|| unmet("a limit of tokens could not be added to the request"))?;

@@ -42,8 +42,8 @@ impl Demands {
                 named.ok_or_else(|| unmet("a policy redacts the answer, and the request has no id"))?.into();
         }
         if let (Some(most), Destination::Provider(provider)) = (self.tokens, destination)
-            && method != llm::COUNT_TOKENS
-            && let Some((capped, count)) = cap::capped(text(&body)?, most, provider.provider)?
+            && llm::writes(method)
+            && let Some((capped, count)) = cap::of(provider.provider, method, text(&body)?, most)?
         {
             body = capped.into();
             changed.cap_tokens = count;

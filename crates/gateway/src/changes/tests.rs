@@ -186,7 +186,7 @@ fn what_is_hidden_of_a_text_is_not_shown_to_people_at_all() {
 
 #[test]
 fn an_answer_is_capped_in_every_form_of_its_limit() {
-    use ProviderType::{Anthropic, OpenAi, OpenAiCompatible};
+    use ProviderType::{Anthropic, Azure, Gemini, OpenAi, OpenAiCompatible};
     for (provider, body, expected) in [
         (Anthropic, r#"{"max_tokens": 5000, "x":1.0}"#, Ok(Some((r#"{"max_tokens": 100, "x":1.0}"#, 1)))),
         (Anthropic, r#"{"max_tokens": 100}"#, Ok(None)),
@@ -264,8 +264,33 @@ fn an_answer_is_capped_in_every_form_of_its_limit() {
         (OpenAiCompatible, r#"{"generationConfig":{}}"#, Err("\"generationConfig\" may hold a limit")),
         (OpenAiCompatible, r#"{"some":{"maxNewTokens":9}}"#, Err("\"some\" may hold a limit")),
         (OpenAiCompatible, r#"{"max_tokens":10,"metadata":{"n":"9"},"stream_options":{}}"#, Ok(None)),
+        (Azure, "{}", Ok(Some((r#"{"max_completion_tokens":100}"#, 1)))),
+        // Gemini has it in an object.
+        (Gemini, "{}", Ok(Some((r#"{"generationConfig":{"maxOutputTokens":100}}"#, 1)))),
+        (
+            Gemini,
+            r#"{"contents":[],"generationConfig":null}"#,
+            Ok(Some((r#"{"contents":[],"generationConfig":{"maxOutputTokens":100}}"#, 1))),
+        ),
+        (
+            Gemini,
+            r#"{"generationConfig":{ "topK":1.0}}"#,
+            Ok(Some((r#"{"generationConfig":{"maxOutputTokens":100, "topK":1.0}}"#, 1))),
+        ),
+        (
+            Gemini,
+            r#"{"generationConfig":{"maxOutputTokens":5000,"candidateCount":4}}"#,
+            Ok(Some((r#"{"generationConfig":{"maxOutputTokens":25,"candidateCount":4}}"#, 1))),
+        ),
+        (Gemini, r#"{"generationConfig":{"maxOutputTokens":25,"candidateCount":4}}"#, Ok(None)),
+        (Gemini, r#"{"generationConfig":{"maxOutputTokens":"5"}}"#, Err("must be a whole number")),
+        (Gemini, r#"{"generationConfig":{"maxOutputTokens":0}}"#, Err("must be above 0")),
+        (Gemini, r#"{"generationConfig":{"candidateCount":101}}"#, Err("more answers are asked for")),
+        (Gemini, r#"{"generationConfig":{"max_output_tokens":5}}"#, Err("spelled in another way")),
+        (Gemini, r#"{"generation_config":{}}"#, Err("spelled in another way")),
     ] {
-        let capped = cap::capped(body, 100, provider).map_err(|refusal| refusal.message.to_string());
+        let capped =
+            cap::of(provider, "chat.completions", body, 100).map_err(|refusal| refusal.message.to_string());
         match (capped, expected) {
             (Ok(capped), Ok(expected)) => {
                 assert_eq!(
@@ -276,6 +301,21 @@ fn an_answer_is_capped_in_every_form_of_its_limit() {
             }
             (Err(message), Err(expected)) => assert!(message.contains(expected), "{body}: {message}"),
             (capped, expected) => panic!("{body}: {capped:?} {expected:?}"),
+        }
+    }
+}
+
+/// OpenAI's responses have one limit, whoever answers them.
+#[test]
+fn a_response_is_capped_by_its_own_member() {
+    for provider in [ProviderType::OpenAi, ProviderType::Azure, ProviderType::OpenAiCompatible] {
+        for (body, expected) in [
+            (r#"{"input":"x"}"#, Some(r#"{"max_output_tokens":100,"input":"x"}"#)),
+            (r#"{"max_output_tokens":5000}"#, Some(r#"{"max_output_tokens":100}"#)),
+            (r#"{"max_output_tokens":5}"#, None),
+        ] {
+            let capped = cap::of(provider, "responses", body, 100).expect("capped");
+            assert_eq!(capped.as_ref().map(|(body, _)| body.as_str()), expected, "{provider:?} {body}");
         }
     }
 }

@@ -234,6 +234,8 @@ mod tests {
         let given = headers(&[
             ("authorization", "Bearer secret-token"),
             ("x-api-key", "secret-token"),
+            ("x-goog-api-key", "another-token"),
+            ("api-key", "another-token"),
             ("cookie", "s=1"),
             ("user-agent", "prefix secret-token"),
             ("connection", "keep-alive, mcp-hop"),
@@ -277,6 +279,8 @@ mod tests {
             (&a2a::JsonRpc, &none, &["a2a-version", "tracestate"]),
             (&a2a::JsonRpc, &some, &["a2a-version", "tracestate", "x-tenant", "x-team-name"]),
             (&llm::OpenAi, &none, &["tracestate"]),
+            (&llm::Gemini, &none, &["tracestate"]),
+            (&llm::Azure, &none, &["tracestate"]),
         ] {
             assert_eq!(passed(binding, &given, rules, secret), expected, "{binding:?}");
         }

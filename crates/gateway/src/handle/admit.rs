@@ -170,7 +170,7 @@ pub async fn admit<'p, B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Err
         permit,
         protocol,
         binding,
-        operation,
+        operation: operation.by(parsed.path),
         answer,
         world,
         asked,

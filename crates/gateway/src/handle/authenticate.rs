@@ -23,7 +23,9 @@ pub(crate) async fn authenticate<'p>(
     route: Option<&Route<'_>>,
     parts: &'p Parts,
 ) -> Result<(Caller, Option<&'p str>), Refusal> {
-    let bearer = credential(route.and_then(|route| protocol::binding_by_path(route).key_header()), parts)?;
+    let key_headers =
+        route.map(|route| protocol::binding_by_path(route).key_headers(route.rest)).unwrap_or_default();
+    let bearer = credential(key_headers, parts)?;
     let path = parts.uri.path();
     let evidence = Evidence {
         bearer,
@@ -37,11 +39,11 @@ pub(crate) async fn authenticate<'p>(
     Ok((Caller { proven, chain }, bearer))
 }
 
-/// The one credential of a request: a bearer token, or the key that the protocol's SDKs send in a header of their own. Two are one too
+/// The one credential of a request: a bearer token, or the key that SDKs of the protocol send in headers of their own. Two are one too
 /// many, also where they are the same; and one that is there and cannot be read is not absent.
-pub(crate) fn credential<'p>(key_header: Option<&str>, parts: &'p Parts) -> Result<Option<&'p str>, Refusal> {
+pub(crate) fn credential<'p>(key_headers: &[&str], parts: &'p Parts) -> Result<Option<&'p str>, Refusal> {
     let mut lines = parts.headers.get_all(AUTHORIZATION).iter();
-    let mut keys = key_header.into_iter().flat_map(|name| parts.headers.get_all(name));
+    let mut keys = key_headers.iter().flat_map(|name| parts.headers.get_all(*name));
     match (lines.next(), keys.next()) {
         (None, None) => Ok(None),
         (Some(line), None) if lines.next().is_none() => {
@@ -88,36 +90,41 @@ mod tests {
     #[test]
     fn exactly_one_credential_holds_for_every_way_to_give_one() {
         const KEY: &str = "x-api-key";
+        const KEYS: &[&str] = &[KEY, "x-goog-api-key"];
+        const NONE: &[&str] = &[];
         let ambiguous = Err(Code::CredentialAmbiguous);
         let malformed = Err(Code::TokenMalformed);
-        for (lines, key_header, expected) in [
-            (&[][..], Some(KEY), Ok(None)),
-            (&[("authorization", "Bearer a")], Some(KEY), Ok(Some("a"))),
-            (&[("authorization", "bearer  a ")], Some(KEY), Ok(Some("a"))),
-            (&[(KEY, "a")], Some(KEY), Ok(Some("a"))),
+        for (lines, key_headers, expected) in [
+            (&[][..], KEYS, Ok(None)),
+            (&[("authorization", "Bearer a")], KEYS, Ok(Some("a"))),
+            (&[("authorization", "bearer  a ")], KEYS, Ok(Some("a"))),
+            (&[(KEY, "a")], KEYS, Ok(Some("a"))),
+            (&[("x-goog-api-key", "a")], KEYS, Ok(Some("a"))),
             // No way to give one on this route.
-            (&[(KEY, "a")], None, Ok(None)),
-            (&[("authorization", "Bearer a"), (KEY, "b")], None, Ok(Some("a"))),
+            (&[(KEY, "a")], NONE, Ok(None)),
+            (&[("authorization", "Bearer a"), (KEY, "b")], NONE, Ok(Some("a"))),
             // Twice.
-            (&[("authorization", "Bearer a"), ("authorization", "Bearer a")], Some(KEY), ambiguous),
-            (&[("authorization", "Bearer a"), ("authorization", "")], Some(KEY), ambiguous),
-            (&[(KEY, "a"), (KEY, "a")], Some(KEY), ambiguous),
-            (&[(KEY, "a"), (KEY, "")], Some(KEY), ambiguous),
-            (&[("authorization", "Bearer a"), (KEY, "a")], Some(KEY), ambiguous),
-            (&[("authorization", "Bearer a"), (KEY, "")], Some(KEY), ambiguous),
-            (&[("authorization", ""), (KEY, "a")], Some(KEY), ambiguous),
+            (&[("authorization", "Bearer a"), ("authorization", "Bearer a")], KEYS, ambiguous),
+            (&[("authorization", "Bearer a"), ("authorization", "")], KEYS, ambiguous),
+            (&[(KEY, "a"), (KEY, "a")], KEYS, ambiguous),
+            (&[(KEY, "a"), (KEY, "")], KEYS, ambiguous),
+            (&[(KEY, "a"), ("x-goog-api-key", "a")], KEYS, ambiguous),
+            (&[("authorization", "Bearer a"), ("x-goog-api-key", "b")], KEYS, ambiguous),
+            (&[("authorization", "Bearer a"), (KEY, "a")], KEYS, ambiguous),
+            (&[("authorization", "Bearer a"), (KEY, "")], KEYS, ambiguous),
+            (&[("authorization", ""), (KEY, "a")], KEYS, ambiguous),
             // Empty, of another kind, or in odd bytes.
-            (&[("authorization", "")], Some(KEY), malformed),
-            (&[("authorization", "Bearer")], Some(KEY), malformed),
-            (&[("authorization", "Bearer ")], Some(KEY), malformed),
-            (&[("authorization", "Bearer a b")], Some(KEY), malformed),
-            (&[("authorization", "Bearer a\tb")], Some(KEY), malformed),
-            (&[("authorization", "Bearer \u{e9}")], Some(KEY), malformed),
-            (&[("authorization", "Basic YTpi")], Some(KEY), malformed),
-            (&[("authorization", "a")], Some(KEY), malformed),
-            (&[(KEY, "")], Some(KEY), malformed),
-            (&[(KEY, "a b")], Some(KEY), malformed),
-            (&[(KEY, "\u{e9}")], Some(KEY), malformed),
+            (&[("authorization", "")], KEYS, malformed),
+            (&[("authorization", "Bearer")], KEYS, malformed),
+            (&[("authorization", "Bearer ")], KEYS, malformed),
+            (&[("authorization", "Bearer a b")], KEYS, malformed),
+            (&[("authorization", "Bearer a\tb")], KEYS, malformed),
+            (&[("authorization", "Bearer \u{e9}")], KEYS, malformed),
+            (&[("authorization", "Basic YTpi")], KEYS, malformed),
+            (&[("authorization", "a")], KEYS, malformed),
+            (&[(KEY, "")], KEYS, malformed),
+            (&[(KEY, "a b")], KEYS, malformed),
+            (&[(KEY, "\u{e9}")], KEYS, malformed),
         ] {
             let mut request = Request::new(());
             for (name, value) in lines {
@@ -125,8 +132,8 @@ mod tests {
                 request.headers_mut().append(*name, value);
             }
             let (parts, ()) = request.into_parts();
-            let found = credential(key_header, &parts).map_err(|refusal| refusal.code);
-            assert_eq!(found, expected, "{lines:?} {key_header:?}");
+            let found = credential(key_headers, &parts).map_err(|refusal| refusal.code);
+            assert_eq!(found, expected, "{lines:?} {key_headers:?}");
         }
     }
 }

@@ -2,11 +2,17 @@
 
 pub mod added_usage;
 mod anthropic;
+mod azure;
 mod extras;
+mod gemini;
 mod openai;
 
 pub use anthropic::Anthropic;
+pub use azure::Azure;
+pub use gemini::Gemini;
 pub use openai::OpenAi;
+
+use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, Method, Response};
 use serde_json::json;
@@ -14,15 +20,44 @@ use vidimus_core::call::{Action, Ask, Call, Destination, Target};
 use vidimus_core::json::Json;
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::LlmProvider;
+use vidimus_core::resource::llm_provider::{Model, is_path_segment};
 use vidimus_core::snapshot::Snapshot;
 
-use super::{Answer, Expected, MAX_NAME, Message, Operation, Parsed};
+use super::members::{Replaced, quoted};
+use super::observe::Observe;
+use super::{Answer, Binding, Expected, MAX_NAME, Message, Operation, Parsed};
 
 /// The listing of models, which every binding has at the same path: answered from the registry, nothing goes upstream.
 const MODELS: &str = "/v1/models";
 const MODELS_METHOD: &str = "models.list";
+/// What is asked for, by the names that policies and records have for it.
+pub const CHAT: &str = "chat.completions";
+pub const RESPONSES: &str = "responses";
+const EMBEDDINGS: &str = "embeddings";
+const MESSAGES: &str = "messages";
 /// Counts the tokens of a question, and answers nothing else.
-pub const COUNT_TOKENS: &str = "messages.count_tokens";
+const COUNT_TOKENS: &str = "messages.count_tokens";
+const GENERATE: &str = "models.generate_content";
+const COUNT: &str = "models.count_tokens";
+const EMBED: &str = "models.embed_content";
+
+/// Whether a model writes tokens to answer this. What it does not write is neither reserved nor capped.
+pub fn writes(method: &str) -> bool {
+    !matches!(method, EMBEDDINGS | EMBED | COUNT_TOKENS | COUNT)
+}
+
+/// The binding to answer in before the provider is known: what the path looks like.
+pub fn binding_by_path(rest: &str) -> &'static dyn Binding {
+    if rest.starts_with("/v1/messages") {
+        &Anthropic
+    } else if rest.starts_with("/v1beta/") || rest.starts_with("/v1/models/") {
+        &Gemini
+    } else if rest.starts_with("/openai/") {
+        &Azure
+    } else {
+        &OpenAi
+    }
+}
 
 /// Members that say how many tokens an answer may have: of OpenAI and Anthropic, of OpenAI's newer models, of its responses; and of servers
 /// that resemble them (vLLM, TGI, llama.cpp, Ollama, Bedrock), which take more than they document.
@@ -49,70 +84,141 @@ const UNSAID: i64 = 4096;
 #[derive(Clone, Copy, Debug)]
 struct Endpoint {
     path: &'static str,
-    /// What is asked for, by the name that policies and records have for it.
     method: &'static str,
 }
 
-/// The operation that a method and path name, of a binding that serves `endpoints`. `base_url` tells an author whose SDK asked
-/// for another path what its base URL ends in: SDKs add what is behind it.
+/// The operation that a method and path name, of a binding that serves `endpoints` and lists its models at `listings`. `base_url` tells an
+/// author whose SDK asked for another path what its base URL ends in: SDKs add what is behind it.
 fn operation(
-    endpoints: &[Endpoint],
+    (endpoints, listings): (&[Endpoint], &[&'static str]),
     base_url: &str,
     method: &Method,
     path: &str,
 ) -> Result<Operation, Refusal> {
-    let only = |allowed: &'static str| match method.as_str() == allowed {
-        true => Ok(()),
-        false => Err(Refusal::method_not_allowed(path, allowed)),
-    };
-    if path == MODELS {
-        return only("GET").map(|()| Operation { has_body: false, path: MODELS.into() });
+    if let Some(listing) = listings.iter().find(|listing| **listing == path) {
+        return only("GET", method, path).map(|()| Operation { has_body: false, path: (*listing).into() });
     }
     if let Some(endpoint) = endpoints.iter().find(|endpoint| endpoint.path == path) {
-        return only("POST").map(|()| Operation { has_body: true, path: endpoint.path.into() });
+        return only("POST", method, path).map(|()| Operation { has_body: true, path: endpoint.path.into() });
     }
-    let shown: String = path.chars().take(64).collect();
-    let served: Vec<&str> = endpoints.iter().map(|endpoint| endpoint.path).collect();
-    let message = format!(
-        "{shown:?} is not a governed path; this provider serves {} and {MODELS}; does the base URL end in {base_url}?",
-        served.join(", "),
-    );
-    Err(Refusal::new(Code::RouteUnknown, message))
+    let served: Vec<&str> =
+        endpoints.iter().map(|endpoint| endpoint.path).chain(listings.iter().copied()).collect();
+    Err(not_served(path, &served, base_url))
 }
 
-/// Reads one model request: which model, and whether it streams. `answer` chooses what becomes of the answer.
+/// That a path is asked for by the method that it has.
+fn only(allowed: &'static str, method: &Method, path: &str) -> Result<(), Refusal> {
+    match method.as_str() == allowed {
+        true => Ok(()),
+        false => Err(Refusal::method_not_allowed(path, allowed)),
+    }
+}
+
+/// The refusal of a path that a provider does not serve.
+fn not_served(path: &str, served: &[&str], base_url: &str) -> Refusal {
+    let shown: String = path.chars().take(64).collect();
+    let served = match served.split_last() {
+        Some((last, [])) => (*last).to_owned(),
+        Some((last, others)) => format!("{} and {last}", others.join(", ")),
+        None => String::new(),
+    };
+    let message = format!(
+        "{shown:?} is not a governed path; this provider serves {served}; does the base URL end in {base_url}?"
+    );
+    Refusal::new(Code::RouteUnknown, message)
+}
+
+/// The method of one of the endpoints.
+fn method_at(endpoints: &[Endpoint], path: &str) -> Result<&'static str, Refusal> {
+    let endpoint = endpoints.iter().find(|endpoint| endpoint.path == path);
+    endpoint.map(|endpoint| endpoint.method).ok_or_else(not_governed)
+}
+
+fn not_governed() -> Refusal {
+    Refusal::new(Code::RouteUnknown, "not a governed path")
+}
+
+fn invalid(message: &'static str) -> Refusal {
+    Refusal::new(Code::MessageInvalid, message)
+}
+
+/// The provider that a message goes to.
+fn provider<'a>(message: &Message<'a>) -> Result<&'a Arc<LlmProvider>, Refusal> {
+    match message.destination {
+        Destination::Provider(provider) => Ok(provider),
+        Destination::Server(_) | Destination::Agent(_) => {
+            Err(Refusal::new(Code::Internal, "this binding is not the destination's"))
+        }
+    }
+}
+
+/// A question for the models of a provider.
+fn listing<'a>(message: &Message<'a>) -> Result<Parsed<'a>, Refusal> {
+    let ask = Ask::about(MODELS_METHOD, Action::ListModels, Target::Provider(provider(message)?));
+    Ok(Parsed::expecting(ask, Expected::Own))
+}
+
+/// A request to a model, as its binding reads it.
+#[derive(Clone, Copy, Debug)]
+struct Asked<'a> {
+    method: &'static str,
+    /// The name that it has for the model.
+    name: &'a str,
+    /// The most tokens that it lets the answer have.
+    most: i64,
+    streaming: bool,
+}
+
+/// What a request asks, of the model that is meant by its name.
 ///
 /// # Errors
-/// `message_invalid` without a model, `resource_unknown` for a model that the provider's record does not list.
-fn parse<'a>(
-    endpoints: &[Endpoint],
-    message: &Message<'a>,
-    answer: impl FnOnce(&'a Json<'a>, bool) -> Result<Answer, Refusal>,
-) -> Result<Parsed<'a>, Refusal> {
-    let Destination::Provider(provider) = message.destination else {
-        return Err(Refusal::new(Code::Internal, "this binding is not the destination's"));
+/// `resource_unknown` for a model that the provider's record does not have by this name.
+fn ask<'a>(message: &Message<'a>, asked: Asked<'_>) -> Result<(Ask<'a>, &'a Model), Refusal> {
+    let provider = provider(message)?;
+    let Some(model) = provider.meant(asked.name) else {
+        let shown: String = asked.name.chars().take(MAX_NAME / 2).collect();
+        let message = format!("model {shown:?} is not registered on LLMProvider {}", provider.id.id);
+        return Err(Refusal::new(Code::ResourceUnknown, message));
     };
-    if message.path == MODELS {
-        let ask = Ask::about(MODELS_METHOD, Action::ListModels, Target::Provider(provider));
-        return Ok(Parsed::expecting(ask, Expected::Own));
-    }
-    let method = endpoints.iter().find(|endpoint| endpoint.path == message.path);
-    let method = method.ok_or_else(|| Refusal::new(Code::RouteUnknown, "not a governed path"))?.method;
+    let target = Target::Model { provider, name: &model.name };
+    let ask = Ask {
+        tokens_estimated: i64::try_from(message.bytes / 4).unwrap_or(i64::MAX),
+        tokens_most: if writes(asked.method) { asked.most } else { 0 },
+        streaming: asked.streaming,
+        ..Ask::about(asked.method, Action::CallModel, target)
+    };
+    Ok((ask, model))
+}
+
+/// Reads one model request in the members of OpenAI or of Anthropic. `in_path` is the model that the path names, where it names one.
+///
+/// # Errors
+/// `message_invalid` without a model or with two, `resource_unknown` for a model that the provider's record does not list.
+fn parse<'a>(
+    message: &Message<'a>,
+    method: &'static str,
+    in_path: Option<&'a str>,
+) -> Result<Parsed<'a>, Refusal> {
     let body = message.body()?;
+    if body.as_object().is_none() {
+        return Err(invalid("a request must be an object"));
+    }
     extras::check(body)?;
-    let name = model(provider, body)?;
+    if method == RESPONSES {
+        extras::check_response(body)?;
+    }
+    let name = name(body, in_path)?;
     let streaming = match body.get("stream") {
         None | Some(Json::Null) => false,
         Some(Json::Bool(streaming)) => *streaming,
-        Some(_) => return Err(Refusal::new(Code::MessageInvalid, "member \"stream\" must be a boolean")),
+        Some(_) => return Err(invalid("member \"stream\" must be a boolean")),
     };
-    let ask = Ask {
-        tokens_estimated: i64::try_from(message.bytes / 4).unwrap_or(i64::MAX),
-        tokens_most: most(body),
-        streaming,
-        ..Ask::about(method, Action::CallModel, Target::Model { provider, name })
-    };
-    Ok(Parsed::new(ask, answer(body, streaming)?))
+    let (ask, model) = ask(message, Asked { method, name, most: most(body), streaming })?;
+    let mut parsed = Parsed::new(ask, Answer::pass(Observe::Model));
+    if *model.name != *name && body.get("model").and_then(Json::as_str).is_some() {
+        parsed.replaced.push(Replaced { path: &["model"], with: quoted(&model.name) });
+    }
+    Ok(parsed)
 }
 
 /// The most tokens that the answer may have, by the greatest that the request says, for each of the answers that it has made.
@@ -122,39 +228,44 @@ fn most(body: &Json<'_>) -> i64 {
     each.saturating_mul(CHOICES.iter().filter_map(|name| number(name)).max().unwrap_or(1))
 }
 
-/// The model that a request names, which must be registered.
-fn model<'a>(provider: &LlmProvider, body: &'a Json<'a>) -> Result<&'a str, Refusal> {
-    let Some(name) = body.get("model").and_then(Json::as_str) else {
-        return Err(Refusal::new(Code::MessageInvalid, "member \"model\" is missing or not a string"));
-    };
-    if provider.model(name).is_none() {
-        let shown: String = name.chars().take(MAX_NAME / 2).collect();
-        let message = format!("model {shown:?} is not registered on LLMProvider {}", provider.id.id);
-        return Err(Refusal::new(Code::ResourceUnknown, message));
+/// The name that a request has for its model.
+fn name<'a>(body: &'a Json<'a>, in_path: Option<&'a str>) -> Result<&'a str, Refusal> {
+    match (body.get("model"), in_path) {
+        (None | Some(Json::Null), Some(name)) => Ok(name),
+        (Some(Json::String(said)), Some(name)) if **said != *name => {
+            Err(invalid("member \"model\" is not the model that the path names"))
+        }
+        (Some(Json::String(said)), _) => Ok(&**said),
+        _ => Err(invalid("member \"model\" is missing or not a string")),
     }
-    Ok(name)
 }
 
-/// The registered models that the caller may call, in a shape that every SDK reads.
-fn models(call: &Call<'_>, world: &Snapshot) -> Option<String> {
+/// The names by which the caller may call a model of the provider: its models', and their aliases.
+fn callable<'a>(call: &Call<'a>, world: &Snapshot) -> Option<(&'a LlmProvider, Vec<&'a str>)> {
     let Target::Provider(provider) = call.ask.target else { return None };
-    let callable = |name: &str| {
+    let may_call = |name: &str| {
         let ask = Ask::about(MODELS_METHOD, Action::CallModel, Target::Model { provider, name });
         world.could_allow(&Call { ask, ..*call })
     };
-    let shown: Vec<_> = provider
-        .models
-        .iter()
-        .filter(|model| callable(&model.name))
-        .map(|model| {
-            json!({"id": &*model.name, "object": "model", "type": "model", "display_name": &*model.name,
-                "created": 0, "created_at": "1970-01-01T00:00:00Z", "owned_by": &*provider.id.id})
-        })
-        .collect();
+    let models: Vec<&str> =
+        provider.models.iter().map(|model| &*model.name).filter(|name| may_call(name)).collect();
+    let aliases = provider.aliases.iter().filter(|(_, model)| models.contains(&&***model));
+    let aliases: Vec<&str> = aliases.map(|(alias, _)| &**alias).collect();
+    Some((&**provider, [models, aliases].concat()))
+}
+
+/// The models that the caller may call, in a shape that the SDKs of OpenAI and of Anthropic read.
+fn models(call: &Call<'_>, world: &Snapshot) -> Option<String> {
+    let (provider, names) = callable(call, world)?;
+    let shown = names.into_iter().map(|name| {
+        json!({"id": name, "object": "model", "type": "model", "display_name": name,
+            "created": 0, "created_at": "1970-01-01T00:00:00Z", "owned_by": &*provider.id.id})
+    });
+    let shown: Vec<_> = shown.collect();
     Some(json!({"object": "list", "data": shown, "has_more": false}).to_string())
 }
 
-/// The SDKs of both providers repeat a call that ends with a 5xx, unless they are told not to. What may have been carried out is
+/// The SDKs of all providers repeat a call that ends with a 5xx, unless they are told not to. What may have been carried out is
 /// not to be repeated without a thought.
 fn not_to_be_repeated(refusal: &Refusal, mut response: Response<String>) -> Response<String> {
     if matches!(refusal.code, Code::UpstreamInterrupted | Code::GatewayStopping) {

@@ -17,7 +17,7 @@ pub struct Usage {
 /// Whose words an answer, or the data of its events, is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Observe {
-    /// A model's, in the members of OpenAI or of Anthropic: token usage, whether it is an error, and whether it came to its end.
+    /// A model's, in the members of OpenAI, of Anthropic or of Gemini: token usage, whether it is an error, and whether it came to its end.
     Model,
     /// JSON-RPC: whether some message is an error, and whether the response to the request came.
     Rpc,

@@ -22,7 +22,8 @@ const MAX_DEPTH: usize = 4;
 /// What was found in one JSON text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Skimmed {
-    /// `usage`, or `message.usage` of Anthropic's streams, in the members of either API.
+    /// `usage`, `message.usage` of Anthropic's streams, `response.usage` of OpenAI's responses or `usageMetadata` of Gemini, in the members
+    /// of any of these.
     pub usage: Usage,
     /// Whether there is a member `error` that is not `null`, or `result.isError` is `true`, and it is about the request whose id is
     /// looked for, if one is: it has that id, or an error has none. In a batch, of any of its messages.
@@ -33,9 +34,10 @@ pub struct Skimmed {
     pub is_failed_task: bool,
     /// Whether it is the response to the request whose id is looked for: that `id` and a `result`, no `method`, and no batch.
     pub is_response: bool,
-    /// Whether it is a model's answer: it has `choices` (OpenAI), `content` or a count of tokens (Anthropic).
+    /// Whether it is a model's answer: it has `choices`, `output` or `data` (OpenAI), `content` or a count of tokens (Anthropic), `candidates`,
+    /// `promptFeedback`, embeddings or a count (Gemini); or it is a list of Gemini's.
     pub is_completion: bool,
-    /// Whether it ends a model's stream: `[DONE]` or `message_stop`.
+    /// Whether it ends a model's stream: `[DONE]`, `message_stop`, the last of a response's events, or why Gemini answers nothing.
     pub ends_stream: bool,
     /// What it says of the choices of a model's stream.
     pub choices: Choices,
@@ -92,6 +94,10 @@ pub struct Skimmer {
     in_batch: bool,
     in_message: Usage,
     of_all: Usage,
+    /// What Gemini counts apart of both.
+    beside: Usage,
+    /// Some message has what answers of Gemini's have.
+    is_of_list: bool,
     names_id: bool,
     /// It has an id that is not the one that is looked for, and not `null`.
     names_other: bool,
@@ -142,15 +148,19 @@ impl Skimmer {
         }
         let next = if self.is_bare { Self::bare(self.id.clone()) } else { Self::of(self.id.clone()) };
         let done = std::mem::replace(self, next);
+        let both = |one: Option<u64>, beside: Option<u64>| match (one, beside) {
+            (None, None) => None,
+            (one, beside) => Some(one.unwrap_or_default().saturating_add(beside.unwrap_or_default())),
+        };
         let usage = Usage {
-            input: done.of_all.input.or(done.in_message.input),
-            output: done.of_all.output.or(done.in_message.output),
+            input: both(done.of_all.input.or(done.in_message.input), done.beside.input),
+            output: both(done.of_all.output.or(done.in_message.output), done.beside.output),
         };
         let is_whole = !done.broken && done.depth == 0 && done.state == State::Between;
         // A request that has a result too is neither.
         let is_response = done.names_id && done.has_result && !done.has_method && !done.in_batch;
         let is_response = is_response && !(done.is_bare && done.has_error);
-        let is_completion = done.found.is_completion && !done.in_batch;
+        let is_completion = done.found.is_completion && (!done.in_batch || done.is_of_list);
         // Where no id is looked for, or the messages of a batch have several, an error of any is one.
         let is_ours = done.id.is_none() || done.in_batch || !done.names_other;
         let is_error = is_ours && (done.has_error || done.is_tool_error);
@@ -343,7 +353,9 @@ impl Skimmer {
     /// Whether it is in the choices of a model's answer that is read. Only an array has choices.
     fn is_in_choices(&self) -> bool {
         let [outer, inner, ..] = self.levels;
-        outer.name == Name::Choices && inner.name == Name::Other && !inner.is_object
+        matches!(outer.name, Name::Choices | Name::Candidates)
+            && inner.name == Name::Other
+            && !inner.is_object
     }
 
     /// The name of the member that is read at one of the levels.
@@ -364,7 +376,14 @@ impl Skimmer {
     fn compare(&mut self) {
         match self.level().map(|level| level.name) {
             Some(Name::Id) => self.named(is_same(self.id.as_deref(), &self.word)),
-            Some(Name::Type) => self.found.ends_stream |= self.word == b"\"message_stop\"",
+            Some(Name::Type) => match &*self.word {
+                b"\"message_stop\"" | b"\"response.completed\"" | b"\"response.incomplete\"" => {
+                    self.found.ends_stream = true;
+                }
+                // An event of OpenAI's responses that is an error has no member for it.
+                b"\"response.failed\"" | b"\"error\"" => self.has_error |= !self.is_bare,
+                _ => {}
+            },
             // Some servers write an empty one until there is one.
             Some(Name::FinishReason) => self.choice.finished |= self.word != b"\"\"",
             // 0.3 and 1.0.
@@ -403,10 +422,18 @@ impl Skimmer {
             (1, [Name::Id, ..]) => {
                 self.named(scalar.is_some_and(|number| is_same(self.id.as_deref(), number)));
             }
-            (1, [Name::Choices | Name::Content | Name::Input, ..]) => self.found.is_completion |= !is_null,
+            (1, [Name::Choices | Name::Content | Name::Input | Name::Made, ..]) => {
+                self.found.is_completion |= !is_null;
+            }
+            (1, [Name::Candidates | Name::Feedback, ..]) if !is_null => {
+                (self.found.is_completion, self.is_of_list) = (true, true);
+            }
+            (2, [Name::Feedback, Name::BlockReason, ..]) => self.found.ends_stream |= !is_null,
             (2, [Name::Result, Name::IsError, ..]) => {
                 self.is_tool_error |= scalar == Some(b"true".as_slice());
             }
+            (2, [Name::Usage, Name::InputBeside, ..]) => count(&mut self.beside, Name::Input, scalar),
+            (2, [Name::Usage, Name::OutputBeside, ..]) => count(&mut self.beside, Name::Output, scalar),
             (2, [Name::Usage, member, ..]) => count(&mut self.of_all, member, scalar),
             (3, [Name::Message, Name::Usage, member, _]) => count(&mut self.in_message, member, scalar),
             (3, [_, _, Name::Index, _]) if self.is_in_choices() => {

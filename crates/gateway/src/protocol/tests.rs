@@ -86,6 +86,7 @@ pub(crate) fn provider() -> Arc<LlmProvider> {
         endpoint: endpoint(),
         credential: CredentialSource::None,
         stream_usage: true,
+        aliases: Default::default(),
         labels: Default::default(),
         models: vec![Model { name: "sim-small".into(), sets: Default::default(), price: None }],
     })

@@ -36,6 +36,7 @@ const fn word(word: &'static str, is: Glance) -> Word {
 
 const ESCAPE: Word = word("\\u", Glance::Tells);
 const USAGE: Word = member("\"usage\"", Glance::Tells);
+const USAGE_OF_GEMINI: Word = member("\"usageMetadata\"", Glance::Tells);
 /// It may be about another choice than the first. Most streams have one.
 const LATER: Word = Word { word: "\"index\"", is: Glance::Answers, unless: &[b":0", b": 0"] };
 /// `rror"` is the end of `error` and of `isError`.
@@ -47,10 +48,16 @@ static MODEL: LazyLock<Words> = LazyLock::new(|| {
         &const {
             [
                 USAGE,
+                USAGE_OF_GEMINI,
                 member("\"error\"", Glance::Tells),
                 ESCAPE,
                 member("\"finish_reason\"", Glance::Answers),
+                member("\"finishReason\"", Glance::Answers),
+                word("promptFeedback", Glance::Answers),
                 word("message_stop", Glance::Answers),
+                word("response.completed", Glance::Answers),
+                word("response.incomplete", Glance::Answers),
+                word("response.failed", Glance::Tells),
                 LATER,
             ]
         },
@@ -78,7 +85,7 @@ static AGENT: LazyLock<Words> = LazyLock::new(|| {
 
 static COUNTED: LazyLock<Words> = LazyLock::new(|| Words::of(&const { [USAGE] }));
 
-/// A model's message, in the members of OpenAI or of Anthropic.
+/// A model's message, in the members of OpenAI, of Anthropic or of Gemini.
 pub fn model(json: &[u8]) -> Glance {
     MODEL.glance(json)
 }
@@ -106,6 +113,8 @@ pub fn has_token(json: &[u8]) -> bool {
     let has = |word: &[u8]| memmem::find(json, word).is_some();
     let has_choice = || has(b"\"choices\"") && !has(b"\"choices\":[]") && !has(b"\"choices\": []");
     has(b"content_block_delta")
+        || has(b"\"candidates\"") && has(b"\"parts\"")
+        || has(b"response.output_text.delta")
         || has_choice() && (has(b"\"tool_calls\"") || has(b"\"reasoning") || !EMPTY.into_iter().any(has))
 }
 

@@ -165,7 +165,7 @@ async fn answer(
 async fn admitted(xds: &Xds, parts: &Parts) -> Result<(Place, Instant), Refusal> {
     check_call(parts)?;
     let shared = &xds.0.shared;
-    let bearer = credential(None, parts)?.ok_or_else(|| {
+    let bearer = credential(&[], parts)?.ok_or_else(|| {
         Refusal::new(Code::CredentialMissing, "a data plane is known by the token of its ServiceAccount")
             .with_next("Mount a projected ServiceAccount token of audience agentgateway (XDS_AUTH_TOKEN).")
     })?;

@@ -38,6 +38,7 @@ mod logged;
 mod payloads;
 mod pins;
 mod present;
+mod providers;
 mod redacted;
 mod redis;
 mod regressions;

@@ -57,6 +57,13 @@ pub(crate) fn tool_sets_schema(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// Aliases of models: any that are names, since whose they are is checked where the models are known.
+pub(crate) fn aliases_schema(_: &mut SchemaGenerator) -> Schema {
+    schemars::json_schema!({
+        "type": "object", "maxProperties": MOST, "additionalProperties": foreign_schema(LONGEST_MODEL, "model"),
+    })
+}
+
 pub(crate) fn model_schema(_: &mut SchemaGenerator) -> Schema {
     foreign_schema(LONGEST_MODEL, "model")
 }

@@ -8,8 +8,7 @@ use vidimus_core::snapshot::Snapshot;
 
 use super::Endpoint;
 use crate::gate::Limits;
-use crate::protocol::observe::Observe;
-use crate::protocol::{Answer, Binding, Message, Operation, Parsed};
+use crate::protocol::{Binding, Message, Operation, Parsed};
 use crate::reply;
 
 /// Anthropic.
@@ -17,7 +16,7 @@ use crate::reply;
 pub struct Anthropic;
 
 const ENDPOINTS: [Endpoint; 2] = [
-    Endpoint { path: "/v1/messages", method: "messages" },
+    Endpoint { path: "/v1/messages", method: super::MESSAGES },
     Endpoint { path: "/v1/messages/count_tokens", method: super::COUNT_TOKENS },
 ];
 
@@ -35,8 +34,8 @@ const PASSED_HEADERS: [&str; 9] = [
 ];
 
 impl Binding for Anthropic {
-    fn key_header(&self) -> Option<&'static str> {
-        Some("x-api-key")
+    fn key_headers(&self, _path: &str) -> &'static [&'static str] {
+        &["x-api-key"]
     }
 
     fn body_limit(&self, limits: &Limits) -> usize {
@@ -53,11 +52,14 @@ impl Binding for Anthropic {
     }
 
     fn operation(&self, method: &Method, path: &str) -> Result<Operation, Refusal> {
-        super::operation(&ENDPOINTS, "the route's name, without /v1", method, path)
+        super::operation((&ENDPOINTS, &[super::MODELS]), "the route's name, without /v1", method, path)
     }
 
     fn parse<'a>(&self, message: &Message<'a>) -> Result<Parsed<'a>, Refusal> {
-        super::parse(&ENDPOINTS, message, |_, _| Ok(Answer::pass(Observe::Model)))
+        if message.path == super::MODELS {
+            return super::listing(message);
+        }
+        super::parse(message, super::method_at(&ENDPOINTS, message.path)?, None)
     }
 
     fn own_answer(&self, call: &Call<'_>, world: &Snapshot) -> Option<String> {

@@ -62,13 +62,17 @@ const BESIDE: [&str; 45] = [
     "userconfig",
 ];
 
-/// Members of a tool that name a server which the provider is to call, or a model which it is to ask (Anthropic's advisor).
-const OF_TOOL: [&str; 8] = [
+/// Members of a tool that name a server which the provider is to call, or a model which it is to ask (Anthropic's advisor); of Gemini's also
+/// sources that it is to ask with a key or at an address that the caller gives.
+const OF_TOOL: [&str; 11] = [
+    "apikey",
     "connectorid",
     "mcpserver",
     "mcpservername",
+    "mcpservers",
     "model",
     "models",
+    "retrieval",
     "serverlabel",
     "servername",
     "serverurl",
@@ -87,12 +91,7 @@ pub fn check(body: &Json<'_>) -> Result<(), Refusal> {
     let others = others.filter(|(name, _)| !read.iter().any(|names| names.contains(&&**name)));
     // In one pass, since it is made for every call of a model.
     for (name, value) in others {
-        let plain = plain(name);
-        read.iter().try_for_each(|names| check_is_other(&plain, names))?;
-        let is_beside = || BESIDE.contains(&&*plain) || WORDS.iter().any(|word| plain.contains(word));
-        if is_given(value) && is_beside() {
-            return Err(undecided(name, "model"));
-        }
+        check_other(name, value, &read)?;
     }
     check_not_both(body, ["tools", "functions"])?;
     check_not_both(body, ["tool_choice", "function_call"])?;
@@ -107,8 +106,41 @@ pub fn check(body: &Json<'_>) -> Result<(), Refusal> {
     }
 }
 
+/// Refuses a member that is none of those that are `read`, where some reader takes it for one of these, or where it names something to run.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_other(name: &str, value: &Json<'_>, read: &[&[&str]]) -> Result<(), Refusal> {
+    let plain = plain(name);
+    read.iter().try_for_each(|names| check_is_other(&plain, names))?;
+    let is_beside = || BESIDE.contains(&&*plain) || WORDS.iter().any(|word| plain.contains(word));
+    if is_given(value) && is_beside() { Err(undecided(name, "model")) } else { Ok(()) }
+}
+
+/// Members of OpenAI's responses that lead to what is kept at the provider: whoever has the gateway's key may go on from it, whoever it was
+/// made for; and by `background` an answer comes by a way that is not served.
+const KEPT: [&str; 4] = ["background", "conversation", "previousresponseid", "prompt"];
+
+/// Refuses a request for a response that goes on from what is kept at the provider.
+///
+/// # Errors
+/// `member_undecided`.
+pub fn check_response(body: &Json<'_>) -> Result<(), Refusal> {
+    check_none_of(body, &KEPT, "model")?;
+    let items = body.get("input").and_then(Json::as_array).unwrap_or_default();
+    // What is sent whole says what it is, or whose words it is.
+    let is_reference = |item: &Json<'_>| match item.get("type") {
+        None | Some(Json::Null) => item.get("role").is_none(),
+        kind => kind.and_then(Json::as_str) == Some("item_reference"),
+    };
+    match items.iter().any(is_reference) {
+        true => Err(undecided("item_reference", "model")),
+        false => Ok(()),
+    }
+}
+
 /// That a tool is run by who asks for it, or by the provider alone. What it is to be given is a schema, in which names are free.
-fn of_tool(tool: &Json<'_>) -> Result<(), Refusal> {
+pub fn of_tool(tool: &Json<'_>) -> Result<(), Refusal> {
     check_none_of(tool, &OF_TOOL, "model")?;
     let members = tool.as_object().unwrap_or_default().iter();
     members

@@ -1,4 +1,4 @@
-//! OpenAI's wire: chat completions.
+//! OpenAI's wire: chat completions, responses and embeddings.
 
 use bytes::Bytes;
 use http::{Method, Response};
@@ -7,7 +7,7 @@ use vidimus_core::call::{Call, Destination};
 use vidimus_core::refusal::{Class, Refusal};
 use vidimus_core::snapshot::Snapshot;
 
-use super::{Endpoint, added_usage};
+use super::{CHAT, EMBEDDINGS, Endpoint, RESPONSES, added_usage};
 use crate::gate::Limits;
 use crate::protocol::observe::Observe;
 use crate::protocol::{Answer, Binding, EventChange, Expected, Message, Operation, Parsed};
@@ -17,7 +17,11 @@ use crate::reply;
 #[derive(Debug)]
 pub struct OpenAi;
 
-const ENDPOINTS: [Endpoint; 1] = [Endpoint { path: "/v1/chat/completions", method: "chat.completions" }];
+const ENDPOINTS: [Endpoint; 3] = [
+    Endpoint { path: "/v1/chat/completions", method: CHAT },
+    Endpoint { path: "/v1/responses", method: RESPONSES },
+    Endpoint { path: "/v1/embeddings", method: EMBEDDINGS },
+];
 
 /// What its SDKs send (`openai` for Python and TypeScript), and the trace.
 const PASSED_HEADERS: [&str; 10] = [
@@ -34,9 +38,10 @@ const PASSED_HEADERS: [&str; 10] = [
 ];
 
 impl Binding for OpenAi {
-    /// An SDK of Anthropic's may be pointed at any provider; its key is a credential wherever it stands.
-    fn key_header(&self) -> Option<&'static str> {
-        Some("x-api-key")
+    /// An SDK of Anthropic's may be pointed at any provider; its key is a credential wherever it stands. Google's asks for the list of models
+    /// by the same path.
+    fn key_headers(&self, path: &str) -> &'static [&'static str] {
+        if path == super::MODELS { &["x-api-key", "x-goog-api-key"] } else { &["x-api-key"] }
     }
 
     fn body_limit(&self, limits: &Limits) -> usize {
@@ -48,19 +53,14 @@ impl Binding for OpenAi {
     }
 
     fn operation(&self, method: &Method, path: &str) -> Result<Operation, Refusal> {
-        super::operation(&ENDPOINTS, "/v1", method, path)
+        super::operation((&ENDPOINTS, &[super::MODELS]), "/v1", method, path)
     }
 
     fn parse<'a>(&self, message: &Message<'a>) -> Result<Parsed<'a>, Refusal> {
-        // A server that only resembles OpenAI's may refuse a member that it does not know.
-        let takes = matches!(message.destination, Destination::Provider(provider) if provider.stream_usage);
-        let mut parsed = super::parse(&ENDPOINTS, message, |body, streaming| {
-            let answer = Answer::pass(Observe::Model);
-            let adds = streaming && !added_usage::asked(body)? && takes;
-            Ok(if adds { Answer { events: Some(EventChange::WithoutUsage), ..answer } } else { answer })
-        })?;
-        parsed.amends = matches!(parsed.expected, Expected::Upstream(answer) if answer.events.is_some());
-        Ok(parsed)
+        if message.path == super::MODELS {
+            return super::listing(message);
+        }
+        parse(message, super::method_at(&ENDPOINTS, message.path)?, None)
     }
 
     fn amended(&self, body: &Bytes) -> Result<Bytes, Refusal> {
@@ -72,16 +72,37 @@ impl Binding for OpenAi {
     }
 
     fn refused(&self, refusal: &Refusal, call: &str, _id: Option<&str>) -> Response<String> {
-        let error = json!({"error": {
-            "message": reply::sentence(refusal),
-            "type": kind(refusal.code.class()),
-            "param": null,
-            "code": refusal.code.as_str(),
-            "vidimus": reply::about(refusal, call),
-        }});
-        let response = reply::json(refusal.http_status(), error.to_string());
-        super::not_to_be_repeated(refusal, response)
+        refused(refusal, call)
     }
+}
+
+/// Reads one request in OpenAI's members. `in_path` is the model that the path names, where it names one.
+pub(super) fn parse<'a>(
+    message: &Message<'a>,
+    method: &'static str,
+    in_path: Option<&'a str>,
+) -> Result<Parsed<'a>, Refusal> {
+    let mut parsed = super::parse(message, method, in_path)?;
+    // The events of responses end with their usage. A server that only resembles OpenAI's may refuse a member that it does not know.
+    let takes = matches!(message.destination, Destination::Provider(provider) if provider.stream_usage);
+    if method == CHAT && parsed.ask.streaming && !added_usage::asked(message.body()?)? && takes {
+        let answer = Answer { events: Some(EventChange::WithoutUsage), ..Answer::pass(Observe::Model) };
+        (parsed.expected, parsed.amends) = (Expected::Upstream(answer), true);
+    }
+    Ok(parsed)
+}
+
+/// A refusal in OpenAI's shape.
+pub(super) fn refused(refusal: &Refusal, call: &str) -> Response<String> {
+    let error = json!({"error": {
+        "message": reply::sentence(refusal),
+        "type": kind(refusal.code.class()),
+        "param": null,
+        "code": refusal.code.as_str(),
+        "vidimus": reply::about(refusal, call),
+    }});
+    let response = reply::json(refusal.http_status(), error.to_string());
+    super::not_to_be_repeated(refusal, response)
 }
 
 fn kind(class: Class) -> &'static str {

@@ -1,3 +1,5 @@
+mod paths;
+
 use std::sync::Arc;
 
 use http::HeaderMap;
@@ -10,6 +12,8 @@ use crate::seal::Holder;
 
 const OPENAI: &dyn Binding = &OpenAi;
 const ANTHROPIC: &dyn Binding = &Anthropic;
+const GEMINI: &dyn Binding = &Gemini;
+const AZURE: &dyn Binding = &Azure;
 
 #[test]
 fn only_governed_paths_of_the_providers_own_type_exist() {
@@ -19,6 +23,45 @@ fn only_governed_paths_of_the_providers_own_type_exist() {
         (ANTHROPIC, Method::POST, "/v1/messages/count_tokens", Ok(true)),
         (ANTHROPIC, Method::GET, "/v1/models", Ok(false)),
         (OPENAI, Method::GET, "/v1/models", Ok(false)),
+        (OPENAI, Method::POST, "/v1/responses", Ok(true)),
+        (OPENAI, Method::POST, "/v1/embeddings", Ok(true)),
+        (OPENAI, Method::GET, "/v1/responses/resp_1", Err(Code::RouteUnknown)),
+        (GEMINI, Method::POST, "/v1beta/models/sim-small:generateContent", Ok(true)),
+        (GEMINI, Method::POST, "/v1/models/sim.small_1:streamGenerateContent", Ok(true)),
+        (GEMINI, Method::POST, "/v1beta/models/sim-small:countTokens", Ok(true)),
+        (GEMINI, Method::POST, "/v1beta/models/sim-small:embedContent", Ok(true)),
+        (GEMINI, Method::POST, "/v1/models/sim-small:batchEmbedContents", Ok(true)),
+        (GEMINI, Method::GET, "/v1beta/models", Ok(false)),
+        (GEMINI, Method::GET, "/v1/models", Ok(false)),
+        (GEMINI, Method::GET, "/v1beta/models/sim-small:generateContent", Err(Code::MethodNotAllowed)),
+        (GEMINI, Method::POST, "/v1/chat/completions", Err(Code::RouteUnknown)),
+        // Attack: a path that somebody reads as another one.
+        (GEMINI, Method::POST, "/v1beta/models/sim%2Dsmall:generateContent", Err(Code::RouteUnknown)),
+        (GEMINI, Method::POST, "/v1beta/models/sim-small%3AgenerateContent", Err(Code::RouteUnknown)),
+        (GEMINI, Method::POST, "/v1beta/models/sim-small:generateContent/", Err(Code::RouteUnknown)),
+        (
+            GEMINI,
+            Method::POST,
+            "/v1beta/models/sim-small:generateContent:countTokens",
+            Err(Code::RouteUnknown),
+        ),
+        (GEMINI, Method::POST, "/v1beta/models/..:generateContent", Err(Code::RouteUnknown)),
+        (GEMINI, Method::POST, "/v1beta/models/models/sim-small:generateContent", Err(Code::RouteUnknown)),
+        (GEMINI, Method::POST, "/v1beta/models/:generateContent", Err(Code::RouteUnknown)),
+        (GEMINI, Method::POST, "/v1beta/models/sim-small", Err(Code::RouteUnknown)),
+        (GEMINI, Method::POST, "/v1beta/models/sim-small:batchGenerateContent", Err(Code::RouteUnknown)),
+        (GEMINI, Method::POST, "/v1beta/tunedModels/sim-small:generateContent", Err(Code::RouteUnknown)),
+        (GEMINI, Method::POST, "/v1alpha/models/sim-small:generateContent", Err(Code::RouteUnknown)),
+        (AZURE, Method::POST, "/openai/v1/chat/completions", Ok(true)),
+        (AZURE, Method::POST, "/openai/v1/responses", Ok(true)),
+        (AZURE, Method::POST, "/openai/deployments/sim-small/chat/completions", Ok(true)),
+        (AZURE, Method::POST, "/openai/deployments/sim-small/embeddings", Ok(true)),
+        (AZURE, Method::GET, "/openai/models", Ok(false)),
+        (AZURE, Method::GET, "/openai/deployments/sim-small/embeddings", Err(Code::MethodNotAllowed)),
+        (AZURE, Method::POST, "/openai/deployments/sim%2Dsmall/embeddings", Err(Code::RouteUnknown)),
+        (AZURE, Method::POST, "/openai/deployments/a/b/embeddings", Err(Code::RouteUnknown)),
+        (AZURE, Method::POST, "/openai/deployments/sim-small/images/generations", Err(Code::RouteUnknown)),
+        (AZURE, Method::POST, "/v1/chat/completions", Err(Code::RouteUnknown)),
         (OPENAI, Method::POST, "/v1/messages", Err(Code::RouteUnknown)),
         (ANTHROPIC, Method::POST, "/v1/chat/completions", Err(Code::RouteUnknown)),
         (OPENAI, Method::POST, "/v1/files", Err(Code::RouteUnknown)),
@@ -168,7 +211,7 @@ fn the_listing_of_models_is_about_the_provider_and_answered_here() {
         bytes: 0,
         standing: None,
     };
-    for binding in [OPENAI, ANTHROPIC] {
+    for binding in [OPENAI, ANTHROPIC, GEMINI] {
         let parsed = binding.parse(&message).expect("a listing");
         let asked = format!("{} {}", parsed.ask.action.as_str(), parsed.ask.target.entity());
         assert_eq!(asked, "listModels LLMProvider/platform/openai");
@@ -178,7 +221,14 @@ fn the_listing_of_models_is_about_the_provider_and_answered_here() {
 
 #[test]
 fn a_path_that_is_not_served_is_told_what_is() {
-    let paths = ["/v1/chat/completions", "/v1/messages", "/v1/messages/count_tokens", "/v1/models"];
+    let paths = [
+        "/v1/chat/completions",
+        "/v1/responses",
+        "/v1/embeddings",
+        "/v1/messages",
+        "/v1/messages/count_tokens",
+        "/v1/models",
+    ];
     for binding in [OPENAI, ANTHROPIC] {
         let message = binding.operation(&Method::POST, "/chat/completions").unwrap_err().message;
         assert!(message.contains("does the base URL end in"), "{message}");
@@ -192,7 +242,7 @@ fn a_path_that_is_not_served_is_told_what_is() {
 
 #[test]
 fn sdks_are_told_not_to_repeat_what_may_have_been_carried_out() {
-    for binding in [OPENAI, ANTHROPIC] {
+    for binding in [OPENAI, ANTHROPIC, GEMINI, AZURE] {
         for (code, told) in [
             (Code::UpstreamInterrupted, true),
             (Code::GatewayStopping, true),

@@ -46,6 +46,31 @@ fn what_is_looked_for_is_found_however_the_text_is_cut() {
             false,
             usage(Some(7), Some(11)),
         ),
+        // Gemini's: what it counts apart is some of neither.
+        (
+            r#"{"usageMetadata":{"promptTokenCount":7,"candidatesTokenCount":11,"totalTokenCount":18}}"#,
+            false,
+            usage(Some(7), Some(11)),
+        ),
+        (
+            r#"{"usageMetadata":{"promptTokenCount":7,"cachedContentTokenCount":6,"toolUsePromptTokenCount":2,"candidatesTokenCount":11,"thoughtsTokenCount":30}}"#,
+            false,
+            usage(Some(9), Some(41)),
+        ),
+        (r#"{"usageMetadata":{"thoughtsTokenCount":30}}"#, false, usage(None, Some(30))),
+        (
+            r#"[{"usageMetadata":{"promptTokenCount":7}},{"usageMetadata":{"promptTokenCount":7,"candidatesTokenCount":3}}]"#,
+            false,
+            usage(Some(7), Some(3)),
+        ),
+        // An event of OpenAI's responses.
+        (
+            r#"{"type":"response.completed","response":{"error":null,"usage":{"input_tokens":7,"output_tokens":11}}}"#,
+            false,
+            usage(Some(7), Some(11)),
+        ),
+        (r#"{"type":"response.failed","response":{"error":{"code":"server_error"}}}"#, true, none),
+        (r#"{"type":"error","code":"server_error","message":"x"}"#, true, none),
         (r#"{"usage":null,"message":"usage"}"#, false, none),
         (r#"{"usage":{"details":{"input_tokens":9},"input_tokens":7.5}}"#, false, none),
         (r#"{"choices":[{"usage":{"input_tokens":9}}]}"#, false, none),

@@ -1,0 +1,77 @@
+//! The same in Gemini's members: `generationConfig.maxOutputTokens`, for each of `candidateCount` answers.
+
+use serde_json::value::RawValue;
+use vidimus_core::refusal::Refusal;
+
+use super::super::unmet;
+use super::{limit, number};
+use crate::protocol::members::{Edits, Members, first_member};
+
+const CONFIG: &str = "generationConfig";
+const LIMIT: &str = "maxOutputTokens";
+const CHOICES: &str = "candidateCount";
+
+/// The request with a limit of at most `most` tokens, over all the answers that it asks for; and how many of its limits were changed or added.
+///
+/// # Errors
+/// `change_impossible` for limits that are no whole numbers or 0, or are spelled in another way, and for more answers than tokens.
+pub(super) fn capped(body: &str, most: u32) -> Result<Option<(String, u64)>, Refusal> {
+    let unread = |_| unmet("the request's limit of tokens could not be read");
+    let request = Members::unique(body).map_err(unread)?;
+    if request.misspells(&[CONFIG]) {
+        return Err(spelled());
+    }
+    let Some(value) = value(&request, CONFIG) else {
+        return with_first(body, format!("\"{CONFIG}\":{{\"{LIMIT}\":{most}}}")).map(|body| Some((body, 1)));
+    };
+    let mut edits = Edits::of(body);
+    if value.get() == "null" {
+        edits.put(value, format!("{{\"{LIMIT}\":{most}}}"));
+        return edited(edits);
+    }
+    let config = Members::unique(value.get()).map_err(unread)?;
+    if config.misspells(&[LIMIT, CHOICES]) {
+        return Err(spelled());
+    }
+    let choices = self::value(&config, CHOICES).map(|value| number(CHOICES, value)).transpose()?.flatten();
+    let each = u64::from(most) / choices.unwrap_or(1).max(1);
+    if each == 0 {
+        let message =
+            format!("more answers are asked for than the {most} tokens that a policy lets them have");
+        return Err(unmet(message));
+    }
+    let Some(limited) = self::value(&config, LIMIT) else {
+        edits.put(value, with_first(value.get(), format!("\"{LIMIT}\":{each}"))?);
+        return edited(edits);
+    };
+    match limit(LIMIT, limited)? {
+        Some(given) if given <= each => Ok(None),
+        Some(_) | None => {
+            edits.put(limited, each.to_string());
+            edited(edits)
+        }
+    }
+}
+
+/// The value of a member, which is of the text that the members were read from.
+fn value<'a>(members: &Members<'a>, name: &str) -> Option<&'a RawValue> {
+    members.0.iter().find(|(key, _)| key == name).map(|(_, value)| *value)
+}
+
+/// An object with one more member, before all others.
+fn with_first(object: &str, member: String) -> Result<String, Refusal> {
+    let (at, member) = first_member(object, member);
+    let parts = object.get(..at.start).zip(object.get(at.end..));
+    let (before, after) =
+        parts.ok_or_else(|| unmet("a limit of tokens could not be added to the request"))?;
+    Ok([before, &member, after].concat())
+}
+
+fn edited(edits: Edits<'_>) -> Result<Option<(String, u64)>, Refusal> {
+    let changed = edits.finish().map_err(|_| unmet("the request's limit of tokens could not be replaced"))?;
+    Ok(changed.map(|body| (body, 1)))
+}
+
+fn spelled() -> Refusal {
+    unmet("a limit of tokens is spelled in another way; write it as the protocol does")
+}
