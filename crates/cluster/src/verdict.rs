@@ -415,7 +415,8 @@ mod tests {
             server["metadata"]["creationTimestamp"] = json!(format!("2026-01-01T00:00:0{second}Z"));
             index.there(Kind::McpServer, server);
         }
-        let wanted = wanted(&index, &loaded(&index), (&Secrets::default(), &RunsJobs::default()), None, at(0));
+        let wanted =
+            wanted(&index, &loaded(&index), (&Secrets::default(), &RunsJobs::default()), None, at(0));
         let told = |name: &str| {
             let write = wanted.iter().find(|write| &*write.uid == name).unwrap();
             write.conditions.iter().map(|one| format!("{}/{}", one.status, one.reason)).collect::<Vec<_>>()

@@ -119,7 +119,8 @@ impl From<BTreeSet<Typed>> for NotBorne {
 /// of a snapshot is made of this form.
 impl fmt::Debug for Meta {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { namespace, name, labels, generation: _, created: _, origin: _, document: _, not_borne: _ } = self;
+        let Self { namespace, name, labels, generation: _, created: _, origin: _, document: _, not_borne: _ } =
+            self;
         f.debug_struct("Meta")
             .field("namespace", namespace)
             .field("name", name)

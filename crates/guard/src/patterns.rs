@@ -46,7 +46,7 @@ pub(crate) struct Rules {
 
 impl Rules {
     pub(crate) fn new(rules: &[Rule]) -> Result<Self, Fault> {
-        let (mut words, mut of_words, mut all) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut words, mut of_words, mut all) = (Vec::<&str>::new(), Vec::new(), Vec::new());
         for (place, rule) in rules.iter().enumerate() {
             words.extend(rule.words);
             of_words.extend(rule.words.iter().map(|_| place));

@@ -90,7 +90,7 @@ fn luhn(number: &[u32]) -> bool {
     let doubled = |digit: u32| if digit > 4 { digit * 2 - 9 } else { digit * 2 };
     let each = number.iter().rev().enumerate();
     let sum: u32 = each.map(|(place, digit)| if place % 2 == 1 { doubled(*digit) } else { *digit }).sum();
-    sum % 10 == 0
+    sum.is_multiple_of(10)
 }
 
 /// The countries of the IBAN registry, and how long theirs are.

@@ -109,7 +109,12 @@ fn effect(text: &str, number: u64) -> Record<'_> {
     Record::Effect(EffectRecord {
         bytes_in: number,
         bytes_out: number,
-        changed: Some(Changed { cap_tokens: number, redact: number, redact_answer: number }),
+        changed: Some(Changed {
+            cap_tokens: number,
+            guard_answer: number,
+            redact: number,
+            redact_answer: number,
+        }),
         charged_spend: Some(number),
         charged_tokens: Some(number),
         code: Some(text.into()),

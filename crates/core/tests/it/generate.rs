@@ -793,11 +793,11 @@ const OTHERS: &[(&str, &str)] = &[
     ("Model", "llm/big"),
 ];
 
-trait Guarded {
+trait HasFirst {
     fn guarded(self, attribute: &str) -> String;
 }
 
-impl Guarded for String {
+impl HasFirst for String {
     /// With the `has` that strict validation asks for.
     fn guarded(self, attribute: &str) -> String {
         format!("(context has {attribute} && {self})")

@@ -248,7 +248,7 @@ fn renamed(body: &Json<'_>, model: &str) -> Result<Vec<Replaced>, Refusal> {
     let is_there =
         |path: &&&[&str]| path.iter().try_fold(body, |at, name| at.get(name)).is_some_and(is_given);
     let places = PLACES.iter().filter(is_there);
-    Ok(places.map(|path| Replaced { path: *path, with: quoted(&format!("models/{model}")) }).collect())
+    Ok(places.map(|path| Replaced { path, with: quoted(&format!("models/{model}")) }).collect())
 }
 
 fn kind(class: Class) -> &'static str {
