@@ -247,28 +247,7 @@ pub(crate) fn compile(policy: &Policy, checked: Option<&[String]>) -> Result<Com
             let pst = one.to_pst().map_err(|error| Problem::Fault { message: error.to_string() })?;
             remarks.extend(annotation_names::remarks(one, pst.body(), &statement.id));
         }
-        if statement.asks.is_some() && !statement.looks_at_approval {
-            remarks.push(format!(
-                "{} asks for an approval and does not look at context.approval, so no approval lets a call pass; add unless {{ context has approval && context.approval.role == \"…\" }}",
-                statement.id
-            ));
-        }
-        if policy.window.is_some() && statement.effect == cedar_policy::Effect::Forbid {
-            let id = &statement.id;
-            remarks.push(format!("{id}: spec.window is about what is permitted, and this is forbidden at all times; say in a condition when it is, as in context.now"));
-        }
-        if policy.plan.is_some() && statement.effect == cedar_policy::Effect::Forbid {
-            let id = &statement.id;
-            remarks.push(format!("{id}: spec.plan is about what is permitted, and this is forbidden whatever the plan is; say in a condition which calls it means, as in context.call_digest"));
-        }
-        if statement.loosens {
-            let id = &statement.id;
-            remarks.push(format!("{id}: less trust_score could allow more; let a permit ask for at least so much, or forbid what has less"));
-        }
-        if one.annotation("ends_chain").is_some() && !statement.ends_chain {
-            remarks
-                .push(format!("{}: @ends_chain does nothing on a permit; put it on a forbid", statement.id));
-        }
+        remarks.extend(without_effect(policy, one, &statement));
         statements.push(Arc::new(statement));
     }
     remarks.extend(uncounted(policy, &statements));
@@ -280,6 +259,28 @@ pub(crate) fn compile(policy: &Policy, checked: Option<&[String]>) -> Result<Com
         remarks,
         type_remarks,
     })
+}
+
+/// What is said of that in a statement which does not do what it seems to.
+fn without_effect(policy: &Policy, one: &cedar_policy::Policy, statement: &Statement) -> Vec<String> {
+    let (id, mut remarks) = (&statement.id, Vec::new());
+    let forbids = statement.effect == cedar_policy::Effect::Forbid;
+    if statement.asks.is_some() && !statement.looks_at_approval {
+        remarks.push(format!("{id} asks for an approval and does not look at context.approval, so no approval lets a call pass; add unless {{ context has approval && context.approval.role == \"…\" }}"));
+    }
+    if policy.window.is_some() && forbids {
+        remarks.push(format!("{id}: spec.window is about what is permitted, and this is forbidden at all times; say in a condition when it is, as in context.now"));
+    }
+    if policy.plan.is_some() && forbids {
+        remarks.push(format!("{id}: spec.plan is about what is permitted, and this is forbidden whatever the plan is; say in a condition which calls it means, as in context.call_digest"));
+    }
+    if statement.loosens {
+        remarks.push(format!("{id}: less trust_score could allow more; let a permit ask for at least so much, or forbid what has less"));
+    }
+    if one.annotation("ends_chain").is_some() && !statement.ends_chain {
+        remarks.push(format!("{id}: @ends_chain does nothing on a permit; put it on a forbid"));
+    }
+    remarks
 }
 
 /// What is said of each limit that no call counts for.

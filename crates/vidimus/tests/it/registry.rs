@@ -201,7 +201,8 @@ fn what_needs_the_api_server_itself_is_refused_with_a_registry() {
         &["--kubeconfig", "f"],
         &["--resources", "r"],
     ] {
-        let mut command = command(&["serve", "--data", "d"]);
+        let data = root.path().join("d").display().to_string();
+        let mut command = command(&["serve", "--data", &data]);
         flags(&mut command, root.path(), SocketAddr::from(([127, 0, 0, 1], 1)), "gateway");
         let ran = super::Ran::of(command.args(more).output().unwrap());
         assert_eq!(ran.code, Some(2), "{ran:?}");
