@@ -111,14 +111,14 @@ impl Process {
         channel: &Arc<Channel>,
         by: u64,
     ) -> Result<String, Fault> {
-        let (key, line) = self.routes().ask(message, channel, by, self.is_shared())?;
-        match self.send(line).await {
-            Ok(()) => Ok(key),
-            Err(fault) => {
-                self.routes().answered(&key);
-                Err(fault)
-            }
-        }
+        self.routes().has_room()?;
+        // It is noted when its line has a place: a client that leaves before leaves nothing behind.
+        let place = self.place().await?;
+        let mut routes = self.routes();
+        let (key, line) = routes.ask(message, channel, by, self.is_shared())?;
+        // Before anybody else finds it: what cancels it comes behind it.
+        place.send(line);
+        Ok(key)
     }
 
     /// Sends what has no answer: a notification, or a response of the client.
@@ -192,14 +192,19 @@ impl Process {
         status.flatten()
     }
 
-    async fn send(&self, mut line: Vec<u8>) -> Result<(), Fault> {
-        line.push(b'\n');
+    async fn send(&self, line: Vec<u8>) -> Result<(), Fault> {
+        self.place().await?.send(line);
+        Ok(())
+    }
+
+    /// Waits for a place among the lines that the process is to read.
+    async fn place(&self) -> Result<Place, Fault> {
         let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let taken = match lines {
-            Some(lines) => lines.send(line.into()).await.is_ok(),
-            None => false,
+        let place = match lines {
+            Some(lines) => lines.reserve_owned().await.ok(),
+            None => None,
         };
-        if taken { Ok(()) } else { Err(Fault::server("the server has ended")) }
+        place.map(Place).ok_or_else(|| Fault::server("the server has ended"))
     }
 
     /// Sends what wrap says of itself; a process that reads nothing misses it.
@@ -373,6 +378,16 @@ impl Process {
     }
 }
 
+/// A place for one line.
+struct Place(mpsc::OwnedPermit<Bytes>);
+
+impl Place {
+    fn send(self, mut line: Vec<u8>) {
+        line.push(b'\n');
+        self.0.send(line.into());
+    }
+}
+
 /// Writes to a process what it is to read.
 async fn write(mut input: ChildStdin, mut lines: mpsc::Receiver<Bytes>) {
     while let Some(line) = lines.recv().await {
@@ -394,5 +409,43 @@ async fn end(child: &mut Child, group: Option<Pid>) -> Option<ExitStatus> {
     match status {
         Ok(status) => status.ok(),
         Err(_) => child.wait().await.ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOTE: &str = r#"{"jsonrpc":"2.0","method":"notifications/x"}"#;
+    const CALL: &str = r#"{"jsonrpc":"2.0","id":7,"method":"tools/call"}"#;
+
+    /// A process that reads nothing and says nothing.
+    fn silent(used: Use) -> Arc<Process> {
+        let program =
+            Program { command: "/bin/sleep".into(), arguments: vec!["60".into()], environment: vec![] };
+        Process::start(&program, "silent".to_owned(), used, 1024).expect("started")
+    }
+
+    fn channel() -> Arc<Channel> {
+        Channel::new(1, true, 1024)
+    }
+
+    fn read(text: &str) -> Message<'_> {
+        Message::read(text.as_bytes()).expect("a message")
+    }
+
+    #[tokio::test]
+    async fn who_leaves_while_the_line_waits_leaves_nothing_behind() {
+        let process = silent(Use::Requests);
+        let note = NOTE.replace("/x", &format!("/{}", "x".repeat(4096)));
+        let soon = Duration::from_millis(200);
+        // What the pipe holds, and what waits for it.
+        while tokio::time::timeout(soon, process.tell(&read(&note), 0)).await.is_ok() {}
+        let channel = channel();
+        let left = tokio::time::timeout(soon, process.ask(&read(CALL), &channel, 0)).await;
+        assert!(left.is_err(), "there was a place for its line");
+        assert!(!process.is_busy());
+        process.stop();
+        process.ended().await;
     }
 }

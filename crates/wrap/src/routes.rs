@@ -49,6 +49,21 @@ impl Asked {
 }
 
 impl Routes {
+    /// That one more can be asked.
+    ///
+    /// # Errors
+    /// When the process has ended, or does too much already.
+    pub(crate) fn has_room(&self) -> Result<(), Fault> {
+        if let Some(why) = &self.ended {
+            return Err(Fault::server(why));
+        }
+        if self.asked.len() >= MOST_ASKED {
+            let what = format!("the server works on {MOST_ASKED} requests; try again when one is answered");
+            return Err(Fault::new(StatusCode::SERVICE_UNAVAILABLE, TRANSPORT, what));
+        }
+        Ok(())
+    }
+
     /// Notes a request of `by`, and gives its id and its line for the process. Where several share it, `anew`, ids and tokens of progress
     /// are the process's own: those of two clients are often the same.
     ///
@@ -62,13 +77,7 @@ impl Routes {
         anew: bool,
     ) -> Result<(String, Vec<u8>), Fault> {
         let id = message.id.as_ref().ok_or_else(|| Fault::bad("a request has an id"))?;
-        if let Some(why) = &self.ended {
-            return Err(Fault::server(why));
-        }
-        if self.asked.len() >= MOST_ASKED {
-            let what = format!("the server works on {MOST_ASKED} requests; try again when one is answered");
-            return Err(Fault::new(StatusCode::SERVICE_UNAVAILABLE, TRANSPORT, what));
-        }
+        self.has_room()?;
         self.numbers += 1;
         let own = self.numbers.to_string();
         let token = message.token.as_ref();
