@@ -126,26 +126,31 @@ impl Process {
     /// # Errors
     /// When it is not taken.
     pub(crate) async fn tell(&self, message: &Message<'_>, by: u64) -> Result<(), Fault> {
-        if !self.is_shared() {
-            return self.send(message.line(&[])).await;
-        }
-        if message.kind == Kind::Response {
-            return Err(Fault::bad("a server that is shared asks nothing of its clients"));
-        }
-        match (message.method.as_str(), &message.subject) {
-            // Said once, by wrap, of itself.
-            ("notifications/initialized" | "notifications/roots/list_changed", _) => Ok(()),
-            // Only what the same client asked, and by the id that the process has.
-            ("notifications/cancelled", subject) => {
-                let found =
-                    subject.as_ref().and_then(|subject| Some((subject, self.routes().of(by, &subject.key)?)));
-                match found {
-                    Some((subject, key)) => self.send(message.line(&[(subject, key.as_str())])).await,
-                    None => Ok(()),
-                }
+        if self.is_shared() {
+            if message.kind == Kind::Response {
+                return Err(Fault::bad("a server that is shared asks nothing of its clients"));
             }
-            _ => self.send(message.line(&[])).await,
+            // Said once, by wrap, of itself.
+            if matches!(
+                message.method.as_str(),
+                "notifications/initialized" | "notifications/roots/list_changed"
+            ) {
+                return Ok(());
+            }
         }
+        let place = self.place().await?;
+        let mut routes = self.routes();
+        // A server answers nothing that it was told to cancel.
+        let subject = message.subject.as_ref();
+        let cancelled = subject.and_then(|subject| Some((subject, routes.cancel(by, &subject.key)?)));
+        match cancelled {
+            // By the id that the process has.
+            Some((subject, key)) if self.is_shared() => place.send(message.line(&[(subject, key.as_str())])),
+            // Only what the same client asked.
+            None if self.is_shared() && message.method == "notifications/cancelled" => {}
+            _ => place.send(message.line(&[])),
+        }
+        Ok(())
     }
 
     /// Tells the process that nobody waits for a request any more.
@@ -190,11 +195,6 @@ impl Process {
         let mut ended = self.ended.subscribe();
         let status = ended.wait_for(Option::is_some).await.ok()?;
         status.flatten()
-    }
-
-    async fn send(&self, line: Vec<u8>) -> Result<(), Fault> {
-        self.place().await?.send(line);
-        Ok(())
     }
 
     /// Waits for a place among the lines that the process is to read.
@@ -447,5 +447,20 @@ mod tests {
         assert!(!process.is_busy());
         process.stop();
         process.ended().await;
+    }
+
+    #[tokio::test]
+    async fn what_its_client_cancels_is_waited_for_no_more() {
+        let cancel = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":7}}"#;
+        for used in [Use::Session(channel()), Use::Sessions(Mutex::default())] {
+            let process = silent(used);
+            let channel = channel();
+            process.ask(&read(CALL), &channel, 1).await.expect("asked");
+            process.tell(&read(cancel), 2).await.expect("told");
+            assert!(process.is_busy() && !channel.has_ended(), "another than who asked has cancelled it");
+            process.tell(&read(cancel), 1).await.expect("told");
+            assert!(!process.is_busy() && channel.has_ended());
+            process.stop();
+        }
     }
 }

@@ -121,10 +121,12 @@ impl Routes {
         self.by_id(self.tokens.get(token)?)
     }
 
-    /// The id that the process has for what `by` asked by an id of its own.
-    pub(crate) fn of(&self, by: u64, id: &str) -> Option<String> {
+    /// Gives up what `by` asked by an id of its own: its stream ends without an answer. Gives the id that the process has for it.
+    pub(crate) fn cancel(&mut self, by: u64, id: &str) -> Option<String> {
         let found = self.asked.iter().find(|(_, asked)| asked.of.0 == by && asked.of.1 == id);
-        found.map(|(key, _)| key.clone())
+        let key = found.map(|(key, _)| key.clone())?;
+        self.answered(&key)?.channel.end();
+        Some(key)
     }
 
     /// The streams of requests that somebody reads, the newest first.

@@ -392,6 +392,33 @@ fn sessions_that_share_a_process_get_their_own_answers() {
 }
 
 #[test]
+fn requests_that_are_cancelled_take_no_room() {
+    for flags in [&[][..], &["--shared"]] {
+        let wrapped = Wrapped::start(flags, &[]);
+        let session = wrapped.initialize();
+        // More than one process works on at once.
+        for id in 0..65 {
+            let never = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"never"}}"#);
+            let cancel = format!(
+                r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id}}}}}"#
+            );
+            let waiting = wrapped.open("POST", &[("Mcp-Session-Id", &session)], &never);
+            // Where the cancellation overtakes it, it finds nothing: it is said until the stream ends.
+            waiting.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+            let begins = Instant::now();
+            while waiting.peek(&mut [0]).is_err() {
+                assert_eq!(wrapped.ask(&session, &cancel).status, 202);
+                assert!(begins.elapsed() < PATIENCE, "{id} is not cancelled");
+            }
+            waiting.set_read_timeout(Some(PATIENCE)).unwrap();
+            let said = rest(waiting);
+            assert!(said.starts_with("HTTP/1.1 200"), "{id}: {said}");
+        }
+        wrapped.pid(&session);
+    }
+}
+
+#[test]
 fn requests_without_a_session_get_their_own_answers() {
     let wrapped = Wrapped::start(&[], &["modern"]);
     let asked: Vec<_> = (0..4).map(|_| wrapped.stateless(1, "pid", "")).collect();
