@@ -237,18 +237,16 @@ impl Wrapped {
     /// Ends all processes and waits for that; the status of the one that all sessions share.
     pub(crate) async fn end(&self) -> Option<ExitStatus> {
         self.sessions.end_all();
-        let shared = self.shared.lock().await.take().map(|shared| shared.process);
-        // Also those whose sessions have just ended.
+        // Also those whose sessions have just ended, and one that is still asked to begin.
         let processes = std::mem::take(&mut *self.processes.lock().unwrap_or_else(PoisonError::into_inner));
         let processes: Vec<_> = processes.iter().filter_map(Weak::upgrade).collect();
         processes.iter().for_each(|process| process.stop());
         for process in &processes {
             process.ended().await;
         }
-        match shared {
-            Some(shared) => shared.ended().await,
-            None => None,
-        }
+        // Who holds it waited for one of those.
+        let shared = self.shared.lock().await.take()?;
+        shared.process.ended().await
     }
 }
 

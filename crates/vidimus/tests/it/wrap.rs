@@ -240,6 +240,17 @@ fn all_that_was_started_ends_with_wrap() {
 }
 
 #[test]
+fn a_stop_does_not_wait_for_a_server_that_is_still_starting() {
+    let wrapped = Wrapped::start(&["--shared"], &["mute"]);
+    let message = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{}}"#;
+    let _waiting = wrapped.open("POST", &[], message);
+    wrapped.until("a process", |wrapped| wrapped.log().contains("[shared] started").then_some(()));
+    let begins = Instant::now();
+    assert_eq!(wrapped.stop(), Some(0));
+    assert!(begins.elapsed() < Duration::from_secs(30), "it took {:?}", begins.elapsed());
+}
+
+#[test]
 fn what_is_no_message_is_told_and_not_passed_on() {
     let wrapped = Wrapped::start(&["--max-message", "1MiB"], &[]);
     let session = wrapped.initialize();

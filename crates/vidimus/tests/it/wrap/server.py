@@ -7,6 +7,7 @@ import sys
 import time
 
 MODERN = "modern" in sys.argv
+MUTE = "mute" in sys.argv  # does not answer initialize
 INFO = {"name": "told", "version": "1"}
 held = {}
 
@@ -58,6 +59,8 @@ def listen(request):
 
 
 def initialize(request):
+    if MUTE:
+        return
     if request["params"].get("protocolVersion") is None:
         say({"jsonrpc": "2.0", "id": request["id"], "error": {"code": -32602, "message": "no version"}})
     else:
