@@ -251,6 +251,27 @@ fn a_stop_does_not_wait_for_a_server_that_is_still_starting() {
 }
 
 #[test]
+fn no_process_is_started_while_wrap_stops() {
+    let mut wrapped = Wrapped::start(&[], &["stubborn"]);
+    wrapped.initialize();
+    let mut open = TcpStream::connect(&wrapped.address).unwrap();
+    open.set_read_timeout(Some(PATIENCE)).unwrap();
+    open.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    read_until(&mut open, "ok\n");
+    rustix::process::kill_process(rustix_pid(&wrapped.process), rustix::process::Signal::TERM).unwrap();
+    wrapped.until("the stop", |wrapped| wrapped.log().contains("no more input").then_some(()));
+    let message =
+        r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25"}}"#;
+    let head = "POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nAccept: */*";
+    open.write_all(format!("{head}\r\nContent-Length: {}\r\n\r\n{message}", message.len()).as_bytes())
+        .unwrap();
+    let answer = read_until(&mut open, "is stopping");
+    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("retry-after: "), "{answer}");
+    assert_eq!(wrapped.process.wait().unwrap().code(), Some(0));
+    assert_eq!(wrapped.log().matches("] started, process").count(), 1, "{}", wrapped.log());
+}
+
+#[test]
 fn what_is_no_message_is_told_and_not_passed_on() {
     let wrapped = Wrapped::start(&["--max-message", "1MiB"], &[]);
     let session = wrapped.initialize();
