@@ -159,7 +159,9 @@ async fn in_session(
     session.touch();
     if message.kind == Kind::Request {
         let is_primed = door::one(headers, &door::VERSION).is_some_and(|version| version >= PRIMED);
-        return ask(wrapped, &session, message, is_primed).await;
+        let response = ask(wrapped, &session, message, is_primed).await?;
+        session.touch();
+        return Ok(response);
     }
     session.process.tell(message, session.number).await?;
     Ok(accepted())
@@ -180,9 +182,7 @@ async fn ask(
     let reader = channel.read(None);
     session.process.ask(message, &channel, session.number).await?;
     session.remember(&channel);
-    let response = reply(reader, true, is_primed, None).await;
-    session.touch();
-    Ok(response)
+    Ok(reply(reader, true, is_primed, None).await)
 }
 
 /// Whether what a method sets would be set for all sessions.
@@ -325,4 +325,46 @@ fn preflight(parts: &Parts) -> Response<Answer> {
         headers.append(ACCESS_CONTROL_ALLOW_HEADERS, wanted.clone());
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::{At, Config, Limits, Program};
+
+    /// Answers the first message alone.
+    const SERVER: &str =
+        r#"read line; echo '{"jsonrpc":"2.0","id":0,"result":{}}'; while read line; do :; done"#;
+
+    #[tokio::test]
+    async fn a_session_settles_by_what_comes_after_initialize() {
+        let program = Program {
+            command: "/bin/sh".into(),
+            arguments: vec!["-c".into(), SERVER.into()],
+            environment: vec![],
+        };
+        let limits = Limits { sessions: 2, message: 1024, idle: Duration::from_secs(1800) };
+        let at = At::Tcp("127.0.0.1:1".parse().expect("an address"));
+        let wrapped =
+            Wrapped::new(Config { program, at, hosts: vec![], origins: vec![], shared: false, limits });
+        let message = Message::read(br#"{"jsonrpc":"2.0","id":0,"method":"initialize"}"#).expect("a message");
+        let note =
+            Message::read(br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#).expect("a message");
+        for is_settled in [false, true] {
+            let response = initialize(&wrapped, &HeaderMap::new(), &message).await.expect("begun");
+            let id = response.headers().get(SESSION).expect("a session").clone();
+            // Who still read its answer would be there.
+            drop(response);
+            if is_settled {
+                let headers = HeaderMap::from_iter([(SESSION, id.clone())]);
+                in_session(&wrapped, &headers, &note).await.expect("told");
+            }
+            wrapped.sessions.end_idle(Instant::now() + Duration::from_secs(120), wrapped.config.limits.idle);
+            let session = wrapped.sessions.get(id.to_str().expect("text"));
+            assert_eq!(session.is_some(), is_settled);
+        }
+        wrapped.end().await;
+    }
 }

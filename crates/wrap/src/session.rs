@@ -69,12 +69,15 @@ impl Session {
         known.has_all_behind(behind).then(|| known.read(Some(behind)))
     }
 
-    /// Whether nobody has used it for too long, and nobody listens.
+    /// Whether nobody has used it, or listened to it, for too long.
     fn is_idle(&self, now: Instant, idle: Duration) -> bool {
-        let state = self.state();
+        let mut state = self.state();
+        // As long as somebody listens, also to an answer to `initialize` that takes its time.
+        if self.listening.is_read() || state.streams.iter().any(|stream| stream.is_read()) {
+            state.used = now;
+        }
         let idle = if state.is_settled { idle } else { idle.min(SETTLING) };
-        let is_read = self.listening.is_read() || state.streams.iter().any(|stream| stream.is_read());
-        !is_read && now.duration_since(state.used) >= idle
+        now.duration_since(state.used) >= idle
     }
 
     /// Ends it, and its process where that has no other session.
