@@ -489,6 +489,27 @@ fn requests_without_a_session_get_their_own_answers() {
 }
 
 #[test]
+fn nobody_speaks_for_the_others_whom_a_process_serves() {
+    let wrapped = Wrapped::start(&[], &["modern"]);
+    let cancels = rest(wrapped.stateless(1, "notifications/cancelled", ""));
+    assert!(cancels.starts_with("HTTP/1.1 400") && cancels.contains("a notification has no id"), "{cancels}");
+    for method in ["initialize", "logging/setLevel", "resources/subscribe"] {
+        let answer = rest(wrapped.stateless(1, method, ""));
+        assert!(answer.starts_with("HTTP/1.1 404") && answer.contains("is of a connection"), "{answer}");
+    }
+    assert!(rest(wrapped.stateless(1, "heard", "")).contains(r#""heard": []"#));
+    let wrapped = Wrapped::start(&["--shared"], &[]);
+    let session = wrapped.initialize();
+    let cancels = r#"{"jsonrpc":"2.0","id":1,"method":"notifications/cancelled","params":{"requestId":3}}"#;
+    assert_eq!(wrapped.ask(&session, cancels).status, 400);
+    for method in ["initialize", "logging/setLevel"] {
+        let told = wrapped.ask(&session, &format!(r#"{{"jsonrpc":"2.0","method":"{method}"}}"#));
+        assert_eq!(told.status, 400, "{method} without an id: {}", told.body);
+    }
+    assert_eq!(wrapped.call(&session, "heard").json()["result"]["heard"].as_array().unwrap().len(), 1);
+}
+
+#[test]
 fn a_server_with_sessions_alone_is_told_apart() {
     let wrapped = Wrapped::start(&[], &[]);
     for _ in 0..2 {
