@@ -1,4 +1,4 @@
-//! One process of the server: its lines in and out, and its end, with all that it has started.
+//! One process of the server: its lines in and out, and its end, with that of its group.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -72,7 +72,7 @@ impl Process {
         let mut command = Command::new(&program.command);
         command.args(&program.arguments).env_clear().envs(program.environment.iter().cloned());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // A group of its own: what it starts ends with it, and a signal to this process is not one to it.
+        // A group of its own: what it starts ends with it unless it leaves the group, and a signal to this process is not one to it.
         let mut child = command.process_group(0).kill_on_drop(true).spawn()?;
         let (Some(input), Some(output), Some(errors)) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take())
@@ -185,7 +185,7 @@ impl Process {
         self.routes().is_busy()
     }
 
-    /// Ends it: first its input, then it is told by a signal, then it is killed, with all that it has started.
+    /// Ends it: first its input, then it is told by a signal, then it is killed, with its group.
     pub(crate) fn stop(&self) {
         self.stopping.notify_one();
     }
