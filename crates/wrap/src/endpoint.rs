@@ -18,7 +18,7 @@ use hyper::body::Incoming;
 use crate::body::{Answer, Cancel, Events};
 use crate::channel::Reader;
 use crate::door;
-use crate::fault::{Fault, INVALID, TRANSPORT};
+use crate::fault::{Fault, INVALID, NO_METHOD, TRANSPORT};
 use crate::message::{Kind, Message};
 use crate::session::Session;
 use crate::wrapped::{STATELESS, Wrapped};
@@ -80,7 +80,10 @@ async fn post(wrapped: &Arc<Wrapped>, headers: &HeaderMap, body: Incoming) -> Re
         Err(why) => return refused(&Fault::bad(why), None),
     };
     let has_version = door::one(headers, &door::VERSION).is_some_and(|version| version >= STATELESS);
-    let answered = if message.version.is_some() || has_version {
+    let answered = if message.kind == Kind::Request && message.method.starts_with("notifications/") {
+        // A server that looks at the method alone would do it, by ids that are not its own.
+        Err(Fault::bad("a notification has no id"))
+    } else if message.version.is_some() || has_version {
         stateless(wrapped, headers, &message).await
     } else if message.kind == Kind::Request && message.method == "initialize" {
         initialize(wrapped, headers, &message).await
@@ -100,6 +103,9 @@ async fn stateless(
     message: &Message<'_>,
 ) -> Result<Response<Answer>, Fault> {
     door::mirrored(headers, message)?;
+    if is_of_connection(&message.method) {
+        return Err(of_connection(message, StatusCode::NOT_FOUND));
+    }
     match message.kind {
         Kind::Response => Err(Fault::bad("a client answers by inputResponses of a request")),
         // Whose request it is about nobody can tell: here a client cancels by closing the stream.
@@ -157,9 +163,14 @@ async fn in_session(
 ) -> Result<Response<Answer>, Fault> {
     let session = session(wrapped, headers)?;
     session.touch();
+    if wrapped.config.shared && is_of_connection(&message.method) {
+        return Err(of_connection(message, StatusCode::OK));
+    }
     if message.kind == Kind::Request {
         let is_primed = door::one(headers, &door::VERSION).is_some_and(|version| version >= PRIMED);
-        return ask(wrapped, &session, message, is_primed).await;
+        let response = ask(wrapped, &session, message, is_primed).await?;
+        session.touch();
+        return Ok(response);
     }
     session.process.tell(message, session.number).await?;
     Ok(accepted())
@@ -172,22 +183,23 @@ async fn ask(
     message: &Message<'_>,
     is_primed: bool,
 ) -> Result<Response<Answer>, Fault> {
-    if wrapped.config.shared && is_of_connection(&message.method) {
-        let what = format!("{} is of a connection, and the server's is shared (--shared)", message.method);
-        return Err(Fault::new(StatusCode::OK, crate::fault::NO_METHOD, what));
-    }
     let channel = wrapped.channel(true);
     let reader = channel.read(None);
     session.process.ask(message, &channel, session.number).await?;
     session.remember(&channel);
-    let response = reply(reader, true, is_primed, None).await;
-    session.touch();
-    Ok(response)
+    Ok(reply(reader, true, is_primed, None).await)
 }
 
-/// Whether what a method sets would be set for all sessions.
+/// Whether what a method sets would be set for all whom a process serves.
 fn is_of_connection(method: &str) -> bool {
-    matches!(method, "logging/setLevel" | "resources/subscribe" | "resources/unsubscribe")
+    matches!(method, "initialize" | "logging/setLevel" | "resources/subscribe" | "resources/unsubscribe")
+}
+
+/// Refuses such a method. `asked` is the status where it is a request.
+fn of_connection(message: &Message<'_>, asked: StatusCode) -> Fault {
+    let what = format!("{} is of a connection, and the server's is shared", message.method);
+    let status = if message.kind == Kind::Request { asked } else { StatusCode::BAD_REQUEST };
+    Fault::new(status, NO_METHOD, what)
 }
 
 /// The answer to a request, as a document where it is there soon and alone.
@@ -325,4 +337,46 @@ fn preflight(parts: &Parts) -> Response<Answer> {
         headers.append(ACCESS_CONTROL_ALLOW_HEADERS, wanted.clone());
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::{At, Config, Limits, Program};
+
+    /// Answers the first message alone.
+    const SERVER: &str =
+        r#"read line; echo '{"jsonrpc":"2.0","id":0,"result":{}}'; while read line; do :; done"#;
+
+    #[tokio::test]
+    async fn a_session_settles_by_what_comes_after_initialize() {
+        let program = Program {
+            command: "/bin/sh".into(),
+            arguments: vec!["-c".into(), SERVER.into()],
+            environment: vec![],
+        };
+        let limits = Limits { sessions: 2, message: 1024, idle: Duration::from_secs(1800) };
+        let at = At::Tcp("127.0.0.1:1".parse().expect("an address"));
+        let wrapped =
+            Wrapped::new(Config { program, at, hosts: vec![], origins: vec![], shared: false, limits });
+        let message = Message::read(br#"{"jsonrpc":"2.0","id":0,"method":"initialize"}"#).expect("a message");
+        let note =
+            Message::read(br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#).expect("a message");
+        for is_settled in [false, true] {
+            let response = initialize(&wrapped, &HeaderMap::new(), &message).await.expect("begun");
+            let id = response.headers().get(SESSION).expect("a session").clone();
+            // Who still read its answer would be there.
+            drop(response);
+            if is_settled {
+                let headers = HeaderMap::from_iter([(SESSION, id.clone())]);
+                in_session(&wrapped, &headers, &note).await.expect("told");
+            }
+            wrapped.sessions.end_idle(Instant::now() + Duration::from_secs(120), wrapped.config.limits.idle);
+            let session = wrapped.sessions.get(id.to_str().expect("text"));
+            assert_eq!(session.is_some(), is_settled);
+        }
+        wrapped.end().await;
+    }
 }

@@ -1,4 +1,4 @@
-//! One process of the server: its lines in and out, and its end, with all that it has started.
+//! One process of the server: its lines in and out, and its end, with that of its group.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -72,7 +72,7 @@ impl Process {
         let mut command = Command::new(&program.command);
         command.args(&program.arguments).env_clear().envs(program.environment.iter().cloned());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // A group of its own: what it starts ends with it, and a signal to this process is not one to it.
+        // A group of its own: what it starts ends with it unless it leaves the group, and a signal to this process is not one to it.
         let mut child = command.process_group(0).kill_on_drop(true).spawn()?;
         let (Some(input), Some(output), Some(errors)) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take())
@@ -111,14 +111,14 @@ impl Process {
         channel: &Arc<Channel>,
         by: u64,
     ) -> Result<String, Fault> {
-        let (key, line) = self.routes().ask(message, channel, by, self.is_shared())?;
-        match self.send(line).await {
-            Ok(()) => Ok(key),
-            Err(fault) => {
-                self.routes().answered(&key);
-                Err(fault)
-            }
-        }
+        self.routes().has_room()?;
+        // It is noted when its line has a place: a client that leaves before leaves nothing behind.
+        let place = self.place().await?;
+        let mut routes = self.routes();
+        let (key, line) = routes.ask(message, channel, by, self.is_shared())?;
+        // Before anybody else finds it: what cancels it comes behind it.
+        place.send(line);
+        Ok(key)
     }
 
     /// Sends what has no answer: a notification, or a response of the client.
@@ -126,26 +126,31 @@ impl Process {
     /// # Errors
     /// When it is not taken.
     pub(crate) async fn tell(&self, message: &Message<'_>, by: u64) -> Result<(), Fault> {
-        if !self.is_shared() {
-            return self.send(message.line(&[])).await;
-        }
-        if message.kind == Kind::Response {
-            return Err(Fault::bad("a server that is shared asks nothing of its clients"));
-        }
-        match (message.method.as_str(), &message.subject) {
-            // Said once, by wrap, of itself.
-            ("notifications/initialized" | "notifications/roots/list_changed", _) => Ok(()),
-            // Only what the same client asked, and by the id that the process has.
-            ("notifications/cancelled", subject) => {
-                let found =
-                    subject.as_ref().and_then(|subject| Some((subject, self.routes().of(by, &subject.key)?)));
-                match found {
-                    Some((subject, key)) => self.send(message.line(&[(subject, key.as_str())])).await,
-                    None => Ok(()),
-                }
+        if self.is_shared() {
+            if message.kind == Kind::Response {
+                return Err(Fault::bad("a server that is shared asks nothing of its clients"));
             }
-            _ => self.send(message.line(&[])).await,
+            // Said once, by wrap, of itself.
+            if matches!(
+                message.method.as_str(),
+                "notifications/initialized" | "notifications/roots/list_changed"
+            ) {
+                return Ok(());
+            }
         }
+        let place = self.place().await?;
+        let mut routes = self.routes();
+        // A server answers nothing that it was told to cancel.
+        let subject = message.subject.as_ref();
+        let cancelled = subject.and_then(|subject| Some((subject, routes.cancel(by, &subject.key)?)));
+        match cancelled {
+            // By the id that the process has.
+            Some((subject, key)) if self.is_shared() => place.send(message.line(&[(subject, key.as_str())])),
+            // Only what the same client asked.
+            None if self.is_shared() && message.method == "notifications/cancelled" => {}
+            _ => place.send(message.line(&[])),
+        }
+        Ok(())
     }
 
     /// Tells the process that nobody waits for a request any more.
@@ -180,7 +185,7 @@ impl Process {
         self.routes().is_busy()
     }
 
-    /// Ends it: first its input, then it is told by a signal, then it is killed, with all that it has started.
+    /// Ends it: first its input, then it is told by a signal, then it is killed, with its group.
     pub(crate) fn stop(&self) {
         self.stopping.notify_one();
     }
@@ -192,14 +197,14 @@ impl Process {
         status.flatten()
     }
 
-    async fn send(&self, mut line: Vec<u8>) -> Result<(), Fault> {
-        line.push(b'\n');
+    /// Waits for a place among the lines that the process is to read.
+    async fn place(&self) -> Result<Place, Fault> {
         let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let taken = match lines {
-            Some(lines) => lines.send(line.into()).await.is_ok(),
-            None => false,
+        let place = match lines {
+            Some(lines) => lines.reserve_owned().await.ok(),
+            None => None,
         };
-        if taken { Ok(()) } else { Err(Fault::server("the server has ended")) }
+        place.map(Place).ok_or_else(|| Fault::server("the server has ended"))
     }
 
     /// Sends what wrap says of itself; a process that reads nothing misses it.
@@ -373,6 +378,16 @@ impl Process {
     }
 }
 
+/// A place for one line.
+struct Place(mpsc::OwnedPermit<Bytes>);
+
+impl Place {
+    fn send(self, mut line: Vec<u8>) {
+        line.push(b'\n');
+        self.0.send(line.into());
+    }
+}
+
 /// Writes to a process what it is to read.
 async fn write(mut input: ChildStdin, mut lines: mpsc::Receiver<Bytes>) {
     while let Some(line) = lines.recv().await {
@@ -394,5 +409,58 @@ async fn end(child: &mut Child, group: Option<Pid>) -> Option<ExitStatus> {
     match status {
         Ok(status) => status.ok(),
         Err(_) => child.wait().await.ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOTE: &str = r#"{"jsonrpc":"2.0","method":"notifications/x"}"#;
+    const CALL: &str = r#"{"jsonrpc":"2.0","id":7,"method":"tools/call"}"#;
+
+    /// A process that reads nothing and says nothing.
+    fn silent(used: Use) -> Arc<Process> {
+        let program =
+            Program { command: "/bin/sleep".into(), arguments: vec!["60".into()], environment: vec![] };
+        Process::start(&program, "silent".to_owned(), used, 1024).expect("started")
+    }
+
+    fn channel() -> Arc<Channel> {
+        Channel::new(1, true, 1024)
+    }
+
+    fn read(text: &str) -> Message<'_> {
+        Message::read(text.as_bytes()).expect("a message")
+    }
+
+    #[tokio::test]
+    async fn who_leaves_while_the_line_waits_leaves_nothing_behind() {
+        let process = silent(Use::Requests);
+        let note = NOTE.replace("/x", &format!("/{}", "x".repeat(4096)));
+        let soon = Duration::from_millis(200);
+        // What the pipe holds, and what waits for it.
+        while tokio::time::timeout(soon, process.tell(&read(&note), 0)).await.is_ok() {}
+        let channel = channel();
+        let left = tokio::time::timeout(soon, process.ask(&read(CALL), &channel, 0)).await;
+        assert!(left.is_err(), "there was a place for its line");
+        assert!(!process.is_busy());
+        process.stop();
+        process.ended().await;
+    }
+
+    #[tokio::test]
+    async fn what_its_client_cancels_is_waited_for_no_more() {
+        let cancel = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":7}}"#;
+        for used in [Use::Session(channel()), Use::Sessions(Mutex::default())] {
+            let process = silent(used);
+            let channel = channel();
+            process.ask(&read(CALL), &channel, 1).await.expect("asked");
+            process.tell(&read(cancel), 2).await.expect("told");
+            assert!(process.is_busy() && !channel.has_ended(), "another than who asked has cancelled it");
+            process.tell(&read(cancel), 1).await.expect("told");
+            assert!(!process.is_busy() && channel.has_ended());
+            process.stop();
+        }
     }
 }

@@ -49,6 +49,21 @@ impl Asked {
 }
 
 impl Routes {
+    /// That one more can be asked.
+    ///
+    /// # Errors
+    /// When the process has ended, or does too much already.
+    pub(crate) fn has_room(&self) -> Result<(), Fault> {
+        if let Some(why) = &self.ended {
+            return Err(Fault::server(why));
+        }
+        if self.asked.len() >= MOST_ASKED {
+            let what = format!("the server works on {MOST_ASKED} requests; try again when one is answered");
+            return Err(Fault::new(StatusCode::SERVICE_UNAVAILABLE, TRANSPORT, what));
+        }
+        Ok(())
+    }
+
     /// Notes a request of `by`, and gives its id and its line for the process. Where several share it, `anew`, ids and tokens of progress
     /// are the process's own: those of two clients are often the same.
     ///
@@ -62,13 +77,7 @@ impl Routes {
         anew: bool,
     ) -> Result<(String, Vec<u8>), Fault> {
         let id = message.id.as_ref().ok_or_else(|| Fault::bad("a request has an id"))?;
-        if let Some(why) = &self.ended {
-            return Err(Fault::server(why));
-        }
-        if self.asked.len() >= MOST_ASKED {
-            let what = format!("the server works on {MOST_ASKED} requests; try again when one is answered");
-            return Err(Fault::new(StatusCode::SERVICE_UNAVAILABLE, TRANSPORT, what));
-        }
+        self.has_room()?;
         self.numbers += 1;
         let own = self.numbers.to_string();
         let token = message.token.as_ref();
@@ -112,10 +121,12 @@ impl Routes {
         self.by_id(self.tokens.get(token)?)
     }
 
-    /// The id that the process has for what `by` asked by an id of its own.
-    pub(crate) fn of(&self, by: u64, id: &str) -> Option<String> {
+    /// Gives up what `by` asked by an id of its own: its stream ends without an answer. Gives the id that the process has for it.
+    pub(crate) fn cancel(&mut self, by: u64, id: &str) -> Option<String> {
         let found = self.asked.iter().find(|(_, asked)| asked.of.0 == by && asked.of.1 == id);
-        found.map(|(key, _)| key.clone())
+        let key = found.map(|(key, _)| key.clone())?;
+        self.answered(&key)?.channel.end();
+        Some(key)
     }
 
     /// The streams of requests that somebody reads, the newest first.

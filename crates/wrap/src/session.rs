@@ -8,7 +8,7 @@ use crate::channel::{Channel, Reader};
 use crate::fault::Fault;
 use crate::process::Process;
 
-/// Streams of requests that a session remembers, for a client that lost one and comes again.
+/// Streams that have ended and that a session remembers, for a client that lost one and comes again.
 const REMEMBERED: usize = 8;
 /// How long a session may take from `initialize` to the next message.
 const SETTLING: Duration = Duration::from_secs(60);
@@ -44,15 +44,10 @@ impl Session {
         (state.used, state.is_settled) = (Instant::now(), true);
     }
 
-    /// One more stream of an answer. The oldest that nobody reads is forgotten.
+    /// One more stream of an answer.
     pub(crate) fn remember(&self, stream: &Arc<Channel>) {
         let mut state = self.state();
-        if state.streams.len() >= REMEMBERED
-            && let Some(oldest) =
-                state.streams.iter().position(|stream| stream.has_ended() && !stream.is_read())
-        {
-            state.streams.remove(oldest);
-        }
+        state.forget();
         state.streams.push_back(stream.clone());
         // What has no answer is known to the process, and told there.
         while state.streams.len() > 16 * REMEMBERED {
@@ -69,12 +64,16 @@ impl Session {
         known.has_all_behind(behind).then(|| known.read(Some(behind)))
     }
 
-    /// Whether nobody has used it for too long, and nobody listens.
+    /// Whether nobody has used it, or listened to it, for too long.
     fn is_idle(&self, now: Instant, idle: Duration) -> bool {
-        let state = self.state();
+        let mut state = self.state();
+        state.forget();
+        // As long as somebody listens, also to an answer to `initialize` that takes its time.
+        if self.listening.is_read() || state.streams.iter().any(|stream| stream.is_read()) {
+            state.used = now;
+        }
         let idle = if state.is_settled { idle } else { idle.min(SETTLING) };
-        let is_read = self.listening.is_read() || state.streams.iter().any(|stream| stream.is_read());
-        !is_read && now.duration_since(state.used) >= idle
+        now.duration_since(state.used) >= idle
     }
 
     /// Ends it, and its process where that has no other session.
@@ -88,6 +87,20 @@ impl Session {
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing panics while it is held.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Forgets the oldest streams that have ended and that nobody reads.
+    fn forget(&mut self) {
+        let is_over = |stream: &Arc<Channel>| stream.has_ended() && !stream.is_read();
+        let over = self.streams.iter().filter(|stream| is_over(stream)).count();
+        let mut surplus = over.saturating_sub(REMEMBERED);
+        self.streams.retain(|stream| {
+            let goes = surplus > 0 && is_over(stream);
+            surplus -= usize::from(goes);
+            !goes
+        });
     }
 }
 
@@ -147,5 +160,28 @@ impl Sessions {
     fn all(&self) -> MutexGuard<'_, HashMap<String, Arc<Session>>> {
         // Nothing panics while it is held.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::{Program, Use};
+
+    #[tokio::test]
+    async fn eight_streams_that_have_ended_are_remembered() {
+        let program =
+            Program { command: "/bin/sleep".into(), arguments: vec!["60".into()], environment: vec![] };
+        let process = Process::start(&program, "silent".to_owned(), Use::Requests, 1024).expect("started");
+        let session = Session::new(1, process, Channel::new(1, true, 1024), true);
+        let streams: Vec<_> = (2..62).map(|number| Channel::new(number, true, 1024)).collect();
+        streams.iter().for_each(|stream| session.remember(stream));
+        assert_eq!(session.state().streams.len(), 60, "what has no answer is not forgotten");
+        let _reader = streams[0].read(None);
+        streams.iter().for_each(|stream| stream.end());
+        assert!(!session.is_idle(Instant::now(), Duration::from_secs(1800)));
+        let numbers: Vec<_> = session.state().streams.iter().map(|stream| stream.number).collect();
+        assert_eq!(numbers, [2, 54, 55, 56, 57, 58, 59, 60, 61], "the newest, and what is read");
+        session.end();
     }
 }

@@ -38,8 +38,8 @@ pub(crate) struct Wrapped {
     is_stateless: OnceLock<bool>,
     /// The process of all sessions.
     shared: Mutex<Option<Shared>>,
-    /// All that were started, and have not ended.
-    processes: StdMutex<Vec<Weak<Process>>>,
+    /// All that were started, and have not ended. `None` once wrap stops: then none is started.
+    processes: StdMutex<Option<Vec<Weak<Process>>>>,
     numbers: AtomicU64,
 }
 
@@ -80,7 +80,7 @@ impl Wrapped {
             requested: StdMutex::new(Instant::now()),
             is_stateless: OnceLock::new(),
             shared: Mutex::default(),
-            processes: StdMutex::default(),
+            processes: StdMutex::new(Some(Vec::new())),
             numbers: AtomicU64::new(0),
         }
     }
@@ -95,6 +95,12 @@ impl Wrapped {
     }
 
     fn start(&self, name: String, used: Use) -> Result<Arc<Process>, Fault> {
+        // Held until it is among them: what a stop does not know of would outlive it.
+        let mut processes = self.processes.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(processes) = processes.as_mut() else {
+            let what = "vidimus wrap is stopping; try again when it is there again";
+            return Err(Fault::new(StatusCode::SERVICE_UNAVAILABLE, TRANSPORT, what));
+        };
         let program = &self.config.program;
         let started = Process::start(program, name, used, self.config.limits.message);
         let process = started.map_err(|error| {
@@ -102,7 +108,6 @@ impl Wrapped {
             tracing::error!("{what}");
             Fault::server(what)
         })?;
-        let mut processes = self.processes.lock().unwrap_or_else(PoisonError::into_inner);
         processes.retain(|process| process.strong_count() > 0);
         processes.push(Arc::downgrade(&process));
         Ok(process)
@@ -236,19 +241,18 @@ impl Wrapped {
 
     /// Ends all processes and waits for that; the status of the one that all sessions share.
     pub(crate) async fn end(&self) -> Option<ExitStatus> {
+        // From here on none is started, on whatever connection.
+        let processes = self.processes.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.sessions.end_all();
-        let shared = self.shared.lock().await.take().map(|shared| shared.process);
-        // Also those whose sessions have just ended.
-        let processes = std::mem::take(&mut *self.processes.lock().unwrap_or_else(PoisonError::into_inner));
-        let processes: Vec<_> = processes.iter().filter_map(Weak::upgrade).collect();
+        // Also those whose sessions have just ended, and one that is still asked to begin.
+        let processes: Vec<_> = processes.iter().flatten().filter_map(Weak::upgrade).collect();
         processes.iter().for_each(|process| process.stop());
         for process in &processes {
             process.ended().await;
         }
-        match shared {
-            Some(shared) => shared.ended().await,
-            None => None,
-        }
+        // Who holds it waited for one of those.
+        let shared = self.shared.lock().await.take()?;
+        shared.process.ended().await
     }
 }
 

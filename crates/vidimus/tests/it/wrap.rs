@@ -240,6 +240,38 @@ fn all_that_was_started_ends_with_wrap() {
 }
 
 #[test]
+fn a_stop_does_not_wait_for_a_server_that_is_still_starting() {
+    let wrapped = Wrapped::start(&["--shared"], &["mute"]);
+    let message = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{}}"#;
+    let _waiting = wrapped.open("POST", &[], message);
+    wrapped.until("a process", |wrapped| wrapped.log().contains("[shared] started").then_some(()));
+    let begins = Instant::now();
+    assert_eq!(wrapped.stop(), Some(0));
+    assert!(begins.elapsed() < Duration::from_secs(30), "it took {:?}", begins.elapsed());
+}
+
+#[test]
+fn no_process_is_started_while_wrap_stops() {
+    let mut wrapped = Wrapped::start(&[], &["stubborn"]);
+    wrapped.initialize();
+    let mut open = TcpStream::connect(&wrapped.address).unwrap();
+    open.set_read_timeout(Some(PATIENCE)).unwrap();
+    open.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    read_until(&mut open, "ok\n");
+    rustix::process::kill_process(rustix_pid(&wrapped.process), rustix::process::Signal::TERM).unwrap();
+    wrapped.until("the stop", |wrapped| wrapped.log().contains("no more input").then_some(()));
+    let message =
+        r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25"}}"#;
+    let head = "POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nAccept: */*";
+    open.write_all(format!("{head}\r\nContent-Length: {}\r\n\r\n{message}", message.len()).as_bytes())
+        .unwrap();
+    let answer = read_until(&mut open, "is stopping");
+    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("retry-after: "), "{answer}");
+    assert_eq!(wrapped.process.wait().unwrap().code(), Some(0));
+    assert_eq!(wrapped.log().matches("] started, process").count(), 1, "{}", wrapped.log());
+}
+
+#[test]
 fn what_is_no_message_is_told_and_not_passed_on() {
     let wrapped = Wrapped::start(&["--max-message", "1MiB"], &[]);
     let session = wrapped.initialize();
@@ -392,6 +424,33 @@ fn sessions_that_share_a_process_get_their_own_answers() {
 }
 
 #[test]
+fn requests_that_are_cancelled_take_no_room() {
+    for flags in [&[][..], &["--shared"]] {
+        let wrapped = Wrapped::start(flags, &[]);
+        let session = wrapped.initialize();
+        // More than one process works on at once.
+        for id in 0..65 {
+            let never = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"never"}}"#);
+            let cancel = format!(
+                r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id}}}}}"#
+            );
+            let waiting = wrapped.open("POST", &[("Mcp-Session-Id", &session)], &never);
+            // Where the cancellation overtakes it, it finds nothing: it is said until the stream ends.
+            waiting.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+            let begins = Instant::now();
+            while waiting.peek(&mut [0]).is_err() {
+                assert_eq!(wrapped.ask(&session, &cancel).status, 202);
+                assert!(begins.elapsed() < PATIENCE, "{id} is not cancelled");
+            }
+            waiting.set_read_timeout(Some(PATIENCE)).unwrap();
+            let said = rest(waiting);
+            assert!(said.starts_with("HTTP/1.1 200"), "{id}: {said}");
+        }
+        wrapped.pid(&session);
+    }
+}
+
+#[test]
 fn requests_without_a_session_get_their_own_answers() {
     let wrapped = Wrapped::start(&[], &["modern"]);
     let asked: Vec<_> = (0..4).map(|_| wrapped.stateless(1, "pid", "")).collect();
@@ -427,6 +486,27 @@ fn requests_without_a_session_get_their_own_answers() {
     let died = rest(wrapped.stateless(3, "die", ""));
     assert!(died.starts_with("HTTP/1.1 502"), "{died}");
     assert!(rest(wrapped.stateless(1, "pid", "")).contains("\"pid\": "));
+}
+
+#[test]
+fn nobody_speaks_for_the_others_whom_a_process_serves() {
+    let wrapped = Wrapped::start(&[], &["modern"]);
+    let cancels = rest(wrapped.stateless(1, "notifications/cancelled", ""));
+    assert!(cancels.starts_with("HTTP/1.1 400") && cancels.contains("a notification has no id"), "{cancels}");
+    for method in ["initialize", "logging/setLevel", "resources/subscribe"] {
+        let answer = rest(wrapped.stateless(1, method, ""));
+        assert!(answer.starts_with("HTTP/1.1 404") && answer.contains("is of a connection"), "{answer}");
+    }
+    assert!(rest(wrapped.stateless(1, "heard", "")).contains(r#""heard": []"#));
+    let wrapped = Wrapped::start(&["--shared"], &[]);
+    let session = wrapped.initialize();
+    let cancels = r#"{"jsonrpc":"2.0","id":1,"method":"notifications/cancelled","params":{"requestId":3}}"#;
+    assert_eq!(wrapped.ask(&session, cancels).status, 400);
+    for method in ["initialize", "logging/setLevel"] {
+        let told = wrapped.ask(&session, &format!(r#"{{"jsonrpc":"2.0","method":"{method}"}}"#));
+        assert_eq!(told.status, 400, "{method} without an id: {}", told.body);
+    }
+    assert_eq!(wrapped.call(&session, "heard").json()["result"]["heard"].as_array().unwrap().len(), 1);
 }
 
 #[test]

@@ -7,6 +7,8 @@ import sys
 import time
 
 MODERN = "modern" in sys.argv
+STUBBORN = "stubborn" in sys.argv  # says when its input ends, and stays
+MUTE = "mute" in sys.argv  # does not answer initialize
 INFO = {"name": "told", "version": "1"}
 held = {}
 
@@ -58,6 +60,8 @@ def listen(request):
 
 
 def initialize(request):
+    if MUTE:
+        return
     if request["params"].get("protocolVersion") is None:
         say({"jsonrpc": "2.0", "id": request["id"], "error": {"code": -32602, "message": "no version"}})
     else:
@@ -95,3 +99,8 @@ for line in sys.stdin:
         answer(message, {"line": line})
     else:
         say({"jsonrpc": "2.0", "id": message["id"], "error": {"code": -32601, "message": "Method not found"}})
+
+if STUBBORN:
+    sys.stderr.write("no more input\n")
+    sys.stderr.flush()
+    time.sleep(1000)
