@@ -51,7 +51,7 @@ struct Together<'a>(&'a Limit, CountedBy<'a>);
 impl Hash for Together<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         let Self(limit, by) = self;
-        (&limit.id, limit.of, limit.window, &limit.per).hash(state);
+        limit.counts_as().hash(state);
         limit.counted_by(by, |part| part.hash(state));
     }
 }
@@ -200,8 +200,17 @@ impl Claims {
                 (left, again.map(|after| UnixMillis(call.now.0.saturating_add(after))))
             }
         };
-        self.left.push(Left { limit: limit.id.clone(), left, again });
+        self.note(Left { limit: limit.id.clone(), left, again });
         Ok(())
+    }
+
+    /// Of two limits of one id the one that leaves less is told.
+    fn note(&mut self, found: Left) {
+        match self.left.iter_mut().find(|known| known.limit == found.limit) {
+            Some(known) if known.left <= found.left => {}
+            Some(known) => *known = found,
+            None => self.left.push(found),
+        }
     }
 
     /// Takes the same of what gateways share. Calls at once are each gateway's own.

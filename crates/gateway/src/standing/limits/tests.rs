@@ -123,6 +123,18 @@ fn what_is_not_made_takes_nothing_and_what_is_made_what_it_uses() {
     assert_eq!(left(&next(0)), [0, -4100], "it fitted into none");
 }
 
+/// Attack: a second policy of the same name with a wider limit of the same name, by which what is left is told.
+#[test]
+fn of_two_limits_of_one_id_both_are_taken_and_the_narrower_is_told() {
+    let caller = caller("n/a", None, "t");
+    let (narrow, wide) = (limit(Measure::Requests, 2, &[]), limit(Measure::Requests, 9, &[Per::Principal]));
+    for limits in [[narrow.clone(), wide.clone()], [wide, narrow]] {
+        let state = alone();
+        let found = [(); 3].map(|()| left(&permitted(claim(&state, &caller, &limits, ("x", 0)))));
+        assert_eq!(found, [[1], [0], [-1]]);
+    }
+}
+
 #[test]
 fn when_there_is_room_again_is_told_where_it_is_known() {
     let caller = caller("n/a", None, "t");
