@@ -17,6 +17,9 @@ use crate::call::{Ask, Call, Target};
 /// The most limits that one policy declares.
 pub const MAX_LIMITS: usize = 16;
 
+/// The longest window of a limit that is counted by chains, in milliseconds: no chain lives longer, and each has a count of its own.
+const LONGEST_OF_CHAINS: u64 = 24 * 3_600_000;
+
 /// The most of anything but money.
 const MOST: u64 = 1_000_000_000_000;
 
@@ -379,6 +382,14 @@ impl LimitSpec {
         let mut per = self.per.clone();
         per.sort_unstable();
         per.dedup();
+        if per.contains(&Per::Chain) && window.length() > Duration::from_millis(LONGEST_OF_CHAINS) {
+            let fault = Fault::new(
+                "no chain lives longer than 24h, and each would keep its count so long",
+                "write a window of 24h at most, or leave chain out of per",
+            );
+            problems.report(at.key("window"), &self.name, fault);
+            return None;
+        }
         Some(Limit {
             id: format!("{}/{}", meta.key(), self.name).into(),
             name: self.name.as_str().into(),
@@ -535,9 +546,19 @@ mod tests {
                 json!([{"name": "a", "requests": 1, "window": window, "per": ["moon"]}]),
                 "spec.limits[0].per[0]",
             ),
+            (
+                json!([{"name": "a", "requests": 1, "window": {"sliding": "25h"}, "per": ["chain"]}]),
+                "spec.limits[0].window: no chain lives",
+            ),
         ] {
             let said = read(&limits).expect_err(field);
             assert!(said.contains(field), "{limits}: {said}");
+        }
+        for fits in [
+            json!([{"name": "a", "requests": 1, "window": {"fixed": "24h"}, "per": ["chain"]}]),
+            json!([{"name": "a", "concurrency": 1, "per": ["chain"]}]),
+        ] {
+            assert!(read(&fits).is_ok(), "{fits}");
         }
         let one = |number: usize| json!({"name": format!("a{number}"), "requests": 1, "window": window});
         let many: Vec<Value> = (0..=MAX_LIMITS).map(one).collect();

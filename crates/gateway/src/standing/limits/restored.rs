@@ -107,7 +107,7 @@ fn take(
     let key = state.limits.key(limit, by.parts(decision));
     // It was permitted, whatever there is room for now.
     let without_end = Limit { amount: i64::MAX, ..limit.clone() };
-    match state.limits.take(&without_end, key, taken, now) {
+    match state.limits.take(&without_end, (key, &by.principal), taken, now) {
         Ok(Try::Taken { number, .. }) => Some(Taken { of: limit.of, key, number, taken }),
         Ok(Try::Full { .. }) => None,
         Err(refusal) => {
