@@ -88,8 +88,8 @@ impl Snapshot {
     /// ```
     pub fn authorize<'c>(&self, call: &Call<'c>) -> Decision<'c> {
         let (mut finding, would_refuse) = self.or_passed(call, self.finding(call));
-        // The call that made the task has counted.
-        if asks_of_made(call.ask.method) {
+        // The call that made the task has counted; what is not made does not.
+        if asks_of_made(call.ask.method) || finding.outcome == Outcome::Deny {
             finding.limits = Arc::default();
         }
         let ends_chain = self.ends_chain(&finding);
@@ -179,7 +179,7 @@ impl Snapshot {
         }
         let implied = uses().find_map(|one| self.implied_by(call, one));
         match implied {
-            Some(implied) => implied.held_by(&whole).and_tried(&whole.tried),
+            Some(implied) => implied.held_by(&whole).and_tried(&whole.tried).counting(&whole.counted()),
             None => self.explained(call, whole, uses()),
         }
     }
@@ -430,10 +430,10 @@ fn refused(code: Code, by: Arc<str>, facts: Arc<[Fact]>) -> Finding {
 /// What holds of a part, given what holds of the part and of the whole.
 ///
 /// The whole decides where it is refused, and where the part is not permitted by itself, or where that would take a use of a grant which
-/// the whole `spares`.
+/// the whole `spares`. The call counts for the limits of both, whichever is permitted.
 fn narrow(part: Finding, whole: Finding, spares: bool) -> Finding {
     let tried = (part.tried.clone(), whole.tried.clone());
-    let limits = (part.limits.clone(), whole.limits.clone());
+    let counted = (part.counted(), whole.counted());
     let found = match (standing(&part), standing(&whole)) {
         (Standing::Refused, _) => part,
         (_, Standing::Refused) => whole,
@@ -442,7 +442,7 @@ fn narrow(part: Finding, whole: Finding, spares: bool) -> Finding {
         (Standing::NotPermitted, Standing::Permitted) => whole.held_by(&part),
         (Standing::NotPermitted, Standing::NotPermitted) => part,
     };
-    found.and_tried(&tried.0).and_tried(&tried.1).counting(&limits.0).counting(&limits.1)
+    found.and_tried(&tried.0).and_tried(&tried.1).counting(&counted.0).counting(&counted.1)
 }
 
 /// How policies stand to one of the two.

@@ -60,13 +60,16 @@ pub(crate) struct Finding {
     pub(crate) reason: Option<Arc<str>>,
     /// What policies demand that is changed, sorted; also on a hold, where it is part of what is approved.
     pub(crate) obligations: Arc<[Obligation]>,
-    /// What the call counts for where it may be made, sorted by their ids.
+    /// What the call counts for where it may be made, sorted by their ids; also on a denial by default, as another permit may be of it.
     pub(crate) limits: Arc<[Arc<Limit>]>,
     /// What people are asked, sorted by policy: on a hold by whom, on a denial by default by whom it would be asked as well.
     pub(crate) asking: Arc<[Arc<Requirement>]>,
     /// What policies that are only tried say, sorted by policy; of each what is satisfied, whether it would matter or not.
     pub(crate) tried: Arc<[Tried]>,
 }
+
+/// What a call counts for, and the facts beside it, some of which say what is left of that.
+pub(crate) type Counted = (Arc<[Arc<Limit>]>, Arc<[Fact]>);
 
 /// A policy that is only tried (`mode: observe`), and what it says of a call.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -395,14 +398,21 @@ impl Finding {
         Self { tried: all.into(), ..self }
     }
 
-    /// With what else the call counts for, where it may be made.
-    pub(crate) fn counting(self, limits: &Arc<[Arc<Limit>]>) -> Self {
+    /// What it says of limits.
+    pub(crate) fn counted(&self) -> Counted {
+        (self.limits.clone(), self.facts.clone())
+    }
+
+    /// With what else the call counts for, where it may be made, and what is left of that.
+    pub(crate) fn counting(self, (limits, facts): &Counted) -> Self {
         if limits.is_empty() || self.outcome == Outcome::Deny {
             return self;
         }
         let mut all: Vec<Arc<Limit>> = self.limits.iter().chain(&**limits).cloned().collect();
         limit::each_once(&mut all);
-        Self { limits: all.into(), ..self }
+        let left: Vec<Fact> =
+            facts.iter().filter(|(name, _)| name.starts_with("context.limits[")).cloned().collect();
+        Self { limits: all.into(), facts: united(&self.facts, &left), ..self }
     }
 
     /// What is let pass although no policy permits it, with what the refusal would have told.

@@ -294,10 +294,10 @@ impl Shared {
         self.admin_url.as_deref()
     }
 
-    /// Takes up what was counted before the start, from the records of at least [`Limits::label_window`], oldest first. To be called
-    /// once, before any call.
-    pub fn restore(&self, records: impl Iterator<Item = Kept>) {
-        self.accounts.restore(&self.snapshot(), records, self.clock.now());
+    /// Takes up what was counted before the start, from the records of at least [`Shared::counted_window_of`], oldest first, as far as
+    /// it counts by `world`, which is to be taken into use next. To be called once, before any call.
+    pub fn restore(&self, world: &Snapshot, records: impl Iterator<Item = Kept>) {
+        self.accounts.restore(world, records, self.clock.now());
     }
 
     /// Takes up which chains were ended before the start, from the records of at least [`Shared::longest_end`] of decisions with
@@ -311,9 +311,8 @@ impl Shared {
         self.standing.longest_end()
     }
 
-    /// Whether the configuration has anything counted, so that there is something to restore.
-    pub fn counts_anything(&self) -> bool {
-        let world = self.snapshot();
+    /// Whether a configuration has anything counted, so that there is something to restore.
+    pub fn counts_anything(world: &Snapshot) -> bool {
         let reads = world.chain_reads();
         // What such an agent reaches is counted whatever policies read.
         let has_limit = |object: &Object| match object {
@@ -337,8 +336,12 @@ impl Shared {
     /// From how long before a start the records say what still counts: [`Limits::label_window`], and the windows of the limits that policies declare,
     /// a day at most.
     pub fn counted_window(&self) -> Duration {
+        self.counted_window_of(&self.snapshot())
+    }
+
+    /// The same by another configuration than the one in use.
+    pub fn counted_window_of(&self, world: &Snapshot) -> Duration {
         const DAY: Duration = Duration::from_secs(24 * 3600);
-        let world = self.snapshot();
         let limits = world.objects().iter().flat_map(|object| match object {
             Object::Policy(policy) => &*policy.limits,
             _ => &[],

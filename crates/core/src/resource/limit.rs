@@ -17,6 +17,9 @@ use crate::call::{Ask, Call, Target};
 /// The most limits that one policy declares.
 pub const MAX_LIMITS: usize = 16;
 
+/// The longest window of a limit that is counted by chains, in milliseconds: no chain lives longer, and each has a count of its own.
+const LONGEST_OF_CHAINS: u64 = 24 * 3_600_000;
+
 /// The most of anything but money.
 const MOST: u64 = 1_000_000_000_000;
 
@@ -270,16 +273,28 @@ impl Limit {
         }
     }
 
+    /// What is counted, and how: limits of which that is the same share their counts.
+    pub fn counts_as(&self) -> (&str, Measure, LimitWindow, &[Per]) {
+        (&*self.id, self.of, self.window, &*self.per)
+    }
+
     /// By whose count a call counts: two parts for each of [`Limit::per`], one after the other.
     pub fn counted_by<'c>(&self, by: &CountedBy<'c>, part: impl FnMut(&'c str)) {
         self.per.iter().flat_map(|per| per.of(by)).for_each(part);
     }
 }
 
-/// Sorts them by their ids, each once: of a limit as it was, and as it is being written, the one that leaves less.
+/// Sorts them by their ids, each once. Of two that count as one, as a limit does as it was and as it is being written, stays the one that leaves less,
+/// and is closed without the store where either is. Two of one id that count otherwise both hold.
 pub(crate) fn each_once(limits: &mut Vec<Arc<Limit>>) {
-    limits.sort_by(|one, other| (&one.id, one.amount).cmp(&(&other.id, other.amount)));
-    limits.dedup_by(|one, other| one.id == other.id);
+    limits.sort_by(|one, other| (one.counts_as(), one.amount).cmp(&(other.counts_as(), other.amount)));
+    limits.dedup_by(|next, kept| {
+        let is_one = next.counts_as() == kept.counts_as();
+        if is_one && next.when_lost < kept.when_lost {
+            Arc::make_mut(kept).when_lost = next.when_lost;
+        }
+        is_one
+    });
 }
 
 /// For people: `100 requests for each principal in 3600 s`.
@@ -367,6 +382,14 @@ impl LimitSpec {
         let mut per = self.per.clone();
         per.sort_unstable();
         per.dedup();
+        if per.contains(&Per::Chain) && window.length() > Duration::from_millis(LONGEST_OF_CHAINS) {
+            let fault = Fault::new(
+                "no chain lives longer than 24h, and each would keep its count so long",
+                "write a window of 24h at most, or leave chain out of per",
+            );
+            problems.report(at.key("window"), &self.name, fault);
+            return None;
+        }
         Some(Limit {
             id: format!("{}/{}", meta.key(), self.name).into(),
             name: self.name.as_str().into(),
@@ -433,6 +456,39 @@ mod tests {
         }
     }
 
+    /// Attack: a policy of the same name, with a wide limit of the same name, so that the narrow one is not counted.
+    #[test]
+    fn limits_of_one_id_that_count_otherwise_all_hold() {
+        let limit = |amount, window, when_lost| Limit {
+            id: "n/p/a".into(),
+            name: "a".into(),
+            of: Measure::Requests,
+            amount,
+            per: Box::default(),
+            window,
+            when_lost,
+        };
+        let (hour, second) = (LimitWindow::Sliding(3_600_000), LimitWindow::Sliding(1_000));
+        let given = [
+            limit(100, hour, WhenLost::Local),
+            limit(5, second, WhenLost::Local),
+            limit(200, hour, WhenLost::Closed),
+            Limit { of: Measure::Tokens, ..limit(9, hour, WhenLost::Local) },
+            Limit { per: [Per::User].into(), ..limit(9, hour, WhenLost::Local) },
+        ];
+        let mut all: Vec<Arc<Limit>> = given.into_iter().map(Arc::new).collect();
+        each_once(&mut all);
+        let found: Vec<(Measure, i64, LimitWindow, usize, WhenLost)> =
+            all.iter().map(|one| (one.of, one.amount, one.window, one.per.len(), one.when_lost)).collect();
+        let expected = [
+            (Measure::Requests, 5, second, 0, WhenLost::Local),
+            (Measure::Requests, 100, hour, 0, WhenLost::Closed),
+            (Measure::Requests, 9, hour, 1, WhenLost::Local),
+            (Measure::Tokens, 9, hour, 0, WhenLost::Local),
+        ];
+        assert_eq!(found, expected);
+    }
+
     #[test]
     fn what_is_limited_is_read() {
         for (limit, said) in [
@@ -490,9 +546,19 @@ mod tests {
                 json!([{"name": "a", "requests": 1, "window": window, "per": ["moon"]}]),
                 "spec.limits[0].per[0]",
             ),
+            (
+                json!([{"name": "a", "requests": 1, "window": {"sliding": "25h"}, "per": ["chain"]}]),
+                "spec.limits[0].window: no chain lives",
+            ),
         ] {
             let said = read(&limits).expect_err(field);
             assert!(said.contains(field), "{limits}: {said}");
+        }
+        for fits in [
+            json!([{"name": "a", "requests": 1, "window": {"fixed": "24h"}, "per": ["chain"]}]),
+            json!([{"name": "a", "concurrency": 1, "per": ["chain"]}]),
+        ] {
+            assert!(read(&fits).is_ok(), "{fits}");
         }
         let one = |number: usize| json!({"name": format!("a{number}"), "requests": 1, "window": window});
         let many: Vec<Value> = (0..=MAX_LIMITS).map(one).collect();

@@ -166,6 +166,53 @@ fn naming_a_skill_counts_for_the_agent_as_well() {
     }
 }
 
+/// Attack: only the skill is permitted, or only the agent, and what counts is said of the other.
+#[test]
+fn a_call_counts_for_the_half_that_nothing_permits() {
+    let (whole, part) = (r#"Agent::"a/callee""#, r#"Skill::"a/callee/sum""#);
+    for (permitted, limited) in [(part, whole), (whole, part)] {
+        let world = world(&format!(
+            r#"permit (principal, action, resource == {permitted});
+               @limit("calls") forbid (principal, action, resource == {limited});"#
+        ));
+        let target = Target::Skill { agent: world.agent("a/callee").unwrap(), name: "sum" };
+        let found = |so_far: SoFar| {
+            let facts = Facts { method: "SendMessage", so_far, ..Facts::of(&world, "a/x") };
+            facts.ask(Action::CallAgent, target, |call| {
+                let decision = world.authorize(call);
+                let left = decision.facts().iter().any(|(name, _)| name.starts_with("context.limits["));
+                (decision.code(), decision.limits().len(), left)
+            })
+        };
+        assert_eq!(found(SoFar::default()), (None, 1, false), "{permitted}");
+        // Its record says what it took, by which a start takes it up.
+        assert_eq!(found(left("t/p/calls", 0, None)), (None, 1, true), "{permitted}");
+        assert_eq!(found(left("t/p/calls", -1, None)), (Some(Code::LimitExceeded), 0, true), "{permitted}");
+    }
+}
+
+/// What is said of listings counts for one that is only implied by a use.
+#[test]
+fn a_listing_counts_whatever_allows_it() {
+    let world = world(
+        r#"permit (principal, action == Action::"invokeTool", resource);
+           @limit("calls") forbid (principal, action in Action::"mcp", resource);"#,
+    );
+    for (so_far, expected) in [
+        (SoFar::default(), (None, 1)),
+        (left("t/p/calls", 0, None), (None, 1)),
+        (left("t/p/calls", -1, None), (Some(Code::LimitExceeded), 0)),
+    ] {
+        let facts = Facts { method: "tools/list", so_far, ..Facts::of(&world, "a/x") };
+        let target = Target::Server(world.mcp_server("a/s").unwrap());
+        let found = facts.ask(Action::ConnectServer, target, |call| {
+            let decision = world.authorize(call);
+            (decision.code(), decision.limits().len())
+        });
+        assert_eq!(found, expected);
+    }
+}
+
 /// Whoever may use a tool of it may connect to a server, and that does not count as a use.
 #[test]
 fn what_a_use_implies_does_not_count() {

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use vidimus_core::call::{Call, Left};
 use vidimus_core::caller::UnixMillis;
 use vidimus_core::clock::Moment;
+use vidimus_core::entity::EntityId;
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::Limit;
 use vidimus_core::resource::limit::{CountedBy, LimitWindow, Measure, WhenLost};
@@ -21,8 +22,9 @@ use self::counter::{Counter, Try};
 use super::StandingState;
 use super::store::limits::{Settled, Wanted};
 use super::taken::Used;
+use crate::fair_share::Denied;
 use crate::gate::millis;
-use crate::table::Table;
+use crate::table::Divided;
 
 /// Into so many parts the counts are divided, each behind its own lock.
 const SHARDS: usize = 64;
@@ -37,13 +39,17 @@ const AGAIN_AT_ONCE: i64 = 1_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Key(u64, u64);
 
-/// What was taken of all limits, by whose count it is. Where there is no room for one more count, calls that need it are refused.
+/// What was taken of all limits, by whose count it is. Each count is of who made its first call, so that nobody takes the room of others' counts. Where
+/// there is none for one more, calls that need it are refused.
 #[derive(Debug)]
 pub struct Counters {
-    shards: Box<[Mutex<Table<Key, Counter>>]>,
+    shards: Box<[Mutex<Counts>]>,
     hashers: [RandomState; 2],
     began: Instant,
 }
+
+/// Some of the counts, with who made them.
+type Counts = Divided<Key, EntityId, Counter>;
 
 /// Those who count together for a limit.
 struct Together<'a>(&'a Limit, CountedBy<'a>);
@@ -51,7 +57,7 @@ struct Together<'a>(&'a Limit, CountedBy<'a>);
 impl Hash for Together<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         let Self(limit, by) = self;
-        (&limit.id, limit.of, limit.window, &limit.per).hash(state);
+        limit.counts_as().hash(state);
         limit.counted_by(by, |part| part.hash(state));
     }
 }
@@ -59,7 +65,7 @@ impl Hash for Together<'_> {
 impl Counters {
     /// At most so many counts.
     pub fn new(capacity: usize) -> Self {
-        let shard = |_| Mutex::new(Table::new(capacity.div_ceil(SHARDS)));
+        let shard = |_| Mutex::new(Divided::new(capacity.div_ceil(SHARDS)));
         let hashers = [RandomState::new(), RandomState::new()];
         Self { shards: (0..SHARDS).map(shard).collect(), hashers, began: Instant::now() }
     }
@@ -83,12 +89,16 @@ impl Counters {
         }
     }
 
-    fn take(&self, limit: &Limit, key: Key, want: i64, now: Moment) -> Result<Try, Refusal> {
+    fn take(
+        &self,
+        limit: &Limit,
+        (key, caller): (Key, &EntityId),
+        want: i64,
+        now: Moment,
+    ) -> Result<Try, Refusal> {
         let mut shard = self.shard(key)?;
         let new = || Counter::new(Division::of(limit.window));
-        let counter = shard.entry(key, now.monotonic, new).ok_or_else(|| {
-            Refusal::new(Code::Overloaded, "as much as can be counted for limits is counted already")
-        })?;
+        let counter = shard.entry(key, caller, now.monotonic, new).map_err(|denied| full(denied, caller))?;
         Ok(counter.take((self.at(limit.window, now), now.monotonic), want, limit.amount))
     }
 
@@ -99,11 +109,22 @@ impl Counters {
         }
     }
 
-    fn shard(&self, key: Key) -> Result<MutexGuard<'_, Table<Key, Counter>>, Refusal> {
+    fn shard(&self, key: Key) -> Result<MutexGuard<'_, Counts>, Refusal> {
         let unknown = || Refusal::new(Code::Internal, "what was taken of limits is unknown");
         let place = usize::try_from(key.0).unwrap_or_default() % SHARDS;
         self.shards.get(place).ok_or_else(unknown)?.lock().map_err(|_| unknown())
     }
+}
+
+/// There is no room for one more count.
+fn full(denied: Denied, caller: &EntityId) -> Refusal {
+    let message = match denied {
+        Denied::Empty => "as much as can be counted for limits is counted already".to_owned(),
+        Denied::Share => format!(
+            "as much is counted for limits that {caller} began as is fair to the others; it is over when its windows are"
+        ),
+    };
+    Refusal::new(Code::Overloaded, message)
 }
 
 /// What one call has taken of its limits. Dropped before it is permitted, it has taken nothing; dropped after, it has used what it took.
@@ -187,7 +208,8 @@ impl Claims {
     fn take(&mut self, limit: &Arc<Limit>, call: &Call<'_>, now: Moment) -> Result<(), Refusal> {
         let counters = &self.state.limits;
         let (key, taken) = (counters.key(limit, CountedBy::of(call)), limit.takes(&call.ask));
-        let (left, again) = match counters.take(limit, key, taken, now)? {
+        let caller = call.principal().entity();
+        let (left, again) = match counters.take(limit, (key, caller), taken, now)? {
             Try::Taken { left, number } => {
                 self.claims.push(Claim { limit: limit.clone(), key, number, taken, in_store: None });
                 (left, None)
@@ -200,8 +222,17 @@ impl Claims {
                 (left, again.map(|after| UnixMillis(call.now.0.saturating_add(after))))
             }
         };
-        self.left.push(Left { limit: limit.id.clone(), left, again });
+        self.note(Left { limit: limit.id.clone(), left, again });
         Ok(())
+    }
+
+    /// Of two limits of one id the one that leaves less is told.
+    fn note(&mut self, found: Left) {
+        match self.left.iter_mut().find(|known| known.limit == found.limit) {
+            Some(known) if known.left <= found.left => {}
+            Some(known) => *known = found,
+            None => self.left.push(found),
+        }
     }
 
     /// Takes the same of what gateways share. Calls at once are each gateway's own.

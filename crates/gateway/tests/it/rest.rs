@@ -317,6 +317,25 @@ async fn the_agents_errors_pass_and_what_is_no_error_of_the_protocol_does_not() 
         assert_eq!(came.code(), Some("upstream_invalid"), "{:?}", came.body);
         assert_eq!(came.json()["error"]["details"][0]["reason"], "UPSTREAM_INVALID");
     }
+    // Attack: an agent that frames its answer, so that ids stand where nobody looks for them.
+    let task = json!({"id": "raw-task", "contextId": "raw-context"});
+    for framed in [
+        json!({"jsonrpc": "2.0", "id": 1, "result": task}),
+        json!({"result": {"tasks": [task]}}),
+        json!({"Result": {"task": task}}),
+        json!([{"result": task}]),
+    ] {
+        for (method, path) in [("GET", &*path), ("GET", "/tasks"), ("POST", "/message:send")] {
+            world.upstream.next(Answer::json(&framed));
+            let body = if method == "POST" { message("pay", &json!({})) } else { json!(null) };
+            let came = ask(&world, "caller", (method, path), body).await;
+            assert_eq!(came.code(), Some("upstream_invalid"), "{path} {framed}: {:?}", came.body);
+            assert!(!String::from_utf8_lossy(&came.body).contains("raw-"), "{path} {framed}");
+        }
+        world.upstream.next(Answer::whole("text/event-stream", format!("data: {framed}\n\n")));
+        let came = ask(&world, "caller", ("POST", "/message:stream"), message("pay", &json!({}))).await;
+        assert!(!String::from_utf8_lossy(&came.body).contains("raw-"), "{framed}: {:?}", came.body);
+    }
     let came = ask(&world, "caller", ("GET", "/extendedAgentCard"), json!(null)).await;
     let card = came.json();
     let interfaces =

@@ -160,10 +160,11 @@ impl World {
         let keys = self.directory.path().to_owned();
         let ledger = (ledger, on_disk());
         let next = Self::of(limits, ledger, KeepAlive::default(), (directory, &keys), None).await;
-        next.gate.take_into_use(with);
         let records =
             records.into_iter().map(|record| Kept::read(record.to_string().as_bytes()).expect("a record"));
-        next.gate.restore(records);
+        // By what is to be in use: that may come after the start.
+        next.gate.restore(&with, records);
+        next.gate.take_into_use(with);
         next
     }
 

@@ -3,6 +3,7 @@
 mod admin;
 pub(super) mod admin_listener;
 pub(super) mod admission;
+mod before_start;
 pub(super) mod bundles;
 pub(super) mod certificate;
 mod compose;

@@ -168,15 +168,45 @@ impl Drop for Gateway {
     }
 }
 
-#[test]
-fn a_start_without_the_api_server_serves_by_what_was_kept_and_by_nothing_else() {
-    let root = tempfile::tempdir().unwrap();
+/// Writes how the stand-in is reached; its port.
+fn configured(root: &Path) -> u16 {
     let port = free_port();
     let config = format!(
         "apiVersion: v1\nkind: Config\nclusters: [{{name: c, cluster: {{server: \"http://127.0.0.1:{port}\"}}}}]\nusers: [{{name: u, user: {{}}}}]\n\
          contexts: [{{name: x, context: {{cluster: c, user: u}}}}]\ncurrent-context: x\n"
     );
-    fs::write(root.path().join("config"), config).unwrap();
+    fs::write(root.join("config"), config).unwrap();
+    port
+}
+
+/// Attack: the gateway is started while its cluster is away and nothing is kept of it, so that limits, chains and labels begin anew.
+#[test]
+fn what_was_counted_before_is_taken_up_once_the_cluster_is_heard() {
+    let root = tempfile::tempdir().unwrap();
+    let port = configured(root.path());
+    let limited = json!({
+        "description": "d", "limits": [{"name": "calls", "requests": 1, "window": {"fixed": "24h"}}],
+        "cedar": "@limit(\"calls\") forbid (principal, action == Action::\"invokeTool\", resource);",
+    });
+    let gateway = Gateway::start(root.path());
+    gateway.refuses("nothing was kept of it yet");
+    let log = || fs::read_to_string(&gateway.log).unwrap();
+    let is_taken_up = || log().contains("what was counted before the start is taken up");
+    assert!(!is_taken_up(), "by what, while nothing is known");
+    let objects = estate().into_iter().chain([object("Policy", "limited", &limited)]);
+    let _server = ApiServer::start(port, objects.collect());
+    gateway.is_up_to_date();
+    let begun = Instant::now();
+    while !is_taken_up() {
+        assert!(begun.elapsed() < PATIENCE, "it began anew: {}", log());
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_start_without_the_api_server_serves_by_what_was_kept_and_by_nothing_else() {
+    let root = tempfile::tempdir().unwrap();
+    let port = configured(root.path());
     let kept = root.path().join("data/registry/cluster");
 
     // Never kept: nothing passes.

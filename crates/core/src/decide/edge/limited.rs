@@ -77,7 +77,7 @@ impl Limiting {
         Some(Finding { reason: Some(reason.into()), ..found })
     }
 
-    /// What is found, with what the call counts for where it may be made, and what is left of it as far as that is known.
+    /// What is found, with what the call counts for where it may be made, or by another permit might be, and what is left of it as far as that is known.
     pub(super) fn noted(&self, found: Finding, of_call: &[&Residual], call: &Deciding<'_>) -> Finding {
         if self.0.is_empty() && of_call.is_empty() {
             return found;
@@ -95,7 +95,9 @@ impl Limiting {
                 sorted(facts)
             }
         };
-        let limits = if found.outcome == Outcome::Deny { Arc::default() } else { limits.into() };
+        // Of what no policy permits by itself the part, or the whole, may be permitted: then the call counts for both.
+        let may_be_made = found.outcome != Outcome::Deny || found.code == Some(Code::NoPermit);
+        let limits = if may_be_made { limits.into() } else { Arc::default() };
         Finding { limits, facts, ..found }
     }
 

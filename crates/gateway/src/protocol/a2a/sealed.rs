@@ -58,11 +58,23 @@ fn bare(json: &str, shape: Shape, handles: &Handles) -> Result<Option<String>, R
     }
     // Exactly one value: beside the result nothing stands.
     let value: &RawValue = serde_json::from_str(json).map_err(unreadable)?;
+    // In a list, or within another response, ids stand where they are not looked for.
+    if value.get().starts_with(['{', '['])
+        && Members::unique(value.get()).map_err(unreadable)?.0.iter().any(|(name, _)| is_of_response(name))
+    {
+        let message = "the agent answers over HTTP+JSON with a response of JSON-RPC";
+        return Err(Refusal::new(Code::UpstreamInvalid, message));
+    }
     let response = format!("{BEFORE}{}}}", value.get());
     let Some(changed) = message(&response, shape, handles)? else { return Ok(None) };
     let result = changed.strip_prefix(BEFORE).and_then(|changed| changed.strip_suffix('}'));
     let lost = || Refusal::new(Code::Internal, "the result is not where it was found");
     result.map(|result| Some(result.to_owned())).ok_or_else(lost)
+}
+
+/// Whether a member is one of a response, and of nothing that stands by itself.
+fn is_of_response(name: &str) -> bool {
+    ["jsonrpc", "result"].iter().any(|known| is_same_member(name, known))
 }
 
 /// One JSON-RPC response of the agent's; `None` where it stays as it came.

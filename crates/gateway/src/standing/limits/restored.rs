@@ -22,7 +22,8 @@ use super::{Key, StandingState};
 pub struct Restoring<'w> {
     world: &'w Snapshot,
     state: &'w StandingState,
-    limits: HashMap<&'w str, &'w Arc<Limit>>,
+    /// By their ids, of one each that counts otherwise.
+    limits: HashMap<&'w str, Vec<&'w Limit>>,
     open: HashMap<Box<str>, Vec<Taken>>,
 }
 
@@ -42,7 +43,14 @@ impl<'w> Restoring<'w> {
             Object::Policy(policy) => &*policy.limits,
             _ => &[],
         });
-        Self { world, state, limits: limits.map(|limit| (&*limit.id, limit)).collect(), open: HashMap::new() }
+        let mut by_id: HashMap<&str, Vec<&Limit>> = HashMap::new();
+        for limit in limits {
+            let same = by_id.entry(&*limit.id).or_default();
+            if same.iter().all(|one| one.counts_as() != limit.counts_as()) {
+                same.push(limit);
+            }
+        }
+        Self { world, state, limits: by_id, open: HashMap::new() }
     }
 
     /// A decision of that time: what its call counted for is taken, where it was permitted.
@@ -56,12 +64,11 @@ impl<'w> Restoring<'w> {
         let Some(now) = moment(&decision.time, at) else { return };
         for (name, left) in decision.facts.iter() {
             let id = name.strip_prefix("context.limits[\"").and_then(|name| name.strip_suffix("\"]"));
-            let limit =
-                id.and_then(|id| self.limits.get(id).copied()).filter(|_| left.parse::<i64>().is_ok());
-            if let Some(limit) = limit
-                && let Some(taken) = take(self.state, limit, &by, decision, now)
-            {
-                self.open.entry(Box::from(&*decision.id)).or_default().push(taken);
+            let limits = id.and_then(|id| self.limits.get(id)).filter(|_| left.parse::<i64>().is_ok());
+            for limit in limits.into_iter().flatten().copied() {
+                if let Some(taken) = take(self.state, limit, &by, decision, now) {
+                    self.open.entry(Box::from(&*decision.id)).or_default().push(taken);
+                }
             }
         }
     }
@@ -100,7 +107,7 @@ fn take(
     let key = state.limits.key(limit, by.parts(decision));
     // It was permitted, whatever there is room for now.
     let without_end = Limit { amount: i64::MAX, ..limit.clone() };
-    match state.limits.take(&without_end, key, taken, now) {
+    match state.limits.take(&without_end, (key, &by.principal), taken, now) {
         Ok(Try::Taken { number, .. }) => Some(Taken { of: limit.of, key, number, taken }),
         Ok(Try::Full { .. }) => None,
         Err(refusal) => {

@@ -50,19 +50,23 @@ fn alone() -> Arc<StandingState> {
 }
 
 /// What one call of the tool takes, of `tokens` where it were one of a model.
-fn claim(
+fn claim(state: &Arc<StandingState>, caller: &Caller, limits: &[Arc<Limit>], about: (&str, i64)) -> Claims {
+    tried(state, caller, limits, about).expect("room for one more")
+}
+
+fn tried(
     state: &Arc<StandingState>,
     caller: &Caller,
     limits: &[Arc<Limit>],
     (tool, tokens): (&str, i64),
-) -> Claims {
+) -> Result<Claims, Refusal> {
     let server = crate::protocol::tests::server();
     let target = Target::Tool { server: &server, name: tool };
     let ask = Ask { tokens_most: tokens, ..Ask::about("tools/call", Action::InvokeTool, target) };
     let call =
         Call { caller, ask, now: UnixMillis(0), source_ip: None, so_far: SoFar::nothing(), approvals: &[] };
     // In process there is nothing to wait for.
-    state.claim(&call, limits, now()).now_or_never().expect("ready at once").expect("room for one more")
+    state.claim(&call, limits, now()).now_or_never().expect("ready at once")
 }
 
 fn left(claims: &Claims) -> Vec<i64> {
@@ -123,6 +127,18 @@ fn what_is_not_made_takes_nothing_and_what_is_made_what_it_uses() {
     assert_eq!(left(&next(0)), [0, -4100], "it fitted into none");
 }
 
+/// Attack: a second policy of the same name with a wider limit of the same name, by which what is left is told.
+#[test]
+fn of_two_limits_of_one_id_both_are_taken_and_the_narrower_is_told() {
+    let caller = caller("n/a", None, "t");
+    let (narrow, wide) = (limit(Measure::Requests, 2, &[]), limit(Measure::Requests, 9, &[Per::Principal]));
+    for limits in [[narrow.clone(), wide.clone()], [wide, narrow]] {
+        let state = alone();
+        let found = [(); 3].map(|()| left(&permitted(claim(&state, &caller, &limits, ("x", 0)))));
+        assert_eq!(found, [[1], [0], [-1]]);
+    }
+}
+
 #[test]
 fn when_there_is_room_again_is_told_where_it_is_known() {
     let caller = caller("n/a", None, "t");
@@ -176,6 +192,25 @@ fn where_no_more_can_be_counted_what_is_counted_stays() {
     }
     assert!(refused >= 512 - 64, "{refused}");
     assert_eq!(left(&claim(&state, &first, &limits, ("first", 0))), [-1]);
+}
+
+/// Attack: one agent begins chain after chain, so that nobody else finds room for a count.
+#[test]
+fn one_caller_leaves_room_for_the_counts_of_others() {
+    let (state, limits) = (alone(), [limit(Measure::Requests, 1, &[Per::Chain])]);
+    let counted = |agent: &str, chains: usize| {
+        let counts = |chain: &usize| {
+            let caller = caller(agent, None, &format!("{agent}-{chain}"));
+            tried(&state, &caller, &limits, ("x", 0)).map(|claims| drop(permitted(claims))).is_ok()
+        };
+        (0..chains).filter(counts).count()
+    };
+    assert_eq!(counted("n/greedy", 4_096), 512, "a half of all, while it is alone");
+    assert_eq!(counted("n/other", 4), 4);
+    let greedy = caller("n/greedy", None, "one more");
+    let refusal = tried(&state, &greedy, &limits, ("x", 0)).expect_err("it has its share");
+    assert_eq!(refusal.code, Code::Overloaded);
+    assert!(refusal.message.contains("Agent/n/greedy"), "{refusal}");
 }
 
 /// 64 at once, each as often as it can, with calls that are not made among them: never one more than the amount.

@@ -2,24 +2,20 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use jiff::{SignedDuration, Timestamp};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 use vidimus_core::clock::Clock as _;
-use vidimus_core::record::Kept;
-use vidimus_core::snapshot::ENDED_BY;
 use vidimus_gateway::listener::Listener;
 use vidimus_gateway::{
     KEY_LENGTH, Limits, PayloadKeys, SecretDirectory, Shared, Stood, Telemetry, Vitals, millis,
 };
 use vidimus_identity::{Authenticator, KEY_LOOK, LocalIdentity, Mint, Operators, People, TrustStore};
-use vidimus_ledger::{ArchiveAt, Durability, Ledger, Query};
+use vidimus_ledger::{ArchiveAt, Durability, Ledger};
 use vidimus_registry::Loaded;
 
 use crate::clock::SystemClock;
@@ -27,6 +23,7 @@ use crate::cmd::check::Counts;
 use crate::cmd::{data_directory, refusals};
 
 use super::admin::people::Admin;
+use super::before_start::BeforeStart;
 use super::bundles::Bundles;
 use super::health::Health;
 use super::issuer_roots::IssuerRoots;
@@ -80,7 +77,7 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
     let parts =
         Parts { keys: (&identity, &scale), roots, trust: &trust, ledger, stood, limits, vitals, secrets };
     let (shared, mint) = shared(serve, &loaded.borrow(), parts, plain)?;
-    restore(&shared, &serve.data.join("ledger")).context("what was counted before the start")?;
+    let before = BeforeStart::begin(&shared, &serve.data.join("ledger"), &loaded)?;
     turn_keys(&mut supervisor, mint, scale)?;
     let data_planes = data_planes::listener(&mut supervisor, serve, &identity, &trust)?;
     xds::begin(&mut supervisor, serve, (&shared, &loaded), (&identity, &trust))?;
@@ -98,6 +95,7 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
     let opened = Opened {
         addresses: (plain, admin_address, tls_address),
         admin: sockets.admin,
+        before,
         given,
         listeners,
         loaded,
@@ -128,6 +126,7 @@ struct Opened {
     /// Of plain HTTP, for people, and of TLS.
     addresses: (SocketAddr, SocketAddr, Option<SocketAddr>),
     admin: TcpListener,
+    before: BeforeStart,
     given: Option<SecretDirectory>,
     listeners: Vec<Listener>,
     loaded: watch::Receiver<Arc<Loaded>>,
@@ -146,11 +145,11 @@ fn serve_until_told(
     opened: Opened,
     running: &mut Workers,
 ) -> anyhow::Result<(ExitCode, String)> {
-    let Opened { listeners, loaded, stopping, watching, workers, .. } = opened;
+    let Opened { before, listeners, loaded, stopping, watching, workers, .. } = opened;
     let (plain, admin_address, tls_address) = opened.addresses;
     let witnessed = tell(supervisor, serve, shared, opened.given, opened.addresses)?;
     let live = configurations::keep(supervisor, &serve.data, shared.snapshot());
-    supervisor.essential("snapshots", reload(shared.clone(), loaded.clone(), live));
+    supervisor.essential("snapshots", reload(shared.clone(), loaded.clone(), live, before));
     control.block_on(agrees(supervisor, serve, shared));
     look_after_disk(supervisor, serve, shared, opened.sealing_key);
     admission::begin(supervisor, serve, shared, &loaded)?;
@@ -382,53 +381,6 @@ fn people(
     Ok(Arc::new(people?))
 }
 
-/// Takes up what chains had come to, and agents had read, where anything looks at that.
-fn restore(shared: &Shared, ledger: &Path) -> anyhow::Result<()> {
-    let counts = shared.counts_anything();
-    let since = Timestamp::now().checked_sub(SignedDuration::try_from(shared.counted_window())?)?;
-    // What is read below says it too.
-    restore_ended(shared, ledger, counts.then_some(since))?;
-    if !counts {
-        return Ok(());
-    }
-    let query = Query { since: Some(since), ..Query::default() };
-    let (mut taken, mut damage) = (0_u64, None);
-    let records = vidimus_ledger::search(ledger, &query)?.map_while(|hit| match hit {
-        Ok(hit) => Some(Kept::read(&hit.record)),
-        Err(error) => {
-            damage = Some(error);
-            None
-        }
-    });
-    // What a newer version wrote is not what is counted here.
-    shared.restore(records.filter_map(Result::ok).inspect(|_| taken += 1));
-    if let Some(error) = damage {
-        return Err(error.into());
-    }
-    tracing::info!(records = taken, "what was counted before the start is taken up");
-    Ok(())
-}
-
-/// Takes up which chains were ended, for as long as that is kept, and before `until`: also where nothing ends any now.
-fn restore_ended(shared: &Shared, ledger: &Path, until: Option<Timestamp>) -> anyhow::Result<()> {
-    let since = Timestamp::now().checked_sub(SignedDuration::try_from(shared.longest_end())?)?;
-    let (kind, outcome) = (Some("decision".to_owned()), Some("deny".to_owned()));
-    let query = Query { kind, outcome, since: Some(since), until, ..Query::default() };
-    // Of many refused calls few are of ended chains.
-    let fact = memchr::memmem::Finder::new(ENDED_BY);
-    let mut damage = None;
-    let ended = vidimus_ledger::search(ledger, &query)?.map_while(|hit| match hit {
-        Ok(hit) if fact.find(&hit.record).is_some() => Some(Kept::read(&hit.record).ok()),
-        Ok(_) => Some(None),
-        Err(error) => {
-            damage = Some(error);
-            None
-        }
-    });
-    shared.restore_ended(ended.flatten());
-    damage.map_or(Ok(()), |error| Err(error.into()))
-}
-
 /// Lets one key of minted tokens follow another, for as long as the process lives.
 fn turn_keys(supervisor: &mut Supervisor, mint: Arc<Mint>, scale: Scale) -> anyhow::Result<()> {
     scale.follow(supervisor, mint.clone());
@@ -448,8 +400,14 @@ fn turn_keys(supervisor: &mut Supervisor, mint: Arc<Mint>, scale: Scale) -> anyh
     Ok(())
 }
 
-/// Takes every new snapshot into use. It ends when no more can come: what reads the directory has ended.
-async fn reload(shared: Arc<Shared>, mut loaded: watch::Receiver<Arc<Loaded>>, live: configurations::Live) {
+/// Takes every new snapshot into use. It ends when no more can come: what reads the directory has ended. Also where what was counted before the start
+/// cannot be read, as the start would have: what the first whole one limits is not begun anew.
+async fn reload(
+    shared: Arc<Shared>,
+    mut loaded: watch::Receiver<Arc<Loaded>>,
+    live: configurations::Live,
+    mut before: BeforeStart,
+) {
     // What was changed while nothing ran is known when all that is configured is there.
     let mut begun = loaded.borrow().not_ready.is_none();
     if begun {
@@ -457,6 +415,11 @@ async fn reload(shared: Arc<Shared>, mut loaded: watch::Receiver<Arc<Loaded>>, l
     }
     while loaded.changed().await.is_ok() {
         let now = loaded.borrow_and_update().clone();
+        // It reads files, once.
+        if let Err(error) = tokio::task::block_in_place(|| before.take_up(&shared, &now)) {
+            tracing::error!(error = format!("{error:#}"), "no configuration is taken into use");
+            return;
+        }
         let done = catch_unwind(AssertUnwindSafe(|| {
             shared.vitals.fault_point("snapshots");
             // First what decides: what is said of it may fail.
