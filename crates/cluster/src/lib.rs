@@ -142,7 +142,8 @@ impl Watching {
         }
     }
 
-    /// Each change of an object from when what there is was heard, for who asks first. Until he does they are kept for him, so ask, or they are many.
+    /// Each change of an object from when what there is was heard, for who asks first; `None` where what is heard is said on alone ([`relayed`]). Until he does
+    /// they are kept for him, so ask, or they are many.
     pub fn seen(&self) -> Option<UnboundedReceiver<Seen>> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -217,7 +218,7 @@ pub fn heard_of(
     let written = (wanted, lease::Lead::default(), secrets.clone());
     let live = live::Live::new((feed, objects), &followed, heard, publish, written);
     let (to, seen) = unbounded_channel();
-    let live = live.with_pods(pods.clone()).with_seen(to);
+    let live = live.with_pods(pods.clone()).with_seen(Some(to));
     let seen = Arc::new(Mutex::new(Some(seen)));
     thread::Builder::new().name("vidimus-registry".to_owned()).spawn(move || live.run())?;
     Ok(Begun {
@@ -281,16 +282,42 @@ fn follow(
     }
     let jobs = if cluster.jobs { runs_jobs::Known::Unread } else { runs_jobs::Known::Off };
     let jobs = JobsReport::new(runs_jobs::RunsJobs::new(jobs), tell.clone());
+    // Where it is said on, each gateway records what it sees.
+    let is_recorded = relay.is_none();
     let relay = relay.map(|relay| (relay, followed.len()));
     let pods = cluster.pods.then(|| Pods::new(cluster.client.clone(), &cluster.namespaces, tell, relay));
     let live = live::Live::new((feed, objects), &followed, heard, publish, (wanted, lead, secrets.clone()));
-    let (to, seen) = unbounded_channel();
+    let (to, seen) = is_recorded.then(unbounded_channel).unzip();
     let live = live.with_pods(pods.clone()).with_seen(to).with_jobs(jobs.runs());
-    let seen = Arc::new(Mutex::new(Some(seen)));
+    let seen = Arc::new(Mutex::new(seen));
     thread::Builder::new().name("vidimus-registry".to_owned()).spawn(move || live.run())?;
     Ok(Begun {
         loaded,
         watching: Watching { acts, state, secrets, pods, jobs: Some(jobs), give_back, seen },
         tasks,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KUBECONFIG: &str = r#"{"apiVersion": "v1", "kind": "Config", "current-context": "c",
+        "clusters": [{"name": "c", "cluster": {"server": "http://127.0.0.1:1"}}],
+        "users": [{"name": "u", "user": {}}],
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}]}"#;
+
+    /// A registry has no ledger: changes that it kept for one would be kept for good.
+    #[tokio::test]
+    async fn a_registry_keeps_no_changes_that_nobody_records() {
+        let root = tempfile::tempdir().unwrap();
+        let file = root.path().join("kubeconfig");
+        std::fs::write(&file, KUBECONFIG).unwrap();
+        let access = Access { kubeconfig: Some(file), ..Access::default() };
+        let cluster = connect(&access).await.unwrap();
+        let (registry, _relay) = relayed(&cluster).unwrap();
+        assert!(registry.watching.seen().is_none());
+        let gateway = begin(&cluster, None, None, Arc::default()).unwrap();
+        assert!(gateway.watching.seen().is_some());
+    }
 }

@@ -179,9 +179,9 @@ impl Live {
         Self { jobs, ..self }
     }
 
-    /// Tells of each change too, once what there is was heard.
-    pub(crate) fn with_seen(self, seen: mpsc::UnboundedSender<Seen>) -> Self {
-        Self { seen: Some(seen), ..self }
+    /// Tells of each change too, once what there is was heard, where somebody is to be told.
+    pub(crate) fn with_seen(self, seen: Option<mpsc::UnboundedSender<Seen>>) -> Self {
+        Self { seen, ..self }
     }
 
     /// Goes on until nobody tells anything any more.

@@ -35,7 +35,7 @@ fn live_with(kept: Option<Kept>) -> (Live, watch::Receiver<Arc<Loaded>>, watch::
 #[test]
 fn each_change_is_told_with_who_is_said_to_have_made_it() {
     let (to, mut seen) = tokio::sync::mpsc::unbounded_channel();
-    let mut live = live().0.with_seen(to);
+    let mut live = live().0.with_seen(Some(to));
     take(&mut live, 0, Told::Listed(vec![agent("x", 1), agent("y", 1)]));
     assert!(seen.try_recv().is_err(), "what is there at first was not changed");
     let by = |name: &str, subresource: &str, second: u32| json!({"manager": name, "operation": "Update", "subresource": subresource, "time": format!("2026-11-28T16:00:0{second}Z")});
