@@ -45,7 +45,6 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::watch;
 use vidimus_core::resource::Kind;
 use vidimus_core::snapshot::Overlay;
@@ -62,7 +61,7 @@ pub use relay::Relay;
 pub use remote::{Dial, Duplex, Link, Remote};
 pub use runs_jobs::JobsReport;
 pub use secrets::Secrets;
-pub use seen::{FieldManager, Seen};
+pub use seen::{Changes, FieldManager, Seen};
 pub use state::SourceState;
 pub use status::{FIELD_MANAGER, Writes};
 
@@ -101,7 +100,7 @@ pub struct Watching {
     /// Where statuses are written here.
     jobs: Option<JobsReport>,
     give_back: Option<lease::GiveBack>,
-    seen: Arc<Mutex<Option<UnboundedReceiver<Seen>>>>,
+    seen: Arc<Mutex<Option<Changes>>>,
 }
 
 impl Watching {
@@ -142,9 +141,8 @@ impl Watching {
         }
     }
 
-    /// Each change of an object from when what there is was heard, for who asks first; `None` where what is heard is said on alone ([`relayed`]). Until he does
-    /// they are kept for him, so ask, or they are many.
-    pub fn seen(&self) -> Option<UnboundedReceiver<Seen>> {
+    /// Each change of an object from when what there is was heard, for who asks first; `None` where what is heard is said on alone ([`relayed`]).
+    pub fn seen(&self) -> Option<Changes> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
@@ -217,7 +215,7 @@ pub fn heard_of(
     let (wanted, _) = watch::channel(Arc::default());
     let written = (wanted, lease::Lead::default(), secrets.clone());
     let live = live::Live::new((feed, objects), &followed, heard, publish, written);
-    let (to, seen) = unbounded_channel();
+    let (to, seen) = seen::changes();
     let live = live.with_pods(pods.clone()).with_seen(Some(to));
     let seen = Arc::new(Mutex::new(Some(seen)));
     thread::Builder::new().name("vidimus-registry".to_owned()).spawn(move || live.run())?;
@@ -287,7 +285,7 @@ fn follow(
     let relay = relay.map(|relay| (relay, followed.len()));
     let pods = cluster.pods.then(|| Pods::new(cluster.client.clone(), &cluster.namespaces, tell, relay));
     let live = live::Live::new((feed, objects), &followed, heard, publish, (wanted, lead, secrets.clone()));
-    let (to, seen) = is_recorded.then(unbounded_channel).unzip();
+    let (to, seen) = is_recorded.then(seen::changes).unzip();
     let live = live.with_pods(pods.clone()).with_seen(to).with_jobs(jobs.runs());
     let seen = Arc::new(Mutex::new(seen));
     thread::Builder::new().name("vidimus-registry".to_owned()).spawn(move || live.run())?;

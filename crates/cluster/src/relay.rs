@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, watch};
 use tokio::time::interval;
@@ -20,6 +20,7 @@ use crate::line::{Asks, BEAT, Called, Lines, MAX_ASK, MAX_KEYS, Named, Says, VER
 use crate::live::Told;
 use crate::pods::{Item, LastCalls};
 use crate::secrets::Secrets;
+use crate::seen::FieldManager;
 
 /// Gateways at once.
 const MAX_GATEWAYS: usize = 256;
@@ -94,12 +95,12 @@ struct Gateway {
 
 /// What is said on of something that a watch tells.
 pub(crate) trait SaidOn {
-    /// Its name among those of its watch, what is said of it, and the same without which write it was; `None` of what is none.
+    /// Its name among those of its watch, what is said of it, and the same without which write it was and whose; `None` of what is none.
     fn said_on(&self) -> Option<(String, String, String)>;
 }
 
 impl SaidOn for Value {
-    /// Without its status, which a gateway neither reads nor writes.
+    /// Without its status, which a gateway neither reads nor writes; of its managed fields who wrote it last.
     fn said_on(&self) -> Option<(String, String, String)> {
         let mut object = self.as_object()?.clone();
         object.remove("status");
@@ -109,8 +110,10 @@ impl SaidOn for Value {
         let name = format!("{}/{}", name("namespace")?, name("name")?);
         let version = metadata.remove("resourceVersion");
         let content = serde_json::to_string(&object).ok()?;
-        if let (Some(version), Some(Self::Object(metadata))) = (version, object.get_mut("metadata")) {
-            metadata.insert("resourceVersion".to_owned(), version);
+        let manager = FieldManager::read(self).map(|by| json!([{"manager": by.name, "time": by.time}]));
+        if let Some(Self::Object(metadata)) = object.get_mut("metadata") {
+            metadata.extend(version.map(|version| ("resourceVersion".to_owned(), version)));
+            metadata.extend(manager.map(|manager| ("managedFields".to_owned(), manager)));
         }
         Some((name, serde_json::to_string(&object).ok()?, content))
     }
@@ -412,8 +415,6 @@ fn say(gateways: &mut Vec<Gateway>, lines: &[Arc<str>]) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn agent(name: &str, team: &str) -> Value {
