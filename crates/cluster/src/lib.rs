@@ -57,7 +57,7 @@ pub use follow::collection;
 pub use index::read;
 pub use jobs::{Jobs, Left};
 pub use pods::{LastCalls, NotRunning, Pods, PodsReport, PodsSaid, Unclaimed};
-pub use relay::Relay;
+pub use relay::{MAX_GATEWAYS, Relay};
 pub use remote::{Dial, Duplex, Link, Remote};
 pub use runs_jobs::JobsReport;
 pub use secrets::Secrets;

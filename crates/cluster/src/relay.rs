@@ -26,8 +26,8 @@ use crate::pods::{Item, LastCalls};
 use crate::secrets::Secrets;
 use crate::seen::FieldManager;
 
-/// Gateways at once.
-const MAX_GATEWAYS: usize = 256;
+/// Gateways that may hear a registry at once.
+pub const MAX_GATEWAYS: usize = 256;
 /// Changes that a gateway may be behind.
 const BEHIND: usize = 4096;
 /// The same in bytes.
