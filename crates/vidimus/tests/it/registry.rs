@@ -50,9 +50,18 @@ fn svid(of: &Path) -> (ServerCertificate, TrustStore) {
 
 /// A registry that presents the SVID in `of`, and speaks to the gateway alone. Its runtime serves until it is dropped.
 fn registry(of: &Path) -> (tokio::runtime::Runtime, SocketAddr, watch::Sender<Script>) {
+    registry_that_speaks(Some(b"vidimus-registry/1"), of)
+}
+
+/// The same, which agrees on this protocol with whoever connects, or on none.
+fn registry_that_speaks(
+    protocol: Option<&[u8]>,
+    of: &Path,
+) -> (tokio::runtime::Runtime, SocketAddr, watch::Sender<Script>) {
     let (certificate, store) = svid(of);
     let peers = vec![SpiffeId::parse(GATEWAY).unwrap()];
-    let config = named_server_config(&certificate, store, peers, b"vidimus-registry/1").unwrap();
+    let mut config = named_server_config(&certificate, store, peers, b"").unwrap();
+    config.alpn_protocols = protocol.into_iter().map(<[u8]>::to_vec).collect();
     let acceptor = TlsAcceptor::from(Arc::new(config));
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
@@ -198,6 +207,20 @@ fn a_registry_or_a_gateway_of_another_id_is_not_spoken_to() {
     says.send_replace(all());
     let gateway = Gateway::start(root.path(), address, "other");
     gateway.until("refused", |ready, log| ready.contains(" 503 ") && log.contains("is not heard any more"));
+}
+
+/// Attack: something else that has the registry's SVID, and agrees on no protocol, as most do that were not asked for one.
+#[test]
+fn what_does_not_say_that_it_is_a_registry_is_not_heard() {
+    let root = tempfile::tempdir().unwrap();
+    issue(root.path());
+    let (_runtime, address, says) = registry_that_speaks(None, &root.path().join("registry"));
+    says.send_replace(all());
+    let gateway = Gateway::start(root.path(), address, "gateway");
+    gateway.until("told", |ready, log| {
+        assert!(!is_live(ready, log), "it is heard: {ready}");
+        ready.contains(" 503 ") && log.contains("speaks another protocol")
+    });
 }
 
 #[test]
