@@ -1,10 +1,12 @@
 """The registry as a workload of its own: what the chart renders, without a cluster."""
 
+import json
 import os
 import re
 import subprocess
 import unittest
 
+import yaml
 from cluster import CHART, KUBE_VERSION, helm, rendered, values
 
 BIN = os.environ["VIDIMUS_BIN"]
@@ -50,6 +52,44 @@ class Separate(unittest.TestCase):
         (to_registry,) = [rule for rule in policy["egress"] if {"protocol": "TCP", "port": "registry"} in rule.get("ports", [])]
         labels = to_registry["to"][0]["podSelector"]["matchLabels"]
         self.assertLessEqual(labels.items(), self.registry["metadata"]["labels"].items())
+
+    def test_no_network_of_upstreams_has_the_api_server(self):
+        def rendered_with(upstreams, api_server):
+            said = {"networkPolicy": {"upstreams": [{"ipBlock": one} for one in upstreams]}, "registry": {"apiServer": api_server}}
+            sets = [word for key, value in said.items() for name, of in value.items() for word in ("--set-json", f"{key}.{name}={json.dumps(of)}")]
+            return helm("template", "vidimus", CHART, "--kube-version", KUBE_VERSION, *values("separate"), *sets, check=False)
+
+        def excepted(cidr, api_server, *but):
+            ran = rendered_with([{"cidr": cidr, **({"except": list(but)} if but else {})}], api_server)
+            self.assertEqual(ran.returncode, 0, ran.stderr)
+            policy = of([one for one in yaml.safe_load_all(ran.stdout) if one], "NetworkPolicy", "vidimus")["spec"]
+            (block,) = [to["ipBlock"] for rule in policy["egress"] for to in rule.get("to", []) if "ipBlock" in to]
+            return block.get("except", [])
+
+        both = ["10.0.0.2/32", "fd00:10::2/128"]
+        for cidr, left_out in [
+            ("0.0.0.0/0", both[:1]),
+            ("10.0.0.0/8", both[:1]),
+            ("10.0.0.0/30", both[:1]),
+            ("10.0.0.2/31", both[:1]),
+            ("10.0.0.4/30", []),
+            ("192.168.0.0/16", []),
+            ("::/0", both[1:]),
+            ("fd00::/8", both[1:]),
+            ("FD00:10:0:0:0:0:0:0/64", both[1:]),
+            ("fd00:10::/127", []),
+            ("fd00:100::/32", []),
+            ("a00::/8", []),
+        ]:
+            with self.subTest(cidr):
+                self.assertEqual(excepted(cidr, both), left_out)
+        self.assertEqual(excepted("10.0.0.0/8", both, "10.9.0.0/16"), ["10.9.0.0/16", "10.0.0.2/32"])
+        # Of what is nothing but the API server's there is nothing to leave out.
+        for cidr, api_server in [("10.0.0.2/32", "10.0.0.2/32"), ("10.0.0.0/24", "10.0.0.0/24"), ("10.0.0.7/32", "10.0.0.0/16"), ("fd00:10:0::2/128", "fd00:10::/64")]:
+            with self.subTest(cidr):
+                ran = rendered_with([{"cidr": cidr}], [api_server])
+                self.assertNotEqual(ran.returncode, 0)
+                self.assertIn(f"networkPolicy.upstreams: {cidr} is of the API server", ran.stderr)
 
     def test_the_registry_is_reached_by_the_gateway_and_is_none_of_its_pods(self):
         policy = of(self.objects, "NetworkPolicy", "vidimus-registry")["spec"]

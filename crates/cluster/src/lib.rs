@@ -45,7 +45,6 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::watch;
 use vidimus_core::resource::Kind;
 use vidimus_core::snapshot::Overlay;
@@ -58,11 +57,11 @@ pub use follow::collection;
 pub use index::read;
 pub use jobs::{Jobs, Left};
 pub use pods::{LastCalls, NotRunning, Pods, PodsReport, PodsSaid, Unclaimed};
-pub use relay::Relay;
+pub use relay::{MAX_GATEWAYS, Relay};
 pub use remote::{Dial, Duplex, Link, Remote};
 pub use runs_jobs::JobsReport;
 pub use secrets::Secrets;
-pub use seen::{FieldManager, Seen};
+pub use seen::{Changes, FieldManager, Seen};
 pub use state::SourceState;
 pub use status::{FIELD_MANAGER, Writes};
 
@@ -101,7 +100,7 @@ pub struct Watching {
     /// Where statuses are written here.
     jobs: Option<JobsReport>,
     give_back: Option<lease::GiveBack>,
-    seen: Arc<Mutex<Option<UnboundedReceiver<Seen>>>>,
+    seen: Arc<Mutex<Option<Changes>>>,
 }
 
 impl Watching {
@@ -142,8 +141,8 @@ impl Watching {
         }
     }
 
-    /// Each change of an object from when what there is was heard, for who asks first. Until he does they are kept for him, so ask, or they are many.
-    pub fn seen(&self) -> Option<UnboundedReceiver<Seen>> {
+    /// Each change of an object from when what there is was heard, for who asks first; `None` where what is heard is said on alone ([`relayed`]).
+    pub fn seen(&self) -> Option<Changes> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
@@ -216,8 +215,8 @@ pub fn heard_of(
     let (wanted, _) = watch::channel(Arc::default());
     let written = (wanted, lease::Lead::default(), secrets.clone());
     let live = live::Live::new((feed, objects), &followed, heard, publish, written);
-    let (to, seen) = unbounded_channel();
-    let live = live.with_pods(pods.clone()).with_seen(to);
+    let (to, seen) = seen::changes();
+    let live = live.with_pods(pods.clone()).with_seen(Some(to));
     let seen = Arc::new(Mutex::new(Some(seen)));
     thread::Builder::new().name("vidimus-registry".to_owned()).spawn(move || live.run())?;
     Ok(Begun {
@@ -281,16 +280,42 @@ fn follow(
     }
     let jobs = if cluster.jobs { runs_jobs::Known::Unread } else { runs_jobs::Known::Off };
     let jobs = JobsReport::new(runs_jobs::RunsJobs::new(jobs), tell.clone());
+    // Where it is said on, each gateway records what it sees.
+    let is_recorded = relay.is_none();
     let relay = relay.map(|relay| (relay, followed.len()));
     let pods = cluster.pods.then(|| Pods::new(cluster.client.clone(), &cluster.namespaces, tell, relay));
     let live = live::Live::new((feed, objects), &followed, heard, publish, (wanted, lead, secrets.clone()));
-    let (to, seen) = unbounded_channel();
+    let (to, seen) = is_recorded.then(seen::changes).unzip();
     let live = live.with_pods(pods.clone()).with_seen(to).with_jobs(jobs.runs());
-    let seen = Arc::new(Mutex::new(Some(seen)));
+    let seen = Arc::new(Mutex::new(seen));
     thread::Builder::new().name("vidimus-registry".to_owned()).spawn(move || live.run())?;
     Ok(Begun {
         loaded,
         watching: Watching { acts, state, secrets, pods, jobs: Some(jobs), give_back, seen },
         tasks,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KUBECONFIG: &str = r#"{"apiVersion": "v1", "kind": "Config", "current-context": "c",
+        "clusters": [{"name": "c", "cluster": {"server": "http://127.0.0.1:1"}}],
+        "users": [{"name": "u", "user": {}}],
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}]}"#;
+
+    /// A registry has no ledger: changes that it kept for one would be kept for good.
+    #[tokio::test]
+    async fn a_registry_keeps_no_changes_that_nobody_records() {
+        let root = tempfile::tempdir().unwrap();
+        let file = root.path().join("kubeconfig");
+        std::fs::write(&file, KUBECONFIG).unwrap();
+        let access = Access { kubeconfig: Some(file), ..Access::default() };
+        let cluster = connect(&access).await.unwrap();
+        let (registry, _relay) = relayed(&cluster).unwrap();
+        assert!(registry.watching.seen().is_none());
+        let gateway = begin(&cluster, None, None, Arc::default()).unwrap();
+        assert!(gateway.watching.seen().is_some());
+    }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde_json::Value;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, broadcast, watch};
 use vidimus_core::resource::{Kind, Origin, Rejection, Subject};
 use vidimus_registry::{Feed, Says};
 
@@ -107,7 +107,7 @@ pub(crate) struct Live {
     /// Where pods are watched.
     pods: Option<Pods>,
     /// Who is told of each change.
-    seen: Option<mpsc::UnboundedSender<Seen>>,
+    seen: Option<broadcast::Sender<Seen>>,
     pending: Pending,
     /// When statuses are to be looked at again.
     statuses: Instant,
@@ -179,9 +179,9 @@ impl Live {
         Self { jobs, ..self }
     }
 
-    /// Tells of each change too, once what there is was heard.
-    pub(crate) fn with_seen(self, seen: mpsc::UnboundedSender<Seen>) -> Self {
-        Self { seen: Some(seen), ..self }
+    /// Tells of each change too, once what there is was heard, where somebody is to be told.
+    pub(crate) fn with_seen(self, seen: Option<broadcast::Sender<Seen>>) -> Self {
+        Self { seen, ..self }
     }
 
     /// Goes on until nobody tells anything any more.
@@ -242,7 +242,7 @@ impl Live {
         let was = mem::take(&mut watch.known.lost);
         let first = watch.known.heard.is_none();
         // What is there when it is heard first was not changed then.
-        let is_told = self.seen.as_ref().is_some_and(|seen| !seen.is_closed());
+        let is_told = self.seen.as_ref().is_some_and(|seen| seen.receiver_count() > 0);
         self.index.gather(is_told && !first);
         let changed = match told {
             Told::Lost(_) | Told::Forbidden(_) => {

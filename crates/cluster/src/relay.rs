@@ -2,6 +2,8 @@
 //!
 //! Nobody is waited for: a gateway that is behind is let go, and has all of it anew when it connects again.
 
+mod calls;
+
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::hash::{BuildHasher as _, RandomState};
@@ -10,21 +12,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, watch};
 use tokio::time::interval;
+use vidimus_core::resource::Kind;
 use vidimus_core::resource::llm_provider::SecretKey;
 
-use crate::line::{Asks, BEAT, Called, Lines, MAX_ASK, MAX_KEYS, Named, Says, VERSION, Writes, text};
+use crate::followed;
+use crate::line::{Asks, BEAT, Lines, MAX_ASK, MAX_CALLS, MAX_KEYS, Named, Says, VERSION, Writes, text};
 use crate::live::Told;
 use crate::pods::{Item, LastCalls};
 use crate::secrets::Secrets;
+use crate::seen::FieldManager;
 
-/// Gateways at once.
-const MAX_GATEWAYS: usize = 256;
-/// Objects whose last call is known.
-const CALLERS: usize = 50_000;
+/// Gateways that may hear a registry at once.
+pub const MAX_GATEWAYS: usize = 256;
 /// Changes that a gateway may be behind.
 const BEHIND: usize = 4096;
 /// The same in bytes.
@@ -43,6 +46,8 @@ impl fmt::Debug for Relay {
 struct Hub {
     namespaces: Vec<Arc<str>>,
     pods: bool,
+    /// What the first watches are of; the others are of pods.
+    followed: Vec<(Kind, Option<Arc<str>>)>,
     secrets: Secrets,
     /// What gateways say of calls, the latest of each object.
     calls: Mutex<LastCalls>,
@@ -94,12 +99,12 @@ struct Gateway {
 
 /// What is said on of something that a watch tells.
 pub(crate) trait SaidOn {
-    /// Its name among those of its watch, what is said of it, and the same without which write it was; `None` of what is none.
+    /// Its name among those of its watch, what is said of it, and the same without which write it was and whose; `None` of what is none.
     fn said_on(&self) -> Option<(String, String, String)>;
 }
 
 impl SaidOn for Value {
-    /// Without its status, which a gateway neither reads nor writes.
+    /// Without its status, which a gateway neither reads nor writes; of its managed fields who wrote it last.
     fn said_on(&self) -> Option<(String, String, String)> {
         let mut object = self.as_object()?.clone();
         object.remove("status");
@@ -109,8 +114,10 @@ impl SaidOn for Value {
         let name = format!("{}/{}", name("namespace")?, name("name")?);
         let version = metadata.remove("resourceVersion");
         let content = serde_json::to_string(&object).ok()?;
-        if let (Some(version), Some(Self::Object(metadata))) = (version, object.get_mut("metadata")) {
-            metadata.insert("resourceVersion".to_owned(), version);
+        let manager = FieldManager::read(self).map(|by| json!([{"manager": by.name, "time": by.time}]));
+        if let Some(Self::Object(metadata)) = object.get_mut("metadata") {
+            metadata.extend(version.map(|version| ("resourceVersion".to_owned(), version)));
+            metadata.extend(manager.map(|manager| ("managedFields".to_owned(), manager)));
         }
         Some((name, serde_json::to_string(&object).ok()?, content))
     }
@@ -128,8 +135,8 @@ impl Relay {
     pub(crate) fn new(namespaces: Vec<Arc<str>>, pods: bool, watches: usize, secrets: Secrets) -> Self {
         let watches = (0..watches).map(|_| Watch::default()).collect();
         let state = Mutex::new(State { watches, gateways: Vec::new() });
-        let (calls, hasher) = (Mutex::default(), RandomState::new());
-        Self(Arc::new(Hub { namespaces, pods, secrets, calls, state, hasher }))
+        let (calls, hasher, followed) = (Mutex::default(), RandomState::new(), followed(&namespaces));
+        Self(Arc::new(Hub { namespaces, pods, followed, secrets, calls, state, hasher }))
     }
 
     /// What the watch at this place told.
@@ -210,11 +217,6 @@ impl Relay {
         }
     }
 
-    /// Who called gateways last.
-    pub fn last_calls(&self) -> LastCalls {
-        self.0.calls.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
     /// What a gateway asks for and says, until it ends; gives why.
     async fn hear_asks<R: AsyncRead + Unpin>(
         &self,
@@ -227,21 +229,10 @@ impl Relay {
                     ask.send_replace(keys.into_iter().map(SecretKey::from).collect());
                 }
                 Ok((Asks::Keys(_), _)) => return format!("it asks for more than {MAX_KEYS} keys"),
-                Ok((Asks::Calls(calls), _)) => self.called(calls),
+                Ok((Asks::Calls(calls), _)) if calls.len() <= MAX_CALLS => self.called(calls),
+                Ok((Asks::Calls(_), _)) => return format!("it tells of more than {MAX_CALLS} calls at once"),
                 Ok((Asks::Beats, _)) => {}
                 Err(why) => return why,
-            }
-        }
-    }
-
-    /// The latest of each object counts, whichever gateway saw it. What is no call is passed over: it is for people alone.
-    fn called(&self, calls: Vec<Called>) {
-        let now = Timestamp::now();
-        let mut known = self.0.calls.lock().unwrap_or_else(PoisonError::into_inner);
-        for (of, call) in calls.into_iter().filter_map(|called| called.read(now)) {
-            let is_later = known.get(&of).map(|last| last.time < call.time);
-            if is_later.unwrap_or(known.len() < CALLERS) {
-                known.insert(of, call);
             }
         }
     }
@@ -412,8 +403,6 @@ fn say(gateways: &mut Vec<Gateway>, lines: &[Arc<str>]) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn agent(name: &str, team: &str) -> Value {

@@ -3,12 +3,16 @@
 use data_encoding::HEXLOWER;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
 use vidimus_core::resource::Object;
 
 use crate::index::{Entry, Key};
 
 /// Longest text of managed fields that is kept, in characters: the API server takes no longer name.
 const LONGEST: usize = 128;
+/// Changes that wait for whoever records them, at most: some MiB.
+const KEPT: usize = 8192;
 
 /// A change of an object, as it was seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +36,30 @@ pub struct FieldManager {
     pub name: String,
     /// When, RFC 3339, by the API server's clock.
     pub time: String,
+}
+
+/// Changes as they are seen. Those that are not taken wait, the newest 8,192 of them.
+#[derive(Debug)]
+pub struct Changes(pub(crate) broadcast::Receiver<Seen>);
+
+/// Who tells of changes, and who takes them.
+pub(crate) fn changes() -> (broadcast::Sender<Seen>, Changes) {
+    let (tell, told) = broadcast::channel(KEPT);
+    (tell, Changes(told))
+}
+
+impl Changes {
+    /// The next one, and how many right before it were let go, since they were not taken in time; `None` once the source has ended.
+    pub async fn next(&mut self) -> Option<(Seen, u64)> {
+        let mut lost = 0_u64;
+        loop {
+            match self.0.recv().await {
+                Ok(seen) => return Some((seen, lost)),
+                Err(RecvError::Lagged(more)) => lost = lost.saturating_add(more),
+                Err(RecvError::Closed) => return None,
+            }
+        }
+    }
 }
 
 impl Seen {
@@ -69,5 +97,34 @@ impl FieldManager {
         let all = document.pointer("/metadata/managedFields")?.as_array()?;
         // UTC, to the second: as text they are in the order of time.
         all.iter().filter_map(of).max_by(|one, other| one.time.cmp(&other.time))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Attack: objects that are written over and over while the ledger takes nothing.
+    #[tokio::test]
+    async fn changes_that_are_not_taken_in_time_are_counted_and_not_kept() {
+        let (tell, mut changes) = changes();
+        let seen = |number: usize| Seen {
+            object: number.to_string(),
+            operation: "update",
+            before: None,
+            after: None,
+            manager: None,
+        };
+        for number in 0..KEPT + 3 {
+            tell.send(seen(number)).unwrap();
+        }
+        assert_eq!(changes.next().await, Some((seen(3), 3)));
+        assert_eq!(changes.next().await, Some((seen(4), 0)));
+        drop(tell);
+        let mut left = 0;
+        while changes.next().await.is_some() {
+            left += 1;
+        }
+        assert_eq!(left, KEPT - 2);
     }
 }

@@ -6,6 +6,7 @@ use serde_json::json;
 use vidimus_registry::{KEY_LENGTH, KeptObjects, Loaded, feed};
 
 use super::*;
+use crate::seen::Changes;
 
 fn agent(name: &str, generation: i64) -> Value {
     json!({
@@ -34,8 +35,8 @@ fn live_with(kept: Option<Kept>) -> (Live, watch::Receiver<Arc<Loaded>>, watch::
 /// Where the API server asks nobody: each change is told once, with who is said to have made it, and neither a status nor what was there already is one.
 #[test]
 fn each_change_is_told_with_who_is_said_to_have_made_it() {
-    let (to, mut seen) = tokio::sync::mpsc::unbounded_channel();
-    let mut live = live().0.with_seen(to);
+    let (to, Changes(mut seen)) = crate::seen::changes();
+    let mut live = live().0.with_seen(Some(to));
     take(&mut live, 0, Told::Listed(vec![agent("x", 1), agent("y", 1)]));
     assert!(seen.try_recv().is_err(), "what is there at first was not changed");
     let by = |name: &str, subresource: &str, second: u32| json!({"manager": name, "operation": "Update", "subresource": subresource, "time": format!("2026-11-28T16:00:0{second}Z")});

@@ -102,7 +102,11 @@ impl Both {
 
 fn shown_told(told: &Told) -> String {
     let name = |object: &Value| {
-        assert!(object.get("status").is_none() && object.pointer("/metadata/managedFields").is_none());
+        let by = object.pointer("/metadata/managedFields");
+        assert!(
+            object.get("status").is_none()
+                && by.is_none_or(|by| *by == json!([{"manager": "kubectl", "time": ""}]))
+        );
         let text =
             |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
         format!("{}@{}", text("/metadata/name"), text("/metadata/resourceVersion"))
@@ -168,6 +172,21 @@ async fn all_that_is_there_is_told_first_and_then_what_happens() {
     assert_eq!(again[0], "0 listed x@1 z@5");
     assert_eq!(again[1], "0 lost the registry does not hear it: 503");
     assert_eq!(again[5], "4 listed ");
+}
+
+/// So that what a gateway records of a change says who is said to have made it; of all that managed fields say that alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_said_to_have_written_an_object_is_told_with_it() {
+    let both = Both::of((&[], false), (&[], false));
+    let by = |name: &str, subresource: &str, second: u32| json!({"manager": name, "operation": "Update", "subresource": subresource, "time": format!("2026-11-28T16:00:0{second}Z"), "fieldsV1": {"f:spec": {}}});
+    let mut object = agent("x", "1", "t");
+    object["metadata"]["managedFields"] =
+        json!([by("helm", "", 1), by("kubectl-edit", "", 2), by("vidimus", "status", 3)]);
+    both.relay.hear(0, &Told::Listed(vec![object]));
+    let heard = both.heard.recv_timeout(Duration::from_secs(20)).expect("something is told");
+    let Heard::AsOf(0, Told::Listed(all), ..) = heard else { panic!("{heard:?}") };
+    let by = json!([{"manager": "kubectl-edit", "time": "2026-11-28T16:00:02Z"}]);
+    assert_eq!(all[0]["metadata"]["managedFields"], by);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

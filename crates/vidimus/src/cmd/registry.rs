@@ -1,6 +1,8 @@
 //! `vidimus registry`: the part that watches the cluster, as a process of its own. Gateways hear it (`vidimus serve --registry`), and need neither a
 //! ServiceAccount token nor reach to the API server (ADR 70).
 
+mod places;
+
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -16,7 +18,6 @@ use clap::Args;
 use clap::builder::BoolishValueParser;
 use tokio::net::TcpStream;
 use tokio::runtime::Builder;
-use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use vidimus_cluster::{Access, Begun, Relay, Watching};
@@ -32,11 +33,10 @@ use super::serve::supervisor::Supervisor;
 use super::serve::{admin_listener, flags, runs, source};
 use crate::clock::SystemClock;
 use crate::log;
+use places::{Gateways, Handshakes};
 
 /// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(5);
-/// Handshakes at once; who is through takes no place of others.
-const HANDSHAKES: usize = 64;
 /// When connections cannot be accepted.
 const PAUSE: Duration = Duration::from_millis(10);
 /// How often it is told who called last.
@@ -130,8 +130,8 @@ fn serve(registry: &Registry, vitals: &Vitals) -> anyhow::Result<ExitCode> {
     let trust = bundles.store();
     bundles.follow(&mut supervisor, trust.clone());
     let files = CertificateFiles::open_by(("cert", "key"), registry.cert.clone(), registry.key.clone())?;
-    let gateways = registry.gateway_id.clone();
-    let config = named_server_config(&files.certificate(), trust.clone(), gateways, PROTOCOL)?;
+    let ids = registry.gateway_id.clone();
+    let config = named_server_config(&files.certificate(), trust.clone(), ids, PROTOCOL)?;
     files.follow(&mut supervisor);
     let bind = |flag: &str, address: SocketAddr| -> anyhow::Result<TcpListener> {
         let socket = TcpListener::bind(address).with_context(|| format!("--{flag} {address}"))?;
@@ -151,8 +151,9 @@ fn serve(registry: &Registry, vitals: &Vitals) -> anyhow::Result<ExitCode> {
     let router = router.with_state(Arc::new(watching.clone()));
     admin_listener::serve(&mut supervisor, health, router, vitals.clone())?;
     let socket = tokio::net::TcpListener::from_std(socket)?;
+    let gateways = Arc::new(Gateways::new(&registry.gateway_id));
     let tls = TlsAcceptor::from(Arc::new(config));
-    supervisor.essential("gateways", accept(socket, tls, relay, trust));
+    supervisor.essential("gateways", accept(socket, tls, (relay, gateways), trust));
     tracing::info!(serve = %address, health = %health_address, "gateways may connect");
     let (code, _) = control.block_on(runs::until_told(&mut supervisor))?;
     control.block_on(watching.give_back());
@@ -185,11 +186,14 @@ fn access(registry: &Registry) -> Access {
 }
 
 /// Accepts gateways for as long as the process lives.
-async fn accept(socket: tokio::net::TcpListener, tls: TlsAcceptor, relay: Relay, trust: TrustStore) {
-    let places = Arc::new(Semaphore::new(HANDSHAKES));
+async fn accept(
+    socket: tokio::net::TcpListener,
+    tls: TlsAcceptor,
+    (relay, gateways): (Relay, Arc<Gateways>),
+    trust: TrustStore,
+) {
+    let mut handshakes = Handshakes::default();
     loop {
-        // It is never closed.
-        let Ok(place) = places.clone().acquire_owned().await else { return };
         let (stream, from) = match socket.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -198,10 +202,13 @@ async fn accept(socket: tokio::net::TcpListener, tls: TlsAcceptor, relay: Relay,
                 continue;
             }
         };
-        let (tls, relay, trust) = (tls.clone(), relay.clone(), trust.clone());
+        let shed = handshakes.begin(from.ip());
+        let (tls, relay, gateways, trust) = (tls.clone(), relay.clone(), gateways.clone(), trust.clone());
         tokio::spawn(async move {
-            let shaken = tokio::time::timeout(HANDSHAKE, handshake(&tls, stream)).await;
-            drop(place);
+            let shaken = tokio::select! {
+                shaken = tokio::time::timeout(HANDSHAKE, handshake(&tls, stream)) => shaken,
+                _ = shed => return,
+            };
             let (stream, peer) = match shaken {
                 Ok(Ok(shaken)) => shaken,
                 Ok(Err(why)) => {
@@ -209,6 +216,10 @@ async fn accept(socket: tokio::net::TcpListener, tls: TlsAcceptor, relay: Relay,
                     return;
                 }
                 Err(_) => return,
+            };
+            let Some(_place) = gateways.enter(&peer.spiffe_id) else {
+                tracing::warn!(%from, gateway = %peer.spiffe_id, "as many of this ID hear it already as may");
+                return;
             };
             tracing::info!(%from, gateway = %peer.spiffe_id, "a gateway hears it");
             let is_trusted = || trust.still_trusts(&peer, millis(SystemClock.now().wall));

@@ -1,4 +1,5 @@
-//! A gateway that hears a registry, over real TLS: the registry is a stand-in that says what a test has it say (e2e/kube has both as they are).
+//! A gateway that hears a registry, over real TLS: the registry is a stand-in that says what a test has it say (e2e/kube has both as they are). And a
+//! registry to which many connect.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -9,11 +10,14 @@ use std::time::{Duration, Instant};
 
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio_rustls::TlsAcceptor;
-use vidimus_identity::{ServerCertificate, SpiffeId, TrustBundle, TrustStore, named_server_config};
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+use vidimus_identity::{
+    ServerCertificate, SpiffeId, TrustBundle, TrustStore, named_client_config, named_server_config,
+};
 
 use super::gateway::{exchange, free_port};
 use super::{command, run};
@@ -36,14 +40,28 @@ fn issue(root: &Path) {
 /// What all gateways are told that connect, a line each; another value cuts them off.
 type Script = Vec<Value>;
 
-/// A registry that presents the SVID in `of`, and speaks to the gateway alone. Its runtime serves until it is dropped.
-fn registry(of: &Path) -> (tokio::runtime::Runtime, SocketAddr, watch::Sender<Script>) {
+/// The SVID in a directory, and whom it trusts.
+fn svid(of: &Path) -> (ServerCertificate, TrustStore) {
     let read = |name: &str| fs::read(of.join(name)).unwrap();
     let key = SecretString::from(String::from_utf8(read("svid-key.pem")).unwrap());
     let certificate = ServerCertificate::from_pem(&read("svid.pem"), &key).unwrap();
-    let store = TrustStore::new(vec![TrustBundle::parse(None, &read("bundle.pem")).unwrap()]);
+    (certificate, TrustStore::new(vec![TrustBundle::parse(None, &read("bundle.pem")).unwrap()]))
+}
+
+/// A registry that presents the SVID in `of`, and speaks to the gateway alone. Its runtime serves until it is dropped.
+fn registry(of: &Path) -> (tokio::runtime::Runtime, SocketAddr, watch::Sender<Script>) {
+    registry_that_speaks(Some(b"vidimus-registry/1"), of)
+}
+
+/// The same, which agrees on this protocol with whoever connects, or on none.
+fn registry_that_speaks(
+    protocol: Option<&[u8]>,
+    of: &Path,
+) -> (tokio::runtime::Runtime, SocketAddr, watch::Sender<Script>) {
+    let (certificate, store) = svid(of);
     let peers = vec![SpiffeId::parse(GATEWAY).unwrap()];
-    let config = named_server_config(&certificate, store, peers, b"vidimus-registry/1").unwrap();
+    let mut config = named_server_config(&certificate, store, peers, b"").unwrap();
+    config.alpn_protocols = protocol.into_iter().map(<[u8]>::to_vec).collect();
     let acceptor = TlsAcceptor::from(Arc::new(config));
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
@@ -191,6 +209,20 @@ fn a_registry_or_a_gateway_of_another_id_is_not_spoken_to() {
     gateway.until("refused", |ready, log| ready.contains(" 503 ") && log.contains("is not heard any more"));
 }
 
+/// Attack: something else that has the registry's SVID, and agrees on no protocol, as most do that were not asked for one.
+#[test]
+fn what_does_not_say_that_it_is_a_registry_is_not_heard() {
+    let root = tempfile::tempdir().unwrap();
+    issue(root.path());
+    let (_runtime, address, says) = registry_that_speaks(None, &root.path().join("registry"));
+    says.send_replace(all());
+    let gateway = Gateway::start(root.path(), address, "gateway");
+    gateway.until("told", |ready, log| {
+        assert!(!is_live(ready, log), "it is heard: {ready}");
+        ready.contains(" 503 ") && log.contains("speaks another protocol")
+    });
+}
+
 #[test]
 fn what_needs_the_api_server_itself_is_refused_with_a_registry() {
     let root = tempfile::tempdir().unwrap();
@@ -211,4 +243,74 @@ fn what_needs_the_api_server_itself_is_refused_with_a_registry() {
             "{ran:?}"
         );
     }
+}
+
+/// `vidimus registry` itself, whose API server answers nothing.
+struct Registry(Child);
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Registry {
+    fn start(root: &Path, address: &str) -> Self {
+        let kubeconfig = root.join("kubeconfig");
+        let text = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "c",
+            "clusters": [{"name": "c", "cluster": {"server": "http://127.0.0.1:1"}}],
+            "users": [{"name": "u", "user": {}}],
+            "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+        });
+        fs::write(&kubeconfig, text.to_string()).unwrap();
+        let at = |file: &str| root.join("registry").join(file);
+        let health = format!("127.0.0.1:{}", free_port());
+        let mut command = command(&["registry", "--serve", address, "--health", &health, "--no-status"]);
+        command.args(["--gateway-id", GATEWAY]).arg("--kubeconfig").arg(&kubeconfig);
+        command.arg("--cert").arg(at("svid.pem")).arg("--key").arg(at("svid-key.pem"));
+        command.arg("--trust-bundle").arg(format!("corp.example={}", at("bundle.pem").display()));
+        Self(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+    }
+}
+
+/// A connection, once the registry listens.
+async fn connected(address: &str) -> TcpStream {
+    let begun = Instant::now();
+    loop {
+        match TcpStream::connect(address).await {
+            Ok(stream) => return stream,
+            Err(error) => assert!(begun.elapsed() < Duration::from_secs(60), "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Attack: whoever reaches the port connects again and again and says nothing, so that no gateway gets a place.
+#[tokio::test]
+async fn connections_that_say_nothing_keep_no_gateway_out() {
+    let root = tempfile::tempdir().unwrap();
+    issue(root.path());
+    let address = format!("127.0.0.1:{}", free_port());
+    let _registry = Registry::start(root.path(), &address);
+    let mut silent = Vec::new();
+    for _ in 0..150 {
+        silent.push(connected(&address).await);
+    }
+    let (certificate, store) = svid(&root.path().join("gateway"));
+    let id = SpiffeId::parse(REGISTRY).unwrap();
+    let config = named_client_config(&certificate, store, id, b"vidimus-registry/1").unwrap();
+    let name = ServerName::try_from("127.0.0.1").unwrap();
+    let heard = async {
+        let stream = connected(&address).await;
+        let mut stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap();
+        let mut begins = [0; 7];
+        stream.read_exact(&mut begins).await.unwrap();
+        begins
+    };
+    // 150 handshakes of 5 s, 64 at a time, are 10 s before it is its turn.
+    let begins = tokio::time::timeout(Duration::from_secs(5), heard).await.expect("it is spoken to at once");
+    assert_eq!(&begins, br#"{"n":1,"#);
+    drop(silent);
 }

@@ -144,7 +144,11 @@ fn dial(at: Arc<At>, store: TrustStore) -> Dial {
             let connected = tokio::time::timeout(CONNECT, connect(&at)).await;
             let late = |_| format!("{} does not answer within {} s", at.address, CONNECT.as_secs());
             let stream = connected.map_err(late)?.map_err(|error| format!("{}: {error}", at.address))?;
-            let peer = PeerSvid::from_certificates(stream.get_ref().1.peer_certificates());
+            let session = stream.get_ref().1;
+            if session.alpn_protocol() != Some(PROTOCOL) {
+                return Err(format!("{} speaks another protocol", at.address));
+            }
+            let peer = PeerSvid::from_certificates(session.peer_certificates());
             let Ok(Some(peer)) = peer else { return Err("it presents no SVID".to_owned()) };
             let is_trusted = Box::new(move || store.still_trusts(&peer, millis(SystemClock.now().wall)));
             Ok(Link { stream: Box::new(stream), is_trusted })

@@ -18,24 +18,30 @@ const AGAIN: Duration = Duration::from_secs(1);
 
 /// Begins to record, where there is a cluster and it does not ask.
 pub(super) fn begin(supervisor: &mut Supervisor, serve: &Serve, shared: &Arc<Shared>, watching: &Watching) {
-    let Some(mut seen) = watching.seen() else { return };
+    let Some(mut changes) = watching.seen() else { return };
     // Asked, it has each on record before it is made, with who the API server knows it is from.
     if serve.admission.admission.is_some() {
         return;
     }
     let shared = shared.clone();
     supervisor.essential("registrations", async move {
-        while let Some(seen) = seen.recv().await {
-            record(&shared, seen).await;
+        while let Some((seen, lost)) = changes.next().await {
+            record(&shared, seen, lost).await;
         }
         // Whoever follows the cluster has ended, which is told of it.
         std::future::pending::<()>().await;
     });
 }
 
-/// It happened, so it is tried until it is on record.
-async fn record(shared: &Shared, seen: Seen) {
-    let why = why(&seen);
+/// It happened, so it is tried until it is on record; of the `lost` ones before it at least how many they were.
+async fn record(shared: &Shared, seen: Seen, lost: u64) {
+    let why = why(&seen, lost);
+    if lost > 0 {
+        tracing::error!(
+            lost,
+            "changes of what is registered are on no record: they were more than could wait for one"
+        );
+    }
     let (manager, written) = seen.manager.map(|by| (by.name, by.time)).unzip();
     let registration = Registration {
         after: seen.after,
@@ -63,14 +69,18 @@ async fn record(shared: &Shared, seen: Seen) {
 }
 
 /// In words: what was seen, and what is only said.
-fn why(seen: &Seen) -> String {
+fn why(seen: &Seen, lost: u64) -> String {
     let Seen { object, operation, manager, .. } = seen;
-    match manager {
+    let said = match manager {
         Some(by) => format!(
             "{operation} {object}, seen in the cluster; last written by what calls itself {}",
             printable(&by.name)
         ),
         None => format!("{operation} {object}, seen in the cluster"),
+    };
+    match lost {
+        0 => said,
+        lost => format!("{said}; {lost} changes before it are on no record"),
     }
 }
 
@@ -92,9 +102,10 @@ mod tests {
             after: None,
             manager,
         };
-        let said = why(&seen);
+        let said = why(&seen, 0);
         assert!(said.contains("what calls itself User/kubernetes#ada") && !said.contains('\u{1b}'), "{said}");
         let gone = Seen { operation: "delete", manager: None, ..seen };
-        assert_eq!(why(&gone), "delete Agent/finance/bot, seen in the cluster");
+        assert_eq!(why(&gone, 0), "delete Agent/finance/bot, seen in the cluster");
+        assert!(why(&gone, 7).ends_with("in the cluster; 7 changes before it are on no record"));
     }
 }

@@ -10,9 +10,8 @@ use clap::Args;
 use clap::builder::BoolishValueParser;
 use secrecy::SecretString;
 use tokio::runtime::Runtime;
-use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
-use vidimus_cluster::{Access, Begun, JobsReport, Pods, Seen};
+use vidimus_cluster::{Access, Begun, Changes, JobsReport, Pods};
 use vidimus_core::caller::UnixMillis;
 use vidimus_core::resource::llm_provider::SecretKey;
 use vidimus_core::snapshot::Overlay;
@@ -111,7 +110,7 @@ impl Watching {
     }
 
     /// Each change of an object of the cluster, for who asks first.
-    pub(super) fn seen(&self) -> Option<UnboundedReceiver<Seen>> {
+    pub(super) fn seen(&self) -> Option<Changes> {
         match self {
             Self::Directory(_) => None,
             Self::Cluster(watching, _) => watching.seen(),
