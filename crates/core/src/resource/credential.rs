@@ -260,7 +260,7 @@ mod tests {
             ),
             (
                 json!({"secretRef": {"name": "a", "key": "k"}, "none": {}}),
-                "exactly one of secretRef and none",
+                "give secretRef alone",
             ),
             (json!({"file": "openai.key"}), "credential.file  in a cluster the key comes from a Secret"),
             (json!({"env": "HOME"}), "credential.env  in a cluster the key comes from a Secret"),

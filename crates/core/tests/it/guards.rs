@@ -13,10 +13,10 @@ use vidimus_core::snapshot::Snapshot;
 use crate::world::{Facts, agent, cluster, objects, policy, server, snapshot};
 
 const PERMIT: &str = "permit (principal, action, resource);";
-const SECRETS: &str = r#"@guard("secrets") forbid (principal, action, resource)
+const SECRETS: &str = r#"@guard("secrets") forbid (principal, action == Action::"invokeTool", resource)
     unless { context.guarded.contains("secrets") };"#;
 /// What the residual language does not have: Cedar itself evaluates it.
-const BY_CEDAR: &str = r#"@guard("secrets") forbid (principal, action, resource)
+const BY_CEDAR: &str = r#"@guard("secrets") forbid (principal, action == Action::"invokeTool", resource)
     unless { {g: context.guarded.contains("secrets")} == {g: true} };"#;
 const DATA: &str = r#"@guard("personal_data") @on_finding("redact") forbid (principal, action == Action::"invokeTool", resource)
     unless { context.guarded.contains("personal_data") };"#;
@@ -71,7 +71,7 @@ fn a_guard_lifts_what_waits_for_it() {
 fn a_guard_permits_nothing() {
     let passed = [(Guard::Secrets, Came::Passed)];
     assert_eq!(decided(&world(&[SECRETS]), &passed).1, Some(Code::NoPermit));
-    let forbid = r#"forbid (principal, action, resource) when { context.method == "tools/call" };"#;
+    let forbid = r#"forbid (principal, action == Action::"invokeTool", resource) when { context.method == "tools/call" };"#;
     assert_eq!(decided(&world(&[PERMIT, SECRETS, forbid]), &passed).1, Some(Code::ForbiddenByPolicy));
 }
 

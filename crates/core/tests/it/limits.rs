@@ -51,7 +51,7 @@ fn tool(world: &Snapshot, method: &'static str, so_far: SoFar) -> (Outcome, Opti
 const COUNTED: &str = r#"
     permit (principal, action, resource);
     @limit("calls") @reason("ask the owner")
-    forbid (principal, action, resource) when { context has method && context.method != "ping" };
+    forbid (principal, action == Action::"invokeTool", resource) when { context.method != "ping" };
 "#;
 
 #[test]
@@ -110,7 +110,7 @@ fn policies_see_what_is_left_and_may_hold_or_refuse_before_there_is_no_room() {
     ] {
         let world = world(&format!(
             r#"{COUNTED}
-            @approval("leads") forbid (principal, action, resource) when {{ {condition} }}
+            @approval("leads") forbid (principal, action == Action::"invokeTool", resource) when {{ {condition} }}
             unless {{ context has approval && context.approval.role == "leads" }};"#
         ));
         for (so_far, outcome) in [

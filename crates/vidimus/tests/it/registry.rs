@@ -206,7 +206,7 @@ fn a_registry_or_a_gateway_of_another_id_is_not_spoken_to() {
     let (_runtime, address, says) = registry(&root.path().join("registry"));
     says.send_replace(all());
     let gateway = Gateway::start(root.path(), address, "other");
-    gateway.until("refused", |ready, log| ready.contains(" 503 ") && log.contains("is not heard any more"));
+    gateway.until("refused", |ready, log| ready.contains(" 503 ") && log.contains("CertificateUnknown"));
 }
 
 /// Attack: something else that has the registry's SVID, and agrees on no protocol, as most do that were not asked for one.

@@ -61,6 +61,7 @@ fn routes(approval: &str, grant: &str, act: &str) -> Vec<Route> {
     vec![
         route("GET", "/registry", json!(null), &["read-registry"]),
         route("GET", "/registry/refused", json!(null), &["read-registry"]),
+        route("GET", "/registry/configuration", json!(null), &["read-registry"]),
         route("GET", "/registry/standing", json!(null), &["read-standing"]),
         route("GET", "/ledger", json!(null), &["read-ledger"]),
         route("GET", "/ledger/checkpoint", json!(null), &["read-ledger"]),

@@ -35,7 +35,7 @@ fn what_one_namespace_costs_on_an_edge_is_bounded() {
     objects.push(policy(
         "evil",
         "small",
-        "forbid (principal, action, resource) when { context.delegation_depth > 3 };",
+        "forbid (principal, action == Action::\"invokeTool\", resource) when { context.delegation_depth > 3 };",
     ));
     let (first, rejected) = Snapshot::build(objects.clone());
     assert_eq!(too_costly(&rejected), ["Policy evil/p3", "Policy evil/p4"]);

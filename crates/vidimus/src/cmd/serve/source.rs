@@ -316,7 +316,6 @@ mod tests {
             ("--resources r --pods", "cannot be used with"),
             ("--cluster --pods-lost-after 60s", "--pods"),
             ("--cluster --pods --pods-lost-after 60", "a duration has a unit"),
-            ("--namespace a", "--resources"),
             ("--registry r:1 --cluster", "cannot be used with"),
             ("--registry r:1 --resources r", "cannot be used with"),
             (
