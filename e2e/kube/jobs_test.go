@@ -201,6 +201,7 @@ func TestJobs(t *testing.T) {
 		}
 	}
 	until(t, "a job that nothing runs is not programmed", programmed("False", "--jobs"))
+	until(t, "it serves", g.isReady)
 	g.stop()
 	// Another may write statuses at once, and need not wait until the Lease has ended.
 	var lease object

@@ -231,8 +231,8 @@ func withoutPods(t *testing.T, h *herd) {
 	eventually(t, "what needs no pods is in force", func() string { return h.as("bot-0") }, same("200"))
 	eventually(t, "it says that it may not", func() string { output, _ := h.operate("pods"); return output },
 		func(output string) bool { return strings.Contains(output, "forbidden") })
-	if said := h.joined(t, "agents", "invoice-bot"); said.running() != "" {
-		t.Errorf("of what is not known nothing is said: %+v", said)
+	if said := h.joined(t, "agents", "invoice-bot"); said.running() != "Unknown PodsNotHeard" {
+		t.Errorf("what is not known is said to be so: %+v", said)
 	}
 	for _, document := range documents(t, tree+"/deploy/rbac/pods.yaml") {
 		h.bind(t, document)

@@ -43,11 +43,11 @@ func TestReports(t *testing.T) {
 	}
 	// One of the two kinds is enough.
 	c.install(t, documents(t, "reports/openreports.io_reports.yaml")[0])
-	if code, said = scanned(t, kubeconfig); code != 0 {
-		t.Fatalf("with one kind: %d %s", code, said)
-	}
+	// A new kind is not served at once.
+	until(t, "with one kind", func() bool { code, said = scanned(t, kubeconfig); return code == 0 })
 	c.install(t, documents(t, "reports/wgpolicyk8s.io_policyreports.yaml")[0])
-	if code, said = scanned(t, kubeconfig); code != 0 || !strings.Contains(said, "20 pods, of which 13 break a rule") {
+	until(t, "with both", func() bool { code, said = scanned(t, kubeconfig); return code == 0 })
+	if !strings.Contains(said, "20 pods, of which 13 break a rule") {
 		t.Fatalf("%d %s", code, said)
 	}
 	for _, place := range places {

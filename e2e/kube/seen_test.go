@@ -62,12 +62,12 @@ func (s *stage) registered(t *testing.T, operation string) (found []register) {
 	// It fails where there is none.
 	output, _ := exec.Command(os.Getenv("VIDIMUS_BIN"), "audit", "search", "--data", s.data, "--kind", "act", "-o", "json").Output()
 	for decoder := json.NewDecoder(bytes.NewReader(output)); ; {
-		var shown struct{ Record register }
+		var shown register
 		if decoder.Decode(&shown) != nil {
 			return found
 		}
-		if r := shown.Record.Act.Register; r != nil && (operation == "" || r.Operation == operation) {
-			found = append(found, shown.Record)
+		if r := shown.Act.Register; r != nil && (operation == "" || r.Operation == operation) {
+			found = append(found, shown)
 		}
 	}
 }
