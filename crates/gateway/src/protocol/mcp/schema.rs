@@ -157,7 +157,7 @@ fn check_size(schema: &Value) -> Result<(), String> {
             return Err(format!("more than {MAX_REFERENCES} references lead on from one another"));
         }
         way.push(reference);
-        left.extend([Step::Back, Step::Into(target, false)]);
+        left.extend([Step::Back, Step::Into(target, std::ptr::eq(target, schema))]);
     }
     Err(format!("its references come to more than {MAX_EXPANDED} values"))
 }

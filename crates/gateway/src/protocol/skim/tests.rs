@@ -275,7 +275,8 @@ fn parsed(value: &Value) -> Skimmed {
         |usage: &Value, names: [&str; 2]| names.iter().filter_map(|name| usage[*name].as_u64()).max();
     let of = |names| counted(&value["usage"], names).or(counted(&value["message"]["usage"], names));
     let is_other = !value["id"].is_null() && value["id"] != json!(7);
-    let is_error = !is_other && (!value["error"].is_null() || value["result"]["isError"] == json!(true));
+    let has_error = !value["error"].is_null() || value["type"] == "error";
+    let is_error = !is_other && (has_error || value["result"]["isError"] == json!(true));
     let usage = Usage {
         input: of(["input_tokens", "prompt_tokens"]),
         output: of(["output_tokens", "completion_tokens"]),

@@ -296,7 +296,7 @@ fn what_the_answer_is_follows_from_the_method() {
             bytes: body.len(),
             standing: None,
         };
-        let parsed = Rest.parse(&message).expect("a message");
+        let parsed = Rest.parse(&message).unwrap_or_else(|refusal| panic!("{lifted:?}: {refusal:?}"));
         let Expected::Upstream(answer) = parsed.expected else { panic!("{path} is answered here") };
         assert_eq!(answer.observe, observe, "{path}");
     }
