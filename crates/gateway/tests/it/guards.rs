@@ -34,9 +34,8 @@ fn done() -> Answer {
 
 /// The fact of a decision's record.
 fn fact(record: &Value, name: &str) -> Option<String> {
-    let facts = record["facts"].as_array().expect("facts");
-    let found = facts.iter().find(|fact| fact[0] == name)?;
-    Some(found[1].as_str().expect("text").to_owned())
+    let facts = record["facts"].as_object().expect("facts");
+    Some(facts.get(name)?.as_str().expect("text").to_owned())
 }
 
 #[tokio::test]

@@ -80,7 +80,7 @@ fn what_cannot_be_asked_says_what_to_write() {
             .contains("nothing calls a Service")
     );
     assert!(
-        with(|it| it.resource = entity("Tool/a/b").expect("an entity")).contains("namespace/object/name")
+        with(|it| it.resource = entity("Tool/a/b").expect("an entity")).contains("namespace/server/tool")
     );
     for wrong in [
         json!({"principal": "bot", "resource": "Tool/a/b/c"}),

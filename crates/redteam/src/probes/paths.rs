@@ -47,7 +47,7 @@ const MCP: &[(&str, &str)] = &[
 
 /// Paths below a provider, with their methods.
 const LLM: &[(&str, &str, &str)] = &[
-    ("llm-embeddings", "POST", "/llm/r/openai/v1/embeddings"),
+    ("llm-moderations", "POST", "/llm/r/openai/v1/moderations"),
     ("llm-files", "POST", "/llm/r/openai/v1/files"),
     ("llm-other-api", "POST", "/llm/r/openai/v1/messages"),
     ("llm-other-api-back", "POST", "/llm/r/anthropic/v1/chat/completions"),

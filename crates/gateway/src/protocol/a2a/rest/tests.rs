@@ -274,7 +274,6 @@ fn ids_in_paths_and_queries_are_the_callers_and_go_on_as_the_agents() {
 #[test]
 fn what_the_answer_is_follows_from_the_method() {
     let (destination, caller, seal) = (Destination::Agent(agent()), caller(), seal());
-    let holder = Holder::new(&seal, &destination, &caller);
     let task = sealed(Kind::Task, &destination, &Part::Whole, "1");
     let config = format!("/tasks/{task}/pushNotificationConfigs/c");
     for (method, path, body, observe) in [
@@ -284,6 +283,7 @@ fn what_the_answer_is_follows_from_the_method() {
         ("GET", "/extendedAgentCard", "", Observe::Bare),
     ] {
         let (parts, headers) = (parts(method, path), HeaderMap::new());
+        let holder = Holder::new(&seal, &destination, &caller);
         let lifted = Rest.lifted(&parts, path, &Bytes::copy_from_slice(body.as_bytes())).expect("lifted");
         let json = parse(&lifted).expect("JSON");
         let message = Message {
