@@ -287,6 +287,7 @@ class Installed(unittest.TestCase):
             switches = "admission.enabled=true,admission.keysSecret=admission-keys,admission.webhook.enabled=true"
             words = ["install", "vidimus", chart, "--set", switches]
             self.assertIn("there is no Secret", self.helm(*words, check=False).stderr)
+            subprocess.run([os.environ["VIDIMUS_BIN"], "admission", "ca", "--data", f"{at}/data"], capture_output=True, check=True)
             printed = subprocess.run([os.environ["VIDIMUS_BIN"], "admission", "manifests", "--data", f"{at}/data", "--namespace", NAMESPACE],
                                      capture_output=True, text=True, check=True).stdout
             files = {one.name: base64.b64encode(one.read_bytes()).decode() for one in (Path(at) / "data" / "admission").iterdir()}

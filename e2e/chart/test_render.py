@@ -240,6 +240,7 @@ class Render(unittest.TestCase):
 
     def test_what_has_the_api_server_ask_is_what_the_gateway_prints(self):
         with tempfile.TemporaryDirectory() as at:
+            subprocess.run([BIN, "admission", "ca", "--data", f"{at}/data"], capture_output=True, check=True)
             printed = subprocess.run([BIN, "admission", "manifests", "--data", f"{at}/data", "--namespace", "vidimus-system"],
                                      capture_output=True, text=True, check=True).stdout
             wanted = yaml.safe_load(printed)["webhooks"]
