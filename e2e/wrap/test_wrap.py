@@ -110,6 +110,17 @@ async def long_call(client):
     return seen, text(result)
 
 
+def discovered(url):
+    """What a server without sessions says of itself, however long it is in starting."""
+    meta = {"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {},
+            "io.modelcontextprotocol/clientInfo": {"name": "e2e", "version": "1"}}
+    question = {"jsonrpc": "2.0", "id": 1, "method": "server/discover", "params": {"_meta": meta}}
+    headers = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream",
+               "MCP-Protocol-Version": "2026-07-28", "Mcp-Method": "server/discover"}
+    with urllib.request.urlopen(urllib.request.Request(url, json.dumps(question).encode(), headers), timeout=60) as answer:
+        return answer.read().decode()
+
+
 class Alone(unittest.TestCase):
     def drive(self, url, mode):
         async def run():
@@ -167,6 +178,8 @@ class Alone(unittest.TestCase):
                 return client.protocol_version, count
 
         with wrapped(COUNTER) as (url, _):
+            # A client takes a server that is long in starting for one with sessions.
+            self.assertIn("2026-07-28", discovered(url))
             counts = [asyncio.run(run(url, "auto")) for _ in range(2)]
             self.assertEqual([version for version, _ in counts], ["2026-07-28"] * 2)
             self.assertEqual([count["calls"] for _, count in counts], [1, 2])
