@@ -135,14 +135,12 @@ impl Snapshot {
         if let Some(denied) = limits.into_iter().find_map(|limit| limit(call)) {
             return denied;
         }
+        if let Some([part, whole]) = self.halves(call) {
+            // What the agent as a whole is permitted takes no use of a grant for the skill.
+            let spares = whole.outcome == Outcome::Allow && self.takes_a_use(&part.policies);
+            return narrow(part, whole, spares);
+        }
         match call.ask.target {
-            Target::Skill { agent, .. } => {
-                let ask = Ask { target: Target::Agent(agent), ..call.ask };
-                let (part, whole) = (self.once_made(call), self.once_made(&Call { ask, ..*call }));
-                // What the agent as a whole is permitted takes no use of a grant for the skill.
-                let spares = whole.outcome == Outcome::Allow && self.takes_a_use(&part.policies);
-                narrow(part, whole, spares)
-            }
             Target::Server(server) => self.or_implied(call, || self.uses_of_server(server)),
             Target::Agent(agent) if OF_NO_SKILL.contains(&call.ask.method) => {
                 self.or_implied(call, || self.uses_of_agent(agent))
@@ -154,6 +152,13 @@ impl Snapshot {
             Target::Agent(_) => self.once_made(call),
             _ => self.decide(call),
         }
+    }
+
+    /// Of a call of a skill, what is found of that and of its agent as a whole, each by itself.
+    pub(crate) fn halves(&self, call: &Call<'_>) -> Option<[Finding; 2]> {
+        let Target::Skill { agent, .. } = call.ask.target else { return None };
+        let ask = Ask { target: Target::Agent(agent), ..call.ask };
+        Some([self.once_made(call), self.once_made(&Call { ask, ..*call })])
     }
 
     /// What the policies say; of what asks for what an earlier call made, as if a person had approved it.

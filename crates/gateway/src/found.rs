@@ -7,6 +7,13 @@ use vidimus_guard::{Fault, find};
 /// Where a value can be taken out, by its pointer; `None` where it cannot.
 pub type InPlace = fn(&str) -> Option<&str>;
 
+/// Places that are remembered of a message, and how long one may be, in bytes: of more, and of longer ones, something is elsewhere.
+const MAX_PLACES: usize = 256;
+const MAX_PLACE: usize = 4096;
+
+/// How much of the end of a pointer, and of a name, a guard looks at with a value: a list's name stands with each of its values.
+const MAX_TAIL: usize = 512;
+
 /// What a guard finds in a message.
 #[derive(Debug, Default)]
 pub struct Found {
@@ -65,8 +72,10 @@ impl Found {
             return;
         }
         match place {
-            Some(place) => self.places.push(place.to_owned()),
-            None => self.is_elsewhere = true,
+            Some(place) if self.places.len() < MAX_PLACES && place.len() <= MAX_PLACE => {
+                self.places.push(place.to_owned());
+            }
+            _ => self.is_elsewhere = true,
         }
         for (kind, count) in kinds {
             let known = self.kinds.entry(kind).or_default();
@@ -77,7 +86,9 @@ impl Found {
 
 /// The name of the member, or of the list, that has a value: the last step that is no place.
 fn last(pointer: &str) -> &str {
-    pointer.rsplit('/').find(|step| !step.bytes().all(|byte| byte.is_ascii_digit())).unwrap_or_default()
+    let from = pointer.ceil_char_boundary(pointer.len().saturating_sub(MAX_TAIL));
+    let tail = pointer.get(from..).unwrap_or_default();
+    tail.rsplit('/').find(|step| !step.bytes().all(|byte| byte.is_ascii_digit())).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -90,6 +101,9 @@ mod tests {
             ("/params/arguments/password", "password"),
             ("/params/arguments/keys/0", "keys"),
             ("/0/1", ""),
+            (&format!("/{}/password/0", "a".repeat(1_000)), "password"),
+            // Of a name without end the end is looked at, for each of its values.
+            (&format!("/{}", "a".repeat(1_000)), &"a".repeat(MAX_TAIL)),
             ("", ""),
         ] {
             assert_eq!(last(pointer), name, "{pointer}");

@@ -16,6 +16,7 @@ const MAX_NAMED: usize = 256;
 pub(crate) fn find(name: &str, text: &str) -> Result<Kinds, &'static Fault> {
     let rules = RULES.as_ref()?;
     let mut found = rules.find(text);
+    let text = text.trim();
     let is_one_word = text.len() <= MAX_NAMED && !text.contains(char::is_whitespace);
     // A member of JSON is an assignment.
     if !name.is_empty() && is_one_word && found.is_empty() {

@@ -181,7 +181,9 @@ impl Feed {
     fn parts(&mut self, says: Says) -> Parts {
         let Says { objects, mut rejected, about } = says;
         let checked = mem::take(&mut self.checked);
-        let Ready { objects, held, prepared } = self.turns.take(&self.last, objects, &checked, !self.begun);
+        // While everything is refused nothing is let through before all of it is compiled: what forbids may be what waits.
+        let at_once = !self.begun || self.last.is_closed();
+        let Ready { objects, held, prepared } = self.turns.take(&self.last, objects, &checked, at_once);
         rejected.extend(held);
         if !self.begun && self.kept.is_some() {
             let (objects, rejected, prepared) = (objects.clone(), rejected.clone(), prepared.clone());

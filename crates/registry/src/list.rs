@@ -25,7 +25,11 @@ pub(crate) fn documents(text: &str, begins: u32, document: Document) -> Vec<Docu
 
 fn is_list(members: &serde_json::Map<String, Value>) -> bool {
     let is = |member: &str, text: &str| members.get(member).and_then(Value::as_str) == Some(text);
-    is("apiVersion", "v1") && is("kind", "List") && members.get("items").is_none_or(Value::is_array)
+    let known = ["apiVersion", "kind", "metadata", "items"];
+    is("apiVersion", "v1")
+        && is("kind", "List")
+        && members.get("items").is_some_and(Value::is_array)
+        && members.keys().all(|member| known.contains(&&**member))
 }
 
 #[cfg(test)]
@@ -48,9 +52,13 @@ mod tests {
         assert_eq!(of(text), [(1, true), (5, true), (7, true)]);
         assert_eq!(of("apiVersion: v1\nitems: []\nkind: List\n"), []);
         // What is none is told as what it is.
-        for other in
-            ["kind: List\nitems: [{kind: Agent}]\n", "apiVersion: v1\nkind: List\nitems: 7\n", "a: [\n"]
-        {
+        for other in [
+            "kind: List\nitems: [{kind: Agent}]\n",
+            "apiVersion: v1\nkind: List\nitems: 7\n",
+            "apiVersion: v1\nkind: List\nitem: [{kind: Agent}]\n",
+            "apiVersion: v1\nkind: List\nitems: []\nItems: [{kind: Agent}]\n",
+            "a: [\n",
+        ] {
             assert_eq!(of(other).len(), 1, "{other}");
         }
         let json = "{\"apiVersion\": \"v1\", \"kind\": \"List\", \"items\": [\n {\"kind\": \"Agent\"},\n {\"kind\": \"Agent\"}]}";

@@ -258,10 +258,7 @@ mod tests {
                 json!({"secretRef": {"name": "a", "key": "k", "namespace": "finance"}}),
                 "credential.secretRef.namespace",
             ),
-            (
-                json!({"secretRef": {"name": "a", "key": "k"}, "none": {}}),
-                "give secretRef alone",
-            ),
+            (json!({"secretRef": {"name": "a", "key": "k"}, "none": {}}), "give secretRef alone"),
             (json!({"file": "openai.key"}), "credential.file  in a cluster the key comes from a Secret"),
             (json!({"env": "HOME"}), "credential.env  in a cluster the key comes from a Secret"),
         ] {

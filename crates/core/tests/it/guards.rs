@@ -95,3 +95,35 @@ fn a_guard_of_what_is_only_tried_looks() {
     let (outcome, _, waits) = decided(&world, &[]);
     assert_eq!((outcome, waits), (Outcome::Allow, vec![(Guard::PersonalData, OnFinding::Record)]));
 }
+
+/// Attack: a policy of the skill that is content with less, so that what the agent's waits for is lifted unseen; and the other way round.
+#[test]
+fn of_a_skill_and_its_agent_the_strictest_holds() {
+    const SKILL: &str = r#"resource == Skill::"a/callee/pay""#;
+    const AGENT: &str = r#"resource == Agent::"a/callee""#;
+    let rule = |more: &str, guard: &str, head: &str| {
+        format!(
+            r#"@guard("{guard}") {more} forbid (principal, action == Action::"callAgent", {head})
+               unless {{ context.guarded.contains("{guard}") }};"#
+        )
+    };
+    let (record, plain) = (r#"@on_finding("record")"#, "");
+    for (of_skill, of_agent) in [
+        (rule(record, "secrets", SKILL), rule(plain, "secrets", AGENT)),
+        (rule(plain, "secrets", SKILL), rule(record, "secrets", AGENT)),
+    ] {
+        let world = snapshot(objects(
+            vec![agent("a", "x"), agent("a", "callee")],
+            vec![],
+            vec![cluster(&format!("{PERMIT} {of_skill} {of_agent}"))],
+        ));
+        let target = Target::Skill { agent: world.agent("a/callee").unwrap(), name: "pay" };
+        let wanted = Facts { method: "SendMessage", ..Facts::of(&world, "a/x") }.ask(
+            Action::CallAgent,
+            target,
+            |call| world.guards_wanted(&world.authorize(call)),
+        );
+        let wanted: Vec<_> = wanted.into_iter().map(|one| (one.guard, one.on_finding)).collect();
+        assert_eq!(wanted, [(Guard::Secrets, OnFinding::Refuse)], "{of_skill} {of_agent}");
+    }
+}

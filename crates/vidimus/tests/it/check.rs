@@ -68,7 +68,17 @@ fn what_kubectl_prints_of_a_cluster_is_read() {
     for words in [
         &["policy", "check", &at, "--cluster"][..],
         &["policy", "diff", &at, &at, "--cluster"],
-        &["policy", "reach", "--resources", &at, "--cluster", "--data", "/nonexistent", "--principal", "Agent/books/clerk"],
+        &[
+            "policy",
+            "reach",
+            "--resources",
+            &at,
+            "--cluster",
+            "--data",
+            "/nonexistent",
+            "--principal",
+            "Agent/books/clerk",
+        ],
     ] {
         let ran = run(words);
         assert!(ran.code != Some(2) && !ran.err.contains("rejected"), "{words:?}: {ran:?}");

@@ -64,9 +64,11 @@ const BESIDE: [&str; 45] = [
 
 /// Members of a tool that name a server which the provider is to call, or a model which it is to ask (Anthropic's advisor); of Gemini's also
 /// sources that it is to ask with a key or at an address that the caller gives.
-const OF_TOOL: [&str; 11] = [
+const OF_TOOL: [&str; 13] = [
     "apikey",
+    "authconfig",
     "connectorid",
+    "filesearch",
     "mcpserver",
     "mcpservername",
     "mcpservers",

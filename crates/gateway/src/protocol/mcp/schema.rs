@@ -61,7 +61,8 @@ impl InputSchema {
             Refusal::new(Code::Internal, "the arguments of the call were not read").with_detail(error)
         })?;
         let none = Value::Object(serde_json::Map::new());
-        let arguments = message.pointer("/params/arguments").unwrap_or(&none);
+        let arguments =
+            message.pointer("/params/arguments").filter(|given| !given.is_null()).unwrap_or(&none);
         if validator.is_valid(arguments) {
             return Ok(());
         }
@@ -149,6 +150,10 @@ fn check_size(schema: &Value) -> Result<(), String> {
         let Some(reference) = members.get("$ref").and_then(Value::as_str) else { continue };
         if way.contains(&reference) {
             continue;
+        }
+        // Escapes of a URI lead the validator elsewhere than a pointer as it is written.
+        if reference.contains('%') {
+            return Err("it has a reference with escapes, which is not followed".to_owned());
         }
         let target = reference.strip_prefix('#').and_then(|pointer| schema.pointer(pointer));
         let shown = || reference.chars().take(128).collect::<String>();
