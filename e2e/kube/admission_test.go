@@ -278,12 +278,7 @@ func vidimus(t *testing.T, arguments ...string) []byte {
 func TestAdmissionWebhook(t *testing.T) {
 	c := start(t)
 	cases := podCases(t)
-	for _, path := range files(t, tree+"/deploy/crds") {
-		for _, crd := range documents(t, path) {
-			c.install(t, crd)
-		}
-	}
-	c.waitUntilServed(t)
+	c.installKinds(t)
 	c.governed(t, cases)
 	port, data := freePort(t), t.TempDir()
 	resources, keep := filepath.Join(data, "resources"), filepath.Join(data, "data")

@@ -182,19 +182,36 @@ func (c *cluster) install(t *testing.T, crd object) {
 
 func TestCustomResources(t *testing.T) {
 	c := start(t)
+	c.installKinds(t)
+	if len(c.plurals) != 5 {
+		t.Fatalf("five kinds, not %v", c.plurals)
+	}
+	t.Run("examples", func(t *testing.T) { examplesAreAccepted(t, c) })
+	t.Run("accepted", func(t *testing.T) { goodObjectsAreAccepted(t, c) })
+	t.Run("refused", func(t *testing.T) { badObjectsAreRefused(t, c) })
+	t.Run("status", func(t *testing.T) { statusIsApart(t, c) })
+}
+
+// governable is an API server that has the kinds, for a gateway that follows it.
+func governable(t *testing.T) *cluster {
+	t.Helper()
+	if os.Getenv("VIDIMUS_BIN") == "" {
+		t.Fatal("VIDIMUS_BIN is not set: run e2e/kube/test.sh")
+	}
+	c := start(t)
+	c.installKinds(t)
+	return c
+}
+
+// installKinds installs the CRDs of deploy/crds.
+func (c *cluster) installKinds(t *testing.T) {
+	t.Helper()
 	for _, path := range files(t, tree+"/deploy/crds") {
 		for _, crd := range documents(t, path) {
 			c.install(t, crd)
 		}
 	}
-	if len(c.plurals) != 5 {
-		t.Fatalf("five kinds, not %v", c.plurals)
-	}
 	c.waitUntilServed(t)
-	t.Run("examples", func(t *testing.T) { examplesAreAccepted(t, c) })
-	t.Run("accepted", func(t *testing.T) { goodObjectsAreAccepted(t, c) })
-	t.Run("refused", func(t *testing.T) { badObjectsAreRefused(t, c) })
-	t.Run("status", func(t *testing.T) { statusIsApart(t, c) })
 }
 
 // Established is said a moment before the path is served.

@@ -177,16 +177,7 @@ type jobs struct {
 
 func TestJobs(t *testing.T) {
 	t.Parallel()
-	if os.Getenv("VIDIMUS_BIN") == "" {
-		t.Fatal("VIDIMUS_BIN is not set: run e2e/kube/test.sh")
-	}
-	c := start(t)
-	for _, path := range files(t, tree+"/deploy/crds") {
-		for _, crd := range documents(t, path) {
-			c.install(t, crd)
-		}
-	}
-	c.waitUntilServed(t)
+	c := governable(t)
 	c.roles(t, "ServiceAccount")
 	c.roles(t, "")
 	c.limits(t)

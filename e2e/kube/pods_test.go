@@ -66,16 +66,7 @@ type herd struct {
 // TestPods: which pods run as which record, which as none, and what becomes of one of two under one ServiceAccount, and of one that is gone.
 func TestPods(t *testing.T) {
 	t.Parallel()
-	if os.Getenv("VIDIMUS_BIN") == "" {
-		t.Fatal("VIDIMUS_BIN is not set: run e2e/kube/test.sh")
-	}
-	c := start(t)
-	for _, path := range files(t, tree+"/deploy/crds") {
-		for _, crd := range documents(t, path) {
-			c.install(t, crd)
-		}
-	}
-	c.waitUntilServed(t)
+	c := governable(t)
 	c.roles(t, "ServiceAccount")
 	c.roles(t, "")
 	c.bind(t, object{"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": map[string]any{"name": "issuer-discovery"},

@@ -125,12 +125,7 @@ func (c *cluster) register(t *testing.T, file string, words ...string) (int, reg
 
 func TestRegister(t *testing.T) {
 	c := start(t)
-	for _, path := range files(t, tree+"/deploy/crds") {
-		for _, crd := range documents(t, path) {
-			c.install(t, crd)
-		}
-	}
-	c.waitUntilServed(t)
+	c.installKinds(t)
 	file := filepath.Join(t.TempDir(), "all.yaml")
 	write := func(text string) {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {

@@ -20,12 +20,7 @@ var places = []string{"/apis/wgpolicyk8s.io/v1alpha2/policyreports", "/apis/open
 func TestReports(t *testing.T) {
 	c := start(t)
 	cases := podCases(t)
-	for _, path := range files(t, tree+"/deploy/crds") {
-		for _, crd := range documents(t, path) {
-			c.install(t, crd)
-		}
-	}
-	c.waitUntilServed(t)
+	c.installKinds(t)
 	c.governed(t, cases)
 	c.apply(t, documents(t, tree+"/e2e/admission/resources/records.yaml")...)
 	for _, each := range cases {

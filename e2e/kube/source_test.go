@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -27,16 +26,7 @@ type stage struct {
 // newStage has nothing registered, and the account of the gateway has no right yet.
 func newStage(t *testing.T) *stage {
 	t.Helper()
-	if os.Getenv("VIDIMUS_BIN") == "" {
-		t.Fatal("VIDIMUS_BIN is not set: run e2e/kube/test.sh")
-	}
-	c := start(t)
-	for _, path := range files(t, tree+"/deploy/crds") {
-		for _, crd := range documents(t, path) {
-			c.install(t, crd)
-		}
-	}
-	c.waitUntilServed(t)
+	c := governable(t)
 	c.roles(t, "ServiceAccount")
 	w := newWire(t, strings.TrimPrefix(c.url, "https://"))
 	server := "https://" + w.listener.Addr().String()

@@ -42,16 +42,7 @@ func svid(t *testing.T, root, id string) string {
 // TestTwoProcesses: who watches is another process than who serves calls.
 func TestTwoProcesses(t *testing.T) {
 	t.Parallel()
-	if os.Getenv("VIDIMUS_BIN") == "" {
-		t.Fatal("VIDIMUS_BIN is not set: run e2e/kube/test.sh")
-	}
-	c := start(t)
-	for _, path := range files(t, tree+"/deploy/crds") {
-		for _, crd := range documents(t, path) {
-			c.install(t, crd)
-		}
-	}
-	c.waitUntilServed(t)
+	c := governable(t)
 	c.roles(t, "ServiceAccount")
 	c.roles(t, "")
 	root := t.TempDir()
