@@ -80,6 +80,10 @@ impl<'c> Sum<'c> {
         })
     }
 
+    fn fits(&self) -> bool {
+        self.text <= MAX_TEXT && self.on_edge.values().all(|sum| *sum <= MAX_ON_EDGE)
+    }
+
     fn take_back(&mut self, cost: &'c Cost) {
         self.text = self.text.saturating_sub(cost.text);
         for (key, cost) in &cost.on_edge {
@@ -100,11 +104,11 @@ type Good = Vec<(Object, Arc<Made>)>;
 
 /// Takes from the `good` objects the policies that are over a bound. Only namespaces in which some policy is another one than in `last` are looked at.
 pub(super) fn keep(last: &Snapshot, good: Good, rejected: &mut Vec<Rejection>) -> Good {
-    let objects: Vec<Object> = good.iter().map(|(object, _)| object.clone()).collect();
-    let difference = Difference::of_objects(&last.objects, &objects);
-    let policies = difference.added(&objects).filter(|object| matches!(object, Object::Policy(_)));
-    let concerned: HashSet<Arc<str>> = policies.map(|object| object.meta().namespace.clone()).collect();
-    if concerned.is_empty() {
+    let now = good.iter().map(|(object, made)| (object, made));
+    let difference = Difference::of_made((&last.objects, &last.made), now);
+    let policies = difference.added(&good).filter(|(_, made)| made.compiled.is_some());
+    let concerned: HashSet<Arc<str>> = policies.map(|(object, _)| object.meta().namespace.clone()).collect();
+    if concerned.is_empty() || fit_together(last, &good, &concerned, &difference) {
         return good;
     }
     let mut over = over(last, &good, &concerned, rejected);
@@ -122,6 +126,26 @@ pub(super) fn keep(last: &Snapshot, good: Good, rejected: &mut Vec<Rejection>) -
         }
     }
     kept
+}
+
+/// Whether all of them fit, with what each was before and all that is held: then in no order one is over. It is so of nearly every change, and is known
+/// without the order.
+fn fit_together(
+    last: &Snapshot,
+    good: &[(Object, Arc<Made>)],
+    concerned: &HashSet<Arc<str>>,
+    difference: &Difference,
+) -> bool {
+    let (was, made) = (difference.taken(&last.objects), difference.taken(&last.made));
+    let all = good.iter().map(|(object, made)| (object, made)).chain(was.zip(made));
+    let all = all.filter_map(|(object, made)| Some((&object.meta().namespace, made.compiled.as_ref()?)));
+    let held = last.refusing.iter();
+    let held = held.filter_map(|one| Some((&one.object.namespace, &one.policy.as_ref()?.1)));
+    let mut sums: HashMap<&str, Sum<'_>, RandomState> = HashMap::default();
+    for (namespace, compiled) in all.chain(held).filter(|(namespace, _)| concerned.contains(*namespace)) {
+        sums.entry(namespace).or_default().add(&compiled.cost);
+    }
+    sums.values().all(Sum::fits)
 }
 
 /// The places of those that are over a bound, and why.

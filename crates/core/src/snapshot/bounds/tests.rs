@@ -1,5 +1,7 @@
 use serde_json::json;
 
+use super::super::Configuration;
+use super::super::prepared::Prepared;
 use super::*;
 use crate::resource::{Origin, check};
 
@@ -95,4 +97,45 @@ fn what_is_held_counts() {
         let (next, rejected) = last.rebuilt((0..3).map(good).collect(), Vec::new());
         assert_eq!((too_costly(&rejected).len(), next.objects().len()), (0, 3));
     }
+}
+
+/// Where all fit together, with what they were before, none is over in whatever order: that is known without one.
+#[test]
+fn what_fits_together_is_never_over() {
+    let (open, light) = (heavy("principal is Agent"), "forbid (principal is Agent, action, resource);");
+    let mut all: Vec<Object> = (0..4).map(|n| policy("evil", &format!("p{n}"), &open)).collect();
+    all.extend((0..2).map(|n| policy("evil", &format!("p{n}"), light)));
+    let policies = all.iter().filter_map(|object| match object {
+        Object::Policy(policy) => Some(policy.clone()),
+        _ => None,
+    });
+    let mut prepared = Prepared::default();
+    prepared.prepare(&policies.collect::<Vec<_>>(), &[]);
+    // Of each name at most one.
+    let some = |chosen: usize| -> Vec<Object> {
+        let is_in = |place: &usize| chosen >> place & 1 == 1;
+        (0..all.len()).filter(is_in).map(|place| all[place].clone()).collect()
+    };
+    let sets: Vec<usize> = (0..1 << all.len())
+        .filter(|set| (0..2).all(|n| set >> n & 1 == 0 || set >> (n + 4) & 1 == 0))
+        .collect();
+    let concerned = HashSet::from(["evil".into()]);
+    let mut found = [0, 0];
+    for last in sets.iter().step_by(3) {
+        let configuration =
+            Configuration { objects: some(*last), prepared: prepared.clone(), ..Configuration::default() };
+        let (last, _) = Snapshot::default().next(configuration);
+        for next in &sets {
+            let objects = some(*next);
+            let made = last.make_prepared(&objects, (&[], &prepared));
+            let good: Good = objects.into_iter().zip(made.into_iter().map(Result::unwrap)).collect();
+            let now = good.iter().map(|(object, made)| (object, made));
+            let difference = Difference::of_made((&last.objects, &last.made), now);
+            let fits = fit_together(&last, &good, &concerned, &difference);
+            let over = over(&last, &good, &concerned, &[]);
+            assert!(!fits || over.is_empty(), "{next:b}: {over:?}");
+            found[usize::from(fits)] += 1;
+        }
+    }
+    assert!(found.iter().all(|times| *times > 50), "{found:?}");
 }
