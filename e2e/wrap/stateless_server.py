@@ -10,7 +10,7 @@ calls = 0
 
 
 @server.tool()
-def count() -> dict:
+def count() -> dict[str, int]:
     """How often this process was called."""
     global calls
     calls += 1
