@@ -8,7 +8,7 @@ ifdef CI
 export CARGO_INCREMENTAL = 0
 endif
 
-.PHONY: replicas help demo test image manifests bench bench-peers build lint unit e2e evidence clickhouse kube fuzz crash kills mutants crds redteam soak conformance
+.PHONY: replicas live help demo test image manifests bench bench-peers build lint unit e2e evidence clickhouse kube fuzz crash kills mutants crds redteam soak conformance
 
 help: ## What can be made
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -42,6 +42,10 @@ clickhouse: ## Records in a ClickHouse that is gone for AWAY seconds (60) under 
 replicas: ## Three gateways behind a round robin, one killed every second for SECONDS (60): nothing fails, is exceeded or is lost
 	$(CARGO) build --workspace --all-targets
 	VIDIMUS_REPLICAS_SECONDS=$(or $(SECONDS),60) e2e/replicas/test.sh
+
+live: ## How soon a change in a cluster is in force, beside AGENTS (10000) agents, as many policies and a tenth as many servers; JSON lines
+	$(CARGO) build --release -p vidimus
+	VIDIMUS_BIN=$(CURDIR)/target/release/vidimus VIDIMUS_LIVE_AGENTS=$(or $(AGENTS),10000) e2e/kube/test.sh -v -timeout 60m -run TestEventIsLive
 
 kube: ## The CRDs, a gateway that follows them, and admission, against a real Kubernetes API server (Go); and Kyverno
 	$(CARGO) build --workspace --all-targets

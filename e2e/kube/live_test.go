@@ -1,0 +1,269 @@
+package kube
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// liveGoal is within what a change is live, counted from its event, at the 99th percentile (docs/performance.md).
+const liveGoal = 50 * time.Millisecond
+
+// TestEventIsLive measures how long a change takes from its event to the first call that is answered by it, and before that from the request that made it,
+// with VIDIMUS_LIVE_AGENTS agents, a tenth as many servers and as many policies there. One JSON object a line; `make live` has 10,000.
+func TestEventIsLive(t *testing.T) {
+	agents := 200
+	if text := os.Getenv("VIDIMUS_LIVE_AGENTS"); text != "" {
+		number, err := strconv.Atoi(text)
+		if err != nil {
+			t.Fatalf("VIDIMUS_LIVE_AGENTS: %v", err)
+		}
+		agents = number
+	}
+	c := governable(t)
+	c.roles(t, "ServiceAccount")
+	c.roles(t, "")
+	g := newGateway(t, c, c.url, c.account(t, "vidimus-system", "vidimus-registry"))
+	own := parsed(t, fmt.Sprintf(estate, model(t)))
+	c.apply(t, own...)
+	begun := time.Now()
+	crowd := population(t, agents)
+	c.create(t, crowd)
+	t.Logf("%d objects created in %s", len(crowd), time.Since(begun))
+	expected := fmt.Sprint(len(crowd) + len(own))
+	within(t, 10*time.Minute, "all are live", func() bool { return g.objects() == expected })
+	t.Logf("live after %s", time.Since(begun))
+	within(t, 20*time.Minute, "each has its status", func() bool { return c.told(t, "policies") && c.told(t, "agents") && c.told(t, "mcpservers") })
+	t.Logf("told after %s", time.Since(begun))
+	until(t, "the call passes", g.answers(http.StatusOK))
+
+	rounds := min(100, agents/10)
+	closed, agent := parsed(t, forbid)[0], own[1]
+	for _, change := range []struct {
+		name, plural string
+		do, undo     func(o object)
+		o            object
+		done, undone []int
+	}{
+		{"a policy", "policies", func(o object) { c.apply(t, o) }, func(o object) { c.delete(t, o) }, closed, []int{http.StatusForbidden}, []int{http.StatusOK}},
+		{"an agent", "agents", func(o object) { c.delete(t, o) }, func(o object) { c.apply(t, o) }, agent,
+			[]int{http.StatusUnauthorized, http.StatusForbidden}, []int{http.StatusOK}},
+	} {
+		heard := c.watch(t, change.plural, change.o.text("metadata", "namespace"), change.o.text("metadata", "name"))
+		var toEvent, toLive []time.Duration
+		measure := func(act func(object), codes []int) {
+			for len(heard) > 0 {
+				<-heard
+			}
+			asked := time.Now()
+			go act(change.o)
+			live := g.first(t, codes)
+			var event time.Time
+			select {
+			case event = <-heard:
+			case <-time.After(soon):
+				t.Fatal("no event came")
+			}
+			toEvent = append(toEvent, event.Sub(asked))
+			toLive = append(toLive, max(0, live.Sub(event)))
+			// Its status is written meanwhile, and that is an event too.
+			time.Sleep(300 * time.Millisecond)
+		}
+		for range rounds {
+			measure(change.do, change.done)
+			measure(change.undo, change.undone)
+		}
+		lines("event_to_live", toLive, change.name, agents, fmt.Sprintf(`,"goal":%d`, liveGoal.Milliseconds()))
+		lines("apply_to_event", toEvent, change.name, agents, "")
+	}
+	fmt.Printf(`{"name":"registry_memory","value":%.1f,"unit":"MB","parameters":{"agents":%d}}`+"\n", g.resident(t), agents)
+}
+
+func lines(name string, found []time.Duration, change string, agents int, more string) {
+	slices.Sort(found)
+	for _, part := range []float64{0.5, 0.99, 1} {
+		at := found[min(len(found)-1, int(part*float64(len(found))))]
+		goal := ""
+		if part == 0.99 {
+			goal = more
+		}
+		fmt.Printf(`{"name":%q,"value":%.2f,"unit":"ms","parameters":{"change":%q,"at":"p%g","of":%d,"agents":%d}%s}`+"\n",
+			name, float64(at.Microseconds())/1000, change, part*100, len(found), agents, goal)
+	}
+}
+
+// first is when a call was first answered by one of these codes.
+func (g *gateway) first(t *testing.T, codes []int) time.Time {
+	t.Helper()
+	for deadline := time.Now().Add(soon); time.Now().Before(deadline); {
+		if slices.Contains(codes, g.call()) {
+			return time.Now()
+		}
+	}
+	t.Fatalf("no call is answered %v", codes)
+	return time.Time{}
+}
+
+// resident is the memory of the gateway, in MB.
+func (g *gateway) resident(t *testing.T) float64 {
+	t.Helper()
+	content, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", g.command.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range strings.Split(string(content), "\n") {
+		if text, found := strings.CutPrefix(line, "VmRSS:"); found {
+			kilobytes, err := strconv.ParseFloat(strings.TrimSuffix(strings.TrimSpace(text), " kB"), 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return kilobytes / 1000
+		}
+	}
+	t.Fatal("no VmRSS")
+	return 0
+}
+
+// population is as many agents and policies, and a tenth as many servers.
+func population(t *testing.T, agents int) []object {
+	t.Helper()
+	var all []object
+	for i := range agents {
+		text := fmt.Sprintf(`
+apiVersion: vidimus.dev/v1alpha1
+kind: Agent
+metadata: {name: bot-%[1]d, namespace: crowd}
+spec:
+  owner: ada.lovelace@example.com
+  team: team-%[2]d
+  purpose: One of many
+  riskLevel: low
+  identities: [{oidc: {issuer: "urn:vidimus:local", subject: bot-%[1]d}}]
+---
+apiVersion: vidimus.dev/v1alpha1
+kind: Policy
+metadata: {name: policy-%[1]d, namespace: crowd}
+spec:
+  description: One of many.
+  cedar: |
+    permit (principal == Agent::"crowd/bot-%[1]d", action == Action::"invokeTool", resource in MCPServer::"crowd/server-%[3]d")
+    when { principal.team == "team-%[2]d" };
+`, i, i%20, i/10)
+		if i%10 == 0 {
+			text += fmt.Sprintf(`
+---
+apiVersion: vidimus.dev/v1alpha1
+kind: MCPServer
+metadata: {name: server-%d, namespace: crowd}
+spec:
+  owner: ada.lovelace@example.com
+  team: crowd
+  riskLevel: low
+  endpoint: {url: "http://127.0.0.1:9/mcp"}
+`, i/10)
+		}
+		all = append(all, parsed(t, text)...)
+	}
+	return all
+}
+
+// create makes objects that are not there yet, sixteen at a time.
+func (c *cluster) create(t *testing.T, all []object) {
+	t.Helper()
+	c.namespace(t, all[0].text("metadata", "namespace"))
+	var next, failed atomic.Int64
+	var workers sync.WaitGroup
+	for range 16 {
+		workers.Add(1)
+		go func() {
+			defer workers.Done()
+			for i := next.Add(1) - 1; int(i) < len(all); i = next.Add(1) - 1 {
+				if a := c.ask(t, http.MethodPost, c.collection(all[i]), all[i]); a.message != "" {
+					failed.Add(1)
+				}
+			}
+		}()
+	}
+	workers.Wait()
+	if failed.Load() != 0 {
+		t.Fatalf("%d were not created", failed.Load())
+	}
+}
+
+// told says whether each object of a kind in the crowd has its status.
+func (c *cluster) told(t *testing.T, plural string) bool {
+	t.Helper()
+	var list struct {
+		Items []struct {
+			Status struct{ Conditions []json.RawMessage }
+		}
+	}
+	a := c.ask(t, http.MethodGet, "/apis/vidimus.dev/v1alpha1/namespaces/crowd/"+plural, nil)
+	if err := json.Unmarshal(a.body, &list); err != nil {
+		t.Fatal(err, a.message)
+	}
+	for _, item := range list.Items {
+		if len(item.Status.Conditions) == 0 {
+			return false
+		}
+	}
+	return len(list.Items) > 0
+}
+
+// watch gives the time of each event of one object that changes what it says, from now on.
+func (c *cluster) watch(t *testing.T, plural, namespace, name string) chan time.Time {
+	t.Helper()
+	path := fmt.Sprintf("%s/apis/vidimus.dev/v1alpha1/namespaces/%s/%s?watch=true&fieldSelector=metadata.name%%3D%s", c.url, namespace, plural, name)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Authorization", "Bearer "+c.token)
+	client := &http.Client{Transport: c.client.Transport}
+	response, err := client.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	heard := make(chan time.Time, 1000)
+	go func() {
+		defer response.Body.Close()
+		read := bufio.NewReaderSize(response.Body, 1<<20)
+		for {
+			line, err := read.ReadBytes('\n')
+			at := time.Now()
+			if err != nil {
+				return
+			}
+			var event struct {
+				Type   string
+				Object struct {
+					Status struct{ Conditions []json.RawMessage }
+				}
+			}
+			// A status that is written is an event of the object, and changes nothing of it.
+			if json.Unmarshal(line, &event) == nil && (event.Type != "MODIFIED" && (event.Type == "DELETED" || len(event.Object.Status.Conditions) == 0)) {
+				heard <- at
+			}
+		}
+	}()
+	return heard
+}
+
+// within is `until` for what takes longer.
+func within(t *testing.T, long time.Duration, what string, condition func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(long); !condition(); time.Sleep(time.Second) {
+		if time.Now().After(deadline) {
+			t.Fatalf("within %s it did not happen that %s", long, what)
+		}
+	}
+}
