@@ -55,7 +55,7 @@ fn kills() -> usize {
 /// again and held against all that was signed; when it has grown large, another one begins.
 #[test]
 fn nothing_acknowledged_is_lost_by_kill_9() {
-    const LARGE: u64 = 100_000;
+    const LARGE: u64 = 20_000;
     let mut dir = tempfile::tempdir().expect("a directory");
     let (mut torn, mut cut, mut before, mut all, mut promised) = (0, 0, 0, 0, 0);
     for round in 0..kills() {
