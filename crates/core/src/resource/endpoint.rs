@@ -9,6 +9,7 @@ use url::Url;
 
 use super::check::Document;
 use super::field::{header, timeout, web_url};
+use super::grpc::Grpc;
 use super::job::Job;
 use super::problem::{At, Fault, Problems};
 use super::stale::{StaleAfter, StaleAfterSpec};
@@ -34,6 +35,8 @@ pub struct Endpoint {
     pub stale_after: Option<StaleAfter>,
     /// What runs at each call, where nothing is reached by the URL.
     pub job: Option<Arc<Job>>,
+    /// Its methods, where gRPC is spoken to the URL and not MCP.
+    pub grpc: Option<Arc<Grpc>>,
 }
 
 /// What a record says of the header fields of a call to it. Names are in lower case. None of them is one that never passes on the
@@ -117,7 +120,7 @@ pub struct HeadersSpec {
 }
 
 impl HeadersSpec {
-    fn is_default(&self) -> bool {
+    pub(super) fn is_default(&self) -> bool {
         *self == Self::default()
     }
 
@@ -144,7 +147,7 @@ impl HeadersSpec {
     }
 }
 
-fn text_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+pub(super) fn text_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({"type": "string", "minLength": 1, "maxLength": 2048})
 }
 
@@ -184,7 +187,8 @@ impl EndpointSpec {
                 Fault::new("is at another origin than the URL", fix),
             );
         }
-        Some(Endpoint { url, audience, ca_file, timeout_ms, headers, card, rest, stale_after, job: None })
+        let (job, grpc) = (None, None);
+        Some(Endpoint { url, audience, ca_file, timeout_ms, headers, card, rest, stale_after, job, grpc })
     }
 }
 

@@ -60,7 +60,7 @@ struct Meta<'a> {
     progress: Option<&'a RawValue>,
 }
 
-/// A request to a job.
+/// A request to a server that is answered here.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asked<'a> {
     pub(super) method: &'a Method,
@@ -79,30 +79,74 @@ pub(super) async fn answer(
     asked: Asked<'_>,
     (ran, place): (Ran, Option<Place>),
 ) -> Result<Response<Body>, Refusal> {
+    match heard(asked, || tools(job))? {
+        Heard::Answered(response) => Ok(response),
+        Heard::Called(called) => call(runner, permit, job, called, (ran, place)).await,
+    }
+}
+
+/// What a message comes to.
+#[derive(Debug)]
+pub(super) enum Heard {
+    /// This is its answer.
+    Answered(Response<Body>),
+    /// A tool is called.
+    Called(Called),
+}
+
+/// A call of a tool, whatever tools there are.
+#[derive(Debug)]
+pub(super) struct Called {
+    /// The tool's name.
+    pub(super) name: String,
+    /// Its arguments: JSON.
+    pub(super) arguments: Box<str>,
+    /// What the client calls its progress, as JSON text, where it wants to know of it.
+    pub(super) progress: Option<Box<str>>,
+    pub(super) reply: Reply,
+}
+
+/// Hears one permitted message to a server without sessions, that has nothing but `tools`.
+///
+/// # Errors
+/// `internal` for what was read before, and cannot be read again.
+pub(super) fn heard(asked: Asked<'_>, tools: impl FnOnce() -> Vec<Value>) -> Result<Heard, Refusal> {
     if *asked.method != Method::POST {
         // No session, no stream of its own (MCP 2025-11-25, "Streamable HTTP").
         let mut response = whole(StatusCode::METHOD_NOT_ALLOWED, None);
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
-        return Ok(response);
+        return Ok(Heard::Answered(response));
     }
     let unread = |error: &dyn std::fmt::Display| {
-        Refusal::new(Code::Internal, "a message to a job could not be read again").with_detail(error)
+        Refusal::new(Code::Internal, "a message to a tool could not be read again").with_detail(error)
     };
     let text = std::str::from_utf8(asked.body).map_err(|error| unread(&error))?;
     let message: Message<'_> = serde_json::from_str(text).map_err(|error| unread(&error))?;
     let (Some(method), Some(id)) = (&message.method, message.id) else {
         // A notification, or what the client answers to a question that nobody asked.
-        return Ok(whole(StatusCode::ACCEPTED, None));
+        return Ok(Heard::Answered(whole(StatusCode::ACCEPTED, None)));
     };
     let is_modern = asked.headers.get(VERSION_HEADER).is_some_and(|version| version == MODERN);
     let reply = Reply { id: id.get().into(), is_modern, is_structured: false };
     let params = message.params.map_or("{}", RawValue::get);
     let Ok(params) = serde_json::from_str::<Params<'_>>(params) else {
-        return Ok(reply.error(INVALID_PARAMS, "params are not those of this method"));
+        return Ok(Heard::Answered(reply.error(INVALID_PARAMS, "params are not those of this method")));
     };
-    Ok(match method.as_str() {
-        CALL => return call(runner, permit, job, (params, reply), (ran, place)).await,
-        "tools/list" => reply.result(json!({"tools": tools(job)}), true),
+    Ok(Heard::Answered(match method.as_str() {
+        CALL => {
+            let progress = params.meta.and_then(|meta| meta.progress).map(RawValue::get);
+            if progress.is_some_and(|token| !is_progress_token(token)) {
+                let response = reply.error(INVALID_PARAMS, "a progress token is a short text or a number");
+                return Ok(Heard::Answered(response));
+            }
+            return Ok(Heard::Called(Called {
+                name: params.name.unwrap_or_default(),
+                arguments: params.arguments.map_or("{}", RawValue::get).into(),
+                progress: progress.map(Into::into),
+                reply,
+            }));
+        }
+        "tools/list" => reply.result(json!({"tools": tools()}), true),
         "initialize" => reply.result(initialized(params.version.as_deref()), false),
         "server/discover" => reply.result(
             json!({
@@ -113,36 +157,43 @@ pub(super) async fn answer(
         ),
         "ping" => reply.result(json!({}), false),
         _ => reply.error(NO_METHOD, "this server has nothing but tools"),
-    })
+    }))
 }
 
-/// Runs what was called, and answers when it has ended; with events meanwhile, where the client wants to know how far it is.
+/// Runs what was called.
 async fn call(
     runner: Option<&Arc<dyn Runner>>,
     permit: Permit,
     job: &Job,
-    (params, mut reply): (Params<'_>, Reply),
+    mut called: Called,
     (ran, place): (Ran, Option<Place>),
 ) -> Result<Response<Body>, Refusal> {
-    let name = params.name.unwrap_or_default();
-    let Some(tool) = job.tools.get(&*name) else {
-        return Ok(reply.error(INVALID_PARAMS, "this server has no tool of this name"));
+    let Some(tool) = job.tools.get(&*called.name) else {
+        return Ok(called.reply.no_tool());
     };
-    reply.is_structured = tool.is_structured;
-    let progress = params.meta.and_then(|meta| meta.progress);
-    if progress.is_some_and(|token| !is_progress_token(token.get())) {
-        return Ok(reply.error(INVALID_PARAMS, "a progress token is a short text or a number"));
-    }
+    called.reply.is_structured = tool.is_structured;
     let Some(runner) = runner else {
         let refusal = Refusal::new(Code::UpstreamUnreachable, "nothing here runs jobs");
         return Err(refusal.with_next(NO_RUNNER));
     };
     let place = place.ok_or_else(|| Refusal::new(Code::Internal, "no place was taken for the job"))?;
-    let arguments = params.arguments.map_or("{}", RawValue::get);
-    let run = Run::new(permit, (name.as_str(), arguments), progress.is_some(), (ran, place))?;
-    let mut news = runner.run(run);
+    let what = (called.name.as_str(), &*called.arguments);
+    let run = Run::new(permit, what, called.progress.is_some(), (ran, place))?;
+    let news = runner.run(run);
+    told(news, called).await
+}
+
+/// Answers when what was called has ended; with events meanwhile, where the client wants to know how far it is.
+///
+/// # Errors
+/// What it failed by.
+pub(super) async fn told(
+    mut news: mpsc::Receiver<News>,
+    called: Called,
+) -> Result<Response<Body>, Refusal> {
+    let Called { progress, reply, .. } = called;
     if let Some(token) = progress {
-        let events = Events { news, reply, token: token.get().into(), count: 0, ended: false };
+        let events = Events { news, reply, token, count: 0, ended: false };
         let mut response = Response::new(Body::Events(Box::new(events)));
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
         return Ok(response);
@@ -194,13 +245,13 @@ fn whole(status: StatusCode, body: Option<String>) -> Response<Body> {
 
 /// How one request is answered.
 #[derive(Debug)]
-struct Reply {
+pub(super) struct Reply {
     /// Of the request, as JSON text.
     id: Box<str>,
     /// In the stateless era each result says that it is one.
     is_modern: bool,
     /// What the tool writes is JSON.
-    is_structured: bool,
+    pub(super) is_structured: bool,
 }
 
 impl Reply {
@@ -224,7 +275,11 @@ impl Reply {
         whole(StatusCode::OK, Some(format!(r#"{{"jsonrpc":"2.0","id":{},"error":{error}}}"#, self.id)))
     }
 
-    fn output(&self, output: &Output) -> Response<Body> {
+    pub(super) fn no_tool(&self) -> Response<Body> {
+        self.error(INVALID_PARAMS, "this server has no tool of this name")
+    }
+
+    pub(super) fn output(&self, output: &Output) -> Response<Body> {
         whole(StatusCode::OK, Some(self.output_text(output)))
     }
 
