@@ -48,10 +48,7 @@ fn methods_that_take_one_object_are_tools_with_what_their_authors_say_of_them() 
     assert_eq!((endpoint.url.as_str(), endpoint.timeout_ms), ("http://invoices:50051/", 60_000));
     let grpc = endpoint.grpc.as_ref().unwrap();
     let names: Vec<&str> = grpc.tools.keys().map(|name| &**name).collect();
-    assert_eq!(
-        names,
-        ["Invoices_GetInvoice", "Invoices_ListInvoices", "Invoices_Now", "Invoices_Record"]
-    );
+    assert_eq!(names, ["Invoices_GetInvoice", "Invoices_ListInvoices", "Invoices_Now", "Invoices_Record"]);
     let get = definition(grpc, "Invoices_GetInvoice");
     assert_eq!(get["description"], json!("Finds an invoice by its number."));
     assert_eq!(get["annotations"], json!({"readOnlyHint": true}));
@@ -97,8 +94,7 @@ fn a_type_is_written_once_also_where_it_stands_in_itself() {
 fn other_descriptors_are_another_configuration_and_are_approved_anew() {
     let one = grpc();
     assert_eq!(one, grpc());
-    let mut named =
-        json!({"url": "http://invoices:50051", "descriptors": descriptors(), "services": ["finance.v1.Invoices"]});
+    let mut named = json!({"url": "http://invoices:50051", "descriptors": descriptors(), "services": ["finance.v1.Invoices"]});
     let other = checked(&named).unwrap();
     assert_ne!(&one, &**other.grpc.as_ref().unwrap());
     assert_ne!(format!("{one:?}"), format!("{:?}", other.grpc.as_ref().unwrap()));

@@ -42,7 +42,8 @@ const UNKNOWN: u32 = 2;
 /// That it is an answer of gRPC, and not compressed.
 pub(super) fn check_head(parts: &Parts) -> Result<(), Refusal> {
     if parts.status != StatusCode::OK {
-        let message = format!("the upstream answered with HTTP status {} and not by gRPC", parts.status.as_u16());
+        let message =
+            format!("the upstream answered with HTTP status {} and not by gRPC", parts.status.as_u16());
         return Err(invalid(message));
     }
     let kind = parts.headers.get(CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());

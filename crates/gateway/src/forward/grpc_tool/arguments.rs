@@ -54,7 +54,9 @@ fn is_spelled(given: &Value, written: &Value, at: &str) -> Result<(), String> {
                 let at = format!("{at}.{}", shortened(name));
                 let written = written.get(name).ok_or_else(|| match value {
                     Value::Null => format!("{at} is null: leave it out"),
-                    _ => format!("{at} is not named as in the tool's schema, or stands beside what excludes it"),
+                    _ => format!(
+                        "{at} is not named as in the tool's schema, or stands beside what excludes it"
+                    ),
                 })?;
                 is_spelled(value, written, &at)?;
             }
@@ -62,7 +64,9 @@ fn is_spelled(given: &Value, written: &Value, at: &str) -> Result<(), String> {
         }
         (Value::Array(given), Value::Array(written)) if given.len() == written.len() => {
             let mut both = given.iter().zip(written).enumerate();
-            both.try_for_each(|(index, (given, written))| is_spelled(given, written, &format!("{at}[{index}]")))
+            both.try_for_each(|(index, (given, written))| {
+                is_spelled(given, written, &format!("{at}[{index}]"))
+            })
         }
         (Value::Number(given), Value::Number(written)) if is_same(given, written) => Ok(()),
         _ if given == written => Ok(()),
@@ -82,8 +86,7 @@ fn is_same(given: &Number, written: &Number) -> bool {
 }
 
 fn shortened(text: &str) -> String {
-    let mut shown: String =
-        text.chars().take(SHOWN).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let mut shown: String = text.chars().take(SHOWN).map(|c| if c.is_control() { ' ' } else { c }).collect();
     if text.chars().nth(SHOWN).is_some() {
         shown.push('…');
     }

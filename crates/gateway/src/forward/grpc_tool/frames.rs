@@ -37,7 +37,9 @@ impl Frames {
         };
         if *flag != 0 {
             // Nobody said that it may be: what it comes to is not known before it is there.
-            return Err(invalid("the upstream's answer is compressed, or is not gRPC; no compression was offered"));
+            return Err(invalid(
+                "the upstream's answer is compressed, or is not gRPC; no compression was offered",
+            ));
         }
         let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
         if length > self.most {
@@ -56,7 +58,8 @@ impl Frames {
     }
 
     fn too_long(&self) -> Refusal {
-        const NEXT: &str = "Ask for less (a page, a filter), or let the record allow longer answers (spec.grpc.maxAnswer).";
+        const NEXT: &str =
+            "Ask for less (a page, a filter), or let the record allow longer answers (spec.grpc.maxAnswer).";
         invalid(format!("the upstream's answer is longer than {} bytes", self.most)).with_next(NEXT)
     }
 }
