@@ -143,7 +143,7 @@ const PERMIT: &str = r#"
     permit (principal == Agent::"t/caller", action == Action::"invokeTool", resource)
     when { resource in MCPServer::"t/tools" };
     forbid (principal, action == Action::"invokeTool", resource == Tool::"t/tools/Invoices_Record")
-    when { context.arguments has status && context.arguments.status == "PAID" };
+    when { context.args.hasTag("/status") && context.args.getTag("/status") == "PAID" };
     forbid (principal, action == Action::"invokeTool", resource == Tool::"t/tools/Invoices_Now");"#;
 
 struct Grpc {

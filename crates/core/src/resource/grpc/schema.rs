@@ -1,8 +1,8 @@
 //! JSON Schema of protobuf messages, as their JSON mapping writes them. A type that stands in others, or in itself, is written once (`$defs`), so a
 //! schema is as long as its types and has no depth.
 //!
-//! Arguments have one spelling, which is the one that is described: names in lower camel case, enums by name, and a whole number of 64 bits as a
-//! number as far as every client has it exactly (2^53 - 1), and as text beyond.
+//! Arguments have one spelling, which is the one that is described: names in lower camel case, enums by name, and whole numbers as numbers, by which
+//! policies compare them. Of an answer, those that not every client has exactly (beyond 2^53 - 1) are text.
 
 use std::collections::HashMap;
 
@@ -48,7 +48,7 @@ impl Comments {
     /// The schema of what is sent.
     pub(super) fn input(&self, message: &MessageDescriptor) -> Result<Value, Fault> {
         let mut schemas = Schemas { comments: self, is_input: true, defs: Map::new(), waiting: Vec::new() };
-        let root = match well_known(message.full_name()) {
+        let root = match well_known(message.full_name(), true) {
             Some(Value::Object(schema)) => schema,
             _ => schemas.object(message),
         };
@@ -62,7 +62,7 @@ impl Comments {
         is_stream: bool,
     ) -> Result<Option<Value>, Fault> {
         let mut schemas = Schemas { comments: self, is_input: false, defs: Map::new(), waiting: Vec::new() };
-        let root = match well_known(message.full_name()) {
+        let root = match well_known(message.full_name(), false) {
             _ if is_stream => {
                 let messages = json!({"type": "array", "items": schemas.message(message)});
                 let of_list = [("messages".to_owned(), messages)].into_iter().collect::<Map<String, Value>>();
@@ -78,7 +78,7 @@ impl Comments {
 
 /// Whether the arguments of a tool can be this message: MCP has them as an object.
 pub(super) fn takes_object(message: &MessageDescriptor) -> bool {
-    well_known(message.full_name()).is_none_or(|schema| schema.get("type") == Some(&json!("object")))
+    well_known(message.full_name(), true).is_none_or(|schema| schema.get("type") == Some(&json!("object")))
 }
 
 fn trimmed(comment: &str) -> Option<String> {
@@ -166,13 +166,13 @@ impl Schemas<'_> {
         match kind {
             Kind::Message(message) => self.message(message),
             Kind::Enum(one) => self.names(one),
-            scalar => of_scalar(scalar),
+            scalar => of_scalar(scalar, self.is_input),
         }
     }
 
     fn message(&mut self, message: &MessageDescriptor) -> Value {
         let name = message.full_name();
-        if let Some(schema) = well_known(name) {
+        if let Some(schema) = well_known(name, self.is_input) {
             return schema;
         }
         if !self.defs.contains_key(name) {
@@ -217,7 +217,7 @@ fn object_of(properties: Map<String, Value>, required: &[String]) -> Map<String,
     object
 }
 
-fn of_scalar(kind: &Kind) -> Value {
+fn of_scalar(kind: &Kind, is_input: bool) -> Value {
     match kind {
         Kind::Bool => json!({"type": "boolean"}),
         Kind::String => json!({"type": "string"}),
@@ -229,6 +229,12 @@ fn of_scalar(kind: &Kind) -> Value {
             json!({"type": "integer", "minimum": i32::MIN, "maximum": i32::MAX})
         }
         Kind::Uint32 | Kind::Fixed32 => json!({"type": "integer", "minimum": 0, "maximum": u32::MAX}),
+        Kind::Int64 | Kind::Sint64 | Kind::Sfixed64 if is_input => {
+            json!({"type": "integer", "minimum": i64::MIN, "maximum": i64::MAX})
+        }
+        Kind::Uint64 | Kind::Fixed64 if is_input => {
+            json!({"type": "integer", "minimum": 0, "maximum": u64::MAX})
+        }
         Kind::Int64 | Kind::Sint64 | Kind::Sfixed64 => json!({"anyOf": [
             {"type": "integer", "minimum": -MOST_EXACT, "maximum": MOST_EXACT},
             {"type": "string", "pattern": "^-?[0-9]{16,19}$"},
@@ -243,7 +249,7 @@ fn of_scalar(kind: &Kind) -> Value {
 }
 
 /// Types that have a form of their own in JSON (protobuf, "ProtoJSON Format").
-fn well_known(name: &str) -> Option<Value> {
+fn well_known(name: &str, is_input: bool) -> Option<Value> {
     Some(match name.strip_prefix("google.protobuf.")? {
         "Any" => {
             json!({"type": "object", "properties": {"@type": {"type": "string"}}, "required": ["@type"]})
@@ -255,14 +261,14 @@ fn well_known(name: &str) -> Option<Value> {
         "Value" => json!({}),
         "FieldMask" => json!({"type": "string"}),
         "Empty" => json!({"type": "object", "additionalProperties": false}),
-        "BoolValue" => of_scalar(&Kind::Bool),
-        "StringValue" => of_scalar(&Kind::String),
-        "BytesValue" => of_scalar(&Kind::Bytes),
-        "DoubleValue" | "FloatValue" => of_scalar(&Kind::Double),
-        "Int32Value" => of_scalar(&Kind::Int32),
-        "UInt32Value" => of_scalar(&Kind::Uint32),
-        "Int64Value" => of_scalar(&Kind::Int64),
-        "UInt64Value" => of_scalar(&Kind::Uint64),
+        "BoolValue" => of_scalar(&Kind::Bool, is_input),
+        "StringValue" => of_scalar(&Kind::String, is_input),
+        "BytesValue" => of_scalar(&Kind::Bytes, is_input),
+        "DoubleValue" | "FloatValue" => of_scalar(&Kind::Double, is_input),
+        "Int32Value" => of_scalar(&Kind::Int32, is_input),
+        "UInt32Value" => of_scalar(&Kind::Uint32, is_input),
+        "Int64Value" => of_scalar(&Kind::Int64, is_input),
+        "UInt64Value" => of_scalar(&Kind::Uint64, is_input),
         _ => return None,
     })
 }

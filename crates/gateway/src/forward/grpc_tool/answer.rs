@@ -11,7 +11,7 @@ use prost_reflect::{DynamicMessage, MessageDescriptor, SerializeOptions};
 use serde_json::Value;
 use vidimus_core::refusal::{Code, Refusal};
 
-use super::arguments::portable;
+use super::arguments::is_long;
 use super::invalid;
 
 /// The longest text of a status, in characters.
@@ -109,6 +109,18 @@ pub(super) fn text(kind: MessageDescriptor, message: &Bytes, room: usize) -> Res
         invalid("the upstream's answer cannot be written as JSON, or is too long as such").with_detail(error)
     })?;
     Ok(portable(value).to_string())
+}
+
+/// JSON that every client reads as it is meant: whole numbers that are not exact in all of them are text. Nobody decides by an answer.
+fn portable(value: Value) -> Value {
+    match value {
+        Value::Number(number) if is_long(&number) => Value::String(number.to_string()),
+        Value::Array(items) => Value::Array(items.into_iter().map(portable).collect()),
+        Value::Object(members) => {
+            Value::Object(members.into_iter().map(|(name, value)| (name, portable(value))).collect())
+        }
+        other => other,
+    }
 }
 
 /// Text that does not grow beyond a bound.

@@ -25,23 +25,12 @@ pub(super) fn encoded(kind: MessageDescriptor, arguments: &str) -> Result<Vec<u8
     let options = SerializeOptions::new().stringify_64_bit_integers(false).skip_default_fields(false);
     let written = message.serialize_with_options(serde_json::value::Serializer, &options);
     let written = written.map_err(|error| shortened(&error.to_string()))?;
-    is_spelled(&given, &portable(written), "arguments")?;
+    is_spelled(&given, &written, "arguments")?;
     Ok(message.encode_to_vec())
 }
 
-/// JSON that every client reads as it is meant: whole numbers that are not exact in all of them are text.
-pub(super) fn portable(value: Value) -> Value {
-    match value {
-        Value::Number(number) if is_long(&number) => Value::String(number.to_string()),
-        Value::Array(items) => Value::Array(items.into_iter().map(portable).collect()),
-        Value::Object(members) => {
-            Value::Object(members.into_iter().map(|(name, value)| (name, portable(value))).collect())
-        }
-        other => other,
-    }
-}
-
-fn is_long(number: &Number) -> bool {
+/// Whether it is a whole number that not every client has exactly.
+pub(super) fn is_long(number: &Number) -> bool {
     let size = number.as_u64().or_else(|| number.as_i64().map(i64::unsigned_abs));
     size.is_some_and(|size| size > MOST_EXACT)
 }
