@@ -10,6 +10,7 @@
 )]
 
 pub mod agent;
+pub mod agent_tool;
 pub mod check;
 pub mod crd;
 mod credential;
@@ -46,6 +47,7 @@ use crate::entity::{EntityId, EntityKind};
 use problem::{At, Problems};
 
 pub use agent::Agent;
+pub use agent_tool::{AgentTool, AgentTools};
 pub use check::{check, check_as};
 pub use crd::crds;
 pub use editor::editor_schema;

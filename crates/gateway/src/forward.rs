@@ -1,6 +1,7 @@
 //! The only place that reaches an upstream. It takes an [`Outbound`], which takes the [`Permit`] of its call: only the recording
 //! of an allowing decision gives one, and where the request goes is read from it.
 
+pub(crate) mod agent_tool;
 mod body;
 mod connect;
 mod grpc_tool;
@@ -18,8 +19,8 @@ use hyper_util::client::legacy::connect::capture_connection;
 use url::{Position, Url, form_urlencoded};
 use vidimus_core::permit::Permit;
 use vidimus_core::refusal::{Code, Refusal};
-use vidimus_core::resource::Endpoint;
 use vidimus_core::resource::field::web_url;
+use vidimus_core::resource::{AgentTools, Endpoint};
 
 use crate::accounts::Place;
 use crate::runner::{Ran, Runner};
@@ -181,6 +182,11 @@ impl Outbound {
         &self.permit
     }
 
+    /// The agent that is sent a message in its place, where that is what its destination is.
+    pub(crate) fn agent(&self) -> Option<Arc<AgentTools>> {
+        self.permit.endpoint().ok()?.agent.clone()
+    }
+
     pub fn headers_mut(&mut self) -> &mut HeaderMap {
         &mut self.headers
     }
@@ -327,6 +333,10 @@ pub async fn forward(upstream: &Upstream, outbound: Outbound) -> Result<Response
         let asked = job::Asked { method: &method, headers: &headers, body: &body };
         let ran = (ran.unwrap_or_default(), place);
         return job::answer(upstream.0.runner.as_ref(), permit, &job, asked, ran).await;
+    }
+    if let Some(agent) = permit.endpoint()?.agent.clone() {
+        let asked = job::Asked { method: &method, headers: &headers, body: &body };
+        return agent_tool::no_message(&agent, asked);
     }
     if let Some(grpc) = permit.endpoint()?.grpc.clone() {
         let asked = job::Asked { method: &method, headers: &headers, body: &body };

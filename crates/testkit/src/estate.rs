@@ -260,6 +260,7 @@ fn endpoint(host: &str) -> Endpoint {
         stale_after: None,
         job: None,
         grpc: None,
+        agent: None,
     }
 }
 

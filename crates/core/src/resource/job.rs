@@ -225,6 +225,7 @@ impl JobSpec {
             stale_after: stale.flatten(),
             job: Some(Arc::new(job)),
             grpc: None,
+            agent: None,
         })
     }
 

@@ -7,6 +7,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::agent_tool::AgentToolsSpec;
 use super::check::Document;
 use super::crd::Status;
 use super::endpoint::{DEFAULT_TIMEOUT_MS, EndpointSpec, has_no_card};
@@ -103,8 +104,8 @@ impl McpServer {
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(extend("x-kubernetes-validations" = [{
-    "rule": "[has(self.endpoint), has(self.job), has(self.grpc)].filter(given, given).size() == 1",
-    "message": "give exactly one of endpoint, job and grpc",
+    "rule": "[has(self.endpoint), has(self.job), has(self.grpc), has(self.agent)].filter(given, given).size() == 1",
+    "message": "give exactly one of endpoint, job, grpc and agent",
 }]))]
 pub struct McpServerSpec {
     /// The e-mail address of the person who answers for the server. Never a team alias.
@@ -132,6 +133,9 @@ pub struct McpServerSpec {
     /// The gRPC server whose methods are its tools.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grpc: Option<GrpcSpec>,
+    /// The agent whose messages are its tools.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<AgentToolsSpec>,
     /// Named sets of its tools. Cedar: resource in ToolSet::"…".
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "name::tool_sets_schema")]
@@ -218,6 +222,7 @@ impl McpServerSpec {
             ("endpoint", "an endpoint", self.endpoint.is_some()),
             ("job", "a job", self.job.is_some()),
             ("grpc", "a gRPC server", self.grpc.is_some()),
+            ("agent", "an agent", self.agent.is_some()),
         ];
         let mut given = places.into_iter().filter(|(_, _, is_given)| *is_given);
         if let (Some((_, first, _)), Some((second, _, _))) = (given.next(), given.next()) {
@@ -236,7 +241,10 @@ impl McpServerSpec {
         if let Some(grpc) = &self.grpc {
             return grpc.check(document, spec.key("grpc"), problems);
         }
-        let fix = "add spec.endpoint: the URL of the server; or spec.job: what runs at each call; or spec.grpc: the gRPC server that is called";
+        if let Some(agent) = &self.agent {
+            return agent.check(meta, spec.key("agent"), problems);
+        }
+        let fix = "add spec.endpoint: the URL of the server; or spec.job, spec.grpc or spec.agent: what is called in its place";
         problems.report(spec.key("endpoint"), "", Fault::new("the field is missing", fix));
         None
     }

@@ -50,6 +50,7 @@ fn endpoint() -> Endpoint {
         stale_after: None,
         job: None,
         grpc: None,
+        agent: None,
     }
 }
 

@@ -187,10 +187,7 @@ async fn call(
 ///
 /// # Errors
 /// What it failed by.
-pub(super) async fn told(
-    mut news: mpsc::Receiver<News>,
-    called: Called,
-) -> Result<Response<Body>, Refusal> {
+pub(super) async fn told(mut news: mpsc::Receiver<News>, called: Called) -> Result<Response<Body>, Refusal> {
     let Called { progress, reply, .. } = called;
     if let Some(token) = progress {
         let events = Events { news, reply, token, count: 0, ended: false };
@@ -202,6 +199,7 @@ pub(super) async fn told(
         match news.recv().await {
             Some(News::Alive | News::Progress(_)) => {}
             Some(News::Ended(ended)) => return ended.map(|output| reply.output(&output)),
+            Some(News::Result(result)) => return Ok(reply.result(*result, false)),
             None => return Err(lost()),
         }
     }
@@ -266,7 +264,7 @@ impl Reply {
         format!(r#"{{"jsonrpc":"2.0","id":{},"result":{result}}}"#, self.id)
     }
 
-    fn result(&self, result: Value, is_cached: bool) -> Response<Body> {
+    pub(super) fn result(&self, result: Value, is_cached: bool) -> Response<Body> {
         whole(StatusCode::OK, Some(self.result_text(result, is_cached)))
     }
 
@@ -327,6 +325,10 @@ impl Events {
             Some(News::Ended(ended)) => {
                 self.ended = true;
                 ended.map(|output| event(&self.reply.output_text(&output)))
+            }
+            Some(News::Result(result)) => {
+                self.ended = true;
+                Ok(event(&self.reply.result_text(*result, false)))
             }
             None => {
                 self.ended = true;

@@ -10,6 +10,7 @@
 
 mod acts;
 mod admit;
+mod agent_tools;
 mod agreed;
 mod answer;
 mod approvals;
