@@ -3,6 +3,7 @@
 
 pub(crate) mod agent_tool;
 mod body;
+mod called;
 mod connect;
 mod grpc_tool;
 pub mod headers;

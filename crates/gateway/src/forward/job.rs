@@ -23,7 +23,7 @@ use crate::protocol::mcp::{CALL, HANDSHAKE, MODERN, VERSION_HEADER};
 use crate::runner::{News, Output, Ran, Run, Runner};
 
 /// What a JSON-RPC error says of parameters (section 5.1).
-const INVALID_PARAMS: i64 = -32602;
+pub(super) const INVALID_PARAMS: i64 = -32602;
 /// What it says of a method.
 const NO_METHOD: i64 = -32601;
 /// The longest token by which a client knows progress, in bytes of JSON: it is in each event.
@@ -43,11 +43,11 @@ struct Message<'a> {
 }
 
 #[derive(Default, Deserialize)]
-struct Params<'a> {
+pub(super) struct Params<'a> {
     #[serde(default)]
-    name: Option<String>,
+    pub(super) name: Option<String>,
     #[serde(borrow, default)]
-    arguments: Option<&'a RawValue>,
+    pub(super) arguments: Option<&'a RawValue>,
     #[serde(rename = "protocolVersion", default)]
     version: Option<String>,
     #[serde(rename = "_meta", borrow, default)]
@@ -60,7 +60,14 @@ struct Meta<'a> {
     progress: Option<&'a RawValue>,
 }
 
-/// A request to a server that is answered here.
+impl Params<'_> {
+    /// What the client calls the progress of the call, as JSON text, where it wants to know of it.
+    pub(super) fn progress(&self) -> Option<&str> {
+        self.meta.as_ref()?.progress.map(RawValue::get)
+    }
+}
+
+/// A request to what has nothing but tools.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asked<'a> {
     pub(super) method: &'a Method,
@@ -68,84 +75,45 @@ pub(super) struct Asked<'a> {
     pub(super) body: &'a Bytes,
 }
 
-/// Answers one permitted message.
-///
-/// # Errors
-/// What a runner refuses or fails by, and `upstream_unreachable` where there is none.
-pub(super) async fn answer(
-    runner: Option<&Arc<dyn Runner>>,
-    permit: Permit,
-    job: &Job,
-    asked: Asked<'_>,
-    (ran, place): (Ran, Option<Place>),
-) -> Result<Response<Body>, Refusal> {
-    match heard(asked, || tools(job))? {
-        Heard::Answered(response) => Ok(response),
-        Heard::Called(called) => call(runner, permit, job, called, (ran, place)).await,
-    }
-}
-
-/// What a message comes to.
-#[derive(Debug)]
-pub(super) enum Heard {
-    /// This is its answer.
+/// What a message asks of a server that has nothing but tools.
+pub(super) enum Understood<'a> {
+    /// Nothing that a tool is needed for: this is the answer.
     Answered(Response<Body>),
     /// A tool is called.
-    Called(Called),
+    Call(Params<'a>, Reply),
 }
 
-/// A call of a tool, whatever tools there are.
-#[derive(Debug)]
-pub(super) struct Called {
-    /// The tool's name.
-    pub(super) name: String,
-    /// Its arguments: JSON.
-    pub(super) arguments: Box<str>,
-    /// What the client calls its progress, as JSON text, where it wants to know of it.
-    pub(super) progress: Option<Box<str>>,
-    pub(super) reply: Reply,
-}
-
-/// Hears one permitted message to a server without sessions, that has nothing but `tools`.
+/// Reads one permitted message. `tools` is what `tools/list` has; which of it this caller sees is decided where the answer passes.
 ///
 /// # Errors
-/// `internal` for what was read before, and cannot be read again.
-pub(super) fn heard(asked: Asked<'_>, tools: impl FnOnce() -> Vec<Value>) -> Result<Heard, Refusal> {
+/// `internal` for what was no message of the protocol before.
+pub(super) fn understood(
+    asked: Asked<'_>,
+    tools: impl FnOnce() -> Vec<Value>,
+) -> Result<Understood<'_>, Refusal> {
     if *asked.method != Method::POST {
         // No session, no stream of its own (MCP 2025-11-25, "Streamable HTTP").
         let mut response = whole(StatusCode::METHOD_NOT_ALLOWED, None);
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
-        return Ok(Heard::Answered(response));
+        return Ok(Understood::Answered(response));
     }
     let unread = |error: &dyn std::fmt::Display| {
-        Refusal::new(Code::Internal, "a message to a tool could not be read again").with_detail(error)
+        Refusal::new(Code::Internal, "a message to the tools could not be read again").with_detail(error)
     };
     let text = std::str::from_utf8(asked.body).map_err(|error| unread(&error))?;
     let message: Message<'_> = serde_json::from_str(text).map_err(|error| unread(&error))?;
     let (Some(method), Some(id)) = (&message.method, message.id) else {
         // A notification, or what the client answers to a question that nobody asked.
-        return Ok(Heard::Answered(whole(StatusCode::ACCEPTED, None)));
+        return Ok(Understood::Answered(whole(StatusCode::ACCEPTED, None)));
     };
     let is_modern = asked.headers.get(VERSION_HEADER).is_some_and(|version| version == MODERN);
     let reply = Reply { id: id.get().into(), is_modern, is_structured: false };
     let params = message.params.map_or("{}", RawValue::get);
     let Ok(params) = serde_json::from_str::<Params<'_>>(params) else {
-        return Ok(Heard::Answered(reply.error(INVALID_PARAMS, "params are not those of this method")));
+        return Ok(Understood::Answered(reply.error(INVALID_PARAMS, "params are not those of this method")));
     };
-    Ok(Heard::Answered(match method.as_str() {
-        CALL => {
-            let progress = params.meta.and_then(|meta| meta.progress).map(RawValue::get);
-            if progress.is_some_and(|token| !is_progress_token(token)) {
-                let response = reply.error(INVALID_PARAMS, "a progress token is a short text or a number");
-                return Ok(Heard::Answered(response));
-            }
-            return Ok(Heard::Called(Called {
-                name: params.name.unwrap_or_default(),
-                arguments: params.arguments.map_or("{}", RawValue::get).into(),
-                progress: progress.map(Into::into),
-                reply,
-            }));
-        }
+    Ok(Understood::Answered(match method.as_str() {
+        CALL => return Ok(Understood::Call(params, reply)),
         "tools/list" => reply.result(json!({"tools": tools()}), true),
         "initialize" => reply.result(initialized(params.version.as_deref()), false),
         "server/discover" => reply.result(
@@ -160,35 +128,60 @@ pub(super) fn heard(asked: Asked<'_>, tools: impl FnOnce() -> Vec<Value>) -> Res
     }))
 }
 
-/// Runs what was called.
+/// Answers one permitted message.
+///
+/// # Errors
+/// What a runner refuses or fails by, and `upstream_unreachable` where there is none.
+pub(super) async fn answer(
+    runner: Option<&Arc<dyn Runner>>,
+    permit: Permit,
+    job: &Job,
+    asked: Asked<'_>,
+    (ran, place): (Ran, Option<Place>),
+) -> Result<Response<Body>, Refusal> {
+    match understood(asked, || tools(job))? {
+        Understood::Answered(response) => Ok(response),
+        Understood::Call(params, reply) => call(runner, permit, job, (params, reply), (ran, place)).await,
+    }
+}
+
+/// Runs what was called, and answers when it has ended; with events meanwhile, where the client wants to know how far it is.
 async fn call(
     runner: Option<&Arc<dyn Runner>>,
     permit: Permit,
     job: &Job,
-    mut called: Called,
+    (params, mut reply): (Params<'_>, Reply),
     (ran, place): (Ran, Option<Place>),
 ) -> Result<Response<Body>, Refusal> {
-    let Some(tool) = job.tools.get(&*called.name) else {
-        return Ok(called.reply.no_tool());
+    let name = params.name.unwrap_or_default();
+    let Some(tool) = job.tools.get(&*name) else {
+        return Ok(reply.error(INVALID_PARAMS, "this server has no tool of this name"));
     };
-    called.reply.is_structured = tool.is_structured;
+    reply.is_structured = tool.is_structured;
+    let progress: Option<Box<str>> = params.progress().map(Into::into);
+    if progress.as_deref().is_some_and(|token| !is_progress_token(token)) {
+        return Ok(reply.no_token());
+    }
     let Some(runner) = runner else {
         let refusal = Refusal::new(Code::UpstreamUnreachable, "nothing here runs jobs");
         return Err(refusal.with_next(NO_RUNNER));
     };
     let place = place.ok_or_else(|| Refusal::new(Code::Internal, "no place was taken for the job"))?;
-    let what = (called.name.as_str(), &*called.arguments);
-    let run = Run::new(permit, what, called.progress.is_some(), (ran, place))?;
+    let arguments = params.arguments.map_or("{}", RawValue::get);
+    let run = Run::new(permit, (name.as_str(), arguments), progress.is_some(), (ran, place))?;
     let news = runner.run(run);
-    told(news, called).await
+    told(news, reply, progress).await
 }
 
-/// Answers when what was called has ended; with events meanwhile, where the client wants to know how far it is.
+/// Answers when what was called has ended; with events meanwhile, where the client wants to know how far it is, by this token.
 ///
 /// # Errors
 /// What it failed by.
-pub(super) async fn told(mut news: mpsc::Receiver<News>, called: Called) -> Result<Response<Body>, Refusal> {
-    let Called { progress, reply, .. } = called;
+pub(super) async fn told(
+    mut news: mpsc::Receiver<News>,
+    reply: Reply,
+    progress: Option<Box<str>>,
+) -> Result<Response<Body>, Refusal> {
     if let Some(token) = progress {
         let events = Events { news, reply, token, count: 0, ended: false };
         let mut response = Response::new(Body::Events(Box::new(events)));
@@ -206,7 +199,7 @@ pub(super) async fn told(mut news: mpsc::Receiver<News>, called: Called) -> Resu
 }
 
 /// Whether it is text or a number (MCP, "Progress"), as JSON: of what else there may be, a line could end an event.
-fn is_progress_token(json: &str) -> bool {
+pub(super) fn is_progress_token(json: &str) -> bool {
     let begins = |first: u8| matches!(first, b'"' | b'-' | b'0'..=b'9');
     json.len() <= LONGEST_TOKEN && json.bytes().next().is_some_and(begins)
 }
@@ -268,13 +261,13 @@ impl Reply {
         whole(StatusCode::OK, Some(self.result_text(result, is_cached)))
     }
 
-    fn error(&self, number: i64, message: &str) -> Response<Body> {
+    pub(super) fn error(&self, number: i64, message: &str) -> Response<Body> {
         let error = json!({"code": number, "message": message});
         whole(StatusCode::OK, Some(format!(r#"{{"jsonrpc":"2.0","id":{},"error":{error}}}"#, self.id)))
     }
 
-    pub(super) fn no_tool(&self) -> Response<Body> {
-        self.error(INVALID_PARAMS, "this server has no tool of this name")
+    pub(super) fn no_token(&self) -> Response<Body> {
+        self.error(INVALID_PARAMS, "a progress token is a short text or a number")
     }
 
     pub(super) fn output(&self, output: &Output) -> Response<Body> {
