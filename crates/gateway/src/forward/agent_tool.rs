@@ -20,7 +20,8 @@ use vidimus_core::resource::AgentTools;
 use self::result::{Followed, of_answer};
 use super::Outbound;
 use super::body::Body;
-use super::job::{self, Called, Heard, heard, told};
+use super::called::{Called, Heard, heard};
+use super::job;
 use crate::protocol::sse::{Piece, Reader, is_events};
 use crate::reply::ReplyBody;
 use crate::runner::{News, Output};
@@ -72,7 +73,7 @@ pub(crate) fn asked(agent: &AgentTools, outbound: &Outbound) -> Result<Asked, Re
         Heard::Called(called) => called,
     };
     let Some(tool) = agent.tools.get(&*called.name) else {
-        return Ok(Asked::Answered(called.reply.no_tool()));
+        return Ok(Asked::Answered(called.unknown()));
     };
     match serde_json::from_str::<Arguments>(&called.arguments) {
         Ok(arguments) => {
@@ -80,7 +81,7 @@ pub(crate) fn asked(agent: &AgentTools, outbound: &Outbound) -> Result<Asked, Re
         }
         Err(error) => {
             let text = format!("the arguments are not those of this tool: {error}; nothing was sent");
-            Ok(Asked::Answered(called.reply.output(&Output { text, exit: 1 })))
+            Ok(Asked::Answered(called.output(&Output { text, exit: 1 })))
         }
     }
 }
@@ -105,7 +106,7 @@ fn definitions(agent: &AgentTools) -> Vec<Value> {
 impl Message {
     /// Whether the client wants to know what happens.
     pub(crate) fn is_followed(&self) -> bool {
-        self.called.progress.is_some()
+        self.called.is_followed()
     }
 
     /// The message of A2A.
@@ -129,7 +130,7 @@ impl Message {
 
     /// The result of the call, once the agent has answered.
     pub(crate) fn answered(&self, answer: &Whole) -> Response<Body> {
-        self.called.reply.result(of_answer(&answer.0), false)
+        self.called.result(of_answer(&answer.0))
     }
 
     /// The same of an answer that is a stream: what happens is told while it happens.
@@ -152,7 +153,7 @@ impl Message {
                 .map_or_else(|refusal| News::Ended(Err(refusal)), |result| News::Result(Box::new(result)));
             let _ = tell.send(ended).await;
         });
-        told(news, self.called).await
+        self.called.told(news).await
     }
 }
 

@@ -24,8 +24,9 @@ use vidimus_core::resource::{Grpc, HeaderRules};
 use self::answer::Status;
 use self::frames::Frames;
 use super::body::{Body, Broken};
+use super::called::{Called, Heard, heard};
 use super::connect::{self, Client};
-use super::job::{Asked, Called, Heard, heard, told};
+use super::job::Asked;
 use super::{Upstream, address};
 use crate::runner::{News, Output};
 use crate::trace::TRACEPARENT;
@@ -47,13 +48,13 @@ pub(super) async fn answer(
         Heard::Answered(response) => return Ok(response),
         Heard::Called(called) => called,
     };
-    let Some(tool) = grpc.tools.get(&*called.name) else { return Ok(called.reply.no_tool()) };
+    let Some(tool) = grpc.tools.get(&*called.name) else { return Ok(called.unknown()) };
     let message = match arguments::encoded(tool.method.input(), &called.arguments) {
         Ok(message) => message,
         // In a way that a model reads, and makes better.
         Err(why) => return Ok(not_sent(&called, &why)),
     };
-    called.reply.is_structured = tool.is_structured;
+    called.structured(tool.is_structured);
     let endpoint = permit.endpoint()?;
     let path = format!("/{}/{}", tool.method.parent_service().full_name(), tool.method.name());
     let uri: Uri = address(&endpoint.url, &path).parse().map_err(|error: http::uri::InvalidUri| {
@@ -68,7 +69,7 @@ pub(super) async fn answer(
         method: tool.method.clone(),
         max_answer: grpc.max_answer,
         timeout_ms: endpoint.timeout_ms,
-        is_followed: called.progress.is_some(),
+        is_followed: called.is_followed(),
         permit,
     };
     let (tell, news) = mpsc::channel(8);
@@ -80,7 +81,7 @@ pub(super) async fn answer(
         };
         let _ = tell.send(News::Ended(ended)).await;
     });
-    told(news, called).await
+    called.told(news).await
 }
 
 /// What `tools/list` has; which of it this caller sees is decided where the answer passes.
@@ -91,7 +92,7 @@ fn definitions(grpc: &Grpc) -> Vec<Value> {
 
 fn not_sent(called: &Called, why: &str) -> Response<Body> {
     let text = format!("gRPC status INVALID_ARGUMENT ({INVALID_ARGUMENT}): {why}; nothing was sent");
-    called.reply.output(&Output { text, exit: INVALID_ARGUMENT })
+    called.output(&Output { text, exit: INVALID_ARGUMENT })
 }
 
 /// The metadata of a call: this hop's credential, the trace, and what the record lets pass or sets. Nothing of MCP goes on.

@@ -153,12 +153,12 @@ async fn call(
     (params, mut reply): (Params<'_>, Reply),
     (ran, place): (Ran, Option<Place>),
 ) -> Result<Response<Body>, Refusal> {
+    let progress: Option<Box<str>> = params.progress().map(Into::into);
     let name = params.name.unwrap_or_default();
     let Some(tool) = job.tools.get(&*name) else {
         return Ok(reply.error(INVALID_PARAMS, "this server has no tool of this name"));
     };
     reply.is_structured = tool.is_structured;
-    let progress: Option<Box<str>> = params.progress().map(Into::into);
     if progress.as_deref().is_some_and(|token| !is_progress_token(token)) {
         return Ok(reply.no_token());
     }
