@@ -47,7 +47,7 @@ use crate::entity::{EntityId, EntityKind};
 use problem::{At, Problems};
 
 pub use agent::Agent;
-pub use agent_tool::{AgentTool, AgentTools};
+pub use agent_tool::{AgentTool, AgentTools, Sends};
 pub use check::{check, check_as};
 pub use crd::crds;
 pub use editor::editor_schema;

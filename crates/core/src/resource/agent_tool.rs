@@ -15,7 +15,9 @@ use super::problem::{At, Fault, Problems};
 use super::stale::StaleAfterSpec;
 
 /// The tool that names no skill.
-pub const SEND_MESSAGE: &str = "send_message";
+const SEND_MESSAGE: &str = "send_message";
+/// The tool that asks for a task.
+const GET_TASK: &str = "get_task";
 
 /// The messages to an agent that are tools, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,11 +33,20 @@ pub struct AgentTools {
 pub struct AgentTool {
     /// As MCP's `tools/list` has it: JSON.
     pub definition: Arc<str>,
-    /// The skill that the message names.
-    pub skill: Option<Arc<str>>,
+    /// What is sent.
+    pub sends: Sends,
 }
 
-/// Messages to a registered agent are the tools: send_message, and one for each skill.
+/// What a call of a tool sends to an agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sends {
+    /// A message, that names this skill.
+    Message(Option<Arc<str>>),
+    /// The question how a task stands.
+    GetTask,
+}
+
+/// Messages to a registered agent are the tools: send_message, get_task, and one for each skill.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AgentToolsSpec {
@@ -46,7 +57,7 @@ pub struct AgentToolsSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     pub namespace: Option<String>,
-    /// Its skills that are tools, by their ids (Cedar: Skill::"namespace/agent/id"). There is send_message alone when it is left out.
+    /// Its skills that are tools, by their ids (Cedar: Skill::"namespace/agent/id"). There are send_message and get_task alone when it is left out.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 64))]
     pub skills: BTreeMap<String, SkillSpec>,
@@ -77,14 +88,18 @@ impl AgentToolsSpec {
         let stale = self.stale_after.as_ref().map(|stale| stale.check(at.key("staleAfter"), problems));
         let agent: Arc<str> = format!("{namespace}/{}", self.name).into();
         let message = format!("Sends a message to the agent {agent}, and gives what it answers.");
-        let mut tools = BTreeMap::from([(Arc::from(SEND_MESSAGE), tool(SEND_MESSAGE, &message, None))]);
+        let mut tools = BTreeMap::from([
+            (Arc::from(SEND_MESSAGE), tool(SEND_MESSAGE, &message, Sends::Message(None))),
+            (Arc::from(GET_TASK), tool(GET_TASK, "Tells how a task of the agent stands.", Sends::GetTask)),
+        ]);
         let skills_at = at.key("skills");
         for (skill, spec) in &self.skills {
             let at = skills_at.key(skill);
             problems.take(at, skill, name::check_tool(skill));
-            let added = tool(skill, &spec.description, Some(skill.as_str().into()));
+            let sends = Sends::Message(Some(skill.as_str().into()));
+            let added = tool(skill, &spec.description, sends);
             if tools.insert(skill.as_str().into(), added).is_some() {
-                let fault = Fault::new("is the tool that names no skill", "leave it out: it is there");
+                let fault = Fault::new("is a tool that names no skill", "leave it out: it is there");
                 problems.report(at, skill, fault);
             }
         }
@@ -109,13 +124,13 @@ impl AgentToolsSpec {
     }
 }
 
-fn tool(name: &str, description: &str, skill: Option<Arc<str>>) -> AgentTool {
+fn tool(name: &str, description: &str, sends: Sends) -> AgentTool {
     let text = |description: &str| json!({"type": "string", "description": description});
-    let definition: Value = json!({
-        "name": name,
-        "description": description,
-        "inputSchema": {
-            "type": "object",
+    let input = match sends {
+        Sends::GetTask => {
+            json!({"properties": {"taskId": text("The task: of an earlier answer.")}, "required": ["taskId"]})
+        }
+        Sends::Message(_) => json!({
             "properties": {
                 "text": text("What the agent is told."),
                 "data": {"type": "object", "description": "What it is given beside the text."},
@@ -123,6 +138,15 @@ fn tool(name: &str, description: &str, skill: Option<Arc<str>>) -> AgentTool {
                 "contextId": text("The conversation to go on with: of an earlier answer."),
             },
             "required": ["text"],
+        }),
+    };
+    let definition: Value = json!({
+        "name": name,
+        "description": description,
+        "inputSchema": {
+            "type": "object",
+            "properties": input["properties"],
+            "required": input["required"],
             "additionalProperties": false,
         },
         "outputSchema": {
@@ -136,7 +160,7 @@ fn tool(name: &str, description: &str, skill: Option<Arc<str>>) -> AgentTool {
             "required": ["state"],
         },
     });
-    AgentTool { definition: definition.to_string().into(), skill }
+    AgentTool { definition: definition.to_string().into(), sends }
 }
 
 #[cfg(test)]
@@ -161,8 +185,12 @@ mod tests {
             checked(&json!({"name": "bot", "skills": {"pay": {"description": "Pays."}}})).expect("good");
         let tools = endpoint.agent.as_ref().expect("tools");
         assert_eq!((&*tools.agent, endpoint.url.as_str()), ("finance/bot", "agent://finance/bot"));
-        let names: Vec<_> = tools.tools.iter().map(|(name, tool)| (&**name, tool.skill.as_deref())).collect();
-        assert_eq!(names, [("pay", Some("pay")), ("send_message", None)]);
+        let names: Vec<_> = tools.tools.iter().map(|(name, tool)| (&**name, tool.sends.clone())).collect();
+        let pay = Sends::Message(Some("pay".into()));
+        assert_eq!(
+            names,
+            [("get_task", Sends::GetTask), ("pay", pay), ("send_message", Sends::Message(None))]
+        );
         let definition: Value = serde_json::from_str(&tools.tools["pay"].definition).expect("JSON");
         assert_eq!(
             (&definition["description"], &definition["inputSchema"]["required"]),

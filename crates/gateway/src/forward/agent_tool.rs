@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 use vidimus_core::refusal::{Code, Refusal};
-use vidimus_core::resource::AgentTools;
+use vidimus_core::resource::{AgentTools, Sends};
 
 use self::result::{Followed, of_answer};
 use super::Outbound;
@@ -27,9 +27,11 @@ use crate::reply::ReplyBody;
 use crate::runner::{News, Output};
 
 /// The method that answers when there is something to answer.
-pub(crate) const SEND: &str = "SendMessage";
+const SEND: &str = "SendMessage";
 /// The one that tells what happens until then.
-pub(crate) const STREAM: &str = "SendStreamingMessage";
+const STREAM: &str = "SendStreamingMessage";
+/// The one that tells how a task stands.
+const GET_TASK: &str = "GetTask";
 /// UnsupportedOperationError (A2A 1.0, section 5.4).
 const UNSUPPORTED: i64 = -32004;
 
@@ -44,11 +46,22 @@ pub(crate) enum Asked {
 /// What is to be sent to an agent, and who is to be answered.
 pub(crate) struct Message {
     called: Called,
-    skill: Option<Arc<str>>,
-    arguments: Arguments,
+    sent: Sent,
 }
 
-/// The arguments of each of the tools.
+enum Sent {
+    Message(Option<Arc<str>>, Arguments),
+    GetTask(OfTask),
+}
+
+/// The arguments of a tool that asks for a task.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct OfTask {
+    task_id: String,
+}
+
+/// The arguments of a tool that is a message.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Arguments {
@@ -75,10 +88,15 @@ pub(crate) fn asked(agent: &AgentTools, outbound: &Outbound) -> Result<Asked, Re
     let Some(tool) = agent.tools.get(&*called.name) else {
         return Ok(Asked::Answered(called.unknown()));
     };
-    match serde_json::from_str::<Arguments>(&called.arguments) {
-        Ok(arguments) => {
-            Ok(Asked::Message(Box::new(Message { called, skill: tool.skill.clone(), arguments })))
+    let sent = match &tool.sends {
+        Sends::Message(skill) => {
+            let arguments = serde_json::from_str(&called.arguments);
+            arguments.map(|arguments| Sent::Message(skill.clone(), arguments))
         }
+        Sends::GetTask => serde_json::from_str(&called.arguments).map(Sent::GetTask),
+    };
+    match sent {
+        Ok(sent) => Ok(Asked::Message(Box::new(Message { called, sent }))),
         Err(error) => {
             let text = format!("the arguments are not those of this tool: {error}; nothing was sent");
             Ok(Asked::Answered(called.output(&Output { text, exit: 1 })))
@@ -106,23 +124,31 @@ fn definitions(agent: &AgentTools) -> Vec<Value> {
 impl Message {
     /// Whether the client wants to know what happens.
     pub(crate) fn is_followed(&self) -> bool {
-        self.called.is_followed()
+        self.called.is_followed() && matches!(self.sent, Sent::Message(..))
     }
 
-    /// The message of A2A.
-    pub(crate) fn text(&self, method: &str) -> Bytes {
-        let Arguments { text, data, task_id, context_id } = &self.arguments;
+    /// The message of A2A; whether its answer is to be a stream.
+    pub(crate) fn text(&self, streams: bool) -> Bytes {
         let id = || Uuid::new_v4().hyphenated().to_string();
+        let (skill, arguments) = match &self.sent {
+            Sent::Message(skill, arguments) => (skill, arguments),
+            Sent::GetTask(OfTask { task_id }) => {
+                let asked =
+                    json!({"jsonrpc": "2.0", "id": id(), "method": GET_TASK, "params": {"id": task_id}});
+                return Bytes::from(asked.to_string());
+            }
+        };
+        let Arguments { text, data, task_id, context_id } = arguments;
         let mut message = BTreeMap::from([("messageId", json!(id())), ("role", json!("ROLE_USER"))]);
         message.extend(task_id.as_ref().map(|id| ("taskId", json!(id))));
         message.extend(context_id.as_ref().map(|id| ("contextId", json!(id))));
-        message.extend(self.skill.as_ref().map(|skill| ("metadata", json!({"skill": &**skill}))));
+        message.extend(skill.as_ref().map(|skill| ("metadata", json!({"skill": &**skill}))));
         let data = data.as_ref().map(|data| format!(r#",{{"data":{}}}"#, data.get())).unwrap_or_default();
         let parts = format!(r#"[{{"text":{}}}{data}]"#, json!(text));
         let members: Vec<String> =
             message.iter().map(|(name, value)| format!("{}:{value},", json!(name))).collect();
         let message = format!(r#"{{{}"parts":{parts}}}"#, members.concat());
-        let (id, method) = (json!(id()), json!(method));
+        let (id, method) = (json!(id()), json!(if streams { STREAM } else { SEND }));
         let whole =
             format!(r#"{{"jsonrpc":"2.0","id":{id},"method":{method},"params":{{"message":{message}}}}}"#);
         Bytes::from(whole)

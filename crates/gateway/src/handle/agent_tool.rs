@@ -16,7 +16,7 @@ use vidimus_core::resource::AgentTools;
 
 use super::admit::{Admission, admit};
 use super::carry;
-use crate::forward::agent_tool::{Asked, Read, SEND, STREAM, asked};
+use crate::forward::agent_tool::{Asked, Read, asked};
 use crate::forward::{Body, Outbound};
 use crate::gate::Gate;
 use crate::reply::ReplyBody;
@@ -44,7 +44,7 @@ pub(super) fn carried<'a>(
         };
         let most = gate.limits.held_answer;
         if message.is_followed() {
-            let response = sent(gate, (context, parts), &agent, message.text(STREAM)).await?;
+            let response = sent(gate, (context, parts), &agent, message.text(true)).await?;
             match Read::of(response, most).await? {
                 Read::Events(body) => return message.followed(body, most).await,
                 // Nothing was done: the agent has no streams.
@@ -52,7 +52,7 @@ pub(super) fn carried<'a>(
                 Read::Whole(answer) => return Ok(message.answered(&answer)),
             }
         }
-        let response = sent(gate, (context, parts), &agent, message.text(SEND)).await?;
+        let response = sent(gate, (context, parts), &agent, message.text(false)).await?;
         match Read::of(response, most).await? {
             Read::Whole(answer) => Ok(message.answered(&answer)),
             Read::Events(body) => message.followed(body, most).await,

@@ -148,7 +148,7 @@ async fn who_may_not_call_the_tool_sends_nothing_by_it() {
     let (_, list) = ask(&world, "caller", "tools/list", json!({})).await;
     let names: Vec<_> =
         list["result"]["tools"].as_array().expect("tools").iter().map(|tool| &tool["name"]).collect();
-    assert_eq!(names, ["read", "send_message"], "{list}");
+    assert_eq!(names, ["get_task", "read", "send_message"], "{list}");
     assert_eq!(world.upstream.received().len(), 0, "nobody is asked what is in the record");
 }
 
@@ -174,11 +174,19 @@ async fn a_task_that_asks_for_more_is_gone_on_with_by_who_began_it() {
         (&sent["params"]["message"]["taskId"], &sent["params"]["message"]["contextId"]),
         (&json!("t-1"), &json!("c-1"))
     );
-    // Attack: another caller goes on with it.
+    // How it stands is asked for by its id.
+    let (_, answer) = tool(&world, "get_task", json!({"taskId": task})).await;
+    assert!(answer.get("result").is_some(), "{answer}");
+    let asked = world.upstream.received()[2].json();
+    assert_eq!((&asked["method"], &asked["params"]["id"]), (&json!("GetTask"), &json!("t-1")));
+    // Attack: another caller goes on with it, or asks for it.
+    let params = json!({"name": "get_task", "arguments": {"taskId": task}});
+    let (_, answer) = ask(&world, "stranger", "tools/call", params).await;
+    assert!(answer.to_string().contains("task_foreign"), "{answer}");
     let params = json!({"name": "send_message", "arguments": more});
     let (_, answer) = ask(&world, "stranger", "tools/call", params).await;
     assert!(answer.to_string().contains("task_foreign"), "{answer}");
-    assert_eq!(world.upstream.received().len(), 2);
+    assert_eq!(world.upstream.received().len(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

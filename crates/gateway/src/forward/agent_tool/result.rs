@@ -13,7 +13,9 @@ pub(super) fn of_answer(answer: &Value) -> Value {
         return failed(&format!("The agent answered with error {code}: {said}"));
     }
     let member = |name: &str| answer.get("result").and_then(|result| result.get(name));
-    match (member("message"), member("task")) {
+    // One that was asked for stands by itself.
+    let asked_for = answer.get("result").filter(|result| result.get("status").is_some());
+    match (member("message"), member("task").or(asked_for)) {
         (Some(message), _) => of_message(message),
         (None, Some(task)) => of_task(task),
         (None, None) => failed("The agent answered with neither a message nor a task."),
@@ -38,19 +40,19 @@ fn of_task(task: &Value) -> Value {
     }
     // What the agent says of how it stands: the question, where it asks for more; the reason, where it failed.
     let said = task.pointer("/status/message");
-    if content.blocks.is_empty() || state != "completed" {
-        said.into_iter().for_each(|message| content.add_parts(message));
+    if let Some(said) = said.filter(|_| content.blocks.is_empty() || state != "completed") {
+        content.add_parts(said);
     }
     let next = match &*state {
         "completed" => None,
         "input-required" => {
             Some("The agent asks for more. Call the tool again with this taskId, and what it asks for.")
         }
-        "auth-required" => {
-            Some("The agent waits until somebody agrees. Call the tool again with this taskId then.")
-        }
+        "auth-required" => Some(
+            "It waits until somebody agrees. Call get_task with this taskId, and the tool again with it then.",
+        ),
         "submitted" | "working" => {
-            Some("The task goes on. Call the tool again with this taskId to ask for it.")
+            Some("The task goes on. Call get_task with this taskId to know how it stands.")
         }
         _ => Some("The task ended without what was asked."),
     };

@@ -55,7 +55,7 @@ fn a_task_says_how_it_stands_and_how_to_go_on() {
     };
     for (state, is_error, says) in [
         ("TASK_STATE_INPUT_REQUIRED", true, "asks for more"),
-        ("TASK_STATE_AUTH_REQUIRED", true, "waits until somebody agrees"),
+        ("TASK_STATE_AUTH_REQUIRED", true, "until somebody agrees"),
         ("TASK_STATE_WORKING", false, "goes on"),
         ("TASK_STATE_FAILED", true, "ended without"),
         ("TASK_STATE_REJECTED", true, "ended without"),
@@ -69,6 +69,8 @@ fn a_task_says_how_it_stands_and_how_to_go_on() {
         assert_eq!(result["structuredContent"]["taskId"], json!("t-1"));
         assert_eq!(result["structuredContent"]["contextId"], json!("c-1"));
     }
+    let asked_for = json!({"result": {"id": "t-1", "status": {"state": "TASK_STATE_WORKING"}}});
+    assert_eq!(of_answer(&asked_for)["structuredContent"], json!({"state": "working", "taskId": "t-1"}));
     let nothing = of_answer(&task("TASK_STATE_COMPLETED", &json!({})));
     assert_eq!(texts(&nothing), ["The agent answered without content (state completed)."]);
 }
