@@ -158,7 +158,12 @@ async fn a_task_that_asks_for_more_is_gone_on_with_by_who_began_it() {
     let world = world(both).await;
     let message = json!({"messageId": "m", "taskId": "t-1", "contextId": "c-1", "role": "ROLE_AGENT", "parts": [{"text": "Which account?"}]});
     let status = json!({"state": "TASK_STATE_INPUT_REQUIRED", "message": message});
-    answers(&world, json!({"task": {"id": "t-1", "contextId": "c-1", "status": status}}));
+    world.upstream.otherwise(move |received: &Received| {
+        let asked = received.json();
+        let task = json!({"id": "t-1", "contextId": "c-1", "status": status});
+        let result = if asked["method"] == "GetTask" { task } else { json!({"task": task}) };
+        Answer::json(&json!({"jsonrpc": "2.0", "id": asked["id"], "result": result}))
+    });
     let (_, answer) = tool(&world, "send_message", json!({"text": "Pay it."})).await;
     assert_eq!(answer["result"]["isError"], json!(true));
     assert_eq!(answer["result"]["content"][0]["text"], json!("Which account?"));
