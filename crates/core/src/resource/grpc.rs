@@ -3,13 +3,14 @@
 //! What the tools are is read from the descriptors of the record, and from nothing that the server says: they change with the record alone.
 
 mod schema;
+mod sound;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use data_encoding::{BASE64, HEXLOWER};
-use prost_reflect::{DescriptorPool, Kind, MethodDescriptor, ServiceDescriptor};
+use prost_reflect::{DescriptorPool, MethodDescriptor, ServiceDescriptor};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -157,11 +158,7 @@ impl GrpcSpec {
         let bytes = BASE64
             .decode(text.as_bytes())
             .map_err(|error| Fault::new(format!("it is not base64: {error}"), FIX))?;
-        let pool = DescriptorPool::decode(&*bytes).map_err(|error| {
-            let reason = format!("it is not a FileDescriptorSet with all that it imports: {error}");
-            Fault::new(shortened(&reason), FIX)
-        })?;
-        sound(&pool)?;
+        let pool = sound::pool(&bytes)?;
         let mut digest = Sha256::new_with_prefix(&bytes);
         for service in &self.services {
             digest.update(format!("\n{service}"));
@@ -190,28 +187,6 @@ impl GrpcSpec {
             problems.take(at.index(index), name, service)
         };
         self.services.iter().enumerate().map(one).collect()
-    }
-}
-
-/// That it describes what can be written and read: what no compiler of protobuf lets pass may stand in descriptors that somebody made by hand.
-fn sound(pool: &DescriptorPool) -> Result<(), Fault> {
-    let fault = |name: &str, reason: &str| Err(Fault::new(format!("{}: {reason}", shortened(name)), FIX));
-    for message in pool.all_messages() {
-        let mut names = BTreeSet::new();
-        if !message.fields().all(|field| names.insert(field.json_name().to_owned())) {
-            return fault(message.full_name(), "two of its fields have one name in JSON");
-        }
-        let key = message.get_field(1).map(|field| field.kind());
-        let is_key = key.is_some_and(|kind| {
-            !matches!(kind, Kind::Double | Kind::Float | Kind::Bytes | Kind::Message(_) | Kind::Enum(_))
-        });
-        if message.is_map_entry() && !(is_key && message.get_field(2).is_some()) {
-            return fault(message.full_name(), "it is an entry of a map without a key or a value");
-        }
-    }
-    match pool.all_enums().find(|one| one.values().len() == 0) {
-        Some(empty) => fault(empty.full_name(), "it is an enum without a value"),
-        None => Ok(()),
     }
 }
 

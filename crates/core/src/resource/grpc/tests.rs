@@ -2,9 +2,10 @@ use std::path::Path;
 
 use data_encoding::BASE64;
 use prost_reflect::prost::Message as _;
+use prost_reflect::prost_types::uninterpreted_option::NamePart;
 use prost_reflect::prost_types::{
-    DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet,
-    MessageOptions, MethodDescriptorProto, ServiceDescriptorProto,
+    DescriptorProto, EnumDescriptorProto, EnumOptions, EnumValueDescriptorProto, FieldDescriptorProto,
+    FileDescriptorProto, FileDescriptorSet, MessageOptions, MethodDescriptorProto, ServiceDescriptorProto,
 };
 use serde_json::{Value, json};
 
@@ -189,12 +190,31 @@ fn what_no_compiler_writes_is_refused() {
     let empty_enum = by_hand(|file| {
         file.enum_type.push(EnumDescriptorProto { name: Some("N".into()), ..Default::default() });
     });
+    let option = |name| prost_reflect::prost_types::UninterpretedOption { name, ..Default::default() };
+    let nameless = by_hand(|file| {
+        let mut one = EnumDescriptorProto { name: Some("N".into()), ..Default::default() };
+        one.value.push(EnumValueDescriptorProto {
+            name: Some("A".into()),
+            number: Some(0),
+            ..Default::default()
+        });
+        one.options = Some(EnumOptions { uninterpreted_option: vec![option(vec![])], ..Default::default() });
+        file.enum_type.push(one);
+    });
+    let uncompiled = by_hand(|file| {
+        let uninterpreted_option = vec![option(vec![NamePart { name_part: "x".into(), is_extension: true }])];
+        let options = Some(MessageOptions { uninterpreted_option, ..Default::default() });
+        let inner = DescriptorProto { name: Some("I".into()), options, ..Default::default() };
+        file.message_type[0].nested_type.push(inner);
+    });
     for (descriptors, what) in [
         (map_of(vec![]), "an entry without key and value"),
         (map_of(vec![field("key", 1, STRING)]), "an entry without a value"),
         (map_of(vec![field("key", 1, FLOAT), field("value", 2, STRING)]), "a key that none can be"),
         (two_names, "two names that are one in JSON"),
         (empty_enum, "an enum of nothing"),
+        (nameless, "an option without a name"),
+        (uncompiled, "an option in a message within a message"),
     ] {
         let problems = with(&descriptors).expect_err(what);
         assert_eq!(problems[0].field, "spec.grpc.descriptors", "{what}");
