@@ -174,7 +174,7 @@ mod tests {
             "spec": {"owner": "first.last@example.com", "team": "finance", "riskLevel": "low", "agent": agent},
         });
         match check(&Origin::file("a.yaml", 1), &document)? {
-            Object::McpServer(server) => Ok(server.endpoint),
+            Object::McpServer(server) => Ok(server.endpoint.clone()),
             other => panic!("{other:?}"),
         }
     }

@@ -26,7 +26,7 @@ fn checked(grpc: &Value) -> Result<Endpoint, Vec<Rejection>> {
         "spec": {"owner": "first.last@example.com", "team": "finance", "riskLevel": "low", "grpc": grpc},
     });
     match check(&Origin::file("a.yaml", 1), &document)? {
-        Object::McpServer(server) => Ok(server.endpoint),
+        Object::McpServer(server) => Ok(server.endpoint.clone()),
         other => panic!("{other:?}"),
     }
 }
