@@ -205,7 +205,8 @@ async fn a_permitted_call_is_one_of_its_method_with_this_hops_credential() {
     let own = grpc.world.token("caller", Duration::from_secs(600));
     let sent = headers["authorization"].to_str().expect("text");
     assert!(sent.starts_with("Bearer ") && !sent.contains(&own), "a token of this hop, and not the caller's");
-    assert_eq!((&headers["te"], &headers["grpc-timeout"]), ("trailers", "1000m"));
+    assert_eq!(headers["te"], "trailers");
+    assert_eq!(headers["grpc-timeout"], "1000m");
     assert_eq!(headers.get("accept"), None);
     let records = grpc.world.records(&id, 2).await;
     assert_eq!(records[0]["resource"], json!("Tool/t/tools/Invoices_GetInvoice"), "{}", records[0]);

@@ -2,7 +2,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
-use prost_reflect::prost::Message as _;
+use prost_reflect::prost::{Message as _, encode_length_delimiter};
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};
 use serde_json::{Value, json};
 use vidimus_core::refusal::{Code, Refusal};
@@ -180,7 +180,7 @@ fn an_answer_is_the_message_that_is_described_and_bounded() {
     let mut deep = DynamicMessage::new(line.clone()).encode_to_vec();
     for _ in 0..5_000 {
         let mut outer = vec![0x12];
-        prost_reflect::prost::encode_length_delimiter(deep.len(), &mut outer).unwrap();
+        encode_length_delimiter(deep.len(), &mut outer).unwrap();
         outer.extend_from_slice(&deep);
         deep = outer;
     }
