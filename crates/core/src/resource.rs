@@ -10,12 +10,14 @@
 )]
 
 pub mod agent;
+pub mod agent_tool;
 pub mod check;
 pub mod crd;
 mod credential;
 mod editor;
 pub mod endpoint;
 pub mod field;
+pub mod grpc;
 pub mod identity;
 pub mod integrity;
 pub mod job;
@@ -45,12 +47,14 @@ use crate::entity::{EntityId, EntityKind};
 use problem::{At, Problems};
 
 pub use agent::Agent;
+pub use agent_tool::{AgentTool, AgentTools, Sends};
 pub use check::{check, check_as};
 pub use crd::crds;
 pub use editor::editor_schema;
 pub use endpoint::{Endpoint, HeaderRules};
 pub use field::network::{Network, NotANetwork};
 pub use field::special_purpose::{may_be_allowed, reached, why_not_called};
+pub use grpc::{Grpc, GrpcTool};
 pub use identity::{ActsFor, Identity};
 pub use integrity::Integrity;
 pub use job::{Egress, Job, JobTool};

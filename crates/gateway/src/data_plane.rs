@@ -153,7 +153,13 @@ impl Carried {
 
 /// Why nobody but the gateway carries a call of this endpoint, whatever is asked of it.
 pub(crate) fn only_here(endpoint: &Endpoint) -> Option<Refusal> {
-    endpoint.job.is_some().then(|| unable("each call of this server is a job, which only the gateway runs"))
+    if endpoint.job.is_some() {
+        return Some(unable("each call of this server is a job, which only the gateway runs"));
+    }
+    if endpoint.agent.is_some() {
+        return Some(unable("each call of this server is a message to an agent, which only the gateway sends"));
+    }
+    endpoint.grpc.is_some().then(|| unable("this server speaks gRPC, which only the gateway makes of a call"))
 }
 
 fn unable(message: impl Into<std::borrow::Cow<'static, str>>) -> Refusal {

@@ -1,13 +1,16 @@
 //! The only place that reaches an upstream. It takes an [`Outbound`], which takes the [`Permit`] of its call: only the recording
 //! of an allowing decision gives one, and where the request goes is read from it.
 
+pub(crate) mod agent_tool;
 mod body;
+mod called;
 mod connect;
+mod grpc_tool;
 pub mod headers;
 mod job;
 mod own_roots;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,8 +20,8 @@ use hyper_util::client::legacy::connect::capture_connection;
 use url::{Position, Url, form_urlencoded};
 use vidimus_core::permit::Permit;
 use vidimus_core::refusal::{Code, Refusal};
-use vidimus_core::resource::Endpoint;
 use vidimus_core::resource::field::web_url;
+use vidimus_core::resource::{AgentTools, Endpoint};
 
 use crate::accounts::Place;
 use crate::runner::{Ran, Runner};
@@ -39,6 +42,9 @@ struct Inner {
     system: Client,
     /// Clients for endpoints that name their own roots.
     own_roots: OwnRoots,
+    /// The same for servers of gRPC, to which HTTP/2 is spoken; made when one is first called.
+    grpc: OnceLock<Client>,
+    grpc_roots: OwnRoots,
     /// What runs upstreams that are jobs.
     runner: Option<Arc<dyn Runner>>,
 }
@@ -177,6 +183,11 @@ impl Outbound {
         &self.permit
     }
 
+    /// The agent that is sent a message in its place, where that is what its destination is.
+    pub(crate) fn agent(&self) -> Option<Arc<AgentTools>> {
+        self.permit.endpoint().ok()?.agent.clone()
+    }
+
     pub fn headers_mut(&mut self) -> &mut HeaderMap {
         &mut self.headers
     }
@@ -228,9 +239,10 @@ impl Upstream {
         keep_alive: KeepAlive,
         runner: Option<Arc<dyn Runner>>,
     ) -> Result<Self, std::io::Error> {
-        let connecting = Connecting { guard, keep_alive };
+        let connecting = Connecting { guard, keep_alive, http2_only: false };
         let system = connect::client(&connecting, None)?;
-        Ok(Self(Arc::new(Inner { connecting, system, own_roots: OwnRoots::default(), runner })))
+        let (own_roots, grpc, grpc_roots) = (OwnRoots::default(), OnceLock::new(), OwnRoots::default());
+        Ok(Self(Arc::new(Inner { connecting, system, own_roots, grpc, grpc_roots, runner })))
     }
 
     /// That the address of an endpoint, where it is a literal one, is none that no call may reach. A name is looked up by whoever calls it.
@@ -263,6 +275,21 @@ impl Upstream {
             Some(file) => self.0.own_roots.client(file, &self.0.connecting),
         }
     }
+
+    /// The one for a server of gRPC.
+    fn grpc_client(&self, endpoint: &Endpoint) -> Result<Client, Refusal> {
+        let connecting = || Connecting { http2_only: true, ..self.0.connecting.clone() };
+        if let Some(file) = &endpoint.ca_file {
+            return self.0.grpc_roots.client(file, &connecting());
+        }
+        if let Some(client) = self.0.grpc.get() {
+            return Ok(client.clone());
+        }
+        let client = connect::client(&connecting(), None).map_err(|error| {
+            Refusal::new(Code::UpstreamUnreachable, "the system's roots could not be read").with_detail(error)
+        })?;
+        Ok(self.0.grpc.get_or_init(|| client).clone())
+    }
 }
 
 /// A client for what is no upstream and no part of a call ([`crate::webhook`], [`crate::witnesses`]), and held to the same addresses.
@@ -270,7 +297,8 @@ impl Upstream {
 /// # Errors
 /// When the system's roots cannot be loaded.
 pub(crate) fn client_beside(guard: AddressGuard, roots: Option<&[u8]>) -> Result<Client, std::io::Error> {
-    connect::client(&Connecting { guard, keep_alive: KeepAlive::default() }, roots)
+    let connecting = Connecting { guard, keep_alive: KeepAlive::default(), http2_only: false };
+    connect::client(&connecting, roots)
 }
 
 /// Carries out one permitted call, up to the response's headers. It takes the request, so a call is forwarded once:
@@ -306,6 +334,14 @@ pub async fn forward(upstream: &Upstream, outbound: Outbound) -> Result<Response
         let asked = job::Asked { method: &method, headers: &headers, body: &body };
         let ran = (ran.unwrap_or_default(), place);
         return job::answer(upstream.0.runner.as_ref(), permit, &job, asked, ran).await;
+    }
+    if let Some(agent) = permit.endpoint()?.agent.clone() {
+        let asked = job::Asked { method: &method, headers: &headers, body: &body };
+        return agent_tool::no_message(&agent, asked);
+    }
+    if let Some(grpc) = permit.endpoint()?.grpc.clone() {
+        let asked = job::Asked { method: &method, headers: &headers, body: &body };
+        return grpc_tool::answer(upstream, permit, &grpc, asked).await;
     }
     let endpoint = permit.endpoint()?;
     let Some(others) = card else { return send(upstream, endpoint, method, uri, headers, body).await };

@@ -2,6 +2,7 @@
 
 mod addressed;
 mod admit;
+mod agent_tool;
 mod authenticate;
 mod carry;
 mod content;

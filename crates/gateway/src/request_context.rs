@@ -38,6 +38,8 @@ pub struct RequestContext {
     pub(crate) keeping: Option<Box<Keeping>>,
     /// How the call is carried, where a data plane does that and only asks here.
     pub(crate) carried: Option<Carried>,
+    /// The address at which the credential was presented, where that is not the one of this call: it is made in the course of another.
+    pub(crate) presented_at: Option<Box<str>>,
     protocol: Option<Protocol>,
     /// Whose errors a refusal is answered in; `None` outside the protocols.
     binding: Option<&'static dyn Binding>,
@@ -68,6 +70,7 @@ impl RequestContext {
             span: gate.telemetry.span(&trace, started),
             keeping: None,
             carried: None,
+            presented_at: None,
             protocol: route.map(|route| route.protocol),
             binding: route.as_ref().map(protocol::binding_by_path),
             message_id: None,
@@ -113,6 +116,11 @@ impl RequestContext {
     /// What identifies the message to its sender; `None` where it has no such thing, or wants no answer.
     pub(crate) fn message_id(&self) -> Option<Arc<str>> {
         self.message_id.clone()
+    }
+
+    /// Whether the caller of a held call is told so by an answer.
+    pub(crate) fn is_told(&self) -> bool {
+        self.told.is_some()
     }
 
     /// The caller of a held call is told so, if by anything but the refusal.

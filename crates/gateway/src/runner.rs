@@ -5,6 +5,7 @@
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use serde_json::Value;
 use tokio::sync::mpsc;
 use vidimus_core::permit::Permit;
 use vidimus_core::record::JobRun;
@@ -107,6 +108,8 @@ pub enum News {
     Progress(Box<str>),
     /// It has ended.
     Ended(Result<Output, Refusal>),
+    /// It has ended with this result, as MCP has it.
+    Result(Box<Value>),
 }
 
 /// What came of a run that ended by itself.

@@ -259,6 +259,8 @@ fn endpoint(host: &str) -> Endpoint {
         rest: None,
         stale_after: None,
         job: None,
+        grpc: None,
+        agent: None,
     }
 }
 

@@ -7,8 +7,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use super::agent_tool::AgentTools;
 use super::check::Document;
 use super::field::{header, timeout, web_url};
+use super::grpc::Grpc;
 use super::job::Job;
 use super::problem::{At, Fault, Problems};
 use super::stale::{StaleAfter, StaleAfterSpec};
@@ -16,7 +18,7 @@ use super::stale::{StaleAfter, StaleAfterSpec};
 /// Where an object is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
-    /// Scheme `http` or `https`, no user info, no fragment; of a job `job`, with the digest of its template.
+    /// Scheme `http` or `https`, no user info, no fragment; of a job `job`, with the digest of its template; of an agent as tools `agent`.
     pub url: Url,
     /// `aud` of the tokens minted for it; the URL where nothing is given.
     pub audience: Arc<str>,
@@ -34,6 +36,10 @@ pub struct Endpoint {
     pub stale_after: Option<StaleAfter>,
     /// What runs at each call, where nothing is reached by the URL.
     pub job: Option<Arc<Job>>,
+    /// Its methods, where gRPC is spoken to the URL and not MCP.
+    pub grpc: Option<Arc<Grpc>>,
+    /// The agent that is sent a message at each call, where nothing is reached by the URL.
+    pub agent: Option<Arc<AgentTools>>,
 }
 
 /// What a record says of the header fields of a call to it. Names are in lower case. None of them is one that never passes on the
@@ -117,7 +123,7 @@ pub struct HeadersSpec {
 }
 
 impl HeadersSpec {
-    fn is_default(&self) -> bool {
+    pub(super) fn is_default(&self) -> bool {
         *self == Self::default()
     }
 
@@ -144,7 +150,7 @@ impl HeadersSpec {
     }
 }
 
-fn text_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+pub(super) fn text_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({"type": "string", "minLength": 1, "maxLength": 2048})
 }
 
@@ -184,7 +190,19 @@ impl EndpointSpec {
                 Fault::new("is at another origin than the URL", fix),
             );
         }
-        Some(Endpoint { url, audience, ca_file, timeout_ms, headers, card, rest, stale_after, job: None })
+        Some(Endpoint {
+            url,
+            audience,
+            ca_file,
+            timeout_ms,
+            headers,
+            card,
+            rest,
+            stale_after,
+            job: None,
+            grpc: None,
+            agent: None,
+        })
     }
 }
 

@@ -224,6 +224,8 @@ impl JobSpec {
             rest: None,
             stale_after: stale.flatten(),
             job: Some(Arc::new(job)),
+            grpc: None,
+            agent: None,
         })
     }
 

@@ -7,10 +7,12 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::agent_tool::AgentToolsSpec;
 use super::check::Document;
 use super::crd::Status;
 use super::endpoint::{DEFAULT_TIMEOUT_MS, EndpointSpec, has_no_card};
 use super::field::{name, person};
+use super::grpc::GrpcSpec;
 use super::integrity::{Integrity, IntegritySpec};
 use super::job::JobSpec;
 use super::labels::LabelsSpec;
@@ -102,8 +104,8 @@ impl McpServer {
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(extend("x-kubernetes-validations" = [{
-    "rule": "[has(self.endpoint), has(self.job)].filter(given, given).size() == 1",
-    "message": "give exactly one of endpoint and job",
+    "rule": "[has(self.endpoint), has(self.job), has(self.grpc), has(self.agent)].filter(given, given).size() == 1",
+    "message": "give exactly one of endpoint, job, grpc and agent",
 }]))]
 pub struct McpServerSpec {
     /// The e-mail address of the person who answers for the server. Never a team alias.
@@ -122,12 +124,18 @@ pub struct McpServerSpec {
     #[serde(default = "production")]
     #[schemars(schema_with = "name::plain_schema")]
     pub environment: String,
-    /// Where it is reached: the URL of its MCP endpoint. It, or a job.
+    /// Where it is reached: the URL of its MCP endpoint. It, or another of what can be called as one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<EndpointSpec>,
     /// What runs at each call, where there is no server that waits for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<JobSpec>,
+    /// The gRPC server whose methods are its tools.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grpc: Option<GrpcSpec>,
+    /// The agent whose messages are its tools.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<AgentToolsSpec>,
     /// Named sets of its tools. Cedar: resource in ToolSet::"…".
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "name::tool_sets_schema")]
@@ -207,27 +215,38 @@ impl McpServerSpec {
         })
     }
 
-    /// Where it is called: the one of the two that it has.
+    /// Where it is called: the one place that it has.
     fn check_called(&self, meta: &Meta, document: Document<'_>, problems: &mut Problems) -> Option<Endpoint> {
         let spec = document.spec();
-        match (&self.endpoint, &self.job) {
-            (Some(endpoint), None) => {
-                has_no_card(endpoint, spec.key("endpoint"), problems);
-                endpoint.check(document, DEFAULT_TIMEOUT_MS, spec.key("endpoint"), problems)
-            }
-            (None, Some(job)) => job.check(meta, spec.key("job"), problems),
-            (Some(_), Some(_)) => {
-                let fault =
-                    Fault::new("the server has an endpoint too", "remove one: a call goes to one place");
-                problems.report(spec.key("job"), "", fault);
-                None
-            }
-            (None, None) => {
-                let fix = "add spec.endpoint: the URL of the server, or spec.job: what runs at each call";
-                problems.report(spec.key("endpoint"), "", Fault::new("the field is missing", fix));
-                None
-            }
+        let places = [
+            ("endpoint", "an endpoint", self.endpoint.is_some()),
+            ("job", "a job", self.job.is_some()),
+            ("grpc", "a gRPC server", self.grpc.is_some()),
+            ("agent", "an agent", self.agent.is_some()),
+        ];
+        let mut given = places.into_iter().filter(|(_, _, is_given)| *is_given);
+        if let (Some((_, first, _)), Some((second, _, _))) = (given.next(), given.next()) {
+            let fault =
+                Fault::new(format!("the server has {first} too"), "remove one: a call goes to one place");
+            problems.report(spec.key(second), "", fault);
+            return None;
         }
+        if let Some(endpoint) = &self.endpoint {
+            has_no_card(endpoint, spec.key("endpoint"), problems);
+            return endpoint.check(document, DEFAULT_TIMEOUT_MS, spec.key("endpoint"), problems);
+        }
+        if let Some(job) = &self.job {
+            return job.check(meta, spec.key("job"), problems);
+        }
+        if let Some(grpc) = &self.grpc {
+            return grpc.check(document, spec.key("grpc"), problems);
+        }
+        if let Some(agent) = &self.agent {
+            return agent.check(meta, spec.key("agent"), problems);
+        }
+        let fix = "add spec.endpoint: the URL of the server; or spec.job, spec.grpc or spec.agent: what is called in its place";
+        problems.report(spec.key("endpoint"), "", Fault::new("the field is missing", fix));
+        None
     }
 
     fn check_labels(&self, spec: At<'_>, problems: &mut Problems) -> ServerLabels {

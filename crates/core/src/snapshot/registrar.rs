@@ -209,6 +209,9 @@ impl Attributes {
     /// What its calls go to, and of a job what runs and what that reaches.
     fn endpoint(&mut self, endpoint: Option<&Endpoint>) {
         let Some(endpoint) = endpoint else { return };
+        if endpoint.agent.is_some() {
+            return self.text("endpoint", "agent");
+        }
         let Some(job) = &endpoint.job else {
             self.text("endpoint", "url");
             self.text("host", endpoint.url.host_str().unwrap_or_default());

@@ -60,6 +60,8 @@ impl Default for KeepAlive {
 pub(super) struct Connecting {
     pub(super) guard: AddressGuard,
     pub(super) keep_alive: KeepAlive,
+    /// HTTP/2 is spoken, also where nothing agrees upon it.
+    pub(super) http2_only: bool,
 }
 
 /// Which addresses an upstream may have: those that the registry lets a record name ([`why_not_called`]), but for what the
@@ -178,13 +180,13 @@ pub(super) fn client(connecting: &Connecting, roots: Option<&[u8]>) -> io::Resul
     // The same for what was sent and is not acknowledged: keep-alive asks only where nothing is on its way.
     #[cfg(target_os = "linux")]
     tcp.set_tcp_user_timeout(Some(quiet + answered * PROBES));
-    let connector = HttpsConnectorBuilder::new()
-        .with_tls_config(tls(roots)?.with_no_client_auth())
-        .https_or_http()
-        .enable_http1()
-        .enable_http2()
-        .wrap_connector(tcp);
+    let connector = HttpsConnectorBuilder::new().with_tls_config(tls(roots)?.with_no_client_auth());
+    let connector = match connecting.http2_only {
+        true => connector.https_or_http().enable_http2().wrap_connector(tcp),
+        false => connector.https_or_http().enable_http1().enable_http2().wrap_connector(tcp),
+    };
     Ok(legacy::Client::builder(TokioExecutor::new())
+        .http2_only(connecting.http2_only)
         .timer(TokioTimer::new())
         .http1_max_buf_size(READ_AHEAD)
         .http2_initial_stream_window_size(HTTP2_READ_AHEAD)

@@ -27,10 +27,11 @@ pub(crate) async fn authenticate<'p>(
         route.map(|route| protocol::binding_by_path(route).key_headers(route.rest)).unwrap_or_default();
     let bearer = credential(key_headers, parts)?;
     let path = parts.uri.path();
+    let address = route.and_then(|route| path.strip_suffix(route.rest)).unwrap_or_default();
     let evidence = Evidence {
         bearer,
         peer: context.peer.svid.as_deref(),
-        route: route.and_then(|route| path.strip_suffix(route.rest)).unwrap_or_default(),
+        route: context.presented_at.as_deref().unwrap_or(address),
         now: millis(gate.clock.now().wall),
     };
     let proven = gate.authenticator.authenticate(world, evidence).await?;

@@ -13,6 +13,7 @@ use vidimus_core::resource::HeaderRules;
 use vidimus_core::snapshot::Snapshot;
 
 use super::admit::{Admitted, OwnPermit};
+use super::agent_tool;
 use crate::answer::{Answering, Asked, taken_back_before};
 use crate::bodies::Lease;
 use crate::changes::{self, Demands, Tally};
@@ -40,7 +41,10 @@ pub(super) async fn carry(
     let response = match outbound {
         Ok(outbound) => {
             effect.ran = outbound.ran();
-            forward(&gate.upstream, outbound).await
+            match outbound.agent() {
+                Some(agent) => agent_tool::carried(gate, context, parts, (agent, outbound)).await,
+                None => forward(&gate.upstream, outbound).await,
+            }
         }
         Err(refusal) => Err(refusal),
     };

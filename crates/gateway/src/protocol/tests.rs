@@ -30,6 +30,8 @@ fn endpoint() -> Endpoint {
         rest: None,
         stale_after: None,
         job: None,
+        grpc: None,
+        agent: None,
     }
 }
 

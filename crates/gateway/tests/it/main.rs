@@ -10,6 +10,7 @@
 
 mod acts;
 mod admit;
+mod agent_tools;
 mod agreed;
 mod answer;
 mod approvals;
@@ -27,6 +28,7 @@ mod delivered;
 mod ext_authz;
 mod facts;
 mod forward;
+mod grpc_tools;
 mod guards;
 mod handle;
 mod header_fields;

@@ -126,9 +126,10 @@ fn server(pin: &Pin) -> anyhow::Result<(Url, Option<PathBuf>, Option<Pins>)> {
     let Some(server) = record else {
         bail!("say where the server is: by its record (--resources DIR), or by its address (--url URL)")
     };
-    if server.endpoint.job.is_some() {
+    let endpoint = &server.endpoint;
+    if endpoint.job.is_some() || endpoint.grpc.is_some() || endpoint.agent.is_some() {
         bail!(
-            "the server is a job, so what its tools are stands in its record (spec.job.tools) and changes with that alone"
+            "what the tools of this server are stands in its record (spec.job, spec.grpc, spec.agent) and changes with that alone"
         );
     }
     let named = || server.endpoint.ca_file.as_deref().map(PathBuf::from);

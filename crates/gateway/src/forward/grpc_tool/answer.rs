@@ -1,0 +1,144 @@
+//! What a server of gRPC answers: its head, its messages and its status.
+
+use std::io;
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::response::Parts;
+use http::{HeaderMap, StatusCode};
+use percent_encoding::percent_decode;
+use prost_reflect::{DynamicMessage, MessageDescriptor, SerializeOptions};
+use serde_json::Value;
+use vidimus_core::refusal::{Code, Refusal};
+
+use super::arguments::is_long;
+use super::invalid;
+
+/// The longest text of a status, in characters.
+const LONGEST: usize = 4_096;
+/// The names of the codes, by their numbers (gRPC, "Status codes").
+const CODES: [&str; 17] = [
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+];
+/// What a code is that nobody knows.
+const UNKNOWN: u32 = 2;
+
+/// That it is an answer of gRPC, and not compressed.
+pub(super) fn check_head(parts: &Parts) -> Result<(), Refusal> {
+    if parts.status != StatusCode::OK {
+        let message =
+            format!("the upstream answered with HTTP status {} and not by gRPC", parts.status.as_u16());
+        return Err(invalid(message));
+    }
+    let kind = parts.headers.get(CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
+    let rest = kind.strip_prefix(b"application/grpc");
+    // Not grpc-web, which has its trailers in the body.
+    if !rest.is_some_and(|rest| rest.first().is_none_or(|next| matches!(next, b'+' | b';'))) {
+        return Err(invalid("the upstream's answer is not gRPC (content-type)"));
+    }
+    match parts.headers.get("grpc-encoding") {
+        Some(encoding) if encoding != "identity" => {
+            Err(invalid("the upstream's answer is compressed, and no compression was offered"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// How a call ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Status {
+    pub(super) code: u32,
+    message: String,
+}
+
+impl Status {
+    /// # Errors
+    /// `upstream_interrupted` where an answer ended without saying how.
+    pub(super) fn of(trailers: &HeaderMap) -> Result<Self, Refusal> {
+        let mut given = trailers.get_all("grpc-status").iter();
+        let (Some(code), None) = (given.next(), given.next()) else {
+            let message = "the upstream's answer ended without the status that gRPC wants";
+            return Err(Refusal::new(Code::UpstreamInterrupted, message));
+        };
+        let code = code.to_str().ok().and_then(|text| text.parse::<u32>().ok());
+        let code = code.filter(|code| usize::try_from(*code).is_ok_and(|code| code < CODES.len()));
+        let message = trailers.get("grpc-message").map_or(&b""[..], |value| value.as_bytes());
+        let message = percent_decode(message).decode_utf8_lossy();
+        let message = message.chars().take(LONGEST).map(|c| if c.is_control() { ' ' } else { c }).collect();
+        Ok(Self { code: code.unwrap_or(UNKNOWN), message })
+    }
+
+    pub(super) fn words(&self) -> String {
+        let name = usize::try_from(self.code).ok().and_then(|code| CODES.get(code)).unwrap_or(&"UNKNOWN");
+        format!("gRPC status {name} ({}): {}", self.code, self.message)
+    }
+}
+
+/// A message as JSON, of at most `room` bytes.
+///
+/// # Errors
+/// `upstream_invalid` for what is not the message that is described.
+pub(super) fn text(kind: MessageDescriptor, message: &Bytes, room: usize) -> Result<String, Refusal> {
+    const NEXT: &str = "Let spec.grpc.descriptors be those of the version that the server runs.";
+    let name = kind.full_name().to_owned();
+    let read = DynamicMessage::decode(kind, message.clone()).map_err(|error| {
+        let message = format!("the upstream's answer is no {name} as its descriptors have it");
+        invalid(message).with_detail(error).with_next(NEXT)
+    })?;
+    let mut bounded = Bounded { text: Vec::new(), room };
+    let options = SerializeOptions::new().stringify_64_bit_integers(false);
+    let written = read.serialize_with_options(&mut serde_json::Serializer::new(&mut bounded), &options);
+    let value = written.and_then(|()| serde_json::from_slice::<Value>(&bounded.text));
+    let value = value.map_err(|error| {
+        invalid("the upstream's answer cannot be written as JSON, or is too long as such").with_detail(error)
+    })?;
+    Ok(portable(value).to_string())
+}
+
+/// JSON that every client reads as it is meant: whole numbers that are not exact in all of them are text. Nobody decides by an answer.
+fn portable(value: Value) -> Value {
+    match value {
+        Value::Number(number) if is_long(&number) => Value::String(number.to_string()),
+        Value::Array(items) => Value::Array(items.into_iter().map(portable).collect()),
+        Value::Object(members) => {
+            Value::Object(members.into_iter().map(|(name, value)| (name, portable(value))).collect())
+        }
+        other => other,
+    }
+}
+
+/// Text that does not grow beyond a bound.
+struct Bounded {
+    text: Vec<u8>,
+    room: usize,
+}
+
+impl io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.text.len().saturating_add(bytes.len()) > self.room {
+            return Err(io::Error::other("it is longer than an answer may be"));
+        }
+        self.text.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,83 @@
+//! From the arguments of a tool to the message of a method. Protobuf's JSON can be written in many ways (`invoice_id` for `invoiceId`, an enum by its
+//! number, a number as text), and policies have seen one of them: what is written in another way than its schema has it is not sent.
+
+use prost_reflect::prost::Message as _;
+use prost_reflect::{DynamicMessage, MessageDescriptor, SerializeOptions};
+use serde_json::{Number, Value};
+
+/// The longest arguments, in bytes of JSON: what is made of a byte may take some dozens.
+const LONGEST: usize = 1 << 20;
+/// The largest whole number that is one in every client: 2^53 - 1.
+const MOST_EXACT: u64 = 9_007_199_254_740_991;
+/// How much of a value is shown to whoever wrote another one.
+const SHOWN: usize = 120;
+
+/// The message, encoded.
+///
+/// # Errors
+/// What is wrong with the arguments, in words for whoever wrote them.
+pub(super) fn encoded(kind: MessageDescriptor, arguments: &str) -> Result<Vec<u8>, String> {
+    if arguments.len() > LONGEST {
+        return Err(format!("the arguments are longer than {LONGEST} bytes"));
+    }
+    let given: Value = serde_json::from_str(arguments).map_err(|error| shortened(&error.to_string()))?;
+    let message = DynamicMessage::deserialize(kind, &given).map_err(|error| shortened(&error.to_string()))?;
+    let options = SerializeOptions::new().stringify_64_bit_integers(false).skip_default_fields(false);
+    let written = message.serialize_with_options(serde_json::value::Serializer, &options);
+    let written = written.map_err(|error| shortened(&error.to_string()))?;
+    is_spelled(&given, &written, "arguments")?;
+    Ok(message.encode_to_vec())
+}
+
+/// Whether it is a whole number that not every client has exactly.
+pub(super) fn is_long(number: &Number) -> bool {
+    let size = number.as_u64().or_else(|| number.as_i64().map(i64::unsigned_abs));
+    size.is_some_and(|size| size > MOST_EXACT)
+}
+
+/// That what is given is written as it would be written here, as far as it is given.
+fn is_spelled(given: &Value, written: &Value, at: &str) -> Result<(), String> {
+    match (given, written) {
+        (Value::Object(given), Value::Object(written)) => {
+            for (name, value) in given {
+                let at = format!("{at}.{}", shortened(name));
+                let written = written.get(name).ok_or_else(|| match value {
+                    Value::Null => format!("{at} is null: leave it out"),
+                    _ => format!(
+                        "{at} is not named as in the tool's schema, or stands beside what excludes it"
+                    ),
+                })?;
+                is_spelled(value, written, &at)?;
+            }
+            Ok(())
+        }
+        (Value::Array(given), Value::Array(written)) if given.len() == written.len() => {
+            let mut both = given.iter().zip(written).enumerate();
+            both.try_for_each(|(index, (given, written))| {
+                is_spelled(given, written, &format!("{at}[{index}]"))
+            })
+        }
+        (Value::Number(given), Value::Number(written)) if is_same(given, written) => Ok(()),
+        _ if given == written => Ok(()),
+        _ => Err(format!("{at} has to be written as {}", shortened(&written.to_string()))),
+    }
+}
+
+/// Whether two numbers are one: a whole one may stand for a fraction, in the precision of its field.
+fn is_same(given: &Number, written: &Number) -> bool {
+    if !written.is_f64() {
+        return given == written;
+    }
+    let (Some(one), Some(other)) = (given.as_f64(), written.as_f64()) else { return false };
+    #[expect(clippy::cast_possible_truncation, reason = "a field of 32 bits has no more of it")]
+    let is_single = (one as f32).to_bits() == (other as f32).to_bits();
+    !is_long(given) && (one.to_bits() == other.to_bits() || is_single)
+}
+
+fn shortened(text: &str) -> String {
+    let mut shown: String = text.chars().take(SHOWN).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if text.chars().nth(SHOWN).is_some() {
+        shown.push('…');
+    }
+    shown
+}
