@@ -5,6 +5,7 @@ mod body;
 mod connect;
 pub mod headers;
 mod job;
+mod openapi;
 mod own_roots;
 
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use connect::Connecting;
 pub use connect::{AddressGuard, KeepAlive};
 pub(crate) use connect::{Client, tcp, tls};
 pub(crate) use own_roots::MAX as MAX_ROOTS;
+pub(crate) use openapi::makes_request;
 use own_roots::OwnRoots;
 
 /// One worker's connections to upstreams, pooled; a client per set of trusted roots.
@@ -308,6 +310,10 @@ pub async fn forward(upstream: &Upstream, outbound: Outbound) -> Result<Response
         return job::answer(upstream.0.runner.as_ref(), permit, &job, asked, ran).await;
     }
     let endpoint = permit.endpoint()?;
+    if let Some(api) = &endpoint.openapi {
+        let asked = job::Asked { method: &method, headers: &headers, body: &body };
+        return openapi::answer(upstream, endpoint, api, asked).await;
+    }
     let Some(others) = card else { return send(upstream, endpoint, method, uri, headers, body).await };
     let mut asked = Vec::new();
     for place in std::iter::once(uri).chain(others) {

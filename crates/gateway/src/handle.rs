@@ -10,6 +10,7 @@ mod grants;
 mod guards;
 mod hold;
 mod keep;
+mod operations;
 mod pins;
 mod waiting;
 

@@ -259,6 +259,7 @@ fn endpoint(host: &str) -> Endpoint {
         rest: None,
         stale_after: None,
         job: None,
+        openapi: None,
     }
 }
 

@@ -10,6 +10,7 @@ use url::Url;
 use super::check::Document;
 use super::field::{header, timeout, web_url};
 use super::job::Job;
+use super::openapi::Api;
 use super::problem::{At, Fault, Problems};
 use super::stale::{StaleAfter, StaleAfterSpec};
 
@@ -34,6 +35,8 @@ pub struct Endpoint {
     pub stale_after: Option<StaleAfter>,
     /// What runs at each call, where nothing is reached by the URL.
     pub job: Option<Arc<Job>>,
+    /// The API below the URL, where that is no MCP server and its operations are the tools.
+    pub openapi: Option<Arc<Api>>,
 }
 
 /// What a record says of the header fields of a call to it. Names are in lower case. None of them is one that never passes on the
@@ -117,7 +120,7 @@ pub struct HeadersSpec {
 }
 
 impl HeadersSpec {
-    fn is_default(&self) -> bool {
+    pub(super) fn is_default(&self) -> bool {
         *self == Self::default()
     }
 
@@ -184,7 +187,18 @@ impl EndpointSpec {
                 Fault::new("is at another origin than the URL", fix),
             );
         }
-        Some(Endpoint { url, audience, ca_file, timeout_ms, headers, card, rest, stale_after, job: None })
+        Some(Endpoint {
+            url,
+            audience,
+            ca_file,
+            timeout_ms,
+            headers,
+            card,
+            rest,
+            stale_after,
+            job: None,
+            openapi: None,
+        })
     }
 }
 

@@ -224,6 +224,7 @@ impl JobSpec {
             rest: None,
             stale_after: stale.flatten(),
             job: Some(Arc::new(job)),
+            openapi: None,
         })
     }
 

@@ -13,6 +13,7 @@ use super::endpoint::{DEFAULT_TIMEOUT_MS, EndpointSpec, has_no_card};
 use super::field::{name, person};
 use super::integrity::{Integrity, IntegritySpec};
 use super::job::JobSpec;
+use super::openapi::OpenApiSpec;
 use super::labels::LabelsSpec;
 use super::problem::{At, Fault, Problems};
 use super::*;
@@ -102,8 +103,8 @@ impl McpServer {
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(extend("x-kubernetes-validations" = [{
-    "rule": "[has(self.endpoint), has(self.job)].filter(given, given).size() == 1",
-    "message": "give exactly one of endpoint and job",
+    "rule": "[has(self.endpoint), has(self.job), has(self.openapi)].filter(given, given).size() == 1",
+    "message": "give exactly one of endpoint, job and openapi",
 }]))]
 pub struct McpServerSpec {
     /// The e-mail address of the person who answers for the server. Never a team alias.
@@ -122,12 +123,15 @@ pub struct McpServerSpec {
     #[serde(default = "production")]
     #[schemars(schema_with = "name::plain_schema")]
     pub environment: String,
-    /// Where it is reached: the URL of its MCP endpoint. It, or a job.
+    /// Where it is reached: the URL of its MCP endpoint. It, or a job, or openapi.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<EndpointSpec>,
     /// What runs at each call, where there is no server that waits for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<JobSpec>,
+    /// An API whose operations are the tools, where there is no MCP server (docs/rest.md).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub openapi: Option<OpenApiSpec>,
     /// Named sets of its tools. Cedar: resource in ToolSet::"…".
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "name::tool_sets_schema")]
@@ -187,7 +191,12 @@ impl McpServerSpec {
         plain(spec.key("environment"), &self.environment, problems);
         let endpoint = self.check_called(&meta, document, problems);
         let tool_sets = check_tool_sets(&self.tool_sets, spec.key("toolSets"), problems);
-        let tools = check_tools(&self.tools, self.risk_level, spec.key("tools"), problems);
+        let mut tools = check_tools(&self.tools, self.risk_level, spec.key("tools"), problems);
+        if let Some(api) = endpoint.as_ref().and_then(|endpoint| endpoint.openapi.as_ref()) {
+            for (name, known) in api.known_tools(self.risk_level) {
+                tools.entry(name).or_insert(known);
+            }
+        }
         let capabilities = names(spec.key("capabilities"), &self.capabilities, problems);
         let labels = self.check_labels(spec, problems);
         let integrity = self.integrity.as_ref().map(|one| one.check(spec.key("integrity"), problems));
@@ -207,24 +216,27 @@ impl McpServerSpec {
         })
     }
 
-    /// Where it is called: the one of the two that it has.
+    /// Where it is called: the only one of these that it has.
     fn check_called(&self, meta: &Meta, document: Document<'_>, problems: &mut Problems) -> Option<Endpoint> {
         let spec = document.spec();
-        match (&self.endpoint, &self.job) {
-            (Some(endpoint), None) => {
+        match (&self.endpoint, &self.job, &self.openapi) {
+            (Some(endpoint), None, None) => {
                 has_no_card(endpoint, spec.key("endpoint"), problems);
                 endpoint.check(document, DEFAULT_TIMEOUT_MS, spec.key("endpoint"), problems)
             }
-            (None, Some(job)) => job.check(meta, spec.key("job"), problems),
-            (Some(_), Some(_)) => {
-                let fault =
-                    Fault::new("the server has an endpoint too", "remove one: a call goes to one place");
-                problems.report(spec.key("job"), "", fault);
+            (None, Some(job), None) => job.check(meta, spec.key("job"), problems),
+            (None, None, Some(api)) => api.check(meta, document, spec.key("openapi"), problems),
+            (None, None, None) => {
+                let fix = "add spec.endpoint: the URL of the server, spec.job: what runs at each call, or spec.openapi: an API";
+                problems.report(spec.key("endpoint"), "", Fault::new("the field is missing", fix));
                 None
             }
-            (None, None) => {
-                let fix = "add spec.endpoint: the URL of the server, or spec.job: what runs at each call";
-                problems.report(spec.key("endpoint"), "", Fault::new("the field is missing", fix));
+            (_, job, _) => {
+                let given = if job.is_some() { "job" } else { "openapi" };
+                let others = if self.endpoint.is_some() { "an endpoint" } else { "an API" };
+                let fault =
+                    Fault::new(format!("the server has {others} too"), "remove one: a call goes to one place");
+                problems.report(spec.key(given), "", fault);
                 None
             }
         }

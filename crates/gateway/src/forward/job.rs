@@ -23,7 +23,7 @@ use crate::protocol::mcp::{CALL, HANDSHAKE, MODERN, VERSION_HEADER};
 use crate::runner::{News, Output, Ran, Run, Runner};
 
 /// What a JSON-RPC error says of parameters (section 5.1).
-const INVALID_PARAMS: i64 = -32602;
+pub(super) const INVALID_PARAMS: i64 = -32602;
 /// What it says of a method.
 const NO_METHOD: i64 = -32601;
 /// The longest token by which a client knows progress, in bytes of JSON: it is in each event.
@@ -43,11 +43,11 @@ struct Message<'a> {
 }
 
 #[derive(Default, Deserialize)]
-struct Params<'a> {
+pub(super) struct Params<'a> {
     #[serde(default)]
-    name: Option<String>,
+    pub(super) name: Option<String>,
     #[serde(borrow, default)]
-    arguments: Option<&'a RawValue>,
+    pub(super) arguments: Option<&'a RawValue>,
     #[serde(rename = "protocolVersion", default)]
     version: Option<String>,
     #[serde(rename = "_meta", borrow, default)]
@@ -60,12 +60,65 @@ struct Meta<'a> {
     progress: Option<&'a RawValue>,
 }
 
-/// A request to a job.
+/// A request to what has nothing but tools.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asked<'a> {
     pub(super) method: &'a Method,
     pub(super) headers: &'a HeaderMap,
     pub(super) body: &'a Bytes,
+}
+
+/// What a message asks of a server that has nothing but tools.
+pub(super) enum Understood<'a> {
+    /// Nothing that a tool is needed for: this is the answer.
+    Answered(Response<Body>),
+    /// A tool is called.
+    Call(Params<'a>, Reply),
+}
+
+/// Reads one permitted message. `tools` is what `tools/list` has; which of it this caller sees is decided where the answer passes.
+///
+/// # Errors
+/// `internal` for what was no message of the protocol before.
+pub(super) fn understood(
+    asked: Asked<'_>,
+    tools: impl FnOnce() -> Vec<Value>,
+) -> Result<Understood<'_>, Refusal> {
+    if *asked.method != Method::POST {
+        // No session, no stream of its own (MCP 2025-11-25, "Streamable HTTP").
+        let mut response = whole(StatusCode::METHOD_NOT_ALLOWED, None);
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+        return Ok(Understood::Answered(response));
+    }
+    let unread = |error: &dyn std::fmt::Display| {
+        Refusal::new(Code::Internal, "a message to the tools could not be read again").with_detail(error)
+    };
+    let text = std::str::from_utf8(asked.body).map_err(|error| unread(&error))?;
+    let message: Message<'_> = serde_json::from_str(text).map_err(|error| unread(&error))?;
+    let (Some(method), Some(id)) = (&message.method, message.id) else {
+        // A notification, or what the client answers to a question that nobody asked.
+        return Ok(Understood::Answered(whole(StatusCode::ACCEPTED, None)));
+    };
+    let is_modern = asked.headers.get(VERSION_HEADER).is_some_and(|version| version == MODERN);
+    let reply = Reply { id: id.get().into(), is_modern, is_structured: false };
+    let params = message.params.map_or("{}", RawValue::get);
+    let Ok(params) = serde_json::from_str::<Params<'_>>(params) else {
+        return Ok(Understood::Answered(reply.error(INVALID_PARAMS, "params are not those of this method")));
+    };
+    Ok(Understood::Answered(match method.as_str() {
+        CALL => return Ok(Understood::Call(params, reply)),
+        "tools/list" => reply.result(json!({"tools": tools()}), true),
+        "initialize" => reply.result(initialized(params.version.as_deref()), false),
+        "server/discover" => reply.result(
+            json!({
+                "supportedVersions": [MODERN], "capabilities": {"tools": {}},
+                "_meta": {"io.modelcontextprotocol/serverInfo": server_info()},
+            }),
+            true,
+        ),
+        "ping" => reply.result(json!({}), false),
+        _ => reply.error(NO_METHOD, "this server has nothing but tools"),
+    }))
 }
 
 /// Answers one permitted message.
@@ -79,41 +132,10 @@ pub(super) async fn answer(
     asked: Asked<'_>,
     (ran, place): (Ran, Option<Place>),
 ) -> Result<Response<Body>, Refusal> {
-    if *asked.method != Method::POST {
-        // No session, no stream of its own (MCP 2025-11-25, "Streamable HTTP").
-        let mut response = whole(StatusCode::METHOD_NOT_ALLOWED, None);
-        response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
-        return Ok(response);
+    match understood(asked, || tools(job))? {
+        Understood::Answered(response) => Ok(response),
+        Understood::Call(params, reply) => call(runner, permit, job, (params, reply), (ran, place)).await,
     }
-    let unread = |error: &dyn std::fmt::Display| {
-        Refusal::new(Code::Internal, "a message to a job could not be read again").with_detail(error)
-    };
-    let text = std::str::from_utf8(asked.body).map_err(|error| unread(&error))?;
-    let message: Message<'_> = serde_json::from_str(text).map_err(|error| unread(&error))?;
-    let (Some(method), Some(id)) = (&message.method, message.id) else {
-        // A notification, or what the client answers to a question that nobody asked.
-        return Ok(whole(StatusCode::ACCEPTED, None));
-    };
-    let is_modern = asked.headers.get(VERSION_HEADER).is_some_and(|version| version == MODERN);
-    let reply = Reply { id: id.get().into(), is_modern, is_structured: false };
-    let params = message.params.map_or("{}", RawValue::get);
-    let Ok(params) = serde_json::from_str::<Params<'_>>(params) else {
-        return Ok(reply.error(INVALID_PARAMS, "params are not those of this method"));
-    };
-    Ok(match method.as_str() {
-        CALL => return call(runner, permit, job, (params, reply), (ran, place)).await,
-        "tools/list" => reply.result(json!({"tools": tools(job)}), true),
-        "initialize" => reply.result(initialized(params.version.as_deref()), false),
-        "server/discover" => reply.result(
-            json!({
-                "supportedVersions": [MODERN], "capabilities": {"tools": {}},
-                "_meta": {"io.modelcontextprotocol/serverInfo": server_info()},
-            }),
-            true,
-        ),
-        "ping" => reply.result(json!({}), false),
-        _ => reply.error(NO_METHOD, "this server has nothing but tools"),
-    })
 }
 
 /// Runs what was called, and answers when it has ended; with events meanwhile, where the client wants to know how far it is.
@@ -194,7 +216,7 @@ fn whole(status: StatusCode, body: Option<String>) -> Response<Body> {
 
 /// How one request is answered.
 #[derive(Debug)]
-struct Reply {
+pub(super) struct Reply {
     /// Of the request, as JSON text.
     id: Box<str>,
     /// In the stateless era each result says that it is one.
@@ -215,11 +237,11 @@ impl Reply {
         format!(r#"{{"jsonrpc":"2.0","id":{},"result":{result}}}"#, self.id)
     }
 
-    fn result(&self, result: Value, is_cached: bool) -> Response<Body> {
+    pub(super) fn result(&self, result: Value, is_cached: bool) -> Response<Body> {
         whole(StatusCode::OK, Some(self.result_text(result, is_cached)))
     }
 
-    fn error(&self, number: i64, message: &str) -> Response<Body> {
+    pub(super) fn error(&self, number: i64, message: &str) -> Response<Body> {
         let error = json!({"code": number, "message": message});
         whole(StatusCode::OK, Some(format!(r#"{{"jsonrpc":"2.0","id":{},"error":{error}}}"#, self.id)))
     }
