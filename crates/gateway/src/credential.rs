@@ -25,6 +25,12 @@ pub fn apply(gate: &Gate, outbound: &mut Outbound) -> Result<Option<String>, Ref
     }
     match outbound.permit().destination() {
         Destination::Provider(_) => Ok(None),
+        // An API of which the record says that it needs no key is somebody else's, who gets no token of ours.
+        Destination::Server(server)
+            if server.endpoint.openapi.as_ref().is_some_and(|api| api.key.is_some()) =>
+        {
+            Ok(None)
+        }
         Destination::Server(_) | Destination::Agent(_) => {
             let token = gate.mint.mint(outbound.permit(), millis(now.wall), gate.limits.token_life);
             let token = token.map_err(|error| {

@@ -154,7 +154,8 @@ impl Carried {
 /// Why nobody but the gateway carries a call of this endpoint, whatever is asked of it.
 pub(crate) fn only_here(endpoint: &Endpoint) -> Option<Refusal> {
     let is_api = endpoint.openapi.is_some();
-    let of_api = is_api.then(|| unable("each call of this server is a request to an API, which only the gateway makes"));
+    let of_api = is_api
+        .then(|| unable("each call of this server is a request to an API, which only the gateway makes"));
     let is_job = endpoint.job.is_some();
     of_api.or(is_job.then(|| unable("each call of this server is a job, which only the gateway runs")))
 }

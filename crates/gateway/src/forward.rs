@@ -27,8 +27,8 @@ pub use body::{Body, Broken};
 use connect::Connecting;
 pub use connect::{AddressGuard, KeepAlive};
 pub(crate) use connect::{Client, tcp, tls};
-pub(crate) use own_roots::MAX as MAX_ROOTS;
 pub(crate) use openapi::makes_request;
+pub(crate) use own_roots::MAX as MAX_ROOTS;
 use own_roots::OwnRoots;
 
 /// One worker's connections to upstreams, pooled; a client per set of trusted roots.

@@ -9,8 +9,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use vidimus_core::call::Destination;
 use vidimus_core::permit::Permit;
 use vidimus_core::refusal::{Code, Refusal};
-use vidimus_core::resource::{LlmProvider, McpServer, Object};
 use vidimus_core::resource::llm_provider::{CredentialSource, ProviderType, one_key};
+use vidimus_core::resource::{LlmProvider, McpServer, Object};
 
 use crate::secrets::{SecretDirectory, SecretKeys};
 
@@ -105,16 +105,14 @@ impl ProviderCredentials {
     ) -> Result<Option<(HeaderName, HeaderValue)>, Refusal> {
         match permit.destination() {
             Destination::Provider(provider) => self.of(Wanted::of_provider(provider), now),
-            Destination::Server(server) => Wanted::of_server(server).map_or(Ok(None), |wanted| self.of(wanted, now)),
+            Destination::Server(server) => {
+                Wanted::of_server(server).map_or(Ok(None), |wanted| self.of(wanted, now))
+            }
             Destination::Agent(_) => Ok(None),
         }
     }
 
-    fn of(
-        &self,
-        wanted: Wanted<'_>,
-        now: Instant,
-    ) -> Result<Option<(HeaderName, HeaderValue)>, Refusal> {
+    fn of(&self, wanted: Wanted<'_>, now: Instant) -> Result<Option<(HeaderName, HeaderValue)>, Refusal> {
         if *wanted.source == CredentialSource::None {
             return Ok(None);
         }
@@ -172,7 +170,12 @@ impl ProviderCredentials {
         {
             told.insert(wanted.source.clone(), reason.to_owned());
             let Wanted { kind, id, .. } = wanted;
-            tracing::warn!(kind, id, reason, "a key that the gateway holds is not available; calls that need it are refused");
+            tracing::warn!(
+                kind,
+                id,
+                reason,
+                "a key that the gateway holds is not available; calls that need it are refused"
+            );
         }
         unavailable(wanted, reason)
     }
@@ -213,7 +216,10 @@ mod tests {
     fn without_a_directory_no_file_is_read() {
         let mut provider = (*provider()).clone();
         provider.credential = CredentialSource::File("/proc/self/environ".into());
-        let refused = ProviderCredentials::default().of(Wanted::of_provider(&provider), Instant::now()).map(|_| ()).unwrap_err();
+        let refused = ProviderCredentials::default()
+            .of(Wanted::of_provider(&provider), Instant::now())
+            .map(|_| ())
+            .unwrap_err();
         assert_eq!(refused.code, Code::CredentialUnavailable);
         assert!(refused.detail.is_some_and(|detail| detail.contains("--secrets")));
     }
@@ -284,7 +290,10 @@ mod tests {
         ] {
             let mut given = (*provider()).clone();
             (given.provider, given.credential) = (kind, source.clone());
-            let (header, sent) = credentials.of(Wanted::of_provider(&given), Instant::now()).expect("available").expect("needed");
+            let (header, sent) = credentials
+                .of(Wanted::of_provider(&given), Instant::now())
+                .expect("available")
+                .expect("needed");
             assert_eq!((header.as_str(), sent.as_bytes()), (name, value.as_bytes()));
             assert!(sent.is_sensitive() && !format!("{sent:?}").contains("key-1"));
         }

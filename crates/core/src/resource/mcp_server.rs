@@ -13,8 +13,8 @@ use super::endpoint::{DEFAULT_TIMEOUT_MS, EndpointSpec, has_no_card};
 use super::field::{name, person};
 use super::integrity::{Integrity, IntegritySpec};
 use super::job::JobSpec;
-use super::openapi::OpenApiSpec;
 use super::labels::LabelsSpec;
+use super::openapi::OpenApiSpec;
 use super::problem::{At, Fault, Problems};
 use super::*;
 
@@ -234,8 +234,10 @@ impl McpServerSpec {
             (_, job, _) => {
                 let given = if job.is_some() { "job" } else { "openapi" };
                 let others = if self.endpoint.is_some() { "an endpoint" } else { "an API" };
-                let fault =
-                    Fault::new(format!("the server has {others} too"), "remove one: a call goes to one place");
+                let fault = Fault::new(
+                    format!("the server has {others} too"),
+                    "remove one: a call goes to one place",
+                );
                 problems.report(spec.key(given), "", fault);
                 None
             }

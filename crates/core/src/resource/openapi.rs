@@ -178,14 +178,18 @@ impl Api {
     pub fn find<'a, 'p>(&'a self, method: &str, path: &'p str) -> Result<Matched<'a, 'p>, NoMatch> {
         let on_path = self.routes.iter().filter_map(|route| Some((route, route.template.matched(path)?)));
         let mut on_path: Vec<_> = on_path.collect();
-        let methods = || on_path.iter().filter(|(route, _)| route.tool.is_some()).map(|(route, _)| route.verb);
+        let methods =
+            || on_path.iter().filter(|(route, _)| route.tool.is_some()).map(|(route, _)| route.verb);
         if !on_path.iter().any(|(route, _)| route.verb.as_str() == method) {
-            let methods: Vec<Verb> = Verb::ALL.into_iter().filter(|verb| methods().any(|one| one == *verb)).collect();
+            let methods: Vec<Verb> =
+                Verb::ALL.into_iter().filter(|verb| methods().any(|one| one == *verb)).collect();
             return Err(if methods.is_empty() { NoMatch::Path } else { NoMatch::Method(methods) });
         }
         on_path.retain(|(route, _)| route.verb.as_str() == method);
         let outranks = |one: &Route| {
-            on_path.iter().all(|(other, _)| std::ptr::eq(one, *other) || one.template.outranks(&other.template))
+            on_path
+                .iter()
+                .all(|(other, _)| std::ptr::eq(one, *other) || one.template.outranks(&other.template))
         };
         let best = on_path.iter().position(|(route, _)| outranks(route)).ok_or(NoMatch::Ambiguous)?;
         let (route, given) = on_path.swap_remove(best);
@@ -278,10 +282,18 @@ fn operations_schema(_: &mut SchemaGenerator) -> Schema {
 
 impl OpenApiSpec {
     /// Where the calls go, with the tools that the document has.
-    pub(super) fn check(&self, meta: &Meta, of: Of<'_>, at: At<'_>, problems: &mut Problems) -> Option<Endpoint> {
+    pub(super) fn check(
+        &self,
+        meta: &Meta,
+        of: Of<'_>,
+        at: At<'_>,
+        problems: &mut Problems,
+    ) -> Option<Endpoint> {
         let endpoint = self.endpoint().check(of, DEFAULT_TIMEOUT_MS, at, problems);
         let key = self.check_key(meta, of, at, problems);
-        let query = web_url::check(&self.url).ok().map(|url| url.query_pairs().map(|(name, _)| name.into_owned()).collect());
+        let query = web_url::check(&self.url)
+            .ok()
+            .map(|url| url.query_pairs().map(|(name, _)| name.into_owned()).collect());
         let document_at = at.key("document");
         let unwritable = |error: serde_json::Error| {
             Fault::new(format!("it cannot be written as JSON: {error}"), "write it as its CRD describes it")
@@ -292,16 +304,23 @@ impl OpenApiSpec {
             problems.report(document_at, "", Fault::new(reason, "leave out what is not needed of it"));
             return None;
         }
-        let document = problems.take(document_at.key("openapi"), "", document::Document::of(&self.document))?;
+        let document =
+            problems.take(document_at.key("openapi"), "", document::Document::of(&self.document))?;
         let query: Vec<String> = query.unwrap_or_default();
         let (tools, routes) =
             document.compiled((&self.operations, at.key("operations")), (document_at, &query), problems);
         let of_key = key.as_ref().map(|key| &*key.header);
         let takes_key = |operation: &Operation| {
-            operation.parameters.iter().any(|one| one.place == parameter::Place::Header && Some(&*one.name) == of_key)
+            operation
+                .parameters
+                .iter()
+                .any(|one| one.place == parameter::Place::Header && Some(&*one.name) == of_key)
         };
         if let Some((tool, _)) = tools.iter().find(|(_, operation)| takes_key(operation)) {
-            let fault = Fault::new("is a parameter of an operation too", "leave the operation out (spec.openapi.operations)");
+            let fault = Fault::new(
+                "is a parameter of an operation too",
+                "leave the operation out (spec.openapi.operations)",
+            );
             problems.report(at.key("credentialHeader"), tool, fault);
         }
         let max_answer = self.max_answer.unwrap_or(MAX_ANSWER);
@@ -329,7 +348,8 @@ impl OpenApiSpec {
         let header = problems.take(at.key("credentialHeader"), header, header::check_credential(header));
         let Some(credential) = &self.credential else {
             if let Some(given) = &self.credential_header {
-                let fault = Fault::new("there is no credential to present by it", "add credential, or remove it");
+                let fault =
+                    Fault::new("there is no credential to present by it", "add credential, or remove it");
                 problems.report(at.key("credentialHeader"), given, fault);
             }
             return None;

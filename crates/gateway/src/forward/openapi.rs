@@ -39,10 +39,13 @@ pub(super) async fn answer(
 ) -> Result<Response<Body>, Refusal> {
     // What was lifted is a message by whatever method it came; nothing else has one by another than POST.
     let method = if asked.body.is_empty() { asked.method } else { &POST };
-    let definitions = || api.tools.values().filter_map(|tool| serde_json::from_str(&tool.definition).ok()).collect();
+    let definitions =
+        || api.tools.values().filter_map(|tool| serde_json::from_str(&tool.definition).ok()).collect();
     match job::understood(Asked { method, ..asked }, definitions)? {
         Understood::Answered(response) => Ok(response),
-        Understood::Call(params, reply) => call(upstream, endpoint, api, (params, reply, asked.headers)).await,
+        Understood::Call(params, reply) => {
+            call(upstream, endpoint, api, (params, reply, asked.headers)).await
+        }
     }
 }
 
@@ -84,7 +87,10 @@ fn check_head(parts: &http::response::Parts) -> Result<(), Refusal> {
     const NEXT: &str = "Have the API's document and its URL (spec.openapi) name the address that serves the operation: a call goes there and nowhere else.";
     let status = parts.status;
     if !status.is_success() && !status.is_client_error() && !status.is_server_error() {
-        let message = format!("the API answered {}, which is no answer to the request and is not followed", status.as_u16());
+        let message = format!(
+            "the API answered {}, which is no answer to the request and is not followed",
+            status.as_u16()
+        );
         return Err(Refusal::new(Code::UpstreamInvalid, message).with_next(NEXT));
     }
     let encoding = parts.headers.get(CONTENT_ENCODING);
@@ -99,7 +105,9 @@ fn check_head(parts: &http::response::Parts) -> Result<(), Refusal> {
 async fn text(mut body: Body, most: u32) -> Result<String, Refusal> {
     let mut bytes = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|broken| broken.refusal("the connection to the API broke off before the end of its answer"))?;
+        let frame = frame.map_err(|broken| {
+            broken.refusal("the connection to the API broke off before the end of its answer")
+        })?;
         let Ok(data) = frame.into_data() else { continue };
         if bytes.len() + data.len() > most as usize {
             let message = format!("the API's answer is longer than {most} bytes (spec.openapi.maxAnswer)");
@@ -107,8 +115,9 @@ async fn text(mut body: Body, most: u32) -> Result<String, Refusal> {
         }
         bytes.extend_from_slice(&data);
     }
-    String::from_utf8(bytes.into())
-        .map_err(|_| Refusal::new(Code::UpstreamInvalid, "the API's answer is no text in UTF-8, which no tool gives"))
+    String::from_utf8(bytes.into()).map_err(|_| {
+        Refusal::new(Code::UpstreamInvalid, "the API's answer is no text in UTF-8, which no tool gives")
+    })
 }
 
 /// What a body is, in words of ours: whatever a browser would run is text.

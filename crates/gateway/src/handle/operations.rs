@@ -13,7 +13,11 @@ use crate::request_context::RequestContext;
 ///
 /// # Errors
 /// `arguments_invalid`; `tool_unverified` where nothing can be held to the schema.
-pub(super) fn check(gate: &Gate, context: &mut RequestContext, decision: &Decision<'_>) -> Result<(), Refusal> {
+pub(super) fn check(
+    gate: &Gate,
+    context: &mut RequestContext,
+    decision: &Decision<'_>,
+) -> Result<(), Refusal> {
     let ask = &decision.call().ask;
     let Target::Tool { server, name } = ask.target else { return Ok(()) };
     let Some(api) = &server.endpoint.openapi else { return Ok(()) };

@@ -107,7 +107,8 @@ fn api(destination: &Destination) -> Result<&Arc<Api>, Refusal> {
     const NEXT: &str = "Call the server at /mcp/{namespace}/{name}; below /rest are those whose record has an OpenAPI document (spec.openapi).";
     let endpoint = destination.endpoint();
     endpoint.and_then(|endpoint| endpoint.openapi.as_ref()).ok_or_else(|| {
-        Refusal::new(Code::RouteUnknown, "the server is no API, and is not served below /rest").with_next(NEXT)
+        Refusal::new(Code::RouteUnknown, "the server is no API, and is not served below /rest")
+            .with_next(NEXT)
     })
 }
 
@@ -115,18 +116,24 @@ fn api(destination: &Destination) -> Result<&Arc<Api>, Refusal> {
 fn no_operation(why: NoMatch) -> Refusal {
     const NEXT: &str = "Use a path and a method of the API's OpenAPI document, of an operation that is a tool of the server (tools/list); what is no operation is not decided, and does not pass.";
     match why {
-        NoMatch::Path => Refusal::new(Code::RouteUnknown, "no operation of the API has this path").with_next(NEXT),
+        NoMatch::Path => {
+            Refusal::new(Code::RouteUnknown, "no operation of the API has this path").with_next(NEXT)
+        }
         NoMatch::Method(_) => Refusal::method_not_allowed("an API", METHODS).with_next(NEXT),
         NoMatch::Ambiguous => {
-            let message = "two operations of the API match this path, and servers differ in which of them it is";
+            let message =
+                "two operations of the API match this path, and servers differ in which of them it is";
             Refusal::new(Code::RouteUnknown, message).with_next("Call the operation as a tool, at /mcp/{namespace}/{name}; or have its path told from the other's.")
         }
     }
 }
 
 fn unanswered() -> Refusal {
-    Refusal::new(Code::UpstreamInvalid, "the operation is no tool of the server any more, or answered nothing that is of HTTP")
+    Refusal::new(
+        Code::UpstreamInvalid,
+        "the operation is no tool of the server any more, or answered nothing that is of HTTP",
+    )
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -255,7 +255,9 @@ impl<'a> Called<'a> {
             return Some("there are more than 20,000 routes; call it at the gateway of Vidimus");
         }
         if self.endpoint.openapi.is_some() {
-            return Some("its tools are operations of an API (spec.openapi); call it at the gateway of Vidimus");
+            return Some(
+                "its tools are operations of an API (spec.openapi); call it at the gateway of Vidimus",
+            );
         }
         if self.endpoint.ca_file.is_some() {
             return Some("endpoint.caFile names roots of its own; such a data plane has the system's");

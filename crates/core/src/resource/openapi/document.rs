@@ -49,7 +49,10 @@ impl<'d> Document<'d> {
             Some(_) => "the document is of Swagger 2, which is not read",
             None => "the document does not say that it is of OpenAPI 3.0 or 3.1",
         };
-        Err(Fault::new(reason, "give a document with openapi: 3.0.x or 3.1.x; older ones are converted by many tools"))
+        Err(Fault::new(
+            reason,
+            "give a document with openapi: 3.0.x or 3.1.x; older ones are converted by many tools",
+        ))
     }
 
     /// A component of a kind, by its name.
@@ -68,7 +71,9 @@ impl<'d> Document<'d> {
             let Some(reference) = value.get("$ref") else { return Ok(value) };
             let text = reference.as_str().unwrap_or_default();
             let shown: String = text.chars().take(64).collect();
-            let below = text.strip_prefix("#/components/").and_then(|rest| rest.strip_prefix(kind)?.strip_prefix('/'));
+            let below = text
+                .strip_prefix("#/components/")
+                .and_then(|rest| rest.strip_prefix(kind)?.strip_prefix('/'));
             let Some(name) = below else {
                 let reason = match text.starts_with('#') {
                     true => format!("its reference {shown:?} is not one to components/{kind}"),
@@ -95,7 +100,10 @@ impl<'d> Document<'d> {
         for (path, item) in paths.iter().filter(|(path, _)| !path.starts_with("x-")) {
             let item = problems.take(paths_at.key(path), "", self.resolved("pathItems", item));
             for verb in Verb::ALL {
-                let Some((item, operation)) = item.and_then(|item| Some((item, item.get(verb.key())?))) else { continue };
+                let Some((item, operation)) = item.and_then(|item| Some((item, item.get(verb.key())?)))
+                else {
+                    continue;
+                };
                 let name = named(operation, verb, path);
                 entries.push(Entry { path, verb, name, item, operation });
             }
@@ -127,7 +135,10 @@ impl<'d> Document<'d> {
             if told == MOST_TOLD {
                 break;
             }
-            match template.map_err(Into::into).and_then(|template| self.tool(entry, (template, query), (&tools, &routes))) {
+            match template
+                .map_err(Into::into)
+                .and_then(|template| self.tool(entry, (template, query), (&tools, &routes)))
+            {
                 Ok(Compiled { operation, route }) => {
                     size += operation.definition.len();
                     routes.push(route);
@@ -155,7 +166,9 @@ impl<'d> Document<'d> {
             let reason = format!("its tool would be called as another is: {known}");
             return Err(Fault::new(reason, "give each operation an operationId of its own").into());
         }
-        if let Some(known) = routes.iter().find(|route| route.verb == *verb && route.template.is_like(&template)) {
+        if let Some(known) =
+            routes.iter().find(|route| route.verb == *verb && route.template.is_like(&template))
+        {
             let reason = format!("its path cannot be told from {:?}", known.template.text());
             return Err(Fault::new(reason, super::parameter::LEAVE_OUT).into());
         }
@@ -193,11 +206,18 @@ fn check_wanted(entries: &[Entry<'_>], wanted: &[String], at: At<'_>, problems: 
 fn check_size(tools: usize, size: usize, at: At<'_>, problems: &mut Problems) {
     let fix = "name those that agents need in spec.openapi.operations";
     if tools == 0 && problems.is_empty() {
-        let fault = Fault::new("the document has no operation that could be a tool", "give one that has get, put, post, delete or patch");
+        let fault = Fault::new(
+            "the document has no operation that could be a tool",
+            "give one that has get, put, post, delete or patch",
+        );
         problems.report(at.key("paths"), "", fault);
     }
     if tools > MOST_TOOLS {
-        problems.report(at, "", Fault::new(format!("{tools} operations would be tools, more than {MOST_TOOLS}"), fix));
+        problems.report(
+            at,
+            "",
+            Fault::new(format!("{tools} operations would be tools, more than {MOST_TOOLS}"), fix),
+        );
     }
     if size > MOST_DEFINED {
         let reason = format!("the definitions of its tools take {size} bytes, more than {MOST_DEFINED}");

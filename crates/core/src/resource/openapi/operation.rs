@@ -45,7 +45,8 @@ pub(super) fn compiled<'d>(
     let parameters = with_arguments(parameters, body.is_some())?;
     for (parameter, schema, description) in &parameters {
         if parameter.place == Place::Query && query.contains(&parameter.name.to_string()) {
-            let reason = format!("its parameter {:?} is in the query of spec.openapi.url already", parameter.name);
+            let reason =
+                format!("its parameter {:?} is in the query of spec.openapi.url already", parameter.name);
             return Err(Fault::new(reason, "take it out of the URL, or leave the operation out").into());
         }
         let mut schema = schemas.copied(schema, &parameter.name)?;
@@ -58,7 +59,8 @@ pub(super) fn compiled<'d>(
         properties.insert(parameter.argument.to_string(), schema);
     }
     if let Some((body, schema)) = &body {
-        properties.insert(BODY.to_owned(), schema.map_or(Ok(json!({})), |schema| schemas.copied(schema, BODY))?);
+        properties
+            .insert(BODY.to_owned(), schema.map_or(Ok(json!({})), |schema| schemas.copied(schema, BODY))?);
         required.extend(body.required.then(|| BODY.to_owned()));
     }
     let mut schema = json!({"type": "object", "properties": properties, "additionalProperties": false});
@@ -78,7 +80,8 @@ pub(super) fn compiled<'d>(
     let parameters = parameters.into_iter().map(|(parameter, ..)| parameter).collect();
     let body = body.map(|(body, _)| body);
     let route = Route { template: template.clone(), verb, tool: Some(name.into()) };
-    let operation = Operation { verb, path: template, parameters, body, definition: definition.to_string().into() };
+    let operation =
+        Operation { verb, path: template, parameters, body, definition: definition.to_string().into() };
     Ok(Compiled { operation, route })
 }
 
@@ -86,7 +89,11 @@ pub(super) fn compiled<'d>(
 type Described<'d> = (Parameter, &'d Value, Option<&'d str>);
 
 /// Those of the operation, and those of its path that it does not have itself.
-fn parameters<'d>(document: &Document<'d>, item: &'d Value, operation: &'d Value) -> Result<Vec<Described<'d>>, Fault> {
+fn parameters<'d>(
+    document: &Document<'d>,
+    item: &'d Value,
+    operation: &'d Value,
+) -> Result<Vec<Described<'d>>, Fault> {
     let mut found: Vec<Described<'d>> = Vec::new();
     for (holder, is_own) in [(operation, true), (item, false)] {
         let Some(list) = holder.get("parameters") else { continue };
@@ -97,7 +104,10 @@ fn parameters<'d>(document: &Document<'d>, item: &'d Value, operation: &'d Value
             let is_known = |(known, ..): &Described<'d>| known.place == read.place && known.name == read.name;
             if found.iter().any(is_known) {
                 if is_own {
-                    return Err(Fault::new(format!("its parameter {:?} is there twice", read.name), LEAVE_OUT));
+                    return Err(Fault::new(
+                        format!("its parameter {:?} is there twice", read.name),
+                        LEAVE_OUT,
+                    ));
                 }
                 continue;
             }
@@ -113,14 +123,16 @@ fn parameters<'d>(document: &Document<'d>, item: &'d Value, operation: &'d Value
 
 /// That the parameters in the path are those that the path has.
 fn check_path(template: &Template, parameters: &[Described<'_>]) -> Result<(), Fault> {
-    let of_path = |name: &str| parameters.iter().any(|(one, ..)| one.place == Place::Path && *one.name == *name);
+    let of_path =
+        |name: &str| parameters.iter().any(|(one, ..)| one.place == Place::Path && *one.name == *name);
     if let Some(missing) = template.parameters().find(|name| !of_path(name)) {
         return Err(Fault::new(format!("nothing says what {{{missing}}} in its path is"), LEAVE_OUT));
     }
     let mut given = parameters.iter().filter(|(one, ..)| one.place == Place::Path);
     match given.find(|(one, ..)| !template.parameters().any(|name| *name == *one.name)) {
         Some((other, ..)) => {
-            let reason = format!("its parameter {:?} is said to be in the path, which does not have it", other.name);
+            let reason =
+                format!("its parameter {:?} is said to be in the path, which does not have it", other.name);
             Err(Fault::new(reason, LEAVE_OUT))
         }
         None => Ok(()),
@@ -128,13 +140,17 @@ fn check_path(template: &Template, parameters: &[Described<'_>]) -> Result<(), F
 }
 
 /// The JSON body that the operation takes, with its schema.
-fn body<'d>(document: &Document<'d>, operation: &'d Value) -> Result<Option<(Body, Option<&'d Value>)>, Fault> {
+fn body<'d>(
+    document: &Document<'d>,
+    operation: &'d Value,
+) -> Result<Option<(Body, Option<&'d Value>)>, Fault> {
     let Some(body) = operation.get("requestBody") else { return Ok(None) };
     let body = document.resolved("requestBodies", body)?;
     let required = body.get("required").and_then(Value::as_bool).unwrap_or(false);
     let content = body.get("content").and_then(Value::as_object);
     let plain = |kind: &str| kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let is_token = |kind: &str| kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/+-._".contains(&byte));
+    let is_token =
+        |kind: &str| kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/+-._".contains(&byte));
     let kinds = || content.into_iter().flatten().map(|(kind, media)| (plain(kind), media));
     let found = kinds()
         .find(|(kind, _)| kind == "application/json")
@@ -162,7 +178,8 @@ fn with_arguments(mut parameters: Vec<Described<'_>>, has_body: bool) -> Result<
             parameter.argument = format!("{}_{}", parameter.place.as_str(), parameter.name).into();
         }
     }
-    let mut arguments: Vec<String> = parameters.iter().map(|(one, ..)| one.argument.to_ascii_lowercase()).collect();
+    let mut arguments: Vec<String> =
+        parameters.iter().map(|(one, ..)| one.argument.to_ascii_lowercase()).collect();
     arguments.sort_unstable();
     if arguments.windows(2).any(|pair| pair.first() == pair.get(1)) {
         let reason = "two of its parameters have names that differ by nothing, or by case alone";
@@ -173,7 +190,8 @@ fn with_arguments(mut parameters: Vec<Described<'_>>, has_body: bool) -> Result<
 
 /// What it does, for the model that may call it.
 fn description(operation: &Value, verb: Verb, template: &Template) -> String {
-    let text = |key: &str| operation.get(key).and_then(Value::as_str).map(str::trim).filter(|text| !text.is_empty());
+    let text =
+        |key: &str| operation.get(key).and_then(Value::as_str).map(str::trim).filter(|text| !text.is_empty());
     match (text("summary"), text("description")) {
         (Some(summary), Some(more)) if summary != more => shortened(&format!("{summary}\n\n{more}")),
         (Some(one), _) | (None, Some(one)) => shortened(one),

@@ -14,7 +14,8 @@ const IGNORED: [&str; 3] = ["accept", "content-type", "authorization"];
 /// The longest name of a parameter, in bytes.
 const LONGEST: usize = 128;
 /// What to do about an operation that is not supported.
-pub(super) const LEAVE_OUT: &str = "leave the operation out: name those that are to be tools in spec.openapi.operations";
+pub(super) const LEAVE_OUT: &str =
+    "leave the operation out: name those that are to be tools in spec.openapi.operations";
 
 /// A parameter of an operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,7 +106,12 @@ impl<'d> Read<'d> {
             Some("header") => Place::Header,
             Some("cookie") if !is_true("required") => return Ok(Self::LeftOut),
             Some("cookie") => return Err(unsupported(name, "is a cookie, which no tool sends")),
-            _ => return Err(unsupported(name, "is in no place that OpenAPI has (path, query, header, cookie)")),
+            _ => {
+                return Err(unsupported(
+                    name,
+                    "is in no place that OpenAPI has (path, query, header, cookie)",
+                ));
+            }
         };
         let name = if place == Place::Header {
             match header_name(name, is_true("required"))? {
@@ -122,11 +128,15 @@ impl<'d> Read<'d> {
             return Err(unsupported(&name, "is written by a media type (content), which is not supported"));
         }
         if is_true("allowReserved") {
-            return Err(unsupported(&name, "is written without escapes (allowReserved), which would lead out of its place"));
+            return Err(unsupported(
+                &name,
+                "is written without escapes (allowReserved), which would lead out of its place",
+            ));
         }
         let style = if place == Place::Query { "form" } else { "simple" };
         if text("style").is_some_and(|given| given != style) {
-            let reason = format!("has a style other than {style}, which is not supported in a {}", place.as_str());
+            let reason =
+                format!("has a style other than {style}, which is not supported in a {}", place.as_str());
             return Err(unsupported(&name, &reason));
         }
         let schema = parameter.get("schema").ok_or_else(|| unsupported(&name, "has no schema"))?;
@@ -134,7 +144,8 @@ impl<'d> Read<'d> {
         let form = form(document, schema, explode && place == Place::Query)
             .map_err(|why| unsupported(&name, why))?;
         let required = is_true("required");
-        let parameter = Parameter { argument: name.as_str().into(), name: name.into(), place, required, form };
+        let parameter =
+            Parameter { argument: name.as_str().into(), name: name.into(), place, required, form };
         Ok(Self::Is(parameter, schema))
     }
 }
@@ -186,16 +197,19 @@ fn kind(document: &Document<'_>, schema: &Value, depth: usize) -> Result<Kind, &
     if depth > 8 {
         return Err("has a schema whose references do not end");
     }
-    let schema = resolved(document, schema).map_err(|_| "has a schema with a reference that leads nowhere")?;
+    let schema =
+        resolved(document, schema).map_err(|_| "has a schema with a reference that leads nowhere")?;
     let several = |schemas: &[Value]| {
-        let kinds = schemas.iter().map(|one| kind(document, one, depth + 1)).collect::<Result<Vec<_>, _>>()?;
+        let kinds =
+            schemas.iter().map(|one| kind(document, one, depth + 1)).collect::<Result<Vec<_>, _>>()?;
         joined(kinds)
     };
     match schema.get("type") {
         Some(Value::String(one)) => return of_type(document, one, schema, depth),
         Some(Value::Array(types)) => {
             let types = types.iter().filter_map(Value::as_str);
-            let kinds = types.map(|one| of_type(document, one, schema, depth)).collect::<Result<Vec<_>, _>>()?;
+            let kinds =
+                types.map(|one| of_type(document, one, schema, depth)).collect::<Result<Vec<_>, _>>()?;
             return joined(kinds);
         }
         _ => {}
@@ -208,7 +222,8 @@ fn kind(document: &Document<'_>, schema: &Value, depth: usize) -> Result<Kind, &
     if let Some(Value::Array(schemas)) = schema.get("allOf") {
         // The first that says what it is.
         for one in schemas {
-            let one = resolved(document, one).map_err(|_| "has a schema with a reference that leads nowhere")?;
+            let one =
+                resolved(document, one).map_err(|_| "has a schema with a reference that leads nowhere")?;
             if ["type", "anyOf", "oneOf", "enum", "allOf"].iter().any(|key| one.get(*key).is_some()) {
                 return kind(document, one, depth + 1);
             }

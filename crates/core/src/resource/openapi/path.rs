@@ -44,7 +44,10 @@ impl Segment {
             return Err(Fault::new("has a { without its }", FIX));
         };
         if name.is_empty() || name.contains('{') || behind.contains(['{', '}']) {
-            return Err(Fault::new("has more than one parameter, or one without a name, between two slashes", FIX));
+            return Err(Fault::new(
+                "has more than one parameter, or one without a name, between two slashes",
+                FIX,
+            ));
         }
         Ok(Self::Parameter { before: word(before)?, name: name.into(), behind: word(behind)? })
     }
@@ -103,7 +106,10 @@ impl Template {
         let parts: Vec<&str> = below.split('/').collect();
         let segments = parts.iter().map(|part| Segment::parse(part)).collect::<Result<Vec<_>, _>>()?;
         let (_, all_but_last) = parts.split_last().unwrap_or((&"", &[]));
-        if parts.len() > MOST_SEGMENTS || all_but_last.contains(&"") || parts.iter().any(|part| matches!(*part, "." | "..")) {
+        if parts.len() > MOST_SEGMENTS
+            || all_but_last.contains(&"")
+            || parts.iter().any(|part| matches!(*part, "." | ".."))
+        {
             let reason = format!("has parts that are empty, . or .., or more than {MOST_SEGMENTS}");
             return Err(Fault::new(reason, "leave the operation out (spec.openapi.operations)"));
         }
@@ -111,7 +117,10 @@ impl Template {
         let mut names: Vec<&str> = template.parameters().collect();
         names.sort_unstable();
         if names.windows(2).any(|pair| pair.first() == pair.get(1)) {
-            return Err(Fault::new("has a parameter twice", "leave the operation out (spec.openapi.operations)"));
+            return Err(Fault::new(
+                "has a parameter twice",
+                "leave the operation out (spec.openapi.operations)",
+            ));
         }
         Ok(template)
     }
@@ -178,8 +187,8 @@ mod tests {
             assert_eq!(template.parameters().collect::<Vec<_>>(), parameters, "{text}");
         }
         for text in [
-            "", "pets", "//", "/a//b", "/a/../b", "/./a", "/{a}{b}", "/{a", "/a}", "/{}", "/{a}/{a}", "/a?b=c",
-            "/a#b", "/a b", "/%61", "/\u{e9}", "/a\\b", "/{a{b}}",
+            "", "pets", "//", "/a//b", "/a/../b", "/./a", "/{a}{b}", "/{a", "/a}", "/{}", "/{a}/{a}",
+            "/a?b=c", "/a#b", "/a b", "/%61", "/\u{e9}", "/a\\b", "/{a{b}}",
         ] {
             assert!(Template::parse(text).is_err(), "{text:?}");
         }
@@ -190,7 +199,13 @@ mod tests {
     fn a_path_matches_byte_for_byte() {
         let template = Template::parse("/pets/{id}/toys/{toy}.json").expect("a path");
         assert_eq!(template.matched("/pets/7/toys/a%20b.json"), Some(vec![("id", "7"), ("toy", "a%20b")]));
-        for other in ["/pets/7/toys/.json", "/pets//toys/a.json", "/pets/7/toys/a.json/", "/Pets/7/toys/a.json", "/pets/7/toys"] {
+        for other in [
+            "/pets/7/toys/.json",
+            "/pets//toys/a.json",
+            "/pets/7/toys/a.json/",
+            "/Pets/7/toys/a.json",
+            "/pets/7/toys",
+        ] {
             assert_eq!(template.matched(other), None, "{other}");
         }
         let root = Template::parse("/").expect("a path");

@@ -20,8 +20,17 @@ const MOST: usize = 10_000;
 
 /// Keywords whose value is a schema.
 const SCHEMA: [&str; 11] = [
-    "additionalProperties", "contains", "else", "if", "items", "not", "propertyNames", "then", "unevaluatedItems",
-    "unevaluatedProperties", "additionalItems",
+    "additionalProperties",
+    "contains",
+    "else",
+    "if",
+    "items",
+    "not",
+    "propertyNames",
+    "then",
+    "unevaluatedItems",
+    "unevaluatedProperties",
+    "additionalItems",
 ];
 /// Keywords whose value is a list of schemas.
 const LIST: [&str; 4] = ["allOf", "anyOf", "oneOf", "prefixItems"];
@@ -29,12 +38,35 @@ const LIST: [&str; 4] = ["allOf", "anyOf", "oneOf", "prefixItems"];
 const NAMED: [&str; 3] = ["dependentSchemas", "patternProperties", "properties"];
 /// Keywords that stay as they are.
 const PLAIN: [&str; 25] = [
-    "const", "default", "dependentRequired", "deprecated", "description", "enum", "exclusiveMaximum", "exclusiveMinimum", "format",
-    "maxContains", "maxItems", "maxLength", "maxProperties", "maximum", "minContains", "minItems", "minLength", "minProperties", "minimum",
-    "multipleOf", "pattern", "required", "title", "type", "uniqueItems",
+    "const",
+    "default",
+    "dependentRequired",
+    "deprecated",
+    "description",
+    "enum",
+    "exclusiveMaximum",
+    "exclusiveMinimum",
+    "format",
+    "maxContains",
+    "maxItems",
+    "maxLength",
+    "maxProperties",
+    "maximum",
+    "minContains",
+    "minItems",
+    "minLength",
+    "minProperties",
+    "minimum",
+    "multipleOf",
+    "pattern",
+    "required",
+    "title",
+    "type",
+    "uniqueItems",
 ];
 /// By these a reference would lead elsewhere than it says.
-const BASES: [&str; 6] = ["$anchor", "$dynamicAnchor", "$dynamicRef", "$id", "$recursiveAnchor", "$recursiveRef"];
+const BASES: [&str; 6] =
+    ["$anchor", "$dynamicAnchor", "$dynamicRef", "$id", "$recursiveAnchor", "$recursiveRef"];
 
 /// What is wrong within an operation.
 #[derive(Debug)]
@@ -58,7 +90,10 @@ struct Within<'a> {
 
 impl Within<'_> {
     fn wrong(&self, what: &str, value: &str) -> Wrong {
-        Wrong { value: value.to_owned(), fault: Fault::new(format!("its schema {what} (at {self})"), LEAVE_OUT) }
+        Wrong {
+            value: value.to_owned(),
+            fault: Fault::new(format!("its schema {what} (at {self})"), LEAVE_OUT),
+        }
     }
 }
 
@@ -80,7 +115,8 @@ pub(super) fn resolved<'v, 'd: 'v>(document: &Document<'d>, schema: &'v Value) -
     for _ in 0..8 {
         let Some(reference) = schema.get("$ref").and_then(Value::as_str) else { return Ok(schema) };
         let name = component(reference).map_err(|why| Fault::new(why, LEAVE_OUT))?;
-        schema = document.component("schemas", name).ok_or_else(|| Fault::new("refers to nothing", LEAVE_OUT))?;
+        schema =
+            document.component("schemas", name).ok_or_else(|| Fault::new("refers to nothing", LEAVE_OUT))?;
     }
     Err(Fault::new("has references that do not end", LEAVE_OUT))
 }
@@ -92,7 +128,9 @@ fn component(reference: &str) -> Result<&str, &'static str> {
     };
     match reference.strip_prefix(COMPONENTS).filter(is_name) {
         Some(name) => Ok(name),
-        None if reference.starts_with('#') => Err("has a reference to a place other than components/schemas of the document"),
+        None if reference.starts_with('#') => {
+            Err("has a reference to a place other than components/schemas of the document")
+        }
         None => Err("has a reference to another document, which is not fetched"),
     }
 }
@@ -124,7 +162,8 @@ impl<'a, 'd> Schemas<'a, 'd> {
     /// As [`Schemas::copied`].
     pub(super) fn finish(mut self) -> Result<Map<String, Value>, Wrong> {
         loop {
-            let next = self.referred.iter().find(|(_, copied)| copied.is_none()).map(|(name, _)| name.clone());
+            let next =
+                self.referred.iter().find(|(_, copied)| copied.is_none()).map(|(name, _)| name.clone());
             let Some(name) = next else { break };
             let schema = self.document.component("schemas", &name).cloned().unwrap_or_default();
             let at = format!("{COMPONENTS}{name}");
@@ -182,12 +221,20 @@ impl<'a, 'd> Schemas<'a, 'd> {
     }
 
     fn list(&mut self, value: &Value, at: Within<'_>, depth: usize) -> Result<Value, Wrong> {
-        let Value::Array(schemas) = value else { return Err(at.wrong("has a list of schemas that is none", "")) };
-        schemas.iter().map(|one| self.copy(one, at, depth + 1)).collect::<Result<Vec<_>, _>>().map(Value::Array)
+        let Value::Array(schemas) = value else {
+            return Err(at.wrong("has a list of schemas that is none", ""));
+        };
+        schemas
+            .iter()
+            .map(|one| self.copy(one, at, depth + 1))
+            .collect::<Result<Vec<_>, _>>()
+            .map(Value::Array)
     }
 
     fn named(&mut self, value: &Value, at: Within<'_>, depth: usize) -> Result<Value, Wrong> {
-        let Value::Object(schemas) = value else { return Err(at.wrong("has schemas by names that are none", "")) };
+        let Value::Object(schemas) = value else {
+            return Err(at.wrong("has schemas by names that are none", ""));
+        };
         let mut copied = Map::new();
         for (name, schema) in schemas {
             let within = Within { before: Some(&at), step: name };
@@ -204,7 +251,9 @@ fn check_type(schema: &Map<String, Value>, at: Within<'_>) -> Result<(), Wrong> 
         None => Ok(()),
         Some(Value::Array(types)) if !types.is_empty() && types.iter().all(is_one) => Ok(()),
         Some(one) if is_one(one) => Ok(()),
-        Some(other) => Err(at.wrong("is of a type that JSON Schema does not have", other.as_str().unwrap_or_default())),
+        Some(other) => {
+            Err(at.wrong("is of a type that JSON Schema does not have", other.as_str().unwrap_or_default()))
+        }
     }
 }
 
@@ -219,7 +268,8 @@ fn of_3_0(mut schema: Map<String, Value>, said: &Map<String, Value>) -> Value {
     if said.get("nullable") != Some(&Value::Bool(true)) {
         return Value::Object(schema);
     }
-    let is_plain = ["$ref", "allOf", "anyOf", "enum", "not", "oneOf"].iter().all(|key| !schema.contains_key(*key));
+    let is_plain =
+        ["$ref", "allOf", "anyOf", "enum", "not", "oneOf"].iter().all(|key| !schema.contains_key(*key));
     match schema.get("type").and_then(Value::as_str).filter(|_| is_plain).map(str::to_owned) {
         Some(of) => {
             schema.insert("type".to_owned(), json!([of, "null"]));

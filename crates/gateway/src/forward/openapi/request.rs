@@ -33,7 +33,8 @@ pub(super) struct Made {
 /// # Errors
 /// `arguments_invalid`, with the parameter for which they do not.
 pub(crate) fn makes_request(endpoint: &Endpoint, tool: &str, message: &[u8]) -> Result<(), Refusal> {
-    let Some((api, operation)) = endpoint.openapi.as_ref().and_then(|api| Some((api, api.tools.get(tool)?))) else {
+    let Some((api, operation)) = endpoint.openapi.as_ref().and_then(|api| Some((api, api.tools.get(tool)?)))
+    else {
         return Ok(());
     };
     let unread = || Refusal::new(Code::Internal, "the arguments of the call were not read");
@@ -57,9 +58,11 @@ pub(super) fn of(
 ) -> Result<Made, Refusal> {
     // Nothing is what every server takes `null` for here.
     let arguments = if arguments == "null" { "{}" } else { arguments };
-    let given = Members::unique(arguments).map_err(|_| invalid("they are no object with each member once"))?;
+    let given =
+        Members::unique(arguments).map_err(|_| invalid("they are no object with each member once"))?;
     let is_known = |name: &str| {
-        operation.parameters.iter().any(|one| *one.argument == *name) || operation.body.is_some() && name == BODY
+        operation.parameters.iter().any(|one| *one.argument == *name)
+            || operation.body.is_some() && name == BODY
     };
     if given.0.iter().any(|(name, _)| !is_known(name)) {
         return Err(invalid("the operation does not have all of them"));
@@ -76,7 +79,8 @@ pub(super) fn of(
     }
     let uri = uri.parse::<Uri>().map_err(|error| invalid("they make no address").with_detail(error))?;
     let method = Method::from_bytes(operation.verb.as_str().as_bytes());
-    let method = method.map_err(|error| Refusal::new(Code::Internal, "no method of HTTP").with_detail(error))?;
+    let method =
+        method.map_err(|error| Refusal::new(Code::Internal, "no method of HTTP").with_detail(error))?;
     let body = body_of(operation, &given)?;
     let headers = headers_of((endpoint, operation), &given, headers, !body.is_empty())?;
     Ok(Made { method, uri, headers, body })
@@ -108,7 +112,10 @@ fn values(parameter: &Parameter, given: &Members<'_>) -> Result<Option<Vec<Strin
 /// The values of a parameter that stand in one text, with commas between them.
 fn joined(parameter: &Parameter, values: &[String], escaped: bool) -> Result<String, Refusal> {
     if matches!(parameter.form, Form::Many { .. }) && values.iter().any(|value| value.contains(',')) {
-        return Err(of_parameter(parameter, "has a comma in one of its values, which not every server tells from those between them"));
+        return Err(of_parameter(
+            parameter,
+            "has a comma in one of its values, which not every server tells from those between them",
+        ));
     }
     let mut out = String::new();
     for (index, value) in values.iter().enumerate() {
@@ -137,7 +144,10 @@ fn path_of(operation: &Operation, given: &Members<'_>) -> Result<String, Refusal
                 let part = [&**before, &*joined(parameter, &texts, true)?, &**behind].concat();
                 let stays = !texts.is_empty() && texts.iter().all(|text| is_confined(text));
                 if !stays || matches!(&*part, "." | "..") {
-                    return Err(of_parameter(parameter, "would not stay where it stands in the path: it is nothing, . or .., or has a slash, an escape or a control character"));
+                    return Err(of_parameter(
+                        parameter,
+                        "would not stay where it stands in the path: it is nothing, . or .., or has a slash, an escape or a control character",
+                    ));
                 }
                 path.push_str(&part);
             }
@@ -191,7 +201,10 @@ fn headers_of(
     headers.remove(CONTENT_TYPE);
     if let Some(body) = operation.body.as_ref().filter(|_| has_body) {
         let media = HeaderValue::from_str(&body.media);
-        headers.insert(CONTENT_TYPE, media.map_err(|error| invalid("its media type is none").with_detail(error))?);
+        headers.insert(
+            CONTENT_TYPE,
+            media.map_err(|error| invalid("its media type is none").with_detail(error))?,
+        );
     }
     for parameter in operation.parameters.iter().filter(|one| one.place == Place::Header) {
         if endpoint.headers.set.iter().any(|(name, _)| **name == *parameter.name) {
@@ -202,9 +215,11 @@ fn headers_of(
         headers.remove(&name);
         let Some(texts) = values(parameter, given)? else { continue };
         let value = joined(parameter, &texts, false)?;
-        let is_plain = value.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) && value.trim() == value;
+        let is_plain =
+            value.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) && value.trim() == value;
         let value = HeaderValue::from_str(&value).ok().filter(|_| is_plain);
-        let not_one = || of_parameter(parameter, "has characters that no header field has, or space around it");
+        let not_one =
+            || of_parameter(parameter, "has characters that no header field has, or space around it");
         headers.insert(name, value.ok_or_else(not_one)?);
     }
     Ok(headers)

@@ -46,7 +46,10 @@ fn in_path<'a>(parameter: &Parameter, matched: &Matched<'_, 'a>) -> Result<Optio
     let values = split(parameter, written, false)?;
     match values.iter().all(|value| is_confined(value)) {
         true => Ok(Some(values)),
-        false => Err(invalid(parameter, "has a slash, an escape within an escape or a control character, which not every server keeps in its place")),
+        false => Err(invalid(
+            parameter,
+            "has a slash, an escape within an escape or a control character, which not every server keeps in its place",
+        )),
     }
 }
 
@@ -55,7 +58,8 @@ fn queried<'q>(operation: &Operation, query: &'q str) -> Result<Vec<(String, &'q
     let mut pairs = Vec::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let name = decode(name, true).ok_or_else(|| refused("a name in the query could be read in two ways".to_owned()))?;
+        let name = decode(name, true)
+            .ok_or_else(|| refused("a name in the query could be read in two ways".to_owned()))?;
         if !operation.parameters.iter().any(|one| one.place == Place::Query && *one.name == *name) {
             let shown: String = name.chars().take(64).collect();
             return Err(refused(format!("{shown:?} is no parameter of this operation's query")));
@@ -66,7 +70,8 @@ fn queried<'q>(operation: &Operation, query: &'q str) -> Result<Vec<(String, &'q
 }
 
 fn in_query<'a>(parameter: &Parameter, query: &[(String, &'a str)]) -> Result<Option<Values<'a>>, Refusal> {
-    let given: Vec<&'a str> = query.iter().filter(|(name, _)| **name == *parameter.name).map(|(_, value)| *value).collect();
+    let given: Vec<&'a str> =
+        query.iter().filter(|(name, _)| **name == *parameter.name).map(|(_, value)| *value).collect();
     match (given.as_slice(), parameter.form) {
         ([], _) => Ok(None),
         (all, Form::Many { explode: true, .. }) => {
@@ -85,7 +90,9 @@ fn in_header<'a>(parameter: &Parameter, parts: &'a Parts) -> Result<Option<Value
             false => Ok(None),
         };
     };
-    let text = line.to_str().map_err(|_| invalid(parameter, "is a header field with other characters than ASCII has"))?;
+    let text = line
+        .to_str()
+        .map_err(|_| invalid(parameter, "is a header field with other characters than ASCII has"))?;
     Ok(Some(match parameter.form {
         Form::One(_) => vec![text.into()],
         Form::Many { .. } => text.split(',').map(|one| one.trim().into()).collect(),
@@ -95,16 +102,21 @@ fn in_header<'a>(parameter: &Parameter, parts: &'a Parts) -> Result<Option<Value
 /// The texts of one written value: the value itself, or those between its commas.
 fn split<'a>(parameter: &Parameter, written: &'a str, plus: bool) -> Result<Values<'a>, Refusal> {
     let Form::Many { .. } = parameter.form else { return Ok(vec![read(parameter, written, plus)?]) };
-    let values = written.split(',').map(|one| read(parameter, one, plus)).collect::<Result<Values<'a>, _>>()?;
+    let values =
+        written.split(',').map(|one| read(parameter, one, plus)).collect::<Result<Values<'a>, _>>()?;
     match values.iter().any(|value| value.contains(',')) {
-        true => Err(invalid(parameter, "has a comma in one of its values, which not every server tells from those between them")),
+        true => Err(invalid(
+            parameter,
+            "has a comma in one of its values, which not every server tells from those between them",
+        )),
         false => Ok(values),
     }
 }
 
 fn read<'a>(parameter: &Parameter, written: &'a str, plus: bool) -> Result<Cow<'a, str>, Refusal> {
     let text = decode(written, plus);
-    text.map(Cow::Owned).ok_or_else(|| invalid(parameter, "has a broken escape, or one of a character that needs none"))
+    text.map(Cow::Owned)
+        .ok_or_else(|| invalid(parameter, "has a broken escape, or one of a character that needs none"))
 }
 
 /// The values of a parameter as JSON.
@@ -119,7 +131,9 @@ fn json(parameter: &Parameter, values: &[Cow<'_, str>]) -> Result<String, Refusa
 
 /// One text as JSON: what is no number is none, however near it comes.
 fn scalar(parameter: &Parameter, of: Scalar, text: &str) -> Result<String, Refusal> {
-    let is_number = || text.len() <= 64 && serde_json::from_str::<serde_json::Number>(text).is_ok() && text.trim() == text;
+    let is_number = || {
+        text.len() <= 64 && serde_json::from_str::<serde_json::Number>(text).is_ok() && text.trim() == text
+    };
     let is_whole = || text.strip_prefix('-').unwrap_or(text).bytes().all(|byte| byte.is_ascii_digit());
     match of {
         Scalar::Text => Ok(quoted(text)),
@@ -141,7 +155,9 @@ fn in_body<'b>(operation: &Operation, parts: &Parts, body: &'b [u8]) -> Result<O
     let Some(taken) = &operation.body else { return Err(refused("this operation takes no body".to_owned())) };
     let kind = parts.headers.get(CONTENT_TYPE).map(|kind| kind.to_str().unwrap_or("?"));
     let kind = kind.map(|kind| kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
-    if kind.is_some_and(|kind| kind != *taken.media && kind != "application/json") || parts.headers.contains_key(CONTENT_ENCODING) {
+    if kind.is_some_and(|kind| kind != *taken.media && kind != "application/json")
+        || parts.headers.contains_key(CONTENT_ENCODING)
+    {
         return Err(refused(format!("this operation takes a body of type {}, in no encoding", taken.media)));
     }
     let value: &RawValue = serde_json::from_slice(body).map_err(|error| {
