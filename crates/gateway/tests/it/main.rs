@@ -12,6 +12,7 @@ mod acts;
 mod admit;
 mod agreed;
 mod answer;
+mod apis;
 mod approvals;
 mod approved_whole;
 mod broken;

@@ -38,7 +38,7 @@ pub fn decode(written: &str, plus: bool) -> Option<String> {
 }
 
 /// Whether a text stays where it is put in a path, however often and early a server undoes its escapes: it has no slash of either kind, no escape of
-/// its own and no control character. That it is not all of a part named `.` or `..` is for who knows the part.
+/// its own and no control character, and is not `.` or `..`, also where a server leaves out what is behind a semicolon.
 pub fn is_confined(text: &str) -> bool {
     let has_escape = || {
         let is_hex = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_hexdigit);
@@ -46,7 +46,8 @@ pub fn is_confined(text: &str) -> bool {
         let mut places = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'%');
         places.any(|(at, _)| is_hex(bytes.get(at + 1)) && is_hex(bytes.get(at + 2)))
     };
-    !text.is_empty() && !text.chars().any(|c| matches!(c, '/' | '\\') || c.is_control()) && !has_escape()
+    let is_step = matches!(text.split(';').next(), None | Some("" | "." | ".."));
+    !is_step && !text.chars().any(|c| matches!(c, '/' | '\\') || c.is_control()) && !has_escape()
 }
 
 /// Whether a byte is written as it is everywhere in an address.
@@ -86,7 +87,10 @@ mod tests {
         for text in ["a", "..a", "a b", "100%", "%zz", "a;b", "\u{2215}", "a?b#c", "{id}"] {
             assert!(is_confined(text), "{text:?}");
         }
-        for text in ["", "a/b", "/", "a\\b", "%2F", "a%2e%2E", "a%00", "a\n", "a\u{85}b", "\u{0}"] {
+        for text in [
+            "", "a/b", "/", "a\\b", "%2F", "a%2e%2E", "a%00", "a\n", "a\u{85}b", "\u{0}", ".", "..", "..;a",
+            ";a",
+        ] {
             assert!(!is_confined(text), "{text:?}");
         }
     }
