@@ -154,7 +154,7 @@ class AsItself(unittest.TestCase):
 class Documents(unittest.TestCase):
     def test_a_document_that_leads_elsewhere_is_refused_with_its_place(self):
         document = json.loads(json.dumps(DOCUMENT))
-        document["components"]["schemas"]["NewPet"]["properties"]["name"] = {"$ref": "https://elsewhere.example/name.json"}
+        document["components"]["schemas"]["NewPet-Input"]["properties"]["name"] = {"$ref": "https://elsewhere.example/name.json"}
         directory = STAGE.root / "bad"
         directory.mkdir()
         (directory / "pets.json").write_text(json.dumps(record(document)))

@@ -39,8 +39,10 @@ pub(super) async fn answer(
 ) -> Result<Response<Body>, Refusal> {
     // What was lifted is a message by whatever method it came; nothing else has one by another than POST.
     let method = if asked.body.is_empty() { asked.method } else { &POST };
-    let definitions =
-        || api.tools.values().filter_map(|tool| serde_json::from_str(&tool.definition).ok()).collect();
+    let definitions = || -> Vec<Value> {
+        let tools = api.tools.values();
+        tools.filter_map(|tool| serde_json::from_str(&tool.definition).ok()).collect()
+    };
     match job::understood(Asked { method, ..asked }, definitions)? {
         Understood::Answered(response) => Ok(response),
         Understood::Call(params, reply) => {

@@ -161,19 +161,19 @@ impl<'d> Document<'d> {
         (template, query): (Template, &[String]),
         (tools, routes): (&BTreeMap<Arc<str>, Operation>, &[Route]),
     ) -> Result<Compiled, super::schema::Wrong> {
-        let Entry { verb, name, item, operation, .. } = entry;
+        let (verb, name) = (entry.verb, &*entry.name);
         if let Some(known) = tools.keys().find(|known| known.eq_ignore_ascii_case(name)) {
             let reason = format!("its tool would be called as another is: {known}");
             return Err(Fault::new(reason, "give each operation an operationId of its own").into());
         }
         if let Some(known) =
-            routes.iter().find(|route| route.verb == *verb && route.template.is_like(&template))
+            routes.iter().find(|route| route.verb == verb && route.template.is_like(&template))
         {
             let reason = format!("its path cannot be told from {:?}", known.template.text());
             return Err(Fault::new(reason, super::parameter::LEAVE_OUT).into());
         }
         name::check_tool(name)?;
-        operation::compiled(self, (name, *verb, template), (item, operation), query)
+        operation::compiled(self, (name, verb, template), (entry.item, entry.operation), query)
     }
 }
 

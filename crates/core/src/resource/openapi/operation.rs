@@ -148,10 +148,9 @@ fn body<'d>(
     let body = document.resolved("requestBodies", body)?;
     let required = body.get("required").and_then(Value::as_bool).unwrap_or(false);
     let content = body.get("content").and_then(Value::as_object);
-    let plain = |kind: &str| kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let is_token =
         |kind: &str| kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/+-._".contains(&byte));
-    let kinds = || content.into_iter().flatten().map(|(kind, media)| (plain(kind), media));
+    let kinds = || content.into_iter().flatten().map(|(kind, media)| (without_parameters(kind), media));
     let found = kinds()
         .find(|(kind, _)| kind == "application/json")
         .or_else(|| kinds().find(|(kind, _)| kind.ends_with("+json") && is_token(kind)))
@@ -164,6 +163,11 @@ fn body<'d>(
         None if required => Err(Fault::new("its body is not JSON, which is not supported", LEAVE_OUT)),
         None => Ok(None),
     }
+}
+
+/// A media type, in lower case.
+fn without_parameters(kind: &str) -> String {
+    kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
 /// What the tool calls each: as the API does, and where two would have one name, with the place before it.

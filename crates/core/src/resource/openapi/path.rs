@@ -105,7 +105,7 @@ impl Template {
         };
         let parts: Vec<&str> = below.split('/').collect();
         let segments = parts.iter().map(|part| Segment::parse(part)).collect::<Result<Vec<_>, _>>()?;
-        let (_, all_but_last) = parts.split_last().unwrap_or((&"", &[]));
+        let all_but_last = parts.split_last().map(|(_, before)| before).unwrap_or_default();
         if parts.len() > MOST_SEGMENTS
             || all_but_last.contains(&"")
             || parts.iter().any(|part| matches!(*part, "." | ".."))
