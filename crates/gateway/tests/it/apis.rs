@@ -308,7 +308,7 @@ async fn what_is_not_permitted_or_no_operation_reaches_nobody() {
 async fn what_is_no_answer_does_not_pass() {
     let world = world(&json!({"maxAnswer": 1024, "timeout": "500ms"}), "").await;
     for (answer, code, says) in [
-        (Answer::redirect("http://169.254.169.254/"), "upstream_invalid", "302"),
+        (Answer::redirect("http://169.254.169.254/"), "upstream_invalid", "307"),
         (Answer::json(&json!({})).with_status(StatusCode::NOT_MODIFIED), "upstream_invalid", "304"),
         (Answer::whole("application/json", "x".repeat(2000)), "upstream_invalid", "longer than 1024"),
         (Answer::whole("application/json", vec![0xff, 0xfe]), "upstream_invalid", "no text"),
