@@ -14,6 +14,8 @@ use crate::resource::{field::name, shape};
 /// How many operations may be tools of one server, and how large all of their definitions may be, in bytes.
 const MOST_TOOLS: usize = 512;
 const MOST_DEFINED: usize = 2 * 1024 * 1024;
+/// How many operations a document may have.
+const MOST_OPERATIONS: usize = 8192;
 /// How many wrong operations of a document are told.
 const MOST_TOLD: usize = 16;
 /// How many references may lead on from one another.
@@ -119,20 +121,26 @@ impl<'d> Document<'d> {
         problems: &mut Problems,
     ) -> (BTreeMap<Arc<str>, Operation>, Vec<Route>) {
         let entries = self.entries(at, problems);
+        if entries.len() > MOST_OPERATIONS {
+            let reason = format!("the document has more than {MOST_OPERATIONS} operations");
+            problems.report(at.key("paths"), "", Fault::new(reason, "leave out what is not needed of it"));
+            return (BTreeMap::new(), Vec::new());
+        }
         check_wanted(&entries, wanted, wanted_at, problems);
         let (mut tools, mut routes, mut told, mut size) = (BTreeMap::new(), Vec::new(), 0, 0);
+        let is_tool = |entry: &&Entry<'_>| wanted.is_empty() || wanted.contains(&entry.name);
+        for Entry { path, verb, .. } in entries.iter().filter(|entry| !is_tool(entry)) {
+            // It is no tool, and a path that is its own is none of a tool's either.
+            let template = Template::parse(path).ok();
+            routes.extend(template.map(|template| Route { template, verb: *verb, tool: None }));
+        }
         let paths_at = at.key("paths");
-        for entry in &entries {
+        for entry in entries.iter().filter(is_tool) {
             let path_at = paths_at.key(entry.path);
             let at = path_at.key(entry.verb.key());
-            let is_tool = wanted.is_empty() || wanted.contains(&entry.name);
             let template = Template::parse(entry.path);
-            if !is_tool {
-                // It is no tool, and a path that is its own is none of a tool's either.
-                routes.extend(template.ok().map(|template| Route { template, verb: entry.verb, tool: None }));
-                continue;
-            }
-            if told == MOST_TOLD {
+            // What is beyond that is told once, and not looked at.
+            if told == MOST_TOLD || tools.len() > MOST_TOOLS || size > MOST_DEFINED {
                 break;
             }
             match template
@@ -213,14 +221,10 @@ fn check_size(tools: usize, size: usize, at: At<'_>, problems: &mut Problems) {
         problems.report(at.key("paths"), "", fault);
     }
     if tools > MOST_TOOLS {
-        problems.report(
-            at,
-            "",
-            Fault::new(format!("{tools} operations would be tools, more than {MOST_TOOLS}"), fix),
-        );
+        problems.report(at, "", Fault::new(format!("more than {MOST_TOOLS} operations would be tools"), fix));
     }
     if size > MOST_DEFINED {
-        let reason = format!("the definitions of its tools take {size} bytes, more than {MOST_DEFINED}");
+        let reason = format!("the definitions of its tools take more than {MOST_DEFINED} bytes");
         problems.report(at, "", Fault::new(reason, fix));
     }
 }

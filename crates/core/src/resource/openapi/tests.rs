@@ -333,6 +333,16 @@ fn a_document_as_a_whole_is_one_that_is_read() {
         .map(|_| ())
         .expect_err("refused");
     assert_eq!(told.len(), 16, "as many as somebody reads");
+    for (count, says) in
+        [(513, "more than 512 operations would be tools"), (8193, "more than 8192 operations")]
+    {
+        let paths: serde_json::Map<String, Value> =
+            (0..count).map(|number| (format!("/{number}"), json!({"get": {}}))).collect();
+        let told = checked(&spec(&document("3.1.0", &Value::Object(paths), &json!({}))))
+            .map(|_| ())
+            .expect_err("refused");
+        assert!(told.len() == 1 && told[0].reason.contains(says), "{told:?}");
+    }
 }
 
 #[test]
