@@ -37,37 +37,20 @@ pub(super) fn compiled<'d>(
         let reason = "it has servers of its own, and a call goes to spec.openapi.url alone";
         return Err(Fault::new(reason, LEAVE_OUT).into());
     }
-    let mut schemas = Schemas::of(document);
-    let (mut properties, mut required) = (Map::new(), Vec::new());
     let parameters = parameters(document, item, operation)?;
     check_path(&template, &parameters)?;
     let body = body(document, operation)?;
     let parameters = with_arguments(parameters, body.is_some())?;
-    for (parameter, schema, description) in &parameters {
-        if parameter.place == Place::Query && query.contains(&parameter.name.to_string()) {
-            let reason =
-                format!("its parameter {:?} is in the query of spec.openapi.url already", parameter.name);
-            return Err(Fault::new(reason, "take it out of the URL, or leave the operation out").into());
-        }
-        let mut schema = schemas.copied(schema, &parameter.name)?;
-        if let (Some(text), Some(members)) = (description, schema.as_object_mut()) {
-            members.insert("description".to_owned(), json!(shortened(text)));
-        }
-        if parameter.required {
-            required.push(parameter.argument.to_string());
-        }
-        properties.insert(parameter.argument.to_string(), schema);
+    let in_url = |one: &Parameter| one.place == Place::Query && query.iter().any(|name| **name == *one.name);
+    if let Some((parameter, ..)) = parameters.iter().find(|(one, ..)| in_url(one)) {
+        let reason =
+            format!("its parameter {:?} is in the query of spec.openapi.url already", parameter.name);
+        return Err(Fault::new(reason, "take it out of the URL, or leave the operation out").into());
     }
-    if let Some((body, schema)) = &body {
-        properties
-            .insert(BODY.to_owned(), schema.map_or(Ok(json!({})), |schema| schemas.copied(schema, BODY))?);
-        required.extend(body.required.then(|| BODY.to_owned()));
-    }
-    let mut schema = json!({"type": "object", "properties": properties, "additionalProperties": false});
-    if let Some(members) = schema.as_object_mut() {
-        members.extend((!required.is_empty()).then(|| ("required".to_owned(), json!(required))));
-        let referred = schemas.finish()?;
-        members.extend((!referred.is_empty()).then(|| ("$defs".to_owned(), Value::Object(referred))));
+    let mut schema = schema(Schemas::of(document, true), &parameters, body.as_ref())?;
+    if schema.to_string().len() > LONGEST_SCHEMA {
+        // What it says to people goes before what it says of arguments.
+        schema = self::schema(Schemas::of(document, false), &parameters, body.as_ref())?;
     }
     if schema.to_string().len() > LONGEST_SCHEMA {
         let reason = format!("the schema of its arguments is larger than {LONGEST_SCHEMA} bytes");
@@ -83,6 +66,36 @@ pub(super) fn compiled<'d>(
     let operation =
         Operation { verb, path: template, parameters, body, definition: definition.to_string().into() };
     Ok(Compiled { operation, route })
+}
+
+/// The schema of the arguments.
+fn schema(
+    mut schemas: Schemas<'_, '_>,
+    parameters: &[Described<'_>],
+    body: Option<&(Body, Option<&Value>)>,
+) -> Result<Value, Wrong> {
+    let (mut properties, mut required) = (Map::new(), Vec::new());
+    for (parameter, schema, description) in parameters {
+        let mut schema = schemas.copied(schema, &parameter.name)?;
+        if let (Some(text), Some(members)) = (description, schema.as_object_mut()) {
+            members.insert("description".to_owned(), json!(shortened(text)));
+        }
+        required.extend(parameter.required.then(|| parameter.argument.to_string()));
+        properties.insert(parameter.argument.to_string(), schema);
+    }
+    if let Some((body, schema)) = body {
+        let schema = schema.map_or(Ok(json!({})), |schema| schemas.copied(schema, BODY))?;
+        properties.insert(BODY.to_owned(), schema);
+        required.extend(body.required.then(|| BODY.to_owned()));
+    }
+    let mut schema = Map::new();
+    schema.insert("type".to_owned(), json!("object"));
+    schema.insert("properties".to_owned(), Value::Object(properties));
+    schema.insert("additionalProperties".to_owned(), json!(false));
+    schema.extend((!required.is_empty()).then(|| ("required".to_owned(), json!(required))));
+    let referred = schemas.finish()?;
+    schema.extend((!referred.is_empty()).then(|| ("$defs".to_owned(), Value::Object(referred))));
+    Ok(Value::Object(schema))
 }
 
 /// A parameter, its schema, and what its document says of it.

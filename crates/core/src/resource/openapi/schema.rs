@@ -140,12 +140,14 @@ pub(super) struct Schemas<'a, 'd> {
     document: &'a Document<'d>,
     /// Those that references lead to; `None` until they are copied.
     referred: BTreeMap<String, Option<Value>>,
+    /// What is written for people is in them too.
+    has_words: bool,
     count: usize,
 }
 
 impl<'a, 'd> Schemas<'a, 'd> {
-    pub(super) fn of(document: &'a Document<'d>) -> Self {
-        Self { document, referred: BTreeMap::new(), count: 0 }
+    pub(super) fn of(document: &'a Document<'d>, has_words: bool) -> Self {
+        Self { document, referred: BTreeMap::new(), has_words, count: 0 }
     }
 
     /// A schema as the tool has it.
@@ -198,6 +200,7 @@ impl<'a, 'd> Schemas<'a, 'd> {
         for (key, value) in members {
             let within = Within { before: Some(&at), step: key };
             let made = match &**key {
+                "description" | "title" if !self.has_words => None,
                 key if PLAIN.contains(&key) => Some(value.clone()),
                 key if SCHEMA.contains(&key) => Some(self.copy(value, within, depth + 1)?),
                 key if LIST.contains(&key) => Some(self.list(value, within, depth)?),

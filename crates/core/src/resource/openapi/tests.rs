@@ -294,6 +294,20 @@ fn what_is_not_supported_is_told_by_its_place() {
     }
 }
 
+/// What a schema says of arguments is kept; what it says to people goes where it would be too long.
+#[test]
+fn a_schema_that_is_too_long_is_without_words() {
+    let schema = |words: usize| json!({"type": "object", "properties": {"a": {"type": "string", "title": "A", "description": "x".repeat(words)}}});
+    for (words, has_words) in [(1_000, true), (70_000, false)] {
+        let body = json!({"content": {"application/json": {"schema": {"$ref": "#/components/schemas/A"}}}});
+        let paths = json!({"/a": {"post": {"operationId": "a", "requestBody": body}}});
+        let api = api(&paths, &json!({"schemas": {"A": schema(words)}}));
+        let definition: Value = serde_json::from_str(&api.tools["a"].definition).expect("JSON");
+        let of_a = &definition["inputSchema"]["$defs"]["A"]["properties"]["a"];
+        assert_eq!((&of_a["type"], of_a.get("description").is_some()), (&json!("string"), has_words));
+    }
+}
+
 #[test]
 fn a_document_as_a_whole_is_one_that_is_read() {
     let good = json!({"/a": {"get": {"operationId": "a"}}});
