@@ -49,6 +49,7 @@ fn endpoint() -> Endpoint {
         rest: None,
         stale_after: None,
         job: None,
+        openapi: None,
     }
 }
 

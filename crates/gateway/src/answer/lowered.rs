@@ -3,7 +3,7 @@
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::response::Parts;
 use http::{HeaderMap, StatusCode};
-use vidimus_core::refusal::{Code, Refusal};
+use vidimus_core::refusal::Refusal;
 
 use super::{Answering, Done};
 use crate::protocol::rest::Came;

@@ -172,7 +172,7 @@ proptest! {
             }
             // The same, asked by a request.
             let (parts, ()) = Request::get(path.strip_prefix("/api").expect("the base")).body(()).expect("a request").into_parts();
-            let message = Rest.lifted(&Destination::Server(server.clone()), &parts, parts.uri.path(), &bytes::Bytes::new()).expect("a call");
+            let message = Rest.lifted(&Destination::Server(server.clone()), &parts, parts.uri.path(), &Bytes::new()).expect("a call");
             let message: Value = serde_json::from_slice(&message).expect("JSON");
             prop_assert_eq!(&message["params"]["arguments"], &json!({"id": id}));
         }
