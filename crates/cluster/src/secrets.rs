@@ -79,8 +79,12 @@ impl State {
 
 /// The key of a Secret that an object names.
 pub(crate) fn named_by(object: &Object) -> Option<&SecretKey> {
-    let Object::LlmProvider(provider) = object else { return None };
-    match &provider.credential {
+    let source = match object {
+        Object::LlmProvider(provider) => &provider.credential,
+        Object::McpServer(server) => &server.endpoint.openapi.as_ref()?.key.as_ref()?.source,
+        Object::Agent(_) | Object::Service(_) | Object::Policy(_) => return None,
+    };
+    match source {
         CredentialSource::Secret(named) => Some(named),
         CredentialSource::File(_) | CredentialSource::Env(_) | CredentialSource::None => None,
     }

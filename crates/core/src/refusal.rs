@@ -116,7 +116,7 @@ codes! {
     /// The address or the headers of the request are longer than is read.
     HeadersTooLarge = "headers_too_large", HeadersTooLarge, "Send fewer or shorter headers: 64 KiB in all.";
     /// The path is not below a route of this gateway.
-    RouteUnknown = "route_unknown", NotFound, "Use /mcp/{namespace}/{name}, /a2a/{namespace}/{name} or /llm/{namespace}/{name}/… of a registered object; `vidimus check` lists them.";
+    RouteUnknown = "route_unknown", NotFound, "Use /mcp/{namespace}/{name}, /a2a/{namespace}/{name}, /llm/{namespace}/{name}/… or /rest/{namespace}/{name}/… of a registered object; `vidimus check` lists them.";
     /// The path is a route, and does not serve this HTTP method.
     MethodNotAllowed = "method_not_allowed", MethodNotAllowed, "Use an HTTP method that this route serves.";
     /// The body of the request is larger than a message may be.
@@ -207,7 +207,7 @@ codes! {
     ToolUnverified = "tool_unverified", BadUpstream, "A call that people approve, and one of a tool that is pinned, is bound to what the server says of the tool (tools/list), and it did not say; look at the server, and at what policies let the caller do there (connectServer), then make the call again.";
     /// The tool is not what the record of its server pins, or is not pinned there.
     ToolDrifted = "tool_drifted", Forbidden, "The server's record pins what its tools are (spec.integrity), and this one is something else, or not among them; see what changed with `vidimus pin --diff`, and whoever keeps the record: pin it again, or have the server put right.";
-    /// The arguments are not what the schema of the pinned tool lets them be.
+    /// The arguments are not what the schema of the tool lets them be: of a pinned one, or of an operation of an API.
     ArgumentsInvalid = "arguments_invalid", Forbidden, "Send the arguments as the tool's input schema has them (tools/list); whoever keeps the server's record may hold them to nothing (spec.integrity.arguments).";
     /// A policy that may decide the call could not be evaluated.
     PolicyError = "policy_error", Forbidden, "A policy failed to evaluate, which denies; fix the policy named here.";

@@ -8,6 +8,7 @@ mod gathered;
 mod judge;
 mod kept;
 mod listings;
+mod lowered;
 mod plan;
 mod redacted;
 mod revocation;
@@ -39,6 +40,7 @@ use crate::protocol::handles::Handles;
 use crate::protocol::llm::added_usage::WithoutUsage;
 use crate::protocol::mcp::listing_filter::ServerEvents;
 use crate::protocol::observe::{Observation, Observer, Sought};
+use crate::protocol::rest::Came;
 use crate::protocol::sse::{EventFilter, EventStream, TooLong};
 use crate::protocol::{Answer, Binding, DocumentChange, EventChange, a2a, mcp};
 use crate::reply::ReplyBody;
@@ -86,7 +88,7 @@ impl Answering<'_> {
     ) -> Result<Response<ReplyBody>, Refusal> {
         let (parts, body) = response.into_parts();
         let body = Cooperative::new(body);
-        effect.status = parts.status.as_u16();
+        effect.status = parts.extensions.get().map_or(parts.status, |came: &Came| came.status).as_u16();
         let (mut head, dropped) = headers::to_caller(&parts.headers, body.size_hint().exact(), self.rules());
         dropped.report(&self.gate.meter, effect.call());
         let is_bare = self.is_bare();
@@ -111,6 +113,8 @@ impl Answering<'_> {
             Err(refusal) => Err(refusal),
         };
         let done = done.and_then(|done| self.check_still_allowed().map(|()| done));
+        let mut status = parts.status;
+        let done = done.and_then(|done| self.lowered(done, &parts, (&mut head, &mut status)));
         let body = match done {
             Ok(Done::Whole(bytes)) => {
                 effect.passed(&bytes, false);
@@ -133,7 +137,7 @@ impl Answering<'_> {
             }
         };
         let mut response = Response::new(body);
-        *response.status_mut() = parts.status;
+        *response.status_mut() = status;
         *response.headers_mut() = head;
         Ok(response)
     }

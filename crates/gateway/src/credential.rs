@@ -9,7 +9,7 @@ use crate::forward::Outbound;
 use crate::gate::{Gate, millis};
 
 /// Gives a request the credential for its destination, and returns the id of the token if one was minted. A server or an agent of
-/// the estate gets a token for exactly this call; a provider gets the key that the gateway holds.
+/// the estate gets a token for exactly this call; a provider, and an API that has one, gets the key that the gateway holds.
 ///
 /// # Errors
 /// `credential_unavailable` when a provider's key cannot be read, `internal` when no token can be signed.
@@ -20,12 +20,16 @@ pub fn apply(gate: &Gate, outbound: &mut Outbound) -> Result<Option<String>, Ref
         return Ok(None);
     }
     let now = gate.clock.now();
+    if let Some((name, value)) = gate.provider_credentials.header(outbound.permit(), now.monotonic)? {
+        outbound.headers_mut().insert(name, value);
+        return Ok(None);
+    }
     match outbound.permit().destination() {
-        Destination::Provider(_) => {
-            let key = gate.provider_credentials.header(outbound.permit(), now.monotonic)?;
-            if let Some((name, value)) = key {
-                outbound.headers_mut().insert(name, value);
-            }
+        Destination::Provider(_) => Ok(None),
+        // An API of which the record says that it needs no key is somebody else's, who gets no token of ours.
+        Destination::Server(server)
+            if server.endpoint.openapi.as_ref().is_some_and(|api| api.key.is_some()) =>
+        {
             Ok(None)
         }
         Destination::Server(_) | Destination::Agent(_) => {

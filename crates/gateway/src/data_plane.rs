@@ -153,13 +153,18 @@ impl Carried {
 
 /// Why nobody but the gateway carries a call of this endpoint, whatever is asked of it.
 pub(crate) fn only_here(endpoint: &Endpoint) -> Option<Refusal> {
-    if endpoint.job.is_some() {
-        return Some(unable("each call of this server is a job, which only the gateway runs"));
-    }
-    if endpoint.agent.is_some() {
-        return Some(unable("each call of this server is a message to an agent, which only the gateway sends"));
-    }
-    endpoint.grpc.is_some().then(|| unable("this server speaks gRPC, which only the gateway makes of a call"))
+    let why = if endpoint.job.is_some() {
+        "each call of this server is a job, which only the gateway runs"
+    } else if endpoint.openapi.is_some() {
+        "each call of this server is a request to an API, which only the gateway makes"
+    } else if endpoint.agent.is_some() {
+        "each call of this server is a message to an agent, which only the gateway sends"
+    } else if endpoint.grpc.is_some() {
+        "this server speaks gRPC, which only the gateway makes of a call"
+    } else {
+        return None;
+    };
+    Some(unable(why))
 }
 
 fn unable(message: impl Into<std::borrow::Cow<'static, str>>) -> Refusal {

@@ -8,6 +8,7 @@ mod connect;
 mod grpc_tool;
 pub mod headers;
 mod job;
+mod openapi;
 mod own_roots;
 
 use std::sync::{Arc, OnceLock};
@@ -29,6 +30,7 @@ pub use body::{Body, Broken};
 use connect::Connecting;
 pub use connect::{AddressGuard, KeepAlive};
 pub(crate) use connect::{Client, tcp, tls};
+pub(crate) use openapi::makes_request;
 pub(crate) use own_roots::MAX as MAX_ROOTS;
 use own_roots::OwnRoots;
 
@@ -344,6 +346,10 @@ pub async fn forward(upstream: &Upstream, outbound: Outbound) -> Result<Response
         return grpc_tool::answer(upstream, permit, &grpc, asked).await;
     }
     let endpoint = permit.endpoint()?;
+    if let Some(api) = &endpoint.openapi {
+        let asked = job::Asked { method: &method, headers: &headers, body: &body };
+        return openapi::answer(upstream, endpoint, api, asked).await;
+    }
     let Some(others) = card else { return send(upstream, endpoint, method, uri, headers, body).await };
     let mut asked = Vec::new();
     for place in std::iter::once(uri).chain(others) {

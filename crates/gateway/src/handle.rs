@@ -11,6 +11,7 @@ mod grants;
 mod guards;
 mod hold;
 mod keep;
+mod operations;
 mod pins;
 mod waiting;
 

@@ -27,24 +27,28 @@ fn of_one(object: &Object, credentials: &ProviderCredentials) -> Vec<Rejection> 
         fix: fix.to_owned(),
     };
     let mut found = Vec::new();
-    let (endpoint, provider) = match object {
-        Object::Agent(agent) => (agent.endpoint.as_ref(), None),
-        Object::McpServer(server) => (Some(&server.endpoint), None),
-        Object::LlmProvider(provider) => (Some(&provider.endpoint), Some(provider)),
-        Object::Service(_) | Object::Policy(_) => (None, None),
+    let (endpoint, of_api) = match object {
+        Object::Agent(agent) => (agent.endpoint.as_ref(), false),
+        Object::McpServer(server) => (Some(&server.endpoint), server.endpoint.openapi.is_some()),
+        Object::LlmProvider(provider) => (Some(&provider.endpoint), false),
+        Object::Service(_) | Object::Policy(_) => (None, false),
+    };
+    let (roots, key) = match of_api {
+        true => ("spec.openapi.caFile", "spec.openapi.credential"),
+        false => ("spec.endpoint.caFile", "spec.credential"),
     };
     if let Some(file) = endpoint.and_then(|endpoint| endpoint.ca_file.as_deref()) {
         let read = read_regular(Path::new(file), MAX_ROOTS).map_err(|error| error.to_string());
         if let Err(reason) = read.and_then(|pem| check_roots(&pem).map_err(|error| error.to_string())) {
             let fix = "name a file that the gateway may read, with at least one certificate in PEM";
             let reason = format!("calls will be refused, since its roots cannot be used: {reason}");
-            found.push(warning("spec.endpoint.caFile", file, reason, fix));
+            found.push(warning(roots, file, reason, fix));
         }
     }
-    if let Some(reason) = provider.and_then(|provider| credentials.why_unavailable(provider)) {
+    if let Some(reason) = credentials.why_unavailable(object) {
         let fix = "set the variable; or give --secrets DIR, with the file in it, both for the gateway's user alone (modes 0700 and 0600)";
         let reason = format!("calls will be refused, since its key cannot be read: {reason}");
-        found.push(warning("spec.credential", "", reason, fix));
+        found.push(warning(key, "", reason, fix));
     }
     found
 }

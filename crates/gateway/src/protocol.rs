@@ -14,6 +14,7 @@ pub mod mcp;
 pub mod members;
 pub mod observe;
 pub mod page;
+pub mod rest;
 pub mod skim;
 pub mod sse;
 mod words;
@@ -78,7 +79,13 @@ pub trait Binding: fmt::Debug + Sync {
     ///
     /// # Errors
     /// A refusal for what says something that the message cannot say, or the same thing twice.
-    fn lifted(&self, _parts: &Parts, _rest: &str, body: &Bytes) -> Result<Bytes, Refusal> {
+    fn lifted(
+        &self,
+        _destination: &Destination,
+        _parts: &Parts,
+        _rest: &str,
+        body: &Bytes,
+    ) -> Result<Bytes, Refusal> {
         Ok(body.clone())
     }
 
@@ -88,6 +95,15 @@ pub trait Binding: fmt::Debug + Sync {
     /// `internal` for what is no message that was lifted; `upstream_invalid` for an id of the upstream's that no path can have.
     fn lowered(&self, _method: &Method, path: Cow<'static, str>, message: Bytes) -> Result<Lowered, Refusal> {
         Ok(Lowered { path, body: message, is_rest: false })
+    }
+
+    /// The body of the answer to a request that was lifted, of the whole answer to its message; `None` where that passes as it is. Status and
+    /// type of the body are the upstream's ([`rest::Came`]).
+    ///
+    /// # Errors
+    /// `upstream_invalid` for an answer that says nothing to the request.
+    fn answered(&self, _answer: &[u8]) -> Result<Option<Bytes>, Refusal> {
+        Ok(None)
     }
 
     /// What a message asks, and what is to become of it and of its answer.
@@ -270,6 +286,7 @@ pub fn binding_by_path(route: &Route<'_>) -> &'static dyn Binding {
         Protocol::Mcp => &mcp::StreamableHttp,
         Protocol::A2a => a2a::binding_at(route.rest),
         Protocol::Llm => llm::binding_by_path(route.rest),
+        Protocol::Rest => &rest::Rest,
     }
 }
 
@@ -291,6 +308,7 @@ pub fn binding_of(destination: &Destination) -> &'static dyn Binding {
 pub fn binding_at(destination: &Destination, route: &Route<'_>) -> &'static dyn Binding {
     match destination {
         Destination::Agent(_) => a2a::binding_at(route.rest),
+        Destination::Server(_) if route.protocol == Protocol::Rest => &rest::Rest,
         Destination::Server(_) | Destination::Provider(_) => binding_of(destination),
     }
 }
@@ -301,7 +319,9 @@ pub fn binding_at(destination: &Destination, route: &Route<'_>) -> &'static dyn 
 /// `resource_unknown`, `name_contested`.
 pub fn destination(world: &Snapshot, route: &Route<'_>) -> Result<Destination, Refusal> {
     let (found, kind) = match route.protocol {
-        Protocol::Mcp => (world.mcp_server(route.key).cloned().map(Destination::Server), Kind::McpServer),
+        Protocol::Mcp | Protocol::Rest => {
+            (world.mcp_server(route.key).cloned().map(Destination::Server), Kind::McpServer)
+        }
         Protocol::A2a => (world.agent(route.key).cloned().map(Destination::Agent), Kind::Agent),
         Protocol::Llm => {
             (world.llm_provider(route.key).cloned().map(Destination::Provider), Kind::LlmProvider)

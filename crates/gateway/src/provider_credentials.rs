@@ -1,16 +1,16 @@
-//! Provider keys: the gateway holds them, the agent never does.
+//! Keys of providers, and of APIs whose operations are tools: the gateway holds them, the agent never does.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 use secrecy::{ExposeSecret as _, SecretString};
 use vidimus_core::call::Destination;
 use vidimus_core::permit::Permit;
 use vidimus_core::refusal::{Code, Refusal};
-use vidimus_core::resource::LlmProvider;
 use vidimus_core::resource::llm_provider::{CredentialSource, ProviderType, one_key};
+use vidimus_core::resource::{LlmProvider, McpServer, Object};
 
 use crate::secrets::{SecretDirectory, SecretKeys};
 
@@ -30,7 +30,34 @@ pub struct ProviderCredentials {
 }
 
 /// A key in the form of one header: two providers may share a key and present it differently.
-type Key = (CredentialSource, &'static str);
+type Key = (CredentialSource, Box<str>);
+
+/// A key that is wanted: whose it is, where it comes from, and by which header field it is presented.
+#[derive(Clone, Copy, Debug)]
+struct Wanted<'a> {
+    kind: &'static str,
+    id: &'a str,
+    source: &'a CredentialSource,
+    header: &'a str,
+}
+
+impl<'a> Wanted<'a> {
+    fn of_provider(provider: &'a LlmProvider) -> Self {
+        let header = match provider.provider {
+            ProviderType::Anthropic => "x-api-key",
+            ProviderType::Gemini => "x-goog-api-key",
+            ProviderType::Azure => "api-key",
+            ProviderType::OpenAi | ProviderType::OpenAiCompatible => "authorization",
+        };
+        Self { kind: "LLMProvider", id: &provider.id.id, source: &provider.credential, header }
+    }
+
+    /// That of an API; `None` of any other server.
+    fn of_server(server: &'a McpServer) -> Option<Self> {
+        let key = server.endpoint.openapi.as_ref()?.key.as_ref()?;
+        Some(Self { kind: "MCPServer", id: &server.id.id, source: &key.source, header: &key.header })
+    }
+}
 
 impl std::fmt::Debug for ProviderCredentials {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -49,7 +76,7 @@ impl ProviderCredentials {
         let _ = self.held.set(keys);
     }
 
-    /// The header that authenticates the gateway to the provider of a permitted call; `None` for a provider that needs none.
+    /// The header that authenticates the gateway to the provider, or the API, of a permitted call; `None` for one that has no key.
     ///
     /// Nobody gets a key without a permit:
     ///
@@ -75,76 +102,82 @@ impl ProviderCredentials {
         &self,
         permit: &Permit,
         now: Instant,
-    ) -> Result<Option<(&'static str, HeaderValue)>, Refusal> {
+    ) -> Result<Option<(HeaderName, HeaderValue)>, Refusal> {
         match permit.destination() {
-            Destination::Provider(provider) => self.of(provider, now),
-            Destination::Server(_) | Destination::Agent(_) => Ok(None),
+            Destination::Provider(provider) => self.of(Wanted::of_provider(provider), now),
+            Destination::Server(server) => {
+                Wanted::of_server(server).map_or(Ok(None), |wanted| self.of(wanted, now))
+            }
+            Destination::Agent(_) => Ok(None),
         }
     }
 
-    fn of(
-        &self,
-        provider: &LlmProvider,
-        now: Instant,
-    ) -> Result<Option<(&'static str, HeaderValue)>, Refusal> {
-        if provider.credential == CredentialSource::None {
+    fn of(&self, wanted: Wanted<'_>, now: Instant) -> Result<Option<(HeaderName, HeaderValue)>, Refusal> {
+        if *wanted.source == CredentialSource::None {
             return Ok(None);
         }
-        let name = match provider.provider {
-            ProviderType::Anthropic => "x-api-key",
-            ProviderType::Gemini => "x-goog-api-key",
-            ProviderType::Azure => "api-key",
-            ProviderType::OpenAi | ProviderType::OpenAiCompatible => "authorization",
-        };
+        let name = HeaderName::from_bytes(wanted.header.as_bytes());
+        let name = name.map_err(|_| unavailable(wanted, "its header is no header field"))?;
         // What a cluster holds is as it is now: one that was rotated or deleted is not used once more.
-        if matches!(provider.credential, CredentialSource::Secret(_)) {
-            return self.present(provider, name).map(|value| Some((name, value)));
+        if matches!(wanted.source, CredentialSource::Secret(_)) {
+            return self.present(wanted).map(|value| Some((name, value)));
         }
-        let wanted: Key = (provider.credential.clone(), name);
-        let mut known = self.known.lock().map_err(|_| unavailable(provider, "the key store is poisoned"))?;
-        if let Some((read, value)) = known.get(&wanted)
+        let key: Key = (wanted.source.clone(), wanted.header.into());
+        let mut known = self.known.lock().map_err(|_| unavailable(wanted, "the key store is poisoned"))?;
+        if let Some((read, value)) = known.get(&key)
             && now.saturating_duration_since(*read) < REREAD
         {
             return Ok(Some((name, value.clone())));
         }
-        let value = self.present(provider, name)?;
-        known.insert(wanted, (now, value.clone()));
+        let value = self.present(wanted)?;
+        known.insert(key, (now, value.clone()));
         Ok(Some((name, value)))
     }
 
-    /// The key of a provider as the value of a header, read anew.
-    fn present(&self, provider: &LlmProvider, header: &str) -> Result<HeaderValue, Refusal> {
-        let key = self.read(&provider.credential).map_err(|reason| self.told(provider, &reason))?;
+    /// A key as the value of its header, read anew.
+    fn present(&self, wanted: Wanted<'_>) -> Result<HeaderValue, Refusal> {
+        let key = self.read(wanted.source).map_err(|reason| self.told(wanted, &reason))?;
         let key = key.expose_secret();
-        let value = match header {
+        let value = match wanted.header {
             "authorization" => HeaderValue::try_from(format!("Bearer {key}")),
             _ => HeaderValue::from_str(key),
         };
-        let mut value = value.map_err(|_| unavailable(provider, "the key is not header text"))?;
+        let mut value = value.map_err(|_| unavailable(wanted, "the key is not header text"))?;
         value.set_sensitive(true);
         if let Ok(mut told) = self.told.lock() {
-            told.remove(&provider.credential);
+            told.remove(wanted.source);
         }
         Ok(value)
     }
 
-    /// Why the key of a provider cannot be read on this machine now. Of one that a cluster holds the status of its object says it.
-    pub(crate) fn why_unavailable(&self, provider: &LlmProvider) -> Option<String> {
-        match &provider.credential {
+    /// Why the key of an object cannot be read on this machine now. Of one that a cluster holds the status of its object says it.
+    pub(crate) fn why_unavailable(&self, object: &Object) -> Option<String> {
+        let source = match object {
+            Object::LlmProvider(provider) => &provider.credential,
+            Object::McpServer(server) => Wanted::of_server(server)?.source,
+            Object::Agent(_) | Object::Service(_) | Object::Policy(_) => return None,
+        };
+        match source {
             CredentialSource::None | CredentialSource::Secret(_) => None,
             source => self.read(source).err(),
         }
     }
 
     /// The refusal; the reason is in the log too, once until it is another one.
-    fn told(&self, provider: &LlmProvider, reason: &str) -> Refusal {
+    fn told(&self, wanted: Wanted<'_>, reason: &str) -> Refusal {
         if let Ok(mut told) = self.told.lock()
-            && told.get(&provider.credential).is_none_or(|last| last != reason)
+            && told.get(wanted.source).is_none_or(|last| last != reason)
         {
-            told.insert(provider.credential.clone(), reason.to_owned());
-            tracing::warn!(provider = %provider.id.id, reason, "the key of a provider is not available; calls to it are refused");
+            told.insert(wanted.source.clone(), reason.to_owned());
+            let Wanted { kind, id, .. } = wanted;
+            tracing::warn!(
+                kind,
+                id,
+                reason,
+                "a key that the gateway holds is not available; calls that need it are refused"
+            );
         }
-        unavailable(provider, reason)
+        unavailable(wanted, reason)
     }
 
     fn read(&self, source: &CredentialSource) -> Result<SecretString, String> {
@@ -165,12 +198,9 @@ impl ProviderCredentials {
     }
 }
 
-fn unavailable(provider: &LlmProvider, reason: &str) -> Refusal {
-    Refusal::new(
-        Code::CredentialUnavailable,
-        format!("the key of LLMProvider {} is not available", provider.id.id),
-    )
-    .with_detail(reason)
+fn unavailable(Wanted { kind, id, .. }: Wanted<'_>, reason: &str) -> Refusal {
+    let message = format!("the key of {kind} {id} is not available");
+    Refusal::new(Code::CredentialUnavailable, message).with_detail(reason)
 }
 
 #[cfg(test)]
@@ -186,7 +216,10 @@ mod tests {
     fn without_a_directory_no_file_is_read() {
         let mut provider = (*provider()).clone();
         provider.credential = CredentialSource::File("/proc/self/environ".into());
-        let refused = ProviderCredentials::default().of(&provider, Instant::now()).map(|_| ()).unwrap_err();
+        let refused = ProviderCredentials::default()
+            .of(Wanted::of_provider(&provider), Instant::now())
+            .map(|_| ())
+            .unwrap_err();
         assert_eq!(refused.code, Code::CredentialUnavailable);
         assert!(refused.detail.is_some_and(|detail| detail.contains("--secrets")));
     }
@@ -210,7 +243,7 @@ mod tests {
         (given.provider, given.credential) = (ProviderType::OpenAi, CredentialSource::Secret(named));
         let credentials = ProviderCredentials::default();
         let now = Instant::now();
-        let sent = || match credentials.of(&given, now) {
+        let sent = || match credentials.of(Wanted::of_provider(&given), now) {
             Ok(header) => Ok(header.expect("needed").1.to_str().expect("text").to_owned()),
             Err(refused) => {
                 assert_eq!(refused.code, Code::CredentialUnavailable);
@@ -234,7 +267,7 @@ mod tests {
                 Err(why) => assert!(sent().is_err_and(|told| told.contains(why)), "{is:?}"),
             }
         }
-        assert_eq!(credentials.why_unavailable(&given), None);
+        assert_eq!(credentials.why_unavailable(&Object::LlmProvider(Arc::new(given))), None);
     }
 
     #[test]
@@ -257,17 +290,20 @@ mod tests {
         ] {
             let mut given = (*provider()).clone();
             (given.provider, given.credential) = (kind, source.clone());
-            let (header, sent) = credentials.of(&given, Instant::now()).expect("available").expect("needed");
-            assert_eq!((header, sent.as_bytes()), (name, value.as_bytes()));
+            let (header, sent) = credentials
+                .of(Wanted::of_provider(&given), Instant::now())
+                .expect("available")
+                .expect("needed");
+            assert_eq!((header.as_str(), sent.as_bytes()), (name, value.as_bytes()));
             assert!(sent.is_sensitive() && !format!("{sent:?}").contains("key-1"));
         }
         let mut missing = (*provider()).clone();
         missing.credential = CredentialSource::Env("VIDIMUS_NO_SUCH_VARIABLE".into());
         assert_eq!(
-            credentials.of(&missing, Instant::now()).map(|_| ()).map_err(|r| r.code),
+            credentials.of(Wanted::of_provider(&missing), Instant::now()).map(|_| ()).map_err(|r| r.code),
             Err(Code::CredentialUnavailable)
         );
         missing.credential = CredentialSource::None;
-        assert_eq!(credentials.of(&missing, Instant::now()), Ok(None));
+        assert_eq!(credentials.of(Wanted::of_provider(&missing), Instant::now()), Ok(None));
     }
 }

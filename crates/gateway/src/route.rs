@@ -1,4 +1,4 @@
-//! What a path addresses: `/mcp/{namespace}/{name}`, `/a2a/{namespace}/{name}[/…]`, `/llm/{namespace}/{name}/…`.
+//! What a path addresses: `/mcp/{namespace}/{name}`, `/a2a/{namespace}/{name}[/…]`, `/llm/{namespace}/{name}/…`, `/rest/{namespace}/{name}/…`.
 
 /// The governed protocols.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -6,16 +6,19 @@ pub enum Protocol {
     Mcp,
     A2a,
     Llm,
+    /// The tools of an MCP server that is an API, by the requests of that API.
+    Rest,
 }
 
 impl Protocol {
-    pub const ALL: [Self; 3] = [Self::Mcp, Self::A2a, Self::Llm];
+    pub const ALL: [Self; 4] = [Self::Mcp, Self::A2a, Self::Llm, Self::Rest];
 
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Mcp => "mcp",
             Self::A2a => "a2a",
             Self::Llm => "llm",
+            Self::Rest => "rest",
         }
     }
 }
@@ -88,6 +91,8 @@ mod tests {
             ),
             ("/llm/p/openai/v1/chat/completions", route(Protocol::Llm, "p/openai", "/v1/chat/completions")),
             ("/mcp/finance/ledger/", route(Protocol::Mcp, "finance/ledger", "/")),
+            ("/rest/finance/pets/pets/7", route(Protocol::Rest, "finance/pets", "/pets/7")),
+            ("/rest/finance/pets/../x", None),
             ("/mcp/finance", None),
             ("/mcp//ledger", None),
             ("/mcp/finance/", None),

@@ -42,6 +42,7 @@ use self::taken::{Taken, Used};
 use crate::part::Part;
 use crate::protocol::mcp::mirrored::MirroredTools;
 use crate::protocol::mcp::pinned::Sight;
+use crate::protocol::mcp::schema::InputSchema;
 
 pub use self::tally::Tally;
 
@@ -60,6 +61,8 @@ pub struct StandingState {
     mirrored: Cache<Box<str>, Arc<MirroredTools>>,
     /// What pinned tools were when somebody last looked.
     sights: Cache<Box<str>, Arc<Sight>>,
+    /// The compiled schemas of operations that are tools, each by the digest of its API and its name.
+    schemas: Cache<Box<str>, Arc<InputSchema>>,
 }
 
 /// The protocol versions that are served at an address, and until when that is believed.
@@ -70,6 +73,9 @@ const SERVERS: usize = 4096;
 
 /// Of how many pinned tools it is kept what they were.
 const SIGHTS: usize = 65_536;
+
+/// Of how many operations the schemas are kept compiled.
+const SCHEMAS: usize = 4096;
 
 /// For how long a server is not asked again which versions it serves.
 const VERSIONS_LIFE: Duration = Duration::from_secs(600);
@@ -106,6 +112,7 @@ impl StandingState {
             versions,
             mirrored,
             sights: Cache::new(SIGHTS),
+            schemas: Cache::new(SCHEMAS),
         })
     }
 
@@ -155,6 +162,16 @@ impl StandingState {
     /// What the tool was when it was last seen.
     pub fn sight(&self, tool: &str) -> Option<Arc<Sight>> {
         self.sights.get(tool)
+    }
+
+    /// What the arguments of an operation are, compiled once; `key` is of its API's digest and its name.
+    pub fn schema_of(&self, key: &str, definition: &str) -> Arc<InputSchema> {
+        if let Some(known) = self.schemas.get(key) {
+            return known;
+        }
+        let schema = Arc::new(InputSchema::of(definition));
+        self.schemas.insert(key.into(), schema.clone());
+        schema
     }
 
     /// A call about `part` made a task.

@@ -261,6 +261,7 @@ fn endpoint(host: &str) -> Endpoint {
         job: None,
         grpc: None,
         agent: None,
+        openapi: None,
     }
 }
 

@@ -12,6 +12,7 @@ use super::check::Document;
 use super::field::{header, timeout, web_url};
 use super::grpc::Grpc;
 use super::job::Job;
+use super::openapi::Api;
 use super::problem::{At, Fault, Problems};
 use super::stale::{StaleAfter, StaleAfterSpec};
 
@@ -40,6 +41,8 @@ pub struct Endpoint {
     pub grpc: Option<Arc<Grpc>>,
     /// The agent that is sent a message at each call, where nothing is reached by the URL.
     pub agent: Option<Arc<AgentTools>>,
+    /// The API below the URL, where that is no MCP server and its operations are the tools.
+    pub openapi: Option<Arc<Api>>,
 }
 
 /// What a record says of the header fields of a call to it. Names are in lower case. None of them is one that never passes on the
@@ -202,6 +205,7 @@ impl EndpointSpec {
             job: None,
             grpc: None,
             agent: None,
+            openapi: None,
         })
     }
 }

@@ -226,6 +226,7 @@ impl JobSpec {
             job: Some(Arc::new(job)),
             grpc: None,
             agent: None,
+            openapi: None,
         })
     }
 

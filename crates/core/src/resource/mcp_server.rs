@@ -16,6 +16,7 @@ use super::grpc::GrpcSpec;
 use super::integrity::{Integrity, IntegritySpec};
 use super::job::JobSpec;
 use super::labels::LabelsSpec;
+use super::openapi::OpenApiSpec;
 use super::problem::{At, Fault, Problems};
 use super::*;
 
@@ -104,8 +105,8 @@ impl McpServer {
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(extend("x-kubernetes-validations" = [{
-    "rule": "[has(self.endpoint), has(self.job), has(self.grpc), has(self.agent)].filter(given, given).size() == 1",
-    "message": "give exactly one of endpoint, job, grpc and agent",
+    "rule": "[has(self.endpoint), has(self.job), has(self.openapi), has(self.grpc), has(self.agent)].filter(given, given).size() == 1",
+    "message": "give exactly one of endpoint, job, openapi, grpc and agent",
 }]))]
 pub struct McpServerSpec {
     /// The e-mail address of the person who answers for the server. Never a team alias.
@@ -136,6 +137,9 @@ pub struct McpServerSpec {
     /// The agent whose messages are its tools.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<AgentToolsSpec>,
+    /// An API whose operations are the tools, where there is no MCP server (docs/rest.md).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub openapi: Option<OpenApiSpec>,
     /// Named sets of its tools. Cedar: resource in ToolSet::"…".
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "name::tool_sets_schema")]
@@ -195,7 +199,12 @@ impl McpServerSpec {
         plain(spec.key("environment"), &self.environment, problems);
         let endpoint = self.check_called(&meta, document, problems);
         let tool_sets = check_tool_sets(&self.tool_sets, spec.key("toolSets"), problems);
-        let tools = check_tools(&self.tools, self.risk_level, spec.key("tools"), problems);
+        let mut tools = check_tools(&self.tools, self.risk_level, spec.key("tools"), problems);
+        if let Some(api) = endpoint.as_ref().and_then(|endpoint| endpoint.openapi.as_ref()) {
+            for (name, known) in api.known_tools(self.risk_level) {
+                tools.entry(name).or_insert(known);
+            }
+        }
         let capabilities = names(spec.key("capabilities"), &self.capabilities, problems);
         let labels = self.check_labels(spec, problems);
         let integrity = self.integrity.as_ref().map(|one| one.check(spec.key("integrity"), problems));
@@ -221,6 +230,7 @@ impl McpServerSpec {
         let places = [
             ("endpoint", "an endpoint", self.endpoint.is_some()),
             ("job", "a job", self.job.is_some()),
+            ("openapi", "an API", self.openapi.is_some()),
             ("grpc", "a gRPC server", self.grpc.is_some()),
             ("agent", "an agent", self.agent.is_some()),
         ];
@@ -238,13 +248,16 @@ impl McpServerSpec {
         if let Some(job) = &self.job {
             return job.check(meta, spec.key("job"), problems);
         }
+        if let Some(api) = &self.openapi {
+            return api.check(meta, document, spec.key("openapi"), problems);
+        }
         if let Some(grpc) = &self.grpc {
             return grpc.check(document, spec.key("grpc"), problems);
         }
         if let Some(agent) = &self.agent {
             return agent.check(meta, spec.key("agent"), problems);
         }
-        let fix = "add spec.endpoint: the URL of the server; or spec.job, spec.grpc or spec.agent: what is called in its place";
+        let fix = "add spec.endpoint: the URL of the server; or spec.job, spec.openapi, spec.grpc or spec.agent: what is called in its place";
         problems.report(spec.key("endpoint"), "", Fault::new("the field is missing", fix));
         None
     }

@@ -24,14 +24,15 @@ pub(super) fn claimed(object: &Object) -> Option<&Arc<str>> {
     matches!(object.meta().origin, Origin::Cluster { .. }).then_some(&endpoint.audience)
 }
 
-/// Where an object is called with a token. A provider gets the key that is held for it, and a job and an agent as a tool nothing.
+/// Where an object is called with a token. A provider gets the key that is held for it, as an API does that has one, and a job and an agent as a tool nothing.
 fn endpoint(object: &Object) -> Option<&Endpoint> {
     let endpoint = match object {
         Object::Agent(agent) => agent.endpoint.as_ref()?,
         Object::McpServer(server) => &server.endpoint,
         Object::LlmProvider(_) | Object::Service(_) | Object::Policy(_) => return None,
     };
-    (endpoint.job.is_none() && endpoint.agent.is_none()).then_some(endpoint)
+    let has_key = endpoint.openapi.as_ref().is_some_and(|api| api.key.is_some());
+    (endpoint.job.is_none() && endpoint.agent.is_none() && !has_key).then_some(endpoint)
 }
 
 /// Which of the `good` objects may not have the audience that they claim. What is `hidden` by a fault claims what it did.

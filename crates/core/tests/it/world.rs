@@ -51,6 +51,7 @@ fn endpoint() -> Endpoint {
         job: None,
         grpc: None,
         agent: None,
+        openapi: None,
     }
 }
 

@@ -26,6 +26,7 @@ use super::grants;
 use super::guards;
 use super::hold::{Given, Standing};
 use super::keep::Kept;
+use super::operations;
 use super::pins;
 use super::waiting::{self, told};
 use crate::accounts::Reservation;
@@ -119,7 +120,7 @@ pub async fn admit<'p, B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Err
     let holder = gate.accounts.holder(addressed.caller.proven.principal.entity());
     let place = gate.accounts.enter(&holder)?;
     let (bytes, lease) = gate.bodies.read(holder, addressed.binding.body_limit(&gate.limits), body).await?;
-    let message = addressed.binding.lifted(parts, route.rest, &bytes)?;
+    let message = addressed.binding.lifted(&addressed.destination, parts, route.rest, &bytes)?;
     let json = read(gate, context, &addressed, &message).await?;
     // The body may have been long on its way: what is decided is whether the call may be made now.
     let (addressed, moment) = addressed.at_present(gate, context, parts, &route).await?;
@@ -145,6 +146,7 @@ pub async fn admit<'p, B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Err
     let source = Source::of(parts, json.as_ref(), (&parsed.headers, credential), &world);
     let looked = pins::look(gate, context, &decision, &source).await?;
     let decision = pins::anew(gate, context, &world, (&mut call, decision), [&seen, &looked])?;
+    operations::check(gate, context, &decision)?;
     let answer = upstreams(gate, context, &decision, &parsed, &world);
     // What cannot be carried out uses nothing up.
     let claims = !matches!(answer, Err(Err(_)));

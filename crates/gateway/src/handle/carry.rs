@@ -54,7 +54,10 @@ pub(super) async fn carry(
         }
         Err(refusal) => {
             // That is said only where nothing was sent.
-            effect.sent &= !matches!(refusal.code, Code::UpstreamUnreachable | Code::Overloaded);
+            effect.sent &= !matches!(
+                refusal.code,
+                Code::UpstreamUnreachable | Code::Overloaded | Code::ArgumentsInvalid
+            );
             effect.record_refused(&refusal).await.map_err(closed)?;
             Err(refusal)
         }

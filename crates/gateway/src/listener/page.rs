@@ -14,7 +14,7 @@ use crate::gate::Gate;
 use crate::reply::ReplyBody;
 
 /// What a page may send, by the routes.
-const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, DELETE");
+const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE");
 /// For how long a browser need not ask again, in seconds. Browsers cap it: Chromium at two hours.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("7200");
 /// What a page may read besides the headers that every page may. What is passed of an upstream's headers is for the caller to read,

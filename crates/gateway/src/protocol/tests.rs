@@ -32,6 +32,7 @@ fn endpoint() -> Endpoint {
         job: None,
         grpc: None,
         agent: None,
+        openapi: None,
     }
 }
 

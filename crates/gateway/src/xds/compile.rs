@@ -257,6 +257,11 @@ impl<'a> Called<'a> {
         if self.endpoint.grpc.is_some() {
             return Some("it speaks gRPC (spec.grpc), which only the gateway makes of a call; call it there");
         }
+        if self.endpoint.openapi.is_some() {
+            return Some(
+                "its tools are operations of an API (spec.openapi); call it at the gateway of Vidimus",
+            );
+        }
         if self.endpoint.ca_file.is_some() {
             return Some("endpoint.caFile names roots of its own; such a data plane has the system's");
         }

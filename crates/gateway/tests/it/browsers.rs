@@ -34,7 +34,7 @@ async fn a_preflight_is_answered_before_any_credential_and_only_to_who_may_call(
         let (status, headers, body) = world.call(preflight(path, APP)).await;
         assert_eq!((status.as_u16(), body.len()), (204, 0), "{path}");
         assert_eq!(of(&headers, "access-control-allow-origin"), APP);
-        assert_eq!(of(&headers, "access-control-allow-methods"), "GET, POST, DELETE");
+        assert_eq!(of(&headers, "access-control-allow-methods"), "GET, POST, PUT, PATCH, DELETE");
         assert_eq!(
             of(&headers, "access-control-allow-headers"),
             "authorization,content-type,mcp-protocol-version"

@@ -13,6 +13,7 @@ mod admit;
 mod agent_tools;
 mod agreed;
 mod answer;
+mod apis;
 mod approvals;
 mod approved_whole;
 mod broken;

@@ -132,6 +132,11 @@ fn server(pin: &Pin) -> anyhow::Result<(Url, Option<PathBuf>, Option<Pins>)> {
             "what the tools of this server are stands in its record (spec.job, spec.grpc, spec.agent) and changes with that alone"
         );
     }
+    if server.endpoint.openapi.is_some() {
+        bail!(
+            "the server is an API, so what its tools are stands in its record (spec.openapi.document) and changes with that alone"
+        );
+    }
     let named = || server.endpoint.ca_file.as_deref().map(PathBuf::from);
     Ok((server.endpoint.url.clone(), roots.or_else(named), pins))
 }

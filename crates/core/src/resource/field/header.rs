@@ -185,6 +185,26 @@ fn check_name(text: &str) -> Result<String, Fault> {
     }
 }
 
+/// The name of a header field by which a key is presented, in lower case. Credentials may be; what else never passes is not.
+pub(crate) fn check_credential(text: &str) -> Result<String, Fault> {
+    const NO_KEYS: [&str; 8] = [
+        "proxy-",
+        "www-authenticate",
+        "authentication-info",
+        "cookie",
+        "cookie2",
+        "set-cookie",
+        "set-cookie2",
+        "x-amz-security-token",
+    ];
+    let name = text.to_ascii_lowercase();
+    let is_key = || {
+        let among = |names: &[&str]| names.iter().any(|listed| is_listed(&name, listed));
+        NEVER.iter().any(|(_, names)| names.contains(&"authorization") && among(names)) && !among(&NO_KEYS)
+    };
+    if is_key() { Ok(name) } else { check_set(text) }
+}
+
 /// The value of a header that is set: visible ASCII, with spaces within.
 pub(crate) fn check_value(text: &str) -> Result<(), Fault> {
     let visible = text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());

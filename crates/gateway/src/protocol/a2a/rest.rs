@@ -44,7 +44,7 @@ impl Binding for Rest {
         Asked::of(method, path).map(|_| Operation { has_body: true, path: "".into() })
     }
 
-    fn lifted(&self, parts: &Parts, rest: &str, body: &Bytes) -> Result<Bytes, Refusal> {
+    fn lifted(&self, _: &Destination, parts: &Parts, rest: &str, body: &Bytes) -> Result<Bytes, Refusal> {
         let asked = Asked::of(&parts.method, rest)?;
         let object = match parts.method {
             Method::POST => object(body, asked.old)?,

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::request::Parts;
 use http::{Method, Response};
-use vidimus_core::call::Call;
+use vidimus_core::call::{Call, Destination};
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::snapshot::Snapshot;
 
@@ -98,7 +98,7 @@ impl Binding for Azure {
         super::operation((&ENDPOINTS, &LISTINGS), "the route's name, without /openai", method, path)
     }
 
-    fn lifted(&self, parts: &Parts, _rest: &str, body: &Bytes) -> Result<Bytes, Refusal> {
+    fn lifted(&self, _: &Destination, parts: &Parts, _rest: &str, body: &Bytes) -> Result<Bytes, Refusal> {
         let query = parts.uri.query().unwrap_or_default();
         let mut versions = query.split('&').filter(|pair| pair.starts_with("api-version="));
         match (versions.next(), versions.next()) {

@@ -6,7 +6,7 @@ use http::request::Parts;
 use http::{Method, Response};
 use serde_json::json;
 use url::form_urlencoded;
-use vidimus_core::call::Call;
+use vidimus_core::call::{Call, Destination};
 use vidimus_core::json::Json;
 use vidimus_core::refusal::{Class, Code, Refusal};
 use vidimus_core::snapshot::Snapshot;
@@ -92,7 +92,7 @@ impl Binding for Gemini {
     }
 
     /// A key in the query stands in every log on the way; and what has the answer come in another form is not read.
-    fn lifted(&self, parts: &Parts, _rest: &str, body: &Bytes) -> Result<Bytes, Refusal> {
+    fn lifted(&self, _: &Destination, parts: &Parts, _rest: &str, body: &Bytes) -> Result<Bytes, Refusal> {
         let query = parts.uri.query().unwrap_or_default();
         let mut forms = 0;
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {

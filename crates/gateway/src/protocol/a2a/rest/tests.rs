@@ -18,7 +18,8 @@ fn lifted(method: &str, path: &str, body: &str) -> Result<String, Code> {
     let parts = parts(method, path);
     let below = parts.uri.path().to_owned();
     Rest.operation(&parts.method, &below).map_err(|refusal| refusal.code)?;
-    let lifted = Rest.lifted(&parts, &below, &Bytes::copy_from_slice(body.as_bytes()));
+    let lifted =
+        Rest.lifted(&Destination::Agent(agent()), &parts, &below, &Bytes::copy_from_slice(body.as_bytes()));
     let lifted = String::from_utf8(lifted.map_err(|refusal| refusal.code)?.to_vec()).expect("UTF-8");
     Json::parse(lifted.as_bytes()).map_err(|_| Code::DuplicateKey)?;
     let message = lifted.strip_prefix(r#"{"jsonrpc":"2.0","id":1,"method":"#).expect("a message");
@@ -30,7 +31,9 @@ fn lifted(method: &str, path: &str, body: &str) -> Result<String, Code> {
 fn lowered(method: &str, path: &str, body: &str) -> (String, String) {
     let parts = parts(method, path);
     let below = parts.uri.path().to_owned();
-    let lifted = Rest.lifted(&parts, &below, &Bytes::copy_from_slice(body.as_bytes())).expect("lifted");
+    let lifted = Rest
+        .lifted(&Destination::Agent(agent()), &parts, &below, &Bytes::copy_from_slice(body.as_bytes()))
+        .expect("lifted");
     let Lowered { path, body, is_rest } = Rest.lowered(&parts.method, "".into(), lifted).expect("a request");
     assert!(is_rest);
     (path.into_owned(), String::from_utf8(body.to_vec()).expect("UTF-8"))
@@ -187,7 +190,9 @@ fn asked(method: &str, path: &str, body: &str) -> Result<(String, Option<String>
     let (parts, headers) = (parts(method, path), HeaderMap::new());
     let below = parts.uri.path().to_owned();
     let code = |refusal: Refusal| refusal.code;
-    let lifted = Rest.lifted(&parts, &below, &Bytes::copy_from_slice(body.as_bytes())).map_err(code)?;
+    let lifted = Rest
+        .lifted(&Destination::Agent(agent()), &parts, &below, &Bytes::copy_from_slice(body.as_bytes()))
+        .map_err(code)?;
     let text = std::str::from_utf8(&lifted).expect("UTF-8");
     let json = parse(text.as_bytes()).map_err(code)?;
     let message = Message {
@@ -284,7 +289,9 @@ fn what_the_answer_is_follows_from_the_method() {
     ] {
         let (parts, headers) = (parts(method, path), HeaderMap::new());
         let holder = Holder::new(&seal, &destination, &caller);
-        let lifted = Rest.lifted(&parts, path, &Bytes::copy_from_slice(body.as_bytes())).expect("lifted");
+        let lifted = Rest
+            .lifted(&Destination::Agent(agent()), &parts, path, &Bytes::copy_from_slice(body.as_bytes()))
+            .expect("lifted");
         let json = parse(&lifted).expect("JSON");
         let message = Message {
             destination: &destination,

@@ -224,7 +224,8 @@ fn a_query_has_no_credential_and_asks_for_no_other_form() {
     ] {
         let uri = format!("{path}?{query}");
         let (parts, ()) = Request::post(&uri).body(()).expect("a request").into_parts();
-        let lifted = binding.lifted(&parts, path, &Bytes::from_static(b"{}"));
+        let lifted =
+            binding.lifted(&Destination::Provider(provider()), &parts, path, &Bytes::from_static(b"{}"));
         assert_eq!(lifted.err().map(|refusal| refusal.code), expected, "{uri}");
     }
 }

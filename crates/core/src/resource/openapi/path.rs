@@ -1,0 +1,214 @@
+//! Paths of an OpenAPI document, and which of them a request is on.
+
+use std::sync::Arc;
+
+use crate::resource::problem::Fault;
+
+/// The longest path of a document, in bytes, and how many parts it may have between its slashes.
+const LONGEST: usize = 1024;
+const MOST_SEGMENTS: usize = 64;
+
+/// A path of a document: words, and parameters that each stand for a part between two slashes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template {
+    text: Arc<str>,
+    segments: Vec<Segment>,
+}
+
+/// What stands between two slashes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Segment {
+    /// Exactly this. Empty at the end of a path that ends with a slash.
+    Word(Arc<str>),
+    /// A parameter, with what stands before and behind it: `{id}.json`.
+    Parameter {
+        /// What stands before it.
+        before: Arc<str>,
+        /// Its name.
+        name: Arc<str>,
+        /// What stands behind it.
+        behind: Arc<str>,
+    },
+}
+
+impl Segment {
+    fn parse(text: &str) -> Result<Self, Fault> {
+        const FIX: &str = "leave the operation out (spec.openapi.operations), or have it written with one {parameter} between two slashes";
+        let Some((before, rest)) = text.split_once('{') else {
+            if text.contains('}') {
+                return Err(Fault::new("has a } without its {", FIX));
+            }
+            return Ok(Self::Word(word(text)?));
+        };
+        let Some((name, behind)) = rest.split_once('}') else {
+            return Err(Fault::new("has a { without its }", FIX));
+        };
+        if name.is_empty() || name.contains('{') || behind.contains(['{', '}']) {
+            return Err(Fault::new(
+                "has more than one parameter, or one without a name, between two slashes",
+                FIX,
+            ));
+        }
+        Ok(Self::Parameter { before: word(before)?, name: name.into(), behind: word(behind)? })
+    }
+
+    /// What is given for its parameter, as it is written in a path; `None` of a word, and `Err` where the part is another.
+    fn given<'p>(&self, part: &'p str) -> Result<Option<(&str, &'p str)>, ()> {
+        match self {
+            Self::Word(word) if **word == *part => Ok(None),
+            Self::Word(_) => Err(()),
+            Self::Parameter { before, name, behind } => {
+                let given = part.strip_prefix(&**before).and_then(|rest| rest.strip_suffix(&**behind));
+                given.filter(|given| !given.is_empty()).map(|given| Some((&**name, given))).ok_or(())
+            }
+        }
+    }
+
+    /// How much of what it matches is said by it.
+    fn concrete(&self) -> usize {
+        match self {
+            Self::Word(_) => usize::MAX,
+            Self::Parameter { before, behind, .. } => before.len() + behind.len(),
+        }
+    }
+
+    fn is_like(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Word(one), Self::Word(other)) => one == other,
+            (Self::Parameter { before, behind, .. }, Self::Parameter { before: a, behind: b, .. }) => {
+                before == a && behind == b
+            }
+            _ => false,
+        }
+    }
+}
+
+/// What is written in a path as it stands there, with one spelling (RFC 3986 section 3.3).
+fn word(text: &str) -> Result<Arc<str>, Fault> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@".contains(&byte);
+    if text.bytes().all(is_plain) {
+        return Ok(text.into());
+    }
+    let fix = "leave the operation out (spec.openapi.operations), or have its path written without escapes, queries and spaces";
+    Err(Fault::new("has characters that no path has as they stand", fix))
+}
+
+impl Template {
+    /// Reads a path of a document.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(super) fn parse(text: &str) -> Result<Self, Fault> {
+        let Some(below) = text.strip_prefix('/').filter(|_| text.len() <= LONGEST) else {
+            let reason = format!("is not a path that begins with a slash, of at most {LONGEST} bytes");
+            return Err(Fault::new(reason, "write it as in /users/{id}"));
+        };
+        let parts: Vec<&str> = below.split('/').collect();
+        let segments = parts.iter().map(|part| Segment::parse(part)).collect::<Result<Vec<_>, _>>()?;
+        let all_but_last = parts.split_last().map(|(_, before)| before).unwrap_or_default();
+        if parts.len() > MOST_SEGMENTS
+            || all_but_last.contains(&"")
+            || parts.iter().any(|part| matches!(*part, "." | ".."))
+        {
+            let reason = format!("has parts that are empty, . or .., or more than {MOST_SEGMENTS}");
+            return Err(Fault::new(reason, "leave the operation out (spec.openapi.operations)"));
+        }
+        let template = Self { text: text.into(), segments };
+        let mut names: Vec<&str> = template.parameters().collect();
+        names.sort_unstable();
+        if names.windows(2).any(|pair| pair.first() == pair.get(1)) {
+            return Err(Fault::new(
+                "has a parameter twice",
+                "leave the operation out (spec.openapi.operations)",
+            ));
+        }
+        Ok(template)
+    }
+
+    /// As the document has it.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// What stands between its slashes.
+    pub fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    /// The names of its parameters.
+    pub fn parameters(&self) -> impl Iterator<Item = &str> {
+        self.segments.iter().filter_map(|segment| match segment {
+            Segment::Word(_) => None,
+            Segment::Parameter { name, .. } => Some(&**name),
+        })
+    }
+
+    /// What a path says for each parameter, as it is written there; `None` of another path. Nothing is decoded.
+    pub fn matched<'t, 'p>(&'t self, path: &'p str) -> Option<Vec<(&'t str, &'p str)>> {
+        let parts = path.strip_prefix('/')?.split('/');
+        let mut given = Vec::new();
+        let mut segments = self.segments.iter();
+        for part in parts {
+            given.extend(segments.next()?.given(part).ok()?);
+        }
+        segments.next().is_none().then_some(given)
+    }
+
+    /// Whether it says more of a path that both match: as much in every part, and more in one.
+    pub(super) fn outranks(&self, other: &Self) -> bool {
+        let pairs = || self.segments.iter().zip(&other.segments);
+        pairs().all(|(one, other)| one.concrete() >= other.concrete())
+            && pairs().any(|(one, other)| one.concrete() > other.concrete())
+    }
+
+    /// Whether both match the same paths.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        self.segments.len() == other.segments.len()
+            && self.segments.iter().zip(&other.segments).all(|(one, other)| one.is_like(other))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_words_and_parameters() {
+        for (text, parameters) in [
+            ("/", vec![]),
+            ("/pets", vec![]),
+            ("/pets/", vec![]),
+            ("/pets/{id}", vec!["id"]),
+            ("/pets/{id}/toys/{toy}.json", vec!["id", "toy"]),
+            ("/v1/{name}:cancel", vec!["name"]),
+            ("/@me/a+b", vec![]),
+        ] {
+            let template = Template::parse(text).unwrap_or_else(|fault| panic!("{text}: {fault:?}"));
+            assert_eq!(template.parameters().collect::<Vec<_>>(), parameters, "{text}");
+        }
+        for text in [
+            "", "pets", "//", "/a//b", "/a/../b", "/./a", "/{a}{b}", "/{a", "/a}", "/{}", "/{a}/{a}",
+            "/a?b=c", "/a#b", "/a b", "/%61", "/\u{e9}", "/a\\b", "/{a{b}}",
+        ] {
+            assert!(Template::parse(text).is_err(), "{text:?}");
+        }
+        assert!(Template::parse(&format!("/{}", "a".repeat(LONGEST))).is_err());
+    }
+
+    #[test]
+    fn a_path_matches_byte_for_byte() {
+        let template = Template::parse("/pets/{id}/toys/{toy}.json").expect("a path");
+        assert_eq!(template.matched("/pets/7/toys/a%20b.json"), Some(vec![("id", "7"), ("toy", "a%20b")]));
+        for other in [
+            "/pets/7/toys/.json",
+            "/pets//toys/a.json",
+            "/pets/7/toys/a.json/",
+            "/Pets/7/toys/a.json",
+            "/pets/7/toys",
+        ] {
+            assert_eq!(template.matched(other), None, "{other}");
+        }
+        let root = Template::parse("/").expect("a path");
+        assert_eq!((root.matched("/"), root.matched("/a"), root.matched("")), (Some(vec![]), None, None));
+    }
+}
