@@ -204,8 +204,11 @@ impl Answering<'_> {
                 self.whole(Bytes::new(), begin, effect).map(Done::Whole)
             }
             Plan::Events { change } => {
+                if self.screen.is_some() {
+                    plan::readable(begin.said)?;
+                }
                 let events = change.map(|change| self.filtered(change, handles)).transpose()?;
-                Ok(self.events(body, events, &mut begin))
+                Ok(self.events(body, events.or_else(|| self.screened()), &mut begin))
             }
         }
     }
@@ -393,10 +396,10 @@ impl Answering<'_> {
             EventChange::A2aTasks(shape, framing) => {
                 let handles = handles.ok_or_else(no_handles)?;
                 let filter = Box::new(a2a::sealed::AgentEvents { shape, framing, handles });
-                EventStream::new(filter, held, shape.too_long())
+                self.looked_at(filter, (held, shape.too_long()))
             }
             EventChange::WithoutUsage => {
-                EventStream::new(Box::new(WithoutUsage), WithoutUsage::MAX_EVENT, TooLong::Passes)
+                self.looked_at(Box::new(WithoutUsage), (WithoutUsage::MAX_EVENT, TooLong::Passes))
             }
         })
     }

@@ -11,6 +11,7 @@ use super::{Answering, Done};
 use crate::changes::{Own, document_without_words};
 use crate::part::Part;
 use crate::protocol::DocumentChange;
+use crate::protocol::sse::{EventFilter, EventStream, TooLong, Unchanged};
 use crate::seal::{self, Kind};
 
 impl Answering<'_> {
@@ -70,6 +71,27 @@ impl Answering<'_> {
         self.redaction.is_some() || self.screen.is_some()
     }
 
+    /// The events of an answer of which nothing changes but what guards find, where some look.
+    pub(super) fn screened(&self) -> Option<EventStream> {
+        let unread = (self.gate.limits.held_answer, TooLong::EndsStream);
+        self.screen.as_ref().map(|_| self.looked_at(Box::new(Unchanged), unread))
+    }
+
+    /// The events of an answer through a filter, and behind it before guards, where some look: then nothing of it passes unread, however long. Without
+    /// them an event is held up to so many bytes, and of a longer one becomes this.
+    pub(super) fn looked_at(
+        &self,
+        filter: Box<dyn EventFilter>,
+        (most, too_long): (usize, TooLong),
+    ) -> EventStream {
+        match self.screen.clone() {
+            Some(screen) => {
+                EventStream::new(screen.after(filter), self.gate.limits.held_answer, TooLong::EndsStream)
+            }
+            None => EventStream::new(filter, most, too_long),
+        }
+    }
+
     /// What of an answer reaches the caller, without what is redacted of it, and once guards looked at it.
     ///
     /// # Errors
@@ -82,7 +104,7 @@ impl Answering<'_> {
             Done::Stream(_) => Err(not_read()),
             Done::Whole(bytes) if bytes.trim_ascii().is_empty() => Ok(Done::Whole(bytes)),
             Done::Whole(bytes) => {
-                let made = screen.message(text_of(&bytes)?)?;
+                let made = screen.document(text_of(&bytes)?)?;
                 Ok(Done::Whole(made.map_or_else(|| bytes.clone(), Bytes::from)))
             }
         }
@@ -107,7 +129,7 @@ impl Answering<'_> {
 }
 
 fn not_read() -> Refusal {
-    let message = "a policy redacts what is in the answer, and it is too long, or too slow, to be read";
+    let message = "a policy redacts what is in the answer, or has a guard look at it, and it is too long, or too slow, to be read";
     Refusal::new(Code::ChangeImpossible, message)
 }
 

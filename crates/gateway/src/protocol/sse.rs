@@ -38,6 +38,24 @@ pub trait EventFilter: Debug + Send {
     /// # Errors
     /// `upstream_invalid` for an event that had to be read and could not be.
     fn filter(&mut self, event: &[u8]) -> Result<Option<Vec<u8>>, Refusal>;
+
+    /// What was held back of events that came, of a stream that has ended. Few filters hold any back.
+    ///
+    /// # Errors
+    /// As [`EventFilter::filter`].
+    fn finish(&mut self) -> Result<Vec<u8>, Refusal> {
+        Ok(Vec::new())
+    }
+}
+
+/// Every event passes as it came.
+#[derive(Clone, Copy, Debug)]
+pub struct Unchanged;
+
+impl EventFilter for Unchanged {
+    fn filter(&mut self, _event: &[u8]) -> Result<Option<Vec<u8>>, Refusal> {
+        Ok(None)
+    }
 }
 
 /// What becomes of an event that is longer than may be held.
@@ -142,13 +160,14 @@ impl EventStream {
         Ok(out.into())
     }
 
-    /// The rest of a stream that has ended: an event whose empty line never came.
+    /// The rest of a stream that has ended: an event whose empty line never came, and what its filter held back.
     ///
     /// # Errors
     /// As [`EventStream::push`].
     pub fn finish(&mut self) -> Result<Bytes, Refusal> {
         let mut out = Vec::new();
         self.end(&mut out)?;
+        out.append(&mut self.filter.finish()?);
         Ok(out.into())
     }
 
