@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::obligation::Obligation;
-use crate::resource::own_guard::{Looks, OwnGuard};
+use crate::resource::own_guard::{Looks, OwnGuard, Webhook};
 
 /// A guard, by what it looks for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -42,9 +42,15 @@ impl Guard {
         Self::ALL.into_iter().find(|guard| guard.as_str() == name)
     }
 
-    /// Whether somebody else is asked, who has to be waited for.
-    pub fn is_asked(&self) -> bool {
-        matches!(self, Self::Own(own) if matches!(own.looks, Looks::Webhook(_)))
+    /// Who is asked what there is to find, and has to be waited for; `None` of a guard that looks by itself.
+    pub fn webhook(&self) -> Option<&Webhook> {
+        match self {
+            Self::Own(own) => match &own.looks {
+                Looks::Webhook(webhook) => Some(webhook),
+                Looks::Patterns(_) => None,
+            },
+            Self::Injection | Self::PersonalData | Self::Secrets => None,
+        }
     }
 }
 
@@ -220,7 +226,7 @@ pub(crate) fn wanted<'p>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::resource::own_guard::{OnFailure, Webhook};
+    use crate::resource::own_guard::OnFailure;
 
     #[test]
     fn the_strictest_holds_and_what_is_only_tried_counts_where_nothing_else_does() {

@@ -1,6 +1,7 @@
 //! The only place that reaches an upstream. It takes an [`Outbound`], which takes the [`Permit`] of its call: only the recording
 //! of an allowing decision gives one, and where the request goes is read from it.
 
+mod ask;
 mod body;
 mod connect;
 pub mod headers;

@@ -44,7 +44,7 @@ pub(super) fn of(
     if let Some(value) = policy.annotation("guard_answer") {
         check(policy, ("guard_answer", value), actions, &ANSWERED)?;
         let guard = guarding::named("guard_answer", value, declared)?;
-        if guard.is_asked() {
+        if guard.webhook().is_some() {
             return Err(Misannotated::AsksOfAnswers { value: value.to_owned() });
         }
         changes.push(Change::GuardAnswer(guard, guarding::on_finding(policy)?));
