@@ -227,6 +227,10 @@ impl EventFilter for HeldEvents {
         self.take(event).map(Some).map_err(Redaction::without_words)
     }
 
+    fn passed(&mut self) {
+        self.held.passed();
+    }
+
     fn finish(&mut self) -> Result<Vec<u8>, Refusal> {
         let rest = self.filter.finish().map_err(Redaction::without_words)?;
         let mut left = self.take(&rest).map_err(Redaction::without_words)?;

@@ -39,6 +39,9 @@ pub trait EventFilter: Debug + Send {
     /// `upstream_invalid` for an event that had to be read and could not be.
     fn filter(&mut self, event: &[u8]) -> Result<Option<Vec<u8>>, Refusal>;
 
+    /// What it gave of the events so far is passed on: of a chunk in which some event is refused, nothing is.
+    fn passed(&mut self) {}
+
     /// What was held back of events that came, of a stream that has ended. Few filters hold any back.
     ///
     /// # Errors
@@ -114,6 +117,12 @@ impl EventStream {
     /// # Errors
     /// `upstream_invalid` for an event that had to be read and could not be: the stream must end there.
     pub fn push(&mut self, chunk: &Bytes) -> Result<Bytes, Refusal> {
+        let passes = self.pushed(chunk)?;
+        self.filter.passed();
+        Ok(passes)
+    }
+
+    fn pushed(&mut self, chunk: &Bytes) -> Result<Bytes, Refusal> {
         let simple = self.event.is_empty() && !self.passing && !self.after_cr && self.line_feed.is_none();
         let fits = self.blank && chunk.len() <= self.max_event && memchr::memchr(b'\r', chunk).is_none();
         if !(simple && fits) {

@@ -38,6 +38,8 @@ struct Text {
     window: Window,
     /// How many characters of it have left.
     left: u64,
+    /// How many more do with what is given next.
+    leaving: u64,
     /// Something was found in it: what has not left is redacted, and what comes of it too.
     redacted: bool,
     /// What is redacted of it stands in some event already.
@@ -198,6 +200,13 @@ impl Held {
         out
     }
 
+    /// What was given has left.
+    pub fn passed(&mut self) {
+        for text in self.texts.values_mut() {
+            text.left = text.left.saturating_add(std::mem::take(&mut text.leaving));
+        }
+    }
+
     fn may_leave(&self, event: &Event) -> bool {
         let is_free = |text: &Text, end| text.redacted || text.window.free() >= end;
         event
@@ -215,7 +224,7 @@ impl Held {
             let Some(text) = self.texts.get_mut(&piece.text) else { continue };
             match text.redacted {
                 true => edits.push((piece.at.clone(), if text.shown { "" } else { REDACTED })),
-                false => text.left = text.left.saturating_add(piece.characters),
+                false => text.leaving = text.leaving.saturating_add(piece.characters),
             }
             text.shown |= text.redacted;
         }
