@@ -257,8 +257,12 @@ mod tests {
     #[test]
     fn of_guards_of_one_name_all_have_to_let_pass() {
         let own = |timeout_ms| {
-            let webhook =
-                Webhook { url: "http://opa.example/".into(), timeout_ms, on_failure: OnFailure::Closed };
+            let webhook = Webhook {
+                url: "http://opa.example/".into(),
+                ca_file: None,
+                timeout_ms,
+                on_failure: OnFailure::Closed,
+            };
             Guard::Own(Arc::new(OwnGuard {
                 id: "n/p/opa".into(),
                 name: "opa".into(),

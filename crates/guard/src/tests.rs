@@ -70,7 +70,12 @@ fn patterns_of_a_policy_are_found_in_every_reading() {
 /// Who is asked is asked elsewhere: nothing passes as looked at.
 #[test]
 fn a_webhook_is_not_asked_here() {
-    let webhook = Webhook { url: "http://a.example/".into(), timeout_ms: 1, on_failure: OnFailure::Open };
+    let webhook = Webhook {
+        url: "http://a.example/".into(),
+        ca_file: None,
+        timeout_ms: 1,
+        on_failure: OnFailure::Open,
+    };
     let looks = Looks::Webhook(webhook);
     let own = Guard::Own(Arc::new(OwnGuard { id: "n/p/a".into(), name: "a".into(), looks }));
     assert!(find(&own, "", "text").is_err());

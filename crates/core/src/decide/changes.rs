@@ -104,6 +104,7 @@ mod tests {
         let actions = Actions::of(&policy.to_pst().unwrap().body().action);
         let looks = Looks::Webhook(Webhook {
             url: "http://opa.example/".into(),
+            ca_file: None,
             timeout_ms: 1,
             on_failure: OnFailure::Closed,
         });

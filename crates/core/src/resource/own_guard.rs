@@ -10,6 +10,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Meta;
+use super::check::Document;
+use super::endpoint::{beside, check_roots, text_schema};
 use super::field::{name, timeout, web_url};
 use super::problem::{At, Fault, Problems};
 use crate::guard::Guard;
@@ -71,6 +73,10 @@ pub struct WebhookSpec {
     /// Its address.
     #[schemars(schema_with = "web_url::schema")]
     pub url: String,
+    /// PEM file of the roots to trust instead of the system's. A relative path starts at the file of the object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "text_schema")]
+    pub ca_file: Option<String>,
     /// How long its answer is waited for: 1s, when it is left out, and 10s at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "timeout::schema")]
@@ -122,6 +128,9 @@ pub enum Looks {
 pub struct Webhook {
     /// Its address: http or https, with a host.
     pub url: Arc<str>,
+    /// The file of the roots that are trusted instead of the system's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<Arc<str>>,
     /// How long its whole answer is waited for.
     pub timeout_ms: u32,
     /// What becomes of a call where there is none.
@@ -192,7 +201,7 @@ impl OwnGuard {
     /// Those of a policy; what is none is reported.
     pub(super) fn check_all(
         specs: &[GuardSpec],
-        meta: &Meta,
+        (meta, document): (&Meta, Document<'_>),
         at: At<'_>,
         problems: &mut Problems,
     ) -> Arc<[Arc<Self>]> {
@@ -218,17 +227,23 @@ impl OwnGuard {
             problems.report(at.key("name"), &spec.name, fault);
         }
         let checked = specs.iter().enumerate();
-        let checked = checked.filter_map(|(index, spec)| spec.check(meta, at.index(index), problems));
+        let checked =
+            checked.filter_map(|(index, spec)| spec.check((meta, document), at.index(index), problems));
         checked.map(Arc::new).collect()
     }
 }
 
 impl GuardSpec {
-    fn check(&self, meta: &Meta, at: At<'_>, problems: &mut Problems) -> Option<OwnGuard> {
+    fn check(
+        &self,
+        (meta, document): (&Meta, Document<'_>),
+        at: At<'_>,
+        problems: &mut Problems,
+    ) -> Option<OwnGuard> {
         problems.take(at.key("name"), &self.name, name::check_plain(&self.name));
         let looks = match (&self.regex, &self.webhook) {
             (Some(patterns), None) => Looks::Patterns(checked(patterns, at.key("regex"), problems)?),
-            (None, Some(webhook)) => Looks::Webhook(webhook.check(at.key("webhook"), problems)?),
+            (None, Some(webhook)) => Looks::Webhook(webhook.check(document, at.key("webhook"), problems)?),
             _ => {
                 let fault = Fault::new(
                     "a guard is one of regex and webhook",
@@ -263,7 +278,7 @@ fn checked(specs: &[PatternSpec], at: At<'_>, problems: &mut Problems) -> Option
 }
 
 impl WebhookSpec {
-    fn check(&self, at: At<'_>, problems: &mut Problems) -> Option<Webhook> {
+    fn check(&self, document: Document<'_>, at: At<'_>, problems: &mut Problems) -> Option<Webhook> {
         let url = problems.take(at.key("url"), &self.url, web_url::check(&self.url));
         let given = self.timeout.as_deref();
         let timeout_ms = given.map_or(Some(UNSAID_TIMEOUT), |text| {
@@ -276,7 +291,10 @@ impl WebhookSpec {
             });
             problems.take(at.key("timeout"), text, checked)
         });
-        Some(Webhook { url: url?.as_str().into(), timeout_ms: timeout_ms?, on_failure: self.on_failure })
+        let ca_file = self.ca_file.as_deref().map(|roots| beside(document.file, roots));
+        check_roots(self.ca_file.as_deref(), document, at, problems);
+        let on_failure = self.on_failure;
+        Some(Webhook { url: url?.as_str().into(), ca_file, timeout_ms: timeout_ms?, on_failure })
     }
 }
 
@@ -318,7 +336,7 @@ mod tests {
         let url = "http://opa.example:8181/v1/data/guard".into();
         assert_eq!(
             all[1].looks,
-            Looks::Webhook(Webhook { url, timeout_ms: 500, on_failure: OnFailure::Open })
+            Looks::Webhook(Webhook { url, ca_file: None, timeout_ms: 500, on_failure: OnFailure::Open })
         );
         let Looks::Webhook(strict) = &all[2].looks else { panic!("{all:?}") };
         assert_eq!((strict.timeout_ms, strict.on_failure), (1_000, OnFailure::Closed));

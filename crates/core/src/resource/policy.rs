@@ -270,7 +270,7 @@ impl PolicySpec {
         let window = self.window.as_ref().and_then(|window| window.check(at.key("window"), problems));
         let plan = self.plan.as_deref().map(|steps| Plan::check(steps, at.key("plan"), problems));
         let limits = Limit::check_all(&self.limits, &meta, at.key("limits"), problems);
-        let guards = OwnGuard::check_all(&self.guards, &meta, at.key("guards"), problems);
+        let guards = OwnGuard::check_all(&self.guards, (&meta, document), at.key("guards"), problems);
         Some(Policy {
             meta,
             mode: self.mode,

@@ -81,13 +81,19 @@ impl Upstream {
             .map_err(|_| Unasked::Unreachable)?;
         let literal = request.uri().host().map_or(Ok(()), |host| self.0.connecting.guard.check_literal(host));
         literal.map_err(|_| Unasked::RefusedAddress)?;
+        let client = match &webhook.ca_file {
+            None => self.0.system.clone(),
+            Some(file) => {
+                let own = self.0.own_roots.client(file, &self.0.connecting);
+                own.map_err(|_| Unasked::Unreachable)?
+            }
+        };
         let answer = async {
-            let answer = self.0.system.request(request).await.map_err(|error| {
-                match connect::refusal(&error).code {
+            let answer =
+                client.request(request).await.map_err(|error| match connect::refusal(&error).code {
                     Code::UpstreamRefusedAddress => Unasked::RefusedAddress,
                     _ => Unasked::Unreachable,
-                }
-            })?;
+                })?;
             match answer.status() {
                 StatusCode::OK => {}
                 status if status.is_redirection() => return Err(Unasked::Redirect),
@@ -172,7 +178,7 @@ mod tests {
         let call = Call { caller: &caller, ask, now, source_ip: None, so_far, approvals: &[] };
         for host in ["127.0.0.1", "localhost", "[::1]", "169.254.169.254", "[fe80::1]"] {
             let url = format!("http://{host}:{port}/").into();
-            let webhook = Webhook { url, timeout_ms: 2_000, on_failure: OnFailure::Closed };
+            let webhook = Webhook { url, ca_file: None, timeout_ms: 2_000, on_failure: OnFailure::Closed };
             let asked = upstream.ask(&webhook, ("n/p/opa", &call, "2026-11-28T20:00:00Z")).await;
             assert_eq!(asked, Err(Unasked::RefusedAddress), "{host}");
         }
