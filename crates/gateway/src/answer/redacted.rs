@@ -32,7 +32,7 @@ impl Answering<'_> {
     /// How an answer is read of which something is redacted. `is_bare`: no word of it passes.
     pub(super) fn reading(&self, plan: Plan, is_bare: bool) -> Plan {
         match plan {
-            Plan::Pass | Plan::Collect { .. } if is_bare || self.is_read() => {
+            Plan::Pass | Plan::Collect { .. } if is_bare || self.is_read() || self.results.is_some() => {
                 Plan::Change { limit: self.gate.limits.held_answer, change: DocumentChange::Redacted }
             }
             plan => plan,
@@ -95,8 +95,17 @@ impl Answering<'_> {
     /// What of an answer reaches the caller, without what is redacted of it, and once guards looked at it.
     ///
     /// # Errors
-    /// `change_impossible` for what was not read whole, for what cannot be read, and for what a guard does not let pass.
+    /// `change_impossible` for what was not read whole, for what cannot be read, and for what a guard does not let pass; `result_invalid` for what is not
+    /// what the tool's output schema says, before anything of it is changed.
     pub(super) fn changed_for_caller(&self, done: Done) -> Result<Done, Refusal> {
+        if let Some(schema) = &self.results {
+            match &done {
+                Done::Stream(content) if content.events.is_some() => {}
+                Done::Stream(_) => return Err(not_read()),
+                Done::Whole(bytes) if bytes.trim_ascii().is_empty() => {}
+                Done::Whole(bytes) => schema.check(text_of(bytes)?)?,
+            }
+        }
         let done = self.redacted(done)?;
         let Some(screen) = &self.screen else { return Ok(done) };
         match done {
@@ -129,7 +138,7 @@ impl Answering<'_> {
 }
 
 fn not_read() -> Refusal {
-    let message = "a policy redacts what is in the answer, or has a guard look at it, and it is too long, or too slow, to be read";
+    let message = "what is in the answer is redacted, looked at or held to a schema, and it is too long, or too slow, to be read";
     Refusal::new(Code::ChangeImpossible, message)
 }
 

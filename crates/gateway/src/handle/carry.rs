@@ -13,6 +13,7 @@ use vidimus_core::resource::HeaderRules;
 use vidimus_core::snapshot::Snapshot;
 
 use super::admit::{Admitted, OwnPermit};
+use super::pins;
 use crate::answer::{Answering, Asked, taken_back_before};
 use crate::bodies::Lease;
 use crate::changes::{self, Demands, Tally};
@@ -138,6 +139,7 @@ fn ready<'g, 'p>(
     effect.keeping = context.keeping.take();
     effect.changed = demands.as_ref().map(Tally::of);
     let taken_back = taken_back(gate, &admitted.asked, &admitted.world, &admitted.permit);
+    let results = pins::results(gate, &admitted.permit, &admitted.asked);
     let screen = demands.as_ref().and_then(|demands| demands.screen.clone());
     let answering = Answering {
         gate,
@@ -150,6 +152,7 @@ fn ready<'g, 'p>(
         asked: admitted.asked,
         redaction: demands.as_ref().and_then(|demands| demands.answer.clone()),
         screen: screen.map(|screen| screen.of_answers_by(admitted.permit.destination())),
+        results: results.as_ref().ok().cloned().flatten(),
     };
     let sent = Sent {
         permit: admitted.permit,
@@ -170,7 +173,9 @@ fn ready<'g, 'p>(
     effect.reservation = Some(admitted.reservation);
     let prepared = match counted {
         Err(refusal) => Err(refusal),
-        Ok(()) => taken_back.and_then(|()| sent.prepared(gate, context, parts, answering.asked.method())),
+        Ok(()) => taken_back
+            .and(results.map(drop))
+            .and_then(|()| sent.prepared(gate, context, parts, answering.asked.method())),
     };
     let outbound = prepared.map(|Prepared { outbound, token, changed }| {
         effect.token = token;
