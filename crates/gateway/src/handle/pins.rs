@@ -83,8 +83,10 @@ pub(super) fn results(
             "what the server says of the tool changed while the call was under way; nothing was sent";
         Refusal::new(Code::ToolUnverified, message)
     })?;
-    let schema = sight.results().cloned();
-    schema.map_or(Ok(None), |schema| schema.usable().map(|_| ()).map(|()| Some(schema.clone())))
+    match sight.results() {
+        Some(schema) => schema.usable().map(|_| Some(schema.clone())),
+        None => Ok(None),
+    }
 }
 
 /// The digest of what the tool was, as a call has it.

@@ -134,7 +134,7 @@ impl<'d> Said<'d> {
                 "content" => {
                     let parts = member(&object(value), "parts");
                     let pointer = format!("{pointer}/content/parts");
-                    for value in parts {
+                    if let Some(value) = parts {
                         each(value, &pointer, |part, pointer| {
                             let part = object(part);
                             let is_thought = member(&part, "thought").is_some_and(|one| one.get() == "true");
@@ -168,7 +168,7 @@ impl<'d> Said<'d> {
         self.is_last |= is("final");
         let Some(artifact) = member(update, "artifact").map(object) else { return };
         let of = format!("artifact {}/", key(&artifact, "artifactId"));
-        for parts in member(&artifact, "parts") {
+        if let Some(parts) = member(&artifact, "parts") {
             each(parts, &format!("{pointer}/artifact/parts"), |part, pointer| {
                 self.text_of(&object(part), of.clone(), pointer);
             });
