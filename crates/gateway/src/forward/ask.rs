@@ -158,6 +158,7 @@ fn is_plain(kind: &str) -> bool {
 mod tests {
     use vidimus_core::call::{Action, Ask, SoFar, Target};
     use vidimus_core::caller::UnixMillis;
+    use vidimus_core::resource::Network;
     use vidimus_core::resource::own_guard::OnFailure;
 
     use super::*;
@@ -169,7 +170,7 @@ mod tests {
     async fn no_address_is_asked_that_no_call_may_reach() {
         let listener = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).expect("a port");
         let port = listener.local_addr().expect("an address").port();
-        let denied = ["127.0.0.0/8", "::1/128"].map(|network| network.parse().expect("a network"));
+        let denied = ["127.0.0.0/8", "::1/128"].map(|network| network.parse::<Network>().expect("a network"));
         let guard = AddressGuard { denied: denied.into(), ..AddressGuard::default() };
         let upstream = Upstream::new(guard, KeepAlive::default()).expect("roots");
         let (server, caller) = (server(), caller());
