@@ -30,6 +30,8 @@ pub struct Held {
     events: VecDeque<Event>,
     /// How long those are.
     length: usize,
+    /// What of the last event is no piece, where nothing of it was changed: most events of a stream have the same, which is looked at once.
+    frame: Option<String>,
 }
 
 /// One text that comes in pieces.
@@ -71,7 +73,7 @@ struct Waiting {
 
 impl Held {
     pub fn new(screen: Screen) -> Self {
-        Self { screen, texts: BTreeMap::new(), events: VecDeque::new(), length: 0 }
+        Self { screen, texts: BTreeMap::new(), events: VecDeque::new(), length: 0, frame: None }
     }
 
     /// A whole answer: all of it is looked at before any of it leaves. `None` where it stays as it is.
@@ -126,13 +128,16 @@ impl Held {
             })?;
             return if is_last { self.end() } else { Ok(()) };
         }
-        let pieces = Said::of(self.screen.speech, &data).pieces.into_iter().map(|piece| piece.pointer);
-        let pieces: Vec<String> = pieces.collect();
-        let is_piece = |pointer: &str| pieces.iter().any(|piece| piece == pointer);
-        // That one is the gateway's own: it was sealed.
-        let is_own =
-            |pointer: &str| self.screen.speech == Speech::Agent && pointer.ends_with("/nextPageToken");
-        let changed = self.screen.values(&data, &|pointer| is_piece(pointer) || is_own(pointer))?;
+        let (pieces, frame) = {
+            let said = Said::of(self.screen.speech, &data);
+            let pointers = said.pieces.iter().map(|piece| piece.pointer.clone());
+            (pointers.collect::<Vec<String>>(), frame(&data, &said.pieces))
+        };
+        let changed = match frame.is_some() && frame == self.frame {
+            true => None,
+            false => self.values(&data, &pieces)?,
+        };
+        self.frame = frame.filter(|_| changed.is_none());
         let is_changed = changed.is_some();
         let data = changed.unwrap_or(data);
         // Once more, of what it has become: the pieces stand elsewhere in it.
@@ -147,6 +152,15 @@ impl Held {
             self.end_of(|name| name.starts_with(text.as_str()))?;
         }
         if is_last { self.end() } else { Ok(()) }
+    }
+
+    /// Looks at all of an event that is no piece.
+    fn values(&self, data: &str, pieces: &[String]) -> Result<Option<String>, Refusal> {
+        let is_piece = |pointer: &str| pieces.iter().any(|piece| piece == pointer);
+        // That one is the gateway's own: it was sealed.
+        let is_own =
+            |pointer: &str| self.screen.speech == Speech::Agent && pointer.ends_with("/nextPageToken");
+        self.screen.values(data, &|pointer| is_piece(pointer) || is_own(pointer))
     }
 
     /// Looks at a text with one piece more.
@@ -236,6 +250,22 @@ impl Held {
         event.is_changed |= !edits.is_empty();
         event
     }
+}
+
+/// What of the data of an event is no piece, with a mark for each that no JSON has. `None` where it cannot be told.
+fn frame(data: &str, pieces: &[Piece<'_>]) -> Option<String> {
+    let places: Option<Vec<Range<usize>>> =
+        pieces.iter().map(|piece| place(data, piece.value.get())).collect();
+    let mut places = places?;
+    places.sort_by_key(|at| at.start);
+    let (mut frame, mut from) = (String::with_capacity(data.len()), 0);
+    for at in places {
+        frame.push_str(data.get(from..at.start)?);
+        frame.push('\0');
+        from = at.end;
+    }
+    frame.push_str(data.get(from..)?);
+    Some(frame)
 }
 
 /// What guards come to that look at a window of a text of which so many characters have `left`.

@@ -281,6 +281,22 @@ fn nothing_beside_the_pieces_passes_unseen() {
     }
 }
 
+/// Attack: an event that differs from the one before in what is no piece.
+#[test]
+fn what_is_looked_at_once_is_the_same() {
+    let with = |more: &Value| {
+        let mut chunk = chunk(0, "hello ");
+        chunk.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        event(&chunk)
+    };
+    for more in [json!({"note": CARD}), json!({"model": CARD}), json!({CARD: 1})] {
+        let stream = [with(&json!({})), with(&json!({})), with(&more)].concat();
+        let screen = model(Guard::PersonalData, OnFinding::Refuse);
+        let passed = Passed::of(&screen, [stream.as_bytes()]);
+        assert!(passed.refused.is_some() && !passed.events.contains("4111"), "{stream}");
+    }
+}
+
 /// Names of events are what some SDKs go by. What keeps a connection alive does not wait.
 #[test]
 fn an_event_keeps_its_name_and_a_comment_waits_for_nothing() {
