@@ -107,8 +107,7 @@ class Opa(unittest.TestCase):
         _, headers, answer = self.stage.post("/mcp/infra/terraform", message, self.stage.token(agent))
         code = answer.get("error", {}).get("data", {}).get("code")
         self.assertEqual(len(Tool.calls) - before, 0 if code else 1, answer)
-        records = self.stage.records("--text", headers["Vidimus-Call"])
-        facts = next(one["facts"] for one in records if one.get("kind") == "decision")
+        facts = next(row["facts"] for row in self.stage.records("--kind", "decision") if row["id"] == headers["vidimus-call"])
         return code, facts.get("guard.infra/plans/opa")
 
     def close_window(self, to):
