@@ -82,6 +82,11 @@ impl OutputSchema {
     }
 }
 
+/// Why results cannot be held to the schema in the entry of a listing; `None` where they can, or it has none. What `vidimus pin` says of it.
+pub fn unheld(entry: &str) -> Option<String> {
+    compile(Some(&OutputSchema::of(entry)?.text)).err()
+}
+
 fn invalid(message: impl Into<std::borrow::Cow<'static, str>>) -> Refusal {
     Refusal::new(Code::ResultInvalid, message)
 }
