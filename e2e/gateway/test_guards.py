@@ -38,8 +38,7 @@ class Guards(unittest.TestCase):
         for part, path, names in CLIENTS:
             steps = stage.client(part, path, stage.token("invoice-bot"), "--text", text, "--steps", ",".join(names))
             for name in names:
-                with self.subTest(client=part, path=path, step=name):
-                    yield steps[name]
+                yield {"client": part, "path": path, **steps[name]}
 
     def test_what_nothing_is_found_in_arrives_whole(self):
         long = " ".join(["the chairs leave on Tuesday and are with you soon"] * 40)
