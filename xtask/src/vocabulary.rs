@@ -36,6 +36,7 @@ pub(crate) fn complaints(page: &str, schema: &str) -> Vec<String> {
             window: None,
             plan: None,
             limits: Default::default(),
+            guards: Default::default(),
             cedar: text.into(),
         }))
     });

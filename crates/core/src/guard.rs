@@ -1,14 +1,16 @@
 //! What looks at the content of a call before it is decided for good (ADR 77): a forbid with `@guard("secrets")` stands until the guard has
 //! looked, and `context.guarded` names those that lift it. What a guard is, is here; what it finds is found elsewhere, and comes in as data.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use crate::obligation::Obligation;
+use crate::resource::own_guard::{Looks, OwnGuard, Webhook};
 
 /// A guard, by what it looks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Guard {
     /// Texts that are written to be obeyed by a model: instructions in the place of data.
     Injection,
@@ -16,24 +18,39 @@ pub enum Guard {
     PersonalData,
     /// Keys, tokens and passwords.
     Secrets,
+    /// What a policy declares (`spec.guards`, ADR 87).
+    Own(Arc<OwnGuard>),
 }
 
 impl Guard {
-    /// Every guard, in the order of their names.
+    /// Every guard that is built in, in the order of their names.
     pub const ALL: [Self; 3] = [Self::Injection, Self::PersonalData, Self::Secrets];
 
-    /// The name in policies and records.
-    pub const fn as_str(self) -> &'static str {
+    /// The name in `context.guarded` and in records. That of one that a policy declares has the policy's in it, so that no other policy's is taken
+    /// for it.
+    pub fn as_str(&self) -> &str {
         match self {
             Self::Injection => "injection",
             Self::PersonalData => "personal_data",
             Self::Secrets => "secrets",
+            Self::Own(own) => &own.id,
         }
     }
 
-    /// The guard of this name.
+    /// The built-in guard of this name.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|guard| guard.as_str() == name)
+    }
+
+    /// Who is asked what there is to find, and has to be waited for; `None` of a guard that looks by itself.
+    pub fn webhook(&self) -> Option<&Webhook> {
+        match self {
+            Self::Own(own) => match &own.looks {
+                Looks::Webhook(webhook) => Some(webhook),
+                Looks::Patterns(_) => None,
+            },
+            Self::Injection | Self::PersonalData | Self::Secrets => None,
+        }
     }
 }
 
@@ -49,7 +66,7 @@ pub enum OnFinding {
 }
 
 /// What a policy says of a guard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Guarding {
     pub(crate) guard: Guard,
     pub(crate) on_finding: OnFinding,
@@ -83,6 +100,8 @@ pub enum Came {
     Unredactable,
     /// It could not look.
     Failed,
+    /// It could not look, and its policy has calls pass then (`onFailure: open`).
+    Open,
 }
 
 impl Came {
@@ -95,17 +114,18 @@ impl Came {
             Self::Found => "found",
             Self::Unredactable => "unredactable",
             Self::Failed => "failed",
+            Self::Open => "open",
         }
     }
 
     /// Whether it lifts what waits for it.
     const fn lifts(self) -> bool {
-        matches!(self, Self::Passed | Self::Recorded | Self::Redacted)
+        matches!(self, Self::Passed | Self::Recorded | Self::Redacted | Self::Open)
     }
 }
 
-/// How often each kind of thing was found: `aws-access-token`. Never what.
-pub type Kinds = BTreeMap<&'static str, u32>;
+/// How often each kind of thing was found: `aws-access-token`. Never what. Of a guard that could not look it is why.
+pub type Kinds = BTreeMap<Cow<'static, str>, u32>;
 
 /// A guard that looked at a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -144,15 +164,15 @@ impl Guarded {
 
     /// One more guard looked; each does once.
     pub fn add(&mut self, looked: Looked, obligations: impl IntoIterator<Item = Obligation>) {
-        if !self.has(looked.guard) {
+        if !self.has(&looked.guard) {
             self.looked.push(looked);
             self.obligations.extend(obligations);
         }
     }
 
     /// Whether this guard looked.
-    pub fn has(&self, guard: Guard) -> bool {
-        self.looked.iter().any(|one| one.guard == guard)
+    pub fn has(&self, guard: &Guard) -> bool {
+        self.looked.iter().any(|one| one.guard == *guard)
     }
 
     /// Those that looked.
@@ -160,9 +180,12 @@ impl Guarded {
         &self.looked
     }
 
-    /// What `context.guarded` has: those that lift what waits for them.
-    pub fn lifting(&self) -> impl Iterator<Item = &'static str> {
-        self.looked.iter().filter(|one| one.came.lifts()).map(|one| one.guard.as_str())
+    /// What `context.guarded` has: those that lift what waits for them. Of several of one name, as of a policy as it was and as it is being written,
+    /// all have to.
+    pub fn lifting(&self) -> impl Iterator<Item = &str> {
+        let stands =
+            |name: &str| self.looked.iter().any(|one| !one.came.lifts() && one.guard.as_str() == name);
+        self.looked.iter().map(|one| one.guard.as_str()).filter(move |name| !stands(name))
     }
 
     pub(crate) fn obligations(&self) -> &[Obligation] {
@@ -178,14 +201,14 @@ pub(crate) fn wanted<'p>(
 ) -> Vec<Wanted> {
     let mut all: BTreeMap<Guard, (bool, Wanted)> = BTreeMap::new();
     for (policy, Guarding { guard, on_finding, observes }) in policies {
-        if guarded.has(guard) {
+        if guarded.has(&guard) {
             continue;
         }
         let on_finding = match on_finding {
             OnFinding::Redact if observes => OnFinding::Record,
             on_finding => on_finding,
         };
-        let one = Wanted { guard, on_finding, policy: policy.clone() };
+        let one = Wanted { guard: guard.clone(), on_finding, policy: policy.clone() };
         match all.get_mut(&guard) {
             Some((tried, known)) if *tried == observes => {
                 known.on_finding = known.on_finding.max(on_finding);
@@ -203,28 +226,53 @@ pub(crate) fn wanted<'p>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::resource::own_guard::OnFailure;
 
     #[test]
     fn the_strictest_holds_and_what_is_only_tried_counts_where_nothing_else_does() {
         let (secrets, injection) = (Guard::Secrets, Guard::Injection);
         let (a, b, c): (Arc<str>, Arc<str>, Arc<str>) = ("a".into(), "b".into(), "c".into());
-        let says = |guard, on_finding, observes| Guarding { guard, on_finding, observes };
+        let says =
+            |guard: &Guard, on_finding, observes| Guarding { guard: guard.clone(), on_finding, observes };
         let policies = [
-            (&c, says(secrets, OnFinding::Refuse, true)),
-            (&b, says(secrets, OnFinding::Record, false)),
-            (&a, says(secrets, OnFinding::Redact, false)),
-            (&c, says(injection, OnFinding::Redact, true)),
+            (&c, says(&secrets, OnFinding::Refuse, true)),
+            (&b, says(&secrets, OnFinding::Record, false)),
+            (&a, says(&secrets, OnFinding::Redact, false)),
+            (&c, says(&injection, OnFinding::Redact, true)),
         ];
-        let found = wanted(policies.into_iter(), &Guarded::default());
+        let found = wanted(policies.clone().into_iter(), &Guarded::default());
         let expected = [
-            Wanted { guard: injection, on_finding: OnFinding::Record, policy: c.clone() },
-            Wanted { guard: secrets, on_finding: OnFinding::Redact, policy: a.clone() },
+            Wanted { guard: injection.clone(), on_finding: OnFinding::Record, policy: c.clone() },
+            Wanted { guard: secrets.clone(), on_finding: OnFinding::Redact, policy: a.clone() },
         ];
         assert_eq!(found, expected);
         let mut guarded = Guarded::default();
         guarded.add(Looked { guard: secrets, came: Came::Found, kinds: Kinds::new() }, []);
         let left = wanted(policies.into_iter(), &guarded);
-        assert_eq!(left.iter().map(|one| one.guard).collect::<Vec<_>>(), [injection]);
+        assert_eq!(left.into_iter().map(|one| one.guard).collect::<Vec<_>>(), [injection]);
+        assert_eq!(guarded.lifting().count(), 0);
+    }
+
+    /// Attack: a policy of the same name, whose guard of the same name finds nothing.
+    #[test]
+    fn of_guards_of_one_name_all_have_to_let_pass() {
+        let own = |timeout_ms| {
+            let webhook = Webhook {
+                url: "http://opa.example/".into(),
+                ca_file: None,
+                timeout_ms,
+                on_failure: OnFailure::Closed,
+            };
+            Guard::Own(Arc::new(OwnGuard {
+                id: "n/p/opa".into(),
+                name: "opa".into(),
+                looks: Looks::Webhook(webhook),
+            }))
+        };
+        let mut guarded = Guarded::default();
+        guarded.add(Looked { guard: own(1), came: Came::Passed, kinds: Kinds::new() }, []);
+        assert_eq!(guarded.lifting().collect::<Vec<_>>(), ["n/p/opa"]);
+        guarded.add(Looked { guard: own(2), came: Came::Found, kinds: Kinds::new() }, []);
         assert_eq!(guarded.lifting().count(), 0);
     }
 

@@ -43,7 +43,7 @@ pub enum Change {
     RedactArgument(Arc<str>),
     /// `@redact_answer("/card")`: this value in what a tool answers does not reach the caller.
     RedactAnswer(Arc<str>),
-    /// `@guard_answer("injection")`: a guard looks at what a tool answers before that reaches the caller.
+    /// `@guard_answer("injection")`: a guard looks at what a tool, an agent or a model answers before that reaches the caller.
     GuardAnswer(Guard, OnFinding),
 }
 

@@ -39,6 +39,7 @@ use crate::protocol::event::Change;
 use crate::protocol::handles::Handles;
 use crate::protocol::llm::added_usage::WithoutUsage;
 use crate::protocol::mcp::listing_filter::ServerEvents;
+use crate::protocol::mcp::results::{HeldResults, OutputSchema};
 use crate::protocol::observe::{Observation, Observer, Sought};
 use crate::protocol::rest::Came;
 use crate::protocol::sse::{EventFilter, EventStream, TooLong};
@@ -74,6 +75,8 @@ pub struct Answering<'a> {
     pub redaction: Option<Redaction>,
     /// The guards that look at it.
     pub screen: Option<Screen>,
+    /// What the result of a pinned tool is held to.
+    pub results: Option<Arc<OutputSchema>>,
 }
 
 impl Answering<'_> {
@@ -208,8 +211,11 @@ impl Answering<'_> {
                 self.whole(Bytes::new(), begin, effect).map(Done::Whole)
             }
             Plan::Events { change } => {
+                if self.screen.is_some() || self.results.is_some() {
+                    plan::readable(begin.said)?;
+                }
                 let events = change.map(|change| self.filtered(change, handles)).transpose()?;
-                Ok(self.events(body, events, &mut begin))
+                Ok(self.events(body, events.or_else(|| self.screened()), &mut begin))
             }
         }
     }
@@ -385,22 +391,25 @@ impl Answering<'_> {
                 let beside = is_beside.then(|| self.own());
                 let mut filter: Box<dyn EventFilter> =
                     Box::new(ServerEvents { listings, handles, is_redacted, beside });
+                if let Some(schema) = self.results.clone() {
+                    filter = Box::new(HeldResults { filter, schema });
+                }
                 if let Some(redaction) = self.redaction.clone() {
                     filter = redaction.after(filter, self.own());
                 }
                 if let Some(screen) = self.screen.clone() {
                     filter = screen.after(filter);
                 }
-                let ends = is_beside || self.is_read();
+                let ends = is_beside || self.is_read() || self.results.is_some();
                 EventStream::new(filter, held, if ends { TooLong::EndsStream } else { too_long })
             }
             EventChange::A2aTasks(shape, framing) => {
                 let handles = handles.ok_or_else(no_handles)?;
                 let filter = Box::new(a2a::sealed::AgentEvents { shape, framing, handles });
-                EventStream::new(filter, held, shape.too_long())
+                self.looked_at(filter, (held, shape.too_long()))
             }
             EventChange::WithoutUsage => {
-                EventStream::new(Box::new(WithoutUsage), WithoutUsage::MAX_EVENT, TooLong::Passes)
+                self.looked_at(Box::new(WithoutUsage), (WithoutUsage::MAX_EVENT, TooLong::Passes))
             }
         })
     }

@@ -22,7 +22,7 @@ pub use answer::{Own, Redaction, answers_redacted, bare_task};
 pub use beside::{document_without_words, without_words};
 pub use cancelled::{Caller, RedactedCalls};
 use pointers::Pointers;
-pub use screen::Screen;
+pub use screen::{Noted, Screen};
 
 /// What is demanded of one call.
 #[derive(Debug)]
@@ -49,7 +49,7 @@ impl Demands {
             match change {
                 Change::RedactArgument(pointer) => arguments.add(pointer),
                 Change::RedactAnswer(pointer) => answer.add(pointer),
-                Change::GuardAnswer(guard, on_finding) => guards.push((*guard, *on_finding)),
+                Change::GuardAnswer(guard, on_finding) => guards.push((guard.clone(), *on_finding)),
                 Change::CapTokens(most) => tokens = Some(tokens.map_or(*most, |least: u32| least.min(*most))),
             }
         }
@@ -78,22 +78,26 @@ pub struct Tally {
     pub request: Changed,
     /// Values of the answer.
     answer: Arc<AtomicU64>,
-    /// Values of it in which a guard found something.
-    found: Arc<AtomicU64>,
+    /// What guards found in it.
+    found: Arc<Noted>,
 }
 
 impl Tally {
     /// Of a call with these demands, before anything is changed.
     pub fn of(demands: &Demands) -> Self {
         let answer = demands.answer.as_ref().map(|redaction| redaction.count.clone()).unwrap_or_default();
-        let found = demands.screen.as_ref().map(|screen| screen.count.clone()).unwrap_or_default();
+        let found = demands.screen.as_ref().map(|screen| screen.noted.clone()).unwrap_or_default();
         Self { request: Changed::default(), answer, found }
     }
 
     pub fn so_far(&self) -> Changed {
-        let (redact_answer, guard_answer) =
-            (self.answer.load(Ordering::Relaxed), self.found.load(Ordering::Relaxed));
+        let (redact_answer, guard_answer) = (self.answer.load(Ordering::Relaxed), self.found.values());
         Changed { redact_answer, guard_answer, ..self.request }
+    }
+
+    /// What guards found in the answer so far, as its record says it.
+    pub fn found(&self) -> Option<String> {
+        self.found.said()
     }
 }
 

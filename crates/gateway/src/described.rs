@@ -17,6 +17,7 @@ use vidimus_core::refusal::{Code, Refusal};
 use crate::beside::chain;
 use crate::forward::{AddressGuard, Client, client_beside};
 use crate::protocol::mcp::definition::{Answering, LISTING, digest_of};
+use crate::protocol::mcp::results;
 use crate::protocol::mcp::schema::unheld;
 use crate::protocol::mcp::{HANDSHAKE, MODERN, SESSION_HEADER, VERSION_HEADER};
 use crate::protocol::members::{Members, text};
@@ -41,6 +42,8 @@ pub struct DescribedTool {
     pub definition: Value,
     /// Why arguments cannot be held to its input schema; `None` where they can.
     pub unheld: Option<String>,
+    /// Why results cannot be held to its output schema; `None` where they can, or it has none.
+    pub unheld_results: Option<String>,
 }
 
 /// The tools in the result of `tools/list`, and where the next page begins, where there is one.
@@ -64,7 +67,8 @@ pub fn described(result: &str) -> Result<(Vec<DescribedTool>, Option<String>), R
         let members = Members::unique(entry).map_err(|error| bad(&error))?;
         let name = members.get("name").and_then(text).ok_or_else(|| bad(&"a tool has no name"))?;
         let definition = serde_json::from_str(entry).map_err(|error| bad(&error))?;
-        all.push(DescribedTool { name, digest: digest_of(entry)?, definition, unheld: unheld(entry) });
+        let (unheld, unheld_results) = (unheld(entry), results::unheld(entry));
+        all.push(DescribedTool { name, digest: digest_of(entry)?, definition, unheld, unheld_results });
     }
     let next = members.get("nextCursor").and_then(text).filter(|next| !next.is_empty());
     Ok((all, next))

@@ -288,7 +288,7 @@ impl Effect {
             charged_tokens: self.charged.map(|used| whole(used.tokens)),
             code: ending.code().map(Cow::Borrowed),
             decision: self.decision,
-            detail: self.detail.as_deref().map(Cow::Borrowed),
+            detail: self.detail_and_found(),
             duration_us: micros(duration),
             id: Cow::Borrowed(&self.call),
             job: self.ran.as_ref().and_then(Ran::known).map(Cow::Owned),
@@ -304,6 +304,16 @@ impl Effect {
             tokens_input: self.found.usage.input,
             tokens_output: self.found.usage.output,
             version: VERSION,
+        }
+    }
+
+    /// Why no full answer came, and before it what guards found in what came.
+    fn detail_and_found(&self) -> Option<Cow<'_, str>> {
+        let found = self.changed.as_ref().and_then(Tally::found);
+        match (found, self.detail.as_deref()) {
+            (None, detail) => detail.map(Cow::Borrowed),
+            (Some(found), None) => Some(Cow::Owned(short(&found))),
+            (Some(found), Some(detail)) => Some(Cow::Owned(short(&format!("{found}; {detail}")))),
         }
     }
 

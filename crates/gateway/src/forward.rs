@@ -2,6 +2,7 @@
 //! of an allowing decision gives one, and where the request goes is read from it.
 
 pub(crate) mod agent_tool;
+mod ask;
 mod body;
 mod called;
 mod connect;

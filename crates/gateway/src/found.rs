@@ -30,26 +30,42 @@ impl Found {
     /// # Errors
     /// Where the guard cannot look.
     pub fn of<'j>(
-        guard: Guard,
+        guard: &Guard,
         parts: impl IntoIterator<Item = (Option<&'j Json<'j>>, InPlace)>,
     ) -> Result<Self, &'static Fault> {
-        let (mut found, mut fault) = (Self::default(), None);
+        let mut found = Self::default();
         for (part, in_place) in parts {
-            let Some(part) = part else { continue };
-            found.names(guard, part)?;
-            part.leaves(&mut |pointer, value| {
-                let Some(text) = value.as_text() else { return };
-                match find(guard, last(pointer), &text) {
-                    Ok(kinds) => found.add(kinds, in_place(pointer)),
-                    Err(error) => fault = Some(error),
-                }
-            });
+            if let Some(part) = part {
+                found.look(guard, part, (in_place, &|_| false))?;
+            }
         }
-        fault.map_or(Ok(found), Err)
+        Ok(found)
+    }
+
+    /// Looks at one part more, without the values whose pointers are of those that are looked at elsewhere.
+    ///
+    /// # Errors
+    /// As [`Found::of`].
+    pub fn look(
+        &mut self,
+        guard: &Guard,
+        part: &Json<'_>,
+        (in_place, elsewhere): (InPlace, &dyn Fn(&str) -> bool),
+    ) -> Result<(), &'static Fault> {
+        let mut fault = None;
+        self.names(guard, part)?;
+        part.leaves(&mut |pointer, value| {
+            let Some(text) = value.as_text().filter(|_| !elsewhere(pointer)) else { return };
+            match find(guard, last(pointer), &text) {
+                Ok(kinds) => self.add(kinds, in_place(pointer)),
+                Err(error) => fault = Some(error),
+            }
+        });
+        fault.map_or(Ok(()), Err)
     }
 
     /// Looks at the names of all members: whoever wants to say something can say it there.
-    fn names(&mut self, guard: Guard, value: &Json<'_>) -> Result<(), &'static Fault> {
+    fn names(&mut self, guard: &Guard, value: &Json<'_>) -> Result<(), &'static Fault> {
         match value {
             Json::Object(members) => {
                 for (name, value) in members {
@@ -119,7 +135,8 @@ mod tests {
         const CARD: &str = "4111111111111111";
         let text = format!(r#"{{"a": "card {CARD}", "{CARD}": [{CARD}]}}"#);
         let json = Json::parse(text.as_bytes()).expect("JSON");
-        let found = Found::of(Guard::PersonalData, [(Some(&json), everywhere as InPlace)]).expect("it looks");
+        let found =
+            Found::of(&Guard::PersonalData, [(Some(&json), everywhere as InPlace)]).expect("it looks");
         assert_eq!(found.kinds.get("card"), Some(&3));
         assert_eq!((found.places.len(), found.is_elsewhere), (2, true), "{found:?}");
     }

@@ -25,7 +25,7 @@ fn main() {
             let text = text.repeat(LENGTH / text.len() + 1);
             let begun = Instant::now();
             for _ in 0..ROUNDS {
-                if find(guard, "note", black_box(&text)).is_ok_and(|found| !found.is_empty()) {
+                if find(&guard, "note", black_box(&text)).is_ok_and(|found| !found.is_empty()) {
                     println!("{guard:?} finds something in {what}");
                     return;
                 }

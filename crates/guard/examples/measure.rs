@@ -19,7 +19,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let text = |name: &str| said.get(name).and_then(Json::as_str).unwrap_or_default();
         let is_attack = said.get("attack").and_then(Json::as_bool).unwrap_or_default();
         let (found, count) = all.entry((!is_attack, text("corpus").to_owned())).or_default();
-        *found += usize::from(!find(Guard::Injection, "", text("text"))?.is_empty());
+        *found += usize::from(!find(&Guard::Injection, "", text("text"))?.is_empty());
         *count += 1;
     }
     println!("| corpus | is | found | of |\n|---|---|---|---|");

@@ -1,6 +1,7 @@
 //! Texts that are written to be obeyed: rules for what instructions in the place of data say, in English, and for what is hidden in a text. They
 //! find what is known, and no more (docs/guards.md has what they miss of public corpora).
 
+use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use vidimus_core::guard::Kinds;
@@ -34,7 +35,7 @@ pub(crate) fn find_hidden(text: &str, found: &mut Kinds) {
         hidden = hidden.saturating_add(u32::from(invisible == MOST_INVISIBLE));
     }
     if hidden > 0 {
-        found.insert(HIDDEN, hidden);
+        found.insert(Cow::Borrowed(HIDDEN), hidden);
     }
 }
 
@@ -145,7 +146,7 @@ const TABLE: &[Rule] = &[
 mod tests {
     use super::*;
 
-    fn kinds(text: &str) -> Vec<&'static str> {
+    fn kinds(text: &str) -> Vec<Cow<'static, str>> {
         let mut found = find(text).unwrap();
         find_hidden(text, &mut found);
         found.into_keys().collect()
@@ -171,7 +172,7 @@ mod tests {
             ("abc\u{202e}fdp.exe", "hidden-text"),
             ("x\u{200b}\u{200c}\u{200b}\u{200c}\u{200b}\u{200c}\u{200b}\u{200c}y", "hidden-text"),
         ] {
-            assert!(kinds(text).contains(&kind), "{kind}: {text}: {:?}", kinds(text));
+            assert!(kinds(text).contains(&Cow::Borrowed(kind)), "{kind}: {text}: {:?}", kinds(text));
         }
     }
 

@@ -9,7 +9,11 @@ mod personal_data;
 mod readings;
 mod secrets;
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use vidimus_core::guard::{Guard, Kinds};
+use vidimus_core::resource::own_guard::{Looks, Pattern};
 
 pub use patterns::Fault;
 pub use readings::readings;
@@ -17,14 +21,19 @@ pub use readings::readings;
 /// What a guard finds in one value: how often each kind. `name` is that of the member which has the value, or empty: a password is told by it.
 ///
 /// # Errors
-/// Where the rules could not be compiled, which a test excludes: nothing is known of the text.
-pub fn find(guard: Guard, name: &str, text: &str) -> Result<Kinds, &'static Fault> {
+/// Where the rules could not be compiled, which a test excludes; and of a guard that asks somebody else: nothing is known of the text.
+pub fn find(guard: &Guard, name: &str, text: &str) -> Result<Kinds, &'static Fault> {
+    let name = readings::folded(name).map_or(Cow::Borrowed(name), Cow::Owned);
     let mut found = Kinds::new();
     for reading in readings(text) {
         let kinds = match guard {
             Guard::Injection => injection::find(&reading)?,
             Guard::PersonalData => personal_data::find(&reading)?,
-            Guard::Secrets => secrets::find(name, &reading)?,
+            Guard::Secrets => secrets::find(&name, &reading)?,
+            Guard::Own(own) => match &own.looks {
+                Looks::Patterns(patterns) => matched(patterns, &reading),
+                Looks::Webhook(_) => return Err(&ASKED),
+            },
         };
         // One thing is found in several readings.
         for (kind, count) in kinds {
@@ -32,10 +41,25 @@ pub fn find(guard: Guard, name: &str, text: &str) -> Result<Kinds, &'static Faul
             *known = (*known).max(count);
         }
     }
-    if guard == Guard::Injection {
+    if *guard == Guard::Injection {
         injection::find_hidden(text, &mut found);
     }
     Ok(found)
+}
+
+static ASKED: Fault = Fault::known("what is to be found is asked of a webhook");
+
+/// What matches the patterns of a policy's own guard.
+fn matched(patterns: &[(Arc<str>, Pattern)], text: &str) -> Kinds {
+    let mut found = Kinds::new();
+    for (kind, pattern) in patterns {
+        let count = pattern.count(text);
+        if count > 0 {
+            let known = found.entry(Cow::Owned(kind.to_string())).or_default();
+            *known = known.saturating_add(count);
+        }
+    }
+    found
 }
 
 #[cfg(test)]

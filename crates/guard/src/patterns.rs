@@ -1,16 +1,18 @@
 //! Rules of one kind each, of which few texts concern any: a prefilter finds the words without which a rule cannot match.
 
+use std::borrow::Cow;
+
 use aho_corasick::AhoCorasick;
 use regex::Regex;
 use vidimus_core::guard::Kinds;
 
-/// Why rules could not be compiled.
+/// Why a guard cannot look.
 #[derive(Debug)]
-pub struct Fault(String);
+pub struct Fault(Cow<'static, str>);
 
 impl std::fmt::Display for Fault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "the rules of a guard are broken: {}", self.0)
+        write!(f, "a guard cannot look: {}", self.0)
     }
 }
 
@@ -18,7 +20,11 @@ impl std::error::Error for Fault {}
 
 impl Fault {
     pub(crate) fn of(error: &dyn std::fmt::Display) -> Self {
-        Self(error.to_string())
+        Self(Cow::Owned(error.to_string()))
+    }
+
+    pub(crate) const fn known(why: &'static str) -> Self {
+        Self(Cow::Borrowed(why))
     }
 }
 
@@ -73,7 +79,7 @@ impl Rules {
             });
             let count = u32::try_from(meant.count()).unwrap_or(u32::MAX);
             if count > 0 {
-                *found.entry(rule.kind).or_default() += count;
+                *found.entry(Cow::Borrowed(rule.kind)).or_default() += count;
             }
         }
         found

@@ -367,6 +367,7 @@ fn policy(dice: &mut Dice, size: Size, number: usize) -> Policy {
         window: None,
         plan: None,
         limits: Default::default(),
+        guards: Default::default(),
         cedar: cedar(dice, size, number).into(),
     }
 }

@@ -66,6 +66,7 @@ fn everything() -> Object {
         window: None,
         plan: None,
         limits: Default::default(),
+        guards: Default::default(),
         cedar: "permit (principal, action, resource);".into(),
     }))
 }

@@ -66,6 +66,8 @@ pub(crate) enum Misannotated {
     GuardsOther { value: String },
     #[error("@{annotation}(\"{value}\") names no guard")]
     NoGuard { annotation: &'static str, value: String },
+    #[error("@guard_answer(\"{value}\") asks a webhook, and those are asked about what calls say")]
+    AsksOfAnswers { value: String },
     #[error("@on_finding(\"{value}\") is neither record nor redact")]
     OnFinding { value: String },
     #[error("@limit is on a permit: another permit would let the call pass uncounted")]
@@ -114,7 +116,7 @@ impl Misannotated {
                 "put it on a forbid, which then changes the calls that it is about instead of refusing them"
             }
             Self::ChangesOther { .. } => {
-                "name the action in the head: @redact, @redact_answer, @guard_answer, @redact_shown and @on_finding(\"redact\") with action == Action::\"invokeTool\", @cap_tokens with action == Action::\"callModel\""
+                "name the action in the head: @redact, @redact_answer, @redact_shown and @on_finding(\"redact\") of a @guard with action == Action::\"invokeTool\", @cap_tokens with action == Action::\"callModel\", @guard_answer with either, or with action == Action::\"callAgent\""
             }
             Self::ChangesBeside { .. } => {
                 "write two policies: one that changes the call, and one that holds or refuses it"
@@ -129,7 +131,12 @@ impl Misannotated {
             Self::GuardsOnPermit { .. } | Self::GuardsOther { .. } => {
                 "put it on a forbid of calls: @guard(\"secrets\") forbid (…) unless { context.guarded.contains(\"secrets\") };"
             }
-            Self::NoGuard { .. } => "write secrets, personal_data or injection",
+            Self::NoGuard { .. } => {
+                "write secrets, personal_data or injection, or the name of an entry of spec.guards of this policy"
+            }
+            Self::AsksOfAnswers { .. } => {
+                "write a guard that looks by itself: secrets, personal_data, injection, or one of spec.guards with regex"
+            }
             Self::OnFinding { .. } => {
                 "write @on_finding(\"record\") or @on_finding(\"redact\"), or leave it out: what is found then refuses the call"
             }
@@ -174,6 +181,7 @@ impl Misannotated {
             | Self::GuardsOnPermit { value }
             | Self::GuardsOther { value }
             | Self::NoGuard { value, .. }
+            | Self::AsksOfAnswers { value }
             | Self::OnFinding { value }
             | Self::Keeps { value }
             | Self::LimitOnPermit { value }

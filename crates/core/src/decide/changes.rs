@@ -11,15 +11,19 @@ use super::statement::Actions;
 use crate::call::Action;
 use crate::json;
 use crate::obligation::{Change, MAX_POINTER, MAX_POINTERS, Obligation};
+use crate::resource::OwnGuard;
 
 /// What may not stand beside them: it says what becomes of a call that is refused or held, and such a policy does neither.
 const NOT_BESIDE: [&str; 3] = ["approval", "ends_chain", "guard"];
 
-/// What a policy has changed of the calls that it is about, sorted; `None` where it changes nothing.
+/// What has answers at which guards look.
+const ANSWERED: [Action; 3] = [Action::InvokeTool, Action::CallAgent, Action::CallModel];
+
+/// What a policy has changed of the calls that it is about, sorted; `None` where it changes nothing. `declared` are the guards of its object.
 pub(super) fn of(
     policy: &cedar_policy::Policy,
     actions: Actions,
-    id: &Arc<str>,
+    (id, declared): (&Arc<str>, &[Arc<OwnGuard>]),
 ) -> Result<Option<Arc<[Obligation]>>, Misannotated> {
     let mut changes: Vec<Change> = Vec::new();
     for (annotation, of) in [
@@ -27,19 +31,22 @@ pub(super) fn of(
         ("redact_answer", Change::RedactAnswer),
     ] {
         let Some(value) = policy.annotation(annotation) else { continue };
-        check(policy, (annotation, value), actions, Action::InvokeTool)?;
+        check(policy, (annotation, value), actions, &[Action::InvokeTool])?;
         let pointers = pointers(annotation, value)?;
         changes.extend(pointers.into_iter().map(|pointer| of(pointer.into())));
     }
     if let Some(value) = policy.annotation("cap_tokens") {
-        check(policy, ("cap_tokens", value), actions, Action::CallModel)?;
+        check(policy, ("cap_tokens", value), actions, &[Action::CallModel])?;
         let tokens = value.parse().ok().filter(|tokens| *tokens > 0);
         let tokens = tokens.ok_or_else(|| Misannotated::Tokens { value: value.to_owned() })?;
         changes.push(Change::CapTokens(tokens));
     }
     if let Some(value) = policy.annotation("guard_answer") {
-        check(policy, ("guard_answer", value), actions, Action::InvokeTool)?;
-        let guard = guarding::named("guard_answer", value)?;
+        check(policy, ("guard_answer", value), actions, &ANSWERED)?;
+        let guard = guarding::named("guard_answer", value, declared)?;
+        if guard.webhook().is_some() {
+            return Err(Misannotated::AsksOfAnswers { value: value.to_owned() });
+        }
         changes.push(Change::GuardAnswer(guard, guarding::on_finding(policy)?));
     }
     changes.sort_unstable();
@@ -59,18 +66,18 @@ pub(super) fn pointers<'v>(annotation: &'static str, value: &'v str) -> Result<V
     }
 }
 
-/// That the policy is a forbid, on calls that can be changed so, and says nothing else of them.
+/// That the policy is a forbid, on calls that can be changed so, and says nothing else of them. `those` are the actions of such calls.
 fn check(
     policy: &cedar_policy::Policy,
     (annotation, value): (&'static str, &str),
     actions: Actions,
-    action: Action,
+    those: &[Action],
 ) -> Result<(), Misannotated> {
     if policy.effect() == Effect::Permit {
         return Err(Misannotated::ChangesOnPermit { annotation, value: value.to_owned() });
     }
-    if !actions.are_only(action) {
-        let action = action.as_str();
+    if !actions.are_among(those) {
+        let action = those.first().map_or("", |action| action.as_str());
         return Err(Misannotated::ChangesOther { annotation, action, value: value.to_owned() });
     }
     let beside = NOT_BESIDE.into_iter().find(|other| policy.annotation(other).is_some());
@@ -88,13 +95,24 @@ fn is_pointer(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::resource::own_guard::{Looks, OnFailure, Webhook};
 
     const TOOLS: &str = "action == Action::\"invokeTool\"";
 
     fn read(text: &str) -> Result<Vec<String>, Misannotated> {
         let policy = cedar_policy::Policy::parse(None, text).unwrap();
         let actions = Actions::of(&policy.to_pst().unwrap().body().action);
-        let demanded = of(&policy, actions, &"a/p".into())?;
+        let looks = Looks::Webhook(Webhook {
+            url: "http://opa.example/".into(),
+            ca_file: None,
+            timeout_ms: 1,
+            on_failure: OnFailure::Closed,
+        });
+        let asks = OwnGuard { id: "a/p/opa".into(), name: "opa".into(), looks };
+        let looks = Looks::Patterns(Box::default());
+        let hosts = OwnGuard { id: "a/p/hosts".into(), name: "hosts".into(), looks };
+        let declared = [Arc::new(asks), Arc::new(hosts)];
+        let demanded = of(&policy, actions, (&"a/p".into(), &declared))?;
         Ok(demanded.iter().flat_map(|all| all.iter()).map(|one| one.change.to_string()).collect())
     }
 
@@ -116,6 +134,12 @@ mod tests {
                 TOOLS,
                 &["@guard_answer(\"secrets record\")"],
             ),
+            (
+                "@guard_answer(\"secrets\")",
+                "action in [Action::\"callModel\", Action::\"callAgent\", Action::\"invokeTool\"]",
+                &["@guard_answer(\"secrets\")"],
+            ),
+            ("@guard_answer(\"hosts\")", "action in Action::\"llm\"", &["@guard_answer(\"a/p/hosts\")"]),
         ] {
             let text = format!("{annotations} forbid (principal, {action}, resource);");
             assert_eq!(read(&text), Ok(expected.iter().map(ToString::to_string).collect()), "{text}");
@@ -149,7 +173,14 @@ mod tests {
             (&long, "forbid", TOOLS, "names no values"),
             (&many, "forbid", TOOLS, "names no values"),
             ("@guard_answer(\"all\")", "forbid", TOOLS, "names no guard"),
-            ("@guard_answer(\"secrets\")", "forbid", model, "@guard_answer is about invokeTool"),
+            ("@guard_answer(\"secrets\")", "forbid", "action", "@guard_answer is about invokeTool"),
+            (
+                "@guard_answer(\"secrets\")",
+                "forbid",
+                "action in Action::\"mcp\"",
+                "@guard_answer is about invokeTool",
+            ),
+            ("@guard_answer(\"opa\")", "forbid", model, "asks a webhook"),
             ("@guard_answer(\"secrets\") @guard(\"secrets\")", "forbid", TOOLS, "@guard says"),
             ("@cap_tokens(\"0\")", "forbid", model, "is no number of tokens"),
             ("@cap_tokens(\"few\")", "forbid", model, "is no number of tokens"),

@@ -1,6 +1,8 @@
 //! The annotations of a forbid that a guard lifts: `@guard("secrets")`, and `@on_finding("redact")` where what it finds is not to refuse the
 //! call (ADR 77).
 
+use std::sync::Arc;
+
 use cedar_policy::Effect;
 use cedar_policy::pst::{self, BinaryOp, Clause, Expr, Var};
 
@@ -9,14 +11,19 @@ use super::statement::Actions;
 use super::tree;
 use crate::call::Action;
 use crate::guard::{Guard, Guarding, OnFinding};
+use crate::resource::OwnGuard;
 
 /// What may not stand beside `@on_finding`: it says what becomes of a call that something was found in.
 const NOT_BESIDE: [&str; 2] = ["approval", "ends_chain"];
 
 const ON_FINDING: &str = "on_finding";
 
-/// The guard that lifts a policy; `None` where none does.
-pub(super) fn of(policy: &cedar_policy::Policy, actions: Actions) -> Result<Option<Guarding>, Misannotated> {
+/// The guard that lifts a policy; `None` where none does. `declared` are those of its object.
+pub(super) fn of(
+    policy: &cedar_policy::Policy,
+    actions: Actions,
+    declared: &[Arc<OwnGuard>],
+) -> Result<Option<Guarding>, Misannotated> {
     let Some(value) = policy.annotation("guard") else {
         let alone = policy.annotation(ON_FINDING).filter(|_| policy.annotation("guard_answer").is_none());
         return alone.map_or(Ok(None), |value| {
@@ -29,7 +36,7 @@ pub(super) fn of(policy: &cedar_policy::Policy, actions: Actions) -> Result<Opti
     if !actions.are_of_calls() {
         return Err(Misannotated::GuardsOther { value: value.to_owned() });
     }
-    let guard = named("guard", value)?;
+    let guard = named("guard", value, declared)?;
     let on_finding = on_finding(policy)?;
     // Nothing else has arguments with places.
     if on_finding == OnFinding::Redact && !actions.are_only(Action::InvokeTool) {
@@ -43,9 +50,24 @@ pub(super) fn of(policy: &cedar_policy::Policy, actions: Actions) -> Result<Opti
     Ok(Some(Guarding { guard, on_finding, observes: false }))
 }
 
-/// The guard that an annotation names.
-pub(super) fn named(annotation: &'static str, value: &str) -> Result<Guard, Misannotated> {
-    Guard::named(value).ok_or_else(|| Misannotated::NoGuard { annotation, value: value.to_owned() })
+/// The guard that an annotation names: one that is built in, or one of `declared`.
+pub(super) fn named(
+    annotation: &'static str,
+    value: &str,
+    declared: &[Arc<OwnGuard>],
+) -> Result<Guard, Misannotated> {
+    let own = || declared.iter().find(|own| *own.name == *value).cloned().map(Guard::Own);
+    Guard::named(value)
+        .or_else(own)
+        .ok_or_else(|| Misannotated::NoGuard { annotation, value: value.to_owned() })
+}
+
+/// What `context.guarded` has for the guard that an annotation names, in the policy of this id.
+fn in_context(value: &str, id: &str) -> String {
+    match Guard::named(value) {
+        Some(_) => value.to_owned(),
+        None => format!("{}/{value}", id.split('#').next().unwrap_or_default()),
+    }
 }
 
 /// What becomes of that in which something is found.
@@ -64,13 +86,14 @@ pub(super) fn on_finding(policy: &cedar_policy::Policy) -> Result<OnFinding, Mis
 
 /// What the author of a policy should look at: a guard that its condition does not wait for lifts nothing.
 pub(super) fn remark(policy: &cedar_policy::Policy, body: &pst::Template, id: &str) -> Option<String> {
-    let guard = policy.annotation("guard")?;
+    let value = policy.annotation("guard")?;
+    let guard = in_context(value, id);
     let (mut looks, mut other) = (false, false);
     for clause in body.clauses() {
         let (Clause::When(condition) | Clause::Unless(condition)) = clause;
         tree::walk(condition, &mut |expr| match expr {
             Expr::BinaryOp { op: BinaryOp::Contains, left, right } if is_guarded(left) => {
-                looks |= tree::string(right) == Some(guard);
+                looks |= tree::string(right) == Some(&*guard);
             }
             Expr::BinaryOp { left, right, .. } => other |= is_guarded(left) || is_guarded(right),
             _ => {}
@@ -78,7 +101,7 @@ pub(super) fn remark(policy: &cedar_policy::Policy, body: &pst::Template, id: &s
     }
     (!looks && !other).then(|| {
         format!(
-            "{id}: @guard(\"{guard}\") lifts nothing that the condition does not wait for; write unless {{ context.guarded.contains(\"{guard}\") }}"
+            "{id}: @guard(\"{value}\") lifts nothing that the condition does not wait for; write unless {{ context.guarded.contains(\"{guard}\") }}"
         )
     })
 }
@@ -90,11 +113,14 @@ fn is_guarded(expr: &Expr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::resource::own_guard::Looks;
 
     fn read(text: &str) -> Result<Option<Guarding>, Misannotated> {
         let policy = cedar_policy::Policy::parse(None, text).unwrap();
         let actions = Actions::of(&policy.to_pst().unwrap().body().action);
-        of(&policy, actions)
+        let looks = Looks::Patterns(Box::default());
+        let own = OwnGuard { id: "n/p/hosts".into(), name: "hosts".into(), looks };
+        of(&policy, actions, &[Arc::new(own)])
     }
 
     const TOOLS: &str = "forbid (principal, action == Action::\"invokeTool\", resource);";
@@ -120,6 +146,8 @@ mod tests {
             let read = read(&format!("{annotations} {policy}")).expect(annotations);
             assert_eq!(read.map(|one| (one.guard, one.on_finding)), expected, "{annotations}");
         }
+        let own = read(&format!("@guard(\"hosts\") {ALL}")).expect("a guard of its own");
+        assert_eq!(own.map(|one| one.guard.as_str().to_owned()).as_deref(), Some("n/p/hosts"));
     }
 
     #[test]
@@ -155,6 +183,15 @@ mod tests {
             let policy = cedar_policy::Policy::parse(None, &text).unwrap();
             let told = remark(&policy, policy.to_pst().unwrap().body(), "a/p");
             assert_eq!(told.is_some(), is_told, "{condition}: {told:?}");
+        }
+        // One of its own is in the context by a name that no other policy's has.
+        for (name, is_told) in [("a/p/hosts", false), ("hosts", true), ("b/p/hosts", true)] {
+            let text = format!(
+                "@guard(\"hosts\") forbid (principal, action, resource) unless {{ context.guarded.contains(\"{name}\") }};"
+            );
+            let policy = cedar_policy::Policy::parse(None, text).unwrap();
+            let told = remark(&policy, policy.to_pst().unwrap().body(), "a/p#1");
+            assert_eq!(told.is_some(), is_told, "{name}: {told:?}");
         }
     }
 }

@@ -29,10 +29,10 @@ use crate::entity::EntityKind;
 use crate::guard::Guarding;
 use crate::keep::Keep;
 use crate::obligation::{Change, Obligation};
-use crate::resource::Limit;
 use crate::resource::plan::Plan;
 use crate::resource::policy::{Members, Scope};
 use crate::resource::window::Window;
+use crate::resource::{Limit, OwnGuard};
 
 pub(crate) use self::actions::Actions;
 
@@ -129,6 +129,8 @@ pub(crate) struct Reach<'a> {
     pub(crate) plan: Option<&'a Plan>,
     /// What its object declares.
     pub(crate) limits: &'a [Arc<Limit>],
+    /// The guards that it declares.
+    pub(crate) guards: &'a [Arc<OwnGuard>],
 }
 
 /// Why a parsed and validated policy is not compiled.
@@ -167,7 +169,7 @@ impl Statement {
         id: Arc<str>,
         reach: Reach<'_>,
     ) -> Result<Self, NotCompiled> {
-        let Reach { scope, namespace, members, window, plan, limits } = reach;
+        let Reach { scope, namespace, members, window, plan, limits, guards } = reach;
         let fault = |error: pst::PstConstructionError| NotCompiled::Fault(error.to_string());
         let pst = policy.new_id(PolicyId::new(&id)).to_pst().map_err(fault)?;
         let actions = Actions::of(&pst.body().action);
@@ -203,9 +205,9 @@ impl Statement {
         let windowed = window.map(|window| Windowed::new(&mut body, window)).transpose()?;
         let whole = policy_of(&body)?;
         let asks = annotation::requirement(policy, (&whole, actions), &id)?;
-        let changes = changes::of(policy, actions, &id)?;
+        let changes = changes::of(policy, actions, (&id, guards))?;
         let keeps = keeping::of(policy, actions)?;
-        let guards = guarding::of(policy, actions)?;
+        let guards = guarding::of(policy, actions, guards)?;
         let limits = limiting::of(policy, (&body, actions), limits)?;
         let policy = whole;
         Ok(Self {

@@ -153,7 +153,7 @@ impl HeadersSpec {
     }
 }
 
-pub(super) fn text_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+pub(crate) fn text_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({"type": "string", "minLength": 1, "maxLength": 2048})
 }
 
@@ -177,12 +177,7 @@ impl EndpointSpec {
         let (url, timeout_ms) = (url?, timeout_ms?);
         let audience = self.audience.as_deref().unwrap_or(url.as_str()).into();
         let ca_file = self.ca_file.as_deref().map(|roots| beside(document.file, roots));
-        if let (Some(roots), true) = (&self.ca_file, document.of_cluster) {
-            // Whoever may write there must not thereby learn which files the gateway has.
-            let fix = "remove it, and give the gateway the roots of all endpoints (SSL_CERT_FILE)";
-            let fault = Fault::new("in a cluster no object names a file of the gateway", fix);
-            problems.report(at.key("caFile"), roots, fault);
-        }
+        check_roots(self.ca_file.as_deref(), document, at, problems);
         let (card, rest, stale_after) = (card.flatten(), rest.flatten(), stale.flatten());
         if let Some(other) = rest.as_ref().filter(|rest| rest.origin() != url.origin()) {
             // What is meant for the agent goes there: its tokens, and the headers that are set.
@@ -219,6 +214,20 @@ pub(crate) fn has_no_card(endpoint: &EndpointSpec, at: At<'_>, problems: &mut Pr
     if let Some(card) = &endpoint.card {
         let fault = Fault::new("only an agent has a card", "remove it");
         problems.report(at.key("card"), card, fault);
+    }
+}
+
+/// That a file of roots is not named by an object of a cluster: whoever may write there must not thereby learn which files the gateway has.
+pub(crate) fn check_roots(
+    ca_file: Option<&str>,
+    document: Document<'_>,
+    at: At<'_>,
+    problems: &mut Problems,
+) {
+    if let (Some(roots), true) = (ca_file, document.of_cluster) {
+        let fix = "remove it, and give the gateway the roots of all endpoints (SSL_CERT_FILE)";
+        let fault = Fault::new("in a cluster no object names a file of the gateway", fix);
+        problems.report(at.key("caFile"), roots, fault);
     }
 }
 

@@ -21,13 +21,15 @@ pub struct Integrity {
     pub pins: BTreeMap<Arc<str>, Arc<str>>,
     /// What arguments are held to.
     pub arguments: HeldTo,
+    /// What results are held to.
+    pub results: HeldTo,
 }
 
-/// What the arguments of a pinned tool are held to.
+/// What the arguments, or the results, of a pinned tool are held to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum HeldTo {
-    /// The input schema of the pinned definition. A tool whose schema cannot be held to is not called.
+    /// The schema of the pinned definition. A tool whose schema cannot be held to is not called.
     #[default]
     Schema,
     /// Nothing.
@@ -44,6 +46,9 @@ pub struct IntegritySpec {
     /// What the arguments of a call are held to: the schema of the tool (schema, when it is left out), or nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arguments: Option<HeldTo>,
+    /// What structured results are held to: the output schema of the tool, where it has one (schema, when it is left out), or nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub results: Option<HeldTo>,
 }
 
 fn pins_schema(_: &mut SchemaGenerator) -> Schema {
@@ -70,6 +75,7 @@ impl IntegritySpec {
         Integrity {
             pins: self.pins.iter().map(|(tool, pin)| (tool.as_str().into(), pin.as_str().into())).collect(),
             arguments: self.arguments.unwrap_or_default(),
+            results: self.results.unwrap_or_default(),
         }
     }
 }

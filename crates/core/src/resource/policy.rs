@@ -10,6 +10,7 @@ use super::check::Document;
 use super::crd::Status;
 use super::field::name;
 use super::limit::{Limit, LimitSpec};
+use super::own_guard::{GuardSpec, OwnGuard};
 use super::plan::Plan;
 use super::problem::{At, Fault, Problems};
 use super::window::{Window, WindowSpec};
@@ -98,6 +99,8 @@ pub struct Policy {
     pub plan: Option<Plan>,
     /// What calls may take that its forbids with `@limit` are about.
     pub limits: Arc<[Arc<Limit>]>,
+    /// The guards that its forbids may wait for, beside those that are built in.
+    pub guards: Arc<[Arc<OwnGuard>]>,
     /// One or more Cedar policies. The id of the only one is `namespace/name`; of several `namespace/name#N` (from 0) or `namespace/name#<@id>`.
     pub cedar: Arc<str>,
 }
@@ -175,6 +178,10 @@ pub struct PolicySpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub limits: Vec<LimitSpec>,
+    /// Guards of its own: what is looked for in what calls say. Which calls wait for one is said by a forbid that carries @guard("name").
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub guards: Vec<GuardSpec>,
     /// The Cedar policies.
     #[schemars(length(min = 1, max = 65_536))]
     pub cedar: String,
@@ -263,6 +270,7 @@ impl PolicySpec {
         let window = self.window.as_ref().and_then(|window| window.check(at.key("window"), problems));
         let plan = self.plan.as_deref().map(|steps| Plan::check(steps, at.key("plan"), problems));
         let limits = Limit::check_all(&self.limits, &meta, at.key("limits"), problems);
+        let guards = OwnGuard::check_all(&self.guards, (&meta, document), at.key("guards"), problems);
         Some(Policy {
             meta,
             mode: self.mode,
@@ -273,6 +281,7 @@ impl PolicySpec {
             window,
             plan,
             limits,
+            guards,
             cedar: self.cedar.into(),
         })
     }

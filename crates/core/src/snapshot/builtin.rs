@@ -100,6 +100,7 @@ pub(super) fn compile(id: &str, text: &str) -> Result<Arc<Statement>, String> {
         window: None,
         plan: None,
         limits: &[],
+        guards: &[],
     };
     let compiled = Statement::compile(&policy, id.into(), reach);
     compiled.map(Arc::new).map_err(|error| error.to_string())

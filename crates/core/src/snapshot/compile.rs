@@ -228,6 +228,7 @@ pub(crate) fn compile(policy: &Policy, checked: Option<&[String]>) -> Result<Com
         window: policy.window.as_ref(),
         plan: policy.plan.as_ref(),
         limits: &policy.limits,
+        guards: &policy.guards,
     };
     let mut ids = HashSet::new();
     let mut statements = Vec::new();

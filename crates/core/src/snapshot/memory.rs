@@ -16,7 +16,7 @@ use super::doubt::claimed_by_several;
 use super::refusing::Refusing;
 use crate::resource::identity::{IdentitySpec, OidcSpec, ServiceAccountSpec};
 use crate::resource::policy::{Mode, Scope};
-use crate::resource::{Identity, Kind, Limit, Meta, Names, Object, ObjectRef, Origin, Policy};
+use crate::resource::{Identity, Kind, Limit, Meta, Names, Object, ObjectRef, Origin, OwnGuard, Policy};
 
 /// An object by kind, namespace and name, its place, and its digest in hex.
 type Name = ((String, Arc<str>, Arc<str>), Place, String);
@@ -83,6 +83,8 @@ struct RememberedPolicy {
     members: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     limits: Vec<Arc<Limit>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    guards: Vec<Arc<OwnGuard>>,
     cedar: Arc<str>,
 }
 
@@ -245,6 +247,7 @@ impl Remembered {
             scope: policy.scope,
             members: policy.members.listed(),
             limits: policy.limits.to_vec(),
+            guards: policy.guards.to_vec(),
             cedar: policy.cedar.clone(),
         };
         Self {
@@ -263,7 +266,7 @@ impl Remembered {
     }
 
     fn policy(&self) -> Option<Arc<Policy>> {
-        let RememberedPolicy { scope, members, limits, cedar } = self.policy.clone()?;
+        let RememberedPolicy { scope, members, limits, guards, cedar } = self.policy.clone()?;
         let members = members.iter().map(String::as_str).collect();
         let (namespace, name) = (self.namespace.clone(), self.name.clone());
         let meta = Meta { namespace, name, origin: self.place.origin(), ..Meta::default() };
@@ -277,6 +280,7 @@ impl Remembered {
             window: None,
             plan: None,
             limits: limits.into(),
+            guards: guards.into(),
             cedar,
         }))
     }

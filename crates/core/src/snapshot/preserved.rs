@@ -203,9 +203,12 @@ impl Object {
 /// The document of an object; `None` where it was made otherwise, and cannot be written as one.
 pub(super) fn text(object: &Object) -> Option<Cow<'_, str>> {
     match (&*object.meta().document, object) {
-        // Of one with a window, a plan or limits, which none has that is not read, it would not be all.
+        // Of one with a window, a plan, limits or guards, which none has that is not read, it would not be all.
         ("", Object::Policy(policy))
-            if policy.window.is_none() && policy.plan.is_none() && policy.limits.is_empty() =>
+            if policy.window.is_none()
+                && policy.plan.is_none()
+                && policy.limits.is_empty()
+                && policy.guards.is_empty() =>
         {
             Some(Cow::Owned(of_policy(policy)))
         }

@@ -85,7 +85,7 @@ impl Said {
         if !statement.keeps.is_nothing() && !statement.observes {
             self.keeping.insert(statement.id.clone(), statement.keeps);
         }
-        if let Some(guarding) = statement.guards {
+        if let Some(guarding) = statement.guards.clone() {
             let observes = statement.observes;
             self.guarding.insert(statement.id.clone(), Guarding { observes, ..guarding });
         }
@@ -164,7 +164,7 @@ impl Said {
 
     /// The guard that lifts this policy.
     pub(super) fn guard_of(&self, policy: &str) -> Option<Guarding> {
-        self.guarding.get(policy).copied()
+        self.guarding.get(policy).cloned()
     }
 
     /// Whether a guard lifts any.

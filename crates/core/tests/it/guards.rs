@@ -30,7 +30,7 @@ fn decided(world: &Snapshot, came: &[(Guard, Came)]) -> (Outcome, Option<Code>, 
     let target = Target::Tool { server: world.mcp_server("a/s").unwrap(), name: "pay" };
     let mut guarded = Guarded::default();
     for (guard, came) in came {
-        guarded.add(Looked { guard: *guard, came: *came, kinds: Kinds::new() }, []);
+        guarded.add(Looked { guard: guard.clone(), came: *came, kinds: Kinds::new() }, []);
     }
     Facts::of(world, "a/x").ask(Action::InvokeTool, target, |call| {
         let ask = Ask { guarded: &guarded, ..call.ask };
@@ -49,7 +49,7 @@ fn a_guard_lifts_what_waits_for_it() {
         let refused = (Outcome::Deny, Some(Code::ForbiddenByPolicy));
         let (outcome, code, waits) = decided(&world, &[]);
         assert_eq!(((outcome, code), waits), (refused, wanted), "{text}");
-        for came in [Came::Passed, Came::Recorded, Came::Redacted] {
+        for came in [Came::Passed, Came::Recorded, Came::Redacted, Came::Open] {
             assert_eq!(
                 decided(&world, &[(Guard::Secrets, came)]),
                 (Outcome::Allow, None, vec![]),

@@ -149,6 +149,7 @@ pub(crate) fn policy(namespace: &str, name: &str, scope: Scope, cedar: &str) -> 
         window: None,
         plan: None,
         limits: Default::default(),
+        guards: Default::default(),
         cedar: cedar.into(),
     }))
 }

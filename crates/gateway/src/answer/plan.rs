@@ -94,7 +94,10 @@ impl Plan {
 }
 
 /// What must change on its way must be what it looks like, or be decoded.
-fn readable(headers: &HeaderMap) -> Result<(), Refusal> {
+///
+/// # Errors
+/// `upstream_invalid`.
+pub fn readable(headers: &HeaderMap) -> Result<(), Refusal> {
     if Encoding::of(headers) == Encoding::Other {
         let message = "the upstream's answer is in an encoding that is not read, and none was asked for";
         return Err(Refusal::new(Code::UpstreamInvalid, message));

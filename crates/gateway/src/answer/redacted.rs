@@ -11,6 +11,7 @@ use super::{Answering, Done};
 use crate::changes::{Own, document_without_words};
 use crate::part::Part;
 use crate::protocol::DocumentChange;
+use crate::protocol::sse::{EventFilter, EventStream, TooLong, Unchanged};
 use crate::seal::{self, Kind};
 
 impl Answering<'_> {
@@ -31,7 +32,7 @@ impl Answering<'_> {
     /// How an answer is read of which something is redacted. `is_bare`: no word of it passes.
     pub(super) fn reading(&self, plan: Plan, is_bare: bool) -> Plan {
         match plan {
-            Plan::Pass | Plan::Collect { .. } if is_bare || self.is_read() => {
+            Plan::Pass | Plan::Collect { .. } if is_bare || self.is_read() || self.results.is_some() => {
                 Plan::Change { limit: self.gate.limits.held_answer, change: DocumentChange::Redacted }
             }
             plan => plan,
@@ -70,11 +71,41 @@ impl Answering<'_> {
         self.redaction.is_some() || self.screen.is_some()
     }
 
+    /// The events of an answer of which nothing changes but what guards find, where some look.
+    pub(super) fn screened(&self) -> Option<EventStream> {
+        let unread = (self.gate.limits.held_answer, TooLong::EndsStream);
+        self.screen.as_ref().map(|_| self.looked_at(Box::new(Unchanged), unread))
+    }
+
+    /// The events of an answer through a filter, and behind it before guards, where some look: then nothing of it passes unread, however long. Without
+    /// them an event is held up to so many bytes, and of a longer one becomes this.
+    pub(super) fn looked_at(
+        &self,
+        filter: Box<dyn EventFilter>,
+        (most, too_long): (usize, TooLong),
+    ) -> EventStream {
+        match self.screen.clone() {
+            Some(screen) => {
+                EventStream::new(screen.after(filter), self.gate.limits.held_answer, TooLong::EndsStream)
+            }
+            None => EventStream::new(filter, most, too_long),
+        }
+    }
+
     /// What of an answer reaches the caller, without what is redacted of it, and once guards looked at it.
     ///
     /// # Errors
-    /// `change_impossible` for what was not read whole, for what cannot be read, and for what a guard does not let pass.
+    /// `change_impossible` for what was not read whole, for what cannot be read, and for what a guard does not let pass; `result_invalid` for what is not
+    /// what the tool's output schema says, before anything of it is changed.
     pub(super) fn changed_for_caller(&self, done: Done) -> Result<Done, Refusal> {
+        if let Some(schema) = &self.results {
+            match &done {
+                Done::Stream(content) if content.events.is_some() => {}
+                Done::Stream(_) => return Err(not_read()),
+                Done::Whole(bytes) if bytes.trim_ascii().is_empty() => {}
+                Done::Whole(bytes) => schema.check(text_of(bytes)?)?,
+            }
+        }
         let done = self.redacted(done)?;
         let Some(screen) = &self.screen else { return Ok(done) };
         match done {
@@ -82,7 +113,7 @@ impl Answering<'_> {
             Done::Stream(_) => Err(not_read()),
             Done::Whole(bytes) if bytes.trim_ascii().is_empty() => Ok(Done::Whole(bytes)),
             Done::Whole(bytes) => {
-                let made = screen.message(text_of(&bytes)?)?;
+                let made = screen.document(text_of(&bytes)?)?;
                 Ok(Done::Whole(made.map_or_else(|| bytes.clone(), Bytes::from)))
             }
         }
@@ -107,7 +138,7 @@ impl Answering<'_> {
 }
 
 fn not_read() -> Refusal {
-    let message = "a policy redacts what is in the answer, and it is too long, or too slow, to be read";
+    let message = "what is in the answer is redacted, looked at or held to a schema, and it is too long, or too slow, to be read";
     Refusal::new(Code::ChangeImpossible, message)
 }
 

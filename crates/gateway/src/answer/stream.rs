@@ -290,16 +290,16 @@ impl ResponseStream {
         let is_whole = self.tail.ends_event();
         let comes_back = self.content.observer.is_resumable();
         let tells = match refusal.code {
-            Code::UpstreamInvalid | Code::ChangeImpossible => true,
+            Code::UpstreamInvalid | Code::ChangeImpossible | Code::ResultInvalid => true,
             Code::UpstreamInterrupted | Code::UpstreamTimeout => is_whole && !comes_back,
             _ => false,
         };
         let found = self.content.observer.finish();
         let LastWords { binding, id } = &self.last_words;
         let Some(effect) = self.effect.as_ref().filter(|_| tells && self.can_tell()) else { return false };
-        // What cannot be changed has come, and has not passed.
-        let answered = refusal.code != Code::ChangeImpossible && (found.answered || found.is_error);
-        if !binding.ends_streams(answered, id.as_deref()) {
+        // What is not to pass has come, and has not passed.
+        let is_kept = matches!(refusal.code, Code::ChangeImpossible | Code::ResultInvalid);
+        if !binding.ends_streams(!is_kept && (found.answered || found.is_error), id.as_deref()) {
             return false;
         }
         let error = binding.refused(refusal, effect.call(), id.as_deref()).into_body();

@@ -1,10 +1,15 @@
-//! What a tool answers, looked at by guards before it reaches the caller (`@guard_answer`, ADR 77): a document when it is whole, a stream event by
-//! event. What passed before is not called back.
+//! What a tool, an agent or a model answers, looked at by guards before it reaches the caller (`@guard_answer`, ADRs 77 and 87): a document when it is
+//! whole, a stream event by event, and the texts in it that come in pieces in windows over what has come. What passed before is not called back.
+
+mod held;
+mod noted;
+mod pieces;
+mod window;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use vidimus_core::guard::{Guard, Kinds, OnFinding};
+use vidimus_core::call::Destination;
+use vidimus_core::guard::{Came, Guard, Kinds, OnFinding};
 use vidimus_core::json::Json;
 use vidimus_core::refusal::Refusal;
 
@@ -12,8 +17,11 @@ use super::answer::Redaction;
 use super::pointers::Pointers;
 use super::unmet;
 use crate::found::{Found, InPlace};
-use crate::protocol::event::{self, Change, Rewrite};
+use crate::protocol::event::{self, Change, Parts, Rewrite};
 use crate::protocol::sse::EventFilter;
+use held::Held;
+pub use noted::Noted;
+use pieces::Speech;
 
 /// The most values of one message that are taken out: each is looked for on the way to every other.
 const MOST: usize = 256;
@@ -22,8 +30,9 @@ const MOST: usize = 256;
 #[derive(Clone, Debug)]
 pub struct Screen {
     guards: Arc<[(Guard, OnFinding)]>,
-    /// In how many values something was found.
-    pub(super) count: Arc<AtomicU64>,
+    speech: Speech,
+    /// What they find.
+    pub(super) noted: Arc<Noted>,
 }
 
 impl Screen {
@@ -31,7 +40,33 @@ impl Screen {
     pub(super) fn of(mut guards: Vec<(Guard, OnFinding)>) -> Option<Self> {
         guards.sort_unstable();
         guards.dedup();
-        (!guards.is_empty()).then(|| Self { guards: guards.into(), count: Arc::default() })
+        (!guards.is_empty()).then(|| Self {
+            guards: guards.into(),
+            speech: Speech::default(),
+            noted: Arc::default(),
+        })
+    }
+
+    /// The same, of what this one answers.
+    #[must_use]
+    pub fn of_answers_by(self, destination: &Destination) -> Self {
+        let speech = match destination {
+            Destination::Server(_) => Speech::Server,
+            Destination::Agent(_) => Speech::Agent,
+            Destination::Provider(_) => Speech::Model,
+        };
+        Self { speech, ..self }
+    }
+
+    /// A whole answer without what is redacted of it; `None` where it stays as it is.
+    ///
+    /// # Errors
+    /// As [`Screen::message`].
+    pub fn document(&self, text: &str) -> Result<Option<String>, Refusal> {
+        match self.speech {
+            Speech::Server => self.message(text),
+            Speech::Agent | Speech::Model => Held::new(self.clone()).document(text),
+        }
     }
 
     /// A message without what is redacted of it; `None` where it stays as it is.
@@ -39,41 +74,81 @@ impl Screen {
     /// # Errors
     /// `change_impossible` for one in which something is found that is not to pass, or cannot be taken out, and for what cannot be read.
     pub fn message(&self, message: &str) -> Result<Option<String>, Refusal> {
-        let unread = || unmet("a guard looks at the answer, and that could not be read");
+        self.values(message, &|_| false)
+    }
+
+    /// The same, without a look at the values whose pointers are of those that are looked at elsewhere.
+    fn values(&self, message: &str, elsewhere: &dyn Fn(&str) -> bool) -> Result<Option<String>, Refusal> {
         let json = Json::parse(message.as_bytes()).map_err(|_| unread())?;
         let (mut pointers, mut values) = (Pointers::default(), 0);
         for (guard, on_finding) in &*self.guards {
-            let looked = Found::of(*guard, [(Some(&json), in_what_is_said as InPlace)]);
-            let found = looked.map_err(|_| unmet("a guard cannot look at the answer"))?;
+            let mut found = Found::default();
+            found.look(guard, &json, (self.in_place(), elsewhere)).map_err(|_| cannot_look())?;
             if found.kinds.is_empty() {
                 continue;
             }
             values += found.places.len() + usize::from(found.is_elsewhere);
             let can_redact = !found.is_elsewhere && found.places.len() <= MOST;
             match on_finding {
-                OnFinding::Record => {}
-                OnFinding::Redact if can_redact => found.places.iter().for_each(|place| pointers.add(place)),
+                OnFinding::Record => self.noted.found(guard, Came::Recorded, &found.kinds, 0),
+                OnFinding::Redact if can_redact => {
+                    self.noted.found(guard, Came::Redacted, &found.kinds, 0);
+                    found.places.iter().for_each(|place| pointers.add(place));
+                }
                 OnFinding::Redact | OnFinding::Refuse => {
-                    self.add(values);
-                    return Err(refused(*guard, &found.kinds));
+                    let came = if *on_finding == OnFinding::Refuse { Came::Found } else { Came::Unredactable };
+                    self.noted.found(guard, came, &found.kinds, 0);
+                    self.noted.add(values);
+                    return Err(refused(guard, &found.kinds));
                 }
             }
         }
-        self.add(values);
+        self.noted.add(values);
         if pointers.is_empty() {
             return Ok(None);
         }
         pointers.redacted(message).map(|(redacted, _)| redacted).map_err(|_| unread())
     }
 
-    fn add(&self, values: usize) {
-        self.count.fetch_add(u64::try_from(values).unwrap_or(u64::MAX), Ordering::Relaxed);
+    /// Looks at words that are no value of a message: nothing of them can be taken out.
+    fn words(&self, text: &str) -> Result<(), Refusal> {
+        for (guard, on_finding) in &*self.guards {
+            let kinds = vidimus_guard::find(guard, "", text).map_err(|_| cannot_look())?;
+            if kinds.is_empty() {
+                continue;
+            }
+            self.noted.add(1);
+            if *on_finding != OnFinding::Record {
+                self.noted.found(guard, Came::Found, &kinds, 0);
+                return Err(refused(guard, &kinds));
+            }
+            self.noted.found(guard, Came::Recorded, &kinds, 0);
+        }
+        Ok(())
+    }
+
+    fn in_place(&self) -> InPlace {
+        match self.speech {
+            Speech::Server => in_what_is_said,
+            Speech::Agent | Speech::Model => in_what_is_no_label,
+        }
     }
 
     /// The events of an answer behind those of another filter.
     pub fn after(self, filter: Box<dyn EventFilter>) -> Box<dyn EventFilter> {
-        Box::new(ScreenedEvents { filter, screen: self })
+        match self.speech {
+            Speech::Server => Box::new(ScreenedEvents { filter, screen: self }),
+            Speech::Agent | Speech::Model => Box::new(HeldEvents { filter, held: Held::new(self) }),
+        }
     }
+}
+
+fn unread() -> Refusal {
+    unmet("a guard looks at the answer, and that could not be read")
+}
+
+fn cannot_look() -> Refusal {
+    unmet("a guard cannot look at the answer")
 }
 
 /// Where a value of a message of JSON-RPC can be taken out: what it says, and not what it is.
@@ -82,8 +157,17 @@ fn in_what_is_said(pointer: &str) -> Option<&str> {
     says.iter().any(|part| pointer.starts_with(part)).then_some(pointer)
 }
 
+/// Where a value of an agent's or a model's answer can be: not what the answer is, and by which a reader knows its parts.
+fn in_what_is_no_label(pointer: &str) -> Option<&str> {
+    const LABELS: [&str; 12] = [
+        "/jsonrpc", "/id", "/type", "/kind", "/role", "/object", "/model", "/index", "/state", "/status", "/taskId",
+        "/contextId",
+    ];
+    (!pointer.is_empty() && !LABELS.iter().any(|label| pointer.ends_with(label))).then_some(pointer)
+}
+
 /// Kinds and counts are told, and nothing of what was found.
-fn refused(guard: Guard, kinds: &Kinds) -> Refusal {
+fn refused(guard: &Guard, kinds: &Kinds) -> Refusal {
     let kinds: Vec<String> = kinds.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
     unmet(format!("the guard {} found something in the answer: {}", guard.as_str(), kinds.join(", ")))
 }
@@ -115,3 +199,46 @@ impl Rewrite for ScreenedEvents {
         Ok(None)
     }
 }
+
+/// Events of which texts come in pieces: one leaves once its pieces may. Of what stands beside its data its name and its id pass, once they were looked
+/// at too.
+#[derive(Debug)]
+struct HeldEvents {
+    filter: Box<dyn EventFilter>,
+    held: Held,
+}
+
+impl HeldEvents {
+    fn take(&mut self, event: &[u8]) -> Result<Vec<u8>, Refusal> {
+        let Some(parts) = Parts::of(event)? else { return Ok(Vec::new()) };
+        if parts.are_none() {
+            // It keeps the connection alive, and waits for nothing.
+            return Ok(b":\n\n".to_vec());
+        }
+        self.held.take(parts)?;
+        Ok(self.held.leaving())
+    }
+}
+
+impl EventFilter for HeldEvents {
+    fn filter(&mut self, event: &[u8]) -> Result<Option<Vec<u8>>, Refusal> {
+        let first = self.filter.filter(event).map_err(Redaction::without_words)?;
+        let event = first.as_deref().unwrap_or(event);
+        self.take(event).map(Some).map_err(Redaction::without_words)
+    }
+
+    fn passed(&mut self) {
+        self.held.passed();
+    }
+
+    fn finish(&mut self) -> Result<Vec<u8>, Refusal> {
+        let rest = self.filter.finish().map_err(Redaction::without_words)?;
+        let mut left = self.take(&rest).map_err(Redaction::without_words)?;
+        self.held.end().map_err(Redaction::without_words)?;
+        left.append(&mut self.held.leaving());
+        Ok(left)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -136,7 +136,7 @@ pub async fn admit<'p, B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Err
     let mut reservation = gate.accounts.reserve(&call, &context.call, place, &world, moment).await?;
     let (so_far, guarded) = (reservation.so_far(), OnceLock::new());
     call.so_far = so_far.as_deref().unwrap_or(SoFar::nothing());
-    let decision = decided(&world, &mut call, json.as_ref(), &guarded);
+    let decision = decided(gate, &world, &mut call, (json.as_ref(), &guarded)).await?;
     let so_far = gate.accounts.count(&mut reservation, &decision, moment).await?.or_else(|| so_far.clone());
     call.so_far = so_far.as_deref().unwrap_or(SoFar::nothing());
     let decision = if decision.limits().is_empty() { decision } else { world.authorize(&call) };
@@ -191,20 +191,31 @@ pub async fn admit<'p, B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Err
 }
 
 /// The decision, once the guards looked for which a policy has the call wait. Nearly every call waits for none, and is decided once.
-fn decided<'c>(
+///
+/// # Errors
+/// `token_expired` where the caller's token ended while somebody was asked.
+async fn decided<'c>(
+    gate: &Gate,
     world: &Snapshot,
     call: &mut Call<'c>,
-    message: Option<&Json<'_>>,
-    guarded: &'c OnceLock<Guarded>,
-) -> Decision<'c> {
+    (message, guarded): (Option<&Json<'_>>, &'c OnceLock<Guarded>),
+) -> Result<Decision<'c>, Refusal> {
     let decision = world.authorize(call);
-    match guards::guarded(world, &decision, message) {
-        None => decision,
-        Some(found) => {
-            call.ask.guarded = guarded.get_or_init(|| found);
-            world.authorize(call)
+    let wanted = world.guards_wanted(&decision);
+    if wanted.is_empty() {
+        return Ok(decision);
+    }
+    // Few calls wait for guards, and what is kept in place is moved with each.
+    let (found, waited) = Box::pin(guards::guarded(gate, world, call, (wanted, message))).await;
+    call.ask.guarded = guarded.get_or_init(|| found);
+    if waited {
+        call.now = millis(gate.clock.now().wall);
+        if call.caller.proven.expires.is_some_and(|end| end <= call.now) {
+            let message = "the token ended while a guard's webhook was asked about the call";
+            return Err(Refusal::new(Code::TokenExpired, message));
         }
     }
+    Ok(world.authorize(call))
 }
 
 /// How the call stands to approvals. The record of one that a person denied says what it asked for.

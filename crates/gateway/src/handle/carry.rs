@@ -6,14 +6,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
-use vidimus_core::obligation::Changed;
+use vidimus_core::obligation::{Change, Changed};
 use vidimus_core::permit::Permit;
 use vidimus_core::refusal::{Code, Refusal, Served};
 use vidimus_core::resource::HeaderRules;
 use vidimus_core::snapshot::Snapshot;
 
 use super::admit::{Admitted, OwnPermit};
-use super::agent_tool;
+use super::{agent_tool, pins};
 use crate::answer::{Answering, Asked, taken_back_before};
 use crate::bodies::Lease;
 use crate::changes::{self, Demands, Tally};
@@ -145,6 +145,8 @@ fn ready<'g, 'p>(
     effect.keeping = context.keeping.take();
     effect.changed = demands.as_ref().map(Tally::of);
     let taken_back = taken_back(gate, &admitted.asked, &admitted.world, &admitted.permit);
+    let results = pins::results(gate, &admitted.permit, &admitted.asked);
+    let screen = demands.as_ref().and_then(|demands| demands.screen.clone());
     let answering = Answering {
         gate,
         world: admitted.world.clone(),
@@ -155,7 +157,8 @@ fn ready<'g, 'p>(
         id: context.message_id(),
         asked: admitted.asked,
         redaction: demands.as_ref().and_then(|demands| demands.answer.clone()),
-        screen: demands.as_ref().and_then(|demands| demands.screen.clone()),
+        screen: screen.map(|screen| screen.of_answers_by(admitted.permit.destination())),
+        results: results.as_ref().ok().cloned().flatten(),
     };
     let sent = Sent {
         permit: admitted.permit,
@@ -176,7 +179,9 @@ fn ready<'g, 'p>(
     effect.reservation = Some(admitted.reservation);
     let prepared = match counted {
         Err(refusal) => Err(refusal),
-        Ok(()) => taken_back.and_then(|()| sent.prepared(gate, context, parts, answering.asked.method())),
+        Ok(()) => taken_back
+            .and(results.map(drop))
+            .and_then(|()| sent.prepared(gate, context, parts, answering.asked.method())),
     };
     let outbound = prepared.map(|Prepared { outbound, token, changed }| {
         effect.token = token;
@@ -370,9 +375,10 @@ pub(super) async fn answer(
     document.map(reply::document)
 }
 
-/// What the gateway answers itself is not what policies change; an answer that had to be is not given.
+/// What the gateway answers itself is not what policies change; an answer that had to be is not given. Guards look at what others say.
 fn unchanged(permit: &Permit, document: String) -> Result<String, Refusal> {
-    if permit.obligations().is_empty() {
+    let mut changes = permit.obligations().iter().map(|one| &one.change);
+    if changes.all(|change| matches!(change, Change::GuardAnswer(..))) {
         return Ok(document);
     }
     Err(Refusal::new(Code::Internal, "the gateway's own answer would have to be changed"))

@@ -1,53 +1,83 @@
 //! Guards look at a call that a policy has wait for them (ADR 77): at every text, number and name of the message as it was parsed, and at what
-//! goes on beside it.
+//! goes on beside it. Of a webhook (ADR 87) it is asked what it finds.
 
+use futures_util::future::join_all;
 use vidimus_core::call::{Action, Ask, Call};
-use vidimus_core::decision::Decision;
 use vidimus_core::guard::{Came, Guarded, Kinds, Looked, OnFinding, Wanted};
 use vidimus_core::json::Json;
 use vidimus_core::obligation::{Change, MAX_POINTER, MAX_POINTERS, Obligation};
+use vidimus_core::resource::own_guard::{OnFailure, Webhook};
 use vidimus_core::snapshot::Snapshot;
 
 use crate::found::{Found, InPlace};
+use crate::gate::{Gate, rfc3339};
 
 /// Where the arguments of a tool are, which alone can go on without a value.
 const ARGUMENTS: &str = "/params/arguments";
 
-/// What the guards came to for which the policies have a call wait; `None` of nearly every call, which waits for none.
-pub(super) fn guarded(
+/// What the guards came to for which the policies have a call wait, beginning with those that are `wanted`; and whether somebody had to be waited for.
+pub(super) async fn guarded(
+    gate: &Gate,
     world: &Snapshot,
-    decision: &Decision<'_>,
-    message: Option<&Json<'_>>,
-) -> Option<Guarded> {
-    let mut wanted = world.guards_wanted(decision);
-    if wanted.is_empty() {
-        return None;
-    }
-    let call = decision.call();
-    let mut guarded = Guarded::default();
+    call: &Call<'_>,
+    (mut wanted, message): (Vec<Wanted>, Option<&Json<'_>>),
+) -> (Guarded, bool) {
+    let (mut guarded, mut waited) = (Guarded::default(), false);
     // Where one policy is lifted, another may be what refuses: of an agent as a whole, where this is of a skill. Each guard looks once.
     while !wanted.is_empty() {
+        let mut asked = Vec::new();
         for one in &wanted {
-            let (looked, obligations) = look(one, call, message);
-            guarded.add(looked, obligations);
+            match one.guard.webhook() {
+                Some(webhook) => asked.push(ask(gate, one, webhook, call)),
+                None => {
+                    let (looked, obligations) = look(one, call, message);
+                    guarded.add(looked, obligations);
+                }
+            }
         }
-        let ask = Ask { guarded: &guarded, ..call.ask };
-        let again = world.authorize(&Call { ask, ..*call });
+        waited |= !asked.is_empty();
+        for looked in join_all(asked).await {
+            guarded.add(looked, []);
+        }
+        let again = Ask { guarded: &guarded, ..call.ask };
+        let again = world.authorize(&Call { ask: again, ..*call });
         wanted = world.guards_wanted(&again);
     }
-    Some(guarded)
+    (guarded, waited)
+}
+
+/// Asks a webhook what it finds. Nothing of that has a place in the message.
+async fn ask(gate: &Gate, wanted: &Wanted, webhook: &Webhook, call: &Call<'_>) -> Looked {
+    let guard = wanted.guard.clone();
+    let time = rfc3339(gate.clock.now().wall);
+    let (came, kinds) = match gate.upstream.ask(webhook, (guard.as_str(), call, &time)).await {
+        Ok(kinds) if kinds.is_empty() => (Came::Passed, kinds),
+        Ok(kinds) => {
+            let came = match wanted.on_finding {
+                OnFinding::Record => Came::Recorded,
+                OnFinding::Redact => Came::Unredactable,
+                OnFinding::Refuse => Came::Found,
+            };
+            (came, kinds)
+        }
+        Err(why) => {
+            let came = if webhook.on_failure == OnFailure::Open { Came::Open } else { Came::Failed };
+            (came, Kinds::from([(why.as_str().into(), 1)]))
+        }
+    };
+    Looked { guard, came, kinds }
 }
 
 fn look(wanted: &Wanted, call: &Call<'_>, message: Option<&Json<'_>>) -> (Looked, Vec<Obligation>) {
     let Wanted { guard, on_finding, policy } = wanted;
-    let guard = *guard;
+    let guard = guard.clone();
     let content = &call.ask.content;
     let parts = [
         (message, in_arguments as InPlace),
         (content.headers, nowhere as InPlace),
         (content.query, nowhere as InPlace),
     ];
-    let Ok(Found { kinds, places, is_elsewhere }) = Found::of(guard, parts) else {
+    let Ok(Found { kinds, places, is_elsewhere }) = Found::of(&guard, parts) else {
         return (Looked { guard, came: Came::Failed, kinds: Kinds::new() }, Vec::new());
     };
     if kinds.is_empty() {

@@ -3,17 +3,22 @@
 
 use std::sync::Arc;
 
-use vidimus_core::call::{Ask, Call, Target};
+use vidimus_core::call::{Ask, Call, Destination, Target};
 use vidimus_core::clock::Moment;
 use vidimus_core::decision::{Decision, Outcome};
+use vidimus_core::permit::Permit;
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::integrity::HeldTo;
 use vidimus_core::resource::{Integrity, McpServer};
 use vidimus_core::snapshot::Snapshot;
 
 use super::definition::{self, Source, is_bound};
+use crate::answer::Asked;
 use crate::gate::{Gate, millis};
+use crate::part::Part;
+use crate::protocol::mcp;
 use crate::protocol::mcp::pinned::{self, Sight};
+use crate::protocol::mcp::results::OutputSchema;
 use crate::request_context::RequestContext;
 
 /// The pinned tool that is called: its server, what that pins, and its name.
@@ -55,6 +60,33 @@ pub(super) async fn look(
     }
     let listed = said.digest.and_then(|_| gate.standing.sight(&pinned::key(server, name)));
     Ok(Some(listed.unwrap_or_else(|| Sight::none(now.monotonic))))
+}
+
+/// What the results of a permitted call are held to: the output schema of the definition that is pinned, where it has one.
+///
+/// # Errors
+/// `tool_unverified` where nothing can be held to it, or the tool was described otherwise since the call was decided.
+pub(super) fn results(
+    gate: &Gate,
+    permit: &Permit,
+    asked: &Asked,
+) -> Result<Option<Arc<OutputSchema>>, Refusal> {
+    let (Destination::Server(server), Part::Tool(tool)) = (permit.destination(), &asked.part) else {
+        return Ok(None);
+    };
+    let integrity = server.integrity.as_ref().filter(|integrity| integrity.results == HeldTo::Schema);
+    let pin = integrity.and_then(|integrity| integrity.pins.get(&**tool));
+    let Some(pin) = pin.filter(|_| asked.method() == mcp::CALL) else { return Ok(None) };
+    let sight = gate.standing.sight(&pinned::key(server, tool)).filter(|sight| *sight.digest() == **pin);
+    let sight = sight.ok_or_else(|| {
+        let message =
+            "what the server says of the tool changed while the call was under way; nothing was sent";
+        Refusal::new(Code::ToolUnverified, message)
+    })?;
+    match sight.results() {
+        Some(schema) => schema.usable().map(|_| Some(schema.clone())),
+        None => Ok(None),
+    }
 }
 
 /// The digest of what the tool was, as a call has it.

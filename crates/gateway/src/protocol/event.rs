@@ -78,6 +78,46 @@ pub fn bare(event: &[u8], by: &mut dyn Rewrite) -> Result<Vec<u8>, Refusal> {
     Ok(others.write(data.as_deref(), id.as_deref(), 0))
 }
 
+/// What one event says, without its comments and how long to wait before one asks again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Parts {
+    /// Its name, where it has one.
+    pub name: Option<String>,
+    /// Its id, where it has one.
+    pub id: Option<String>,
+    /// Its data; `None` of an event without a line of data.
+    pub data: Option<String>,
+}
+
+impl Parts {
+    /// Of one event; `None` of no event at all.
+    ///
+    /// # Errors
+    /// `upstream_invalid` for an event that is not UTF-8.
+    pub fn of(event: &[u8]) -> Result<Option<Self>, Refusal> {
+        let event = Event::read(read(event)?);
+        if event.fields.is_empty() && event.data.is_none() {
+            return Ok(None);
+        }
+        let name = event.fields.iter().rev().find_map(|line| value_of(line, "event"));
+        let name = name.filter(|name| !name.is_empty()).map(str::to_owned);
+        let id = event.id().map(str::to_owned);
+        Ok(Some(Self { name, id, data: event.data }))
+    }
+
+    /// Whether it says nothing, as what keeps a connection alive.
+    pub const fn are_none(&self) -> bool {
+        self.name.is_none() && self.id.is_none() && self.data.is_none()
+    }
+
+    /// As an event.
+    pub fn write(&self) -> Vec<u8> {
+        let name = self.name.as_deref().map(|name| format!("event: {name}"));
+        let event = Event { fields: name.iter().map(String::as_str).collect(), data: None };
+        event.write(self.data.as_deref(), self.id.as_deref(), self.data.as_ref().map_or(0, String::len))
+    }
+}
+
 fn read(event: &[u8]) -> Result<&str, Refusal> {
     std::str::from_utf8(event).map_err(|error| {
         Refusal::new(Code::UpstreamInvalid, "the upstream's events are not UTF-8").with_detail(error)
@@ -187,6 +227,27 @@ mod tests {
         }
         assert_eq!(bare(b"data: \xff\n\n", &mut Loud).map_err(|r| r.code), Err(Code::UpstreamInvalid));
         assert_eq!(rewrite(b"data: \xff\n\n", &mut Loud).map_err(|r| r.code), Err(Code::UpstreamInvalid));
+    }
+
+    #[test]
+    fn what_an_event_says_is_read_and_written() {
+        for (event, expected) in [
+            ("", None),
+            ("\n", None),
+            (": note\n\n", Some("\n")),
+            ("retry: 5\n\n", Some("\n")),
+            ("event: a\r\ndata: b\r\n\r\n", Some("event: a\ndata: b\n\n")),
+            (
+                "event: a\nevent: b\nid: 1\ndata: x\ndata: y\nother: z\n\n",
+                Some("event: b\nid: 1\ndata: x\ndata: y\n\n"),
+            ),
+            ("event:\nid: 1\0\ndata\n\n", Some("data: \n\n")),
+        ] {
+            let parts = Parts::of(event.as_bytes()).expect("an event");
+            let written = parts.map(|parts| String::from_utf8(parts.write()).expect("UTF-8"));
+            assert_eq!(written.as_deref(), expected, "{event:?}");
+        }
+        assert!(Parts::of(b"data: \xff\n\n").is_err());
     }
 
     /// Attack: words in all that is no data and no id.

@@ -11,6 +11,7 @@ pub mod mirrored;
 mod named;
 pub mod pinned;
 mod resource_uri;
+pub mod results;
 pub mod schema;
 pub mod sealed;
 mod tasks;

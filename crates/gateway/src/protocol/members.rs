@@ -142,7 +142,7 @@ pub fn without(document: &str, paths: &[&[&str]]) -> Option<String> {
 }
 
 /// Where a part stands in a text that it was borrowed from.
-fn place(text: &str, part: &str) -> Option<Range<usize>> {
+pub fn place(text: &str, part: &str) -> Option<Range<usize>> {
     let start = part.as_ptr().addr().checked_sub(text.as_ptr().addr())?;
     Some(start..start + part.len())
 }

@@ -38,6 +38,27 @@ pub trait EventFilter: Debug + Send {
     /// # Errors
     /// `upstream_invalid` for an event that had to be read and could not be.
     fn filter(&mut self, event: &[u8]) -> Result<Option<Vec<u8>>, Refusal>;
+
+    /// What it gave of the events so far is passed on: of a chunk in which some event is refused, nothing is.
+    fn passed(&mut self) {}
+
+    /// What was held back of events that came, of a stream that has ended. Few filters hold any back.
+    ///
+    /// # Errors
+    /// As [`EventFilter::filter`].
+    fn finish(&mut self) -> Result<Vec<u8>, Refusal> {
+        Ok(Vec::new())
+    }
+}
+
+/// Every event passes as it came.
+#[derive(Clone, Copy, Debug)]
+pub struct Unchanged;
+
+impl EventFilter for Unchanged {
+    fn filter(&mut self, _event: &[u8]) -> Result<Option<Vec<u8>>, Refusal> {
+        Ok(None)
+    }
 }
 
 /// What becomes of an event that is longer than may be held.
@@ -96,6 +117,12 @@ impl EventStream {
     /// # Errors
     /// `upstream_invalid` for an event that had to be read and could not be: the stream must end there.
     pub fn push(&mut self, chunk: &Bytes) -> Result<Bytes, Refusal> {
+        let passes = self.pushed(chunk)?;
+        self.filter.passed();
+        Ok(passes)
+    }
+
+    fn pushed(&mut self, chunk: &Bytes) -> Result<Bytes, Refusal> {
         let simple = self.event.is_empty() && !self.passing && !self.after_cr && self.line_feed.is_none();
         let fits = self.blank && chunk.len() <= self.max_event && memchr::memchr(b'\r', chunk).is_none();
         if !(simple && fits) {
@@ -142,13 +169,14 @@ impl EventStream {
         Ok(out.into())
     }
 
-    /// The rest of a stream that has ended: an event whose empty line never came.
+    /// The rest of a stream that has ended: an event whose empty line never came, and what its filter held back.
     ///
     /// # Errors
     /// As [`EventStream::push`].
     pub fn finish(&mut self) -> Result<Bytes, Refusal> {
         let mut out = Vec::new();
         self.end(&mut out)?;
+        out.append(&mut self.filter.finish()?);
         Ok(out.into())
     }
 

@@ -186,6 +186,51 @@ async fn arguments_are_held_to_the_pinned_schema() {
     assert_eq!(call_with(&world, &json!({"amount": "5", "bcc": "x"})).await.0, None);
 }
 
+/// Attack: a server that answers what it does not say that its tool answers, in a document and in a stream.
+#[tokio::test]
+async fn results_are_held_to_the_pinned_output_schema() {
+    let mut tool = echo("Echoes.");
+    tool["outputSchema"] = json!({"type": "object", "properties": {"sum": {"type": "integer"}}, "required": ["sum"], "additionalProperties": false});
+    let world = world(&tool).await;
+    let result = |structured: &Value| json!({"jsonrpc": "2.0", "id": 1, "result": {"content": [], "structuredContent": structured}});
+    let error = json!({"jsonrpc": "2.0", "id": 1, "result": {"isError": true, "content": [{"type": "text", "text": "no"}]}});
+    let without =
+        json!({"jsonrpc": "2.0", "id": 1, "result": {"content": [{"type": "text", "text": "mallory"}]}});
+    for (answer, code) in [
+        (result(&json!({"sum": 5})), None),
+        (error, None),
+        (result(&json!({"sum": "mallory"})), Some("result_invalid")),
+        (result(&json!({"sum": 5, "more": "mallory"})), Some("result_invalid")),
+        (without, Some("result_invalid")),
+    ] {
+        for streams in [false, true] {
+            world.upstream.next(match streams {
+                false => Answer::json(&answer),
+                true => Answer::whole("text/event-stream", format!("data: {answer}\n\n")),
+            });
+            let params = json!({"name": "echo", "arguments": {"amount": 5}});
+            let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params});
+            let (_, headers, body) = world.call(world.request(Method::POST, "/mcp/t/tools", &call)).await;
+            let said = String::from_utf8_lossy(&body);
+            assert_eq!(said.contains("result_invalid"), code.is_some(), "{said}");
+            assert!(!said.contains("mallory"), "{said}");
+            let records = world.records(&call_id(&headers), 2).await;
+            assert_eq!(records[1]["code"], json!(code), "{records:?}");
+        }
+    }
+    let schema_of = |results: &str| json!({"pins": {"echo": digest(&tool)}, "results": results});
+    pin(&world, &schema_of("nothing"));
+    world.upstream.next(Answer::json(&result(&json!({"sum": "any"}))));
+    assert_eq!(call(&world).await, None);
+    // What nothing can be held to is known before the call is made.
+    tool["outputSchema"] = json!({"$ref": "https://schemas.example/of/a/server.json"});
+    world.upstream.lists(Some(json!([tool])));
+    pin(&world, &json!({"pins": {"echo": digest(&tool)}}));
+    let before = calls_made(&world);
+    world.clock.advance(Duration::from_secs(61));
+    assert_eq!((call(&world).await.as_deref(), calls_made(&world)), (Some("tool_unverified"), before));
+}
+
 #[tokio::test]
 async fn a_schema_that_nothing_can_be_held_to_lets_no_call_pass() {
     let mut tool = echo("Echoes.");

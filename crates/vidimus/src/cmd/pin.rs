@@ -101,7 +101,7 @@ pub fn run(pin: &Pin, format: Format) -> anyhow::Result<ExitCode> {
         Format::Json => output::json(&pinned)?,
         Format::Table => print(pin, &pinned),
     }
-    let unheld = pinned.tools.iter().any(|tool| tool.unheld.is_some());
+    let unheld = pinned.tools.iter().any(|tool| tool.unheld.is_some() || tool.unheld_results.is_some());
     let compared = pin.diff || pin.earlier.is_some();
     let differs = compared && !(pinned.drifts.is_empty() && pinned.differences.is_empty());
     let is_well = pinned.findings.is_empty() && !unheld && !differs;
@@ -186,6 +186,9 @@ fn print(pin: &Pin, pinned: &Pinned) {
     for tool in &pinned.tools {
         if let Some(why) = &tool.unheld {
             output::warning(&format!("{}: arguments cannot be held to its input schema: {why}", tool.name));
+        }
+        if let Some(why) = &tool.unheld_results {
+            output::warning(&format!("{}: results cannot be held to its output schema: {why}", tool.name));
         }
     }
     if pin.diff || pin.earlier.is_some() {

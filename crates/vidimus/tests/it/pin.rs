@@ -160,6 +160,12 @@ fn what_is_hidden_in_a_definition_is_warned_of() {
     let ran = run(&["pin", "a/ledger", "--url", &server.url]);
     assert_eq!(ran.code, Some(1), "{ran:?}");
     assert!(ran.err.contains("cannot be held to its input schema"), "{ran:?}");
+    let mut tool = pay();
+    tool["outputSchema"] = json!({"$ref": "https://schemas.example/s.json"});
+    let server = Server::start(true, json!([tool]));
+    let ran = run(&["pin", "a/ledger", "--url", &server.url]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.err.contains("results cannot be held to its output schema"), "{ran:?}");
 }
 
 #[test]

@@ -51,6 +51,12 @@ impl Actions {
         self == Self { gateway: bit(action), ..Self::default() }
     }
 
+    /// Whether it is about some of these, and nothing else.
+    pub(in crate::decide) fn are_among(self, some: &[Action]) -> bool {
+        let others = some.iter().fold(self.gateway, |left, action| left & !bit(*action));
+        others == 0 && self.gateway != 0 && self == Self { gateway: self.gateway, ..Self::default() }
+    }
+
     pub(crate) fn contain(self, action: Action) -> bool {
         self.gateway & bit(action) != 0
     }

@@ -8,6 +8,7 @@ use vidimus_core::call::Ask;
 use vidimus_core::resource::McpServer;
 
 use super::definition::digest_of;
+use super::results::OutputSchema;
 use super::schema::InputSchema;
 use crate::protocol::members::{Members, text};
 use crate::standing::StandingState;
@@ -18,12 +19,13 @@ pub struct Sight {
     digest: Arc<str>,
     at: Instant,
     schema: Arc<InputSchema>,
+    results: Option<Arc<OutputSchema>>,
 }
 
 impl Sight {
     /// Of a tool that is not listed.
     pub fn none(now: Instant) -> Arc<Self> {
-        Arc::new(Self { digest: Ask::NOT_LISTED.into(), at: now, schema: Arc::default() })
+        Arc::new(Self { digest: Ask::NOT_LISTED.into(), at: now, schema: Arc::default(), results: None })
     }
 
     /// The digest of its definition, as a call has it ([`Ask::definition`]).
@@ -34,6 +36,11 @@ impl Sight {
     /// What its arguments are, as it says.
     pub fn schema(&self) -> &InputSchema {
         &self.schema
+    }
+
+    /// What its results are, as it says, where it does.
+    pub fn results(&self) -> Option<&Arc<OutputSchema>> {
+        self.results.as_ref()
     }
 
     /// Whether it is of no longer ago than `life`.
@@ -60,9 +67,11 @@ pub fn note(
         let key = key(server, tool);
         // What is compiled of a schema is so once.
         let known = standing.sight(&key).filter(|known| known.digest == digest);
-        let schema =
-            known.map_or_else(|| Arc::new(InputSchema::of(entry)), |known| Arc::clone(&known.schema));
-        standing.saw(key, Arc::new(Sight { digest: digest.clone(), at: now, schema }));
+        let (schema, results) = known.map_or_else(
+            || (Arc::new(InputSchema::of(entry)), OutputSchema::of(entry).map(Arc::new)),
+            |known| (Arc::clone(&known.schema), known.results.clone()),
+        );
+        standing.saw(key, Arc::new(Sight { digest: digest.clone(), at: now, schema, results }));
     }
     digest
 }

@@ -66,24 +66,24 @@ impl InputSchema {
         if validator.is_valid(arguments) {
             return Ok(());
         }
-        Err(Refusal::new(Code::ArgumentsInvalid, fault(validator, arguments)))
+        const PLAIN: &str = "the arguments are not what the input schema of the tool lets them be";
+        Err(Refusal::new(Code::ArgumentsInvalid, fault(validator, arguments, PLAIN)))
     }
 }
 
-/// What is wrong with arguments, in words without their values: where in the schema it stands.
-fn fault(validator: &Validator, arguments: &Value) -> String {
-    const PLAIN: &str = "the arguments are not what the input schema of the tool lets them be";
-    match validator.validate(arguments) {
-        Ok(()) => PLAIN.to_owned(),
+/// What is wrong with a value, in words without it: where in the schema it stands, behind what is said of all such.
+pub(super) fn fault(validator: &Validator, value: &Value, plain: &str) -> String {
+    match validator.validate(value) {
+        Ok(()) => plain.to_owned(),
         Err(error) => {
             let at: String = error.schema_path().as_str().chars().take(256).collect();
-            format!("{PLAIN}: see {at} there")
+            format!("{plain}: see {at} there")
         }
     }
 }
 
 /// The schema as it is used; why it cannot be.
-fn compile(text: Option<&str>) -> Result<Validator, String> {
+pub(super) fn compile(text: Option<&str>) -> Result<Validator, String> {
     let text = text.ok_or("the tool has none")?;
     if text.len() > MAX_SCHEMA {
         return Err(format!("it is larger than {MAX_SCHEMA} bytes"));

@@ -1,0 +1,311 @@
+//! Events that are held back until the texts in them that come in pieces were looked at: in their order, byte for byte but for what is redacted, and no
+//! more of them than a window needs.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
+
+use serde_json::value::RawValue;
+use vidimus_core::guard::{Came, Kinds, OnFinding};
+use vidimus_core::obligation::REDACTED;
+use vidimus_core::refusal::Refusal;
+
+use super::pieces::{Piece, Said, Speech};
+use super::window::Window;
+use super::{Screen, cannot_look, refused, unread};
+use crate::changes::unmet;
+use crate::protocol::event::Parts;
+use crate::protocol::members::{place, quoted, text};
+
+/// The most texts of one answer that come in pieces.
+const MOST_TEXTS: usize = 256;
+
+/// The most that is held back of events, in bytes: of more, what came is looked at as it is, and leaves.
+const MOST_HELD: usize = 1 << 20;
+
+/// The events of one answer.
+#[derive(Debug)]
+pub struct Held {
+    screen: Screen,
+    texts: BTreeMap<String, Text>,
+    events: VecDeque<Event>,
+    /// How long those are.
+    length: usize,
+    /// What of the last event is no piece, where nothing of it was changed: most events of a stream have the same, which is looked at once.
+    frame: Option<String>,
+}
+
+/// One text that comes in pieces.
+#[derive(Debug, Default)]
+struct Text {
+    window: Window,
+    /// How many characters of it have left.
+    left: u64,
+    /// How many more do with what is given next.
+    leaving: u64,
+    /// Something was found in it: what has not left is redacted, and what comes of it too.
+    redacted: bool,
+    /// What is redacted of it stands in some event already.
+    shown: bool,
+    /// Something was found in it that is only recorded.
+    recorded: bool,
+}
+
+/// An event that waits.
+#[derive(Debug)]
+struct Event {
+    parts: Parts,
+    pieces: Vec<Waiting>,
+    /// Something of it was redacted.
+    is_changed: bool,
+}
+
+/// A piece of a text, in an event.
+#[derive(Debug)]
+struct Waiting {
+    text: String,
+    /// Where it stands in the event's data.
+    at: Range<usize>,
+    /// How long the text is with it, in bytes.
+    end: usize,
+    /// How many characters it has.
+    characters: u64,
+}
+
+impl Held {
+    pub fn new(screen: Screen) -> Self {
+        Self { screen, texts: BTreeMap::new(), events: VecDeque::new(), length: 0, frame: None }
+    }
+
+    /// A whole answer: all of it is looked at before any of it leaves. `None` where it stays as it is.
+    ///
+    /// # Errors
+    /// As [`Held::take`].
+    pub fn document(mut self, document: &str) -> Result<Option<String>, Refusal> {
+        // A stream of Gemini's may be one list, whose members come one after another.
+        let is_list = self.screen.speech == Speech::Model && document.trim_start().starts_with('[');
+        let each: Vec<&str> = match is_list {
+            true => {
+                let members: Vec<&RawValue> = serde_json::from_str(document).map_err(|_| unread())?;
+                members.into_iter().map(RawValue::get).collect()
+            }
+            false => vec![document],
+        };
+        if each.iter().any(|data| !data.trim_start().starts_with(['{', '['])) {
+            return Err(unread());
+        }
+        for data in each {
+            self.take(Parts { data: Some(data.to_owned()), ..Parts::default() })?;
+        }
+        self.end()?;
+        let events = std::mem::take(&mut self.events).into_iter().map(|event| self.redacted(event));
+        let events: Vec<Event> = events.collect();
+        if !events.iter().any(|event| event.is_changed) {
+            return Ok(None);
+        }
+        let each: Vec<String> = events.into_iter().filter_map(|event| event.parts.data).collect();
+        Ok(Some(if is_list { format!("[{}]", each.join(",")) } else { each.concat() }))
+    }
+
+    /// Looks at an event that has come.
+    ///
+    /// # Errors
+    /// `change_impossible` for one in which something is found that is not to pass, and for what cannot be read.
+    pub fn take(&mut self, mut parts: Parts) -> Result<(), Refusal> {
+        for words in [&parts.name, &parts.id].into_iter().flatten() {
+            self.screen.words(words)?;
+        }
+        let Some(data) = parts.data.take() else {
+            return self.wait(Event { parts, pieces: Vec::new(), is_changed: false });
+        };
+        if !data.trim_start().starts_with(['{', '[']) {
+            // What ends a stream of OpenAI's, or words that keep a connection alive.
+            self.screen.words(&data)?;
+            let is_last = data.trim() == "[DONE]";
+            self.wait(Event {
+                parts: Parts { data: Some(data), ..parts },
+                pieces: Vec::new(),
+                is_changed: false,
+            })?;
+            return if is_last { self.end() } else { Ok(()) };
+        }
+        let (pieces, frame) = {
+            let said = Said::of(self.screen.speech, &data);
+            let pointers = said.pieces.iter().map(|piece| piece.pointer.clone());
+            (pointers.collect::<Vec<String>>(), frame(&data, &said.pieces))
+        };
+        let changed = match frame.is_some() && frame == self.frame {
+            true => None,
+            false => self.values(&data, &pieces)?,
+        };
+        self.frame = frame.filter(|_| changed.is_none());
+        let is_changed = changed.is_some();
+        let data = changed.unwrap_or(data);
+        // Once more, of what it has become: the pieces stand elsewhere in it.
+        let said = Said::of(self.screen.speech, &data);
+        let mut pieces = Vec::with_capacity(said.pieces.len());
+        for piece in said.pieces {
+            pieces.push(self.look(&data, piece)?);
+        }
+        let (ended, is_last) = (said.ended, said.is_last);
+        self.wait(Event { parts: Parts { data: Some(data), ..parts }, pieces, is_changed })?;
+        for text in &ended {
+            self.end_of(|name| name.starts_with(text.as_str()))?;
+        }
+        if is_last { self.end() } else { Ok(()) }
+    }
+
+    /// Looks at all of an event that is no piece.
+    fn values(&self, data: &str, pieces: &[String]) -> Result<Option<String>, Refusal> {
+        let is_piece = |pointer: &str| pieces.iter().any(|piece| piece == pointer);
+        // That one is the gateway's own: it was sealed.
+        let is_own =
+            |pointer: &str| self.screen.speech == Speech::Agent && pointer.ends_with("/nextPageToken");
+        self.screen.values(data, &|pointer| is_piece(pointer) || is_own(pointer))
+    }
+
+    /// Looks at a text with one piece more.
+    fn look(&mut self, data: &str, Piece { text: name, value, .. }: Piece<'_>) -> Result<Waiting, Refusal> {
+        let words = text(value).ok_or_else(unread)?;
+        let at = place(data, value.get()).ok_or_else(unread)?;
+        if self.texts.len() >= MOST_TEXTS && !self.texts.contains_key(&name) {
+            return Err(unmet(
+                "a guard looks at the answer, and more texts come in pieces than can be kept apart",
+            ));
+        }
+        let text = self.texts.entry(name.clone()).or_default();
+        let Text { window, left, redacted, recorded, .. } = text;
+        window
+            .push(&words, &mut |seen| looked(&self.screen, seen, *left, (&mut *redacted, &mut *recorded)))?;
+        let characters = u64::try_from(words.chars().count()).unwrap_or(u64::MAX);
+        Ok(Waiting { at, end: text.window.come(), characters, text: name })
+    }
+
+    fn wait(&mut self, event: Event) -> Result<(), Refusal> {
+        self.length += event.parts.data.as_ref().map_or(0, String::len);
+        self.events.push_back(event);
+        if self.length > MOST_HELD { self.end() } else { Ok(()) }
+    }
+
+    /// All has come, as far as is known: what was not looked at is.
+    ///
+    /// # Errors
+    /// As [`Held::take`].
+    pub fn end(&mut self) -> Result<(), Refusal> {
+        self.end_of(|_| true)
+    }
+
+    fn end_of(&mut self, is_of: impl Fn(&str) -> bool) -> Result<(), Refusal> {
+        for (_, text) in self.texts.iter_mut().filter(|(name, _)| is_of(name)) {
+            let Text { window, left, redacted, recorded, .. } = text;
+            window.end(&mut |seen| looked(&self.screen, seen, *left, (&mut *redacted, &mut *recorded)))?;
+        }
+        Ok(())
+    }
+
+    /// The events that may leave, which then have.
+    pub fn leaving(&mut self) -> Vec<u8> {
+        let mut out = Vec::new();
+        while self.events.front().is_some_and(|event| self.may_leave(event)) {
+            let Some(event) = self.events.pop_front() else { break };
+            self.length = self.length.saturating_sub(event.parts.data.as_ref().map_or(0, String::len));
+            let event = self.redacted(event);
+            out.append(&mut event.parts.write());
+        }
+        out
+    }
+
+    /// What was given has left.
+    pub fn passed(&mut self) {
+        for text in self.texts.values_mut() {
+            text.left = text.left.saturating_add(std::mem::take(&mut text.leaving));
+        }
+    }
+
+    fn may_leave(&self, event: &Event) -> bool {
+        let is_free = |text: &Text, end| text.redacted || text.window.free() >= end;
+        event
+            .pieces
+            .iter()
+            .all(|piece| self.texts.get(&piece.text).is_none_or(|text| is_free(text, piece.end)))
+    }
+
+    /// An event as it leaves: of a text in which something was found, the first piece that had not left says so, and the others nothing.
+    fn redacted(&mut self, mut event: Event) -> Event {
+        // From behind: what is before a piece stays where it is.
+        event.pieces.sort_by_key(|piece| piece.at.start);
+        let mut edits: Vec<(Range<usize>, &str)> = Vec::new();
+        for piece in &event.pieces {
+            let Some(text) = self.texts.get_mut(&piece.text) else { continue };
+            match text.redacted {
+                true => edits.push((piece.at.clone(), if text.shown { "" } else { REDACTED })),
+                false => text.leaving = text.leaving.saturating_add(piece.characters),
+            }
+            text.shown |= text.redacted;
+        }
+        if let Some(data) = &mut event.parts.data {
+            for (at, with) in edits.iter().rev() {
+                data.replace_range(at.clone(), &quoted(with));
+            }
+        }
+        event.is_changed |= !edits.is_empty();
+        event
+    }
+}
+
+/// What of the data of an event is no piece, with a mark for each that no JSON has. `None` where it cannot be told.
+fn frame(data: &str, pieces: &[Piece<'_>]) -> Option<String> {
+    let places: Option<Vec<Range<usize>>> =
+        pieces.iter().map(|piece| place(data, piece.value.get())).collect();
+    let mut places = places?;
+    places.sort_by_key(|at| at.start);
+    let (mut frame, mut from) = (String::with_capacity(data.len()), 0);
+    for at in places {
+        frame.push_str(data.get(from..at.start)?);
+        frame.push('\0');
+        from = at.end;
+    }
+    frame.push_str(data.get(from..)?);
+    Some(frame)
+}
+
+/// What guards come to that look at a window of a text of which so many characters have `left`.
+fn looked(
+    screen: &Screen,
+    seen: &str,
+    left: u64,
+    (redacted, recorded): (&mut bool, &mut bool),
+) -> Result<(), Refusal> {
+    // Nothing of it leaves any more.
+    if *redacted {
+        return Ok(());
+    }
+    let mut refuses: Option<Refusal> = None;
+    for (guard, on_finding) in &*screen.guards {
+        let kinds: Kinds = vidimus_guard::find(guard, "", seen).map_err(|_| cannot_look())?;
+        if kinds.is_empty() {
+            continue;
+        }
+        let came = match on_finding {
+            OnFinding::Record => Came::Recorded,
+            OnFinding::Redact => Came::Redacted,
+            OnFinding::Refuse => Came::Found,
+        };
+        screen.noted.found(guard, came, &kinds, left);
+        match on_finding {
+            OnFinding::Record if *recorded => {}
+            OnFinding::Record => {
+                *recorded = true;
+                screen.noted.add(1);
+            }
+            OnFinding::Redact => {
+                *redacted = true;
+                screen.noted.add(1);
+            }
+            OnFinding::Refuse => {
+                screen.noted.add(1);
+                refuses.get_or_insert_with(|| refused(guard, &kinds));
+            }
+        }
+    }
+    refuses.map_or(Ok(()), Err)
+}

@@ -1,0 +1,159 @@
+//! The results of a pinned tool are held to its output schema (ADR 76): what a server says that its tool answers is what reaches the caller.
+
+use std::sync::OnceLock;
+
+use jsonschema::Validator;
+use serde_json::Value;
+use vidimus_core::json::Json;
+use vidimus_core::refusal::{Code, Refusal};
+
+use super::schema::{compile, fault};
+use crate::protocol::event::Parts;
+use crate::protocol::members::Members;
+use crate::protocol::sse::EventFilter;
+
+/// What to do where nothing can be held to the schema.
+const UNHELD: &str = "Whoever keeps the server's record: have the server's schema put right, or hold the results of its tools to nothing \
+     (spec.integrity.results).";
+
+/// The output schema of one tool, compiled when the first call of it comes.
+#[derive(Debug)]
+pub struct OutputSchema {
+    text: Box<str>,
+    compiled: OnceLock<Result<Validator, String>>,
+}
+
+impl OutputSchema {
+    /// That of a tool, by its entry in a listing; `None` where it has none.
+    pub fn of(entry: &str) -> Option<Self> {
+        let members = Members::unique(entry).ok()?;
+        let text = members.get("outputSchema").filter(|schema| schema.get() != "null")?.get().into();
+        Some(Self { text, compiled: OnceLock::new() })
+    }
+
+    /// What results are held to.
+    ///
+    /// # Errors
+    /// `tool_unverified` where nothing can be held to it.
+    pub fn usable(&self) -> Result<&Validator, Refusal> {
+        let compiled = self.compiled.get_or_init(|| compile(Some(&self.text)));
+        compiled.as_ref().map_err(|why| {
+            let message = format!("results cannot be held to the output schema of the tool: {why}");
+            Refusal::new(Code::ToolUnverified, message).with_next(UNHELD)
+        })
+    }
+
+    /// That a message of the server's, if it is a result of the tool, is what the schema lets it be. An error of the tool need not be, nor what is no
+    /// result yet: a task, a question.
+    ///
+    /// # Errors
+    /// `result_invalid`, with the place in the schema and without the value; `tool_unverified`.
+    pub fn check(&self, message: &str) -> Result<(), Refusal> {
+        let validator = self.usable()?;
+        // What one reader takes for another value than this one does is held to nothing.
+        let Ok(read) = Json::parse(message.as_bytes()) else {
+            return Err(invalid(
+                "the result of the tool could not be read, and is to be held to its output schema",
+            ));
+        };
+        let Some(result) = read.get("result").filter(|_| read.get("method").is_none()) else { return Ok(()) };
+        if result.get("isError").and_then(Json::as_bool) == Some(true) {
+            return Ok(());
+        }
+        let is_there = |name: &str| result.get(name).is_some_and(|value| *value != Json::Null);
+        if !is_there("structuredContent") {
+            return match is_there("content") {
+                true => Err(invalid(
+                    "the result of the tool has no structured content, which its output schema describes",
+                )),
+                false => Ok(()),
+            };
+        }
+        let message: Value = serde_json::from_str(message).unwrap_or_default();
+        let content = message.pointer("/result/structuredContent").unwrap_or(&Value::Null);
+        if validator.is_valid(content) {
+            return Ok(());
+        }
+        Err(invalid(fault(
+            validator,
+            content,
+            "the result is not what the output schema of the tool lets it be",
+        )))
+    }
+}
+
+/// Why results cannot be held to the schema in the entry of a listing; `None` where they can, or it has none. What `vidimus pin` says of it.
+pub fn unheld(entry: &str) -> Option<String> {
+    compile(Some(&OutputSchema::of(entry)?.text)).err()
+}
+
+fn invalid(message: impl Into<std::borrow::Cow<'static, str>>) -> Refusal {
+    Refusal::new(Code::ResultInvalid, message)
+}
+
+/// The events of an answer, behind those of another filter, each held to the schema.
+#[derive(Debug)]
+pub struct HeldResults {
+    /// The one before.
+    pub filter: Box<dyn EventFilter>,
+    /// What results are held to.
+    pub schema: std::sync::Arc<OutputSchema>,
+}
+
+impl EventFilter for HeldResults {
+    fn filter(&mut self, event: &[u8]) -> Result<Option<Vec<u8>>, Refusal> {
+        let first = self.filter.filter(event)?;
+        let data = Parts::of(first.as_deref().unwrap_or(event))?.and_then(|parts| parts.data);
+        if let Some(data) = data.filter(|data| !data.trim().is_empty()) {
+            self.schema.check(&data)?;
+        }
+        Ok(first)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_result_is_what_the_schema_says() {
+        const INVALID: Option<Code> = Some(Code::ResultInvalid);
+        let entry = json!({"name": "t", "outputSchema": {"type": "object", "properties": {"sum": {"type": "integer"}},
+            "required": ["sum"], "additionalProperties": false}});
+        let schema = OutputSchema::of(&entry.to_string()).expect("a schema");
+        let text = json!([{"type": "text", "text": "424242"}]);
+        for (message, expected) in [
+            (json!({"id": 1, "result": {"content": text, "structuredContent": {"sum": 5}}}), None),
+            (json!({"id": 1, "result": {"structuredContent": {"sum": 5.0}}}), None),
+            (json!({"id": 1, "result": {"structuredContent": {"sum": "424242"}}}), INVALID),
+            (json!({"id": 1, "result": {"structuredContent": {"sum": 5, "more": 1}}}), INVALID),
+            (json!({"id": 1, "result": {"structuredContent": [], "resultType": "complete"}}), INVALID),
+            (json!({"id": 1, "result": {"content": text}}), INVALID),
+            (json!({"id": 1, "result": {"content": text, "structuredContent": null}}), INVALID),
+            (json!({"id": 1, "result": {"content": text, "isError": false}}), INVALID),
+            // An error of the tool, one of the protocol, what is no result yet, and what is no answer.
+            (json!({"id": 1, "result": {"content": text, "isError": true}}), None),
+            (json!({"id": 1, "error": {"code": -32000, "message": "x"}}), None),
+            (json!({"id": 1, "result": {"task": {"taskId": "t"}}}), None),
+            (json!({"id": 1, "result": {"resultType": "input_required", "inputRequests": {}}}), None),
+            (json!({"method": "notifications/progress", "params": {"progress": 1}}), None),
+        ] {
+            let refused = schema.check(&message.to_string());
+            assert_eq!(refused.as_ref().err().map(|refusal| refusal.code), expected, "{message}");
+            assert!(!refused.is_err_and(|refusal| refusal.message.contains("424242")), "{message}");
+        }
+        let twice = r#"{"id":1,"result":{"structuredContent":{"sum":"x"},"structuredContent":{"sum":5}}}"#;
+        assert_eq!(schema.check(twice).err().map(|refusal| refusal.code), INVALID);
+        assert!(OutputSchema::of(r#"{"name":"t"}"#).is_none());
+        assert!(OutputSchema::of(r#"{"name":"t","outputSchema":null}"#).is_none());
+    }
+
+    #[test]
+    fn what_nothing_can_be_held_to_is_known_before_the_call() {
+        let entry = json!({"outputSchema": {"$ref": "https://schemas.example/of/a/server.json"}});
+        let schema = OutputSchema::of(&entry.to_string()).expect("a schema");
+        assert_eq!(schema.usable().err().map(|refusal| refusal.code), Some(Code::ToolUnverified));
+    }
+}

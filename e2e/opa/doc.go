@@ -1,0 +1,2 @@
+// Package opa pins Open Policy Agent, for e2e/opa.
+package opa

@@ -1,0 +1,7 @@
+//go:build tools
+
+package opa
+
+import (
+	_ "github.com/open-policy-agent/opa"
+)
