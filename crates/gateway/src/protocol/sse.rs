@@ -38,6 +38,14 @@ pub trait EventFilter: Debug + Send {
     /// # Errors
     /// `upstream_invalid` for an event that had to be read and could not be.
     fn filter(&mut self, event: &[u8]) -> Result<Option<Vec<u8>>, Refusal>;
+
+    /// What comes behind the last event of a stream that has ended in order.
+    ///
+    /// # Errors
+    /// As [`EventFilter::filter`].
+    fn finish(&mut self) -> Result<Vec<u8>, Refusal> {
+        Ok(Vec::new())
+    }
 }
 
 /// What becomes of an event that is longer than may be held.
@@ -149,6 +157,7 @@ impl EventStream {
     pub fn finish(&mut self) -> Result<Bytes, Refusal> {
         let mut out = Vec::new();
         self.end(&mut out)?;
+        out.append(&mut self.filter.finish()?);
         Ok(out.into())
     }
 
