@@ -2,6 +2,7 @@
 
 mod addressed;
 mod admit;
+mod attempts;
 mod authenticate;
 mod carry;
 mod content;

@@ -145,6 +145,7 @@ pub async fn admit<'p, B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Err
     let source = Source::of(parts, json.as_ref(), (&parsed.headers, credential), &world);
     let looked = pins::look(gate, context, &decision, &source).await?;
     let decision = pins::anew(gate, context, &world, (&mut call, decision), [&seen, &looked])?;
+    let decision = among(context, &world, decision);
     let answer = upstreams(gate, context, &decision, &parsed, &world);
     // What cannot be carried out uses nothing up.
     let claims = !matches!(answer, Err(Err(_)));
@@ -203,6 +204,11 @@ fn decided<'c>(
             world.authorize(call)
         }
     }
+}
+
+/// The decision with all who may answer the call, where several may. A data plane knows of one address.
+fn among<'c>(context: &RequestContext, world: &Snapshot, decision: Decision<'c>) -> Decision<'c> {
+    if context.carried.is_some() { decision } else { world.with_candidates(decision) }
 }
 
 /// How the call stands to approvals. The record of one that a person denied says what it asked for.

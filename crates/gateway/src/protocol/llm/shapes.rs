@@ -15,7 +15,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderValue};
 use serde_json::Value;
 use vidimus_core::json::inexact_number;
 use vidimus_core::refusal::{Code, Refusal};
@@ -29,7 +29,7 @@ use crate::protocol::members::{first_member, member, quoted};
 pub use lifted::{Lifted, lifted};
 
 /// The headers of a caller that go on to a provider of another API, or to another provider of the same.
-pub const PASSED_HEADERS: [&str; 3] = ["user-agent", "x-request-id", "tracestate"];
+pub const PASSED_HEADERS: [&str; 4] = ["accept", "user-agent", "x-request-id", "tracestate"];
 
 /// An API that is translated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,8 +122,10 @@ impl Going<'_> {
             self.translated(shape, provider, model)?
         };
         let mut headers = Vec::new();
-        let accepts = if streams { "text/event-stream" } else { "application/json" };
-        headers.push((header::ACCEPT.as_str(), HeaderValue::from_static(accepts)));
+        if shape != self.client {
+            let accepts = if streams { "text/event-stream" } else { "application/json" };
+            headers.push(("accept", HeaderValue::from_static(accepts)));
+        }
         if shape == Shape::Anthropic {
             let version = HeaderValue::from_static(anthropic::VERSION);
             let said = self.headers.get("anthropic-version").filter(|_| shape == self.client);
@@ -135,6 +137,7 @@ impl Going<'_> {
     /// In the same API, with the name that the provider has for the model.
     fn renamed(&self, provider: &LlmProvider, model: &str) -> Result<Bytes, Refusal> {
         self.check_beta()?;
+        self.check_form(self.streams_by_path())?;
         let fault = || Refusal::new(Code::Internal, "the model could not be named in the caller's message");
         let renamed = std::str::from_utf8(self.body).ok().and_then(|text| {
             let (at, with) = match (member(text, "model")?, self.client) {
@@ -167,11 +170,7 @@ impl Going<'_> {
             Shape::Anthropic => anthropic::read(body)?,
             Shape::Gemini => gemini::read(body, self.streams_by_path())?,
         };
-        // Gemini's other form of a stream is a list.
-        let is_sse = |query: &str| query.split('&').any(|pair| pair == "alt=sse");
-        if self.client == Shape::Gemini && request.streams && !self.query.is_some_and(is_sse) {
-            return Err(no_equivalent("the request", "a stream without alt=sse"));
-        }
+        self.check_form(request.streams)?;
         let streams = request.streams;
         let takes = Takes {
             completion_tokens: provider.provider != ProviderType::OpenAiCompatible,
@@ -183,6 +182,15 @@ impl Going<'_> {
             Shape::Gemini => gemini::write(request)?,
         };
         Ok((streams, body.to_string().into()))
+    }
+
+    /// Gemini's other form of a stream is a list.
+    fn check_form(&self, streams: bool) -> Result<(), Refusal> {
+        let is_sse = |query: &str| query.split('&').any(|pair| pair == "alt=sse");
+        match self.client == Shape::Gemini && streams && !self.query.is_some_and(is_sse) {
+            true => Err(no_equivalent("the request", "a stream without alt=sse")),
+            false => Ok(()),
+        }
     }
 
     /// What a caller asks for by a header that does not go on.

@@ -17,7 +17,7 @@ pub(in super::super) fn read(body: Value, streams: bool) -> Result<Request, Refu
     body.take("model");
     let mut request = Request { streams, ..Request::default() };
     if let Some(mut system) = body.object("systemInstruction", "systemInstruction")? {
-        system.take("role");
+        system.says_nothing("role", &[json!("user"), json!("system")])?;
         for part in system.list("parts")? {
             match read_part(part, &mut Ids::default())? {
                 Part::Text(text) => request.system.push(text),
@@ -38,6 +38,7 @@ pub(in super::super) fn read(body: Value, streams: bool) -> Result<Request, Refu
         content.done()?;
         let parts = parts.into_iter().map(|part| read_part(part, &mut ids));
         let parts = parts.collect::<Result<Vec<Part>, Refusal>>()?;
+        check_names(&parts, &request)?;
         request.say(side, parts);
     }
     for tool in body.list("tools")? {
@@ -59,6 +60,18 @@ pub(in super::super) fn read(body: Value, streams: bool) -> Result<Request, Refu
     body.says_nothing("safetySettings", &[json!([])])?;
     body.done()?;
     Ok(request)
+}
+
+/// That results are of calls that were made: elsewhere they have no name but that of their call.
+fn check_names(parts: &[Part], before: &Request) -> Result<(), Refusal> {
+    let of_no_call = |part: &&Part| match part {
+        Part::Result(result) => before.called(&result.id) != result.name,
+        _ => false,
+    };
+    match parts.iter().find(of_no_call) {
+        Some(_) => Err(no_equivalent("functionResponse", "the name of what was not called")),
+        None => Ok(()),
+    }
 }
 
 fn read_config(mut config: Taken, request: &mut Request) -> Result<(), Refusal> {
