@@ -39,7 +39,7 @@ pub struct Alternative {
 pub struct FailoverSpec {
     /// The provider's own share of the calls, beside those of the others. 1 when it is left out.
     #[serde(default = "one")]
-    #[schemars(range(max = 1000))]
+    #[schemars(range(min = 0, max = 1000))]
     pub weight: u16,
     /// The others. Each is asked for the model that it has by the same name, as a model or as an alias; one that has none is not tried.
     #[schemars(length(min = 1, max = 4))]
@@ -55,7 +55,7 @@ pub struct AlternativeSpec {
     pub provider: String,
     /// Its share of the calls. 0 when it is left out: it answers only where others do not.
     #[serde(default)]
-    #[schemars(range(max = 1000))]
+    #[schemars(range(min = 0, max = 1000))]
     pub weight: u16,
 }
 
