@@ -107,7 +107,9 @@ impl Asked {
     /// Another model answers it.
     pub fn answered_by(&mut self, candidate: &Candidate) {
         let part = Part::Model((*candidate.model).into());
-        let other = Self { part, by: None, ..self.clone() };
+        // It was decided without what people approved, or lent, for the other one.
+        let (approvals, grant) = (Arc::default(), None);
+        let other = Self { part, approvals, grant, by: None, ..self.clone() };
         self.by = Some(Box::new((Destination::Provider(candidate.provider.clone()), other)));
     }
 
@@ -231,7 +233,9 @@ impl Asked {
         if refused.is_some() {
             return refused;
         }
-        shared.source().check(destination, shared.clock.now()).is_err().then_some(Code::ConfigStale)
+        let mut places = std::iter::once(destination).chain(self.by.as_deref().map(|(by, _)| by));
+        let is_stale = |place| shared.source().check(place, shared.clock.now()).is_err();
+        places.any(is_stale).then_some(Code::ConfigStale)
     }
 
     /// Why a call that `decided` allowed goes on no more: one of those that no configuration says, or it is another one and would refuse it now.

@@ -314,7 +314,9 @@ impl Sent<'_> {
         if is_rest {
             outbound = outbound.of_rest(&path)?;
         }
-        let token = if foreign { None } else { credential::apply(gate, &mut outbound)? };
+        // Where several may answer, whoever is asked gets the credential for it then.
+        let is_lent_later = foreign || !outbound.permit().candidates().is_empty();
+        let token = if is_lent_later { None } else { credential::apply(gate, &mut outbound)? };
         if self.card {
             outbound = outbound.of_card(&path)?;
         }
