@@ -12,8 +12,7 @@ use vidimus_core::record::Attempt;
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::LlmProvider;
 
-use super::carry::taken_back;
-use crate::answer::Answering;
+use crate::answer::{Answering, taken_back_before};
 use crate::credential;
 use crate::effect::Effect;
 use crate::failover::{again_after, is_of_failure};
@@ -170,7 +169,7 @@ impl Elsewhere {
                 _ => answering.asked.answered_by(candidate),
             }
             outbound = outbound.turned_to(which, (&path, headers, body))?;
-            taken_back(gate, &answering.asked, &answering.world, outbound.permit())?;
+            check_not_taken_back(gate, answering)?;
             effect.asks(candidate);
             let answer = asked(gate, &mut outbound, candidate, effect).await;
             let is_failure = match &answer {
@@ -188,7 +187,16 @@ impl Elsewhere {
     }
 }
 
-/// Asks one candidate, and notes what came of it.
+/// That nothing took the call back while another was asked.
+fn check_not_taken_back(gate: &Gate, answering: &Answering<'_>) -> Result<(), Refusal> {
+    let Answering { asked, world, caller, destination, .. } = answering;
+    match asked.taken_back(&gate.shared, world, caller, destination) {
+        Some(code) => Err(taken_back_before("it was carried out", code, &gate.shared, caller)),
+        None => Ok(()),
+    }
+}
+
+/// Asks one candidate, and notes what came of it. That it is asked is noted before: the caller may leave.
 async fn asked(
     gate: &Gate,
     outbound: &mut Outbound,
@@ -196,12 +204,13 @@ async fn asked(
     effect: &mut Effect,
 ) -> Result<Response<Body>, Refusal> {
     let began = gate.clock.now().monotonic;
+    effect.attempts.push(Attempt::of(&candidate.entity().id));
     let answer = match credential::apply(gate, outbound) {
         Ok(_) => attempt(&gate.upstream, outbound).await,
         Err(refusal) => Err(refusal),
     };
     let ended = gate.clock.now().monotonic;
-    let mut tried = Attempt::of(&candidate.entity().id);
+    let Some(tried) = effect.attempts.last_mut() else { return answer };
     tried.duration_us = u64::try_from(ended.saturating_duration_since(began).as_micros()).unwrap_or(u64::MAX);
     let provider = &candidate.provider.id.id;
     match &answer {
@@ -217,6 +226,5 @@ async fn asked(
             gate.failovers.failed(provider, None, ended);
         }
     }
-    effect.attempts.push(tried);
     answer
 }
