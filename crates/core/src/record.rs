@@ -98,7 +98,7 @@ pub struct DecisionRecord<'a> {
     /// The Cedar action.
     pub action: Cow<'a, str>,
     /// The models of other providers that may answer in place of the one that is called, `Model/namespace/provider/model`. Each was decided as
-    /// a call of it, and what it may not answer it is not in here.
+    /// a call of it; one that may not answer is not among them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub alternatives: Vec<String>,
     /// The approval that the call waits for, or is made with.
