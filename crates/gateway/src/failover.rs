@@ -99,17 +99,23 @@ impl Failovers {
         }
     }
 
-    /// A provider did not answer, or said that it cannot now; `again`: when it says that it can.
-    pub fn failed(&self, provider: &Arc<str>, again: Option<Duration>, now: Instant) {
+    /// A provider did not answer, or said that it cannot now; `again`: when it says that it can. Gives for how long that sets it aside, where it
+    /// was not before.
+    pub fn failed(&self, provider: &Arc<str>, again: Option<Duration>, now: Instant) -> Option<Duration> {
         let mut known = self.lock();
         let known = known.entry(provider.clone()).or_default();
+        let was_aside = known.aside.is_some_and(|until| now < until);
         known.failures += 1;
-        if let Some(again) = again {
-            known.aside = Some(now + again.min(LONGEST));
+        let time = if let Some(again) = again {
+            again.min(LONGEST)
         } else if known.failures >= FAILURES {
             (known.failures, known.times) = (0, known.times.saturating_add(1));
-            known.aside = Some(now + ASIDE.saturating_mul(known.times).min(LONGEST));
-        }
+            ASIDE.saturating_mul(known.times).min(LONGEST)
+        } else {
+            return None;
+        };
+        known.aside = Some(now + time);
+        (!was_aside).then_some(time)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Provider>> {

@@ -48,7 +48,7 @@ fn who_fails_is_set_aside_for_a_time_that_grows_and_has_an_end() {
         failovers.failed(&called, None, begin);
     }
     assert_eq!(failovers.order(&candidates, begin), [0, 1]);
-    failovers.failed(&called, None, begin);
+    assert_eq!(failovers.failed(&called, None, begin), Some(ASIDE));
     assert_eq!(failovers.order(&candidates, begin + ASIDE - Duration::from_secs(1)), [1]);
     assert_eq!(failovers.order(&candidates, begin + ASIDE), [0, 1]);
     for _ in 0..100 * FAILURES {

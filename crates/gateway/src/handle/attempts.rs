@@ -213,17 +213,27 @@ async fn asked(
     let Some(tried) = effect.attempts.last_mut() else { return answer };
     tried.duration_us = u64::try_from(ended.saturating_duration_since(began).as_micros()).unwrap_or(u64::MAX);
     let provider = &candidate.provider.id.id;
-    match &answer {
+    let again = match &answer {
         Ok(response) => {
             tried.status = response.status().as_u16();
-            match is_of_failure(response.status()) {
-                true => gate.failovers.failed(provider, again_after(response.headers()), ended),
-                false => gate.failovers.did_well(provider),
-            }
+            is_of_failure(response.status()).then(|| again_after(response.headers()))
         }
         Err(refusal) => {
             tried.code = Some(refusal.code.as_str().into());
-            gate.failovers.failed(provider, None, ended);
+            Some(None)
+        }
+    };
+    match again {
+        None => {
+            gate.failovers.did_well(provider);
+            gate.meter.attempts().asked(provider, "answered");
+        }
+        Some(again) => {
+            gate.meter.attempts().asked(provider, "failed");
+            if let Some(time) = gate.failovers.failed(provider, again, ended) {
+                gate.meter.attempts().asked(provider, "aside");
+                tracing::warn!(%provider, seconds = time.as_secs(), "a provider fails, and is not asked for this time where another one may answer");
+            }
         }
     }
     answer
