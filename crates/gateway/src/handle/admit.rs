@@ -145,7 +145,6 @@ pub async fn admit<'p, B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Err
     let source = Source::of(parts, json.as_ref(), (&parsed.headers, credential), &world);
     let looked = pins::look(gate, context, &decision, &source).await?;
     let decision = pins::anew(gate, context, &world, (&mut call, decision), [&seen, &looked])?;
-    let decision = among(context, &world, decision);
     let answer = upstreams(gate, context, &decision, &parsed, &world);
     // What cannot be carried out uses nothing up.
     let claims = !matches!(answer, Err(Err(_)));
@@ -392,6 +391,7 @@ async fn record(
     Sent { protocol, body, approval, claims, again }: Sent<'_>,
     (world, moment): (&Snapshot, Moment),
 ) -> Result<(Verdict, Option<Arc<str>>), Refusal> {
+    let decision = among(context, world, decision);
     context.describe(&decision);
     gate.meter.limits().decided(&decision);
     end_chain(gate, &decision, moment).await;
