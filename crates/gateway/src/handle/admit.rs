@@ -34,6 +34,7 @@ use crate::bodies::Lease;
 use crate::effect::{Begun, Effect};
 use crate::gate::{Gate, millis, rfc3339};
 use crate::listener::page::Page;
+use crate::protocol::llm::shapes::Shape;
 use crate::protocol::mcp::versions;
 use crate::protocol::members::Replaced;
 use crate::protocol::{self, Answer, Binding, Dropped, Expected, Instead, Message, Operation, Parsed};
@@ -205,9 +206,10 @@ fn decided<'c>(
     }
 }
 
-/// The decision with all who may answer the call, where several may. A data plane knows of one address.
+/// The decision with all who may answer the call, where several may: of what can be written for another one. A data plane knows of one address.
 fn among<'c>(context: &RequestContext, world: &Snapshot, decision: Decision<'c>) -> Decision<'c> {
-    if context.carried.is_some() { decision } else { world.with_candidates(decision) }
+    let is_written = Shape::of_method(decision.call().ask.method).is_some();
+    if is_written && context.carried.is_none() { world.with_candidates(decision) } else { decision }
 }
 
 /// How the call stands to approvals. The record of one that a person denied says what it asked for.

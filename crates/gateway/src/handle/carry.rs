@@ -315,8 +315,8 @@ impl Sent<'_> {
             outbound = outbound.of_rest(&path)?;
         }
         // Where several may answer, whoever is asked gets the credential for it then.
-        let is_lent_later = foreign || !outbound.permit().candidates().is_empty();
-        let token = if is_lent_later { None } else { credential::apply(gate, &mut outbound)? };
+        let is_shared = elsewhere.is_some() && !outbound.permit().candidates().is_empty();
+        let token = if foreign || is_shared { None } else { credential::apply(gate, &mut outbound)? };
         if self.card {
             outbound = outbound.of_card(&path)?;
         }

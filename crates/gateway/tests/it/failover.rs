@@ -254,3 +254,16 @@ async fn an_answer_ends_with_the_permit_for_whoever_gives_it() {
     assert_eq!((&records[1]["result"], &records[1]["code"]), (&json!("failed"), &json!("revoked")));
     drop((stream, response));
 }
+
+/// What cannot be written for another provider goes to the one that is called, with its own credential.
+#[tokio::test]
+async fn what_is_not_translated_has_nobody_else() {
+    let world = world(&["first", "second", "third"], "").await;
+    failing(&world, &["first"], 503);
+    let body = json!({"model": "small", "input": "hi"});
+    let asked_for = world.request(Method::POST, "/llm/t/first/v1/embeddings", &body);
+    let (status, headers, _) = world.call(asked_for).await;
+    assert_eq!((status, asked(&world).len()), (StatusCode::SERVICE_UNAVAILABLE, 1));
+    let records = world.records(&call_id(&headers), 2).await;
+    assert!(records[0].get("alternatives").is_none() && records[1].get("attempts").is_none());
+}
