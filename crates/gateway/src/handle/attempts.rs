@@ -22,7 +22,6 @@ use crate::protocol::llm::shapes::{self, Answered, Going, Gone, Shape};
 use crate::request_context::RequestContext;
 
 /// A message of a caller to a model, to be written for any provider that may answer it.
-#[derive(Debug)]
 pub(super) struct Elsewhere {
     /// The caller's API.
     client: Shape,
