@@ -163,6 +163,17 @@ spec:
   credential: {{file: "{key_file}"}}
   models: [{{name: simulator-small}}, {{name: simulator-large}}]
   aliases: {{fast: simulator-small}}
+---
+apiVersion: vidimus.dev/v1alpha1
+kind: LLMProvider
+metadata: {{name: away-simulator, namespace: platform}}
+spec:
+  owner: ada.lovelace@example.com
+  type: openAI
+  endpoint: {{url: "http://127.0.0.1:1"}}
+  credential: {{file: "{key_file}"}}
+  models: [{{name: simulator-small}}]
+  failover: {{to: [{{provider: gemini-simulator}}, {{provider: claude-simulator}}]}}
 """
 
 POLICIES = """

@@ -420,6 +420,49 @@ class Llm(unittest.TestCase):
         self.assertEqual((status, headers["vidimus-code"]), (401, "credential_ambiguous"))
         self.assertEqual(len(STAGE.seen("model")), before)
 
+    def test_any_sdk_of_a_model_is_answered_by_any_provider(self):
+        token, text = STAGE.token("invoice-bot"), "This is a simulator, not a model. You said: Hello there"
+        clients = {
+            "openai_client": ("/v1", ("chat", "stream", "plain_stream")),
+            "anthropic_client": ("", ("message", "stream")),
+            "gemini_client": ("", ("generate", "stream", "chat")),
+        }
+        for provider in ("simulator", "claude-simulator", "gemini-simulator", "azure-simulator"):
+            for client, (base, asked) in clients.items():
+                with self.subTest(client=client, provider=provider):
+                    before = len(STAGE.seen("model"))
+                    steps = STAGE.client(client, f"/llm/platform/{provider}{base}", token, "--steps", ",".join(asked))
+                    for step in asked:
+                        self.assertTrue(steps[step]["ok"], steps[step])
+                        self.assertIn("You said:", json.dumps(steps[step]["result"]))
+                    streamed = steps["stream"]["result"]
+                    streamed = streamed.get("answer", streamed)
+                    self.assertEqual((streamed["text"], streamed["chunks"] >= 11), (text, True))
+                    self.assertNotIn(None, [value for name, value in streamed["usage"].items() if name in ("prompt_tokens", "input_tokens", "output_tokens")])
+                    for request in STAGE.seen("model")[before:]:
+                        self.assertNotIn(token, json.dumps(request))
+        # What the other API has no word for is refused in the SDK's own.
+        body = {"model": "simulator-small", "messages": [{"role": "user", "content": "hi"}], "logprobs": True}
+        status, headers, answer = STAGE.post("/llm/platform/claude-simulator/v1/chat/completions", body, token)
+        self.assertEqual((status, headers["vidimus-code"]), (400, "no_equivalent"))
+        self.assertIn("logprobs", answer["error"]["message"])
+
+    def test_who_is_away_is_answered_for_on_one_decision(self):
+        token = STAGE.token("invoice-bot")
+        steps = STAGE.client("openai_client", "/llm/platform/away-simulator/v1", token, "--steps", "chat,stream,plain_stream")
+        for step in ("chat", "stream", "plain_stream"):
+            self.assertTrue(steps[step]["ok"], steps[step])
+        body = {"model": "simulator-small", "messages": [{"role": "user", "content": "hi"}]}
+        status, headers, _ = STAGE.post("/llm/platform/away-simulator/v1/chat/completions", body, token)
+        self.assertEqual(status, 200)
+        [decision] = [row for row in STAGE.records("--kind", "decision") if row["id"] == headers["vidimus-call"]]
+        [effect] = [row for row in STAGE.records("--kind", "effect") if row["id"] == headers["vidimus-call"]]
+        self.assertEqual(decision["alternatives"], [f"Model/platform/{name}-simulator/simulator-small" for name in ("gemini", "claude")])
+        self.assertEqual([(one["model"], one["status"], one.get("code")) for one in effect["attempts"]], [
+            ("platform/away-simulator/simulator-small", 0, "upstream_unreachable"),
+            ("platform/gemini-simulator/simulator-small", 200, None),
+        ])
+
     def test_the_azure_sdk_completes_streams_and_embeds(self):
         token = STAGE.token("invoice-bot")
         for model in ("simulator-small", "fast"):

@@ -85,6 +85,7 @@ fn read(dir: &Path) {
 fn open(dir: &Path) {
     let Ok(ledger) = Ledger::open(config(dir)) else { return };
     let record = Record::Effect(EffectRecord {
+        attempts: Vec::new(),
         bytes_in: 0,
         bytes_out: 0,
         changed: None,

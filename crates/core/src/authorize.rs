@@ -98,7 +98,7 @@ impl Snapshot {
         }
         finding = finding.guarded(call);
         let keeps = self.keeps(call, &finding);
-        Decision { call: *call, finding, ends_chain, keeps, would_refuse }
+        Decision { call: *call, finding, ends_chain, keeps, would_refuse, candidates: Vec::new() }
     }
 
     /// What of an allowed call its records keep, as the permits say that its record names. What only connects to something, or lists it, has no

@@ -1,5 +1,6 @@
 //! What is answered, as data: the outcome, the policies that decided, and the attribute values that they looked at.
 
+mod candidates;
 mod refused;
 
 use std::borrow::Cow;
@@ -14,6 +15,8 @@ use crate::permit::{Held, Permit, Receipt, Verdict};
 use crate::record::{DecisionKind, DecisionRecord, ObservedOutcome, VERSION, whole};
 use crate::refusal::Code;
 use crate::resource::{Limit, limit};
+
+pub use candidates::Candidate;
 
 /// The outcome of a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -134,6 +137,8 @@ pub struct Decision<'c> {
     pub(crate) keeps: Keep,
     /// No policy permits it: it is let pass while its namespace observes.
     pub(crate) would_refuse: bool,
+    /// Who may answer it, where several may: first the model that is called.
+    pub(crate) candidates: Vec<Candidate>,
 }
 
 /// What a decision's record says that the decision does not know.
@@ -271,6 +276,7 @@ impl<'c> Decision<'c> {
         let reserves = (is_allowed && ask.action == Action::CallModel).then(|| ask.reserves());
         DecisionRecord {
             action: ask.action.as_str().into(),
+            alternatives: self.candidates.iter().skip(1).map(|other| other.entity().to_string()).collect(),
             approval: about.approval.map(Cow::Borrowed),
             asked_by: None,
             body: about.body.into(),
@@ -319,6 +325,7 @@ impl<'c> Decision<'c> {
     /// reads anything by it, and nothing is used up.
     pub fn record_of_question<'a>(&'a self, about: &About<'a>, by: &'a str) -> DecisionRecord<'a> {
         DecisionRecord {
+            alternatives: Vec::new(),
             asked_by: Some(by.into()),
             labels: Vec::new(),
             reserved_spend: None,

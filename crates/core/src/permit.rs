@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::approval::Requirement;
 use crate::call::Destination;
 use crate::caller::Caller;
-use crate::decision::Decision;
+use crate::decision::{Candidate, Decision};
 use crate::keep::Keep;
 use crate::obligation::Obligation;
 use crate::refusal::{Awaited, Code, Refusal};
@@ -178,6 +178,7 @@ pub struct Permit {
     room: Room,
     obligations: Arc<[Obligation]>,
     keeps: Keep,
+    candidates: Vec<Candidate>,
 }
 
 impl Permit {
@@ -190,7 +191,21 @@ impl Permit {
             room,
             obligations: decision.finding.obligations,
             keeps: decision.keeps,
+            candidates: decision.candidates,
         }
+    }
+
+    /// Who may answer the call, where several may: first who was called.
+    pub fn candidates(&self) -> &[Candidate] {
+        &self.candidates
+    }
+
+    /// The call goes to another of its candidates from here on. False where there is none of this number, and nothing changes.
+    #[must_use]
+    pub fn turn_to(&mut self, candidate: usize) -> bool {
+        let Some(candidate) = self.candidates.get(candidate) else { return false };
+        self.destination = Destination::Provider(candidate.provider.clone());
+        true
     }
 
     /// The registered object that the call goes to.

@@ -8,6 +8,7 @@
 //! `docs/record.schema.json` ([`schema`]). A member that is added leaves [`VERSION`] as it is, and readers pass over members that they do
 //! not know; one that changes its meaning raises it.
 
+mod attempt;
 mod facts;
 mod ran;
 mod read;
@@ -25,6 +26,7 @@ use crate::keep::KeptPayload;
 use crate::obligation::{Changed, Demanded};
 use crate::standing::agreed::Place;
 
+pub use attempt::Attempt;
 pub use ran::JobRun;
 pub use read::{Unreadable, schema};
 
@@ -95,6 +97,10 @@ impl Record<'_> {
 pub struct DecisionRecord<'a> {
     /// The Cedar action.
     pub action: Cow<'a, str>,
+    /// The models of other providers that may answer in place of the one that is called, `Model/namespace/provider/model`. Each was decided as
+    /// a call of it; one that may not answer is not among them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alternatives: Vec<String>,
     /// The approval that the call waits for, or is made with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval: Option<Cow<'a, str>>,
@@ -232,6 +238,9 @@ impl ObservedOutcome {
 /// Written after the effect: what came of it and what it cost.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EffectRecord<'a> {
+    /// Whom it was sent to, in that order, where several providers may answer. The last of them is whose answer counts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attempts: Vec<Attempt>,
     /// Bytes of the body that the caller sent.
     pub bytes_in: u64,
     /// Bytes of the body that the caller was answered.

@@ -320,6 +320,11 @@ impl Reservation {
         self.counted.clone()
     }
 
+    /// Another model answered than the one that was called: what it costs is what counts.
+    pub fn answered_by(&mut self, price: Option<Price>) {
+        self.price = price;
+    }
+
     /// The end of the call is known: its chain is charged for it. Gives what a call of a model is charged for.
     pub fn settle(self, known: Known) -> Option<Used> {
         let used = self.of_model.map(|(question, most)| known.used(question, most, self.price));

@@ -305,7 +305,7 @@ impl Answering<'_> {
 
     /// What the destination's record says of header fields.
     fn rules(&self) -> Option<&HeaderRules> {
-        self.destination.endpoint().map(|endpoint| &endpoint.headers)
+        self.asked.by().map_or(&self.destination, |(by, _)| by).endpoint().map(|endpoint| &endpoint.headers)
     }
 
     fn sought(&self) -> Sought {

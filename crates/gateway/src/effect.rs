@@ -12,9 +12,10 @@ use vidimus_core::approval::pending::Came;
 use vidimus_core::call::Destination;
 use vidimus_core::caller::Caller;
 use vidimus_core::clock::Moment;
+use vidimus_core::decision::Candidate;
 use vidimus_core::keep::KeptPayload;
 use vidimus_core::permit::Room;
-use vidimus_core::record::{EffectKind, EffectRecord, VERSION, whole};
+use vidimus_core::record::{Attempt, EffectKind, EffectRecord, VERSION, whole};
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_ledger::Closed;
 
@@ -100,6 +101,8 @@ pub struct Effect {
     pub task: Option<FirstTask>,
     /// What ran, where the call is to a job.
     pub ran: Option<Ran>,
+    /// Whom it was sent to, where several providers may answer.
+    pub attempts: Vec<Attempt>,
     /// Registered provider and model, for the token metric.
     model: Option<(Arc<str>, Arc<str>)>,
     pub span: Option<Span>,
@@ -167,6 +170,7 @@ impl Effect {
             first_token: None,
             task: None,
             ran: None,
+            attempts: Vec::new(),
             model,
             span: None,
             trace: begun.trace,
@@ -213,6 +217,15 @@ impl Effect {
     /// What was found in the answer.
     pub fn observed(&mut self, found: Observation) {
         self.found = found;
+    }
+
+    /// Who is asked from here on, of those that may answer: its tokens and prices count.
+    pub fn asks(&mut self, candidate: &Candidate) {
+        let model = candidate.provider.model(&candidate.model);
+        self.model = model.map(|model| (candidate.provider.id.id.clone(), model.name.clone()));
+        if let Some(reservation) = &mut self.reservation {
+            reservation.answered_by(model.and_then(|model| model.price));
+        }
     }
 
     /// Which call it is of.
@@ -281,6 +294,7 @@ impl Effect {
 
     fn entry(&self, ending: Ending, now: Moment, duration: Duration) -> EffectRecord<'_> {
         EffectRecord {
+            attempts: self.attempts.clone(),
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
             changed: self.changed.as_ref().map(Tally::so_far),

@@ -200,6 +200,21 @@ impl Outbound {
         self.ran.clone()
     }
 
+    /// The same call, to another of those that may answer it ([`Permit::candidates`]).
+    ///
+    /// # Errors
+    /// `internal` where there is no such one; else as [`Outbound::to`].
+    pub(crate) fn turned_to(
+        mut self,
+        candidate: usize,
+        (path, headers, body): (&str, HeaderMap, Bytes),
+    ) -> Result<Self, Refusal> {
+        match self.permit.turn_to(candidate) {
+            true => Self::to(self.permit, self.method, path, headers, body),
+            false => Err(Refusal::new(Code::Internal, "nobody else may answer this call")),
+        }
+    }
+
     /// What goes to the upstream beside the message, where a data plane sends it.
     pub(crate) fn into_headers(self) -> HeaderMap {
         self.headers
@@ -362,6 +377,16 @@ pub async fn forward(upstream: &Upstream, outbound: Outbound) -> Result<Response
         asked.push((place, response.status()));
     }
     Err(no_card(&asked))
+}
+
+/// Asks one of those that may answer a call, up to the response's headers. Others may be asked after it, so that the request stays.
+///
+/// # Errors
+/// As [`forward`].
+pub(crate) async fn attempt(upstream: &Upstream, outbound: &Outbound) -> Result<Response<Body>, Refusal> {
+    let Outbound { permit, method, uri, headers, body, .. } = outbound;
+    let (method, uri, headers, body) = (method.clone(), uri.clone(), headers.clone(), body.clone());
+    send(upstream, permit.endpoint()?, method, uri, headers, body).await
 }
 
 /// The agent has no card where it was looked for.

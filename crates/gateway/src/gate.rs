@@ -19,6 +19,7 @@ use crate::accounts::Accounts;
 use crate::acts::{Acts, Stood};
 use crate::bodies::Bodies;
 use crate::changes::RedactedCalls;
+use crate::failover::Failovers;
 use crate::forward::Upstream;
 use crate::last_calls::LastCalls;
 use crate::meter::Meter;
@@ -177,6 +178,7 @@ pub struct Shared {
     pub(crate) payload_keys: Arc<PayloadKeys>,
     pub(crate) standing: Arc<StandingState>,
     pub(crate) provider_credentials: ProviderCredentials,
+    pub(crate) failovers: Failovers,
     pub(crate) accounts: Accounts,
     pub(crate) bodies: Bodies,
     /// A long listing is looked at by one thread at a time.
@@ -219,6 +221,7 @@ impl Shared {
             seal: config.seal,
             payload_keys: Arc::new(config.payload_keys),
             provider_credentials: ProviderCredentials::new(config.secrets),
+            failovers: Failovers::default(),
             accounts: Accounts::new(standing.clone(), (limits.calls, limits.jobs)),
             standing,
             long_listings: Arc::new(Semaphore::new(1)),

@@ -3,6 +3,7 @@
 mod addressed;
 mod admit;
 mod agent_tool;
+mod attempts;
 mod authenticate;
 mod carry;
 mod content;

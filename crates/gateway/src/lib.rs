@@ -28,6 +28,7 @@ mod described;
 mod effect;
 mod evaluate;
 mod ext_authz;
+mod failover;
 mod fair_share;
 mod forward;
 mod found;

@@ -1,5 +1,6 @@
 //! Metrics for Prometheus. The list with meanings is [`METRICS`], and `docs/metrics.md` is made of it.
 
+mod attempts;
 mod limits;
 mod list;
 mod pace;
@@ -24,6 +25,7 @@ use vidimus_ledger::Ledger;
 use crate::protocol::observe::Usage;
 use crate::route::Protocol;
 use crate::vitals::Vitals;
+use attempts::AttemptMeter;
 use limits::LimitMeter;
 use pace::PaceMeter;
 pub(crate) use planes::PlaneMeter;
@@ -152,6 +154,7 @@ pub struct Meter {
     pace: PaceMeter,
     pods: PodMeter,
     limits: LimitMeter,
+    attempts: AttemptMeter,
 }
 
 /// A gauge of seconds.
@@ -193,6 +196,7 @@ impl Meter {
             pace: PaceMeter::default(),
             pods: PodMeter::default(),
             limits: LimitMeter::default(),
+            attempts: AttemptMeter::default(),
             registry: Listed(Registry::with_prefix("vidimus")),
         };
         let registry = &mut meter.registry;
@@ -203,6 +207,7 @@ impl Meter {
         registry.add(&list::EFFECTS, meter.effects.clone());
         registry.add(&list::DURATION, meter.duration.clone());
         registry.add(&list::TOKENS, meter.tokens.clone());
+        meter.attempts.register(registry);
         meter.pace.register(registry);
         registry.add(&list::HEADERS_DROPPED, meter.headers_dropped.clone());
         registry.add(&list::CONNECTIONS, meter.connections.clone());
@@ -233,6 +238,11 @@ impl Meter {
     /// What is counted of limits that policies declare.
     pub(crate) fn limits(&self) -> &LimitMeter {
         &self.limits
+    }
+
+    /// What is counted of calls that several providers may answer.
+    pub(crate) fn attempts(&self) -> &AttemptMeter {
+        &self.attempts
     }
 
     /// What is counted of data planes and their configuration.

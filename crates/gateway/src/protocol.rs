@@ -30,7 +30,6 @@ use vidimus_core::call::{Ask, Call, Destination};
 use vidimus_core::json::{Json, JsonError, same_key};
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::Kind;
-use vidimus_core::resource::llm_provider::ProviderType;
 use vidimus_core::snapshot::Snapshot;
 
 use crate::gate::Limits;
@@ -205,7 +204,7 @@ pub struct Parsed<'a> {
     pub dropped: Dropped,
     /// The body is changed on its way ([`Binding::amended`]).
     pub amends: bool,
-    /// It was lifted ([`Binding::lifted`]): what goes on is written anew.
+    /// It was lifted ([`Binding::lifted`]), or is for a provider of another API ([`llm::shapes`]): what goes on is written anew.
     pub lifted: bool,
     /// What of the body goes on with another value: ids that the gateway sealed earlier, opened.
     pub replaced: Vec<Replaced>,
@@ -295,12 +294,7 @@ pub fn binding_of(destination: &Destination) -> &'static dyn Binding {
     match destination {
         Destination::Server(_) => &mcp::StreamableHttp,
         Destination::Agent(_) => &a2a::JsonRpc,
-        Destination::Provider(provider) => match provider.provider {
-            ProviderType::Anthropic => &llm::Anthropic,
-            ProviderType::Gemini => &llm::Gemini,
-            ProviderType::Azure => &llm::Azure,
-            ProviderType::OpenAi | ProviderType::OpenAiCompatible => &llm::OpenAi,
-        },
+        Destination::Provider(provider) => llm::binding_of(provider),
     }
 }
 
@@ -308,8 +302,9 @@ pub fn binding_of(destination: &Destination) -> &'static dyn Binding {
 pub fn binding_at(destination: &Destination, route: &Route<'_>) -> &'static dyn Binding {
     match destination {
         Destination::Agent(_) => a2a::binding_at(route.rest),
+        Destination::Provider(provider) => llm::binding_at(provider, route.rest),
         Destination::Server(_) if route.protocol == Protocol::Rest => &rest::Rest,
-        Destination::Server(_) | Destination::Provider(_) => binding_of(destination),
+        Destination::Server(_) => binding_of(destination),
     }
 }
 

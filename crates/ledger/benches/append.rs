@@ -31,6 +31,7 @@ fn decision<'a>(
 ) -> Record<'a> {
     Record::Decision(DecisionRecord {
         action: "invokeTool".into(),
+        alternatives: Vec::new(),
         asked_by: None,
         body: "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855".into(),
         chain: Vec::new(),

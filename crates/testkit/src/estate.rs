@@ -353,6 +353,7 @@ fn provider(number: usize) -> LlmProvider {
         stream_usage: false,
         aliases: BTreeMap::new(),
         labels: Labels::default(),
+        failover: None,
     }
 }
 

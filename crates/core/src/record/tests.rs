@@ -54,6 +54,7 @@ fn instance(text: &str) -> Instance {
 fn decision<'a>(text: &'a str, facts: &'a [(Arc<str>, Arc<str>)], policies: &'a [Arc<str>]) -> Record<'a> {
     Record::Decision(DecisionRecord {
         action: text.into(),
+        alternatives: vec![text.to_owned()],
         asked_by: Some(text.into()),
         body: text.into(),
         chain: vec![text.into(), "Agent/a/b".into()],
@@ -107,6 +108,12 @@ fn kept(text: &str) -> KeptPayload {
 
 fn effect(text: &str, number: u64) -> Record<'_> {
     Record::Effect(EffectRecord {
+        attempts: vec![Attempt {
+            code: Some(text.to_owned().into()),
+            duration_us: number,
+            model: text.to_owned(),
+            status: 529,
+        }],
         bytes_in: number,
         bytes_out: number,
         changed: Some(Changed {

@@ -1,6 +1,7 @@
 //! `LLMProvider`.
 
 mod aliases;
+mod failover;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use super::problem::{At, Fault, Problems};
 use super::*;
 
 pub use super::credential::{CredentialSource, SecretKey, one_key};
+pub use failover::{Alternative, Failover, FailoverSpec};
 
 /// Which API the provider speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
@@ -88,6 +90,8 @@ pub struct LlmProvider {
     pub stream_usage: bool,
     /// What calling its models does with information.
     pub labels: Labels,
+    /// Which other providers may answer in its place.
+    pub failover: Option<Failover>,
 }
 
 /// One model of a provider.
@@ -195,6 +199,9 @@ pub struct LlmProviderSpec {
     /// What calling its models does with information.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<LabelsSpec>,
+    /// Which other providers of its namespace may answer in its place. One is tried only where policies let the caller call it as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failover: Option<FailoverSpec>,
 }
 
 /// One model.
@@ -252,6 +259,7 @@ impl LlmProviderSpec {
         }
         let aliases = aliases::check(&self.aliases, &models, spec.key("aliases"), problems);
         let labels = self.labels.unwrap_or_default().check(spec.key("labels"), problems);
+        let failover = self.failover.map(|failover| failover.check(&meta, spec.key("failover"), problems));
         Some(LlmProvider {
             id: EntityId::new(EntityKind::LlmProvider, meta.key()),
             endpoint: endpoint?,
@@ -266,6 +274,7 @@ impl LlmProviderSpec {
             models,
             aliases,
             labels,
+            failover,
             meta,
         })
     }

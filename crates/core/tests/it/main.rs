@@ -10,6 +10,7 @@
 
 mod audience;
 mod authorize;
+mod candidates;
 mod canonical;
 mod chains;
 mod changes;

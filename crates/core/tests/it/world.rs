@@ -130,6 +130,7 @@ pub(crate) fn provider(namespace: &str, name: &str, models: &[(&str, &[&str])]) 
         stream_usage: true,
         aliases: BTreeMap::new(),
         labels: Labels::default(),
+        failover: None,
         models: models
             .iter()
             .map(|(name, sets)| Model { name: (*name).into(), sets: names(sets), price: None })

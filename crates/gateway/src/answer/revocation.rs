@@ -14,7 +14,7 @@ use tokio::time::{Instant, Sleep};
 use vidimus_core::approval::Approval;
 use vidimus_core::call::{Action, Arguments, Ask, Call, Destination, SoFar};
 use vidimus_core::caller::{Caller, Proven, UnixMillis, User};
-use vidimus_core::decision::Outcome;
+use vidimus_core::decision::{Candidate, Outcome};
 use vidimus_core::entity::EntityKind;
 use vidimus_core::guard::Guarded;
 use vidimus_core::obligation::Obligation;
@@ -54,6 +54,8 @@ pub struct Asked {
     grant: Option<Arc<str>>,
     /// What is changed of it.
     obligations: Arc<[Obligation]>,
+    /// Who answers it in place of whom it is to: that may be called as well.
+    by: Option<Box<(Destination, Asked)>>,
 }
 
 impl Asked {
@@ -82,6 +84,7 @@ impl Asked {
             guarded: call.ask.guarded.clone(),
             grant: None,
             obligations: Arc::default(),
+            by: None,
         }
     }
 
@@ -99,6 +102,25 @@ impl Asked {
     pub fn under(self, permit: &Permit) -> Self {
         let obligations = permit.obligations();
         if obligations.is_empty() { self } else { Self { obligations: obligations.into(), ..self } }
+    }
+
+    /// Another model answers it.
+    pub fn answered_by(&mut self, candidate: &Candidate) {
+        let part = Part::Model((*candidate.model).into());
+        // It was decided without what people approved, or lent, for the other one.
+        let (approvals, grant) = (Arc::default(), None);
+        let other = Self { part, approvals, grant, by: None, ..self.clone() };
+        self.by = Some(Box::new((Destination::Provider(candidate.provider.clone()), other)));
+    }
+
+    /// Nobody else answers it.
+    pub fn answered_itself(&mut self) {
+        self.by = None;
+    }
+
+    /// Who answers it, and which model of theirs, where that is somebody else.
+    pub fn by(&self) -> Option<(&Destination, &str)> {
+        self.by.as_deref().map(|(by, asked)| (by, asked.name()))
     }
 
     /// Whether all of these changes are made to it.
@@ -127,6 +149,11 @@ impl Asked {
         destination: &Destination,
         now: UnixMillis,
     ) -> bool {
+        if let Some((by, asked)) = self.by.as_deref()
+            && asked.is_refused(world, caller, by, now)
+        {
+            return true;
+        }
         let Some(caller) = rebound(world, caller) else { return true };
         let Some(destination) = found(world, destination) else { return true };
         let Some(target) = self.part.of(&destination) else { return true };
@@ -206,7 +233,9 @@ impl Asked {
         if refused.is_some() {
             return refused;
         }
-        shared.source().check(destination, shared.clock.now()).is_err().then_some(Code::ConfigStale)
+        let mut places = std::iter::once(destination).chain(self.by.as_deref().map(|(by, _)| by));
+        let is_stale = |place| shared.source().check(place, shared.clock.now()).is_err();
+        places.any(is_stale).then_some(Code::ConfigStale)
     }
 
     /// Why a call that `decided` allowed goes on no more: one of those that no configuration says, or it is another one and would refuse it now.

@@ -8,6 +8,7 @@ use vidimus_core::resource::llm_provider::ProviderType;
 
 use super::unmet;
 use crate::protocol::beside::{is_plain_of, plain};
+use crate::protocol::llm::shapes::Shape;
 use crate::protocol::llm::{CHOICES, MOST, RESPONSES};
 use crate::protocol::members::{Edits, Members, first_member};
 
@@ -29,7 +30,7 @@ const HOLDERS: [&str; 10] = [
 const HELD: &str = "Leave it out and write the limit as max_tokens, at the top of the request: a policy caps tokens, and can only lower a \
     limit there.";
 
-/// The request with a limit of at most `most` tokens in the form of its provider, and how many of its limits were changed or added.
+/// The request with a limit of at most `most` tokens in the form of its own API, and how many of its limits were changed or added.
 ///
 /// # Errors
 /// As [`capped`].
@@ -39,20 +40,20 @@ pub fn of(
     body: &str,
     most: u32,
 ) -> Result<Option<(String, u64)>, Refusal> {
-    match provider {
-        ProviderType::Gemini => generation::capped(body, most),
+    match Shape::of_method(method) {
+        Some(Shape::Gemini) => generation::capped(body, most),
         _ => capped(body, most, limits_of(provider, method)),
     }
 }
 
 /// The members whose limit a provider keeps to, so that no other has to be there. The first is how it is told one that the caller did not give.
 fn limits_of(provider: ProviderType, method: &str) -> &'static [&'static str] {
-    match provider {
+    match (provider, Shape::of_method(method)) {
         _ if method == RESPONSES => &["max_output_tokens"],
-        // Models that reason refuse the other one; and both together are refused.
-        ProviderType::OpenAi | ProviderType::Azure => &["max_completion_tokens", "max_tokens"],
-        // What only resembles it may know the older one alone.
-        ProviderType::Anthropic | ProviderType::OpenAiCompatible | ProviderType::Gemini => &["max_tokens"],
+        // What only resembles OpenAI's may know the older one alone.
+        (_, Some(Shape::Anthropic)) | (ProviderType::OpenAiCompatible, _) => &["max_tokens"],
+        // Models that reason refuse the other one; and both together are refused. For another API either is translated.
+        _ => &["max_completion_tokens", "max_tokens"],
     }
 }
 

@@ -289,8 +289,12 @@ fn an_answer_is_capped_in_every_form_of_its_limit() {
         (Gemini, r#"{"generationConfig":{"max_output_tokens":5}}"#, Err("spelled in another way")),
         (Gemini, r#"{"generation_config":{}}"#, Err("spelled in another way")),
     ] {
-        let capped =
-            cap::of(provider, "chat.completions", body, 100).map_err(|refusal| refusal.message.to_string());
+        let method = match provider {
+            Anthropic => "messages",
+            Gemini => "models.generate_content",
+            Azure | OpenAi | OpenAiCompatible => "chat.completions",
+        };
+        let capped = cap::of(provider, method, body, 100).map_err(|refusal| refusal.message.to_string());
         match (capped, expected) {
             (Ok(capped), Ok(expected)) => {
                 assert_eq!(
@@ -302,6 +306,21 @@ fn an_answer_is_capped_in_every_form_of_its_limit() {
             (Err(message), Err(expected)) => assert!(message.contains(expected), "{body}: {message}"),
             (capped, expected) => panic!("{body}: {capped:?} {expected:?}"),
         }
+    }
+}
+
+/// What is capped is the caller's message, whatever API its provider speaks.
+#[test]
+fn a_message_for_a_provider_of_another_api_is_capped_in_its_own() {
+    for (provider, method, expected) in [
+        (ProviderType::Gemini, "chat.completions", r#"{"max_completion_tokens":100}"#),
+        (ProviderType::Anthropic, "chat.completions", r#"{"max_completion_tokens":100}"#),
+        (ProviderType::Gemini, "messages", r#"{"max_tokens":100}"#),
+        (ProviderType::OpenAi, "messages", r#"{"max_tokens":100}"#),
+        (ProviderType::OpenAi, "models.generate_content", r#"{"generationConfig":{"maxOutputTokens":100}}"#),
+    ] {
+        let capped = cap::of(provider, method, "{}", 100).expect("capped");
+        assert_eq!(capped, Some((expected.to_owned(), 1)), "{provider:?} {method}");
     }
 }
 

@@ -9,6 +9,7 @@ use hyper::body::Incoming;
 use vidimus_core::refusal::{Code, Refusal};
 
 use super::job::Events;
+use crate::protocol::llm::shapes::Lifted;
 
 /// The body of an upstream's answer.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub enum Body {
     Whole(Option<Bytes>),
     /// Of a job that still runs. It ends with whoever reads this.
     Events(Box<Events>),
+    /// Of a provider of another API than the caller's, in the caller's.
+    Lifted(Box<Lifted>),
 }
 
 /// Why an answer ended before its end.
@@ -51,6 +54,7 @@ impl http_body::Body for Body {
             Self::Events(events) => events.poll_next(cx).map(|next| {
                 next.map(|event| event.map(Frame::data).map_err(|why| Broken::Refused(Box::new(why))))
             }),
+            Self::Lifted(lifted) => lifted.poll_next(cx),
         }
     }
 
@@ -59,6 +63,7 @@ impl http_body::Body for Body {
             Self::Http(body) => body.is_end_stream(),
             Self::Whole(bytes) => bytes.is_none(),
             Self::Events(_) => false,
+            Self::Lifted(lifted) => lifted.has_ended(),
         }
     }
 
@@ -66,7 +71,7 @@ impl http_body::Body for Body {
         match self {
             Self::Http(body) => body.size_hint(),
             Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Self::Events(_) => SizeHint::default(),
+            Self::Events(_) | Self::Lifted(_) => SizeHint::default(),
         }
     }
 }

@@ -35,6 +35,7 @@ use crate::bodies::Lease;
 use crate::effect::{Begun, Effect};
 use crate::gate::{Gate, millis, rfc3339};
 use crate::listener::page::Page;
+use crate::protocol::llm::shapes::Shape;
 use crate::protocol::mcp::versions;
 use crate::protocol::members::Replaced;
 use crate::protocol::{self, Answer, Binding, Dropped, Expected, Instead, Message, Operation, Parsed};
@@ -218,6 +219,12 @@ async fn decided<'c>(
     Ok(world.authorize(call))
 }
 
+/// The decision with all who may answer the call, where several may: of what can be written for another one. A data plane knows of one address.
+fn among<'c>(context: &RequestContext, world: &Snapshot, decision: Decision<'c>) -> Decision<'c> {
+    let is_written = Shape::of_method(decision.call().ask.method).is_some();
+    if is_written && context.carried.is_none() { world.with_candidates(decision) } else { decision }
+}
+
 /// How the call stands to approvals. The record of one that a person denied says what it asked for.
 async fn standing(
     gate: &Gate,
@@ -399,6 +406,7 @@ async fn record(
     Sent { protocol, body, approval, claims, again }: Sent<'_>,
     (world, moment): (&Snapshot, Moment),
 ) -> Result<(Verdict, Option<Arc<str>>), Refusal> {
+    let decision = among(context, world, decision);
     context.describe(&decision);
     gate.meter.limits().decided(&decision);
     end_chain(gate, &decision, moment).await;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use vidimus_core::call::Destination;
 use vidimus_core::obligation::{Change, Changed};
 use vidimus_core::permit::Permit;
 use vidimus_core::refusal::{Code, Refusal, Served};
@@ -13,6 +14,7 @@ use vidimus_core::resource::HeaderRules;
 use vidimus_core::snapshot::Snapshot;
 
 use super::admit::{Admitted, OwnPermit};
+use super::attempts::Elsewhere;
 use super::{agent_tool, pins};
 use crate::answer::{Answering, Asked, taken_back_before};
 use crate::bodies::Lease;
@@ -36,20 +38,29 @@ pub(super) async fn carry(
     parts: &Parts,
     admitted: Admitted<'_>,
 ) -> Result<Response<ReplyBody>, Refusal> {
-    let Ready { answering, mut effect, outbound, requested, lease: _lease } =
+    let Ready { mut answering, mut effect, outbound, elsewhere, requested, lease: _lease } =
         ready(gate, context, parts, admitted);
-    let response = match outbound {
-        Ok(outbound) => {
+    let response = match (outbound, elsewhere.as_deref()) {
+        (Ok(outbound), Some(elsewhere)) if !outbound.permit().candidates().is_empty() => {
+            let noted = (&mut effect, &mut answering);
+            // Few calls have several that may answer, and what is kept in place is moved with each.
+            Box::pin(elsewhere.sent(gate, (&*context, parts), outbound, noted)).await
+        }
+        (Ok(outbound), _) => {
             effect.ran = outbound.ran();
             match outbound.agent() {
                 Some(agent) => agent_tool::carried(gate, context, parts, (agent, outbound)).await,
                 None => forward(&gate.upstream, outbound).await,
             }
         }
-        Err(refusal) => Err(refusal),
+        (Err(refusal), _) => Err(refusal),
     };
     match response {
         Ok(response) => {
+            let response = match elsewhere {
+                Some(elsewhere) => elsewhere.lifted(gate, (&effect, &answering), response),
+                None => response,
+            };
             answering.pass(response, effect).await.map_err(|refusal| asked_for(refusal, requested))
         }
         Err(refusal) => {
@@ -57,7 +68,7 @@ pub(super) async fn carry(
             effect.sent &= !matches!(
                 refusal.code,
                 Code::UpstreamUnreachable | Code::Overloaded | Code::ArgumentsInvalid
-            );
+            ) || effect.attempts.iter().any(|attempt| attempt.status != 0);
             effect.record_refused(&refusal).await.map_err(closed)?;
             Err(refusal)
         }
@@ -112,6 +123,8 @@ struct Ready<'g, 'p> {
     answering: Answering<'g>,
     effect: Effect,
     outbound: Result<Outbound, Refusal>,
+    /// The message, where it goes to another API, or may go to several providers.
+    elsewhere: Option<Box<Elsewhere>>,
     /// What the caller had asked for, where the gateway asks something in its place.
     requested: Option<Box<str>>,
     /// The room that the message takes until it is answered.
@@ -179,12 +192,13 @@ fn ready<'g, 'p>(
     effect.reservation = Some(admitted.reservation);
     let prepared = match counted {
         Err(refusal) => Err(refusal),
-        Ok(()) => taken_back
-            .and(results.map(drop))
-            .and_then(|()| sent.prepared(gate, context, parts, answering.asked.method())),
+        Ok(()) => taken_back.and(results.map(drop)).and_then(|()| {
+            sent.prepared(gate, context, parts, (answering.asked.method(), answering.asked.name()))
+        }),
     };
-    let outbound = prepared.map(|Prepared { outbound, token, changed }| {
-        effect.token = token;
+    let mut written = None;
+    let outbound = prepared.map(|Prepared { outbound, elsewhere, token, changed }| {
+        (effect.token, written) = (token, elsewhere);
         if let Some(tally) = &mut effect.changed {
             tally.request = changed;
         }
@@ -192,7 +206,7 @@ fn ready<'g, 'p>(
         effect.sent = true;
         outbound
     });
-    Ready { answering, effect, outbound, requested, lease: admitted.lease }
+    Ready { answering, effect, outbound, elsewhere: written, requested, lease: admitted.lease }
 }
 
 /// That nothing took the call back while something of it was being written.
@@ -239,6 +253,7 @@ struct Sent<'p> {
 /// A request, ready to be sent.
 struct Prepared {
     outbound: Outbound,
+    elsewhere: Option<Box<Elsewhere>>,
     /// The id of the token that was minted for it.
     token: Option<String>,
     changed: Changed,
@@ -252,7 +267,7 @@ impl Sent<'_> {
         gate: &Gate,
         context: &RequestContext,
         parts: &Parts,
-        method: &str,
+        (method, name): (&str, &str),
     ) -> Result<Prepared, Refusal> {
         let endpoint = self.permit.endpoint()?;
         let (foreign, none) = (self.card && endpoint.has_foreign_card(), HeaderRules::default());
@@ -263,7 +278,7 @@ impl Sent<'_> {
             let mut outbound = Outbound::to(self.permit, parts.method.clone(), "", headers, body)?;
             let token = credential::apply(gate, &mut outbound)?;
             // What the gateway asks in place of a call is about the server as a whole, of which nothing is changed.
-            return Ok(Prepared { outbound, token, changed: Changed::default() });
+            return Ok(Prepared { outbound, elsewhere: None, token, changed: Changed::default() });
         }
         let passed = self.binding.passed_headers();
         let (mut headers, dropped) = headers::passed(&parts.headers, passed, rules, self.credential);
@@ -271,7 +286,7 @@ impl Sent<'_> {
         for (name, value) in self.opened {
             headers.insert(name, value);
         }
-        let body = if self.amends { self.binding.amended(&self.body)? } else { self.body };
+        let body = self.body;
         let body = if self.dropped.is_empty() { body } else { without(&body, self.dropped)? };
         let body = if self.replaced.is_empty() { body } else { replaced(&body, &self.replaced)? };
         let body = if method == mcp::CANCELLED { cancelled(gate, parts, &self.permit, body) } else { body };
@@ -279,26 +294,54 @@ impl Sent<'_> {
             Some(demands) => demands.request(body, &mut headers, (method, self.permit.destination()))?,
             None => (body, Changed::default()),
         };
-        let Lowered { path, body, is_rest } = self.binding.lowered(&parts.method, self.path, body)?;
-        headers::finish(&mut headers, rules, &context.trace, &body);
+        let sent = (&body, self.amends);
+        let elsewhere = elsewhere(&self.permit, (method, &self.path), sent, self.credential);
+        let written = match (&elsewhere, self.permit.destination()) {
+            (Some(elsewhere), Destination::Provider(provider)) if elsewhere.translates() => {
+                Some(elsewhere.written(context, parts, provider, name)?)
+            }
+            _ => None,
+        };
+        let (path, headers, body, is_rest) = match written {
+            Some((path, headers, body)) => (Cow::Owned(path), headers, body, false),
+            None => {
+                let body = if self.amends { self.binding.amended(&body)? } else { body };
+                let Lowered { path, body, is_rest } = self.binding.lowered(&parts.method, self.path, body)?;
+                headers::finish(&mut headers, rules, &context.trace, &body);
+                (below(path, parts.uri.query(), self.binding.passed_query()), headers, body, is_rest)
+            }
+        };
+        let elsewhere = elsewhere.map(|elsewhere| Box::new(elsewhere.with_own(&path, &headers, &body)));
         let place = match &endpoint.job {
             Some(_) if method == mcp::CALL => {
                 Some(gate.accounts.run(self.permit.caller().proven.principal.entity())?)
             }
             _ => None,
         };
-        let path = below(path, parts.uri.query(), self.binding.passed_query());
         let outbound = Outbound::to(self.permit, parts.method.clone(), &path, headers, body)?;
         let mut outbound = outbound.in_place(place);
         if is_rest {
             outbound = outbound.of_rest(&path)?;
         }
-        let token = if foreign { None } else { credential::apply(gate, &mut outbound)? };
+        // Where several may answer, whoever is asked gets the credential for it then.
+        let is_shared = elsewhere.is_some() && !outbound.permit().candidates().is_empty();
+        let token = if foreign || is_shared { None } else { credential::apply(gate, &mut outbound)? };
         if self.card {
             outbound = outbound.of_card(&path)?;
         }
-        Ok(Prepared { outbound, token, changed })
+        Ok(Prepared { outbound, elsewhere, token, changed })
     }
+}
+
+/// The message, where it goes to a model of another API, or may go to several.
+fn elsewhere(
+    permit: &Permit,
+    asked: (&str, &Cow<'static, str>),
+    sent: (&Bytes, bool),
+    credential: Option<&str>,
+) -> Option<Elsewhere> {
+    let Destination::Provider(provider) = permit.destination() else { return None };
+    Elsewhere::of(provider, permit.candidates(), asked, sent, credential)
 }
 
 /// The path of an operation, with what of the caller's query goes on: the pairs that are passed, each once. A value of the caller's own

@@ -93,6 +93,8 @@ metrics! {
         "from the first byte of a call to the last of its answer; each bucket has the trace of its last call as an exemplar (`trace_id`), where the caller did not say that its trace is not kept";
     TOKENS: "tokens", Counter, "tokens", ["provider", "model", "direction"],
         "model tokens as counted by the provider";
+    PROVIDER_ATTEMPTS: "provider_attempts", Counter, "requests", ["provider", "result"],
+        "where several providers may answer a call (`spec.failover`), how often each was asked: `answered`, `failed` (429, 5xx or no answer, so that another one may be asked), `aside` (that set it aside for a time)";
     TIME_TO_FIRST_TOKEN: "gen_ai_server_time_to_first_token_seconds", Histogram, "seconds", ["provider", "model"],
         "of model answers that were streamed and ended well: from the first byte of the call to the first event with something of the answer (`gen_ai.server.time_to_first_token` of OpenTelemetry)";
     TIME_PER_OUTPUT_TOKEN: "gen_ai_server_time_per_output_token_seconds", Histogram, "seconds", ["provider", "model"],

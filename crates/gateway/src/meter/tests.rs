@@ -23,6 +23,7 @@ fn touched() -> Meter {
     meter.planes().count("sent", 1);
     meter.would_refuse(Protocol::Mcp);
     meter.limits().refused("a/p/calls");
+    meter.attempts().asked("a/p", "answered");
     meter.pods_unclaimed([("finance", 1)]);
     vitals.restarted("disk");
     meter

@@ -6,6 +6,7 @@ mod azure;
 mod extras;
 mod gemini;
 mod openai;
+pub mod shapes;
 
 pub use anthropic::Anthropic;
 pub use azure::Azure;
@@ -20,7 +21,7 @@ use vidimus_core::call::{Action, Ask, Call, Destination, Target};
 use vidimus_core::json::Json;
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::LlmProvider;
-use vidimus_core::resource::llm_provider::{Model, is_path_segment};
+use vidimus_core::resource::llm_provider::{Model, ProviderType, is_path_segment};
 use vidimus_core::snapshot::Snapshot;
 
 use super::members::{Replaced, quoted};
@@ -56,6 +57,27 @@ pub fn binding_by_path(rest: &str) -> &'static dyn Binding {
         &Azure
     } else {
         &OpenAi
+    }
+}
+
+/// The binding that a provider is called in by a path below its route: its own, or where that is another API's, this one's, of which the message
+/// is translated ([`shapes`]).
+pub fn binding_at(provider: &LlmProvider, rest: &str) -> &'static dyn Binding {
+    match shapes::Shape::of_path(rest).filter(|_| !shapes::is_native(provider, rest)) {
+        None => binding_of(provider),
+        Some(shapes::Shape::OpenAi) => &OpenAi,
+        Some(shapes::Shape::Anthropic) => &Anthropic,
+        Some(shapes::Shape::Gemini) => &Gemini,
+    }
+}
+
+/// The binding of a provider's own API.
+pub fn binding_of(provider: &LlmProvider) -> &'static dyn Binding {
+    match provider.provider {
+        ProviderType::Anthropic => &Anthropic,
+        ProviderType::Gemini => &Gemini,
+        ProviderType::Azure => &Azure,
+        ProviderType::OpenAi | ProviderType::OpenAiCompatible => &OpenAi,
     }
 }
 
@@ -215,6 +237,7 @@ fn parse<'a>(
     };
     let (ask, model) = ask(message, Asked { method, name, most: most(body), streaming })?;
     let mut parsed = Parsed::new(ask, Answer::pass(Observe::Model));
+    parsed.lifted = !shapes::is_native(provider(message)?, message.path);
     if *model.name != *name && body.get("model").and_then(Json::as_str).is_some() {
         parsed.replaced.push(Replaced { path: &["model"], with: quoted(&model.name) });
     }

@@ -42,7 +42,7 @@ pub trait EventFilter: Debug + Send {
     /// What it gave of the events so far is passed on: of a chunk in which some event is refused, nothing is.
     fn passed(&mut self) {}
 
-    /// What was held back of events that came, of a stream that has ended. Few filters hold any back.
+    /// What comes behind the last event of a stream that has ended in order: also what was held back. Few filters have anything.
     ///
     /// # Errors
     /// As [`EventFilter::filter`].

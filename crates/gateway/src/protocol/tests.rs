@@ -90,6 +90,7 @@ pub(crate) fn provider() -> Arc<LlmProvider> {
         credential: CredentialSource::None,
         stream_usage: true,
         aliases: Default::default(),
+        failover: None,
         labels: Default::default(),
         models: vec![Model { name: "sim-small".into(), sets: Default::default(), price: None }],
     })

@@ -210,9 +210,9 @@ async fn listing_models_takes_no_branch_of_a_chain() {
 async fn a_refusal_is_in_the_shape_of_the_path_that_the_sdk_asked_for() {
     let world = World::new().await;
     let message = json!({"model": "small", "messages": [], "max_tokens": 1});
-    // Anthropic's SDK, pointed at a provider that speaks OpenAI's protocol.
-    let (_, headers, body) =
-        world.call(world.request(Method::POST, "/llm/t/models/v1/messages", &message)).await;
+    // Anthropic's SDK, pointed at a provider that speaks OpenAI's protocol, for what is not translated.
+    let path = "/llm/t/models/v1/messages/count_tokens";
+    let (_, headers, body) = world.call(world.request(Method::POST, path, &message)).await;
     assert_eq!(headers["vidimus-code"], "route_unknown");
     assert_eq!(json_of(&body)["type"], "error", "not Anthropic's shape: {body:?}");
 }

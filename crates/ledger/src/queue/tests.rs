@@ -5,7 +5,7 @@ use std::task::{Poll, Waker};
 
 use vidimus_core::keep::{KeptPayload, MAX_KEPT};
 use vidimus_core::obligation::Changed;
-use vidimus_core::record::{EffectKind, EffectRecord, JobRun};
+use vidimus_core::record::{Attempt, EffectKind, EffectRecord, JobRun};
 
 use crate::queue::{END_BYTES, KEPT_PLACES, Purpose, Shared, Submitted};
 use crate::seal::{Chain, SealKey};
@@ -125,6 +125,7 @@ fn the_record_of_an_end_fits_the_room_that_is_kept_for_it() {
     // What would have to be escaped is not in it.
     let detail = "x".repeat(256);
     let record = EffectRecord {
+        attempts: Vec::new(),
         bytes_in: most,
         bytes_out: most,
         changed: Some(Changed { cap_tokens: most, guard_answer: most, redact: most, redact_answer: most }),
@@ -160,6 +161,12 @@ fn the_record_of_an_end_fits_the_room_that_is_kept_for_it() {
     };
     let ran = EffectRecord { job: Some(std::borrow::Cow::Owned(job)), task: None, ..record.clone() };
     let bytes = frame::HEADER + serde_json::to_vec(&ran).expect("JSON").len();
+    assert!(bytes <= END_BYTES, "{bytes}");
+    // So it does with as many tries of a model as there may be, of which none makes a task.
+    let mut attempt = Attempt::of(&"x".repeat(300));
+    (attempt.code, attempt.duration_us, attempt.status) = (Some("upstream_refused_address".into()), most, 599);
+    let tried = EffectRecord { attempts: vec![attempt; 3], task: None, ..record.clone() };
+    let bytes = frame::HEADER + serde_json::to_vec(&tried).expect("JSON").len();
     assert!(bytes <= END_BYTES, "{bytes}");
     // So it does with the longest answer in it.
     let kept = KeptPayload {

@@ -73,6 +73,7 @@ pub(crate) async fn decide(ledger: &Ledger, asked: &Asked) -> u64 {
     let facts = [(Arc::from("principal.risk_level"), Arc::from("low"))];
     let record = Record::Decision(DecisionRecord {
         action: "invokeTool".into(),
+        alternatives: Vec::new(),
         asked_by: None,
         body: "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855".into(),
         chain: Vec::new(),
@@ -117,6 +118,7 @@ pub(crate) async fn decide(ledger: &Ledger, asked: &Asked) -> u64 {
 
 pub(crate) fn effect(id: &str, decision: u64, second: u32) -> EffectRecord<'_> {
     EffectRecord {
+        attempts: Vec::new(),
         bytes_in: 120,
         changed: None,
         bytes_out: 4096,

@@ -124,6 +124,7 @@ impl Binding for Gemini {
         let asked = Asked { method, name: named.model, most: most(body), streaming: streams };
         let (ask, model) = super::ask(message, asked)?;
         let mut parsed = Parsed::new(ask, Answer::pass(Observe::Model));
+        parsed.lifted = !super::shapes::is_native(super::provider(message)?, message.path);
         if *model.name != *named.model {
             parsed.path = Some(named.with(&model.name).into());
             parsed.replaced = renamed(body, &model.name)?;

@@ -84,7 +84,9 @@ pub(super) fn parse<'a>(
 ) -> Result<Parsed<'a>, Refusal> {
     let mut parsed = super::parse(message, method, in_path)?;
     // The events of responses end with their usage. A server that only resembles OpenAI's may refuse a member that it does not know.
-    let takes = matches!(message.destination, Destination::Provider(provider) if provider.stream_usage);
+    // What is translated has it in any case.
+    let takes = parsed.lifted
+        || matches!(message.destination, Destination::Provider(provider) if provider.stream_usage);
     if method == CHAT && parsed.ask.streaming && !added_usage::asked(message.body()?)? && takes {
         let answer = Answer { events: Some(EventChange::WithoutUsage), ..Answer::pass(Observe::Model) };
         (parsed.expected, parsed.amends) = (Expected::Upstream(answer), true);

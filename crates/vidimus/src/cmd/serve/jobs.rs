@@ -111,6 +111,7 @@ async fn record(left: &Left, ledger: &Path, shared: &Shared) -> anyhow::Result<(
     let decided = tokio::task::spawn_blocking(move || decision_without_effect(&ledger, &call)).await??;
     let Some(decision) = decided else { return Ok(()) };
     let effect = EffectRecord {
+        attempts: Vec::new(),
         bytes_in: 0,
         bytes_out: 0,
         changed: None,

@@ -1,0 +1,141 @@
+//! Who may answer a call of a model in place of the one that is called (`spec.failover`): on the one decision of that call.
+
+use std::sync::Arc;
+
+use vidimus_core::approval::Approval;
+use vidimus_core::call::{Action, Ask, Call, Target};
+use vidimus_core::caller::{UnixMillis, User};
+use vidimus_core::permit::{Permit, Verdict};
+use vidimus_core::resource::llm_provider::{Alternative, Failover, Price};
+use vidimus_core::resource::{DelegationLimits, Labels, LlmProvider, Object};
+use vidimus_core::snapshot::Snapshot;
+
+use super::world::{Answer, Facts, agent, cluster, names, objects, provider, snapshot};
+
+const ALL: &str = r#"permit (principal, action == Action::"callModel", resource);"#;
+
+/// `first` fails over to `second` and `third`, which `change` changes. The model is `m` everywhere; `second` has it as an alias of `n`.
+fn world(cedar: &str, change: impl Fn(&mut LlmProvider)) -> Snapshot {
+    let mut caller = agent("a", "caller");
+    caller.delegation = DelegationLimits::default();
+    let mut all = objects(vec![caller], Vec::new(), vec![cluster(cedar)]);
+    let to = |name: &str, weight| Alternative { provider: format!("t/{name}").into(), weight };
+    for (name, model) in [("first", "m"), ("second", "n"), ("third", "m")] {
+        let mut provider = provider("t", name, &[(model, &[])]);
+        if name == "second" {
+            provider.aliases = [("m".into(), "n".into())].into();
+        }
+        provider.failover = (name == "first")
+            .then(|| Failover { weight: 1, to: vec![to("second", 2), to("third", 0), to("absent", 0)] });
+        provider.models[0].price = Some(Price { input: 1_000_000, output: 1_000_000 });
+        change(&mut provider);
+        all.push(Object::LlmProvider(Arc::new(provider)));
+    }
+    snapshot(all)
+}
+
+/// The candidates of a call of `t/first/m`, as the permit has them; none where there is no permit.
+fn candidates(world: &Snapshot, facts: &Facts) -> Vec<String> {
+    let first = world.llm_provider("t/first").expect("registered");
+    let target = Target::Model { provider: first, name: "m" };
+    let answer = facts.ask(Action::CallModel, target, |call| {
+        let ask = Ask { tokens_estimated: 10, tokens_most: 10, ..call.ask };
+        Answer::of(world.with_candidates(world.authorize(&Call { ask, ..*call })))
+    });
+    let shown = |permit: &Permit| {
+        permit.candidates().iter().map(|one| format!("{} {}", one.entity().id, one.weight)).collect()
+    };
+    match &answer.verdict {
+        Verdict::Permitted(permit) => shown(permit),
+        Verdict::Held(_) | Verdict::Refused(_) => Vec::new(),
+    }
+}
+
+const EACH: [&str; 3] = ["t/first/m 1", "t/second/n 2", "t/third/m 0"];
+
+#[test]
+fn who_is_permitted_may_answer_by_the_name_that_it_has_for_the_model() {
+    let world = world(ALL, |_| {});
+    assert_eq!(candidates(&world, &Facts::of(&world, "a/caller")), EACH);
+    // Who was named and is not registered, or has no such model, is passed over.
+    let world = self::world(ALL, |provider| provider.aliases.clear());
+    assert_eq!(candidates(&world, &Facts::of(&world, "a/caller")), ["t/first/m 1", "t/third/m 0"]);
+    // A permit goes to its candidates and nowhere else.
+    let first = world.llm_provider("t/first").expect("registered");
+    let target = Target::Model { provider: first, name: "m" };
+    let answer = Facts::of(&world, "a/caller")
+        .ask(Action::CallModel, target, |call| Answer::of(world.with_candidates(world.authorize(call))));
+    let Verdict::Permitted(mut permit) = answer.verdict else { panic!("permitted") };
+    assert!(permit.turn_to(1));
+    assert_eq!(&*permit.destination().id().id, "t/third");
+    assert!(!permit.turn_to(2));
+    assert_eq!(&*permit.destination().id().id, "t/third");
+}
+
+/// Attacks: whoever may not be called, or only otherwise, is reached by calling another one.
+#[test]
+fn who_would_be_decided_otherwise_may_not_answer() {
+    let forbid = r#"forbid (principal, action, resource == Model::"t/second/n")"#;
+    for cedar in [
+        format!("{ALL} {forbid};"),
+        format!(
+            r#"{ALL} @approval("ops") {forbid} unless {{ context has approval && context.approval.role == "ops" }};"#
+        ),
+        format!(r#"{ALL} @cap_tokens("10") {forbid};"#),
+        format!(r#"{ALL} {forbid} when {{ context.tokens_estimated > 5 }};"#),
+        r#"permit (principal, action == Action::"callModel", resource) when { resource.name == "m" };"#
+            .to_owned(),
+    ] {
+        let world = world(&cedar, |_| {});
+        let found = candidates(&world, &Facts::of(&world, "a/caller"));
+        assert_eq!(found, ["t/first/m 1", "t/third/m 0"], "{cedar}");
+    }
+    // What people approved is a call of the one that they were asked about.
+    let held = r#"@approval("ops") forbid (principal, action, resource) unless { context has approval && context.approval.role == "ops" };"#;
+    let world = world(&format!("{ALL} {held}"), |_| {});
+    let mut facts = Facts::of(&world, "a/caller");
+    assert!(candidates(&world, &facts).is_empty());
+    let by = User { issuer: "https://i".into(), subject: "bob".into(), email: None, groups: Arc::default() };
+    facts.approvals = vec![Approval { role: "ops".into(), by, at: UnixMillis(1_790_000_000_400) }];
+    assert!(candidates(&world, &facts).is_empty());
+}
+
+/// What is counted or said of the one that is called is not so of another.
+#[test]
+fn who_would_be_counted_otherwise_may_not_answer() {
+    let labelled = |provider: &mut LlmProvider| {
+        if provider.id.id.ends_with("second") {
+            provider.labels = Labels { sends: names(&["external"]), ..Labels::default() };
+        }
+    };
+    let world = world(ALL, labelled);
+    assert_eq!(candidates(&world, &Facts::of(&world, "a/caller")), ["t/first/m 1", "t/third/m 0"]);
+
+    // A dearer one is tried, unless something is counted of which less was reserved than it may come to.
+    let dearer = |provider: &mut LlmProvider| {
+        if provider.id.id.ends_with("second") {
+            provider.models[0].price = Some(Price { input: 1_000_000, output: 2_000_000 });
+        }
+    };
+    let world = self::world(ALL, dearer);
+    assert_eq!(candidates(&world, &Facts::of(&world, "a/caller")), EACH);
+    let counts = r#"forbid (principal, action, resource) when { context.chain.spend > 1000 };"#;
+    let world = self::world(&format!("{ALL} {counts}"), dearer);
+    assert_eq!(candidates(&world, &Facts::of(&world, "a/caller")), ["t/first/m 1", "t/third/m 0"]);
+}
+
+/// Attack: a chain that may reach one destination more reaches three.
+#[test]
+fn who_may_reach_only_so_many_destinations_reaches_the_one_that_is_called() {
+    let mut caller = agent("a", "caller");
+    caller.delegation.max_fan_out = Some(5);
+    let world = world(ALL, |_| {});
+    let first = world.llm_provider("t/first").expect("registered").clone();
+    let second = world.llm_provider("t/second").expect("registered").clone();
+    let mut all = objects(vec![caller], Vec::new(), vec![cluster(ALL)]);
+    all.extend([Object::LlmProvider(first), Object::LlmProvider(second)]);
+    let world = snapshot(all);
+    assert_eq!(candidates(&world, &Facts::of(&world, "a/caller")).len(), 2);
+    let later = Facts::of(&world, "a/caller").at_depth(2);
+    assert!(candidates(&world, &later).is_empty());
+}

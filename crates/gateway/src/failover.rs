@@ -1,0 +1,169 @@
+//! Who is asked of several providers that may answer a call (`spec.failover`, ADR 88): by their shares, by how they have done lately, and by what is
+//! left of a budget. Nothing here permits anybody: whoever may answer is a candidate of the call's one decision.
+//!
+//! Each gateway knows for itself how providers do: what it learns costs nobody a round trip, and is forgotten with it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use http::header::RETRY_AFTER;
+use http::{HeaderMap, StatusCode};
+use vidimus_core::decision::Candidate;
+
+/// At most so many providers are asked for one call.
+pub const MOST_ATTEMPTS: usize = 3;
+/// So many failures in a row set a provider aside.
+const FAILURES: u32 = 5;
+/// For so long the first time, and for so much longer each further time.
+const ASIDE: Duration = Duration::from_secs(30);
+/// And at most for so long, whatever it says itself.
+const LONGEST: Duration = Duration::from_secs(300);
+/// What a call adds to the budget for further tries, and what one takes of it: one try for five calls.
+const ADDS: u32 = 1;
+const TAKES: u32 = 5;
+/// What is in a budget at first, and at most: 10 tries, 100 tries.
+const FIRST: u32 = 50;
+const MOST: u32 = 500;
+/// So many providers are known. When there are more, nothing is known of any.
+const KNOWN: usize = 4096;
+
+/// How providers do that are named in a failover.
+#[derive(Debug, Default)]
+pub struct Failovers {
+    known: Mutex<HashMap<Arc<str>, Provider>>,
+}
+
+/// What is known of one provider, as one of those that are tried, and as one in whose place others are.
+#[derive(Debug)]
+struct Provider {
+    /// In a row.
+    failures: u32,
+    /// How often it was set aside, less what it has done well since.
+    times: u32,
+    /// Until when it is set aside.
+    aside: Option<Instant>,
+    /// What is left for further tries of calls to it.
+    budget: u32,
+    /// How far each of its candidates is behind its share.
+    turns: HashMap<Arc<str>, i64>,
+}
+
+impl Default for Provider {
+    fn default() -> Self {
+        Self { failures: 0, times: 0, aside: None, budget: FIRST, turns: HashMap::new() }
+    }
+}
+
+impl Failovers {
+    /// In which order the candidates of a call are asked, by their numbers. Those that are set aside are not; where all are, the provider that was
+    /// called is asked alone, as if there were no other.
+    pub fn order(&self, candidates: &[Candidate], now: Instant) -> Vec<usize> {
+        let mut known = self.lock();
+        let is_aside = |candidate: &Candidate| {
+            let provider = known.get(&candidate.provider.id.id);
+            provider.is_some_and(|provider| provider.aside.is_some_and(|until| now < until))
+        };
+        let mut there: Vec<usize> =
+            candidates.iter().enumerate().filter(|(_, one)| !is_aside(one)).map(|(which, _)| which).collect();
+        let Some(called) = candidates.first() else { return there };
+        let called = known.entry(called.provider.id.id.clone()).or_default();
+        called.budget = called.budget.saturating_add(ADDS).min(MOST);
+        if there.is_empty() {
+            return vec![0];
+        }
+        // Whoever has a share comes before whoever has none.
+        there.sort_by_key(|which| candidates.get(*which).is_some_and(|candidate| candidate.weight == 0));
+        if let Some(first) = called.turn(candidates, &there) {
+            there.retain(|which| *which != first);
+            there.insert(0, first);
+        }
+        there.truncate(MOST_ATTEMPTS);
+        there
+    }
+
+    /// Takes one more try of a call to this provider from its budget. False where that is used up: when everything fails, tries are what
+    /// would make it worse.
+    pub fn may_try_again(&self, called: &Arc<str>) -> bool {
+        let mut known = self.lock();
+        let budget = &mut known.entry(called.clone()).or_default().budget;
+        let left = budget.checked_sub(TAKES);
+        *budget = left.unwrap_or(*budget);
+        left.is_some()
+    }
+
+    /// A provider answered.
+    pub fn did_well(&self, provider: &Arc<str>) {
+        if let Some(known) = self.lock().get_mut(provider) {
+            (known.failures, known.times) = (0, known.times.saturating_sub(1));
+        }
+    }
+
+    /// A provider did not answer, or said that it cannot now; `again`: when it says that it can. Gives for how long that sets it aside, where it
+    /// was not before.
+    pub fn failed(&self, provider: &Arc<str>, again: Option<Duration>, now: Instant) -> Option<Duration> {
+        let mut known = self.lock();
+        let known = known.entry(provider.clone()).or_default();
+        let was_aside = known.aside.is_some_and(|until| now < until);
+        known.failures += 1;
+        let time = if let Some(again) = again {
+            again.min(LONGEST)
+        } else if known.failures >= FAILURES {
+            (known.failures, known.times) = (0, known.times.saturating_add(1));
+            ASIDE.saturating_mul(known.times).min(LONGEST)
+        } else {
+            return None;
+        };
+        known.aside = Some(now + time);
+        (!was_aside).then_some(time)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Provider>> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() > KNOWN {
+            known.clear();
+        }
+        known
+    }
+}
+
+impl Provider {
+    /// Whose turn it is, of these that have a share: each gets its share of any number of calls in a row, as evenly as can be (smooth weighted
+    /// round robin, as nginx has it).
+    fn turn(&mut self, candidates: &[Candidate], there: &[usize]) -> Option<usize> {
+        let shares = there.iter().filter_map(|which| Some((*which, candidates.get(*which)?)));
+        let shares: Vec<_> = shares.filter(|(_, candidate)| candidate.weight > 0).collect();
+        // Those that are named no more are forgotten now and then.
+        if self.turns.len() > 64 {
+            self.turns.clear();
+        }
+        let total: i64 = shares.iter().map(|(_, candidate)| i64::from(candidate.weight)).sum();
+        let mut chosen: Option<(usize, &Candidate, i64)> = None;
+        for (which, candidate) in shares {
+            let behind = self.turns.entry(candidate.provider.id.id.clone()).or_default();
+            *behind += i64::from(candidate.weight);
+            if chosen.is_none_or(|(_, _, most)| *behind > most) {
+                chosen = Some((which, candidate, *behind));
+            }
+        }
+        let (which, candidate, _) = chosen?;
+        if let Some(behind) = self.turns.get_mut(&candidate.provider.id.id) {
+            *behind -= total;
+        }
+        Some(which)
+    }
+}
+
+/// Whether an answer of this status is one that another provider may be asked after: nothing was done.
+pub fn is_of_failure(status: StatusCode) -> bool {
+    status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error()
+}
+
+/// When a provider says that it can be asked again. One that says it as a date is taken for one that says the usual.
+pub fn again_after(headers: &HeaderMap) -> Option<Duration> {
+    let said = headers.get(RETRY_AFTER)?.to_str().ok()?;
+    Some(said.trim().parse().map_or(ASIDE, Duration::from_secs))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,115 @@
+use http::HeaderValue;
+use vidimus_core::entity::{EntityId, EntityKind};
+use vidimus_core::resource::LlmProvider;
+
+use super::*;
+use crate::protocol::tests::provider;
+
+fn candidates(weights: &[u16]) -> Vec<Candidate> {
+    let candidate = |(which, weight): (usize, &u16)| {
+        let id = EntityId::new(EntityKind::LlmProvider, format!("platform/{which}"));
+        let provider = Arc::new(LlmProvider { id, ..(*provider()).clone() });
+        Candidate { provider, model: "m".into(), weight: *weight }
+    };
+    weights.iter().enumerate().map(candidate).collect()
+}
+
+fn name(candidates: &[Candidate], which: usize) -> Arc<str> {
+    candidates[which].provider.id.id.clone()
+}
+
+/// How often each comes first in so many calls.
+fn firsts(failovers: &Failovers, candidates: &[Candidate], calls: usize, now: Instant) -> Vec<usize> {
+    let mut firsts = vec![0; candidates.len()];
+    for _ in 0..calls {
+        firsts[failovers.order(candidates, now)[0]] += 1;
+    }
+    firsts
+}
+
+#[test]
+fn each_has_its_share_and_who_has_none_comes_last() {
+    let (failovers, candidates, now) = (Failovers::default(), candidates(&[3, 1, 0]), Instant::now());
+    assert_eq!(firsts(&failovers, &candidates, 400, now), [300, 100, 0]);
+    for _ in 0..8 {
+        assert_eq!(failovers.order(&candidates, now).last(), Some(&2));
+    }
+    let none = self::candidates(&[0, 0]);
+    assert_eq!(Failovers::default().order(&none, now), [0, 1]);
+    let many = self::candidates(&[1, 0, 0, 0, 0]);
+    assert_eq!(Failovers::default().order(&many, now), [0, 1, 2]);
+}
+
+#[test]
+fn who_fails_is_set_aside_for_a_time_that_grows_and_has_an_end() {
+    let (failovers, candidates, begin) = (Failovers::default(), candidates(&[1, 0]), Instant::now());
+    let called = name(&candidates, 0);
+    for _ in 0..FAILURES - 1 {
+        failovers.failed(&called, None, begin);
+    }
+    assert_eq!(failovers.order(&candidates, begin), [0, 1]);
+    assert_eq!(failovers.failed(&called, None, begin), Some(ASIDE));
+    assert_eq!(failovers.order(&candidates, begin + ASIDE - Duration::from_secs(1)), [1]);
+    assert_eq!(failovers.order(&candidates, begin + ASIDE), [0, 1]);
+    for _ in 0..100 * FAILURES {
+        failovers.failed(&called, None, begin);
+    }
+    assert_eq!(failovers.order(&candidates, begin + LONGEST - Duration::from_secs(1)), [1]);
+    assert_eq!(failovers.order(&candidates, begin + LONGEST), [0, 1]);
+    // Who answers between failures is not set aside by them.
+    let other = name(&candidates, 1);
+    for _ in 0..100 {
+        failovers.failed(&other, None, begin);
+        failovers.did_well(&other);
+    }
+    assert_eq!(failovers.order(&candidates, begin), [1]);
+}
+
+#[test]
+fn who_says_when_it_can_be_asked_again_is_not_asked_before() {
+    let (failovers, candidates, begin) = (Failovers::default(), candidates(&[1, 1]), Instant::now());
+    failovers.failed(&name(&candidates, 0), Some(Duration::from_secs(7)), begin);
+    assert_eq!(failovers.order(&candidates, begin + Duration::from_secs(6)), [1]);
+    assert_eq!(failovers.order(&candidates, begin + Duration::from_secs(7)).len(), 2);
+    // Attack: a provider that is never to be asked again.
+    failovers.failed(&name(&candidates, 0), Some(Duration::MAX), begin);
+    assert_eq!(failovers.order(&candidates, begin + LONGEST).len(), 2);
+    // Where nobody is left, who was called answers for itself.
+    for which in 0..2 {
+        failovers.failed(&name(&candidates, which), Some(LONGEST), begin);
+    }
+    assert_eq!(failovers.order(&candidates, begin), [0]);
+
+    let headers = |text: &'static str| HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static(text))]);
+    assert_eq!(again_after(&headers("20")), Some(Duration::from_secs(20)));
+    assert_eq!(again_after(&headers("Fri, 27 Nov 2026 08:00:00 GMT")), Some(ASIDE));
+    assert_eq!(again_after(&HeaderMap::new()), None);
+}
+
+/// Attack: everything fails, and each call is sent several times over.
+#[test]
+fn further_tries_are_a_share_of_the_calls() {
+    let (failovers, candidates, now) = (Failovers::default(), candidates(&[1, 0]), Instant::now());
+    let called = name(&candidates, 0);
+    let mut tries = 0;
+    for _ in 0..1000 {
+        failovers.order(&candidates, now);
+        tries += u32::from(failovers.may_try_again(&called));
+    }
+    assert_eq!(tries, (FIRST + 1000 * ADDS) / TAKES);
+    // Calls that need none save for later, and not for ever.
+    for _ in 0..10_000 {
+        failovers.order(&candidates, now);
+    }
+    let saved = (0..10_000).filter(|_| failovers.may_try_again(&called)).count();
+    assert_eq!(saved, (MOST / TAKES) as usize);
+}
+
+#[test]
+fn what_another_may_be_asked_after() {
+    for (status, expected) in
+        [(200, false), (400, false), (401, false), (404, false), (429, true), (500, true), (529, true)]
+    {
+        assert_eq!(is_of_failure(StatusCode::from_u16(status).expect("a status")), expected, "{status}");
+    }
+}

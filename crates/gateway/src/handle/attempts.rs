@@ -1,0 +1,239 @@
+//! A call of a model that goes to another API, or that several providers may answer: the caller's message, written for whoever is asked, and the
+//! answer lifted back. Another one is asked only where nothing of an answer has come.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, Response};
+use vidimus_core::call::Destination;
+use vidimus_core::decision::Candidate;
+use vidimus_core::record::Attempt;
+use vidimus_core::refusal::{Code, Refusal};
+use vidimus_core::resource::LlmProvider;
+
+use crate::answer::{Answering, taken_back_before};
+use crate::credential;
+use crate::effect::Effect;
+use crate::failover::{again_after, is_of_failure};
+use crate::forward::{Body, Outbound, attempt, headers};
+use crate::gate::{Gate, millis};
+use crate::protocol::llm::shapes::{self, Answered, Going, Gone, Shape};
+use crate::request_context::RequestContext;
+
+/// A message of a caller to a model, to be written for any provider that may answer it.
+pub(super) struct Elsewhere {
+    /// The caller's API.
+    client: Shape,
+    /// The path of its operation.
+    path: Cow<'static, str>,
+    /// As policies have changed it, and not for any provider yet.
+    body: Bytes,
+    /// Usage is to be asked for.
+    amends: bool,
+    /// The provider that was called speaks another API, or has it at another path.
+    translates: bool,
+    /// The caller's own credential.
+    credential: Option<Box<str>>,
+    /// As it goes to the provider that was called.
+    own: Option<(Box<str>, HeaderMap, Bytes)>,
+}
+
+/// A request for one provider: its path with its query, its headers and its body.
+pub(super) type Written = (String, HeaderMap, Bytes);
+
+impl Elsewhere {
+    /// Of a message that has to be written for whoever is asked: the provider called speaks another API, or others may answer it. `amends`: usage
+    /// is to be asked for.
+    pub(super) fn of(
+        provider: &LlmProvider,
+        candidates: &[Candidate],
+        (method, path): (&str, &Cow<'static, str>),
+        (body, amends): (&Bytes, bool),
+        credential: Option<&str>,
+    ) -> Option<Self> {
+        let client = Shape::of_method(method)?;
+        let translates = !shapes::is_native(provider, path);
+        if candidates.is_empty() && !translates {
+            return None;
+        }
+        let (path, body, credential) = (path.clone(), body.clone(), credential.map(Into::into));
+        Some(Self { client, path, body, amends, translates, credential, own: None })
+    }
+
+    /// Whether it has to be written for the provider that was called as well.
+    pub(super) const fn translates(&self) -> bool {
+        self.translates
+    }
+
+    /// The same, which goes to the provider that was called as this.
+    pub(super) fn with_own(self, path: &str, headers: &HeaderMap, body: &Bytes) -> Self {
+        Self { own: Some((path.into(), headers.clone(), body.clone())), ..self }
+    }
+
+    /// The request for this model of this provider.
+    ///
+    /// # Errors
+    /// `no_equivalent`.
+    pub(super) fn written(
+        &self,
+        context: &RequestContext,
+        parts: &Parts,
+        provider: &LlmProvider,
+        model: &str,
+    ) -> Result<Written, Refusal> {
+        let going = Going {
+            client: self.client,
+            path: &self.path,
+            query: parts.uri.query(),
+            headers: &parts.headers,
+            body: &self.body,
+            amends: self.amends,
+        };
+        let Gone { path, body, headers: wanted } = going.to(provider, model)?;
+        let rules = &provider.endpoint.headers;
+        let credential = self.credential.as_deref();
+        let (mut headers, _dropped) =
+            headers::passed(&parts.headers, &shapes::PASSED_HEADERS, rules, credential);
+        for (name, value) in wanted {
+            headers.insert(name, value);
+        }
+        headers::finish(&mut headers, rules, &context.trace, &body);
+        Ok((path.into_owned(), headers, body))
+    }
+
+    /// The answer of whoever was asked, in the caller's API.
+    pub(super) fn lifted(
+        &self,
+        gate: &Gate,
+        (effect, answering): (&Effect, &Answering<'_>),
+        response: Response<Body>,
+    ) -> Response<Body> {
+        let asked = (&answering.destination, answering.asked.name());
+        let (Destination::Provider(provider), model) = answering.asked.by().unwrap_or(asked) else {
+            return response;
+        };
+        let shape = Shape::of_provider(provider.provider);
+        if shape == self.client {
+            return response;
+        }
+        let seconds = u64::try_from(millis(effect.started.wall).0 / 1000).unwrap_or_default();
+        let answered = Answered {
+            client: self.client,
+            provider: shape,
+            model: model.into(),
+            call: effect.call().clone(),
+            seconds,
+        };
+        shapes::lifted(response, answered, gate.limits.held_answer)
+    }
+
+    /// Asks those that may answer, one after another, until one does: connecting failed, or it said 429 or 5xx, and nothing of an answer has passed.
+    /// Who was asked is on record with the call's end.
+    ///
+    /// # Errors
+    /// Of the last that was asked.
+    pub(super) async fn sent(
+        &self,
+        gate: &Gate,
+        (context, parts): (&RequestContext, &Parts),
+        mut outbound: Outbound,
+        (effect, answering): (&mut Effect, &mut Answering<'_>),
+    ) -> Result<Response<Body>, Refusal> {
+        let candidates: Vec<Candidate> = outbound.permit().candidates().to_vec();
+        let called = answering.destination.id().id.clone();
+        let order = gate.failovers.order(&candidates, gate.clock.now().monotonic);
+        let mut came: Option<Result<Response<Body>, Refusal>> = None;
+        for which in order {
+            let Some(candidate) = candidates.get(which) else { continue };
+            let written = match (&self.own, which) {
+                (Some((path, headers, body)), 0) => {
+                    Ok((path.clone().into_string(), headers.clone(), body.clone()))
+                }
+                _ => self.written(context, parts, &candidate.provider, &candidate.model),
+            };
+            // What cannot be said in its API is none of its failures.
+            let (path, headers, body) = match written {
+                Ok(written) => written,
+                Err(refusal) => {
+                    came = came.or(Some(Err(refusal)));
+                    continue;
+                }
+            };
+            if !effect.attempts.is_empty() && !gate.failovers.may_try_again(&called) {
+                break;
+            }
+            match which {
+                0 => answering.asked.answered_itself(),
+                _ => answering.asked.answered_by(candidate),
+            }
+            outbound = outbound.turned_to(which, (&path, headers, body))?;
+            check_not_taken_back(gate, answering)?;
+            effect.asks(candidate);
+            let answer = asked(gate, &mut outbound, candidate, effect).await;
+            let is_failure = match &answer {
+                Ok(response) => is_of_failure(response.status()),
+                Err(refusal) => {
+                    matches!(refusal.code, Code::UpstreamUnreachable | Code::CredentialUnavailable)
+                }
+            };
+            came = Some(answer);
+            if !is_failure {
+                break;
+            }
+        }
+        came.unwrap_or_else(|| Err(Refusal::new(Code::Internal, "nobody may answer this call")))
+    }
+}
+
+/// That nothing took the call back while another was asked.
+fn check_not_taken_back(gate: &Gate, answering: &Answering<'_>) -> Result<(), Refusal> {
+    let Answering { asked, world, caller, destination, .. } = answering;
+    match asked.taken_back(&gate.shared, world, caller, destination) {
+        Some(code) => Err(taken_back_before("it was carried out", code, &gate.shared, caller)),
+        None => Ok(()),
+    }
+}
+
+/// Asks one candidate, and notes what came of it. That it is asked is noted before: the caller may leave.
+async fn asked(
+    gate: &Gate,
+    outbound: &mut Outbound,
+    candidate: &Candidate,
+    effect: &mut Effect,
+) -> Result<Response<Body>, Refusal> {
+    let began = gate.clock.now().monotonic;
+    effect.attempts.push(Attempt::of(&candidate.entity().id));
+    let answer = match credential::apply(gate, outbound) {
+        Ok(_) => attempt(&gate.upstream, outbound).await,
+        Err(refusal) => Err(refusal),
+    };
+    let ended = gate.clock.now().monotonic;
+    let Some(tried) = effect.attempts.last_mut() else { return answer };
+    tried.duration_us = u64::try_from(ended.saturating_duration_since(began).as_micros()).unwrap_or(u64::MAX);
+    let provider = &candidate.provider.id.id;
+    let again = match &answer {
+        Ok(response) => {
+            tried.status = response.status().as_u16();
+            is_of_failure(response.status()).then(|| again_after(response.headers()))
+        }
+        Err(refusal) => {
+            tried.code = Some(refusal.code.as_str().into());
+            Some(None)
+        }
+    };
+    match again {
+        None => {
+            gate.failovers.did_well(provider);
+            gate.meter.attempts().asked(provider, "answered");
+        }
+        Some(again) => {
+            gate.meter.attempts().asked(provider, "failed");
+            if let Some(time) = gate.failovers.failed(provider, again, ended) {
+                gate.meter.attempts().asked(provider, "aside");
+                tracing::warn!(%provider, seconds = time.as_secs(), "a provider fails, and is not asked for this time where another one may answer");
+            }
+        }
+    }
+    answer
+}

@@ -1,0 +1,245 @@
+//! One API's client, another API's provider (ADR 89). What is decided, held, guarded, limited and recorded is the caller's message, in its own API.
+//! Where it goes on it is lowered into the provider's, and the answer is lifted back before anything reads it.
+//!
+//! Each API has a reader and a writer of requests, answers, streams and errors; between them is a [`conversation`]. A request is read by a closed
+//! table of members ([`taken`]): what is read is written, and what is not read, known or not, is refused. Nothing of it is left out.
+
+mod anthropic;
+mod conversation;
+mod gemini;
+mod lifted;
+mod openai;
+mod taken;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue};
+use serde_json::Value;
+use vidimus_core::json::inexact_number;
+use vidimus_core::refusal::{Code, Refusal};
+use vidimus_core::resource::LlmProvider;
+use vidimus_core::resource::llm_provider::ProviderType;
+
+use self::openai::Takes;
+use self::taken::no_equivalent;
+use super::{CHAT, GENERATE, MESSAGES, added_usage};
+use crate::protocol::members::{first_member, member, quoted};
+pub use lifted::{Lifted, lifted};
+
+/// The headers of a caller that go on to a provider of another API, or to another provider of the same.
+pub const PASSED_HEADERS: [&str; 4] = ["accept", "user-agent", "x-request-id", "tracestate"];
+
+/// An API that is translated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    OpenAi,
+    Anthropic,
+    Gemini,
+}
+
+impl Shape {
+    /// The API of a caller that asks for this, where that is translated.
+    pub fn of_method(method: &str) -> Option<Self> {
+        match method {
+            CHAT => Some(Self::OpenAi),
+            MESSAGES => Some(Self::Anthropic),
+            GENERATE => Some(Self::Gemini),
+            _ => None,
+        }
+    }
+
+    /// The API that a provider speaks.
+    pub const fn of_provider(provider: ProviderType) -> Self {
+        match provider {
+            ProviderType::OpenAi | ProviderType::OpenAiCompatible | ProviderType::Azure => Self::OpenAi,
+            ProviderType::Anthropic => Self::Anthropic,
+            ProviderType::Gemini => Self::Gemini,
+        }
+    }
+
+    /// The API that a path below a provider's route is of, where it is one that is translated.
+    pub fn of_path(rest: &str) -> Option<Self> {
+        match rest {
+            "/v1/chat/completions" => Some(Self::OpenAi),
+            "/v1/messages" => Some(Self::Anthropic),
+            _ => {
+                let below = ["/v1beta/models/", "/v1/models/"].iter().find_map(|at| rest.strip_prefix(at))?;
+                let (_, verb) = below.split_once(':')?;
+                matches!(verb, "generateContent" | "streamGenerateContent").then_some(Self::Gemini)
+            }
+        }
+    }
+}
+
+/// Whether what is asked by this path of a provider is in the provider's own API and at its own paths, so that it goes on as it is.
+pub fn is_native(provider: &LlmProvider, path: &str) -> bool {
+    match provider.provider {
+        ProviderType::Azure => Shape::of_path(path).is_none(),
+        other => Shape::of_path(path).is_none_or(|shape| shape == Shape::of_provider(other)),
+    }
+}
+
+/// A message of a caller, on its way to a provider that it was not written for.
+#[derive(Clone, Copy, Debug)]
+pub struct Going<'a> {
+    /// The caller's API.
+    pub client: Shape,
+    /// The path of the caller's operation, and the query behind it.
+    pub path: &'a str,
+    pub query: Option<&'a str>,
+    pub headers: &'a HeaderMap,
+    pub body: &'a Bytes,
+    /// Usage is to be asked for, where the provider takes that.
+    pub amends: bool,
+}
+
+/// The same as it goes on.
+#[derive(Debug)]
+pub struct Gone {
+    /// Below the provider's address, with its query.
+    pub path: Cow<'static, str>,
+    pub body: Bytes,
+    /// Headers that the provider's API wants.
+    pub headers: Vec<(&'static str, HeaderValue)>,
+}
+
+impl Going<'_> {
+    fn streams_by_path(&self) -> bool {
+        self.path.ends_with(":streamGenerateContent")
+    }
+
+    /// The message for this model of this provider.
+    ///
+    /// # Errors
+    /// `no_equivalent`, `message_invalid`; `internal` for what is not the message that was parsed before.
+    pub fn to(&self, provider: &LlmProvider, model: &str) -> Result<Gone, Refusal> {
+        let shape = Shape::of_provider(provider.provider);
+        let (streams, body) = if shape == self.client {
+            (self.streams_by_path(), self.renamed(provider, model)?)
+        } else {
+            self.translated(shape, provider, model)?
+        };
+        let mut headers = Vec::new();
+        if shape != self.client {
+            let accepts = if streams { "text/event-stream" } else { "application/json" };
+            headers.push(("accept", HeaderValue::from_static(accepts)));
+        }
+        if shape == Shape::Anthropic {
+            let version = HeaderValue::from_static(anthropic::VERSION);
+            let said = self.headers.get("anthropic-version").filter(|_| shape == self.client);
+            headers.push(("anthropic-version", said.cloned().unwrap_or(version)));
+        }
+        Ok(Gone { path: path_at(provider, model, streams), body, headers })
+    }
+
+    /// In the same API, with the name that the provider has for the model.
+    fn renamed(&self, provider: &LlmProvider, model: &str) -> Result<Bytes, Refusal> {
+        self.check_beta()?;
+        self.check_form(self.streams_by_path())?;
+        let fault = || Refusal::new(Code::Internal, "the model could not be named in the caller's message");
+        let renamed = std::str::from_utf8(self.body).ok().and_then(|text| {
+            let (at, with) = match (member(text, "model")?, self.client) {
+                (Some(at), Shape::Gemini) => (at, quoted(&format!("models/{model}")).into()),
+                (Some(at), _) => (at, quoted(model).into()),
+                (None, Shape::Gemini) => return Some(text.to_owned()),
+                (None, _) => first_member(text, format!("\"model\":{}", quoted(model))),
+            };
+            Some([text.get(..at.start)?, &with, text.get(at.end..)?].concat())
+        });
+        let body = renamed.map(Bytes::from).ok_or_else(fault)?;
+        if self.amends && provider.stream_usage { added_usage::ask_for(&body) } else { Ok(body) }
+    }
+
+    /// In another API; and whether its answer is a stream.
+    fn translated(
+        &self,
+        shape: Shape,
+        provider: &LlmProvider,
+        model: &str,
+    ) -> Result<(bool, Bytes), Refusal> {
+        self.check_beta()?;
+        if let Some(number) = inexact_number(self.body) {
+            return Err(no_equivalent("the request", number));
+        }
+        let body: Value = serde_json::from_slice(self.body)
+            .map_err(|error| Refusal::new(Code::Internal, "the message is no JSON").with_detail(error))?;
+        let request = match self.client {
+            Shape::OpenAi => openai::read(body)?,
+            Shape::Anthropic => anthropic::read(body)?,
+            Shape::Gemini => gemini::read(body, self.streams_by_path())?,
+        };
+        self.check_form(request.streams)?;
+        let streams = request.streams;
+        let takes = Takes {
+            completion_tokens: provider.provider != ProviderType::OpenAiCompatible,
+            stream_usage: provider.stream_usage,
+        };
+        let body = match shape {
+            Shape::OpenAi => openai::write(request, model, takes)?,
+            Shape::Anthropic => anthropic::write(request, model)?,
+            Shape::Gemini => gemini::write(request)?,
+        };
+        Ok((streams, body.to_string().into()))
+    }
+
+    /// Gemini's other form of a stream is a list.
+    fn check_form(&self, streams: bool) -> Result<(), Refusal> {
+        let is_sse = |query: &str| query.split('&').any(|pair| pair == "alt=sse");
+        match self.client == Shape::Gemini && streams && !self.query.is_some_and(is_sse) {
+            true => Err(no_equivalent("the request", "a stream without alt=sse")),
+            false => Ok(()),
+        }
+    }
+
+    /// What a caller asks for by a header that does not go on.
+    fn check_beta(&self) -> Result<(), Refusal> {
+        let asks = |name: &str| self.headers.contains_key(name);
+        match ["anthropic-beta", "openai-beta"].into_iter().find(|name| asks(name)) {
+            Some(name) => Err(no_equivalent("the headers", name)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Where a provider answers this, and how.
+fn path_at(provider: &LlmProvider, model: &str, streams: bool) -> Cow<'static, str> {
+    match (provider.provider, streams) {
+        (ProviderType::OpenAi | ProviderType::OpenAiCompatible, _) => "/v1/chat/completions".into(),
+        (ProviderType::Azure, _) => "/openai/v1/chat/completions".into(),
+        (ProviderType::Anthropic, _) => "/v1/messages".into(),
+        (ProviderType::Gemini, false) => format!("/v1beta/models/{model}:generateContent").into(),
+        (ProviderType::Gemini, true) => {
+            format!("/v1beta/models/{model}:streamGenerateContent?alt=sse").into()
+        }
+    }
+}
+
+/// How an answer is lifted back: out of the API of the provider, into that of the caller.
+#[derive(Clone, Debug)]
+pub struct Answered {
+    pub client: Shape,
+    pub provider: Shape,
+    /// What answered.
+    pub model: Arc<str>,
+    /// The id of the call, for what has none of its own.
+    pub call: Arc<str>,
+    /// When it was asked, in seconds since 1970.
+    pub seconds: u64,
+}
+
+impl Answered {
+    /// The id that the provider gave its answer, or that of the call.
+    fn id_or(&self, id: String) -> String {
+        if id.is_empty() { self.call.to_string() } else { id }
+    }
+}
+
+/// A text of an answer; an empty one where there is none.
+fn text_at<'v>(value: &'v Value, name: &str) -> &'v str {
+    value.get(name).and_then(Value::as_str).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

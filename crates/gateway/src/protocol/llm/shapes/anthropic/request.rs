@@ -1,0 +1,278 @@
+//! The request. Members that the API has and that have no equivalent (`thinking`, `cache_control`, `container`, `context_management` …) are
+//! those that are read by nobody here.
+
+use serde_json::{Map, Value, json};
+use vidimus_core::refusal::Refusal;
+
+use super::super::conversation::{Choice, Part, Request, Side, Tool, ToolCall, ToolResult};
+use super::super::taken::{Taken, invalid, no_equivalent};
+use crate::protocol::llm::UNSAID;
+
+/// Reads a request.
+///
+/// # Errors
+/// `no_equivalent`, `message_invalid`.
+pub(in super::super) fn read(body: Value) -> Result<Request, Refusal> {
+    let mut body = Taken::of(body, "the request")?;
+    body.take("model");
+    let mut request = Request::default();
+    match body.take("system") {
+        None => {}
+        Some(Value::String(text)) => request.system.push(text),
+        Some(Value::Array(blocks)) => {
+            for block in blocks {
+                match read_block(block, &request)? {
+                    Part::Text(text) => request.system.push(text),
+                    _ => return Err(invalid("system", "must be texts")),
+                }
+            }
+        }
+        Some(_) => return Err(invalid("system", "must be a text or a list of blocks")),
+    }
+    for message in body.list("messages")? {
+        let mut message = Taken::of(message, "a message")?;
+        let role = message.needed("role")?;
+        let side = match &*role {
+            "user" => Side::User,
+            "assistant" => Side::Model,
+            _ => return Err(no_equivalent("a message's role", &role)),
+        };
+        let parts = read_content(message.take("content"), &request)?;
+        message.done()?;
+        request.say(side, parts);
+    }
+    for tool in body.list("tools")? {
+        request.tools.push(read_tool(tool)?);
+    }
+    if let Some(choice) = body.object("tool_choice", "tool_choice")? {
+        read_choice(choice, &mut request)?;
+    }
+    request.most = body.whole("max_tokens")?;
+    request.temperature = body.number("temperature")?;
+    request.top_p = body.number("top_p")?;
+    request.top_k = body.whole("top_k")?;
+    for text in body.list("stop_sequences")? {
+        match text {
+            Value::String(text) => request.stop.push(text),
+            _ => return Err(invalid("stop_sequences", "must be texts")),
+        }
+    }
+    if let Some(mut metadata) = body.object("metadata", "metadata")? {
+        request.user = metadata.text("user_id")?;
+        metadata.done()?;
+    }
+    request.streams = body.flag("stream")?.unwrap_or(false);
+    body.says_nothing("service_tier", &[json!("auto")])?;
+    body.says_nothing("thinking", &[json!({"type": "disabled"})])?;
+    body.done()?;
+    Ok(request)
+}
+
+fn read_content(content: Option<Value>, before: &Request) -> Result<Vec<Part>, Refusal> {
+    match content {
+        None => Ok(Vec::new()),
+        Some(Value::String(text)) => Ok(vec![Part::Text(text)]),
+        Some(Value::Array(blocks)) => blocks.into_iter().map(|block| read_block(block, before)).collect(),
+        Some(_) => Err(invalid("content", "must be a text or a list of blocks")),
+    }
+}
+
+fn read_block(block: Value, before: &Request) -> Result<Part, Refusal> {
+    let mut block = Taken::of(block, "a block of the content")?;
+    let kind = block.needed("type")?;
+    let read = match &*kind {
+        "text" => {
+            block.says_nothing("citations", &[json!([])])?;
+            Part::Text(block.needed("text")?)
+        }
+        "image" => {
+            let source = block
+                .object("source", "the source of an image")?
+                .ok_or_else(|| invalid("an image", "has no source"))?;
+            read_image(source)?
+        }
+        "tool_use" => Part::Call(ToolCall {
+            id: block.needed("id")?,
+            name: block.needed("name")?,
+            arguments: match block.take("input") {
+                Some(input @ Value::Object(_)) => input,
+                _ => return Err(invalid("a tool_use", "must have an input that is an object")),
+            },
+        }),
+        "tool_result" => {
+            let id = block.needed("tool_use_id")?;
+            let parts = read_content(block.take("content"), before)?;
+            if parts.iter().any(|part| matches!(part, Part::Call(_) | Part::Result(_))) {
+                return Err(invalid("a tool_result", "must have texts and images"));
+            }
+            let is_error = block.flag("is_error")?.unwrap_or(false);
+            Part::Result(ToolResult { name: before.called(&id), id, parts, is_error })
+        }
+        _ => return Err(no_equivalent("a block of the content", &kind)),
+    };
+    block.done()?;
+    Ok(read)
+}
+
+fn read_image(mut source: Taken) -> Result<Part, Refusal> {
+    let kind = source.needed("type")?;
+    let read = match &*kind {
+        "base64" => Part::Image(source.needed("media_type")?, source.needed("data")?),
+        "url" => Part::ImageAt(source.needed("url")?),
+        _ => return Err(no_equivalent("the source of an image", &kind)),
+    };
+    source.done()?;
+    Ok(read)
+}
+
+fn read_tool(tool: Value) -> Result<Tool, Refusal> {
+    let mut tool = Taken::of(tool, "a tool")?;
+    // What has another type is a tool that the provider runs.
+    tool.says_nothing("type", &[json!("custom")])?;
+    tool.says_nothing("strict", &[json!(false)])?;
+    let read = Tool {
+        name: tool.needed("name")?,
+        description: tool.text("description")?,
+        schema: tool.take("input_schema"),
+    };
+    tool.done()?;
+    Ok(read)
+}
+
+fn read_choice(mut choice: Taken, request: &mut Request) -> Result<(), Refusal> {
+    let kind = choice.needed("type")?;
+    request.choice = Some(match &*kind {
+        "auto" => Choice::Auto,
+        "any" => Choice::Any,
+        "none" => Choice::None,
+        "tool" => Choice::Named(choice.needed("name")?),
+        _ => return Err(no_equivalent("tool_choice", &kind)),
+    });
+    request.one_at_a_time = choice.flag("disable_parallel_tool_use")?.unwrap_or(false);
+    choice.done()
+}
+
+/// Writes a request for this model.
+///
+/// # Errors
+/// `no_equivalent`.
+pub(in super::super) fn write(request: Request, model: &str) -> Result<Value, Refusal> {
+    let Request {
+        system,
+        turns,
+        tools,
+        choice,
+        one_at_a_time,
+        most,
+        temperature,
+        top_p,
+        top_k,
+        seed,
+        presence_penalty,
+        frequency_penalty,
+        stop,
+        user,
+        streams,
+    } = request;
+    check_none(&[
+        ("seed", seed.is_some()),
+        ("presence_penalty", is_given(presence_penalty.as_ref())),
+        ("frequency_penalty", is_given(frequency_penalty.as_ref())),
+    ])?;
+    let mut messages = Vec::new();
+    for turn in turns {
+        let blocks = turn.parts.into_iter().map(|part| write_part(part, turn.side));
+        let blocks = blocks.collect::<Result<Vec<Value>, Refusal>>()?;
+        let role = if turn.side == Side::User { "user" } else { "assistant" };
+        messages.push(json!({"role": role, "content": blocks}));
+    }
+    let mut body = Map::new();
+    let mut put = |name: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            body.insert(name.to_owned(), value);
+        }
+    };
+    put("model", Some(model.into()));
+    // It has to be said here; where the caller does not, this many were reserved.
+    put("max_tokens", Some(most.map_or_else(|| UNSAID.into(), Value::from)));
+    put("messages", Some(messages.into()));
+    let block = |text: String| json!({"type": "text", "text": text});
+    put("system", (!system.is_empty()).then(|| system.into_iter().map(block).collect()));
+    put("tools", (!tools.is_empty()).then(|| tools.into_iter().map(write_tool).collect()));
+    put("tool_choice", write_choice(choice, one_at_a_time));
+    put("temperature", temperature.map(Value::Number));
+    put("top_p", top_p.map(Value::Number));
+    put("top_k", top_k.map(Value::from));
+    put("stop_sequences", (!stop.is_empty()).then(|| stop.into()));
+    put("metadata", user.map(|user| json!({"user_id": user})));
+    put("stream", streams.then(|| true.into()));
+    Ok(Value::Object(body))
+}
+
+/// Whether a penalty is one: by 0 nothing is changed.
+fn is_given(penalty: Option<&serde_json::Number>) -> bool {
+    penalty.is_some_and(|penalty| penalty.as_f64() != Some(0.0))
+}
+
+/// # Errors
+/// `no_equivalent` for the first member that is there.
+fn check_none(members: &[(&str, bool)]) -> Result<(), Refusal> {
+    let there = members.iter().find(|(_, is_there)| *is_there);
+    there.map_or(Ok(()), |(name, _)| Err(no_equivalent("the request", name)))
+}
+
+fn write_part(part: Part, side: Side) -> Result<Value, Refusal> {
+    Ok(match (part, side) {
+        (Part::Text(text), _) => json!({"type": "text", "text": text}),
+        (Part::Image(kind, data), Side::User) => {
+            json!({"type": "image", "source": {"type": "base64", "media_type": kind, "data": data}})
+        }
+        (Part::ImageAt(url), Side::User) => {
+            json!({"type": "image", "source": {"type": "url", "url": url}})
+        }
+        (Part::Call(ToolCall { id, name, arguments }), Side::Model) => {
+            json!({"type": "tool_use", "id": id, "name": name, "input": arguments})
+        }
+        (Part::Result(ToolResult { id, name: _, parts, is_error }), Side::User) => {
+            let parts = parts.into_iter().map(|part| write_part(part, side));
+            let parts = parts.collect::<Result<Vec<Value>, Refusal>>()?;
+            let mut block = json!({"type": "tool_result", "tool_use_id": id, "content": parts});
+            if is_error {
+                block["is_error"] = true.into();
+            }
+            block
+        }
+        (Part::Image(..) | Part::ImageAt(_), Side::Model) => {
+            return Err(no_equivalent("a turn of the model", "image"));
+        }
+        (Part::Call(_), Side::User) | (Part::Result(_), Side::Model) => {
+            return Err(invalid("a turn", "has a part of the other side"));
+        }
+    })
+}
+
+fn write_tool(tool: Tool) -> Value {
+    let Tool { name, description, schema } = tool;
+    let schema = schema.unwrap_or_else(|| json!({"type": "object", "properties": {}}));
+    let mut written = json!({"name": name, "input_schema": schema});
+    if let Some(description) = description {
+        written["description"] = description.into();
+    }
+    written
+}
+
+fn write_choice(choice: Option<Choice>, one_at_a_time: bool) -> Option<Value> {
+    let mut written = match choice {
+        None if one_at_a_time => json!({"type": "auto"}),
+        None => return None,
+        Some(Choice::Auto) => json!({"type": "auto"}),
+        // It calls none, and so not two at once.
+        Some(Choice::None) => return Some(json!({"type": "none"})),
+        Some(Choice::Any) => json!({"type": "any"}),
+        Some(Choice::Named(name)) => json!({"type": "tool", "name": name}),
+    };
+    if one_at_a_time {
+        written["disable_parallel_tool_use"] = true.into();
+    }
+    Some(written)
+}

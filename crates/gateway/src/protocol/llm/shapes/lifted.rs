@@ -1,0 +1,252 @@
+//! The body of an answer, lifted as it comes: a document when all of it is there, events one by one.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderValue, Response};
+use http_body::Frame;
+use serde_json::Value;
+use vidimus_core::refusal::{Code, Refusal};
+
+use super::conversation::{Event, Reply};
+use super::taken::unreadable;
+use super::{Answered, Shape, anthropic, gemini, openai};
+use crate::answer::encoding::Encoding;
+use crate::forward::{Body, Broken};
+use crate::protocol::sse::{self, EventFilter, EventStream, TooLong, is_events};
+
+/// An answer in the caller's API. `limit`: a document, or an event, may have so many bytes.
+pub fn lifted(response: Response<Body>, answered: Answered, limit: usize) -> Response<Body> {
+    let (mut parts, upstream) = response.into_parts();
+    if parts.status.is_informational() || parts.status.is_redirection() {
+        return Response::from_parts(parts, upstream);
+    }
+    let streams = parts.status.is_success() && is_events(&parts.headers);
+    let form = match (Encoding::of(&parts.headers), streams) {
+        (Encoding::Identity, true) => {
+            let filter = Box::new(Translator::new(answered));
+            Form::Events(EventStream::new(filter, limit, TooLong::EndsStream))
+        }
+        (Encoding::Identity, false) => {
+            Form::Document { read: Vec::new(), limit, status: parts.status.as_u16(), answered }
+        }
+        (Encoding::Gzip | Encoding::Other, _) => Form::Encoded,
+    };
+    let kind = if streams { "text/event-stream" } else { "application/json" };
+    parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    parts.headers.remove(CONTENT_LENGTH);
+    Response::from_parts(parts, Body::Lifted(Box::new(Lifted { upstream, form, ended: false })))
+}
+
+/// A body that is lifted.
+#[derive(Debug)]
+pub struct Lifted {
+    upstream: Body,
+    form: Form,
+    ended: bool,
+}
+
+#[derive(Debug)]
+enum Form {
+    Document {
+        read: Vec<u8>,
+        limit: usize,
+        status: u16,
+        answered: Answered,
+    },
+    Events(EventStream),
+    /// The gateway asked for no encoding.
+    Encoded,
+}
+
+impl Lifted {
+    /// The next of it.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        while !self.ended {
+            let lifted = match ready!(http_body::Body::poll_frame(Pin::new(&mut self.upstream), cx)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => self.form.push(&data),
+                    // Trailers are not part of any of the bindings that are served.
+                    Err(_) => continue,
+                },
+                Some(Err(broken)) => {
+                    self.ended = true;
+                    return Poll::Ready(Some(Err(broken)));
+                }
+                None => {
+                    self.ended = true;
+                    self.form.finish()
+                }
+            };
+            match lifted {
+                Ok(data) if data.is_empty() => {}
+                Ok(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Err(refusal) => {
+                    self.ended = true;
+                    return Poll::Ready(Some(Err(Broken::Refused(Box::new(refusal)))));
+                }
+            }
+        }
+        Poll::Ready(None)
+    }
+
+    /// Whether nothing comes any more.
+    pub const fn has_ended(&self) -> bool {
+        self.ended
+    }
+}
+
+impl Form {
+    fn push(&mut self, data: &Bytes) -> Result<Bytes, Refusal> {
+        match self {
+            Self::Events(events) => events.push(data),
+            Self::Document { read, limit, .. } => {
+                if read.len() + data.len() > *limit {
+                    let message = format!("the upstream's answer is larger than {limit} bytes");
+                    return Err(Refusal::new(Code::UpstreamInvalid, message));
+                }
+                read.extend_from_slice(data);
+                Ok(Bytes::new())
+            }
+            Self::Encoded => Err(unreadable("it is in an encoding, and none was asked for")),
+        }
+    }
+
+    fn finish(&mut self) -> Result<Bytes, Refusal> {
+        match self {
+            Self::Events(events) => events.finish(),
+            Self::Document { read, status, answered, .. } => {
+                let read = std::mem::take(read);
+                Ok(document(&read, *status, answered)?.unwrap_or_else(|| read.into()))
+            }
+            Self::Encoded => Ok(Bytes::new()),
+        }
+    }
+}
+
+/// A whole answer in the caller's API. `None` of an error status that is no error of the provider's API: it is judged as it is.
+pub(super) fn document(text: &[u8], status: u16, answered: &Answered) -> Result<Option<Bytes>, Refusal> {
+    let value = serde_json::from_slice::<Value>(text);
+    if status >= 400 {
+        let Ok(value) = value else { return Ok(None) };
+        let fault = match answered.provider {
+            Shape::OpenAi => openai::fault(&value, status),
+            Shape::Anthropic => anthropic::fault(&value, status),
+            Shape::Gemini => gemini::fault(&value, status),
+        };
+        let Some(fault) = fault else { return Ok(None) };
+        let written = match answered.client {
+            Shape::OpenAi => openai::write_fault(&fault),
+            Shape::Anthropic => anthropic::write_fault(&fault),
+            Shape::Gemini => gemini::write_fault(&fault),
+        };
+        return Ok(Some(written.to_string().into()));
+    }
+    let value = value.map_err(|_| unreadable("no JSON"))?;
+    let reply: Reply = match answered.provider {
+        Shape::OpenAi => openai::read_reply(&value)?,
+        Shape::Anthropic => anthropic::read_reply(&value)?,
+        Shape::Gemini => gemini::read_reply(&value, answered)?,
+    };
+    let written = match answered.client {
+        Shape::OpenAi => openai::write_reply(reply, answered),
+        Shape::Anthropic => anthropic::write_reply(reply, answered),
+        Shape::Gemini => gemini::write_reply(reply, answered),
+    };
+    Ok(Some(written.to_string().into()))
+}
+
+/// Lifts events.
+#[derive(Debug)]
+pub(super) struct Translator {
+    answered: Answered,
+    reader: Reader,
+    writer: Writer,
+    has_begun: bool,
+    /// It ended, by its end or by an error: what comes behind that is not of the answer.
+    has_ended: bool,
+}
+
+#[derive(Debug)]
+enum Reader {
+    OpenAi(openai::Reader),
+    Anthropic(anthropic::Reader),
+    Gemini(gemini::Reader),
+}
+
+#[derive(Debug)]
+enum Writer {
+    OpenAi(openai::Writer),
+    Anthropic(anthropic::Writer),
+    Gemini(gemini::Writer),
+}
+
+impl Translator {
+    pub(super) fn new(answered: Answered) -> Self {
+        let reader = match answered.provider {
+            Shape::OpenAi => Reader::OpenAi(openai::Reader::default()),
+            Shape::Anthropic => Reader::Anthropic(anthropic::Reader::default()),
+            Shape::Gemini => Reader::Gemini(gemini::Reader::default()),
+        };
+        let writer = match answered.client {
+            Shape::OpenAi => Writer::OpenAi(openai::Writer::default()),
+            Shape::Anthropic => Writer::Anthropic(anthropic::Writer::default()),
+            Shape::Gemini => Writer::Gemini(gemini::Writer::default()),
+        };
+        Self { answered, reader, writer, has_begun: false, has_ended: false }
+    }
+
+    fn write(&mut self, events: Vec<Event>) -> Result<Vec<u8>, Refusal> {
+        let mut out = String::new();
+        for event in events {
+            if self.has_ended {
+                break;
+            }
+            let begins = matches!(event, Event::Begin(..));
+            let is_error = matches!(event, Event::Error(_));
+            if begins == self.has_begun && !is_error {
+                return Err(unreadable("its events are not in their order"));
+            }
+            self.has_begun |= begins;
+            self.has_ended = is_error || event == Event::End;
+            match &mut self.writer {
+                Writer::OpenAi(writer) => writer.write(event, &self.answered, &mut out),
+                Writer::Anthropic(writer) => writer.write(event, &self.answered, &mut out),
+                Writer::Gemini(writer) => writer.write(event, &self.answered, &mut out)?,
+            }
+        }
+        Ok(out.into_bytes())
+    }
+}
+
+impl EventFilter for Translator {
+    fn filter(&mut self, event: &[u8]) -> Result<Option<Vec<u8>>, Refusal> {
+        let text = std::str::from_utf8(event).map_err(|_| unreadable("an event that is not UTF-8"))?;
+        let data: Vec<&str> = sse::lines(text).filter_map(|line| sse::value_of(line, "data")).collect();
+        let (data, mut events) = (data.join("\n"), Vec::new());
+        if !data.is_empty() && !self.has_ended {
+            match &mut self.reader {
+                Reader::OpenAi(reader) => reader.read(&data, &mut events)?,
+                Reader::Anthropic(reader) => reader.read(&data, &mut events)?,
+                Reader::Gemini(reader) => reader.read(&data, &self.answered, &mut events)?,
+            }
+        }
+        let out = self.write(events)?;
+        // That it is alive goes on, in whatever words it says it.
+        let alive = out.is_empty() && !text.trim().is_empty() && !self.has_ended;
+        Ok(Some(if alive { b":\n\n".to_vec() } else { out }))
+    }
+
+    fn finish(&mut self) -> Result<Vec<u8>, Refusal> {
+        let mut events = Vec::new();
+        match &mut self.reader {
+            Reader::OpenAi(reader) => reader.finish(&mut events),
+            // It says its end itself.
+            Reader::Anthropic(_) => {}
+            Reader::Gemini(reader) => reader.finish(&mut events),
+        }
+        self.write(events)
+    }
+}

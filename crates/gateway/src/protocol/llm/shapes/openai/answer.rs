@@ -1,0 +1,145 @@
+//! The answer as one document, and errors.
+
+use serde_json::{Map, Value, json};
+use vidimus_core::refusal::Refusal;
+
+use super::super::conversation::{Fault, Reply, Said, Stop, ToolCall, Usage};
+use super::super::taken::unreadable;
+use super::super::{Answered, text_at};
+
+/// Reads an answer.
+///
+/// # Errors
+/// `upstream_invalid`.
+pub(in super::super) fn read_reply(reply: &Value) -> Result<Reply, Refusal> {
+    let [choice] = reply["choices"].as_array().map(Vec::as_slice).unwrap_or_default() else {
+        return Err(unreadable("not one choice"));
+    };
+    let message = &choice["message"];
+    let mut said = Vec::new();
+    for name in ["content", "refusal"] {
+        match &message[name] {
+            Value::Null => {}
+            Value::String(text) if text.is_empty() => {}
+            Value::String(text) => said.push(Said::Text(text.clone())),
+            _ => return Err(unreadable(format_args!("{name} is no text"))),
+        }
+    }
+    for call in message["tool_calls"].as_array().map(Vec::as_slice).unwrap_or_default() {
+        said.push(Said::Call(read_call(call)?));
+    }
+    if !message["function_call"].is_null() || !message["audio"].is_null() {
+        return Err(unreadable("a function call, or sound"));
+    }
+    let stop = stop_of(text_at(choice, "finish_reason"))?;
+    let stop = if message["refusal"].is_string() { Stop::Filtered } else { stop };
+    Ok(Reply { id: text_at(reply, "id").to_owned(), said, stop, usage: usage_of(&reply["usage"]) })
+}
+
+fn read_call(call: &Value) -> Result<ToolCall, Refusal> {
+    let function = &call["function"];
+    let text = text_at(function, "arguments");
+    let arguments: Value = serde_json::from_str(if text.trim().is_empty() { "{}" } else { text })
+        .map_err(|_| unreadable("arguments of a tool that are no JSON"))?;
+    if !arguments.is_object() {
+        return Err(unreadable("arguments of a tool that are no object"));
+    }
+    Ok(ToolCall { id: text_at(call, "id").to_owned(), name: text_at(function, "name").to_owned(), arguments })
+}
+
+pub(super) fn stop_of(reason: &str) -> Result<Stop, Refusal> {
+    match reason {
+        "stop" => Ok(Stop::End),
+        "length" => Ok(Stop::Length),
+        "tool_calls" => Ok(Stop::Tools),
+        "content_filter" => Ok(Stop::Filtered),
+        other => Err(unreadable(format_args!("it stopped by {other:?}"))),
+    }
+}
+
+pub(super) fn usage_of(usage: &Value) -> Usage {
+    Usage {
+        input: usage["prompt_tokens"].as_u64(),
+        output: usage["completion_tokens"].as_u64(),
+        cached: usage["prompt_tokens_details"]["cached_tokens"].as_u64(),
+        thought: usage["completion_tokens_details"]["reasoning_tokens"].as_u64(),
+    }
+}
+
+/// Writes an answer.
+pub(in super::super) fn write_reply(reply: Reply, answered: &Answered) -> Value {
+    let Reply { id, said, stop, usage } = reply;
+    let (mut text, mut calls) = (None::<String>, Vec::new());
+    for said in said {
+        match said {
+            Said::Text(more) => text.get_or_insert_default().push_str(&more),
+            Said::Call(ToolCall { id, name, arguments }) => calls.push(json!({
+                "id": id,
+                "type": "function",
+                "function": {"name": name, "arguments": arguments.to_string()},
+            })),
+        }
+    }
+    let mut message = Map::new();
+    message.insert("role".to_owned(), "assistant".into());
+    message.insert("content".to_owned(), text.map_or(Value::Null, Value::String));
+    message.insert("refusal".to_owned(), Value::Null);
+    if !calls.is_empty() {
+        message.insert("tool_calls".to_owned(), calls.into());
+    }
+    let mut body = json!({
+        "id": answered.id_or(id),
+        "object": "chat.completion",
+        "created": answered.seconds,
+        "model": &*answered.model,
+        "choices": [{"index": 0, "message": message, "logprobs": null, "finish_reason": reason(stop)}],
+    });
+    if let Some(usage) = write_usage(usage) {
+        body["usage"] = usage;
+    }
+    body
+}
+
+pub(super) const fn reason(stop: Stop) -> &'static str {
+    match stop {
+        Stop::End => "stop",
+        Stop::Length => "length",
+        Stop::Tools => "tool_calls",
+        Stop::Filtered => "content_filter",
+    }
+}
+
+/// `None` where the provider did not say it.
+pub(super) fn write_usage(usage: Usage) -> Option<Value> {
+    let mut written = json!({
+        "prompt_tokens": usage.input?,
+        "completion_tokens": usage.output?,
+        "total_tokens": usage.total()?,
+    });
+    if let Some(cached) = usage.cached {
+        written["prompt_tokens_details"] = json!({"cached_tokens": cached});
+    }
+    if let Some(thought) = usage.thought {
+        written["completion_tokens_details"] = json!({"reasoning_tokens": thought});
+    }
+    Some(written)
+}
+
+/// Reads an error; `None` of what is none.
+pub(in super::super) fn fault(body: &Value, status: u16) -> Option<Fault> {
+    let error = body.get("error").filter(|error| !error.is_null())?;
+    let message = error["message"].as_str().or_else(|| error.as_str()).unwrap_or("the provider failed");
+    Some(Fault { message: message.to_owned(), status })
+}
+
+/// Writes an error.
+pub(in super::super) fn write_fault(fault: &Fault) -> Value {
+    let kind = match fault.status {
+        401 => "authentication_error",
+        403 => "permission_error",
+        429 => "rate_limit_error",
+        400..=499 => "invalid_request_error",
+        _ => "server_error",
+    };
+    json!({"error": {"message": fault.message, "type": kind, "param": null, "code": null}})
+}

@@ -1,0 +1,159 @@
+//! The answer as a stream of chunks.
+
+use serde_json::{Value, json};
+use vidimus_core::refusal::Refusal;
+
+use super::super::conversation::{Event, Stop, Usage};
+use super::super::taken::unreadable;
+use super::super::{Answered, text_at};
+use super::answer::{fault, reason, stop_of, usage_of, write_fault, write_usage};
+
+/// Reads chunks.
+#[derive(Debug, Default)]
+pub(in super::super) struct Reader {
+    has_begun: bool,
+    /// The index of the tool call that is being said, and of how many there were.
+    call: Option<u64>,
+    stopped: bool,
+    refused: bool,
+    ended: bool,
+}
+
+impl Reader {
+    /// # Errors
+    /// `upstream_invalid`.
+    pub(in super::super) fn read(&mut self, data: &str, out: &mut Vec<Event>) -> Result<(), Refusal> {
+        if data.trim() == "[DONE]" {
+            self.finish(out);
+            return Ok(());
+        }
+        let chunk: Value = serde_json::from_str(data).map_err(|_| unreadable("an event that is no JSON"))?;
+        if let Some(fault) = fault(&chunk, 500) {
+            out.push(Event::Error(fault));
+            return Ok(());
+        }
+        if !self.has_begun {
+            self.has_begun = true;
+            out.push(Event::Begin(text_at(&chunk, "id").to_owned(), Usage::default()));
+        }
+        for choice in chunk["choices"].as_array().map(Vec::as_slice).unwrap_or_default() {
+            if choice["index"].as_u64().is_some_and(|index| index != 0) {
+                return Err(unreadable("more than one choice"));
+            }
+            self.read_delta(&choice["delta"], out)?;
+            if let Some(reason) = choice["finish_reason"].as_str() {
+                self.stopped = true;
+                let stop = stop_of(reason)?;
+                out.push(Event::Stop(if self.refused { Stop::Filtered } else { stop }));
+            }
+        }
+        if chunk["usage"].is_object() {
+            out.push(Event::Usage(usage_of(&chunk["usage"])));
+        }
+        Ok(())
+    }
+
+    fn read_delta(&mut self, delta: &Value, out: &mut Vec<Event>) -> Result<(), Refusal> {
+        for name in ["content", "refusal"] {
+            if let Some(text) = delta[name].as_str().filter(|text| !text.is_empty()) {
+                self.refused |= name == "refusal";
+                out.push(Event::Text(text.to_owned()));
+            }
+        }
+        if !delta["function_call"].is_null() || !delta["audio"].is_null() {
+            return Err(unreadable("a function call, or sound"));
+        }
+        for call in delta["tool_calls"].as_array().map(Vec::as_slice).unwrap_or_default() {
+            let index = call["index"].as_u64().unwrap_or_default();
+            let function = &call["function"];
+            if self.call.is_none_or(|current| current < index) {
+                let (id, name) = (text_at(call, "id"), text_at(function, "name"));
+                if id.is_empty() || name.is_empty() {
+                    return Err(unreadable("a tool call that does not say which"));
+                }
+                self.call = Some(index);
+                out.push(Event::Call(id.to_owned(), name.to_owned()));
+            } else if self.call != Some(index) {
+                return Err(unreadable("tool calls that are said at once"));
+            }
+            if let Some(more) = function["arguments"].as_str().filter(|more| !more.is_empty()) {
+                out.push(Event::Arguments(more.to_owned()));
+            }
+        }
+        Ok(())
+    }
+
+    /// The stream has ended: all was said where the model stopped. Some servers say no end.
+    pub(in super::super) fn finish(&mut self, out: &mut Vec<Event>) {
+        if self.stopped && !std::mem::replace(&mut self.ended, true) {
+            out.push(Event::End);
+        }
+    }
+}
+
+/// Writes chunks.
+#[derive(Debug, Default)]
+pub(in super::super) struct Writer {
+    id: String,
+    /// How many tools were called.
+    calls: usize,
+    stop: Option<Stop>,
+    usage: Usage,
+}
+
+impl Writer {
+    pub(in super::super) fn write(&mut self, event: Event, answered: &Answered, out: &mut String) {
+        match event {
+            Event::Begin(id, usage) => {
+                self.id = answered.id_or(id);
+                self.usage = self.usage.and(usage);
+                self.chunk(&json!({"role": "assistant", "content": ""}), None, answered, out);
+            }
+            Event::Text(text) => self.chunk(&json!({"content": text}), None, answered, out),
+            Event::Call(id, name) => {
+                let function = json!({"name": name, "arguments": ""});
+                let call = json!({"index": self.calls, "id": id, "type": "function", "function": function});
+                self.calls += 1;
+                self.chunk(&json!({"tool_calls": [call]}), None, answered, out);
+            }
+            Event::Arguments(more) => {
+                let index = self.calls.saturating_sub(1);
+                let call = json!({"index": index, "function": {"arguments": more}});
+                self.chunk(&json!({"tool_calls": [call]}), None, answered, out);
+            }
+            Event::Stop(stop) => self.stop = Some(stop),
+            Event::Usage(usage) => self.usage = self.usage.and(usage),
+            Event::Error(fault) => out.push_str(&said(&write_fault(&fault))),
+            Event::End => {
+                self.chunk(&json!({}), self.stop, answered, out);
+                if let Some(usage) = write_usage(self.usage) {
+                    let mut chunk = self.head(answered);
+                    chunk["choices"] = json!([]);
+                    chunk["usage"] = usage;
+                    out.push_str(&said(&chunk));
+                }
+                out.push_str("data: [DONE]\n\n");
+            }
+        }
+    }
+
+    fn chunk(&self, delta: &Value, stop: Option<Stop>, answered: &Answered, out: &mut String) {
+        let mut chunk = self.head(answered);
+        let reason = stop.map(reason);
+        chunk["choices"] = json!([{"index": 0, "delta": delta, "logprobs": null, "finish_reason": reason}]);
+        out.push_str(&said(&chunk));
+    }
+
+    fn head(&self, answered: &Answered) -> Value {
+        json!({
+            "id": self.id,
+            "object": "chat.completion.chunk",
+            "created": answered.seconds,
+            "model": &*answered.model,
+        })
+    }
+}
+
+fn said(chunk: &Value) -> String {
+    format!("data: {chunk}\n\n")
+}

@@ -1,0 +1,130 @@
+mod answers;
+mod members;
+mod requests;
+
+use serde_json::json;
+
+use super::*;
+use crate::protocol::tests::provider;
+
+const SHAPES: [Shape; 3] = [Shape::OpenAi, Shape::Anthropic, Shape::Gemini];
+
+fn provider_of(shape: Shape) -> LlmProvider {
+    let provider_type = match shape {
+        Shape::OpenAi => ProviderType::OpenAi,
+        Shape::Anthropic => ProviderType::Anthropic,
+        Shape::Gemini => ProviderType::Gemini,
+    };
+    let stream_usage = shape == Shape::OpenAi;
+    LlmProvider { provider: provider_type, stream_usage, ..(*provider()).clone() }
+}
+
+/// A request of a client's, as it goes on to the model `m` of a provider: its path and its body.
+fn gone(client: Shape, to: &LlmProvider, body: &Value) -> Result<(String, Value), Code> {
+    let path = match client {
+        Shape::OpenAi => "/v1/chat/completions",
+        Shape::Anthropic => "/v1/messages",
+        Shape::Gemini => "/v1beta/models/asked:generateContent",
+    };
+    gone_by(client, (path, None), to, body)
+}
+
+fn gone_by(
+    client: Shape,
+    (path, query): (&str, Option<&str>),
+    to: &LlmProvider,
+    body: &Value,
+) -> Result<(String, Value), Code> {
+    let (headers, body) = (HeaderMap::new(), Bytes::from(body.to_string()));
+    let going = Going { client, path, query, headers: &headers, body: &body, amends: false };
+    let gone = going.to(to, "m").map_err(|refusal| refusal.code)?;
+    let body = serde_json::from_slice(&gone.body).expect("JSON");
+    Ok((gone.path.into_owned(), body))
+}
+
+fn answered(client: Shape, provider: Shape) -> Answered {
+    Answered { client, provider, model: "m".into(), call: "c-1".into(), seconds: 7 }
+}
+
+/// Where each API is called, and which paths are a provider's own.
+#[test]
+fn a_path_is_of_one_api() {
+    for (path, expected) in [
+        ("/v1/chat/completions", Some(Shape::OpenAi)),
+        ("/v1/messages", Some(Shape::Anthropic)),
+        ("/v1beta/models/x:generateContent", Some(Shape::Gemini)),
+        ("/v1/models/x:streamGenerateContent", Some(Shape::Gemini)),
+        ("/v1/models/x:countTokens", None),
+        ("/v1/messages/count_tokens", None),
+        ("/v1/responses", None),
+        ("/v1/models", None),
+        ("/openai/deployments/x/chat/completions", None),
+        ("/v1/chat/completions/", None),
+    ] {
+        assert_eq!(Shape::of_path(path), expected, "{path}");
+    }
+    for (kind, path, native) in [
+        (ProviderType::OpenAi, "/v1/chat/completions", true),
+        (ProviderType::OpenAi, "/v1/messages", false),
+        (ProviderType::OpenAiCompatible, "/v1/models/x:generateContent", false),
+        (ProviderType::Anthropic, "/v1/chat/completions", false),
+        (ProviderType::Azure, "/openai/v1/chat/completions", true),
+        (ProviderType::Azure, "/v1/chat/completions", false),
+        (ProviderType::Gemini, "/v1beta/models/x:generateContent", true),
+        (ProviderType::Gemini, "/v1beta/models/x:embedContent", true),
+    ] {
+        let provider = LlmProvider { provider: kind, ..(*provider()).clone() };
+        assert_eq!(is_native(&provider, path), native, "{kind:?} {path}");
+    }
+}
+
+/// To another provider of the same API goes the caller's own text, with the name that the model has there.
+#[test]
+fn in_the_same_api_only_the_model_changes() {
+    let azure = LlmProvider { provider: ProviderType::Azure, stream_usage: false, ..(*provider()).clone() };
+    let asked = json!({"model": "asked", "messages": [], "logprobs": true, "stream": true});
+    let (path, body) = gone(Shape::OpenAi, &azure, &asked).expect("it goes on");
+    assert_eq!(path, "/openai/v1/chat/completions");
+    assert_eq!(body, json!({"model": "m", "messages": [], "logprobs": true, "stream": true}));
+    // Azure's deployments have it in their path alone.
+    let openai = provider_of(Shape::OpenAi);
+    let at = ("/openai/deployments/asked/chat/completions", Some("api-version=2024-10-21"));
+    let (path, body) = gone_by(Shape::OpenAi, at, &openai, &json!({"messages": []})).expect("it goes on");
+    assert_eq!((&*path, body), ("/v1/chat/completions", json!({"model": "m", "messages": []})));
+
+    let gemini = provider_of(Shape::Gemini);
+    let asked = json!({"model": "models/asked", "contents": [], "safetySettings": [1]});
+    let (path, body) = gone(Shape::Gemini, &gemini, &asked).expect("it goes on");
+    assert_eq!(path, "/v1beta/models/m:generateContent");
+    assert_eq!(body, json!({"model": "models/m", "contents": [], "safetySettings": [1]}));
+}
+
+/// What is asked for beside the body is not left out either.
+#[test]
+fn what_headers_and_queries_ask_for_is_refused() {
+    let body = Bytes::from(json!({"model": "x", "max_tokens": 1, "messages": []}).to_string());
+    let headers =
+        HeaderMap::from_iter([("anthropic-beta".parse().expect("a name"), HeaderValue::from_static("x"))]);
+    let going = Going {
+        client: Shape::Anthropic,
+        path: "/v1/messages",
+        query: None,
+        headers: &headers,
+        body: &body,
+        amends: false,
+    };
+    for to in SHAPES {
+        let refused = going.to(&provider_of(to), "m").map(|_| ()).map_err(|refusal| refusal.code);
+        assert_eq!(refused, Err(Code::NoEquivalent), "{to:?}");
+    }
+    let path = "/v1beta/models/x:streamGenerateContent";
+    let body = json!({"contents": []});
+    for (query, expected) in [
+        (None, Err(Code::NoEquivalent)),
+        (Some("alt=json"), Err(Code::NoEquivalent)),
+        (Some("a&alt=sse"), Ok(true)),
+    ] {
+        let gone = gone_by(Shape::Gemini, (path, query), &provider_of(Shape::Anthropic), &body);
+        assert_eq!(gone.map(|(_, body)| body["stream"] == true), expected, "{query:?}");
+    }
+}

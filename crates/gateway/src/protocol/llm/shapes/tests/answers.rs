@@ -1,0 +1,375 @@
+//! Answers, as documents, streams and errors.
+
+use super::super::lifted::{Translator, document};
+use super::*;
+use crate::protocol::observe::{Observation, Observe, Observer, Sought, Usage};
+use crate::protocol::sse::{EventStream, TooLong};
+
+const MODEL: Sought = Sought { observe: Observe::Model, id: None };
+
+/// The same answer as each of them gives it.
+fn reply(shape: Shape) -> Value {
+    match shape {
+        Shape::OpenAi => json!({
+            "id": "r1", "object": "chat.completion", "created": 7, "model": "m",
+            "choices": [{"index": 0, "message": {"role": "assistant", "content": "I look.", "refusal": null, "tool_calls": [
+                {"id": "t1", "type": "function", "function": {"name": "weather", "arguments": "{\"city\":\"Bern\"}"}},
+            ]}, "logprobs": null, "finish_reason": "tool_calls"}],
+            "usage": {"prompt_tokens": 12, "completion_tokens": 5, "total_tokens": 17},
+        }),
+        Shape::Anthropic => json!({
+            "id": "r1", "type": "message", "role": "assistant", "model": "m",
+            "content": [
+                {"type": "text", "text": "I look."},
+                {"type": "tool_use", "id": "t1", "name": "weather", "input": {"city": "Bern"}},
+            ],
+            "stop_reason": "tool_use", "stop_sequence": null,
+            "usage": {"input_tokens": 12, "output_tokens": 5},
+        }),
+        Shape::Gemini => json!({
+            "candidates": [{"content": {"role": "model", "parts": [
+                {"text": "I look."},
+                {"functionCall": {"id": "t1", "name": "weather", "args": {"city": "Bern"}}},
+            ]}, "index": 0, "finishReason": "STOP"}],
+            "modelVersion": "m", "responseId": "r1",
+            "usageMetadata": {"promptTokenCount": 12, "candidatesTokenCount": 5, "totalTokenCount": 17},
+        }),
+    }
+}
+
+fn pairs() -> impl Iterator<Item = (Shape, Shape)> {
+    SHAPES.into_iter().flat_map(|client| SHAPES.map(|provider| (client, provider))).filter(|(a, b)| a != b)
+}
+
+#[test]
+fn an_answer_is_the_same_in_every_api() {
+    for (client, provider) in pairs() {
+        let text = reply(provider).to_string();
+        let lifted = document(text.as_bytes(), 200, &answered(client, provider));
+        let lifted = lifted.expect("an answer").expect("changed");
+        let read: Value = serde_json::from_slice(&lifted).expect("JSON");
+        assert_eq!(read, reply(client), "{provider:?} to {client:?}");
+        // And the record has of it what it would have of the provider's own.
+        let found = Observation::of(&MODEL, &lifted);
+        assert_eq!(found.usage, Usage { input: Some(12), output: Some(5) });
+        assert!(found.answered && !found.is_error && !found.unread);
+    }
+}
+
+/// Tokens that are told apart stay apart where there is a place for them, and are never fewer.
+#[test]
+fn usage_is_neither_lost_nor_made_up() {
+    let of = |client, provider, body: Value| {
+        let lifted = document(body.to_string().as_bytes(), 200, &answered(client, provider));
+        let lifted = lifted.expect("an answer").expect("changed");
+        (Observation::of(&MODEL, &lifted).usage, serde_json::from_slice::<Value>(&lifted).expect("JSON"))
+    };
+    let mut anthropic = reply(Shape::Anthropic);
+    anthropic["usage"] = json!({"input_tokens": 2, "cache_read_input_tokens": 10, "output_tokens": 5});
+    let (usage, body) = of(Shape::OpenAi, Shape::Anthropic, anthropic.clone());
+    assert_eq!(usage, Usage { input: Some(12), output: Some(5) });
+    assert_eq!(body["usage"]["prompt_tokens_details"]["cached_tokens"], 10);
+
+    let mut gemini = reply(Shape::Gemini);
+    gemini["usageMetadata"] =
+        json!({"promptTokenCount": 12, "candidatesTokenCount": 5, "thoughtsTokenCount": 30});
+    let (usage, body) = of(Shape::Anthropic, Shape::Gemini, gemini.clone());
+    assert_eq!(usage, Usage { input: Some(12), output: Some(35) });
+    assert_eq!(body["usage"]["output_tokens"], 35);
+    let (_, body) = of(Shape::OpenAi, Shape::Gemini, gemini);
+    assert_eq!(body["usage"]["completion_tokens_details"]["reasoning_tokens"], 30);
+
+    // Attack: a provider that says nothing. A 0 would be an answer that cost nothing.
+    for (client, provider) in pairs() {
+        let mut silent = reply(provider);
+        let members = silent.as_object_mut().expect("an object");
+        members.remove("usage");
+        members.remove("usageMetadata");
+        let (usage, _) = of(client, provider, silent);
+        assert_eq!(usage, Usage::default(), "{provider:?} to {client:?}");
+    }
+}
+
+#[test]
+fn what_cannot_be_said_is_no_answer() {
+    let with = |shape: Shape, at: &str, value: Value| {
+        let mut changed = reply(shape);
+        *changed.pointer_mut(at).expect("there") = value;
+        changed
+    };
+    let (openai, anthropic, gemini) = (Shape::OpenAi, Shape::Anthropic, Shape::Gemini);
+    for (provider, body) in [
+        (openai, with(openai, "/choices", json!([]))),
+        (openai, with(openai, "/choices/0/finish_reason", json!("unheard_of"))),
+        (openai, with(openai, "/choices/0/message/content", json!([1]))),
+        (openai, with(openai, "/choices/0/message/tool_calls/0/function/arguments", json!("[1]"))),
+        (anthropic, with(anthropic, "/content/0/type", json!("thinking"))),
+        (anthropic, with(anthropic, "/stop_reason", json!("pause_turn"))),
+        (anthropic, json!({"something": "else"})),
+        (gemini, with(gemini, "/candidates", json!([]))),
+        (gemini, with(gemini, "/candidates/0/content/parts/0", json!({"executableCode": {}}))),
+        (gemini, with(gemini, "/candidates/0/content/parts/0", json!({"text": "a", "thought": true}))),
+        (gemini, with(gemini, "/candidates/0/finishReason", json!("MALFORMED_FUNCTION_CALL"))),
+    ] {
+        for client in SHAPES.into_iter().filter(|client| *client != provider) {
+            let lifted = document(body.to_string().as_bytes(), 200, &answered(client, provider));
+            assert_eq!(lifted.map_err(|refusal| refusal.code), Err(Code::UpstreamInvalid), "{body}");
+        }
+    }
+    let html = document(b"<html>", 200, &answered(openai, anthropic));
+    assert_eq!(html.map_err(|refusal| refusal.code), Err(Code::UpstreamInvalid));
+}
+
+#[test]
+fn errors_are_said_in_the_callers_api() {
+    let errors = [
+        json!({"error": {"message": "slow down", "type": "rate_limit_error", "param": null, "code": null}}),
+        json!({"type": "error", "error": {"type": "rate_limit_error", "message": "slow down"}}),
+        json!({"error": {"code": 429, "message": "slow down", "status": "RESOURCE_EXHAUSTED"}}),
+    ];
+    let of = |shape: Shape| match shape {
+        Shape::OpenAi => &errors[0],
+        Shape::Anthropic => &errors[1],
+        Shape::Gemini => &errors[2],
+    };
+    for (client, provider) in pairs() {
+        let lifted = document(of(provider).to_string().as_bytes(), 429, &answered(client, provider));
+        let lifted = lifted.expect("read").expect("an error");
+        let read: Value = serde_json::from_slice(&lifted).expect("JSON");
+        assert_eq!(read, *of(client), "{provider:?} to {client:?}");
+        assert!(Observation::of(&MODEL, &lifted).is_error);
+        // What is no error of the provider's is judged as it came.
+        for other in ["<html>", "{}", ""] {
+            let lifted = document(other.as_bytes(), 502, &answered(client, provider));
+            assert_eq!(lifted.expect("read"), None, "{other:?}");
+        }
+    }
+}
+
+/// A stream of the same answer as each of them gives it.
+fn stream(shape: Shape) -> String {
+    let said = |events: &[Value]| events.iter().map(|event| format!("data: {event}\n\n")).collect::<String>();
+    match shape {
+        Shape::OpenAi => {
+            let chunk = |choices: Value| json!({"id": "r1", "object": "chat.completion.chunk", "created": 7, "model": "m", "choices": choices});
+            let delta = |delta: Value, reason: Value| {
+                chunk(json!([{"index": 0, "delta": delta, "logprobs": null, "finish_reason": reason}]))
+            };
+            let mut last = chunk(json!([]));
+            last["usage"] = json!({"prompt_tokens": 12, "completion_tokens": 5, "total_tokens": 17});
+            let events = [
+                delta(json!({"role": "assistant", "content": ""}), Value::Null),
+                delta(json!({"content": "I "}), Value::Null),
+                delta(json!({"content": "look."}), Value::Null),
+                delta(
+                    json!({"tool_calls": [{"index": 0, "id": "t1", "type": "function", "function": {"name": "weather", "arguments": ""}}]}),
+                    Value::Null,
+                ),
+                delta(
+                    json!({"tool_calls": [{"index": 0, "function": {"arguments": "{\"city\":\"Bern\"}"}}]}),
+                    Value::Null,
+                ),
+                delta(json!({}), json!("tool_calls")),
+                last,
+            ];
+            said(&events) + "data: [DONE]\n\n"
+        }
+        Shape::Anthropic => {
+            let events = [
+                json!({"type": "message_start", "message": {"id": "r1", "type": "message", "role": "assistant", "model": "m", "content": [],
+                    "stop_reason": null, "stop_sequence": null, "usage": {"input_tokens": 12, "output_tokens": 1}}}),
+                json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}),
+                json!({"type": "ping"}),
+                json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "I "}}),
+                json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "look."}}),
+                json!({"type": "content_block_stop", "index": 0}),
+                json!({"type": "content_block_start", "index": 1, "content_block": {"type": "tool_use", "id": "t1", "name": "weather", "input": {}}}),
+                json!({"type": "content_block_delta", "index": 1, "delta": {"type": "input_json_delta", "partial_json": "{\"city\":\"Bern\"}"}}),
+                json!({"type": "content_block_stop", "index": 1}),
+                json!({"type": "message_delta", "delta": {"stop_reason": "tool_use", "stop_sequence": null}, "usage": {"output_tokens": 5}}),
+                json!({"type": "message_stop"}),
+            ];
+            events
+                .iter()
+                .map(|event| format!("event: {}\ndata: {event}\n\n", event["type"].as_str().expect("a type")))
+                .collect()
+        }
+        Shape::Gemini => {
+            let part = |part: Value| {
+                json!({"candidates": [{"content": {"role": "model", "parts": [part]}, "index": 0}],
+                "modelVersion": "m", "responseId": "r1", "usageMetadata": {"promptTokenCount": 12}})
+            };
+            let mut last =
+                part(json!({"functionCall": {"id": "t1", "name": "weather", "args": {"city": "Bern"}}}));
+            last["candidates"][0]["finishReason"] = json!("STOP");
+            last["usageMetadata"] =
+                json!({"promptTokenCount": 12, "candidatesTokenCount": 5, "totalTokenCount": 17});
+            said(&[part(json!({"text": "I "})), part(json!({"text": "look."})), last])
+        }
+    }
+}
+
+fn lifted_stream(client: Shape, provider: Shape, text: &str, size: usize) -> Result<String, Code> {
+    let filter = Box::new(Translator::new(answered(client, provider)));
+    let mut events = EventStream::new(filter, 64 * 1024, TooLong::EndsStream);
+    let mut out = Vec::new();
+    for chunk in text.as_bytes().chunks(size) {
+        out.extend(events.push(&Bytes::copy_from_slice(chunk)).map_err(|refusal| refusal.code)?);
+    }
+    out.extend(events.finish().map_err(|refusal| refusal.code)?);
+    Ok(String::from_utf8(out).expect("UTF-8"))
+}
+
+/// What a client makes of a stream, by lifting it into a third API until it is a document again: text, call, stop and usage.
+fn heard(shape: Shape, text: &str) -> Value {
+    let events: Vec<Value> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("data: "))
+        .filter_map(|data| serde_json::from_str(data).ok())
+        .collect();
+    let (mut said, mut call, mut arguments, mut stop) =
+        (String::new(), Value::Null, String::new(), Value::Null);
+    for event in &events {
+        match shape {
+            Shape::OpenAi => {
+                let choice = &event["choices"][0];
+                said += choice["delta"]["content"].as_str().unwrap_or_default();
+                let of_tool = &choice["delta"]["tool_calls"][0];
+                if of_tool["id"].is_string() {
+                    call = json!([of_tool["id"], of_tool["function"]["name"]]);
+                }
+                arguments += of_tool["function"]["arguments"].as_str().unwrap_or_default();
+                if choice["finish_reason"].is_string() {
+                    stop = choice["finish_reason"].clone();
+                }
+            }
+            Shape::Anthropic => {
+                said += event["delta"]["text"].as_str().unwrap_or_default();
+                arguments += event["delta"]["partial_json"].as_str().unwrap_or_default();
+                if event["content_block"]["type"] == "tool_use" {
+                    call = json!([event["content_block"]["id"], event["content_block"]["name"]]);
+                }
+                if event["delta"]["stop_reason"].is_string() {
+                    stop = event["delta"]["stop_reason"].clone();
+                }
+            }
+            Shape::Gemini => {
+                let candidate = &event["candidates"][0];
+                for part in candidate["content"]["parts"].as_array().into_iter().flatten() {
+                    said += part["text"].as_str().unwrap_or_default();
+                    if let Some(function) = part.get("functionCall") {
+                        call = json!([function["id"], function["name"]]);
+                        arguments = function["args"].to_string();
+                    }
+                }
+                if candidate["finishReason"].is_string() {
+                    stop = candidate["finishReason"].clone();
+                }
+            }
+        }
+    }
+    json!([said, call, arguments, stop])
+}
+
+#[test]
+fn a_stream_is_the_same_in_every_api_however_it_is_cut() {
+    for (client, provider) in pairs() {
+        let text = stream(provider);
+        let whole = lifted_stream(client, provider, &text, usize::MAX).expect("a stream");
+        for size in [1, 2, 7, 64, 300] {
+            assert_eq!(lifted_stream(client, provider, &text, size).as_ref(), Ok(&whole));
+        }
+        let stop = match client {
+            Shape::OpenAi => "tool_calls",
+            Shape::Anthropic => "tool_use",
+            Shape::Gemini => "STOP",
+        };
+        let expected = json!(["I look.", ["t1", "weather"], "{\"city\":\"Bern\"}", stop]);
+        assert_eq!(heard(client, &whole), expected, "{provider:?} to {client:?}: {whole}");
+        let mut observer = Observer::events(MODEL);
+        observer.push(whole.as_bytes());
+        let found = observer.finish();
+        assert_eq!(
+            found.usage,
+            Usage { input: Some(12), output: Some(5) },
+            "{provider:?} to {client:?}: {whole}"
+        );
+        assert!(found.answered && !found.is_error && !found.unread, "{provider:?} to {client:?}: {whole}");
+    }
+}
+
+/// Attack: a stream that breaks off, and looks whole in another API.
+#[test]
+fn what_was_cut_has_no_end() {
+    for (client, provider) in pairs() {
+        let text = stream(provider);
+        let ends: Vec<usize> = text.match_indices("\n\n").map(|(at, _)| at + 2).collect();
+        // Behind the last but two nothing is missing but usage, or the word that it is the end.
+        for end in &ends[..ends.len() - 3] {
+            let Ok(cut) = lifted_stream(client, provider, &text[..*end], usize::MAX) else { continue };
+            let mut observer = Observer::events(MODEL);
+            observer.push(cut.as_bytes());
+            assert!(!observer.finish().answered, "{provider:?} to {client:?}: {cut}");
+        }
+    }
+}
+
+#[test]
+fn a_stream_that_ends_by_an_error_says_so() {
+    for (client, provider) in pairs() {
+        let error = match provider {
+            Shape::OpenAi => json!({"error": {"message": "no", "type": "server_error"}}),
+            Shape::Anthropic => {
+                json!({"type": "error", "error": {"type": "overloaded_error", "message": "no"}})
+            }
+            Shape::Gemini => json!({"error": {"code": 503, "message": "no", "status": "UNAVAILABLE"}}),
+        };
+        let text = format!("data: {error}\n\n{}", stream(provider));
+        let lifted = lifted_stream(client, provider, &text, usize::MAX).expect("a stream");
+        let mut observer = Observer::events(MODEL);
+        observer.push(lifted.as_bytes());
+        let found = observer.finish();
+        assert!(found.is_error && !found.answered, "{provider:?} to {client:?}: {lifted}");
+        // What comes behind it is no part of the answer.
+        assert!(!lifted.contains("look"), "{lifted}");
+    }
+}
+
+/// Attacks: events that are no JSON, out of their order, of kinds that nobody asked for, tool calls that are mixed, one that is too long.
+#[test]
+fn events_that_cannot_be_said_end_the_stream() {
+    let begin = r#"{"id":"r1","choices":[{"index":0,"delta":{"content":"x"}}]}"#;
+    let call = |index: u8| {
+        format!(
+            r#"{{"choices":[{{"index":0,"delta":{{"tool_calls":[{{"index":{index},"id":"t","function":{{"name":"f","arguments":""}}}}]}}}}]}}"#
+        )
+    };
+    for (provider, text) in [
+        (Shape::OpenAi, "data: nothing\n\n".to_owned()),
+        (Shape::OpenAi, format!("data: {begin}\n\ndata: {}\n\ndata: {}\n\n", call(1), call(0))),
+        (Shape::OpenAi, r#"data: {"choices":[{"index":1,"delta":{"content":"x"}}]}"#.to_owned() + "\n\n"),
+        (
+            Shape::Anthropic,
+            r#"data: {"type":"content_block_delta","delta":{"type":"text_delta","text":"x"}}"#.to_owned()
+                + "\n\n",
+        ),
+        (
+            Shape::Anthropic,
+            r#"data: {"type":"content_block_start","content_block":{"type":"thinking"}}"#.to_owned() + "\n\n",
+        ),
+        (Shape::Gemini, r#"data: {"candidates":[{},{}]}"#.to_owned() + "\n\n"),
+        (Shape::Gemini, format!("data: {{\"x\":\"{}\"", "x".repeat(70_000))),
+    ] {
+        for client in SHAPES.into_iter().filter(|client| *client != provider) {
+            let lifted = lifted_stream(client, provider, &text, usize::MAX);
+            assert_eq!(lifted, Err(Code::UpstreamInvalid), "{provider:?} to {client:?}: {text:.80}");
+        }
+    }
+}
+
+/// The words by which a provider shows that it is alive go on, and say nothing else.
+#[test]
+fn that_it_is_alive_goes_on() {
+    let lifted = lifted_stream(Shape::OpenAi, Shape::Anthropic, ": waits\n\n", usize::MAX);
+    assert_eq!(lifted.as_deref(), Ok(":\n\n"));
+}

@@ -1,0 +1,269 @@
+//! Several providers that may answer one call: who is asked, and what is on record.
+
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+use vidimus_testkit::upstream::{Answer, Received};
+
+use super::world::{World, call_id, json_of, objects, snapshot};
+
+const CHAT: &str = "/llm/t/first/v1/chat/completions";
+
+fn object(kind: &str, name: &str, spec: Value) -> Value {
+    json!({"apiVersion": "vidimus.dev/v1alpha1", "kind": kind, "metadata": {"namespace": "t", "name": name}, "spec": spec})
+}
+
+/// `first` fails over to `second` (Anthropic's API) and then to `third`; `lone` has nobody. The caller may call the models of those that are
+/// `permitted`. All are at one upstream, below their names.
+async fn world(permitted: &[&str], more: &str) -> World {
+    let world = World::new().await;
+    let mut all = objects(&world.upstream);
+    let to = json!({"to": [{"provider": "second"}, {"provider": "third"}, {"provider": "absent"}]});
+    for (name, kind, failover) in [
+        ("first", "openAI", Some(to)),
+        ("second", "anthropic", Some(json!({"to": [{"provider": "first"}]}))),
+        ("third", "openAICompatible", None),
+        ("shared", "openAI", Some(json!({"weight": 1, "to": [{"provider": "third", "weight": 1}]}))),
+    ] {
+        let price = json!({"inputPerMTok": "1", "outputPerMTok": if name == "third" { "3" } else { "2" }});
+        let mut spec = json!({"owner": "a@b.example", "type": kind, "credential": {"none": {}},
+            "endpoint": {"url": world.upstream.url(&format!("/{name}")), "timeout": "3s"},
+            "models": [{"name": if name == "second" { "claude" } else { "small" }, "price": price}]});
+        if name == "second" {
+            spec["aliases"] = json!({"small": "claude"});
+        }
+        if let Some(failover) = failover {
+            spec["failover"] = failover;
+        }
+        all.push(object("LLMProvider", name, spec));
+    }
+    let permits = permitted.iter().map(|name| {
+        let model = if *name == "second" { "claude" } else { "small" };
+        format!(r#"permit (principal == Agent::"t/caller", action == Action::"callModel", resource == Model::"t/{name}/{model}");"#)
+    });
+    let cedar = format!("{} {more}", permits.collect::<String>());
+    all.push(object("Policy", "providers", json!({"description": "providers", "cedar": cedar})));
+    world.gate.take_into_use(snapshot(&all));
+    world
+}
+
+fn status(code: u16) -> Answer {
+    let error = json!({"error": {"message": "not now", "type": "server_error"}});
+    Answer::json(&error).with_status(StatusCode::from_u16(code).expect("a status"))
+}
+
+/// A good answer, in the API of whoever is asked.
+fn good(received: &Received) -> Answer {
+    match received.uri.path().starts_with("/second") {
+        true => Answer::json(
+            &json!({"id": "r", "type": "message", "role": "assistant", "content": [{"type": "text", "text": "of second"}],
+            "stop_reason": "end_turn", "usage": {"input_tokens": 1_000_000, "output_tokens": 1_000_000}}),
+        ),
+        false => Answer::json(
+            &json!({"id": "r", "object": "chat.completion", "choices": [{"index": 0, "finish_reason": "stop",
+            "message": {"role": "assistant", "content": "of another"}}],
+            "usage": {"prompt_tokens": 1_000_000, "completion_tokens": 1_000_000}}),
+        ),
+    }
+}
+
+/// Those below `failing` answer with this status, all others well.
+fn failing(world: &World, failing: &'static [&'static str], code: u16) {
+    world.upstream.otherwise(move |received| {
+        let path = received.uri.path();
+        match failing.iter().any(|name| path.starts_with(&format!("/{name}/"))) {
+            true => status(code),
+            false => good(received),
+        }
+    });
+}
+
+/// A call, with its status, its answer, and its records.
+async fn call(world: &World, path: &str) -> (StatusCode, Value, Vec<Value>) {
+    let body = json!({"model": "small", "messages": [{"role": "user", "content": "hi"}]});
+    let (status, headers, body) = world.call(world.request(Method::POST, path, &body)).await;
+    (status, json_of(&body), world.records(&call_id(&headers), 2).await)
+}
+
+fn asked(world: &World) -> Vec<String> {
+    world.upstream.received().iter().map(|received| received.uri.path().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn who_does_not_answer_is_passed_over_on_one_decision() {
+    let world = world(&["first", "second", "third"], "").await;
+    failing(&world, &["first"], 503);
+    let (status, answer, records) = call(&world, CHAT).await;
+    assert_eq!(status, StatusCode::OK);
+    // In the API that was called, by the model that answered.
+    assert_eq!(answer["choices"][0]["message"]["content"], "of second", "{answer}");
+    assert_eq!(answer["model"], "claude");
+    assert_eq!(asked(&world), ["/first/v1/chat/completions", "/second/v1/messages"]);
+    // One decision names all that may answer, one effect those that were asked.
+    assert_eq!(records.len(), 2);
+    assert_eq!(records[0]["resource"], "Model/t/first/small");
+    assert_eq!(records[0]["alternatives"], json!(["Model/t/second/claude", "Model/t/third/small"]));
+    let attempts = records[1]["attempts"].as_array().expect("attempts");
+    let tried: Vec<Value> = attempts.iter().map(|one| json!([one["model"], one["status"]])).collect();
+    assert_eq!(tried, [json!(["t/first/small", 503]), json!(["t/second/claude", 200])]);
+    assert!(attempts.iter().all(|one| one["duration_us"].is_u64()));
+    // What it costs is what it costs there.
+    assert_eq!(
+        (&records[1]["charged_tokens"], &records[1]["charged_spend"]),
+        (&json!(2_000_000), &json!(3_000_000))
+    );
+}
+
+#[tokio::test]
+async fn what_another_is_asked_after() {
+    for (code, expected) in [(429, 2), (500, 2), (529, 2), (400, 1), (401, 1), (404, 1)] {
+        let world = world(&["first", "second", "third"], "").await;
+        failing(&world, &["first"], code);
+        let (status, _, records) = call(&world, CHAT).await;
+        assert_eq!(asked(&world).len(), expected, "{code}");
+        assert_eq!(records[1]["attempts"].as_array().map(Vec::len), Some(expected), "{code}");
+        assert_eq!(status == StatusCode::OK, expected == 2, "{code}");
+    }
+    // What may have been carried out is not asked of another: no answer came in time, or the connection broke.
+    for answer in [Answer::reset, Answer::hang] {
+        let world = world(&["first", "second", "third"], "").await;
+        world.upstream.next(answer());
+        let (status, _, records) = call(&world, CHAT).await;
+        assert!(status.is_server_error());
+        assert_eq!(asked(&world).len(), 1, "{:?}", records[1]);
+    }
+}
+
+/// Attack: an answer that begins and breaks off, so that the next provider repeats what the caller has heard.
+#[tokio::test]
+async fn nobody_else_is_asked_once_an_answer_has_begun() {
+    let world = world(&["first", "second", "third"], "").await;
+    let (answer, stream) = Answer::stream("text/event-stream");
+    world.upstream.next(answer);
+    let body = json!({"model": "small", "stream": true, "messages": [{"role": "user", "content": "hi"}]});
+    let response = world.send(world.request(Method::POST, CHAT, &body)).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    drop(stream);
+    let id = call_id(response.headers());
+    drop(response);
+    world.records(&id, 2).await;
+    assert_eq!(asked(&world).len(), 1);
+}
+
+/// Attack: a failover to a provider that the caller may not call, is asked to be approved for, or of which something would be changed.
+#[tokio::test]
+async fn who_is_not_permitted_is_never_asked() {
+    let forbid = r#"forbid (principal, action, resource == Model::"t/second/claude");"#;
+    let approve = r#"@approval("ops") forbid (principal, action, resource == Model::"t/second/claude") unless { context has approval && context.approval.role == "ops" };"#;
+    let change = r#"@cap_tokens("10") forbid (principal, action, resource == Model::"t/second/claude");"#;
+    for (permitted, more) in [
+        (&["first", "third"][..], ""),
+        (&["first", "second", "third"], forbid),
+        (&["first", "second", "third"], approve),
+        (&["first", "second", "third"], change),
+    ] {
+        let world = world(permitted, more).await;
+        failing(&world, &["first"], 503);
+        let (status, _, records) = call(&world, CHAT).await;
+        assert_eq!(status, StatusCode::OK, "{more}");
+        assert_eq!(asked(&world), ["/first/v1/chat/completions", "/third/v1/chat/completions"], "{more}");
+        assert_eq!(records[0]["alternatives"], json!(["Model/t/third/small"]), "{more}");
+    }
+    // Where nobody else may answer it is an ordinary call, and its own provider says so.
+    let world = world(&["first"], "").await;
+    failing(&world, &["first"], 503);
+    let (status, _, records) = call(&world, CHAT).await;
+    assert_eq!((status, asked(&world).len()), (StatusCode::SERVICE_UNAVAILABLE, 1));
+    assert!(records[0].get("alternatives").is_none() && records[1].get("attempts").is_none());
+}
+
+/// Attack: providers that fail over to each other. There is one step: `second` names `first`, and that is nothing to a call of `first`.
+#[tokio::test]
+async fn failover_is_one_step() {
+    let world = world(&["first", "second", "third"], "").await;
+    failing(&world, &["first", "second", "third"], 500);
+    let (status, _, records) = call(&world, CHAT).await;
+    assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+    let expected = ["/first/v1/chat/completions", "/second/v1/messages", "/third/v1/chat/completions"];
+    assert_eq!(asked(&world), expected);
+    assert_eq!(records[1]["attempts"].as_array().map(Vec::len), Some(3));
+    assert_eq!(records[1]["status"], 500);
+}
+
+/// Attack: retries upon retries while everything fails.
+#[tokio::test]
+async fn tries_are_bounded_by_a_budget() {
+    let world = world(&["first", "second", "third"], "").await;
+    // 429 without a time: nobody is set aside before five of them in a row, so a budget it has to be.
+    failing(&world, &["first", "second", "third"], 429);
+    for _ in 0..40 {
+        call(&world, CHAT).await;
+    }
+    // Ten tries, and one for each five calls; and who failed five times in a row is not asked.
+    let tried = asked(&world).len();
+    assert!((40..=40 + 10 + 8).contains(&tried), "{tried}");
+}
+
+#[tokio::test]
+async fn who_says_when_to_come_again_is_not_asked_before() {
+    let world = world(&["first", "second", "third"], "").await;
+    world.upstream.otherwise(|received| match received.uri.path().starts_with("/first/") {
+        true => status(429).with_header("retry-after", "20"),
+        false => good(received),
+    });
+    call(&world, CHAT).await;
+    call(&world, CHAT).await;
+    world.clock.advance(Duration::from_secs(21));
+    call(&world, CHAT).await;
+    let firsts = asked(&world).iter().filter(|path| path.starts_with("/first/")).count();
+    assert_eq!((firsts, asked(&world).len()), (2, 5));
+}
+
+#[tokio::test]
+async fn calls_are_divided_by_weight() {
+    let world = world(&["shared", "third"], "").await;
+    failing(&world, &[], 500);
+    let path = "/llm/t/shared/v1/chat/completions";
+    for _ in 0..6 {
+        let (status, _, records) = call(&world, path).await;
+        assert_eq!(status, StatusCode::OK);
+        // The cost is that of who answered: third's answers cost more.
+        let by = records[1]["attempts"][0]["model"].as_str().expect("a model").to_owned();
+        let spend = if by.starts_with("t/third") { 4_000_000 } else { 3_000_000 };
+        assert_eq!(records[1]["charged_spend"], spend, "{by}");
+    }
+    let thirds = asked(&world).iter().filter(|path| path.starts_with("/third/")).count();
+    assert_eq!(thirds, 3);
+}
+
+/// Attack: an answer goes on by a provider that the caller may not call any more.
+#[tokio::test]
+async fn an_answer_ends_with_the_permit_for_whoever_gives_it() {
+    let world = world(&["first", "second", "third"], "").await;
+    world.upstream.next(status(503));
+    let (answer, stream) = Answer::stream("text/event-stream");
+    world.upstream.next(answer);
+    let body = json!({"model": "small", "stream": true, "messages": [{"role": "user", "content": "hi"}]});
+    let response = world.send(world.request(Method::POST, CHAT, &body)).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    let id = call_id(response.headers());
+    let other = self::world(&["first", "third"], "").await;
+    world.gate.take_into_use(other.gate.snapshot());
+    let records = world.records(&id, 2).await;
+    assert_eq!((&records[1]["result"], &records[1]["code"]), (&json!("failed"), &json!("revoked")));
+    drop((stream, response));
+}
+
+/// What cannot be written for another provider goes to the one that is called, with its own credential.
+#[tokio::test]
+async fn what_is_not_translated_has_nobody_else() {
+    let world = world(&["first", "second", "third"], "").await;
+    failing(&world, &["first"], 503);
+    let body = json!({"model": "small", "input": "hi"});
+    let asked_for = world.request(Method::POST, "/llm/t/first/v1/embeddings", &body);
+    let (status, headers, _) = world.call(asked_for).await;
+    assert_eq!((status, asked(&world).len()), (StatusCode::SERVICE_UNAVAILABLE, 1));
+    let records = world.records(&call_id(&headers), 2).await;
+    assert!(records[0].get("alternatives").is_none() && records[1].get("attempts").is_none());
+}
