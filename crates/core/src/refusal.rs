@@ -262,6 +262,8 @@ codes! {
     UpstreamTimeout = "upstream_timeout", UpstreamTimeout, "The upstream did not answer in time; the call may have been carried out, so find out before you repeat it.";
     /// The upstream's answer is not one of its protocol, so what it says cannot be governed.
     UpstreamInvalid = "upstream_invalid", BadUpstream, "The upstream's answer could not be understood, so it was not passed on; the call may have been carried out. Look at what the upstream answers.";
+    /// The agent's card is not signed by a key of its record, or says something else than was signed.
+    CardUnverified = "card_unverified", BadUpstream, "The agent's record names the keys that sign its card (spec.card.keys), and what the agent serves is signed by none of them; look at who serves the card, or whoever keeps the record: put the agent's present key there.";
     /// The gateway was stopped, and the time that running calls had to end is over.
     GatewayStopping = "gateway_stopping", Unavailable, "The gateway was stopped before the answer ended; the call may have been carried out, so find out before you repeat it.";
     /// The gateway met a state that it should not have been in.

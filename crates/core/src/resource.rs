@@ -10,6 +10,7 @@
 )]
 
 pub mod agent;
+pub mod card;
 pub mod check;
 pub mod crd;
 mod credential;

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use vidimus_core::call::Target;
 use vidimus_core::decision::Decision;
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::Endpoint;
@@ -116,6 +117,14 @@ impl Carried {
         {
             return Some(unable(
                 "the message goes on in other bytes, and this data plane sends the caller's",
+            ));
+        }
+        if let (Target::Agent(agent), Expected::Upstream(answer)) = (parsed.ask.target, parsed.expected)
+            && agent.card_keys.is_some()
+            && matches!(answer.document, Some(DocumentChange::Card { .. }))
+        {
+            return Some(unable(
+                "who signed the agent's card is looked at here, and this data plane passes it as it is",
             ));
         }
         match parsed.expected {
