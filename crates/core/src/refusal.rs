@@ -227,6 +227,8 @@ codes! {
     SessionForeign = "session_foreign", NotFound, "This session belongs to somebody else or has ended; initialize a new one.";
     /// The task, the context or the state of a held request is not one that the gateway gave to this caller on this route.
     TaskForeign = "task_foreign", NotFound, "This task belongs to somebody else, or nobody knows it; use the id that you got through this gateway, as the same caller.";
+    /// News of a task were sent to an address that the gateway did not give to this agent for them, or that is closed.
+    PushForeign = "push_foreign", NotFound, "Send news of a task to the address that came with its configuration, as the agent that got it, for as long as its caller wants them: deleting the configuration closes it, and so do seven days.";
     /// The grant by which alone the call would be allowed has no uses left, or was just revoked.
     GrantSpent = "grant_spent", Forbidden, "Ask for another grant: make the call again with the header Vidimus-Request-Grant, which says why.";
     /// There is no approval, grant, request or call of the id that was given, or it is not kept any more.

@@ -113,6 +113,7 @@ impl Carried {
             || !parsed.dropped.is_empty()
             || parsed.instead.is_some()
             || parsed.lifted
+            || parsed.webhook.is_some()
             || parsed.path.is_some()
         {
             return Some(unable(

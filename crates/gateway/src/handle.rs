@@ -10,6 +10,7 @@ mod grants;
 mod guards;
 mod hold;
 mod keep;
+pub(crate) mod news;
 mod pins;
 mod waiting;
 

@@ -13,6 +13,7 @@ use vidimus_core::resource::HeaderRules;
 use vidimus_core::snapshot::Snapshot;
 
 use super::admit::{Admitted, OwnPermit};
+use super::news;
 use crate::answer::{Answering, Asked, taken_back_before};
 use crate::bodies::Lease;
 use crate::changes::{self, Demands, Tally};
@@ -21,6 +22,7 @@ use crate::data_plane::only_here;
 use crate::effect::{Begun, Effect, Ending};
 use crate::forward::{Outbound, forward, headers};
 use crate::gate::Gate;
+use crate::protocol::a2a::webhook;
 use crate::protocol::members::{self, Replaced};
 use crate::protocol::{Binding, Dropped, Instead, Lowered, a2a, mcp};
 use crate::reply::{self, ReplyBody};
@@ -159,6 +161,7 @@ fn ready<'g, 'p>(
         amends: admitted.amends,
         dropped: admitted.dropped,
         replaced: admitted.replaced,
+        webhook: admitted.webhook,
         opened: admitted.opened,
         instead: admitted.instead,
         credential: admitted.credential,
@@ -169,7 +172,7 @@ fn ready<'g, 'p>(
     effect.reservation = Some(admitted.reservation);
     let prepared = match counted {
         Err(refusal) => Err(refusal),
-        Ok(()) => taken_back.and_then(|()| sent.prepared(gate, context, parts, answering.asked.method())),
+        Ok(()) => taken_back.and_then(|()| sent.prepared(gate, context, parts, &answering.asked)),
     };
     let outbound = prepared.map(|Prepared { outbound, token, changed }| {
         effect.token = token;
@@ -215,6 +218,7 @@ struct Sent<'p> {
     amends: bool,
     dropped: Dropped,
     replaced: Vec<Replaced>,
+    webhook: Option<Box<webhook::Said>>,
     opened: Vec<(HeaderName, HeaderValue)>,
     instead: Option<Box<Instead>>,
     /// It asks for an agent's card, wherever that is.
@@ -236,13 +240,16 @@ impl Sent<'_> {
     /// The caller's message, addressed to the upstream, changed as policies demand, with this hop's own credential in place of the
     /// caller's.
     fn prepared(
-        self,
+        mut self,
         gate: &Gate,
         context: &RequestContext,
         parts: &Parts,
-        method: &str,
+        asked: &Asked,
     ) -> Result<Prepared, Refusal> {
-        let endpoint = self.permit.endpoint()?;
+        if let Some(said) = self.webhook.take() {
+            self.replaced.extend(news::told_to_agent(gate, &self.permit, asked, &said)?);
+        }
+        let (endpoint, method) = (self.permit.endpoint()?, asked.method());
         let (foreign, none) = (self.card && endpoint.has_foreign_card(), HeaderRules::default());
         let rules = if foreign { &none } else { &endpoint.headers };
         if let Some(instead) = self.instead {
@@ -364,7 +371,7 @@ pub(super) async fn answer(
 }
 
 /// What the gateway answers itself is not what policies change; an answer that had to be is not given.
-fn unchanged(permit: &Permit, document: String) -> Result<String, Refusal> {
+pub(super) fn unchanged(permit: &Permit, document: String) -> Result<String, Refusal> {
     if permit.obligations().is_empty() {
         return Ok(document);
     }

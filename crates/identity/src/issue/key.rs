@@ -51,6 +51,13 @@ pub struct Detached {
     pub signature: String,
 }
 
+impl Detached {
+    /// The compact form (RFC 7515 section 3.1), with the bytes that were signed in it.
+    pub fn compact(&self, bytes: &[u8]) -> String {
+        format!("{}.{}.{}", self.protected, URL_SAFE_NO_PAD.encode(bytes), self.signature)
+    }
+}
+
 /// Signing failed inside the cryptographic library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the signature could not be made")]

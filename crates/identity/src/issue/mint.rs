@@ -6,7 +6,7 @@
 //! `typ` is `at+jwt` (RFC 9068): it is an access token in the ordinary sense, and a resource server that follows RFC 9068 accepts
 //! no other type. It carries what that profile requires (`iss`, `exp`, `aud`, `sub`, `client_id`, `iat`, `jti`). Confusion with
 //! other tokens is excluded by the issuer, which signs no other token, and by `dst`, which the gateway requires. What else the key signs
-//! stands beside its signature ([`Mint::sign`]), with another `typ`, and has none of the claims of a token.
+//! stands beside its signature ([`Mint::sign`]), with another `typ`, and has no audience.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
