@@ -238,9 +238,8 @@ mod tests {
             Arc::new(Agent { card_keys: keys.map(Into::into), ..(*crate::protocol::tests::agent()).clone() })
         };
         let (open, held) = (agent(None), agent(Some("{}")));
-        let is_unable = |agent, document| {
-            unable_to_verify(Target::Agent(agent), Answer { document, ..plain }).is_some()
-        };
+        let is_unable =
+            |agent, document| unable_to_verify(Target::Agent(agent), Answer { document, ..plain }).is_some();
         assert!(is_unable(&held, card));
         assert!(!is_unable(&open, card) && !is_unable(&held, None));
     }

@@ -371,7 +371,7 @@ pub(super) async fn answer(
 }
 
 /// What the gateway answers itself is not what policies change; an answer that had to be is not given.
-pub(super) fn unchanged(permit: &Permit, document: String) -> Result<String, Refusal> {
+fn unchanged(permit: &Permit, document: String) -> Result<String, Refusal> {
     if permit.obligations().is_empty() {
         return Ok(document);
     }

@@ -22,7 +22,7 @@ use vidimus_core::snapshot::Snapshot;
 use super::Peer;
 use super::admit::{Sent, check_page, decided, record};
 use super::authenticate::authenticate;
-use super::carry::{taken_back, unchanged};
+use super::carry::taken_back;
 use crate::accounts::{Place, Reservation};
 use crate::answer::Asked;
 use crate::effect::{Begun, Effect, Ending};
@@ -286,6 +286,11 @@ impl Told {
         (permit, asked): (&Permit, &Asked),
         bytes: &Bytes,
     ) -> Result<(HeaderMap, Bytes), Refusal> {
+        if !permit.obligations().is_empty() {
+            let message =
+                "a policy demands a change of the call or its answer, and news of a task pass as they are";
+            return Err(Refusal::new(Code::ChangeImpossible, message));
+        }
         let ends = (&self.caller, &self.destination);
         news::check_webhook(&gate.upstream, &self.world, ends, (self.address.webhook(), &gate.public_url))?;
         let text = std::str::from_utf8(bytes)
@@ -293,7 +298,7 @@ impl Told {
         let handles =
             Handles::new(gate.shared.clone(), self.destination.clone(), self.caller.clone(), asked.clone());
         let sealed = sealed::framed(text, (Shape::Sent, Framing::Bare), &handles)?;
-        let body = unchanged(permit, sealed.unwrap_or_else(|| text.to_owned()))?;
+        let body = sealed.unwrap_or_else(|| text.to_owned());
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, content_type(&parts.headers));
         headers.insert(USER_AGENT, HeaderValue::from_static("vidimus"));

@@ -86,7 +86,7 @@ pub struct Proof {
 }
 
 /// What stands in `Authorization`.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Authorization {
     /// What the caller gave.
     Given(HeaderValue),
