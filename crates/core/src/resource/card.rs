@@ -50,7 +50,7 @@ pub struct CardKeySpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "text_schema")]
     pub x: Option<String>,
-    /// The second coordinate of an EC key.
+    /// The second coordinate of an EC key. In YAML the names y and n stand in quotes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "text_schema")]
     pub y: Option<String>,
