@@ -86,3 +86,51 @@ fn key(holder: &str, task: &str, config: Option<&str>) -> TaskKey {
     let config = config.map(|config| format!("\n{config}")).unwrap_or_default();
     TaskKey::of(holder, &format!("{}\n{task}{config}", task.len()))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use vidimus_core::entity::EntityKind;
+
+    use super::*;
+
+    fn address(more: &Value) -> Address {
+        let mut held = json!({"p": "Agent/f/a", "i": "x", "x": "t", "b": 0, "m": 5, "w": "https://h/"});
+        held.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        serde_json::from_value(held).expect("an address")
+    }
+
+    #[test]
+    fn what_is_deleted_closes_what_was_made_for_it_and_nothing_else() {
+        let state = NewsState::default();
+        let (none, own, other) =
+            (address(&json!({})), address(&json!({"n": "own"})), address(&json!({"n": "other"})));
+        let closed = |task: &str| [&none, &own, &other].map(|address| state.is_closed("h", task, address));
+        assert_eq!(closed("1"), [false, false, false]);
+        state.close("h", "1", Some("own"), UnixMillis(5));
+        assert_eq!((closed("1"), closed("2")), ([true, true, false], [false, false, false]));
+        assert!(!state.is_closed("another holder", "1", &own));
+        assert!(!state.is_closed("h", "1", &address(&json!({"n": "own", "m": 6}))), "made anew");
+    }
+
+    /// Attack: an address that was made before there was a task, for whatever task.
+    #[test]
+    fn an_address_is_of_one_task() {
+        let state = NewsState::default();
+        let (made_for, open) = (address(&json!({"t": "1"})), address(&json!({})));
+        assert!(state.is_of("a", &made_for, "1") && !state.is_of("a", &made_for, "2"));
+        assert!(state.is_of("b", &open, "2") && state.is_of("b", &open, "2"));
+        assert!(!state.is_of("b", &open, "1") && state.is_of("c", &open, "1"));
+    }
+
+    /// Attack: an agent that sends without end.
+    #[test]
+    fn one_agent_takes_no_more_than_its_rate() {
+        let (state, now) = (NewsState::default(), Instant::now());
+        let agent = |name: &str| EntityId::new(EntityKind::Agent, format!("f/{name}"));
+        let came = (0..1_000).filter(|_| state.enter(&agent("a"), now).is_ok()).count();
+        assert_eq!(came, 400);
+        assert!(state.enter(&agent("b"), now).is_ok());
+        assert!(state.enter(&agent("a"), now + std::time::Duration::from_secs(1)).is_ok());
+    }
+}
