@@ -5,12 +5,17 @@
 answer, or the refusal, word for word, with the task failed.
 --kind echo (skill echo) streams its input back word by word and may be cancelled.
 
+--push has webhooks told of tasks, by the SDK's own sender. --sign has each card that is served signed by the private key (a JWK) in that file; where
+a file of that name with .changed is there, the card then says that it is another one.
+
 What to do comes in the message's metadata: {"skill": "summarize", "hops": 2, "invoice": "INV-1", "delay_ms": 50}.
 The answer is an artifact of two parts: the text, and the trail [{agent, skill, claims, token_sha256}], nearest agent first.
 """
 
 import asyncio
+import json
 import logging
+import pathlib
 
 import httpx
 from a2a.client import ClientConfig, create_client
@@ -19,9 +24,11 @@ from a2a.helpers import new_text_message, new_text_part
 from a2a.server.agent_execution import AgentExecutor
 from a2a.server.request_handlers import DefaultRequestHandler
 from a2a.server.routes import create_agent_card_routes, create_jsonrpc_routes, create_rest_routes
-from a2a.server.tasks import InMemoryTaskStore, TaskUpdater
+from a2a.server.tasks import BasePushNotificationSender, InMemoryPushNotificationConfigStore, InMemoryTaskStore, TaskUpdater
 from a2a.types.a2a_pb2 import AgentCapabilities, AgentCard, AgentInterface, AgentSkill, Role, SendMessageRequest, TaskState
+from a2a.utils.signing import create_agent_card_signer
 from google.protobuf.json_format import MessageToDict
+from jwt import PyJWK
 from mcp import Client as McpClient
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared._httpx_utils import create_mcp_http_client
@@ -124,7 +131,7 @@ def card(args, port: int) -> AgentCard:
         name=args.name,
         description=f"A test agent ({args.kind}).",
         version="1.0.0",
-        capabilities=AgentCapabilities(streaming=True),
+        capabilities=AgentCapabilities(streaming=True, push_notifications=args.push),
         default_input_modes=["text/plain"],
         default_output_modes=["text/plain"],
         skills=[AgentSkill(id=s, name=s, description=s, tags=["test"]) for s in SKILLS[args.kind]],
@@ -136,6 +143,20 @@ def card(args, port: int) -> AgentCard:
     )
 
 
+def signed_by(file: pathlib.Path):
+    """What signs each card that is served, with the key that the file has by then."""
+
+    async def sign(card: AgentCard) -> AgentCard:
+        key, served = json.loads(file.read_text()), AgentCard()
+        served.CopyFrom(card)
+        create_agent_card_signer(PyJWK(key).key, {"kid": key["kid"], "alg": "ES256", "jku": None, "typ": "JOSE"})(served)
+        if file.with_suffix(".changed").exists():
+            served.description = "Another one."
+        return served
+
+    return sign
+
+
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--kind", choices=SKILLS, default="invoice")
@@ -145,13 +166,19 @@ def main() -> None:
     parser.add_argument("--public-url", help="the URL in the card")
     parser.add_argument("--versions", default="1.0,0.3", help="the versions in the card")
     parser.add_argument("--bindings", default="JSONRPC", help="the bindings in the card: JSONRPC, HTTP+JSON")
+    parser.add_argument("--push", action="store_true", help="tell webhooks of tasks")
+    parser.add_argument("--sign", type=pathlib.Path, help="file of the private key that signs the card")
     args = parser.parse_args()
     args.name = args.name or f"{args.kind}-agent"
     logging.basicConfig(level=logging.CRITICAL)  # refusals are answers here, not events to log
     sock = listen(args.port)
     agent_card = card(args, sock.getsockname()[1])
-    handler = DefaultRequestHandler(agent_executor=Agent(args), task_store=InMemoryTaskStore(), agent_card=agent_card)
-    routes = create_agent_card_routes(agent_card) + create_jsonrpc_routes(handler, "/", enable_v0_3_compat=True)
+    push = {}
+    if args.push:
+        push["push_config_store"] = InMemoryPushNotificationConfigStore()
+        push["push_sender"] = BasePushNotificationSender(httpx.AsyncClient(), push["push_config_store"])
+    handler = DefaultRequestHandler(agent_executor=Agent(args), task_store=InMemoryTaskStore(), agent_card=agent_card, **push)
+    routes = create_agent_card_routes(agent_card, signed_by(args.sign) if args.sign else None) + create_jsonrpc_routes(handler, "/", enable_v0_3_compat=True)
     routes += create_rest_routes(handler, enable_v0_3_compat=True)
     serve(Starlette(routes=routes), sock, Log(args.log))
 

@@ -32,14 +32,19 @@ pub(crate) const UNNAMED: &str = "*";
 /// about one task is decided as the call that made it, which did or did not name a skill.
 pub const OF_NO_SKILL: [&str; 3] = ["GetAgentCard", "GetExtendedAgentCard", "ListTasks"];
 
+/// What the telling of news of a task is called, which an agent sends: a later part of the call that named where they go, decided as a call of
+/// its caller.
+pub const NEWS_OF_TASK: &str = "SendPushNotification";
+
 /// The methods of A2A that ask for what an earlier call made, or end it. That call was approved where it had to be; these are not held.
-const OF_MADE_TASKS: [&str; 6] = [
+const OF_MADE_TASKS: [&str; 7] = [
     "GetTask",
     "CancelTask",
     "SubscribeToTask",
     "GetTaskPushNotificationConfig",
     "ListTaskPushNotificationConfigs",
     "DeleteTaskPushNotificationConfig",
+    NEWS_OF_TASK,
 ];
 
 /// Whether a method asks for what an earlier call made, or ends it: it takes no use of a grant, as that call took one. A message to a task, and

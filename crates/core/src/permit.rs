@@ -179,12 +179,14 @@ pub struct Permit {
     obligations: Arc<[Obligation]>,
     keeps: Keep,
     candidates: Vec<Candidate>,
+    news_to: Option<Box<str>>,
 }
 
 impl Permit {
     pub(crate) fn new(decision: Decision<'_>, Receipt { index, room }: Receipt, id: Arc<str>) -> Self {
         Self {
             destination: decision.call.ask.target.destination(),
+            news_to: decision.call.ask.push_url.map(Into::into),
             caller: decision.call.caller.clone(),
             call: id,
             index,
@@ -222,6 +224,11 @@ impl Permit {
             let message = format!("{} has no endpoint, so it cannot be called", self.destination.id());
             Refusal::new(Code::ResourceUnknown, message)
         })
+    }
+
+    /// Where the caller wants news of a task, as it was decided; `None` where it named no such place.
+    pub fn news_to(&self) -> Option<&str> {
+        self.news_to.as_deref()
     }
 
     /// Who calls, for whom, and through whom.

@@ -231,6 +231,8 @@ codes! {
     SessionForeign = "session_foreign", NotFound, "This session belongs to somebody else or has ended; initialize a new one.";
     /// The task, the context or the state of a held request is not one that the gateway gave to this caller on this route.
     TaskForeign = "task_foreign", NotFound, "This task belongs to somebody else, or nobody knows it; use the id that you got through this gateway, as the same caller.";
+    /// News of a task were sent to an address that the gateway did not give to this agent for them, or that is closed.
+    PushForeign = "push_foreign", NotFound, "Send news of a task to the address that came with its configuration, as the agent that got it, for as long as its caller wants them: deleting the configuration closes it, and so do seven days.";
     /// The grant by which alone the call would be allowed has no uses left, or was just revoked.
     GrantSpent = "grant_spent", Forbidden, "Ask for another grant: make the call again with the header Vidimus-Request-Grant, which says why.";
     /// There is no approval, grant, request or call of the id that was given, or it is not kept any more.
@@ -266,6 +268,8 @@ codes! {
     UpstreamTimeout = "upstream_timeout", UpstreamTimeout, "The upstream did not answer in time; the call may have been carried out, so find out before you repeat it.";
     /// The upstream's answer is not one of its protocol, so what it says cannot be governed.
     UpstreamInvalid = "upstream_invalid", BadUpstream, "The upstream's answer could not be understood, so it was not passed on; the call may have been carried out. Look at what the upstream answers.";
+    /// The agent's card is not signed by a key of its record, or says something else than was signed.
+    CardUnverified = "card_unverified", BadUpstream, "The agent's record names the keys that sign its card (spec.card.keys), and what the agent serves is signed by none of them; look at who serves the card, or whoever keeps the record: put the agent's present key there.";
     /// The gateway was stopped, and the time that running calls had to end is over.
     GatewayStopping = "gateway_stopping", Unavailable, "The gateway was stopped before the answer ended; the call may have been carried out, so find out before you repeat it.";
     /// The gateway met a state that it should not have been in.

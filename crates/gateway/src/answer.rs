@@ -355,11 +355,7 @@ impl Answering<'_> {
                 self.long_listing(bytes.clone(), listing).await
             }
             DocumentChange::Listing(listing) => self.listing_filter()?.document(text, listing),
-            DocumentChange::Card { rpc } => {
-                let address = format!("{}/a2a/{}", self.gate.public_url, self.destination.id().id);
-                let rest = self.destination.endpoint().is_some_and(|endpoint| endpoint.rest.is_some());
-                a2a::card::rewrite(text, (&address, rest), rpc)
-            }
+            DocumentChange::Card { rpc } => self.card(text, rpc),
             // That is done last, whatever else is changed.
             DocumentChange::Redacted => return Ok(bytes.clone()),
             DocumentChange::McpVersions => Err(mcp::versions::learned(self.gate, &self.destination, text)),
@@ -379,6 +375,14 @@ impl Answering<'_> {
             }
         };
         changed.map(Bytes::from)
+    }
+
+    fn card(&self, text: &str, rpc: bool) -> Result<String, Refusal> {
+        let Destination::Agent(agent) = &self.destination else {
+            return Err(Refusal::new(Code::Internal, "a card is that of an agent"));
+        };
+        let passing = a2a::card::Passing::of(agent, &self.gate.public_url, &self.gate.mint);
+        a2a::card::rewrite(text, &passing, rpc)
     }
 
     fn filtered(&self, change: EventChange, handles: Option<Handles>) -> Result<EventStream, Refusal> {

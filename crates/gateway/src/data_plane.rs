@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use vidimus_core::call::Target;
 use vidimus_core::decision::Decision;
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::Endpoint;
@@ -112,6 +113,7 @@ impl Carried {
             || !parsed.dropped.is_empty()
             || parsed.instead.is_some()
             || parsed.lifted
+            || parsed.webhook.is_some()
             || parsed.path.is_some()
         {
             return Some(unable(
@@ -119,7 +121,8 @@ impl Carried {
             ));
         }
         match parsed.expected {
-            Expected::Upstream(answer) => self.unable_to_answer(answer, parsed.ask.method),
+            Expected::Upstream(answer) => unable_to_verify(parsed.ask.target, answer)
+                .or_else(|| self.unable_to_answer(answer, parsed.ask.method)),
             Expected::Own => None,
         }
     }
@@ -151,6 +154,14 @@ impl Carried {
     }
 }
 
+/// Why nobody but the gateway gets this card: who signed it is looked at where its bytes pass.
+fn unable_to_verify(target: Target<'_>, answer: Answer) -> Option<Refusal> {
+    let Target::Agent(agent) = target else { return None };
+    let is_card = matches!(answer.document, Some(DocumentChange::Card { .. }));
+    let what = "who signed the agent's card is looked at here, and this data plane passes it as it is";
+    (is_card && agent.card_keys.is_some()).then(|| unable(what))
+}
+
 /// Why nobody but the gateway carries a call of this endpoint, whatever is asked of it.
 pub(crate) fn only_here(endpoint: &Endpoint) -> Option<Refusal> {
     let why = if endpoint.job.is_some() {
@@ -173,6 +184,8 @@ fn unable(message: impl Into<std::borrow::Cow<'static, str>>) -> Refusal {
 
 #[cfg(test)]
 mod tests {
+    use vidimus_core::resource::Agent;
+
     use super::*;
     use crate::protocol::a2a::Framing;
     use crate::protocol::a2a::sealed::Shape;
@@ -227,5 +240,18 @@ mod tests {
         let begins = Answer { seals: Some((mcp::SESSION_HEADER, Kind::Session)), ..pass };
         assert_eq!(code(false, begins, "initialize"), unable);
         assert_eq!(code(true, begins, "initialize"), None, "where that is what was wanted");
+    }
+
+    #[test]
+    fn a_card_that_has_to_be_verified_is_not_left_to_a_data_plane() {
+        let (plain, card) = (Answer::pass(Observe::Rpc), Some(DocumentChange::Card { rpc: false }));
+        let agent = |keys: Option<&str>| {
+            Arc::new(Agent { card_keys: keys.map(Into::into), ..(*crate::protocol::tests::agent()).clone() })
+        };
+        let (open, held) = (agent(None), agent(Some("{}")));
+        let is_unable =
+            |agent, document| unable_to_verify(Target::Agent(agent), Answer { document, ..plain }).is_some();
+        assert!(is_unable(&held, card));
+        assert!(!is_unable(&open, card) && !is_unable(&held, None));
     }
 }

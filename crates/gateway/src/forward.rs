@@ -9,6 +9,7 @@ mod connect;
 mod grpc_tool;
 pub mod headers;
 mod job;
+mod news;
 mod openapi;
 mod own_roots;
 
@@ -31,6 +32,7 @@ pub use body::{Body, Broken};
 use connect::Connecting;
 pub use connect::{AddressGuard, KeepAlive};
 pub(crate) use connect::{Client, tcp, tls};
+pub use news::{Notice, tell};
 pub(crate) use openapi::makes_request;
 pub(crate) use own_roots::MAX as MAX_ROOTS;
 use own_roots::OwnRoots;
@@ -48,6 +50,8 @@ struct Inner {
     /// The same for servers of gRPC, to which HTTP/2 is spoken; made when one is first called.
     grpc: OnceLock<Client>,
     grpc_roots: OwnRoots,
+    /// Clients for webhooks, made on first need: where one may not be at this host, and where it may.
+    news: [OnceLock<Client>; 2],
     /// What runs upstreams that are jobs.
     runner: Option<Arc<dyn Runner>>,
 }
@@ -259,8 +263,9 @@ impl Upstream {
     ) -> Result<Self, std::io::Error> {
         let connecting = Connecting { guard, keep_alive, http2_only: false };
         let system = connect::client(&connecting, None)?;
-        let (own_roots, grpc, grpc_roots) = (OwnRoots::default(), OnceLock::new(), OwnRoots::default());
-        Ok(Self(Arc::new(Inner { connecting, system, own_roots, grpc, grpc_roots, runner })))
+        let (own_roots, grpc_roots) = (OwnRoots::default(), OwnRoots::default());
+        let (grpc, news) = (OnceLock::new(), Default::default());
+        Ok(Self(Arc::new(Inner { connecting, system, own_roots, grpc, grpc_roots, news, runner })))
     }
 
     /// That the address of an endpoint, where it is a literal one, is none that no call may reach. A name is looked up by whoever calls it.
@@ -271,20 +276,40 @@ impl Upstream {
         endpoint.url.host_str().map_or(Ok(()), |host| self.0.connecting.guard.check_literal(host))
     }
 
-    /// That news of a task may go to this address: it is held to what an upstream's is held to. It is the agent that sends them, so what its
-    /// name leads to is looked at there.
+    /// That news of a task may go to this address: it is held to what an upstream's is held to, and is at this host only where `is_beside`
+    /// says so. What its name leads to is looked at when they go ([`tell`]).
     ///
     /// # Errors
     /// `upstream_refused_address`.
-    pub(crate) fn check_webhook(&self, url: &str) -> Result<(), Refusal> {
+    pub(crate) fn check_webhook(&self, url: &str, is_beside: bool) -> Result<(), Refusal> {
         const NEXT: &str = "Name an http or https address with a host, that is neither link-local nor a cloud's metadata service, and that \
             this gateway may reach (--deny-upstream).";
         let url = web_url::check_given(url).map_err(|why| {
             let message = format!("news of the task cannot go to the address that is named: {why}");
             Refusal::new(Code::UpstreamRefusedAddress, message).with_next(NEXT)
         })?;
-        let checked = url.host_str().map_or(Ok(()), |host| self.0.connecting.guard.check_literal(host));
+        let guard = self.news_guard(is_beside);
+        let checked = url.host_str().map_or(Ok(()), |host| guard.check_literal(host));
         checked.map_err(|refusal| refusal.with_next(NEXT))
+    }
+
+    /// Which addresses a webhook may have.
+    fn news_guard(&self, is_beside: bool) -> AddressGuard {
+        let guard = &self.0.connecting.guard;
+        if is_beside { guard.clone() } else { guard.but_this_host() }
+    }
+
+    fn news_client(&self, is_beside: bool) -> Result<Client, Refusal> {
+        let [elsewhere, beside] = &self.0.news;
+        let slot = if is_beside { beside } else { elsewhere };
+        if let Some(client) = slot.get() {
+            return Ok(client.clone());
+        }
+        let connecting = Connecting { guard: self.news_guard(is_beside), ..self.0.connecting.clone() };
+        let client = connect::client(&connecting, None).map_err(|error| {
+            Refusal::new(Code::Internal, "the system's roots could not be loaded").with_detail(error)
+        })?;
+        Ok(slot.get_or_init(|| client).clone())
     }
 
     fn client(&self, endpoint: &Endpoint) -> Result<Client, Refusal> {

@@ -12,6 +12,7 @@ mod grants;
 mod guards;
 mod hold;
 mod keep;
+pub(crate) mod news;
 mod operations;
 mod pins;
 mod waiting;

@@ -38,6 +38,7 @@ mod last_calls;
 pub mod listener;
 mod local_files;
 mod meter;
+mod news;
 mod part;
 mod payloads;
 #[cfg(not(fuzzing))]
@@ -74,7 +75,7 @@ pub use clickhouse::{ClickHouse, ClickHouseError, EventRows};
 pub use data_plane::DataPlanes;
 pub use described::{DescribedTool, ask_tools, described};
 pub use evaluate::{AskedElsewhere, Evaluated};
-pub use forward::{AddressGuard, Body, Broken, KeepAlive, Outbound, Upstream, forward};
+pub use forward::{AddressGuard, Body, Broken, KeepAlive, Notice, Outbound, Upstream, forward};
 pub use gate::{Config, Gate, Limits, Shared, millis, rfc3339};
 pub use handle::{Admission, Admitted, Peer, admit, handle};
 pub use last_calls::{LastCall, LastCalls};

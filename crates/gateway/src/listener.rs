@@ -21,6 +21,7 @@ use crate::data_plane::DataPlanes;
 use crate::ext_authz;
 use crate::gate::Gate;
 use crate::handle::{self, Peer, handle};
+use crate::news;
 use crate::reply::ReplyBody;
 use crate::spans;
 
@@ -48,7 +49,7 @@ async fn enter(
     }
 }
 
-/// Answers one request: a page that asks beforehand, a public document, spans that an agent sends, or a governed call.
+/// Answers one request: a page that asks beforehand, a public document, news of a task or spans that an agent sends, or a governed call.
 async fn answer(
     gate: &Gate,
     request: Request<Incoming>,
@@ -70,6 +71,9 @@ async fn answer(
             document.headers_mut().append(header::VARY, HeaderValue::from_static("Origin"));
         }
         document
+    } else if news::address_of(parts.uri.path()).is_some() {
+        // Few come, and what is kept in place is moved with each call.
+        Box::pin(handle::news::receive(gate, Request::from_parts(parts, body), peer)).await
     } else if let Some(asked) = spans::asked(gate, &parts) {
         spans::receive(gate, asked, Request::from_parts(parts, body), peer).await
     } else {

@@ -206,6 +206,8 @@ pub struct Parsed<'a> {
     pub amends: bool,
     /// It was lifted ([`Binding::lifted`]), or is for a provider of another API ([`llm::shapes`]): what goes on is written anew.
     pub lifted: bool,
+    /// What it says of where news of a task go.
+    pub webhook: Option<Box<a2a::webhook::Said>>,
     /// What of the body goes on with another value: ids that the gateway sealed earlier, opened.
     pub replaced: Vec<Replaced>,
     /// Headers that go on with another value than the caller's, if with any: the same.
@@ -351,6 +353,7 @@ impl<'a> Parsed<'a> {
             dropped: &[],
             amends: false,
             lifted: false,
+            webhook: None,
             replaced: Vec::new(),
             headers: Vec::new(),
             path: None,

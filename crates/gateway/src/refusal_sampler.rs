@@ -79,10 +79,11 @@ pub struct RefusalSampler {
     turn: tokio::sync::Mutex<()>,
 }
 
+/// Of all together, and of each.
 #[derive(Clone, Copy, Debug)]
-struct Rates {
-    all: Rate,
-    each: Rate,
+pub(crate) struct Rates {
+    pub(crate) all: Rate,
+    pub(crate) each: Rate,
 }
 
 #[derive(Debug)]
@@ -95,7 +96,7 @@ struct State {
 
 /// The rates of some, and of all together.
 #[derive(Debug)]
-struct Buckets<K> {
+pub(crate) struct Buckets<K> {
     all: TokenBucket,
     of: Table<K, TokenBucket>,
     /// Shared by those that found the table full.
@@ -103,12 +104,12 @@ struct Buckets<K> {
 }
 
 impl<K: Eq + Hash> Buckets<K> {
-    fn new(most: usize) -> Self {
+    pub(crate) fn new(most: usize) -> Self {
         Self { all: TokenBucket::default(), of: Table::new(most), others: TokenBucket::default() }
     }
 
     /// Whoever is over its own rate takes nothing from everybody's.
-    fn fits(&mut self, key: K, rates: Rates, now: Instant) -> bool {
+    pub(crate) fn fits(&mut self, key: K, rates: Rates, now: Instant) -> bool {
         let Some(all) = self.all.take(rates.all, now) else { return false };
         let own = self.of.entry(key, now, TokenBucket::default);
         let own = own.unwrap_or(&mut self.others);

@@ -35,6 +35,9 @@ pub const MAX_PAGE: usize = 3_072;
 /// The longest sealed id that is looked at, in bytes: a part's name of 2,048, an id, and what sealing adds.
 pub const MAX_SEALED: usize = 4_608;
 
+/// The longest sealed address for news that is looked at, in bytes.
+pub const MAX_NEWS: usize = 16_384;
+
 /// What the key is derived for.
 const PURPOSE: [&[u8]; 1] = [b"vidimus ids"];
 
@@ -57,6 +60,8 @@ pub enum Kind {
     Page,
     /// An approval that a call of the caller's waits for.
     Approval,
+    /// Where news of a task go on to, and for whom: sealed to the agent that sends them.
+    News,
 }
 
 /// The keys that seal and open. Clones have the same ones, also later.
@@ -148,7 +153,8 @@ impl Seal {
 
     /// What was sealed, if it was sealed here as this kind, to `binding`.
     pub fn open(&self, kind: Kind, binding: &str, sealed: &str) -> Option<Opened> {
-        if sealed.len() > MAX_SEALED {
+        let most = if kind == Kind::News { MAX_NEWS } else { MAX_SEALED };
+        if sealed.len() > most {
             return None;
         }
         let bytes = URL_SAFE_NO_PAD.decode(sealed).ok()?;
@@ -199,6 +205,7 @@ fn context(kind: Kind, binding: &str) -> (Nonce, Aad<Vec<u8>>) {
         Kind::ChosenContext => b'c',
         Kind::Page => b'P',
         Kind::Approval => b'A',
+        Kind::News => b'N',
     };
     let aad = [&[kind], binding.as_bytes()].concat();
     let hash = digest::digest(&SHA256, &aad);
@@ -283,7 +290,7 @@ impl<'a> Holder<'a> {
 mod tests {
     use super::*;
 
-    const KINDS: [Kind; 8] = [
+    const KINDS: [Kind; 9] = [
         Kind::Session,
         Kind::ElicitingSession,
         Kind::Event,
@@ -292,6 +299,7 @@ mod tests {
         Kind::ChosenContext,
         Kind::Page,
         Kind::Approval,
+        Kind::News,
     ];
     const HOLDER: &str = "MCPServer/f/ledger|Agent/f/a|https://i#alice";
 

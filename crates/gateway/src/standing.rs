@@ -39,6 +39,7 @@ use self::limits::Counters;
 use self::returning::Returning;
 use self::store::Store;
 use self::taken::{Taken, Used};
+use crate::news::state::NewsState;
 use crate::part::Part;
 use crate::protocol::mcp::mirrored::MirroredTools;
 use crate::protocol::mcp::pinned::Sight;
@@ -59,6 +60,8 @@ pub struct StandingState {
     /// What servers said of themselves, by the address that said it.
     versions: Cache<Box<str>, Served>,
     mirrored: Cache<Box<str>, Arc<MirroredTools>>,
+    /// What is kept of addresses for news of tasks.
+    news: NewsState,
     /// What pinned tools were when somebody last looked.
     sights: Cache<Box<str>, Arc<Sight>>,
     /// The compiled schemas of operations that are tools, each by the digest of its API and its name.
@@ -113,6 +116,7 @@ impl StandingState {
             mirrored,
             sights: Cache::new(SIGHTS),
             schemas: Cache::new(SCHEMAS),
+            news: NewsState::default(),
         })
     }
 
@@ -131,6 +135,11 @@ impl StandingState {
     /// What several gateways share, where they do.
     pub fn store(&self) -> Option<Arc<Store>> {
         self.store.clone()
+    }
+
+    /// What is kept of addresses for news of tasks.
+    pub const fn news(&self) -> &NewsState {
+        &self.news
     }
 
     /// The server at `address` serves these versions.

@@ -11,6 +11,7 @@ mod spiffe;
 mod tls;
 
 pub use issue::files::{KeyFileError, existing_random_key, exposed, random_key, read_regular};
+pub use issue::key::{Detached, SigningFailed};
 pub use issue::keys::{KEY_LEAD, KEY_LIFE, KEY_LOOK};
 pub use issue::local::{
     LOCAL_ISSUER, LocalError, LocalIdentity, MAX_LOCAL_TTL, OPERATOR_AUDIENCE, PersonTokenRequest, Svid,
@@ -19,6 +20,7 @@ pub use issue::local::{
 pub use issue::mint::{HopToken, MAX_HOP_TTL, Mint, MintError};
 pub use issue::replica_keys::{KeyFiles, ListedKey, Rotated, SealingKeys, SharedKeys, SharedKeysError};
 pub use prove::account::ServiceAccount;
+pub use prove::detached::{NotKeys, SignerKeys};
 pub use prove::people::{Operators, People};
 pub use prove::pods::{LivePods, PodScope};
 pub use prove::{Authenticator, Config, ConfigError, Evidence, Limits, check_roots};

@@ -5,6 +5,7 @@ mod audience;
 mod bind;
 mod cache;
 mod claims;
+pub(crate) mod detached;
 mod fetch;
 pub(crate) mod keys;
 pub(crate) mod people;

@@ -287,6 +287,7 @@ fn agent(dice: &mut Dice, size: Size, number: usize) -> Agent {
         identities: vec![Identity::Spiffe(format!("spiffe://estate.test/{}", meta.name).into())],
         acts_for: Vec::new(),
         endpoint: Some(endpoint("agents")),
+        card_keys: None,
         labels: Labels::default(),
         trust_score: None,
         quarantined: number % 1_000 == 999,

@@ -6,6 +6,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::card::CardSpec;
 use super::check::Document;
 use super::crd::RunningStatus;
 use super::endpoint::{DEFAULT_TIMEOUT_MS, EndpointSpec};
@@ -53,6 +54,8 @@ pub struct Agent {
     pub acts_for: Vec<ActsFor>,
     /// Where others may call it over A2A.
     pub endpoint: Option<Endpoint>,
+    /// The public keys that sign its card, as a JWK Set; `None` where a card passes whoever signed it.
+    pub card_keys: Option<Arc<str>>,
     /// What calling it does with information.
     pub labels: Labels,
     /// How far it is trusted, 0 to 100, if somebody assessed that. Cedar: `.trust_score`.
@@ -143,6 +146,10 @@ pub struct AgentSpec {
     /// Where others may call it over A2A.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<EndpointSpec>,
+    /// Who signs its card. A card that is not signed so, or says something else than was signed, is not passed on. Without it, nobody looks
+    /// at who signed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub card: Option<CardSpec>,
     /// What calling it does with information.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<LabelsSpec>,
@@ -232,6 +239,7 @@ impl AgentSpec {
             .map(|endpoint| endpoint.check(document, DEFAULT_TIMEOUT_MS, spec.key("endpoint"), problems));
         let delegation = self.delegation.unwrap_or_default().check(spec.key("delegation"), problems);
         let labels = self.labels.unwrap_or_default().check(spec.key("labels"), problems);
+        let card_keys = self.card.and_then(|card| card.check(spec.key("card"), problems));
         Some(Agent {
             id: EntityId::new(EntityKind::Agent, meta.key()),
             capabilities: names(spec.key("capabilities"), &self.capabilities, problems),
@@ -239,6 +247,7 @@ impl AgentSpec {
             identities: check_identities(&self.identities, &meta.namespace, spec.key("identities"), problems),
             acts_for: check_acts_for(&self.acts_for, spec.key("actsFor"), problems),
             endpoint: endpoint.flatten(),
+            card_keys,
             owner: self.owner.into(),
             team: self.team.into(),
             purpose: self.purpose.into(),

@@ -112,7 +112,10 @@ fn is_at_or_below(field: &str, ancestor: &str) -> bool {
 fn shown(field: &str, value: &str) -> String {
     if value.is_empty() {
         String::new()
-    } else if is_at_or_below(field, "spec.credential") || is_at_or_below(field, "spec.openapi.credential") {
+    } else if ["spec.credential", "spec.openapi.credential", "spec.card.keys"]
+        .iter()
+        .any(|secret| is_at_or_below(field, secret))
+    {
         "(not shown)".to_owned()
     } else {
         shortened(&without_user_info(value))

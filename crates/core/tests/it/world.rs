@@ -75,6 +75,7 @@ pub(crate) fn agent(namespace: &str, name: &str) -> Agent {
         identities: Vec::new(),
         acts_for: Vec::new(),
         endpoint: None,
+        card_keys: None,
         labels: Labels::default(),
         trust_score: None,
         quarantined: false,

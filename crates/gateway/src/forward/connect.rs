@@ -80,6 +80,12 @@ impl AddressGuard {
         why_not_called(address, &self.allowed).is_none() && !denies(address) && !denies(reached(address))
     }
 
+    /// The same without the addresses of this host itself.
+    pub(crate) fn but_this_host(&self) -> Self {
+        let own = ["127.0.0.0/8", "::1/128"].iter().filter_map(|network| network.parse().ok());
+        Self { denied: self.denied.iter().copied().chain(own).collect(), allowed: self.allowed.clone() }
+    }
+
     /// A literal address in a URL is never resolved, so it is checked here.
     pub(crate) fn check_literal(&self, host: &str) -> Result<(), Refusal> {
         match host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {

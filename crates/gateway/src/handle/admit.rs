@@ -35,6 +35,8 @@ use crate::bodies::Lease;
 use crate::effect::{Begun, Effect};
 use crate::gate::{Gate, millis, rfc3339};
 use crate::listener::page::Page;
+use crate::news;
+use crate::protocol::a2a::webhook;
 use crate::protocol::llm::shapes::Shape;
 use crate::protocol::mcp::versions;
 use crate::protocol::members::Replaced;
@@ -83,6 +85,8 @@ pub struct Admitted<'p> {
     pub(super) dropped: Dropped,
     /// What of the message goes on with another value: what was sealed to this caller, opened.
     pub(super) replaced: Vec<Replaced>,
+    /// What it says of where news of a task go.
+    pub(super) webhook: Option<Box<webhook::Said>>,
     /// The headers that do.
     pub(super) opened: Vec<(HeaderName, HeaderValue)>,
     /// What goes on in its place.
@@ -185,6 +189,7 @@ pub async fn admit<'p, B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Err
         amends: parsed.amends,
         dropped: parsed.dropped,
         replaced: parsed.replaced,
+        webhook: parsed.webhook,
         opened: parsed.headers,
         instead: parsed.instead,
         credential,
@@ -195,7 +200,7 @@ pub async fn admit<'p, B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Err
 ///
 /// # Errors
 /// `token_expired` where the caller's token ended while somebody was asked.
-async fn decided<'c>(
+pub(super) async fn decided<'c>(
     gate: &Gate,
     world: &Snapshot,
     call: &mut Call<'c>,
@@ -271,7 +276,7 @@ async fn addressed_by<'p>(
 }
 
 /// A page of an origin that nobody allowed may not call.
-fn check_page(gate: &Gate, parts: &Parts) -> Result<(), Refusal> {
+pub(super) fn check_page(gate: &Gate, parts: &Parts) -> Result<(), Refusal> {
     match Page::of(gate, parts) {
         Page::Foreign => Err(Refusal::new(Code::OriginRefused, "requests with this Origin are refused")),
         Page::None | Page::Own | Page::Allowed(_) => Ok(()),
@@ -312,8 +317,10 @@ fn upstreams(
     if let Some(fault) = &parsed.fault {
         return Err(Err((**fault).clone()));
     }
-    if let Some(Err(refused)) = call.ask.push_url.map(|url| gate.upstream.check_webhook(url)) {
-        return Err(Err(refused));
+    if let Some(webhook) = call.ask.push_url {
+        let agent = call.ask.target.destination();
+        let to = (webhook, gate.public_url.as_str());
+        news::check_webhook(&gate.upstream, world, (call.caller, &agent), to).map_err(Err)?;
     }
     if let Some(unable) = context.carried.and_then(|carried| carried.unable(decision, parsed)) {
         return Err(Err(unable));
@@ -380,15 +387,15 @@ fn parse<'b>(operation: &Operation, bytes: &'b [u8]) -> Result<Option<Json<'b>>,
 
 /// What a decision's record says of its message.
 #[derive(Clone, Copy)]
-struct Sent<'a> {
-    protocol: Protocol,
-    body: &'a [u8],
+pub(super) struct Sent<'a> {
+    pub(super) protocol: Protocol,
+    pub(super) body: &'a [u8],
     /// The approval that it waits for, or is made with.
-    approval: Option<&'a str>,
+    pub(super) approval: Option<&'a str>,
     /// Whether what it is made with is used up by it.
-    claims: bool,
+    pub(super) claims: bool,
     /// Whether it waits, and has been asked about before.
-    again: bool,
+    pub(super) again: bool,
 }
 
 impl<'a> Sent<'a> {
@@ -399,7 +406,7 @@ impl<'a> Sent<'a> {
 }
 
 /// Writes the decision, before any effect of it, and gives the grant of which the call takes a use.
-async fn record(
+pub(super) async fn record(
     gate: &Gate,
     context: &mut RequestContext,
     decision: Decision<'_>,

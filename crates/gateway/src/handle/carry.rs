@@ -15,7 +15,7 @@ use vidimus_core::snapshot::Snapshot;
 
 use super::admit::{Admitted, OwnPermit};
 use super::attempts::Elsewhere;
-use super::{agent_tool, pins};
+use super::{agent_tool, news, pins};
 use crate::answer::{Answering, Asked, taken_back_before};
 use crate::bodies::Lease;
 use crate::changes::{self, Demands, Tally};
@@ -24,6 +24,7 @@ use crate::data_plane::only_here;
 use crate::effect::{Begun, Effect, Ending};
 use crate::forward::{Outbound, forward, headers};
 use crate::gate::Gate;
+use crate::protocol::a2a::webhook;
 use crate::protocol::members::{self, Replaced};
 use crate::protocol::{Binding, Dropped, Instead, Lowered, a2a, mcp};
 use crate::reply::{self, ReplyBody};
@@ -182,6 +183,7 @@ fn ready<'g, 'p>(
         amends: admitted.amends,
         dropped: admitted.dropped,
         replaced: admitted.replaced,
+        webhook: admitted.webhook,
         opened: admitted.opened,
         instead: admitted.instead,
         credential: admitted.credential,
@@ -192,9 +194,9 @@ fn ready<'g, 'p>(
     effect.reservation = Some(admitted.reservation);
     let prepared = match counted {
         Err(refusal) => Err(refusal),
-        Ok(()) => taken_back.and(results.map(drop)).and_then(|()| {
-            sent.prepared(gate, context, parts, (answering.asked.method(), answering.asked.name()))
-        }),
+        Ok(()) => taken_back
+            .and(results.map(drop))
+            .and_then(|()| sent.prepared(gate, context, parts, &answering.asked)),
     };
     let mut written = None;
     let outbound = prepared.map(|Prepared { outbound, elsewhere, token, changed }| {
@@ -241,6 +243,7 @@ struct Sent<'p> {
     amends: bool,
     dropped: Dropped,
     replaced: Vec<Replaced>,
+    webhook: Option<Box<webhook::Said>>,
     opened: Vec<(HeaderName, HeaderValue)>,
     instead: Option<Box<Instead>>,
     /// It asks for an agent's card, wherever that is.
@@ -263,13 +266,16 @@ impl Sent<'_> {
     /// The caller's message, addressed to the upstream, changed as policies demand, with this hop's own credential in place of the
     /// caller's.
     fn prepared(
-        self,
+        mut self,
         gate: &Gate,
         context: &RequestContext,
         parts: &Parts,
-        (method, name): (&str, &str),
+        asked: &Asked,
     ) -> Result<Prepared, Refusal> {
-        let endpoint = self.permit.endpoint()?;
+        if let Some(said) = self.webhook.take() {
+            self.replaced.extend(news::told_to_agent(gate, &self.permit, asked, &said)?);
+        }
+        let (endpoint, method) = (self.permit.endpoint()?, asked.method());
         let (foreign, none) = (self.card && endpoint.has_foreign_card(), HeaderRules::default());
         let rules = if foreign { &none } else { &endpoint.headers };
         if let Some(instead) = self.instead {
@@ -298,7 +304,7 @@ impl Sent<'_> {
         let elsewhere = elsewhere(&self.permit, (method, &self.path), sent, self.credential);
         let written = match (&elsewhere, self.permit.destination()) {
             (Some(elsewhere), Destination::Provider(provider)) if elsewhere.translates() => {
-                Some(elsewhere.written(context, parts, provider, name)?)
+                Some(elsewhere.written(context, parts, provider, asked.name())?)
             }
             _ => None,
         };

@@ -10,6 +10,7 @@ mod places;
 mod rest;
 pub mod sealed;
 mod tasks;
+pub mod webhook;
 
 use std::sync::Arc;
 
@@ -24,6 +25,7 @@ pub use rest::Rest;
 use super::beside::{check_none_but_empty, check_none_of, check_spelled};
 use super::carrier::Carrier;
 use super::jsonrpc::{self, Envelope};
+use super::members;
 use super::observe::Observe;
 use super::{
     Answer, Binding, DocumentChange, EventChange, Expected, MAX_NAME, Message, Operation, Parsed,
@@ -91,6 +93,16 @@ pub fn binding_at(path: &str) -> &'static dyn Binding {
 /// Whether it asks for an agent's card, wherever that is. The extended card is an answer of the agent's.
 pub fn is_card(operation: &Operation) -> bool {
     CARD_PATHS.contains(&&*operation.path)
+}
+
+/// The one task, by the agent's id, that news of a task name wherever they name one; `None` of what names none, or several.
+pub fn task_of_news(news: &[u8]) -> Option<String> {
+    let response = format!(r#"{{"result":{}}}"#, std::str::from_utf8(news).ok()?.trim());
+    let places = places::of_response(&response, places::Id::Task).ok()?;
+    let mut tasks =
+        places.iter().filter(|(id, _)| *id == places::Id::Task).map(|(_, value)| members::text(value));
+    let first = tasks.next()??;
+    (!first.is_empty() && tasks.all(|other| other.as_ref() == Some(&first))).then_some(first)
 }
 
 /// The JSON-RPC binding: a POST of a message, and a GET of the card.
@@ -218,6 +230,7 @@ fn posted<'a>(
     parsed.replaced = found.replaced;
     parsed.headers.extend(tasks::resumed(message, target)?);
     parsed.dropped = found.dropped;
+    parsed.webhook = webhook::said(found.webhook, (new == DELETE_PUSH, method == old), params);
     if sends {
         let context = params.and_then(|params| params.get("message")?.get("contextId")?.as_str());
         let context = context.filter(|context| !context.is_empty() && found.dropped.len() < 2);

@@ -10,7 +10,9 @@ use vidimus_core::refusal::{Code, Refusal};
 
 use crate::answer::{Asked, found, rebound};
 use crate::gate::{Shared, millis};
+use crate::news;
 use crate::part::Part;
+use crate::protocol::a2a::webhook::Proof;
 use crate::seal::{self, Kind, MAX_ID, MAX_PAGE};
 use crate::standing::TaskKey;
 
@@ -169,6 +171,15 @@ impl Handles {
             return Err(Refusal::new(Code::UpstreamInvalid, message));
         }
         self.sealed(Kind::Page, &Part::Whole, token)
+    }
+
+    /// What the caller had named where an address for news of its tasks stands: its webhook, and how news prove themselves there.
+    pub fn webhook(&self, url: &str) -> Option<(Box<str>, Proof)> {
+        let (agent, sealed) = news::address_below(url, &self.shared.public_url)?;
+        let own = self.destination.id();
+        let (_, address) = news::Address::opened(&self.shared.seal, own, sealed)?;
+        let is_own = agent == &*own.id && address.is_of(&self.caller);
+        is_own.then(|| (address.webhook().into(), address.proof().clone()))
     }
 
     /// Whether the call was about this task.

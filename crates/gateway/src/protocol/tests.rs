@@ -72,6 +72,7 @@ pub(crate) fn agent() -> Arc<Agent> {
         identities: Vec::new(),
         acts_for: Vec::new(),
         endpoint: Some(endpoint()),
+        card_keys: None,
         labels: Default::default(),
         trust_score: None,
         quarantined: false,

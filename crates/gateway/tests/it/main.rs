@@ -40,6 +40,7 @@ mod jobs;
 mod limits;
 mod lists;
 mod logged;
+mod news;
 mod own_guards;
 mod payloads;
 mod pins;

@@ -42,9 +42,25 @@ pub(crate) struct SigningKey {
     header: String,
 }
 
+/// A signature that stands beside what it signs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Detached {
+    /// The JOSE header, in base64url.
+    pub protected: String,
+    /// The signature, in base64url.
+    pub signature: String,
+}
+
+impl Detached {
+    /// The compact form (RFC 7515 section 3.1), with the bytes that were signed in it.
+    pub fn compact(&self, bytes: &[u8]) -> String {
+        format!("{}.{}.{}", self.protected, URL_SAFE_NO_PAD.encode(bytes), self.signature)
+    }
+}
+
 /// Signing failed inside the cryptographic library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the token could not be signed")]
+#[error("the signature could not be made")]
 pub struct SigningFailed;
 
 impl SigningKey {
@@ -81,6 +97,16 @@ impl SigningKey {
         text.push('.');
         URL_SAFE_NO_PAD.encode_string(signature.as_ref(), text);
         Ok(())
+    }
+
+    /// The signature of these bytes, which do not stand in it (RFC 7515 appendix F). `typ` says what they are, `jku` where the public key is.
+    pub(crate) fn detached(&self, typ: &str, jku: &str, bytes: &[u8]) -> Result<Detached, SigningFailed> {
+        let header = serde_json::json!({"alg": "ES256", "jku": jku, "kid": self.public.kid, "typ": typ});
+        let protected = URL_SAFE_NO_PAD.encode(header.to_string());
+        let message = format!("{protected}.{}", URL_SAFE_NO_PAD.encode(bytes));
+        let signature =
+            self.pair.sign(&SystemRandom::new(), message.as_bytes()).map_err(|_| SigningFailed)?;
+        Ok(Detached { protected, signature: URL_SAFE_NO_PAD.encode(signature.as_ref()) })
     }
 
     /// The length of a token with a payload of `payload` bytes, rounded up.

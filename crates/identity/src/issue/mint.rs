@@ -5,7 +5,8 @@
 //!
 //! `typ` is `at+jwt` (RFC 9068): it is an access token in the ordinary sense, and a resource server that follows RFC 9068 accepts
 //! no other type. It carries what that profile requires (`iss`, `exp`, `aud`, `sub`, `client_id`, `iat`, `jti`). Confusion with
-//! other tokens is excluded by the issuer, which signs nothing else, and by `dst`, which the gateway requires.
+//! other tokens is excluded by the issuer, which signs no other token, and by `dst`, which the gateway requires. What else the key signs
+//! stands beside its signature ([`Mint::sign`]), with another `typ`, and has no audience.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use vidimus_core::permit::Permit;
 use vidimus_core::resource::Identity;
 
 use super::files::{self, KeyFileError};
-use super::key::{self, SigningFailed};
+use super::key::{self, Detached, SigningFailed};
 use super::keys::Keys;
 use super::replica_keys::{SharedKeys, SharedKeysError};
 use crate::prove::keys::KeySet;
@@ -197,6 +198,16 @@ impl Mint {
         let mut header_value = value.map_err(|_| SigningFailed)?;
         header_value.set_sensitive(true);
         Ok(HopToken { header_value, jti })
+    }
+
+    /// Signs what is no token and stands beside the signature, such as an agent's card: `typ` says what it is, and is another one than that of
+    /// tokens. Verified by [`Mint::jwks`], which its header names (`jku`). CPU only.
+    ///
+    /// # Errors
+    /// When the cryptographic library fails.
+    pub fn sign(&self, typ: &str, bytes: &[u8]) -> Result<Detached, SigningFailed> {
+        let jku = format!("{}/.well-known/jwks.json", self.issuer);
+        self.keys.load().current.detached(typ, &jku, bytes)
     }
 
     pub(crate) fn keys(&self) -> Arc<KeySet> {

@@ -116,7 +116,7 @@ impl<'a> Token<'a> {
 }
 
 /// Canonical base64url without padding: no second spelling of the same token exists.
-fn decode(part: &str, name: &str) -> Result<Vec<u8>, Refusal> {
+pub(crate) fn decode(part: &str, name: &str) -> Result<Vec<u8>, Refusal> {
     URL_SAFE_NO_PAD
         .decode(part)
         .map_err(|_| malformed(format!("the {name} is not base64url (RFC 7515 section 2)")))
@@ -135,15 +135,15 @@ pub(crate) fn parse_json<'a>(bytes: &'a [u8], name: &str) -> Result<Json<'a>, Re
 }
 
 /// What a header says. Keys inside or behind it (`jwk`, `jku`, `x5c`, `x5u`) are never looked at (RFC 8725 section 3.10).
-struct Header {
-    algorithm: Algorithm,
-    key_id: Option<String>,
+pub(crate) struct Header {
+    pub(crate) algorithm: Algorithm,
+    pub(crate) key_id: Option<String>,
     typ: Option<Box<str>>,
     beyond_svid: Option<Box<str>>,
 }
 
 impl Header {
-    fn read(header: &Json<'_>) -> Result<Self, Refusal> {
+    pub(crate) fn read(header: &Json<'_>) -> Result<Self, Refusal> {
         let name =
             header.get("alg").and_then(Json::as_str).ok_or_else(|| malformed("the header has no 'alg'"))?;
         let algorithm = Algorithm::parse(name).ok_or_else(|| {

@@ -1,10 +1,15 @@
-//! Agent cards, as callers get them: whatever address is in one, a client sends its credential there.
+//! Agent cards, as callers get them: whatever address is in one, a client sends its credential there. Where the agent's record names keys, what
+//! passes is what one of them has signed; whatever passes is signed by the gateway.
+
+mod signed;
 
 use serde_json::{Map, Value, json};
 use vidimus_core::refusal::{Code, Refusal};
+use vidimus_core::resource::Agent;
+use vidimus_identity::Mint;
 
 /// The members of a card that go on (A2A 1.0 section 4.4.1, 0.3 section 5.5). An allow-list: protobuf readers take other
-/// spellings of a member as well. Left out are signatures, which are over what the agent wrote, and security schemes, which are
+/// spellings of a member as well. Left out are the agent's own signatures, which are over what the agent wrote, and security schemes, which are
 /// between the agent and the gateway.
 const CARD: [&str; 16] = [
     "name",
@@ -35,54 +40,82 @@ const JSON_RPC: &str = "JSONRPC";
 /// What is governed of an agent whose record says where it speaks it.
 const HTTP_JSON: &str = "HTTP+JSON";
 
-/// Where an agent is called through the gateway, and whether over HTTP+JSON too. Nothing else is governed, so nothing else is announced.
-type Governed<'a> = (&'a str, bool);
+/// By what a card is held, and what it says in place of what the agent wrote.
+#[derive(Debug)]
+pub struct Passing<'a> {
+    /// The bindings in which the agent is called through the gateway, each with its address there. Nothing else is governed, so nothing else
+    /// is announced. The first is that of every agent.
+    served: Vec<(&'static str, String)>,
+    /// The keys that sign the agent's card, where its record names some: a JWK Set.
+    keys: Option<&'a str>,
+    /// What signs the card that goes on.
+    mint: &'a Mint,
+}
 
-/// The transport that is announced in the place of one that the agent speaks; `None` where that is not governed.
-fn governed(transport: Option<&str>, rest: bool) -> Option<&'static str> {
-    match transport? {
-        JSON_RPC => Some(JSON_RPC),
-        HTTP_JSON if rest => Some(HTTP_JSON),
-        _ => None,
+impl<'a> Passing<'a> {
+    /// Of the card of this agent, which is called below `public_url`.
+    pub fn of(agent: &'a Agent, public_url: &str, mint: &'a Mint) -> Self {
+        let address = format!("{public_url}/a2a/{}", agent.id.id);
+        let has_rest = agent.endpoint.as_ref().is_some_and(|endpoint| endpoint.rest.is_some());
+        let mut served = vec![(JSON_RPC, address.clone())];
+        served.extend(has_rest.then_some((HTTP_JSON, address)));
+        Self { served, keys: agent.card_keys.as_deref(), mint }
+    }
+
+    /// The binding that is announced in the place of one that the agent speaks, and its address; `None` where that is not governed.
+    fn governed(&self, transport: Option<&str>) -> Option<(&'static str, &str)> {
+        let served = self.served.iter().find(|(binding, _)| Some(*binding) == transport);
+        served.map(|(binding, address)| (*binding, address.as_str()))
     }
 }
 
-/// The card in `text` with the gateway's address in place of the agent's own. `rpc`: it is the result of a JSON-RPC response.
+/// The card in `text` with the gateway's addresses in place of the agent's own. `rpc`: it is the result of a JSON-RPC response.
 ///
 /// # Errors
-/// `upstream_invalid` for what is not a card, or one of an agent that speaks nothing that is governed.
-pub fn rewrite(text: &str, address: Governed<'_>, rpc: bool) -> Result<String, Refusal> {
+/// `card_unverified` for one that is not signed as the agent's record says; `upstream_invalid` for what is not a card, or one of an agent that
+/// speaks nothing that is governed.
+pub fn rewrite(text: &str, passing: &Passing<'_>, rpc: bool) -> Result<String, Refusal> {
     let invalid = |what| Refusal::new(Code::UpstreamInvalid, what);
     let unreadable = |error| invalid("the agent card could not be read").with_detail(error);
     let document: Value = serde_json::from_str(text).map_err(unreadable)?;
     let Value::Object(mut document) = document else {
         return Err(invalid("the agent card is not an object"));
     };
-    if rpc {
-        document.retain(|member, _| ["jsonrpc", "id", "result", "error"].contains(&member.as_str()));
-        match document.get_mut("result") {
-            Some(Value::Object(card)) => announce(card, address)?,
-            Some(_) => return Err(invalid("the agent card is not an object")),
-            None => {}
-        }
-    } else {
-        announce(&mut document, address)?;
+    if !rpc {
+        return serde_json::to_string(&passed(document, passing)?).map_err(unreadable);
+    }
+    document.retain(|member, _| ["jsonrpc", "id", "result", "error"].contains(&member.as_str()));
+    match document.get_mut("result") {
+        Some(Value::Object(card)) => *card = passed(std::mem::take(card), passing)?,
+        Some(_) => return Err(invalid("the agent card is not an object")),
+        None => {}
     }
     serde_json::to_string(&document).map_err(unreadable)
 }
 
-fn announce(card: &mut Map<String, Value>, (address, rest): Governed<'_>) -> Result<(), Refusal> {
+/// The card that goes on.
+fn passed(card: Map<String, Value>, passing: &Passing<'_>) -> Result<Map<String, Value>, Refusal> {
+    let mut card = match passing.keys {
+        Some(keys) => signed::said(card, keys)?,
+        None => card,
+    };
+    announce(&mut card, passing)?;
+    signed::sign(&mut card, passing.mint)?;
+    Ok(card)
+}
+
+fn announce(card: &mut Map<String, Value>, passing: &Passing<'_>) -> Result<(), Refusal> {
     card.retain(|member, _| CARD.contains(&member.as_str()));
     let mut announced = card.contains_key("url");
     if announced {
-        card.insert("url".to_owned(), json!(address));
         let preferred = card.get("preferredTransport").and_then(Value::as_str);
-        let preferred = governed(preferred, rest).unwrap_or(JSON_RPC);
+        let (preferred, address) = passing.governed(preferred).or(passing.governed(Some(JSON_RPC))).unzip();
+        card.insert("url".to_owned(), json!(address));
         card.insert("preferredTransport".to_owned(), json!(preferred));
     }
     for (member, transport) in INTERFACES {
         let Some(given) = card.remove(member) else { continue };
-        let kept = interfaces(&given, transport, (address, rest));
+        let kept = interfaces(&given, transport, passing);
         announced |= !kept.is_empty();
         card.insert(member.to_owned(), kept.into());
     }
@@ -96,11 +129,11 @@ fn announce(card: &mut Map<String, Value>, (address, rest): Governed<'_>) -> Res
     }
 }
 
-fn interfaces(given: &Value, transport: &str, (address, rest): Governed<'_>) -> Vec<Value> {
+fn interfaces(given: &Value, transport: &str, passing: &Passing<'_>) -> Vec<Value> {
     let given = given.as_array().into_iter().flatten();
     given
         .filter_map(|interface| {
-            let announced = governed(interface.get(transport).and_then(Value::as_str), rest)?;
+            let (announced, address) = passing.governed(interface.get(transport).and_then(Value::as_str))?;
             let mut kept = Map::new();
             for member in ["protocolVersion", "tenant"] {
                 kept.extend(interface.get(member).map(|value| (member.to_owned(), value.clone())));
@@ -113,97 +146,4 @@ fn interfaces(given: &Value, transport: &str, (address, rest): Governed<'_>) -> 
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const GATEWAY: &str = "http://gw/a2a/n/b";
-
-    fn rewritten(card: &Value, rpc: bool) -> Result<Value, Code> {
-        governed_by(card, rpc, false)
-    }
-
-    fn governed_by(card: &Value, rpc: bool, rest: bool) -> Result<Value, Code> {
-        let text = if rpc { json!({"jsonrpc": "2.0", "id": 1, "result": card}) } else { card.clone() };
-        let out = rewrite(&text.to_string(), (GATEWAY, rest), rpc).map_err(|refusal| refusal.code)?;
-        let out: Value = serde_json::from_str(&out).expect("JSON");
-        Ok(if rpc { out["result"].clone() } else { out })
-    }
-
-    #[test]
-    fn a_card_announces_the_gateway_and_only_what_it_governs() {
-        let given = json!({
-            "name": "b", "url": "http://b:1/rpc", "preferredTransport": "GRPC", "signatures": [{"protected": "x"}],
-            "supportedInterfaces": [
-                {"url": "http://b:1/rpc", "protocolBinding": "JSONRPC", "protocolVersion": "1.0", "x": "http://b:3"},
-                {"url": "http://b:2", "protocolBinding": "GRPC"}],
-            "additionalInterfaces": [{"url": "http://b:2", "transport": "HTTP+JSON"}],
-            "skills": [{"id": "s"}],
-        });
-        for rpc in [false, true] {
-            let out = rewritten(&given, rpc).expect("a card");
-            assert!(!out.to_string().contains("http://b:"), "{out}");
-            assert_eq!((&out["url"], &out["additionalInterfaces"]), (&json!(GATEWAY), &json!([])));
-            assert_eq!(
-                out["supportedInterfaces"],
-                json!([{"url": GATEWAY, "protocolBinding": "JSONRPC", "protocolVersion": "1.0"}])
-            );
-            assert!(out.get("signatures").is_none() && out["skills"][0]["id"] == "s");
-        }
-    }
-
-    #[test]
-    fn what_is_announced_is_what_the_record_says_is_served() {
-        let of = |binding: &str| json!({"url": "http://b:1/", "protocolBinding": binding, "protocolVersion": "1.0"});
-        let rest = json!({"url": "http://b:1/", "preferredTransport": "HTTP+JSON",
-            "supportedInterfaces": [of("HTTP+JSON"), of("GRPC"), of("JSONRPC"), of("http+json")],
-            "additionalInterfaces": [{"url": "http://b:2", "transport": "HTTP+JSON"}]});
-        let announced = |rest_too: bool| {
-            let card = governed_by(&rest, false, rest_too).expect("a card");
-            assert!(!card.to_string().contains("http://b:"), "{card}");
-            let of = |member: &str, name: &str| {
-                let list = card[member].as_array().expect("a list").clone();
-                list.iter().map(|one| one[name].as_str().expect("text").to_owned()).collect::<Vec<_>>()
-            };
-            let preferred = card["preferredTransport"].as_str().expect("text").to_owned();
-            (preferred, of("supportedInterfaces", "protocolBinding"), of("additionalInterfaces", "transport"))
-        };
-        let text = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        assert_eq!(announced(false), ("JSONRPC".to_owned(), text(&["JSONRPC"]), text(&[])));
-        let both = ("HTTP+JSON".to_owned(), text(&["HTTP+JSON", "JSONRPC"]), text(&["HTTP+JSON"]));
-        assert_eq!(announced(true), both);
-        // One that speaks nothing else is called by nothing else.
-        let only = json!({"supportedInterfaces": [of("HTTP+JSON")]});
-        assert_eq!(governed_by(&only, false, false), Err(Code::UpstreamInvalid));
-        assert!(governed_by(&only, false, true).is_ok());
-    }
-
-    /// The official SDK reads cards by protobuf's rules, and sends the caller's credential to the address that it finds.
-    #[test]
-    fn no_spelling_and_no_nesting_gets_an_address_past_it() {
-        let evil = json!([{"url": "http://evil:1", "protocolBinding": "JSONRPC"}]);
-        for card in [
-            json!({"url": "http://evil:1", "result": {"url": "http://evil:1"}}),
-            json!({"url": "http://evil:1", "supported_interfaces": evil}),
-            json!({"url": "http://evil:1", "error": {}, "result": {}, "supported_interfaces": evil}),
-            json!({"supportedInterfaces": evil, "url ": "http://evil:1"}),
-        ] {
-            for rpc in [false, true] {
-                let out = rewritten(&card, rpc).expect("a card").to_string();
-                assert!(!out.contains("evil"), "{out}");
-            }
-        }
-        let beside =
-            json!({"jsonrpc": "2.0", "id": 1, "result": {"url": "x"}, "url": "http://evil:1"}).to_string();
-        assert!(!rewrite(&beside, (GATEWAY, false), true).expect("a card").contains("evil"));
-    }
-
-    #[test]
-    fn what_is_no_card_is_refused_and_an_error_passes() {
-        for card in [json!([]), json!({}), json!({"name": "b"}), json!({"supportedInterfaces": []})] {
-            assert_eq!(rewritten(&card, false), Err(Code::UpstreamInvalid), "{card}");
-            assert_eq!(rewritten(&card, true), Err(Code::UpstreamInvalid), "{card}");
-        }
-        let error = r#"{"error":{"code":-32601,"message":"no"},"id":1,"jsonrpc":"2.0"}"#;
-        assert_eq!(rewrite(error, (GATEWAY, false), true).as_deref(), Ok(error));
-    }
-}
+mod tests;

@@ -11,8 +11,8 @@ use crate::protocol::members::{Changed, Edits, Members, Misplaced, quoted, text}
 use crate::protocol::page;
 use crate::protocol::sse::{EventFilter, TooLong};
 
-use super::Framing;
 use super::places::{self, Id, Place};
+use super::{Framing, webhook};
 
 /// What the `result` of an answer is, as far as the method tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +87,12 @@ pub fn message(json: &str, shape: Shape, handles: &Handles) -> Result<Option<Str
     }
     let own = if shape == Shape::PushConfig { Id::Config } else { Id::Task };
     let places = places::of_response(json, own).map_err(unreadable)?;
-    sealed(json, &places, shape == Shape::Sent, handles)
+    let changed = sealed(json, &places, shape == Shape::Sent, handles)?;
+    if shape != Shape::PushConfig {
+        return Ok(changed);
+    }
+    let restored = webhook::restored(changed.as_deref().unwrap_or(json), handles)?;
+    Ok(restored.or(changed))
 }
 
 /// A text with the ids at these places sealed. `made`: the call may have made the tasks.

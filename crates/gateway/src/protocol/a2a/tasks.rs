@@ -1,5 +1,5 @@
-//! Tasks, contexts and push notifications in what a caller says: ids are opened, what is about a task is asked as the call that made
-//! it, and where news of it go is part of the call.
+//! Tasks and contexts in what a caller says: ids are opened, what is about a task is asked as the call that made it, and where news of it go
+//! ([`webhook`]) is part of the call.
 
 use std::sync::Arc;
 
@@ -10,9 +10,10 @@ use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::Agent;
 
 use super::sealed::Shape;
+use super::webhook::{self, Webhook};
 use crate::part::Part;
 use crate::protocol::members::{Replaced, quoted};
-use crate::protocol::{Dropped, MAX_URI, Message, check_spelling, is_same_member, page};
+use crate::protocol::{Dropped, Message, check_spelling, is_same_member, page};
 use crate::seal::{Kind, MAX_ID, MAX_SEALED, Opened};
 
 /// After which event a stream is resumed.
@@ -88,6 +89,8 @@ pub struct Found<'a> {
     /// What of it names that one, and so does not go on.
     pub dropped: Dropped,
     pub push_url: Option<&'a str>,
+    /// The same, with how news prove themselves there.
+    pub webhook: Option<Webhook>,
     pub replaced: Vec<Replaced>,
 }
 
@@ -107,7 +110,8 @@ const OF_PARAMS: [&str; 11] = [
 ];
 const OF_A_MESSAGE: [&str; 4] = ["metadata", "taskId", "contextId", "referenceTaskIds"];
 /// The second is what 1.0 calls the first, and the third what 0.3 calls it over HTTP+JSON.
-const PUSH: [&str; 3] = ["pushNotificationConfig", "taskPushNotificationConfig", "pushNotification"];
+pub(super) const PUSH: [&str; 3] =
+    ["pushNotificationConfig", "taskPushNotificationConfig", "pushNotification"];
 
 /// Reads what a message says of tasks.
 ///
@@ -140,7 +144,7 @@ pub fn read<'a>(
         context(message, &["params", "message", "contextId"], said, &mut found.replaced)?;
     }
     references(message, said, &mut found.replaced)?;
-    found.push_url = push_url(params, creates_push)?;
+    (found.push_url, found.webhook) = webhook::named(params, creates_push)?.unzip();
     if creates_push || method.answer == Some(Shape::Sent) {
         params.map_or(Ok(()), |params| no_other_url(params, creates_push))?;
     }
@@ -208,7 +212,7 @@ fn config_ids(
 }
 
 /// What stands at a path into a message, whose `params` are given.
-fn value_at<'a>(params: Option<&'a Json<'a>>, path: &[&str]) -> Option<&'a Json<'a>> {
+pub(super) fn value_at<'a>(params: Option<&'a Json<'a>>, path: &[&str]) -> Option<&'a Json<'a>> {
     path.iter().skip(1).try_fold(params?, |json, name| json.get(name))
 }
 
@@ -256,34 +260,6 @@ fn references(
     }
     replaced.push(Replaced { path: PATH, with: format!("[{}]", with.join(",")) });
     Ok(())
-}
-
-/// Where news of the task are to be sent. A configuration names no task of another: what it is of is said beside it.
-fn push_url<'a>(params: Option<&'a Json<'a>>, creates: bool) -> Result<Option<&'a str>, Refusal> {
-    let configuration = params.and_then(|params| params.get("configuration"));
-    configuration.map_or(Ok(()), |given| check_spelling(given, &PUSH))?;
-    let of = |object: Option<&'a Json<'a>>, name: &str| object.and_then(|object| object.get(name));
-    let nested = PUSH.iter().flat_map(|name| [of(configuration, name), of(params, name)]);
-    let mut found = Vec::new();
-    for config in nested.flatten().filter(|config| **config != Json::Null) {
-        check_spelling(config, &["url", "taskId"])?;
-        if !matches!(config.get("taskId"), None | Some(Json::Null)) && !is_empty(config.get("taskId")) {
-            return Err(invalid(
-                "a push notification configuration inside a message names no task".to_owned(),
-            ));
-        }
-        found.push(config.get("url"));
-    }
-    // Beside a nested one as well: which of the two an agent reads is not known, so two are refused below.
-    let flat = of(params, "url").filter(|url| **url != Json::Null);
-    if creates && (found.is_empty() || flat.is_some()) {
-        found.push(flat);
-    }
-    match found.as_slice() {
-        [] => Ok(None),
-        [Some(Json::String(url))] if (1..=MAX_URI).contains(&url.len()) => Ok(Some(url)),
-        _ => Err(invalid(format!("push notifications go to one url, a string of 1 to {MAX_URI} bytes"))),
-    }
 }
 
 /// What the configuration of a sent message says beside where news go.
@@ -334,10 +310,6 @@ fn has_no_url(name: &str, value: &Json<'_>) -> Result<(), Refusal> {
     }
     others(value, &[], has_no_url)?;
     value.as_array().unwrap_or_default().iter().try_for_each(|value| has_no_url(name, value))
-}
-
-fn is_empty(value: Option<&Json<'_>>) -> bool {
-    value.and_then(Json::as_str) == Some("")
 }
 
 /// An id that is given: protobuf's JSON says an empty text for none.
