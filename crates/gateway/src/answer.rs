@@ -34,6 +34,7 @@ use crate::effect::Effect;
 use crate::forward::{Body, headers};
 use crate::gate::{Gate, millis};
 use crate::part::Part;
+use crate::protocol::a2a::card::Governed;
 use crate::protocol::event::Change;
 use crate::protocol::handles::Handles;
 use crate::protocol::llm::added_usage::WithoutUsage;
@@ -346,9 +347,10 @@ impl Answering<'_> {
             }
             DocumentChange::Listing(listing) => self.listing_filter()?.document(text, listing),
             DocumentChange::Card { rpc } => {
-                let address = format!("{}/a2a/{}", self.gate.public_url, self.destination.id().id);
-                let rest = self.destination.endpoint().is_some_and(|endpoint| endpoint.rest.is_some());
-                a2a::card::rewrite(text, (&address, rest), rpc)
+                let Destination::Agent(agent) = &self.destination else {
+                    return Err(Refusal::new(Code::Internal, "only an agent has a card"));
+                };
+                a2a::card::rewrite(text, &Governed::of(agent, &self.gate.public_url), rpc)
             }
             // That is done last, whatever else is changed.
             DocumentChange::Redacted => return Ok(bytes.clone()),

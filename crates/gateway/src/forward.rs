@@ -3,11 +3,12 @@
 
 mod body;
 mod connect;
+mod grpc;
 pub mod headers;
 mod job;
 mod own_roots;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,6 +27,7 @@ pub use body::{Body, Broken};
 use connect::Connecting;
 pub use connect::{AddressGuard, KeepAlive};
 pub(crate) use connect::{Client, tcp, tls};
+use grpc::Reading;
 pub(crate) use own_roots::MAX as MAX_ROOTS;
 use own_roots::OwnRoots;
 
@@ -35,12 +37,34 @@ pub struct Upstream(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    connecting: Connecting,
-    system: Client,
-    /// Clients for endpoints that name their own roots.
-    own_roots: OwnRoots,
+    clients: Clients,
+    /// Those for agents over gRPC, where the first was called.
+    http2: OnceLock<Clients>,
     /// What runs upstreams that are jobs.
     runner: Option<Arc<dyn Runner>>,
+}
+
+/// Clients that connect in one way.
+#[derive(Debug)]
+struct Clients {
+    connecting: Connecting,
+    system: Client,
+    /// Those for endpoints that name their own roots.
+    own_roots: OwnRoots,
+}
+
+impl Clients {
+    fn new(connecting: Connecting) -> Result<Self, std::io::Error> {
+        let system = connect::client(&connecting, None)?;
+        Ok(Self { connecting, system, own_roots: OwnRoots::default() })
+    }
+
+    fn of(&self, endpoint: &Endpoint) -> Result<Client, Refusal> {
+        match &endpoint.ca_file {
+            None => Ok(self.system.clone()),
+            Some(file) => self.own_roots.client(file, &self.connecting),
+        }
+    }
 }
 
 /// A request to the upstream of a permitted call: the caller's bytes, headers already cleared of the caller's credentials.
@@ -104,6 +128,8 @@ pub struct Outbound {
     ran: Option<Ran>,
     /// Its place among the jobs, where one is to run.
     place: Option<Place>,
+    /// How its answer is read, where it goes over gRPC.
+    grpc: Option<Reading>,
 }
 
 impl Outbound {
@@ -125,7 +151,7 @@ impl Outbound {
             Refusal::new(Code::Internal, "the registered endpoint is not a usable address").with_detail(error)
         })?;
         let ran = permit.endpoint()?.job.is_some().then(Ran::default);
-        Ok(Self { permit, method, uri, headers, body, card: None, ran, place: None })
+        Ok(Self { permit, method, uri, headers, body, card: None, ran, place: None, grpc: None })
     }
 
     /// Looks for an agent's card where its record says, or else below its address, which it was made for, and then at the origin (A2A
@@ -228,9 +254,8 @@ impl Upstream {
         keep_alive: KeepAlive,
         runner: Option<Arc<dyn Runner>>,
     ) -> Result<Self, std::io::Error> {
-        let connecting = Connecting { guard, keep_alive };
-        let system = connect::client(&connecting, None)?;
-        Ok(Self(Arc::new(Inner { connecting, system, own_roots: OwnRoots::default(), runner })))
+        let clients = Clients::new(Connecting { guard, keep_alive, only_http2: false })?;
+        Ok(Self(Arc::new(Inner { clients, http2: OnceLock::new(), runner })))
     }
 
     /// That the address of an endpoint, where it is a literal one, is none that no call may reach. A name is looked up by whoever calls it.
@@ -238,7 +263,7 @@ impl Upstream {
     /// # Errors
     /// `upstream_refused_address`.
     pub(crate) fn check_address(&self, endpoint: &Endpoint) -> Result<(), Refusal> {
-        endpoint.url.host_str().map_or(Ok(()), |host| self.0.connecting.guard.check_literal(host))
+        endpoint.url.host_str().map_or(Ok(()), |host| self.guard().check_literal(host))
     }
 
     /// That news of a task may go to this address: it is held to what an upstream's is held to. It is the agent that sends them, so what its
@@ -253,15 +278,29 @@ impl Upstream {
             let message = format!("news of the task cannot go to the address that is named: {why}");
             Refusal::new(Code::UpstreamRefusedAddress, message).with_next(NEXT)
         })?;
-        let checked = url.host_str().map_or(Ok(()), |host| self.0.connecting.guard.check_literal(host));
+        let checked = url.host_str().map_or(Ok(()), |host| self.guard().check_literal(host));
         checked.map_err(|refusal| refusal.with_next(NEXT))
     }
 
+    fn guard(&self) -> &AddressGuard {
+        &self.0.clients.connecting.guard
+    }
+
     fn client(&self, endpoint: &Endpoint) -> Result<Client, Refusal> {
-        match &endpoint.ca_file {
-            None => Ok(self.0.system.clone()),
-            Some(file) => self.0.own_roots.client(file, &self.0.connecting),
+        self.0.clients.of(endpoint)
+    }
+
+    /// One that speaks HTTP/2 from the first byte, as gRPC does.
+    fn http2_client(&self, endpoint: &Endpoint) -> Result<Client, Refusal> {
+        if let Some(clients) = self.0.http2.get() {
+            return clients.of(endpoint);
         }
+        let connecting = Connecting { only_http2: true, ..self.0.clients.connecting.clone() };
+        let clients = Clients::new(connecting).map_err(|error| {
+            let message = "the roots that upstreams are trusted by could not be read";
+            Refusal::new(Code::UpstreamUnreachable, message).with_detail(error)
+        })?;
+        self.0.http2.get_or_init(|| clients).of(endpoint)
     }
 }
 
@@ -270,7 +309,8 @@ impl Upstream {
 /// # Errors
 /// When the system's roots cannot be loaded.
 pub(crate) fn client_beside(guard: AddressGuard, roots: Option<&[u8]>) -> Result<Client, std::io::Error> {
-    connect::client(&Connecting { guard, keep_alive: KeepAlive::default() }, roots)
+    let connecting = Connecting { guard, keep_alive: KeepAlive::default(), only_http2: false };
+    connect::client(&connecting, roots)
 }
 
 /// Carries out one permitted call, up to the response's headers. It takes the request, so a call is forwarded once:
@@ -301,18 +341,27 @@ pub(crate) fn client_beside(guard: AddressGuard, roots: Option<&[u8]>) -> Result
 /// `upstream_unreachable` when nothing was sent, `upstream_interrupted` when it may have been, `upstream_refused_address`,
 /// `upstream_timeout`, or `upstream_invalid` for what is not HTTP. Of a job also `overloaded`, where too many run.
 pub async fn forward(upstream: &Upstream, outbound: Outbound) -> Result<Response<Body>, Refusal> {
-    let Outbound { permit, method, uri, headers, body, card, ran, place } = outbound;
+    let Outbound { permit, method, uri, headers, body, card, ran, place, grpc } = outbound;
     if let Some(job) = permit.endpoint()?.job.clone() {
         let asked = job::Asked { method: &method, headers: &headers, body: &body };
         let ran = (ran.unwrap_or_default(), place);
         return job::answer(upstream.0.runner.as_ref(), permit, &job, asked, ran).await;
     }
     let endpoint = permit.endpoint()?;
-    let Some(others) = card else { return send(upstream, endpoint, method, uri, headers, body).await };
+    if let Some(reading) = grpc {
+        let client = upstream.http2_client(endpoint)?;
+        let response = send(upstream, (endpoint, client), method, uri, headers, body).await?;
+        return reading.answer(response);
+    }
+    let client = upstream.client(endpoint)?;
+    let Some(others) = card else {
+        return send(upstream, (endpoint, client), method, uri, headers, body).await;
+    };
     let mut asked = Vec::new();
     for place in std::iter::once(uri).chain(others) {
         let (method, headers, body) = (method.clone(), headers.clone(), body.clone());
-        let response = send(upstream, endpoint, method, place.clone(), headers, body).await?;
+        let to = (endpoint, client.clone());
+        let response = send(upstream, to, method, place.clone(), headers, body).await?;
         if !matches!(response.status().as_u16(), 404 | 405 | 410) {
             return Ok(response);
         }
@@ -338,15 +387,14 @@ fn no_card(asked: &[(Uri, http::StatusCode)]) -> Refusal {
 /// Sends one request, up to the response's headers.
 async fn send(
     upstream: &Upstream,
-    endpoint: &Endpoint,
+    (endpoint, client): (&Endpoint, Client),
     method: Method,
     uri: Uri,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response<Body>, Refusal> {
-    let client = upstream.client(endpoint)?;
     if let Some(host) = uri.host() {
-        upstream.0.connecting.guard.check_literal(host)?;
+        upstream.guard().check_literal(host)?;
     }
     let mut request = Request::new(Full::new(body));
     *request.method_mut() = method;

@@ -257,6 +257,7 @@ fn endpoint(host: &str) -> Endpoint {
         headers: Default::default(),
         card: None,
         rest: None,
+        grpc: None,
         stale_after: None,
         job: None,
     }

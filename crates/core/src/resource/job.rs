@@ -222,6 +222,7 @@ impl JobSpec {
             headers: HeaderRules::default(),
             card: None,
             rest: None,
+            grpc: None,
             stale_after: stale.flatten(),
             job: Some(Arc::new(job)),
         })

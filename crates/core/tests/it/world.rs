@@ -47,6 +47,7 @@ fn endpoint() -> Endpoint {
         headers: Default::default(),
         card: None,
         rest: None,
+        grpc: None,
         stale_after: None,
         job: None,
     }

@@ -8,6 +8,7 @@ use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use vidimus_core::refusal::{Code, Refusal};
 
+use super::grpc::Messages;
 use super::job::Events;
 
 /// The body of an upstream's answer.
@@ -19,6 +20,8 @@ pub enum Body {
     Whole(Option<Bytes>),
     /// Of a job that still runs. It ends with whoever reads this.
     Events(Box<Events>),
+    /// It comes over gRPC, and is read as JSON-RPC.
+    Grpc(Box<Messages>),
 }
 
 /// Why an answer ended before its end.
@@ -51,6 +54,7 @@ impl http_body::Body for Body {
             Self::Events(events) => events.poll_next(cx).map(|next| {
                 next.map(|event| event.map(Frame::data).map_err(|why| Broken::Refused(Box::new(why))))
             }),
+            Self::Grpc(messages) => messages.poll_next(cx).map(|next| next.map(|said| said.map(Frame::data))),
         }
     }
 
@@ -59,6 +63,7 @@ impl http_body::Body for Body {
             Self::Http(body) => body.is_end_stream(),
             Self::Whole(bytes) => bytes.is_none(),
             Self::Events(_) => false,
+            Self::Grpc(messages) => messages.is_end(),
         }
     }
 
@@ -66,7 +71,7 @@ impl http_body::Body for Body {
         match self {
             Self::Http(body) => body.size_hint(),
             Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Self::Events(_) => SizeHint::default(),
+            Self::Events(_) | Self::Grpc(_) => SizeHint::default(),
         }
     }
 }

@@ -60,6 +60,8 @@ impl Default for KeepAlive {
 pub(super) struct Connecting {
     pub(super) guard: AddressGuard,
     pub(super) keep_alive: KeepAlive,
+    /// HTTP/2 is spoken without asking whether the other end does.
+    pub(super) only_http2: bool,
 }
 
 /// Which addresses an upstream may have: those that the registry lets a record name ([`why_not_called`]), but for what the
@@ -186,6 +188,7 @@ pub(super) fn client(connecting: &Connecting, roots: Option<&[u8]>) -> io::Resul
         .wrap_connector(tcp);
     Ok(legacy::Client::builder(TokioExecutor::new())
         .timer(TokioTimer::new())
+        .http2_only(connecting.only_http2)
         .http1_max_buf_size(READ_AHEAD)
         .http2_initial_stream_window_size(HTTP2_READ_AHEAD)
         .http2_initial_connection_window_size(HTTP2_CONNECTION)

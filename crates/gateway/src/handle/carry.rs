@@ -22,7 +22,7 @@ use crate::effect::{Begun, Effect, Ending};
 use crate::forward::{Outbound, forward, headers};
 use crate::gate::Gate;
 use crate::protocol::members::{self, Replaced};
-use crate::protocol::{Binding, Dropped, Instead, Lowered, a2a, mcp};
+use crate::protocol::{Below, Binding, Dropped, Instead, Lowered, a2a, mcp};
 use crate::reply::{self, ReplyBody};
 use crate::request_context::RequestContext;
 use crate::seal;
@@ -267,7 +267,7 @@ impl Sent<'_> {
             Some(demands) => demands.request(body, &mut headers, (method, self.permit.destination()))?,
             None => (body, Changed::default()),
         };
-        let Lowered { path, body, is_rest } = self.binding.lowered(&parts.method, self.path, body)?;
+        let Lowered { path, body, below: at } = self.binding.lowered(&parts.method, self.path, body)?;
         headers::finish(&mut headers, rules, &context.trace, &body);
         let place = match &endpoint.job {
             Some(_) if method == mcp::CALL => {
@@ -278,9 +278,11 @@ impl Sent<'_> {
         let path = below(path, parts.uri.query(), self.binding.passed_query());
         let outbound = Outbound::to(self.permit, parts.method.clone(), &path, headers, body)?;
         let mut outbound = outbound.in_place(place);
-        if is_rest {
-            outbound = outbound.of_rest(&path)?;
-        }
+        outbound = match at {
+            Below::Url => outbound,
+            Below::Rest => outbound.of_rest(&path)?,
+            Below::Grpc(sent) => outbound.of_grpc(&path, sent, gate.limits.held_answer)?,
+        };
         let token = if foreign { None } else { credential::apply(gate, &mut outbound)? };
         if self.card {
             outbound = outbound.of_card(&path)?;
