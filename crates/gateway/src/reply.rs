@@ -42,7 +42,12 @@ impl ReplyBody {
 
     /// A body with trailers.
     pub(crate) fn with_trailers(bytes: Bytes, trailers: HeaderMap) -> Self {
-        Self(Kind::Framed(vec![Frame::data(bytes), Frame::trailers(trailers)].into_iter()))
+        Self::framed(vec![Frame::data(bytes), Frame::trailers(trailers)])
+    }
+
+    /// A body in these pieces.
+    pub(crate) fn framed(frames: Vec<Frame<Bytes>>) -> Self {
+        Self(Kind::Framed(frames.into_iter()))
     }
 
     pub(crate) fn stream(stream: ResponseStream) -> Self {

@@ -196,7 +196,18 @@ impl EndpointSpec {
         if let Some(grpc) = &grpc {
             check_grpc(grpc, &url, at, problems);
         }
-        Some(Endpoint { url, audience, ca_file, timeout_ms, headers, card, rest, grpc, stale_after, job: None })
+        Some(Endpoint {
+            url,
+            audience,
+            ca_file,
+            timeout_ms,
+            headers,
+            card,
+            rest,
+            grpc,
+            stale_after,
+            job: None,
+        })
     }
 }
 

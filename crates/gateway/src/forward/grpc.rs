@@ -57,7 +57,8 @@ impl Reading {
     pub(super) fn answer(self, response: Response<Body>) -> Result<Response<Body>, Refusal> {
         let (mut parts, body) = response.into_parts();
         if parts.status != StatusCode::OK || !says_grpc(&parts.headers) {
-            let kind = parts.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("no type");
+            let kind =
+                parts.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("no type");
             let kind: String = kind.chars().take(64).collect();
             let refusal = Refusal::new(Code::UpstreamInvalid, "what the agent answered is not gRPC");
             return Err(refusal.with_detail(format!("{}, {kind}", parts.status)));
@@ -148,9 +149,9 @@ impl Messages {
             self.say(&format!(r#""error":{}"#, status.error()));
             return Ok(());
         }
-        self.frames
-            .finish()
-            .map_err(|fault| refused(Code::UpstreamInvalid, &format!("what the agent answered is cut: {fault}")))?;
+        self.frames.finish().map_err(|fault| {
+            refused(Code::UpstreamInvalid, &format!("what the agent answered is cut: {fault}"))
+        })?;
         if self.reading.rpc.streams {
             return Ok(());
         }

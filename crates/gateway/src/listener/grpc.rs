@@ -64,7 +64,8 @@ pub(super) async fn answer(gate: &Gate, request: Request<Incoming>, peer: &Peer)
 
 /// By when its caller wants the answer (gRPC over HTTP/2, "Timeout").
 fn deadline(parts: &Parts) -> Result<Option<Instant>, Refusal> {
-    let malformed = || Refusal::new(Code::MessageInvalid, "grpc-timeout is no number of up to 8 digits with a unit");
+    let malformed =
+        || Refusal::new(Code::MessageInvalid, "grpc-timeout is no number of up to 8 digits with a unit");
     let mut given = parts.headers.get_all(TIMEOUT).iter();
     let Some(first) = given.next() else { return Ok(None) };
     let said = first.to_str().ok().filter(|_| given.next().is_none()).ok_or_else(malformed)?;
@@ -202,7 +203,9 @@ mod tests {
         }
         assert_eq!(read(&[]), Ok(None));
         assert!(read(&["99999999H"]).is_ok());
-        for given in [&["S"][..], &["5"], &["5s"], &["-5S"], &["123456789S"], &["5 S"], &["5S", "5S"], &["\u{e9}"]] {
+        for given in
+            [&["S"][..], &["5"], &["5s"], &["-5S"], &["123456789S"], &["5 S"], &["5S", "5S"], &["\u{e9}"]]
+        {
             assert_eq!(read(given), Err(Code::MessageInvalid), "{given:?}");
         }
     }

@@ -27,6 +27,7 @@ mod delivered;
 mod ext_authz;
 mod facts;
 mod forward;
+mod grpc;
 mod guards;
 mod handle;
 mod header_fields;

@@ -63,11 +63,8 @@ impl Lowering {
         (status, has_events): (StatusCode, bool),
         (limit, deadline): (usize, Option<Instant>),
     ) -> Self {
-        let text = if has_events {
-            Text::Events(Box::default(), Vec::new())
-        } else {
-            Text::Document(Vec::new())
-        };
+        let text =
+            if has_events { Text::Events(Box::default(), Vec::new()) } else { Text::Document(Vec::new()) };
         let deadline = deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline)));
         let rpc = Rpc::named(method).ok();
         Self { answer, rpc, status, text, limit, deadline, ready: VecDeque::new(), ends: None, ended: false }
@@ -145,7 +142,9 @@ impl Lowering {
         }
         let invalid = |message: &str| Status::of_code(Code::UpstreamInvalid, message);
         let ends = match (serde_json::from_slice::<Said<'_>>(json), self.rpc) {
-            (Ok(Said { error: Some(error), error_description, .. }), _) => self.of_error(&error, error_description),
+            (Ok(Said { error: Some(error), error_description, .. }), _) => {
+                self.of_error(&error, error_description)
+            }
             (Ok(Said { result, .. }), Some(rpc)) => match rpc.answer(result.map_or("{}", RawValue::get)) {
                 Ok(message) => {
                     self.ready.push_back(framed(&message));
@@ -162,7 +161,11 @@ impl Lowering {
         let (Some(code), Some(said)) = (error.as_str(), said) else { return Status::of_error(error) };
         let known = Code::ALL.iter().find(|known| known.as_str() == code);
         known.map_or_else(
-            || Status { code: status::of_http(self.status.as_u16()), message: said.clone(), infos: Vec::new() },
+            || Status {
+                code: status::of_http(self.status.as_u16()),
+                message: said.clone(),
+                infos: Vec::new(),
+            },
             |known| Status::of_code(*known, &said),
         )
     }
@@ -200,7 +203,9 @@ fn late() -> Status {
 /// What cuts an answer that has begun: over gRPC it can be told.
 fn of_cut(code: &str) -> Status {
     match Code::ALL.iter().find(|known| known.as_str() == code) {
-        Some(code) => Status::of_code(*code, &format!("the answer is cut ({}). {}", code.as_str(), code.next())),
+        Some(code) => {
+            Status::of_code(*code, &format!("the answer is cut ({}). {}", code.as_str(), code.next()))
+        }
         None => Status::of_code(Code::UpstreamInterrupted, "the answer is cut"),
     }
 }

@@ -70,7 +70,8 @@ impl Governed {
         let endpoint = agent.endpoint.as_ref();
         let tenant = agent.id.id.to_string();
         let url = Url::parse(public_url).ok().filter(|url| url.path() == "/");
-        let authority = url.and_then(|url| Some(format!("{}:{}", url.host_str()?, url.port_or_known_default()?)));
+        let authority =
+            url.and_then(|url| Some(format!("{}:{}", url.host_str()?, url.port_or_known_default()?)));
         Self {
             address: format!("{public_url}/a2a/{tenant}"),
             rest: endpoint.is_some_and(|endpoint| endpoint.rest.is_some()),
@@ -292,12 +293,8 @@ mod tests {
 
     #[test]
     fn over_grpc_an_agent_is_called_by_the_tenant_that_the_gateway_knows_it_by() {
-        let of = |binding: &str, version: &str| {
-            json!({"url": "b:1", "protocolBinding": binding, "protocolVersion": version, "tenant": "theirs"})
-        };
-        let grpc = |version: &str| {
-            json!({"url": "gw:443", "protocolBinding": "GRPC", "protocolVersion": version, "tenant": "n/b"})
-        };
+        let of = |binding: &str, version: &str| json!({"url": "b:1", "protocolBinding": binding, "protocolVersion": version, "tenant": "theirs"});
+        let grpc = |version: &str| json!({"url": "gw:443", "protocolBinding": "GRPC", "protocolVersion": version, "tenant": "n/b"});
         let rpc = |tenant: Option<&str>| {
             let mut rpc = json!({"url": GATEWAY, "protocolBinding": "JSONRPC", "protocolVersion": "1.0"});
             if let Some(tenant) = tenant {
@@ -314,13 +311,28 @@ mod tests {
         };
         for (given, is_grpc_alone, reached, expected) in [
             (json!([of("JSONRPC", "1.0")]), false, true, Ok(json!([rpc(Some("theirs")), grpc("1.0")]))),
-            (json!([of("GRPC", "1.0"), of("JSONRPC", "1.0")]), false, true, Ok(json!([grpc("1.0"), rpc(Some("theirs"))]))),
+            (
+                json!([of("GRPC", "1.0"), of("JSONRPC", "1.0")]),
+                false,
+                true,
+                Ok(json!([grpc("1.0"), rpc(Some("theirs"))])),
+            ),
             (json!([of("GRPC", "1.0")]), true, true, Ok(json!([grpc("1.0"), rpc(None)]))),
             // gRPC of 0.3 is not served, and nothing of an agent that speaks 0.3 alone.
-            (json!([of("GRPC", "0.3"), of("JSONRPC", "1.0")]), false, true, Ok(json!([rpc(Some("theirs")), grpc("1.0")]))),
+            (
+                json!([of("GRPC", "0.3"), of("JSONRPC", "1.0")]),
+                false,
+                true,
+                Ok(json!([rpc(Some("theirs")), grpc("1.0")])),
+            ),
             (json!([of("GRPC", "0.3")]), false, true, Err(Code::UpstreamInvalid)),
             // Where nobody reaches the gateway by it.
-            (json!([of("GRPC", "1.0"), of("JSONRPC", "1.0")]), false, false, Ok(json!([rpc(Some("theirs"))]))),
+            (
+                json!([of("GRPC", "1.0"), of("JSONRPC", "1.0")]),
+                false,
+                false,
+                Ok(json!([rpc(Some("theirs"))])),
+            ),
             (json!([of("GRPC", "1.0")]), false, false, Err(Code::UpstreamInvalid)),
         ] {
             assert_eq!(announced(given.clone(), is_grpc_alone, reached), expected, "{given}");

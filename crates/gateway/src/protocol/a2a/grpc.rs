@@ -112,7 +112,8 @@ impl Binding for Grpc {
         check_head(parts)?;
         let method = method_of(rest).unwrap_or_default();
         let rpc = Rpc::named(method)?;
-        let message = frames::only(body).map_err(|fault| invalid(format!("the body is no request of gRPC: {fault}")))?;
+        let message = frames::only(body)
+            .map_err(|fault| invalid(format!("the body is no request of gRPC: {fault}")))?;
         // Whoever the path leads to is who the tenant of the gateway's card names; nothing is registered of another one.
         let route = Route::parse(parts.uri.path());
         let params = rpc.asked(message, route.map(|route| route.key)).map_err(|fault| refusal(&fault))?;
@@ -194,7 +195,8 @@ pub fn says_grpc(headers: &HeaderMap) -> bool {
 pub fn goes_on(json: &Json<'_>, parsed: &mut Parsed<'_>) {
     let method = parsed.ask.method;
     if json.get("method").and_then(Json::as_str) != Some(method) {
-        let message = "the agent is served over gRPC alone, which is A2A 1.0, and the method is spelled as in 0.3";
+        let message =
+            "the agent is served over gRPC alone, which is A2A 1.0, and the method is spelled as in 0.3";
         parsed.fault = Some(Box::new(Refusal::new(Code::BindingUnserved, message)));
         return;
     }

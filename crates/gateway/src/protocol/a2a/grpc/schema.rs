@@ -25,11 +25,8 @@ static SCHEMA: LazyLock<Option<HashMap<String, Rpc>>> = LazyLock::new(|| {
     let pool = DescriptorPool::decode(&include_bytes!("a2a.binpb")[..]).ok()?;
     let service = pool.get_service_by_name(SERVICE)?;
     let rpcs = service.methods().map(|method| {
-        let rpc = Rpc {
-            input: method.input(),
-            output: method.output(),
-            streams: method.is_server_streaming(),
-        };
+        let rpc =
+            Rpc { input: method.input(), output: method.output(), streams: method.is_server_streaming() };
         (method.name().to_owned(), rpc)
     });
     Some(rpcs.collect())
@@ -123,12 +120,19 @@ enum Unknown {
     LeftOut,
 }
 
-fn json_of(of: &MessageDescriptor, message: &[u8], unknown: Unknown, own: Option<&str>) -> Result<String, Fault> {
+fn json_of(
+    of: &MessageDescriptor,
+    message: &[u8],
+    unknown: Unknown,
+    own: Option<&str>,
+) -> Result<String, Fault> {
     let mut left = MAX_VALUES;
     count(of, message, unknown, (DEEPEST, &mut left))?;
     let unreadable = |error: &dyn ToString| Fault::Unreadable(error.to_string());
     let mut read = DynamicMessage::decode(of.clone(), message).map_err(|error| unreadable(&error))?;
-    if own.is_some_and(|own| read.get_field_by_name(TENANT).is_some_and(|tenant| tenant.as_str() == Some(own))) {
+    if own
+        .is_some_and(|own| read.get_field_by_name(TENANT).is_some_and(|tenant| tenant.as_str() == Some(own)))
+    {
         read.clear_field_by_name(TENANT);
     }
     let mut written = serde_json::Serializer::new(Vec::with_capacity(message.len()));

@@ -36,7 +36,9 @@ const LONGEST_DETAILS: usize = 5 * 1024;
 /// A binary trailer is base64, with padding or without (gRPC over HTTP/2, "Custom-Metadata").
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &ALPHABET,
-    GeneralPurposeConfig::new().with_encode_padding(false).with_decode_padding_mode(DecodePaddingMode::Indifferent),
+    GeneralPurposeConfig::new()
+        .with_encode_padding(false)
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
 /// What stands in `grpc-message` as an escape: all that is not printable ASCII, and the sign of escapes.
@@ -187,10 +189,12 @@ impl Status {
     /// What trailers, or headers in their place, say; `None` where they say nothing.
     pub fn of_trailers(trailers: &HeaderMap) -> Option<Self> {
         let text = |name| trailers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-        let code = text(STATUS)?.parse::<u8>().ok().filter(|code| usize::from(*code) < NAMES.len()).unwrap_or(2);
+        let code =
+            text(STATUS)?.parse::<u8>().ok().filter(|code| usize::from(*code) < NAMES.len()).unwrap_or(2);
         let message = percent_decode_str(text(MESSAGE).unwrap_or_default()).decode_utf8_lossy().into_owned();
         let details = text(DETAILS).and_then(|details| Wire::decode(&*BASE64.decode(details).ok()?).ok());
-        let infos = details.into_iter().flat_map(|details| details.details).filter(|any| any.type_url == INFO);
+        let infos =
+            details.into_iter().flat_map(|details| details.details).filter(|any| any.type_url == INFO);
         let infos = infos.filter_map(|any| WireInfo::decode(any.value).ok()).map(|wire| Info {
             reason: wire.reason,
             domain: wire.domain,
@@ -210,10 +214,10 @@ impl Status {
         if let Ok(said) = HeaderValue::try_from(utf8_percent_encode(message, &ESCAPED).to_string()) {
             trailers.insert(MESSAGE, said);
         }
-        let details = self.infos.iter().map(|info| Any {
-            type_url: INFO.to_owned(),
-            value: info.wire().encode_to_vec().into(),
-        });
+        let details = self
+            .infos
+            .iter()
+            .map(|info| Any { type_url: INFO.to_owned(), value: info.wire().encode_to_vec().into() });
         let wire = Wire { code: self.code.into(), message: message.to_owned(), details: details.collect() };
         let details = BASE64.encode(wire.encode_to_vec());
         if details.len() <= LONGEST_DETAILS
@@ -239,8 +243,7 @@ impl Status {
         // What the number does not tell.
         let bare = Info { reason: name.to_owned(), domain: OF_GRPC.to_owned(), metadata: BTreeMap::new() };
         let said = self.infos.iter().chain(own.is_none().then_some(&bare));
-        let data: Vec<Value> =
-            said.map(|one| info(&one.reason, &one.domain, &json!(one.metadata))).collect();
+        let data: Vec<Value> = said.map(|one| info(&one.reason, &one.domain, &json!(one.metadata))).collect();
         json!({"code": number, "message": self.message, "data": data})
     }
 
