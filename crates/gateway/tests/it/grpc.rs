@@ -217,7 +217,7 @@ async fn who_is_called_is_said_once_and_only_to_who_is_known() {
             request.headers_mut().remove("authorization");
         }
         for route in metadata {
-            request.headers_mut().append("vidimus-route", HeaderValue::from_static(route));
+            request.headers_mut().append("vidimus-route", HeaderValue::from_static(*route));
         }
         sent(&world, "GetTask", request).await
     };
@@ -359,7 +359,7 @@ async fn what_is_no_call_is_refused_and_a_deadline_is_kept() {
         let path = path.replace("GetTask", method);
         let mut asked = request(&world, "caller", &path, body);
         for (name, value) in headers {
-            asked.headers_mut().insert(*name, HeaderValue::from_static(value));
+            asked.headers_mut().insert(*name, HeaderValue::from_static(*value));
         }
         let came = sent(&world, "GetTask", asked).await;
         assert_eq!((came.code(), came.status()), (Some(code), status), "{method} {headers:?} {came:?}");

@@ -133,7 +133,8 @@ fn sent(agent: Agent, binding: &dyn Binding, message: &Value) -> (Option<Code>, 
     assert!(matches!(parsed.ask.target, Target::Agent(_)));
     let fault = parsed.fault.map(|fault| fault.code);
     let path = parsed.path.unwrap_or_default();
-    (fault, binding.lowered(&Method::POST, path, text.into()).expect("a request"))
+    let body = Bytes::copy_from_slice(text.as_bytes());
+    (fault, binding.lowered(&Method::POST, path, body).expect("a request"))
 }
 
 #[test]
