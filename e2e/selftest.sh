@@ -58,6 +58,8 @@ start filesystem filesystem
 start simulator model_simulator --key sk-provider
 start oidc oidc_provider --client bot:secret:subject-1 --client other:secret --alg ES256
 start echo a2a_agent --kind echo
+grpc_port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+start over_grpc a2a_agent --kind echo --grpc-port "$grpc_port" --bindings GRPC --versions 1.0
 ledger=http://127.0.0.1:$(port ledger)/mcp
 start agent3 a2a_agent --name agent-3 --mcp "$ledger"
 start agent2 a2a_agent --name agent-2 --next-a2a "http://127.0.0.1:$(port agent3)"
@@ -90,6 +92,8 @@ check "filesystem logs" has filesystem.log '"path":"/mcp"'
 # A2A: both versions, and a chain of three agents that ends in the ledger
 echo_url=http://127.0.0.1:$(port echo)
 for version in 1.0 0.3; do drive "a2a-$version" 5 a2a_client --url "$echo_url" --version $version; done
+drive a2a-grpc 5 a2a_client --url "http://127.0.0.1:$(port over_grpc)" --binding GRPC
+check "gRPC on the wire" has over_grpc.log 'A2AService/SendStreamingMessage'
 check "1.0 on the wire" has echo.log '"a2a-version", "1.0"'
 check "0.3 on the wire" has echo.log 'message/stream'
 drive a2a-chain 2 a2a_client --url "http://127.0.0.1:$(port agent1)" --steps send --metadata '{"skill": "summarize", "hops": 2}'

@@ -1,6 +1,7 @@
 """The unmodified official Python A2A client, driven through one agent.
 
---version 1.0 or 0.3 keeps only the card's interfaces of that version; without it the SDK chooses (1.0 first). --binding is the transport.
+--version 1.0 or 0.3 keeps only the card's interfaces of that version; without it the SDK chooses (1.0 first). --binding is the transport;
+over gRPC the token goes as metadata, and whatever else is sent is the SDK's own, as the card says.
 --url is the agent's base; the card is read at URL/.well-known/agent-card.json and calls go to the URL that the card names.
 --metadata goes into the message: {"skill": …, "hops": …}. Steps: card, send, stream, get, cancel; only where it is named: go_on, which sends a message that waits for a person again when it may be.
 """
@@ -9,8 +10,10 @@ import asyncio
 import json
 import uuid
 
+import grpc
 import httpx
 from a2a.client import A2ACardResolver, ClientConfig, ClientFactory
+from a2a.client.client import ClientCallContext
 from a2a.helpers import get_stream_response_text, new_text_message
 from a2a.types.a2a_pb2 import CancelTaskRequest, GetTaskRequest, Role, SendMessageRequest, TaskState
 from google.protobuf.json_format import MessageToDict
@@ -24,16 +27,17 @@ def message(text: str, metadata: dict) -> SendMessageRequest:
     return request
 
 
-async def send(client, request):
+async def send(client, request, context=None):
     """The first answer: a Task or a Message."""
-    async for event in client.send_message(request):
+    async for event in client.send_message(request, context=context):
         return event
     raise RuntimeError("the agent sent nothing")
 
 
-async def stream(client, request):
+async def stream(client, request, context=None):
     """Every event, by its kind, with its text."""
-    return [{"kind": e.WhichOneof("payload"), "text": get_stream_response_text(e)} async for e in client.send_message(request)]
+    events = client.send_message(request, context=context)
+    return [{"kind": e.WhichOneof("payload"), "text": get_stream_response_text(e)} async for e in events]
 
 
 async def go_on(client, request, report):
@@ -51,18 +55,19 @@ async def go_on(client, request, report):
     return (await send(client, again)).task
 
 
-async def cancel(client, text: str):
+async def cancel(client, text: str, context=None):
     """Starts a slow task without waiting for its end, then cancels it."""
     request = message(text, {"skill": "echo", "delay_ms": 1000})
     request.configuration.return_immediately = True
-    event = await send(client, request)
-    return await client.cancel_task(CancelTaskRequest(id=event.task.id))
+    event = await send(client, request, context)
+    return await client.cancel_task(CancelTaskRequest(id=event.task.id), context=context)
 
 
 async def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--version", choices=["1.0", "0.3"])
-    parser.add_argument("--binding", choices=["JSONRPC", "HTTP+JSON"], default="JSONRPC")
+    parser.add_argument("--binding", choices=["JSONRPC", "HTTP+JSON", "GRPC"], default="JSONRPC")
+    parser.add_argument("--task", help="the task that `get` asks for, instead of the one that was sent")
     parser.add_argument("--text", default="one two three")
     parser.add_argument("--metadata", type=json.loads, default={"skill": "echo"})
     args = parser.parse_args()
@@ -79,15 +84,20 @@ async def main() -> None:
             del card.supported_interfaces[:]
             card.supported_interfaces.extend(kept)
         config = {"httpx_client": http, "supported_protocol_bindings": [args.binding]}
+        context = None
+        if args.binding == "GRPC":
+            config["grpc_channel_factory"] = grpc.aio.insecure_channel
+            context = ClientCallContext(service_parameters=headers)
         plain = ClientFactory(ClientConfig(**config, streaming=False)).create(card)
         streaming = ClientFactory(ClientConfig(**config)).create(card)
         if report.wanted and "go_on" in report.wanted:
             await report.step("go_on", lambda: go_on(plain, message(args.text, args.metadata), report), MessageToDict)
-        sent = await report.step("send", lambda: send(plain, message(args.text, args.metadata)), MessageToDict)
-        await report.step("stream", lambda: stream(streaming, message(args.text, args.metadata)))
-        if sent and sent.HasField("task"):
-            await report.step("get", lambda: plain.get_task(GetTaskRequest(id=sent.task.id)), MessageToDict)
-        await report.step("cancel", lambda: cancel(plain, args.text), MessageToDict)
+        sent = await report.step("send", lambda: send(plain, message(args.text, args.metadata), context), MessageToDict)
+        await report.step("stream", lambda: stream(streaming, message(args.text, args.metadata), context))
+        task = args.task or sent and sent.HasField("task") and sent.task.id
+        if task:
+            await report.step("get", lambda: plain.get_task(GetTaskRequest(id=task), context=context), MessageToDict)
+        await report.step("cancel", lambda: cancel(plain, args.text, context), MessageToDict)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""A real A2A agent (official Python SDK) that speaks 1.0 and 0.3 over JSON-RPC and HTTP+JSON on one endpoint; its card names what --bindings names.
+"""A real A2A agent (official Python SDK) that speaks 1.0 and 0.3 over JSON-RPC and HTTP+JSON on one endpoint, and 1.0 over gRPC at --grpc-port;
+its card names what --bindings names.
 
 --kind invoice (skills summarize, reconcile) calls on: with `hops` > 0 the next agent (--next-a2a), otherwise an MCP tool
 (--mcp). It presents the very token it received, so the gateway's chain grows by one with each hop. Its answer is the inner
@@ -13,18 +14,21 @@ The answer is an artifact of two parts: the text, and the trail [{agent, skill, 
 """
 
 import asyncio
+import contextlib
 import json
 import logging
 import pathlib
 
+import grpc
 import httpx
 from a2a.client import ClientConfig, create_client
 from a2a.helpers import get_artifact_text, get_data_parts, get_message_text, new_data_part, new_task_from_user_message
 from a2a.helpers import new_text_message, new_text_part
 from a2a.server.agent_execution import AgentExecutor
-from a2a.server.request_handlers import DefaultRequestHandler
+from a2a.server.request_handlers import DefaultRequestHandler, GrpcHandler
 from a2a.server.routes import create_agent_card_routes, create_jsonrpc_routes, create_rest_routes
 from a2a.server.tasks import BasePushNotificationSender, InMemoryPushNotificationConfigStore, InMemoryTaskStore, TaskUpdater
+from a2a.types import a2a_pb2_grpc
 from a2a.types.a2a_pb2 import AgentCapabilities, AgentCard, AgentInterface, AgentSkill, Role, SendMessageRequest, TaskState
 from a2a.utils.signing import create_agent_card_signer
 from google.protobuf.json_format import MessageToDict
@@ -127,6 +131,7 @@ class Agent(AgentExecutor):
 def card(args, port: int) -> AgentCard:
     """The card; its interfaces name --public-url or this very server."""
     url = args.public_url or f"http://127.0.0.1:{port}/"
+    at = lambda binding: f"127.0.0.1:{args.grpc_port}" if binding == "GRPC" else url
     return AgentCard(
         name=args.name,
         description=f"A test agent ({args.kind}).",
@@ -136,9 +141,10 @@ def card(args, port: int) -> AgentCard:
         default_output_modes=["text/plain"],
         skills=[AgentSkill(id=s, name=s, description=s, tags=["test"]) for s in SKILLS[args.kind]],
         supported_interfaces=[
-            AgentInterface(url=url, protocol_binding=binding, protocol_version=version)
+            AgentInterface(url=at(binding), protocol_binding=binding, protocol_version=version)
             for binding in args.bindings.split(",")
             for version in args.versions.split(",")
+            if binding != "GRPC" or version == "1.0"
         ],
     )
 
@@ -157,6 +163,32 @@ def signed_by(file: pathlib.Path):
     return sign
 
 
+class LogCalls(grpc.aio.ServerInterceptor):
+    """Writes one line for each call, as for each request over HTTP."""
+
+    def __init__(self, log: Log):
+        self.log = log
+
+    async def intercept_service(self, continuation, details):
+        self.log.write(method="POST", path=details.method, headers=[list(pair) for pair in details.invocation_metadata], body_length=0, body="")
+        return await continuation(details)
+
+
+def over_grpc(handler, port: int, log: Log):
+    """Serves gRPC for as long as the application lives."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_):
+        server = grpc.aio.server(interceptors=[LogCalls(log)])
+        a2a_pb2_grpc.add_A2AServiceServicer_to_server(GrpcHandler(handler), server)
+        server.add_insecure_port(f"127.0.0.1:{port}")
+        await server.start()
+        yield
+        await server.stop(1)
+
+    return lifespan
+
+
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--kind", choices=SKILLS, default="invoice")
@@ -165,7 +197,8 @@ def main() -> None:
     parser.add_argument("--mcp", help="URL of the MCP server, at the gateway")
     parser.add_argument("--public-url", help="the URL in the card")
     parser.add_argument("--versions", default="1.0,0.3", help="the versions in the card")
-    parser.add_argument("--bindings", default="JSONRPC", help="the bindings in the card: JSONRPC, HTTP+JSON")
+    parser.add_argument("--bindings", default="JSONRPC", help="the bindings in the card: JSONRPC, HTTP+JSON, GRPC")
+    parser.add_argument("--grpc-port", type=int, help="port on 127.0.0.1 where it speaks gRPC, if it does")
     parser.add_argument("--push", action="store_true", help="tell webhooks of tasks")
     parser.add_argument("--sign", type=pathlib.Path, help="file of the private key that signs the card")
     args = parser.parse_args()
@@ -180,7 +213,9 @@ def main() -> None:
     handler = DefaultRequestHandler(agent_executor=Agent(args), task_store=InMemoryTaskStore(), agent_card=agent_card, **push)
     routes = create_agent_card_routes(agent_card, signed_by(args.sign) if args.sign else None) + create_jsonrpc_routes(handler, "/", enable_v0_3_compat=True)
     routes += create_rest_routes(handler, enable_v0_3_compat=True)
-    serve(Starlette(routes=routes), sock, Log(args.log))
+    log = Log(args.log)
+    lifespan = over_grpc(handler, args.grpc_port, log) if args.grpc_port else None
+    serve(Starlette(routes=routes, lifespan=lifespan), sock, log)
 
 
 if __name__ == "__main__":

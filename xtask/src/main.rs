@@ -3,6 +3,7 @@
 mod arrows;
 mod codes;
 mod crds;
+mod descriptors;
 mod examples;
 mod metrics;
 mod reference;
@@ -14,13 +15,14 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-const USAGE: &str = "cargo xtask crds    write deploy/crds, docs/resources.md, docs/codes.md, docs/metrics.md and docs/*.schema.json from the Rust types\n\
+const USAGE: &str = "cargo xtask crds    write deploy/crds, docs/resources.md, docs/codes.md, docs/metrics.md and docs/*.schema.json from the Rust types,\n\
+                                        and the descriptors of crates/gateway/proto\n\
                      cargo xtask tidy    crate arrows, sizes, names, examples, generated files";
 
 fn main() -> ExitCode {
     let asked = std::env::args().nth(1).unwrap_or_default();
     let done = match asked.as_str() {
-        "crds" => crds::write(root()).map(|()| Vec::new()),
+        "crds" => crds::write(root()).and_then(|()| descriptors::write(root())).map(|()| Vec::new()),
         "tidy" => tidy(root()),
         _ => Ok(vec![USAGE.to_owned()]),
     };
@@ -47,6 +49,7 @@ fn tidy(root: &Path) -> Result<Vec<String>> {
     complaints.extend(sizes::check(root)?);
     complaints.extend(examples::check(root)?);
     complaints.extend(crds::check(root)?);
+    complaints.extend(descriptors::check(root)?);
     complaints.extend(vocabulary::check(root)?);
     complaints.extend(metrics::check(root)?);
     Ok(complaints)

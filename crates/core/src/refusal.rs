@@ -142,7 +142,7 @@ codes! {
     /// The message asks for a method that the protocol does not have in this version.
     MethodUnknown = "method_unknown", NotFound, "Use a method of the protocol; what cannot be understood cannot be governed.";
     /// The agent is not served in the binding that the request is in: its record has no address for that.
-    BindingUnserved = "binding_unserved", NotFound, "Use a binding that the agent's card at this gateway names; or have its record say where the agent serves this one (spec.endpoint.rest for HTTP+JSON).";
+    BindingUnserved = "binding_unserved", NotFound, "Use a binding that the agent's card at this gateway names; or have its record say where the agent serves this one (spec.endpoint.rest for HTTP+JSON, spec.endpoint.url for JSON-RPC).";
     /// The model's provider speaks another API, which cannot say something that the request says.
     NoEquivalent = "no_equivalent", Invalid, "The model is of a provider that speaks another API than the request. Leave out the member that is named, or call a provider of your own API; docs/clients.md has what is translated.";
     /// The request comes from a page of a browser, of an origin that is not allowed.

@@ -170,7 +170,7 @@ pub(crate) fn only_here(endpoint: &Endpoint) -> Option<Refusal> {
         "each call of this server is a request to an API, which only the gateway makes"
     } else if endpoint.agent.is_some() {
         "each call of this server is a message to an agent, which only the gateway sends"
-    } else if endpoint.grpc.is_some() {
+    } else if endpoint.grpc_tools.is_some() {
         "this server speaks gRPC, which only the gateway makes of a call"
     } else {
         return None;

@@ -6,6 +6,7 @@ mod ask;
 mod body;
 mod called;
 mod connect;
+mod grpc;
 mod grpc_tool;
 pub mod headers;
 mod job;
@@ -32,6 +33,7 @@ pub use body::{Body, Broken};
 use connect::Connecting;
 pub use connect::{AddressGuard, KeepAlive};
 pub(crate) use connect::{Client, tcp, tls};
+use grpc::Reading;
 pub use news::{Notice, tell};
 pub(crate) use openapi::makes_request;
 pub(crate) use own_roots::MAX as MAX_ROOTS;
@@ -43,17 +45,36 @@ pub struct Upstream(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    connecting: Connecting,
-    system: Client,
-    /// Clients for endpoints that name their own roots.
-    own_roots: OwnRoots,
-    /// The same for servers of gRPC, to which HTTP/2 is spoken; made when one is first called.
-    grpc: OnceLock<Client>,
-    grpc_roots: OwnRoots,
+    clients: Clients,
+    /// Those for what speaks gRPC, where the first was called.
+    http2: OnceLock<Clients>,
     /// Clients for webhooks, made on first need: where one may not be at this host, and where it may.
     news: [OnceLock<Client>; 2],
     /// What runs upstreams that are jobs.
     runner: Option<Arc<dyn Runner>>,
+}
+
+/// Clients that connect in one way.
+#[derive(Debug)]
+struct Clients {
+    connecting: Connecting,
+    system: Client,
+    /// Those for endpoints that name their own roots.
+    own_roots: OwnRoots,
+}
+
+impl Clients {
+    fn new(connecting: Connecting) -> Result<Self, std::io::Error> {
+        let system = connect::client(&connecting, None)?;
+        Ok(Self { connecting, system, own_roots: OwnRoots::default() })
+    }
+
+    fn of(&self, endpoint: &Endpoint) -> Result<Client, Refusal> {
+        match &endpoint.ca_file {
+            None => Ok(self.system.clone()),
+            Some(file) => self.own_roots.client(file, &self.connecting),
+        }
+    }
 }
 
 /// A request to the upstream of a permitted call: the caller's bytes, headers already cleared of the caller's credentials.
@@ -117,6 +138,8 @@ pub struct Outbound {
     ran: Option<Ran>,
     /// Its place among the jobs, where one is to run.
     place: Option<Place>,
+    /// How its answer is read, where it goes over gRPC.
+    grpc: Option<Reading>,
 }
 
 impl Outbound {
@@ -138,7 +161,7 @@ impl Outbound {
             Refusal::new(Code::Internal, "the registered endpoint is not a usable address").with_detail(error)
         })?;
         let ran = permit.endpoint()?.job.is_some().then(Ran::default);
-        Ok(Self { permit, method, uri, headers, body, card: None, ran, place: None })
+        Ok(Self { permit, method, uri, headers, body, card: None, ran, place: None, grpc: None })
     }
 
     /// Looks for an agent's card where its record says, or else below its address, which it was made for, and then at the origin (A2A
@@ -261,11 +284,8 @@ impl Upstream {
         keep_alive: KeepAlive,
         runner: Option<Arc<dyn Runner>>,
     ) -> Result<Self, std::io::Error> {
-        let connecting = Connecting { guard, keep_alive, http2_only: false };
-        let system = connect::client(&connecting, None)?;
-        let (own_roots, grpc_roots) = (OwnRoots::default(), OwnRoots::default());
-        let (grpc, news) = (OnceLock::new(), Default::default());
-        Ok(Self(Arc::new(Inner { connecting, system, own_roots, grpc, grpc_roots, news, runner })))
+        let clients = Clients::new(Connecting { guard, keep_alive, only_http2: false })?;
+        Ok(Self(Arc::new(Inner { clients, http2: OnceLock::new(), news: Default::default(), runner })))
     }
 
     /// That the address of an endpoint, where it is a literal one, is none that no call may reach. A name is looked up by whoever calls it.
@@ -273,7 +293,7 @@ impl Upstream {
     /// # Errors
     /// `upstream_refused_address`.
     pub(crate) fn check_address(&self, endpoint: &Endpoint) -> Result<(), Refusal> {
-        endpoint.url.host_str().map_or(Ok(()), |host| self.0.connecting.guard.check_literal(host))
+        endpoint.url.host_str().map_or(Ok(()), |host| self.guard().check_literal(host))
     }
 
     /// That news of a task may go to this address: it is held to what an upstream's is held to, and is at this host only where `is_beside`
@@ -295,7 +315,7 @@ impl Upstream {
 
     /// Which addresses a webhook may have.
     fn news_guard(&self, is_beside: bool) -> AddressGuard {
-        let guard = &self.0.connecting.guard;
+        let guard = self.guard();
         if is_beside { guard.clone() } else { guard.but_this_host() }
     }
 
@@ -305,33 +325,33 @@ impl Upstream {
         if let Some(client) = slot.get() {
             return Ok(client.clone());
         }
-        let connecting = Connecting { guard: self.news_guard(is_beside), ..self.0.connecting.clone() };
+        let connecting =
+            Connecting { guard: self.news_guard(is_beside), ..self.0.clients.connecting.clone() };
         let client = connect::client(&connecting, None).map_err(|error| {
             Refusal::new(Code::Internal, "the system's roots could not be loaded").with_detail(error)
         })?;
         Ok(slot.get_or_init(|| client).clone())
     }
 
-    fn client(&self, endpoint: &Endpoint) -> Result<Client, Refusal> {
-        match &endpoint.ca_file {
-            None => Ok(self.0.system.clone()),
-            Some(file) => self.0.own_roots.client(file, &self.0.connecting),
-        }
+    fn guard(&self) -> &AddressGuard {
+        &self.0.clients.connecting.guard
     }
 
-    /// The one for a server of gRPC.
-    fn grpc_client(&self, endpoint: &Endpoint) -> Result<Client, Refusal> {
-        let connecting = || Connecting { http2_only: true, ..self.0.connecting.clone() };
-        if let Some(file) = &endpoint.ca_file {
-            return self.0.grpc_roots.client(file, &connecting());
+    fn client(&self, endpoint: &Endpoint) -> Result<Client, Refusal> {
+        self.0.clients.of(endpoint)
+    }
+
+    /// One that speaks HTTP/2 from the first byte, as gRPC does.
+    fn http2_client(&self, endpoint: &Endpoint) -> Result<Client, Refusal> {
+        if let Some(clients) = self.0.http2.get() {
+            return clients.of(endpoint);
         }
-        if let Some(client) = self.0.grpc.get() {
-            return Ok(client.clone());
-        }
-        let client = connect::client(&connecting(), None).map_err(|error| {
-            Refusal::new(Code::UpstreamUnreachable, "the system's roots could not be read").with_detail(error)
+        let connecting = Connecting { only_http2: true, ..self.0.clients.connecting.clone() };
+        let clients = Clients::new(connecting).map_err(|error| {
+            let message = "the roots that upstreams are trusted by could not be read";
+            Refusal::new(Code::UpstreamUnreachable, message).with_detail(error)
         })?;
-        Ok(self.0.grpc.get_or_init(|| client).clone())
+        self.0.http2.get_or_init(|| clients).of(endpoint)
     }
 }
 
@@ -340,7 +360,7 @@ impl Upstream {
 /// # Errors
 /// When the system's roots cannot be loaded.
 pub(crate) fn client_beside(guard: AddressGuard, roots: Option<&[u8]>) -> Result<Client, std::io::Error> {
-    let connecting = Connecting { guard, keep_alive: KeepAlive::default(), http2_only: false };
+    let connecting = Connecting { guard, keep_alive: KeepAlive::default(), only_http2: false };
     connect::client(&connecting, roots)
 }
 
@@ -372,7 +392,7 @@ pub(crate) fn client_beside(guard: AddressGuard, roots: Option<&[u8]>) -> Result
 /// `upstream_unreachable` when nothing was sent, `upstream_interrupted` when it may have been, `upstream_refused_address`,
 /// `upstream_timeout`, or `upstream_invalid` for what is not HTTP. Of a job also `overloaded`, where too many run.
 pub async fn forward(upstream: &Upstream, outbound: Outbound) -> Result<Response<Body>, Refusal> {
-    let Outbound { permit, method, uri, headers, body, card, ran, place } = outbound;
+    let Outbound { permit, method, uri, headers, body, card, ran, place, grpc } = outbound;
     if let Some(job) = permit.endpoint()?.job.clone() {
         let asked = job::Asked { method: &method, headers: &headers, body: &body };
         let ran = (ran.unwrap_or_default(), place);
@@ -382,20 +402,29 @@ pub async fn forward(upstream: &Upstream, outbound: Outbound) -> Result<Response
         let asked = job::Asked { method: &method, headers: &headers, body: &body };
         return agent_tool::no_message(&agent, asked);
     }
-    if let Some(grpc) = permit.endpoint()?.grpc.clone() {
+    if let Some(grpc) = permit.endpoint()?.grpc_tools.clone() {
         let asked = job::Asked { method: &method, headers: &headers, body: &body };
         return grpc_tool::answer(upstream, permit, &grpc, asked).await;
     }
     let endpoint = permit.endpoint()?;
+    if let Some(reading) = grpc {
+        let client = upstream.http2_client(endpoint)?;
+        let response = send(upstream, (endpoint, client), method, uri, headers, body).await?;
+        return reading.answer(response);
+    }
+    let client = upstream.client(endpoint)?;
     if let Some(api) = &endpoint.openapi {
         let asked = job::Asked { method: &method, headers: &headers, body: &body };
-        return openapi::answer(upstream, endpoint, api, asked).await;
+        return openapi::answer(upstream, (endpoint, client), api, asked).await;
     }
-    let Some(others) = card else { return send(upstream, endpoint, method, uri, headers, body).await };
+    let Some(others) = card else {
+        return send(upstream, (endpoint, client), method, uri, headers, body).await;
+    };
     let mut asked = Vec::new();
     for place in std::iter::once(uri).chain(others) {
         let (method, headers, body) = (method.clone(), headers.clone(), body.clone());
-        let response = send(upstream, endpoint, method, place.clone(), headers, body).await?;
+        let to = (endpoint, client.clone());
+        let response = send(upstream, to, method, place.clone(), headers, body).await?;
         if !matches!(response.status().as_u16(), 404 | 405 | 410) {
             return Ok(response);
         }
@@ -431,15 +460,14 @@ fn no_card(asked: &[(Uri, http::StatusCode)]) -> Refusal {
 /// Sends one request, up to the response's headers.
 async fn send(
     upstream: &Upstream,
-    endpoint: &Endpoint,
+    (endpoint, client): (&Endpoint, Client),
     method: Method,
     uri: Uri,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response<Body>, Refusal> {
-    let client = upstream.client(endpoint)?;
     if let Some(host) = uri.host() {
-        upstream.0.connecting.guard.check_literal(host)?;
+        upstream.guard().check_literal(host)?;
     }
     let mut request = Request::new(Full::new(body));
     *request.method_mut() = method;

@@ -22,8 +22,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response};
+use http_body::Body;
 use http_body_util::Full;
-use hyper::body::Incoming;
 use vidimus_core::refusal::Refusal;
 use vidimus_identity::PeerSvid;
 
@@ -45,7 +45,10 @@ pub struct Peer {
 }
 
 /// Governs one request and answers it, whatever comes.
-pub async fn handle(gate: &Gate, request: Request<Incoming>, peer: &Peer) -> Response<ReplyBody> {
+pub async fn handle<B>(gate: &Gate, request: Request<B>, peer: &Peer) -> Response<ReplyBody>
+where
+    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
+{
     let (parts, body) = request.into_parts();
     let mut context = RequestContext::begin(gate, &parts, peer);
     let answered = match admit(gate, &mut context, &parts, body).await {

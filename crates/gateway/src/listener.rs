@@ -3,6 +3,7 @@
 mod accept;
 pub mod authority;
 mod connections;
+pub(crate) mod grpc;
 mod malformed;
 pub(crate) mod page;
 pub(crate) mod public;
@@ -76,6 +77,8 @@ async fn answer(
         Box::pin(handle::news::receive(gate, Request::from_parts(parts, body), peer)).await
     } else if let Some(asked) = spans::asked(gate, &parts) {
         spans::receive(gate, asked, Request::from_parts(parts, body), peer).await
+    } else if grpc::is_call(&parts) {
+        grpc::answer(gate, Request::from_parts(parts, body), peer).await
     } else {
         handle(gate, Request::from_parts(parts, body), peer).await
     };

@@ -93,7 +93,7 @@ pub trait Binding: fmt::Debug + Sync {
     /// # Errors
     /// `internal` for what is no message that was lifted; `upstream_invalid` for an id of the upstream's that no path can have.
     fn lowered(&self, _method: &Method, path: Cow<'static, str>, message: Bytes) -> Result<Lowered, Refusal> {
-        Ok(Lowered { path, body: message, is_rest: false })
+        Ok(Lowered { path, body: message, below: Below::Url })
     }
 
     /// The body of the answer to a request that was lifted, of the whole answer to its message; `None` where that passes as it is. Status and
@@ -167,8 +167,18 @@ pub struct Lowered {
     /// The path below the upstream's address, and the query behind it.
     pub path: Cow<'static, str>,
     pub body: Bytes,
-    /// That address is the one below which an agent is served over HTTP+JSON.
-    pub is_rest: bool,
+    pub below: Below,
+}
+
+/// Which of an upstream's addresses a request goes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Below {
+    /// The registered one.
+    Url,
+    /// That below which an agent is served over HTTP+JSON.
+    Rest,
+    /// That at which an agent is served over gRPC.
+    Grpc(a2a::grpc::Sent),
 }
 
 /// A request, as its adapter reads it.

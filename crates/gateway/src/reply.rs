@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use vidimus_core::refusal::{Class, Code, Refusal, Served};
 
 use crate::answer::ResponseStream;
+use crate::listener::grpc::Lowering;
 
 /// The call id, on every answer: what to search the audit for.
 pub const CALL_HEADER: HeaderName = HeaderName::from_static("vidimus-call");
@@ -30,6 +31,8 @@ enum Kind {
     /// A message, and what is said behind it.
     Framed(std::vec::IntoIter<Frame<Bytes>>),
     Stream(Box<ResponseStream>),
+    /// Over gRPC.
+    Lowered(Box<Lowering>),
 }
 
 impl ReplyBody {
@@ -39,11 +42,20 @@ impl ReplyBody {
 
     /// A body with trailers.
     pub(crate) fn with_trailers(bytes: Bytes, trailers: HeaderMap) -> Self {
-        Self(Kind::Framed(vec![Frame::data(bytes), Frame::trailers(trailers)].into_iter()))
+        Self::framed(vec![Frame::data(bytes), Frame::trailers(trailers)])
+    }
+
+    /// A body in these pieces.
+    pub(crate) fn framed(frames: Vec<Frame<Bytes>>) -> Self {
+        Self(Kind::Framed(frames.into_iter()))
     }
 
     pub(crate) fn stream(stream: ResponseStream) -> Self {
         Self(Kind::Stream(Box::new(stream)))
+    }
+
+    pub(crate) fn lowered(lowering: Lowering) -> Self {
+        Self(Kind::Lowered(Box::new(lowering)))
     }
 }
 
@@ -59,6 +71,7 @@ impl Body for ReplyBody {
             Kind::Whole(full) => Pin::new(full).poll_frame(cx).map_err(|never| match never {}),
             Kind::Framed(frames) => Poll::Ready(frames.next().map(Ok)),
             Kind::Stream(stream) => Pin::new(&mut **stream).poll_frame(cx),
+            Kind::Lowered(lowering) => lowering.poll_frame(cx),
         }
     }
 
@@ -66,14 +79,14 @@ impl Body for ReplyBody {
         match &self.0 {
             Kind::Whole(full) => full.is_end_stream(),
             Kind::Framed(frames) => frames.as_slice().is_empty(),
-            Kind::Stream(_) => false,
+            Kind::Stream(_) | Kind::Lowered(_) => false,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Kind::Whole(full) => full.size_hint(),
-            Kind::Framed(_) | Kind::Stream(_) => SizeHint::default(),
+            Kind::Framed(_) | Kind::Stream(_) | Kind::Lowered(_) => SizeHint::default(),
         }
     }
 }
@@ -176,10 +189,11 @@ mod tests {
     use super::*;
     use crate::protocol::{Binding, a2a, llm, mcp};
 
-    const SHAPES: [Option<&dyn Binding>; 8] = [
+    const SHAPES: [Option<&dyn Binding>; 9] = [
         Some(&mcp::StreamableHttp),
         Some(&a2a::JsonRpc),
         Some(&a2a::Rest),
+        Some(&a2a::Grpc),
         Some(&llm::OpenAi),
         Some(&llm::Anthropic),
         Some(&llm::Gemini),

@@ -118,7 +118,7 @@ impl AgentToolsSpec {
             rest: None,
             stale_after: stale.flatten(),
             job: None,
-            grpc: None,
+            grpc_tools: None,
             agent: Some(Arc::new(AgentTools { agent, tools })),
         })
     }

@@ -33,12 +33,14 @@ pub struct Endpoint {
     pub card: Option<Url>,
     /// Below which address an agent is served over HTTP+JSON, at the origin of the URL; `None` where it does not speak that.
     pub rest: Option<Url>,
+    /// Where an agent is served over gRPC, at the host of the URL; `None` where it does not speak that.
+    pub grpc: Option<Url>,
     /// What becomes of calls when the configuration is old; nothing where it is not said.
     pub stale_after: Option<StaleAfter>,
     /// What runs at each call, where nothing is reached by the URL.
     pub job: Option<Arc<Job>>,
     /// Its methods, where gRPC is spoken to the URL and not MCP.
-    pub grpc: Option<Arc<Grpc>>,
+    pub grpc_tools: Option<Arc<Grpc>>,
     /// The agent that is sent a message at each call, where nothing is reached by the URL.
     pub agent: Option<Arc<AgentTools>>,
     /// The API below the URL, where that is no MCP server and its operations are the tools.
@@ -106,6 +108,11 @@ pub struct EndpointSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "web_url::schema")]
     pub rest: Option<String>,
+    /// Where an agent serves A2A 1.0 over gRPC, if it does: an http or https URL without a path, at the host of the URL, whose port may be
+    /// another. Callers over gRPC are led there, and all of JSON-RPC too where it is the URL itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "web_url::schema")]
+    pub grpc: Option<String>,
     /// What becomes of calls once the configuration is older than this; they are decided as before when it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stale_after: Option<StaleAfterSpec>,
@@ -172,6 +179,7 @@ impl EndpointSpec {
         };
         let card = self.card.as_ref().map(|card| problems.take(at.key("card"), card, web_url::check(card)));
         let rest = self.rest.as_ref().map(|rest| problems.take(at.key("rest"), rest, web_url::check(rest)));
+        let grpc = self.grpc.as_ref().map(|grpc| problems.take(at.key("grpc"), grpc, web_url::check(grpc)));
         let headers = self.headers.check(at.key("headers"), problems);
         let stale = self.stale_after.as_ref().map(|stale| stale.check(at.key("staleAfter"), problems));
         let (url, timeout_ms) = (url?, timeout_ms?);
@@ -179,6 +187,7 @@ impl EndpointSpec {
         let ca_file = self.ca_file.as_deref().map(|roots| beside(document.file, roots));
         check_roots(self.ca_file.as_deref(), document, at, problems);
         let (card, rest, stale_after) = (card.flatten(), rest.flatten(), stale.flatten());
+        let grpc = grpc.flatten();
         if let Some(other) = rest.as_ref().filter(|rest| rest.origin() != url.origin()) {
             // What is meant for the agent goes there: its tokens, and the headers that are set.
             let fix = "give an address at the origin of the URL, or register what is elsewhere as an Agent of its own";
@@ -188,6 +197,9 @@ impl EndpointSpec {
                 Fault::new("is at another origin than the URL", fix),
             );
         }
+        if let Some(grpc) = &grpc {
+            check_grpc(grpc, &url, at, problems);
+        }
         Some(Endpoint {
             url,
             audience,
@@ -196,12 +208,27 @@ impl EndpointSpec {
             headers,
             card,
             rest,
+            grpc,
             stale_after,
             job: None,
-            grpc: None,
+            grpc_tools: None,
             agent: None,
             openapi: None,
         })
+    }
+}
+
+/// Reports an address over gRPC that is elsewhere than the agent's URL: what is meant for the agent goes there. Servers of gRPC have ports of
+/// their own, so the port may be another.
+fn check_grpc(grpc: &Url, url: &Url, at: At<'_>, problems: &mut Problems) {
+    if (grpc.scheme(), grpc.host()) != (url.scheme(), url.host()) {
+        let fix = "give an address of the scheme and host of the URL, or register what is elsewhere as an Agent of its own";
+        let fault = Fault::new("is at another scheme or host than the URL", fix);
+        problems.report(at.key("grpc"), grpc.as_str(), fault);
+    }
+    if grpc.path() != "/" || grpc.query().is_some() {
+        let fault = Fault::new("has a path or a query, which gRPC has no place for", "leave both out");
+        problems.report(at.key("grpc"), grpc.as_str(), fault);
     }
 }
 
@@ -210,6 +237,10 @@ pub(crate) fn has_no_card(endpoint: &EndpointSpec, at: At<'_>, problems: &mut Pr
     if let Some(rest) = &endpoint.rest {
         let fault = Fault::new("only an agent is called over HTTP+JSON", "remove it");
         problems.report(at.key("rest"), rest, fault);
+    }
+    if let Some(grpc) = &endpoint.grpc {
+        let fault = Fault::new("only an agent is called over gRPC", "remove it");
+        problems.report(at.key("grpc"), grpc, fault);
     }
     if let Some(card) = &endpoint.card {
         let fault = Fault::new("only an agent has a card", "remove it");

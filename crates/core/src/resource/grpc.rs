@@ -148,7 +148,7 @@ impl GrpcSpec {
         let (digest, services) = (pool?.1, services?);
         let tools = problems.take(at.key("descriptors"), "", tools(&services, &digest))?;
         let max_answer = self.max_answer.unwrap_or(MAX_ANSWER);
-        Some(Endpoint { grpc: Some(Arc::new(Grpc { tools, max_answer, digest })), ..endpoint? })
+        Some(Endpoint { grpc_tools: Some(Arc::new(Grpc { tools, max_answer, digest })), ..endpoint? })
     }
 
     /// The descriptors, and the digest of what is made of them.

@@ -222,9 +222,10 @@ impl JobSpec {
             headers: HeaderRules::default(),
             card: None,
             rest: None,
+            grpc: None,
             stale_after: stale.flatten(),
             job: Some(Arc::new(job)),
-            grpc: None,
+            grpc_tools: None,
             agent: None,
             openapi: None,
         })

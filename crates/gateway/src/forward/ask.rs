@@ -79,12 +79,12 @@ impl Upstream {
             .header(USER_AGENT, concat!("vidimus/", env!("CARGO_PKG_VERSION")))
             .body(Full::from(question))
             .map_err(|_| Unasked::Unreachable)?;
-        let literal = request.uri().host().map_or(Ok(()), |host| self.0.connecting.guard.check_literal(host));
+        let literal = request.uri().host().map_or(Ok(()), |host| self.guard().check_literal(host));
         literal.map_err(|_| Unasked::RefusedAddress)?;
         let client = match &webhook.ca_file {
-            None => self.0.system.clone(),
+            None => self.0.clients.system.clone(),
             Some(file) => {
-                let own = self.0.own_roots.client(file, &self.0.connecting);
+                let own = self.0.clients.own_roots.client(file, &self.0.clients.connecting);
                 own.map_err(|_| Unasked::Unreachable)?
             }
         };

@@ -8,6 +8,7 @@ use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use vidimus_core::refusal::{Code, Refusal};
 
+use super::grpc::Messages;
 use super::job::Events;
 use crate::protocol::llm::shapes::Lifted;
 
@@ -22,6 +23,8 @@ pub enum Body {
     Events(Box<Events>),
     /// Of a provider of another API than the caller's, in the caller's.
     Lifted(Box<Lifted>),
+    /// It comes over gRPC, and is read as JSON-RPC.
+    Grpc(Box<Messages>),
 }
 
 /// Why an answer ended before its end.
@@ -55,6 +58,7 @@ impl http_body::Body for Body {
                 next.map(|event| event.map(Frame::data).map_err(|why| Broken::Refused(Box::new(why))))
             }),
             Self::Lifted(lifted) => lifted.poll_next(cx),
+            Self::Grpc(messages) => messages.poll_next(cx).map(|next| next.map(|said| said.map(Frame::data))),
         }
     }
 
@@ -64,6 +68,7 @@ impl http_body::Body for Body {
             Self::Whole(bytes) => bytes.is_none(),
             Self::Events(_) => false,
             Self::Lifted(lifted) => lifted.has_ended(),
+            Self::Grpc(messages) => messages.is_end(),
         }
     }
 
@@ -71,7 +76,7 @@ impl http_body::Body for Body {
         match self {
             Self::Http(body) => body.size_hint(),
             Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Self::Events(_) | Self::Lifted(_) => SizeHint::default(),
+            Self::Events(_) | Self::Lifted(_) | Self::Grpc(_) => SizeHint::default(),
         }
     }
 }

@@ -60,8 +60,8 @@ impl Default for KeepAlive {
 pub(super) struct Connecting {
     pub(super) guard: AddressGuard,
     pub(super) keep_alive: KeepAlive,
-    /// HTTP/2 is spoken, also where nothing agrees upon it.
-    pub(super) http2_only: bool,
+    /// HTTP/2 is spoken without asking whether the other end does.
+    pub(super) only_http2: bool,
 }
 
 /// Which addresses an upstream may have: those that the registry lets a record name ([`why_not_called`]), but for what the
@@ -187,13 +187,13 @@ pub(super) fn client(connecting: &Connecting, roots: Option<&[u8]>) -> io::Resul
     #[cfg(target_os = "linux")]
     tcp.set_tcp_user_timeout(Some(quiet + answered * PROBES));
     let connector = HttpsConnectorBuilder::new().with_tls_config(tls(roots)?.with_no_client_auth());
-    let connector = match connecting.http2_only {
+    let connector = match connecting.only_http2 {
         true => connector.https_or_http().enable_http2().wrap_connector(tcp),
         false => connector.https_or_http().enable_http1().enable_http2().wrap_connector(tcp),
     };
     Ok(legacy::Client::builder(TokioExecutor::new())
-        .http2_only(connecting.http2_only)
         .timer(TokioTimer::new())
+        .http2_only(connecting.only_http2)
         .http1_max_buf_size(READ_AHEAD)
         .http2_initial_stream_window_size(HTTP2_READ_AHEAD)
         .http2_initial_connection_window_size(HTTP2_CONNECTION)

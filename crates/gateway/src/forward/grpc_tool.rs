@@ -61,10 +61,10 @@ pub(super) async fn answer(
         Refusal::new(Code::Internal, "the method has no usable address").with_detail(error)
     })?;
     if let Some(host) = uri.host() {
-        upstream.0.connecting.guard.check_literal(host)?;
+        upstream.guard().check_literal(host)?;
     }
     let exchange = Exchange {
-        client: upstream.grpc_client(endpoint)?,
+        client: upstream.http2_client(endpoint)?,
         request: request(uri, metadata(asked.headers, &endpoint.headers, endpoint.timeout_ms), &message),
         method: tool.method.clone(),
         max_answer: grpc.max_answer,

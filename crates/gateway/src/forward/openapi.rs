@@ -33,7 +33,7 @@ static POST: Method = Method::POST;
 /// `arguments_invalid` for what makes no request of the operation.
 pub(super) async fn answer(
     upstream: &Upstream,
-    endpoint: &Endpoint,
+    to: (&Endpoint, Client),
     api: &Api,
     asked: Asked<'_>,
 ) -> Result<Response<Body>, Refusal> {
@@ -54,7 +54,7 @@ pub(super) async fn answer(
 /// Makes the one request of a call.
 async fn call(
     upstream: &Upstream,
-    endpoint: &Endpoint,
+    to: (&Endpoint, Client),
     api: &Api,
     (params, reply, headers): (Params<'_>, Reply, &HeaderMap),
 ) -> Result<Response<Body>, Refusal> {
@@ -66,7 +66,7 @@ async fn call(
     let Made { method, uri, headers, body } =
         request::of((endpoint, api), (&name, operation), arguments, headers.clone())?;
     let until = Instant::now() + Duration::from_millis(u64::from(endpoint.timeout_ms));
-    let response = send(upstream, endpoint, method, uri, headers, body).await?;
+    let response = send(upstream, to, method, uri, headers, body).await?;
     let (parts, body) = response.into_parts();
     check_head(&parts)?;
     let text = timeout_at(until, text(body, api.max_answer)).await.map_err(|_| {

@@ -26,7 +26,7 @@ use crate::forward::{Outbound, forward, headers};
 use crate::gate::Gate;
 use crate::protocol::a2a::webhook;
 use crate::protocol::members::{self, Replaced};
-use crate::protocol::{Binding, Dropped, Instead, Lowered, a2a, mcp};
+use crate::protocol::{Below, Binding, Dropped, Instead, Lowered, a2a, mcp};
 use crate::reply::{self, ReplyBody};
 use crate::request_context::RequestContext;
 use crate::seal;
@@ -308,13 +308,14 @@ impl Sent<'_> {
             }
             _ => None,
         };
-        let (path, headers, body, is_rest) = match written {
-            Some((path, headers, body)) => (Cow::Owned(path), headers, body, false),
+        let (path, headers, body, at) = match written {
+            Some((path, headers, body)) => (Cow::Owned(path), headers, body, Below::Url),
             None => {
                 let body = if self.amends { self.binding.amended(&body)? } else { body };
-                let Lowered { path, body, is_rest } = self.binding.lowered(&parts.method, self.path, body)?;
+                let Lowered { path, body, below: at } =
+                    self.binding.lowered(&parts.method, self.path, body)?;
                 headers::finish(&mut headers, rules, &context.trace, &body);
-                (below(path, parts.uri.query(), self.binding.passed_query()), headers, body, is_rest)
+                (below(path, parts.uri.query(), self.binding.passed_query()), headers, body, at)
             }
         };
         let elsewhere = elsewhere.map(|elsewhere| Box::new(elsewhere.with_own(&path, &headers, &body)));
@@ -326,9 +327,11 @@ impl Sent<'_> {
         };
         let outbound = Outbound::to(self.permit, parts.method.clone(), &path, headers, body)?;
         let mut outbound = outbound.in_place(place);
-        if is_rest {
-            outbound = outbound.of_rest(&path)?;
-        }
+        outbound = match at {
+            Below::Url => outbound,
+            Below::Rest => outbound.of_rest(&path)?,
+            Below::Grpc(sent) => outbound.of_grpc(&path, sent, gate.limits.held_answer)?,
+        };
         // Where several may answer, whoever is asked gets the credential for it then.
         let is_shared = elsewhere.is_some() && !outbound.permit().candidates().is_empty();
         let token = if foreign || is_shared { None } else { credential::apply(gate, &mut outbound)? };

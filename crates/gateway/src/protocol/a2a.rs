@@ -1,10 +1,11 @@
-//! A2A 1.0 and 0.3 over JSON-RPC and HTTP+JSON, and the agent card. What a message asks is read in one place: the other binding is lifted
-//! to JSON-RPC before, and lowered again where it goes on ([`Rest`]).
+//! A2A 1.0 and 0.3 over JSON-RPC and HTTP+JSON, 1.0 over gRPC, and the agent card. What a message asks is read in one place: the other bindings
+//! are lifted to JSON-RPC before, and lowered again where it goes on ([`Rest`], [`Grpc`]).
 //!
 //! A message names a skill in `message.metadata.skill` (or `params.metadata.skill`); neither version of the protocol has a
 //! field of its own for it. Naming one narrows the call to that skill; it never escapes what is said of the agent.
 
 pub mod card;
+pub mod grpc;
 pub mod held;
 mod places;
 mod rest;
@@ -12,14 +13,17 @@ pub mod sealed;
 mod tasks;
 pub mod webhook;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::{HeaderMap, Method, Response};
 use vidimus_core::call::{Action, Ask, Destination, Target};
 use vidimus_core::json::Json;
 use vidimus_core::refusal::{Class, Code, Refusal};
 use vidimus_core::resource::Agent;
 
+pub use grpc::Grpc;
 pub use rest::Rest;
 
 use super::beside::{check_none_but_empty, check_none_of, check_spelled};
@@ -28,7 +32,7 @@ use super::jsonrpc::{self, Envelope};
 use super::members;
 use super::observe::Observe;
 use super::{
-    Answer, Binding, DocumentChange, EventChange, Expected, MAX_NAME, Message, Operation, Parsed,
+    Answer, Binding, DocumentChange, EventChange, Expected, Lowered, MAX_NAME, Message, Operation, Parsed,
     check_spelling,
 };
 
@@ -87,7 +91,12 @@ pub enum Framing {
 
 /// The binding of a request to an agent, by the path below its route.
 pub fn binding_at(path: &str) -> &'static dyn Binding {
-    if matches!(path, "" | "/") || CARD_PATHS.contains(&path) { &JsonRpc } else { &Rest }
+    match path {
+        "" | "/" => &JsonRpc,
+        path if CARD_PATHS.contains(&path) => &JsonRpc,
+        path if grpc::is_below(path) => &Grpc,
+        _ => &Rest,
+    }
 }
 
 /// Whether it asks for an agent's card, wherever that is. The extended card is an answer of the agent's.
@@ -139,9 +148,20 @@ impl Binding for JsonRpc {
             return Err(Refusal::new(Code::Internal, "this binding is not the destination's"));
         };
         match message.json {
-            Some(json) => posted(message, agent, json, Framing::Rpc),
+            Some(json) => {
+                let mut parsed = posted(message, agent, json, Framing::Rpc)?;
+                if grpc::is_alone(agent) {
+                    grpc::goes_on(json, &mut parsed);
+                }
+                Ok(parsed)
+            }
             None => Ok(card_asked(agent)),
         }
+    }
+
+    /// An agent may speak gRPC alone.
+    fn lowered(&self, _method: &Method, path: Cow<'static, str>, message: Bytes) -> Result<Lowered, Refusal> {
+        grpc::lowered(path, message)
     }
 
     fn message_id(&self, message: &Json<'_>) -> Option<Arc<str>> {

@@ -28,9 +28,10 @@ fn endpoint() -> Endpoint {
         headers: Default::default(),
         card: None,
         rest: None,
+        grpc: None,
         stale_after: None,
         job: None,
-        grpc: None,
+        grpc_tools: None,
         agent: None,
         openapi: None,
     }

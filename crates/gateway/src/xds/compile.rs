@@ -254,7 +254,7 @@ impl<'a> Called<'a> {
         if so_many >= MOST_ROUTES {
             return Some("there are more than 20,000 routes; call it at the gateway of Vidimus");
         }
-        if self.endpoint.grpc.is_some() {
+        if self.endpoint.grpc_tools.is_some() {
             return Some("it speaks gRPC (spec.grpc), which only the gateway makes of a call; call it there");
         }
         if self.endpoint.openapi.is_some() {

@@ -30,6 +30,7 @@ mod ext_authz;
 mod facts;
 mod failover;
 mod forward;
+mod grpc;
 mod grpc_tools;
 mod guarded_answers;
 mod guards;

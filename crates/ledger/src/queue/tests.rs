@@ -164,7 +164,8 @@ fn the_record_of_an_end_fits_the_room_that_is_kept_for_it() {
     assert!(bytes <= END_BYTES, "{bytes}");
     // So it does with as many tries of a model as there may be, of which none makes a task.
     let mut attempt = Attempt::of(&"x".repeat(300));
-    (attempt.code, attempt.duration_us, attempt.status) = (Some("upstream_refused_address".into()), most, 599);
+    (attempt.code, attempt.duration_us, attempt.status) =
+        (Some("upstream_refused_address".into()), most, 599);
     let tried = EffectRecord { attempts: vec![attempt; 3], task: None, ..record.clone() };
     let bytes = frame::HEADER + serde_json::to_vec(&tried).expect("JSON").len();
     assert!(bytes <= END_BYTES, "{bytes}");

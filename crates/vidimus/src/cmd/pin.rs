@@ -127,14 +127,13 @@ fn server(pin: &Pin) -> anyhow::Result<(Url, Option<PathBuf>, Option<Pins>)> {
         bail!("say where the server is: by its record (--resources DIR), or by its address (--url URL)")
     };
     let endpoint = &server.endpoint;
-    if endpoint.job.is_some() || endpoint.grpc.is_some() || endpoint.agent.is_some() {
+    if endpoint.job.is_some()
+        || endpoint.grpc_tools.is_some()
+        || endpoint.openapi.is_some()
+        || endpoint.agent.is_some()
+    {
         bail!(
-            "what the tools of this server are stands in its record (spec.job, spec.grpc, spec.agent) and changes with that alone"
-        );
-    }
-    if server.endpoint.openapi.is_some() {
-        bail!(
-            "the server is an API, so what its tools are stands in its record (spec.openapi.document) and changes with that alone"
+            "what the tools of this server are stands in its record (spec.job, spec.openapi, spec.grpc, spec.agent) and changes with that alone"
         );
     }
     let named = || server.endpoint.ca_file.as_deref().map(PathBuf::from);

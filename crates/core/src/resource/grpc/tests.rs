@@ -36,7 +36,7 @@ fn with(descriptors: &str) -> Result<Endpoint, Vec<Rejection>> {
 }
 
 fn grpc() -> Grpc {
-    Grpc::clone(with(&descriptors()).unwrap().grpc.as_ref().unwrap())
+    Grpc::clone(with(&descriptors()).unwrap().grpc_tools.as_ref().unwrap())
 }
 
 fn definition(grpc: &Grpc, tool: &str) -> Value {
@@ -47,7 +47,7 @@ fn definition(grpc: &Grpc, tool: &str) -> Value {
 fn methods_that_take_one_object_are_tools_with_what_their_authors_say_of_them() {
     let endpoint = with(&descriptors()).unwrap();
     assert_eq!((endpoint.url.as_str(), endpoint.timeout_ms), ("http://invoices:50051/", 60_000));
-    let grpc = endpoint.grpc.as_ref().unwrap();
+    let grpc = endpoint.grpc_tools.as_ref().unwrap();
     let names: Vec<&str> = grpc.tools.keys().map(|name| &**name).collect();
     assert_eq!(names, ["Invoices_GetInvoice", "Invoices_ListInvoices", "Invoices_Now", "Invoices_Record"]);
     let get = definition(grpc, "Invoices_GetInvoice");
@@ -98,11 +98,11 @@ fn other_descriptors_are_another_configuration_and_are_approved_anew() {
     assert_eq!(one, grpc());
     let mut named = json!({"url": "http://invoices:50051", "descriptors": descriptors(), "services": ["finance.v1.Invoices"]});
     let other = checked(&named).unwrap();
-    assert_ne!(&one, &**other.grpc.as_ref().unwrap());
-    assert_ne!(format!("{one:?}"), format!("{:?}", other.grpc.as_ref().unwrap()));
+    assert_ne!(&one, &**other.grpc_tools.as_ref().unwrap());
+    assert_ne!(format!("{one:?}"), format!("{:?}", other.grpc_tools.as_ref().unwrap()));
     // In lines, as YAML has long texts.
     named["descriptors"] = json!(descriptors().replace('A', "A\n"));
-    assert_eq!(checked(&named).unwrap().grpc, other.grpc);
+    assert_eq!(checked(&named).unwrap().grpc_tools, other.grpc_tools);
 }
 
 fn refused(grpc: &Value) -> (String, String) {

@@ -4,9 +4,12 @@
 mod signed;
 
 use serde_json::{Map, Value, json};
+use url::Url;
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::Agent;
 use vidimus_identity::Mint;
+
+use super::grpc;
 
 /// The members of a card that go on (A2A 1.0 section 4.4.1, 0.3 section 5.5). An allow-list: protobuf readers take other
 /// spellings of a member as well. Left out are the agent's own signatures, which are over what the agent wrote, and security schemes, which are
@@ -43,9 +46,8 @@ const HTTP_JSON: &str = "HTTP+JSON";
 /// By what a card is held, and what it says in place of what the agent wrote.
 #[derive(Debug)]
 pub struct Passing<'a> {
-    /// The bindings in which the agent is called through the gateway, each with its address there. Nothing else is governed, so nothing else
-    /// is announced. The first is that of every agent.
-    served: Vec<(&'static str, String)>,
+    /// Where the agent is called through the gateway.
+    governed: Governed,
     /// The keys that sign the agent's card, where its record names some: a JWK Set.
     keys: Option<&'a str>,
     /// What signs the card that goes on.
@@ -55,18 +57,89 @@ pub struct Passing<'a> {
 impl<'a> Passing<'a> {
     /// Of the card of this agent, which is called below `public_url`.
     pub fn of(agent: &'a Agent, public_url: &str, mint: &'a Mint) -> Self {
-        let address = format!("{public_url}/a2a/{}", agent.id.id);
-        let has_rest = agent.endpoint.as_ref().is_some_and(|endpoint| endpoint.rest.is_some());
-        let mut served = vec![(JSON_RPC, address.clone())];
-        served.extend(has_rest.then_some((HTTP_JSON, address)));
-        Self { served, keys: agent.card_keys.as_deref(), mint }
+        Self { governed: Governed::of(agent, public_url), keys: agent.card_keys.as_deref(), mint }
+    }
+}
+
+/// What is governed of 1.0, of every agent that is called in it.
+const GRPC: &str = "GRPC";
+
+/// Where and how an agent is called through the gateway. Nothing else is governed, so nothing else is announced.
+#[derive(Clone, Debug)]
+pub struct Governed {
+    /// Over HTTP.
+    pub address: String,
+    /// Over HTTP+JSON too.
+    pub rest: bool,
+    /// Over gRPC; `None` where no address of gRPC leads to the gateway.
+    pub grpc: Option<GrpcAddress>,
+    /// The agent itself speaks gRPC alone, so that it is called over JSON-RPC as well.
+    pub is_grpc_alone: bool,
+}
+
+/// Where an agent is called over gRPC.
+#[derive(Clone, Debug)]
+pub struct GrpcAddress {
+    /// Host and port (1.0, section 4.4.6).
+    pub authority: String,
+    /// By which the gateway knows the agent: clients send it with each request.
+    pub tenant: String,
+}
+
+impl Governed {
+    /// Of the agent of this name, at the gateway's public address. One that has a path leads no gRPC here.
+    pub fn of(agent: &Agent, public_url: &str) -> Self {
+        let endpoint = agent.endpoint.as_ref();
+        let tenant = agent.id.id.to_string();
+        let url = Url::parse(public_url).ok().filter(|url| url.path() == "/");
+        let authority =
+            url.and_then(|url| Some(format!("{}:{}", url.host_str()?, url.port_or_known_default()?)));
+        Self {
+            address: format!("{public_url}/a2a/{tenant}"),
+            rest: endpoint.is_some_and(|endpoint| endpoint.rest.is_some()),
+            grpc: authority.map(|authority| GrpcAddress { authority, tenant }),
+            is_grpc_alone: grpc::is_alone(agent),
+        }
     }
 
-    /// The binding that is announced in the place of one that the agent speaks, and its address; `None` where that is not governed.
-    fn governed(&self, transport: Option<&str>) -> Option<(&'static str, &str)> {
-        let served = self.served.iter().find(|(binding, _)| Some(*binding) == transport);
-        served.map(|(binding, address)| (*binding, address.as_str()))
+    /// The transport that is announced in the place of one that the agent speaks; `None` where that is not governed.
+    fn transport(&self, spoken: Option<&str>) -> Option<&'static str> {
+        match spoken? {
+            JSON_RPC => Some(JSON_RPC),
+            HTTP_JSON if self.rest => Some(HTTP_JSON),
+            _ => None,
+        }
     }
+
+    /// What is announced beside `kept`, which the agent announced: it is called in these bindings whatever it speaks itself.
+    fn beside(&self, kept: &[Value]) -> Vec<Value> {
+        let speaks = |name: &str| {
+            let mut all = kept.iter().filter(|one| is_new(one));
+            all.any(|one| one.get("protocolBinding").and_then(Value::as_str) == Some(name))
+        };
+        let mut more = Vec::new();
+        if speaks(JSON_RPC) && !speaks(GRPC) {
+            more.extend(self.over_grpc("1.0"));
+        }
+        if self.is_grpc_alone && !speaks(JSON_RPC) {
+            more.push(json!({"url": self.address, "protocolBinding": JSON_RPC, "protocolVersion": "1.0"}));
+        }
+        more
+    }
+
+    fn over_grpc(&self, version: &str) -> Option<Value> {
+        let GrpcAddress { authority, tenant } = self.grpc.as_ref()?;
+        Some(json!({"url": authority, "protocolBinding": GRPC, "protocolVersion": version, "tenant": tenant}))
+    }
+}
+
+/// Whether an interface is one of 1.0 or later.
+fn is_new(interface: &Value) -> bool {
+    version(interface).is_some_and(|version| version.starts_with("1."))
+}
+
+fn version(interface: &Value) -> Option<&str> {
+    interface.get("protocolVersion").and_then(Value::as_str)
 }
 
 /// The card in `text` with the gateway's addresses in place of the agent's own. `rpc`: it is the result of a JSON-RPC response.
@@ -99,23 +172,26 @@ fn passed(card: Map<String, Value>, passing: &Passing<'_>) -> Result<Map<String,
         Some(keys) => signed::said(card, keys)?,
         None => card,
     };
-    announce(&mut card, passing)?;
+    announce(&mut card, &passing.governed)?;
     signed::sign(&mut card, passing.mint)?;
     Ok(card)
 }
 
-fn announce(card: &mut Map<String, Value>, passing: &Passing<'_>) -> Result<(), Refusal> {
+fn announce(card: &mut Map<String, Value>, governed: &Governed) -> Result<(), Refusal> {
     card.retain(|member, _| CARD.contains(&member.as_str()));
     let mut announced = card.contains_key("url");
     if announced {
+        card.insert("url".to_owned(), json!(governed.address));
         let preferred = card.get("preferredTransport").and_then(Value::as_str);
-        let (preferred, address) = passing.governed(preferred).or(passing.governed(Some(JSON_RPC))).unzip();
-        card.insert("url".to_owned(), json!(address));
+        let preferred = governed.transport(preferred).unwrap_or(JSON_RPC);
         card.insert("preferredTransport".to_owned(), json!(preferred));
     }
     for (member, transport) in INTERFACES {
         let Some(given) = card.remove(member) else { continue };
-        let kept = interfaces(&given, transport, passing);
+        let mut kept = interfaces(&given, transport, governed);
+        if transport == "protocolBinding" {
+            kept.extend(governed.beside(&kept));
+        }
         announced |= !kept.is_empty();
         card.insert(member.to_owned(), kept.into());
     }
@@ -124,21 +200,25 @@ fn announce(card: &mut Map<String, Value>, passing: &Passing<'_>) -> Result<(), 
     } else {
         Err(Refusal::new(
             Code::UpstreamInvalid,
-            "the agent's card announces no interface that is governed here: JSONRPC, and HTTP+JSON where its record has spec.endpoint.rest",
+            "the agent's card announces no interface that is governed here: JSONRPC, GRPC of 1.0, and HTTP+JSON where its record has spec.endpoint.rest",
         ))
     }
 }
 
-fn interfaces(given: &Value, transport: &str, passing: &Passing<'_>) -> Vec<Value> {
+fn interfaces(given: &Value, transport: &str, governed: &Governed) -> Vec<Value> {
     let given = given.as_array().into_iter().flatten();
     given
         .filter_map(|interface| {
-            let (announced, address) = passing.governed(interface.get(transport).and_then(Value::as_str))?;
+            let spoken = interface.get(transport).and_then(Value::as_str);
+            if spoken == Some(GRPC) && is_new(interface) {
+                return governed.over_grpc(version(interface).unwrap_or_default());
+            }
+            let announced = governed.transport(spoken)?;
             let mut kept = Map::new();
             for member in ["protocolVersion", "tenant"] {
                 kept.extend(interface.get(member).map(|value| (member.to_owned(), value.clone())));
             }
-            kept.insert("url".to_owned(), json!(address));
+            kept.insert("url".to_owned(), json!(governed.address));
             kept.insert(transport.to_owned(), json!(announced));
             Some(kept.into())
         })

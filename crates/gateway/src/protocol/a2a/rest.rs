@@ -22,7 +22,7 @@ use vidimus_core::refusal::{Class, Code, Refusal};
 use self::paths::{Asked, Row, Segment, Written};
 use super::{Framing, METHODS, PASSED_HEADERS, posted};
 use crate::protocol::members::{Members, first_member, quoted, text};
-use crate::protocol::{Binding, Lowered, Message, Operation, Parsed, jsonrpc, parse};
+use crate::protocol::{Below, Binding, Lowered, Message, Operation, Parsed, jsonrpc, parse};
 use crate::reply;
 
 /// What a request that has no id in its binding has in the message that it is lifted to.
@@ -99,7 +99,7 @@ impl Binding for Rest {
                 Bytes::new()
             }
         };
-        Ok(Lowered { path: path.into(), body, is_rest: true })
+        Ok(Lowered { path: path.into(), body, below: Below::Rest })
     }
 
     fn parse<'a>(&self, message: &Message<'a>) -> Result<Parsed<'a>, Refusal> {

@@ -235,3 +235,52 @@ fn a_card_may_be_signed_as_it_stands() {
         assert_eq!(held.is_ok(), is_good, "{bytes}: {held:?}");
     }
 }
+
+#[test]
+fn over_grpc_an_agent_is_called_by_the_tenant_that_the_gateway_knows_it_by() {
+    let of = |binding: &str, version: &str| json!({"url": "b:1", "protocolBinding": binding, "protocolVersion": version, "tenant": "theirs"});
+    let grpc = |version: &str| json!({"url": "gw:443", "protocolBinding": "GRPC", "protocolVersion": version, "tenant": "n/b"});
+    let rpc = |tenant: Option<&str>| {
+        let mut rpc = json!({"url": GATEWAY, "protocolBinding": "JSONRPC", "protocolVersion": "1.0"});
+        if let Some(tenant) = tenant {
+            rpc["tenant"] = json!(tenant);
+        }
+        rpc
+    };
+    let announced = |given: Value, is_grpc_alone: bool, reached: bool| {
+        let address = GrpcAddress { authority: "gw:443".to_owned(), tenant: "n/b".to_owned() };
+        let governed = Governed {
+            address: GATEWAY.to_owned(),
+            rest: false,
+            grpc: reached.then_some(address),
+            is_grpc_alone,
+        };
+        let card = json!({"supportedInterfaces": given}).to_string();
+        let passing = Passing { governed, keys: None, mint: mint() };
+        let card = rewrite(&card, &passing, false).map_err(|refusal| refusal.code)?;
+        Ok(serde_json::from_str::<Value>(&card).expect("JSON")["supportedInterfaces"].clone())
+    };
+    for (given, is_grpc_alone, reached, expected) in [
+        (json!([of("JSONRPC", "1.0")]), false, true, Ok(json!([rpc(Some("theirs")), grpc("1.0")]))),
+        (
+            json!([of("GRPC", "1.0"), of("JSONRPC", "1.0")]),
+            false,
+            true,
+            Ok(json!([grpc("1.0"), rpc(Some("theirs"))])),
+        ),
+        (json!([of("GRPC", "1.0")]), true, true, Ok(json!([grpc("1.0"), rpc(None)]))),
+        // gRPC of 0.3 is not served, and nothing of an agent that speaks 0.3 alone.
+        (
+            json!([of("GRPC", "0.3"), of("JSONRPC", "1.0")]),
+            false,
+            true,
+            Ok(json!([rpc(Some("theirs")), grpc("1.0")])),
+        ),
+        (json!([of("GRPC", "0.3")]), false, true, Err(Code::UpstreamInvalid)),
+        // Where nobody reaches the gateway by it.
+        (json!([of("GRPC", "1.0"), of("JSONRPC", "1.0")]), false, false, Ok(json!([rpc(Some("theirs"))]))),
+        (json!([of("GRPC", "1.0")]), false, false, Err(Code::UpstreamInvalid)),
+    ] {
+        assert_eq!(announced(given.clone(), is_grpc_alone, reached), expected, "{given}");
+    }
+}

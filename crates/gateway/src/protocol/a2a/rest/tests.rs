@@ -34,8 +34,8 @@ fn lowered(method: &str, path: &str, body: &str) -> (String, String) {
     let lifted = Rest
         .lifted(&Destination::Agent(agent()), &parts, &below, &Bytes::copy_from_slice(body.as_bytes()))
         .expect("lifted");
-    let Lowered { path, body, is_rest } = Rest.lowered(&parts.method, "".into(), lifted).expect("a request");
-    assert!(is_rest);
+    let Lowered { path, body, below } = Rest.lowered(&parts.method, "".into(), lifted).expect("a request");
+    assert_eq!(below, Below::Rest);
     (path.into_owned(), String::from_utf8(body.to_vec()).expect("UTF-8"))
 }
 
