@@ -14,6 +14,7 @@ use super::field::{name, person};
 use super::integrity::{Integrity, IntegritySpec};
 use super::job::JobSpec;
 use super::labels::LabelsSpec;
+use super::members::{self, MemberSpec, Members, WhenDown};
 use super::problem::{At, Fault, Problems};
 use super::*;
 
@@ -34,8 +35,10 @@ pub struct McpServer {
     pub risk_level: RiskLevel,
     /// Where it runs. Cedar: `.environment`.
     pub environment: Arc<str>,
-    /// Where it is called; a job where each call runs as one.
+    /// Where it is called; a job where each call runs as one, and an address that nothing is reached by where it has members.
     pub endpoint: Endpoint,
+    /// The servers that it stands for; `None` where it is one itself.
+    pub members: Option<Members>,
     /// Set name → tool names. Cedar: `resource in ToolSet::"…"`.
     pub tool_sets: BTreeMap<Arc<str>, Names>,
     /// What is known of single tools; a tool not listed takes the server's risk and is assumed destructive.
@@ -102,8 +105,11 @@ impl McpServer {
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(extend("x-kubernetes-validations" = [{
-    "rule": "[has(self.endpoint), has(self.job)].filter(given, given).size() == 1",
-    "message": "give exactly one of endpoint and job",
+    "rule": "[has(self.endpoint), has(self.job), has(self.members)].filter(given, given).size() == 1",
+    "message": "give exactly one of endpoint, job and members",
+}, {
+    "rule": "has(self.members) ? ![has(self.toolSets), has(self.tools), has(self.labels), has(self.toolSetLabels), has(self.integrity)].exists(given, given) : !has(self.whenDown)",
+    "message": "what tools are is said in the records of the members; whenDown is of members",
 }]))]
 pub struct McpServerSpec {
     /// The e-mail address of the person who answers for the server. Never a team alias.
@@ -128,6 +134,17 @@ pub struct McpServerSpec {
     /// What runs at each call, where there is no server that waits for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<JobSpec>,
+    /// Other servers that this one stands for, at one address. What each tool is, and who may call it, is said of the server that has it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1, max = 32), extend("x-kubernetes-validations" = [{
+        "rule": "self.all(one, self.exists_one(other, other.name == one.name))",
+        "message": "another member has this name",
+    }]))]
+    pub members: Vec<MemberSpec>,
+    /// What becomes of what is asked of all members while one of them does not answer: omit (the others answer, and that one is named) or fail.
+    /// omit when it is left out.
+    #[serde(default, skip_serializing_if = "WhenDown::is_default")]
+    pub when_down: WhenDown,
     /// Named sets of its tools. Cedar: resource in ToolSet::"…".
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "name::tool_sets_schema")]
@@ -185,12 +202,13 @@ impl McpServerSpec {
         problems.take(spec.key("owner"), &self.owner, person::check(&self.owner));
         plain(spec.key("team"), &self.team, problems);
         plain(spec.key("environment"), &self.environment, problems);
-        let endpoint = self.check_called(&meta, document, problems);
+        let called = self.check_called(&meta, document, problems);
         let tool_sets = check_tool_sets(&self.tool_sets, spec.key("toolSets"), problems);
         let tools = check_tools(&self.tools, self.risk_level, spec.key("tools"), problems);
         let capabilities = names(spec.key("capabilities"), &self.capabilities, problems);
         let labels = self.check_labels(spec, problems);
         let integrity = self.integrity.as_ref().map(|one| one.check(spec.key("integrity"), problems));
+        let (endpoint, members) = called?;
         Some(McpServer {
             id: EntityId::new(EntityKind::McpServer, meta.key()),
             owner: self.owner.into(),
@@ -198,7 +216,8 @@ impl McpServerSpec {
             capabilities,
             risk_level: self.risk_level,
             environment: self.environment.into(),
-            endpoint: endpoint?,
+            endpoint,
+            members,
             tool_sets,
             tools,
             labels,
@@ -207,10 +226,36 @@ impl McpServerSpec {
         })
     }
 
-    /// Where it is called: the one of the two that it has.
-    fn check_called(&self, meta: &Meta, document: Document<'_>, problems: &mut Problems) -> Option<Endpoint> {
+    /// Where it is called: the one of the three that it has.
+    fn check_called(
+        &self,
+        meta: &Meta,
+        document: Document<'_>,
+        problems: &mut Problems,
+    ) -> Option<(Endpoint, Option<Members>)> {
         let spec = document.spec();
-        match (&self.endpoint, &self.job) {
+        if !self.members.is_empty() {
+            let at = spec.key("members");
+            if self.endpoint.is_some() || self.job.is_some() {
+                let fault = Fault::new("the server is called in another way too", "remove one of the two");
+                problems.report(at, "", fault);
+            }
+            let given = [
+                ("toolSets", !self.tool_sets.is_empty()),
+                ("tools", !self.tools.is_empty()),
+                ("labels", self.labels.is_some()),
+                ("toolSetLabels", !self.tool_set_labels.is_empty()),
+                ("integrity", self.integrity.is_some()),
+            ];
+            members::has_nothing_of_tools(given, spec, problems);
+            let checked = members::check(&self.members, self.when_down, meta, at, problems);
+            return checked.map(|(endpoint, members)| (endpoint, Some(members)));
+        }
+        if !self.when_down.is_default() {
+            let fault = Fault::new("the server has no members", "remove it, or add spec.members");
+            problems.report(spec.key("whenDown"), "fail", fault);
+        }
+        let endpoint = match (&self.endpoint, &self.job) {
             (Some(endpoint), None) => {
                 has_no_card(endpoint, spec.key("endpoint"), problems);
                 endpoint.check(document, DEFAULT_TIMEOUT_MS, spec.key("endpoint"), problems)
@@ -227,7 +272,8 @@ impl McpServerSpec {
                 problems.report(spec.key("endpoint"), "", Fault::new("the field is missing", fix));
                 None
             }
-        }
+        };
+        endpoint.map(|endpoint| (endpoint, None))
     }
 
     fn check_labels(&self, spec: At<'_>, problems: &mut Problems) -> ServerLabels {

@@ -24,14 +24,14 @@ pub(super) fn claimed(object: &Object) -> Option<&Arc<str>> {
     matches!(object.meta().origin, Origin::Cluster { .. }).then_some(&endpoint.audience)
 }
 
-/// Where an object is called with a token. A provider gets the key that is held for it, and a job nothing.
+/// Where an object is called with a token. A provider gets the key that is held for it, a job nothing, and of a server with members each of these.
 fn endpoint(object: &Object) -> Option<&Endpoint> {
     let endpoint = match object {
         Object::Agent(agent) => agent.endpoint.as_ref()?,
         Object::McpServer(server) => &server.endpoint,
         Object::LlmProvider(_) | Object::Service(_) | Object::Policy(_) => return None,
     };
-    endpoint.job.is_none().then_some(endpoint)
+    (endpoint.job.is_none() && !endpoint.is_of_members()).then_some(endpoint)
 }
 
 /// Which of the `good` objects may not have the audience that they claim. What is `hidden` by a fault claims what it did.
