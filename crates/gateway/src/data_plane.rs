@@ -153,6 +153,9 @@ impl Carried {
 
 /// Why nobody but the gateway carries a call of this endpoint, whatever is asked of it.
 pub(crate) fn only_here(endpoint: &Endpoint) -> Option<Refusal> {
+    if endpoint.is_of_members() {
+        return Some(unable("this server stands for others, which the gateway asks itself"));
+    }
     endpoint.job.is_some().then(|| unable("each call of this server is a job, which only the gateway runs"))
 }
 

@@ -181,6 +181,16 @@ impl Outbound {
         &mut self.headers
     }
 
+    /// The headers so far.
+    pub(crate) fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    /// The message.
+    pub(crate) fn body(&self) -> &Bytes {
+        &self.body
+    }
+
     /// Where it stands what ran for it, where its destination is a job.
     pub(crate) fn ran(&self) -> Option<Ran> {
         self.ran.clone()
@@ -308,6 +318,9 @@ pub async fn forward(upstream: &Upstream, outbound: Outbound) -> Result<Response
         return job::answer(upstream.0.runner.as_ref(), permit, &job, asked, ran).await;
     }
     let endpoint = permit.endpoint()?;
+    if endpoint.is_of_members() {
+        return Err(Refusal::new(Code::Internal, "a server with members is nowhere; its members are asked"));
+    }
     let Some(others) = card else { return send(upstream, endpoint, method, uri, headers, body).await };
     let mut asked = Vec::new();
     for place in std::iter::once(uri).chain(others) {

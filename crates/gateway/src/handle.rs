@@ -5,11 +5,14 @@ mod admit;
 mod authenticate;
 mod carry;
 mod content;
+mod crossing;
 mod definition;
+mod front;
 mod grants;
 mod guards;
 mod hold;
 mod keep;
+mod on_account;
 mod pins;
 mod waiting;
 
@@ -31,6 +34,7 @@ use crate::request_context::RequestContext;
 pub(crate) use admit::sha256;
 pub use admit::{Admission, Admitted, admit};
 pub(crate) use authenticate::{authenticate, credential};
+pub(crate) use crossing::By;
 
 /// The other end of a client connection.
 #[derive(Clone, Debug)]

@@ -143,8 +143,8 @@ pub struct McpServerSpec {
     pub members: Vec<MemberSpec>,
     /// What becomes of what is asked of all members while one of them does not answer: omit (the others answer, and that one is named) or fail.
     /// omit when it is left out.
-    #[serde(default, skip_serializing_if = "WhenDown::is_default")]
-    pub when_down: WhenDown,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when_down: Option<WhenDown>,
     /// Named sets of its tools. Cedar: resource in ToolSet::"…".
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "name::tool_sets_schema")]
@@ -248,12 +248,13 @@ impl McpServerSpec {
                 ("integrity", self.integrity.is_some()),
             ];
             members::has_nothing_of_tools(given, spec, problems);
-            let checked = members::check(&self.members, self.when_down, meta, at, problems);
+            let when_down = self.when_down.unwrap_or_default();
+            let checked = members::check(&self.members, when_down, meta, at, problems);
             return checked.map(|(endpoint, members)| (endpoint, Some(members)));
         }
-        if !self.when_down.is_default() {
+        if self.when_down.is_some() {
             let fault = Fault::new("the server has no members", "remove it, or add spec.members");
-            problems.report(spec.key("whenDown"), "fail", fault);
+            problems.report(spec.key("whenDown"), "", fault);
         }
         let endpoint = match (&self.endpoint, &self.job) {
             (Some(endpoint), None) => {

@@ -9,10 +9,10 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use super::Meta;
 use super::endpoint::{DEFAULT_TIMEOUT_MS, Endpoint, HeaderRules};
 use super::field::name;
 use super::problem::{At, Fault, Problems};
-use super::Meta;
 
 /// The scheme of the address of a server with members, which nothing is reached by.
 const SCHEME: &str = "members";
@@ -64,13 +64,6 @@ pub enum WhenDown {
     Omit,
     /// It fails, and names the one.
     Fail,
-}
-
-impl WhenDown {
-    /// Whether it is what it is where nothing is written.
-    pub(super) fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
 }
 
 /// A server that this one stands for.
@@ -177,7 +170,11 @@ fn check_name(text: &str) -> Result<(), Fault> {
 pub(super) fn has_nothing_of_tools(given: [(&str, bool); 5], spec: At<'_>, problems: &mut Problems) {
     for (field, _) in given.into_iter().filter(|(_, is_given)| *is_given) {
         let fix = "say it in the record of the member: a tool is decided as that server's";
-        problems.report(spec.key(field), "", Fault::new("a server with members has no tools of its own", fix));
+        problems.report(
+            spec.key(field),
+            "",
+            Fault::new("a server with members has no tools of its own", fix),
+        );
     }
 }
 
@@ -219,7 +216,9 @@ mod tests {
     /// Attack: names by which a tool of one member is taken for that of another.
     #[test]
     fn a_name_that_could_be_taken_for_another_is_refused() {
-        for bad in ["", "a_b", "a__b", "a+b", "a/b", "A", "1a", "-a", "a-", "a b", "é", "a.b", &"a".repeat(33)] {
+        for bad in
+            ["", "a_b", "a__b", "a+b", "a/b", "A", "1a", "-a", "a-", "a b", "é", "a.b", &"a".repeat(33)]
+        {
             let refused = checked(json!({"members": [member(bad, "x")]})).map(|_| ());
             assert!(refused.is_err(), "{bad:?}");
         }

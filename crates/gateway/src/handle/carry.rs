@@ -13,6 +13,7 @@ use vidimus_core::resource::HeaderRules;
 use vidimus_core::snapshot::Snapshot;
 
 use super::admit::{Admitted, OwnPermit};
+use super::front;
 use crate::answer::{Answering, Asked, taken_back_before};
 use crate::bodies::Lease;
 use crate::changes::{self, Demands, Tally};
@@ -35,9 +36,15 @@ pub(super) async fn carry(
     parts: &Parts,
     admitted: Admitted<'_>,
 ) -> Result<Response<ReplyBody>, Refusal> {
+    let (crossed, credential) = (admitted.crossed.clone(), admitted.credential);
+    let parts = crossed.as_deref().map_or(parts, |crossed| &crossed.parts);
     let Ready { answering, mut effect, outbound, requested, lease: _lease } =
         ready(gate, context, parts, admitted);
     let response = match outbound {
+        Ok(outbound) if outbound.permit().endpoint().is_ok_and(|endpoint| endpoint.is_of_members()) => {
+            let asked = Box::pin(front::answer(gate, context, (parts, credential), (&outbound, &answering)));
+            asked.await
+        }
         Ok(outbound) => {
             effect.ran = outbound.ran();
             forward(&gate.upstream, outbound).await
@@ -149,6 +156,7 @@ fn ready<'g, 'p>(
         asked: admitted.asked,
         redaction: demands.as_ref().and_then(|demands| demands.answer.clone()),
         screen: demands.as_ref().and_then(|demands| demands.screen.clone()),
+        member: admitted.crossed.as_ref().map(|crossed| crossed.by.member.clone()),
     };
     let sent = Sent {
         permit: admitted.permit,

@@ -131,6 +131,11 @@ fn server(pin: &Pin) -> anyhow::Result<(Url, Option<PathBuf>, Option<Pins>)> {
             "the server is a job, so what its tools are stands in its record (spec.job.tools) and changes with that alone"
         );
     }
+    if server.members.is_some() {
+        bail!(
+            "the server stands for others (spec.members): pin the tools of each member in that one's own record"
+        );
+    }
     let named = || server.endpoint.ca_file.as_deref().map(PathBuf::from);
     Ok((server.endpoint.url.clone(), roots.or_else(named), pins))
 }
