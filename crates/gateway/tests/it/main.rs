@@ -35,6 +35,7 @@ mod jobs;
 mod limits;
 mod lists;
 mod logged;
+mod members;
 mod payloads;
 mod pins;
 mod present;
