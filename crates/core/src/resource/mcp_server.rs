@@ -128,7 +128,7 @@ pub struct McpServerSpec {
     #[serde(default = "production")]
     #[schemars(schema_with = "name::plain_schema")]
     pub environment: String,
-    /// Where it is reached: the URL of its MCP endpoint. It, or a job.
+    /// Where it is reached: the URL of its MCP endpoint. It, a job, or members.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<EndpointSpec>,
     /// What runs at each call, where there is no server that waits for it.
@@ -269,7 +269,7 @@ impl McpServerSpec {
                 None
             }
             (None, None) => {
-                let fix = "add spec.endpoint: the URL of the server, or spec.job: what runs at each call";
+                let fix = "add spec.endpoint: the URL of the server, spec.job: what runs at each call, or spec.members: the servers that it stands for";
                 problems.report(spec.key("endpoint"), "", Fault::new("the field is missing", fix));
                 None
             }
