@@ -34,7 +34,6 @@ use crate::request_context::RequestContext;
 pub(crate) use admit::sha256;
 pub use admit::{Admission, Admitted, admit};
 pub(crate) use authenticate::{authenticate, credential};
-pub(crate) use crossing::By;
 
 /// The other end of a client connection.
 #[derive(Clone, Debug)]

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use vidimus_core::obligation::Changed;
 use vidimus_core::permit::Permit;
 use vidimus_core::refusal::{Code, Refusal, Served};
-use vidimus_core::resource::HeaderRules;
+use vidimus_core::resource::{Endpoint, HeaderRules};
 use vidimus_core::snapshot::Snapshot;
 
 use super::admit::{Admitted, OwnPermit};
@@ -41,7 +41,7 @@ pub(super) async fn carry(
     let Ready { answering, mut effect, outbound, requested, lease: _lease } =
         ready(gate, context, parts, admitted);
     let response = match outbound {
-        Ok(outbound) if outbound.permit().endpoint().is_ok_and(|endpoint| endpoint.is_of_members()) => {
+        Ok(outbound) if outbound.permit().endpoint().is_ok_and(Endpoint::is_of_members) => {
             let asked = Box::pin(front::answer(gate, context, (parts, credential), (&outbound, &answering)));
             asked.await
         }

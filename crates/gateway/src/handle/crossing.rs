@@ -27,11 +27,11 @@ use crate::seal::{self, Holder};
 
 /// By which server a call came, and to which of its members.
 #[derive(Clone, Debug)]
-pub struct By {
+pub(super) struct By {
     /// The server with members.
-    pub front: EntityId,
+    pub(super) front: EntityId,
     /// What the member is called there.
-    pub member: Arc<str>,
+    pub(super) member: Arc<str>,
 }
 
 /// Where a request goes that may have come to a server with members.

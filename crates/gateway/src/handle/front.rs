@@ -91,7 +91,6 @@ enum Heard {
 }
 
 /// What became of the questions to all.
-#[derive(Default)]
 struct All<'a> {
     heard: Vec<(&'a Member, Heard)>,
     absent: Vec<Absent>,

@@ -23,7 +23,6 @@ use crate::protocol::members::{Replaced, quoted};
 use crate::protocol::observe::Observe;
 use crate::protocol::{Answer, Binding as _, Expected, Message, Parsed};
 use crate::seal::{Holder, Kind};
-pub use names::{full_name, full_uri};
 pub use sessions::{Joined, MAX_ID as MAX_SESSION, Sessions};
 
 /// Where a message goes.

@@ -78,7 +78,7 @@ fn of_result(result: &Members<'_>, member: &str, is_outer: bool) -> Result<Optio
         each(result.get("contents"), &|one| Ok(write(one, "uri", located(one, member))))?,
     );
     changed.put_some("content", each(result.get("content"), &|one| block(one, member))?);
-    let of_message = |one: &Members<'_>| {
+    let of_message = |one: &Members<'_>| -> Result<Option<String>, Refusal> {
         let content = one.object("content").map_err(unreadable)?;
         let content = content.map(|content| block(&content, member)).transpose()?.flatten();
         Ok(write(one, "content", content))

@@ -29,7 +29,7 @@ pub struct Absent {
 impl Absent {
     /// As a refusal says it.
     pub fn of(member: &str, refusal: &Refusal) -> Self {
-        Self { member: member.into(), code: refusal.code, why: (*refusal.message).into() }
+        Self { member: member.into(), code: refusal.code, why: refusal.message.as_ref().into() }
     }
 
     /// Where all have to answer.
@@ -175,7 +175,8 @@ pub fn initialized(name: &str, version: &str, members: &[(&str, Introduced)], ab
 
 /// The result of `server/discover`.
 pub fn discovered(name: &str, members: &[(&str, Introduced)], absent: &[Absent]) -> Value {
-    let is_served = |version: &&str| members.iter().any(|(_, member)| member.served.contains(version));
+    let is_served =
+        |version: &&str| members.iter().any(|(_, member)| member.served.iter().any(|one| one == version));
     let mut result = json!({
         "supportedVersions": versions::SERVED.into_iter().filter(is_served).collect::<Vec<_>>(),
         "capabilities": capabilities(members),
