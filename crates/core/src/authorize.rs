@@ -142,7 +142,10 @@ impl Snapshot {
             return narrow(part, whole, spares);
         }
         match call.ask.target {
-            Target::Server(server) => self.or_implied(call, || self.uses_of_members(server)),
+            Target::Server(server) => {
+                let uses = || self.called_by(server).flat_map(|server| self.uses_of_server(server));
+                self.or_implied(call, uses)
+            }
             Target::Agent(agent) if OF_NO_SKILL.contains(&call.ask.method) => {
                 self.or_implied(call, || self.uses_of_agent(agent))
             }
@@ -216,16 +219,15 @@ impl Snapshot {
         !matches!(self.decide(call).code, None | Some(Code::NoPermit))
     }
 
-    /// What may be used of a server, or where it has members, of each of these.
-    fn uses_of_members<'a>(&'a self, server: &'a Arc<McpServer>) -> impl Iterator<Item = Use<'a>> {
+    /// The server, or where it has members, these. One that has members itself is none: it is not called by this server either.
+    pub(crate) fn called_by<'a>(
+        &'a self,
+        server: &'a Arc<McpServer>,
+    ) -> impl Iterator<Item = &'a Arc<McpServer>> {
         let members = server.members.iter().flat_map(|members| members.all.iter());
         let members = members.filter_map(|member| self.mcp_server(&member.server));
         let itself = server.members.is_none().then_some(server);
-        // A member that has members is none: it is not called by this server either.
-        itself
-            .into_iter()
-            .chain(members.filter(|member| member.members.is_none()))
-            .flat_map(|server| self.uses_of_server(server))
+        itself.into_iter().chain(members.filter(|member| member.members.is_none()))
     }
 
     /// What of a server may be used: what its record lists, what policies name, and anything else.
