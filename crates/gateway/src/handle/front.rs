@@ -117,7 +117,7 @@ impl<'a> Front<'a> {
             return Err(first.refusal());
         }
         if is_told(self.method()) {
-            let is_end = *self.source.parts.method == Method::DELETE;
+            let is_end = self.parts.method == Method::DELETE;
             return Ok(empty(if is_end { StatusCode::OK } else { StatusCode::ACCEPTED }));
         }
         match (Listing::of(self.method()), self.method()) {
