@@ -21,6 +21,10 @@ pub(crate) const NAMESPACE: &str = "bench";
 /// The MCP server, and those of its tools that are called.
 pub(crate) const SERVER: &str = "ledger";
 pub(crate) const TOOLS: [&str; 4] = ["get_invoice", "list_invoices", "match_invoice", "get_purchase_order"];
+/// The server that stands for [`MEMBERS`] others.
+pub(crate) const DESK: &str = "desk";
+/// How many it stands for.
+pub(crate) const MEMBERS: usize = 8;
 /// The agents that are called.
 pub(crate) const AGENTS: [&str; 4] = ["matcher-0", "matcher-1", "matcher-2", "matcher-3"];
 /// The provider and its model.
@@ -42,6 +46,11 @@ const PER_FILE: usize = 100;
 /// The subject of a caller's token.
 pub(crate) fn caller(number: usize) -> String {
     format!("caller-{number:02}")
+}
+
+/// The name of a member.
+pub(crate) fn member(number: usize) -> String {
+    format!("ledger-{number}")
 }
 
 /// Writes `policies` policies and `agents` agents in all, and what is called, to `directory`.
@@ -72,18 +81,22 @@ fn called(upstream: SocketAddr) -> Vec<Value> {
         (0..CALLERS).map(|set| (format!("set-{set}"), json!(TOOLS))).collect();
     tool_sets.insert("bench-readonly".to_owned(), json!(TOOLS));
     tool_sets.insert("bench-write".to_owned(), json!(["post_invoice", "cancel_invoice"]));
+    let server = |name: &str| {
+        let spec = json!({
+            "owner": owner, "team": "bench", "riskLevel": "low", "capabilities": ["invoice-matching"],
+            "endpoint": {"url": format!("http://{upstream}/mcp")},
+            "toolSets": tool_sets,
+            "tools": {"get_invoice": {"readOnly": true}, "list_invoices": {"readOnly": true}},
+        });
+        document::new("MCPServer", NAMESPACE, name, &spec)
+    };
+    let members: Vec<String> = (0..MEMBERS).map(member).collect();
+    let listed: Vec<Value> =
+        members.iter().map(|name| json!({"name": name, "server": {"name": name}})).collect();
+    let desk = json!({"owner": owner, "team": "bench", "riskLevel": "low", "members": listed});
     let mut documents = vec![
-        document::new(
-            "MCPServer",
-            NAMESPACE,
-            SERVER,
-            &json!({
-                "owner": owner, "team": "bench", "riskLevel": "low", "capabilities": ["invoice-matching"],
-                "endpoint": {"url": format!("http://{upstream}/mcp")},
-                "toolSets": tool_sets,
-                "tools": {"get_invoice": {"readOnly": true}, "list_invoices": {"readOnly": true}},
-            }),
-        ),
+        server(SERVER),
+        document::new("MCPServer", NAMESPACE, DESK, &desk),
         document::new(
             "LLMProvider",
             NAMESPACE,
@@ -96,6 +109,7 @@ fn called(upstream: SocketAddr) -> Vec<Value> {
             }),
         ),
     ];
+    documents.extend(members.iter().map(|name| server(name)));
     documents.extend(AGENTS.iter().map(|name| {
         document::new("Agent", NAMESPACE, name, &json!({
             "owner": owner, "team": "bench", "riskLevel": "low", "purpose": "Matches invoices when it is asked to.",

@@ -149,6 +149,7 @@ enum Only {
     Credentials,
     Start,
     McpCall,
+    McpCallMembers,
     A2aSend,
     LlmChat,
     LlmChatStream,
@@ -160,6 +161,7 @@ impl Only {
     const fn scenario(self) -> Option<Scenario> {
         match self {
             Self::McpCall => Some(Scenario::McpCall),
+            Self::McpCallMembers => Some(Scenario::McpCallMembers),
             Self::A2aSend => Some(Scenario::A2aSend),
             Self::LlmChat => Some(Scenario::LlmChat),
             Self::LlmChatStream => Some(Scenario::LlmChatStream),
@@ -195,7 +197,10 @@ fn main() -> anyhow::Result<ExitCode> {
             machine::figure()?.print()?;
             let ground = Ground::prepare(&scale)?;
             let everything = peer.is_empty() && only.is_empty();
-            let complete = peers::run(&ground, &all_unless(&peer), &all_unless(&only), everything)?;
+            // None of them stands for servers by names of the same kind.
+            let is_offered = |scenario: &Scenario| *scenario != Scenario::McpCallMembers;
+            let scenarios: Vec<Scenario> = all_unless(&only).into_iter().filter(is_offered).collect();
+            let complete = peers::run(&ground, &all_unless(&peer), &scenarios, everything)?;
             Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
     }

@@ -6,7 +6,7 @@ use anyhow::{Context as _, ensure};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::estate::{AGENTS, MODEL, NAMESPACE, PROVIDER, SERVER, TOOLS};
+use crate::estate::{AGENTS, DESK, MEMBERS, MODEL, NAMESPACE, PROVIDER, SERVER, TOOLS, member};
 use crate::load::{Check, Request};
 use crate::upstream::CHUNKS;
 use crate::wire;
@@ -18,6 +18,8 @@ const VARIANTS: usize = 8;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Scenario {
     McpCall,
+    /// The same by one server that stands for eight.
+    McpCallMembers,
     A2aSend,
     LlmChat,
     LlmChatStream,
@@ -29,6 +31,9 @@ pub(crate) enum Scenario {
 pub(crate) struct Surface {
     /// Path of the MCP server.
     mcp: Option<String>,
+    /// Path of the MCP server with members; of an end without one that of the server.
+    #[serde(default)]
+    members: Option<String>,
     /// Path of the A2A agents, to which an agent's name is added.
     a2a: Option<String>,
     /// Path of chat completions.
@@ -43,26 +48,29 @@ pub(crate) struct Surface {
 impl Surface {
     /// The upstream itself.
     pub(crate) fn direct() -> Self {
-        Self::exact("/mcp".to_owned(), "/a2a/".to_owned(), "/v1/chat/completions".to_owned())
+        let mcp = ["/mcp", "/mcp"].map(str::to_owned);
+        Self::exact(mcp, "/a2a/".to_owned(), "/v1/chat/completions".to_owned())
     }
 
     /// Vidimus.
     pub(crate) fn governed() -> Self {
         Self::exact(
-            format!("/mcp/{NAMESPACE}/{SERVER}"),
+            [SERVER, DESK].map(|server| format!("/mcp/{NAMESPACE}/{server}")),
             format!("/a2a/{NAMESPACE}/"),
             format!("/llm/{NAMESPACE}/{PROVIDER}/v1/chat/completions"),
         )
     }
 
-    const fn exact(mcp: String, a2a: String, chat: String) -> Self {
-        Self { mcp: Some(mcp), a2a: Some(a2a), chat: Some(chat), tools: Vec::new(), exact: true }
+    fn exact([mcp, members]: [String; 2], a2a: String, chat: String) -> Self {
+        let (mcp, members, a2a, chat) = (Some(mcp), Some(members), Some(a2a), Some(chat));
+        Self { mcp, members, a2a, chat, tools: Vec::new(), exact: true }
     }
 
     /// The path that a scenario's requests go to; for A2A without the agent. `None` where the scenario is not offered.
     pub(crate) fn path(&self, scenario: Scenario) -> Option<&str> {
         match scenario {
             Scenario::McpCall => self.mcp.as_deref(),
+            Scenario::McpCallMembers => self.members.as_deref(),
             Scenario::A2aSend => self.a2a.as_deref(),
             Scenario::LlmChat | Scenario::LlmChatStream => self.chat.as_deref(),
         }
@@ -71,6 +79,16 @@ impl Surface {
     fn tool(&self, variant: usize) -> &str {
         let number = variant % TOOLS.len();
         self.tools.get(number).map_or_else(|| TOOLS.get(number).copied().unwrap_or_default(), String::as_str)
+    }
+
+    /// What a tool of a member is called, where the end has members.
+    fn tool_of_member(&self, variant: usize) -> String {
+        let own = self.tool(variant);
+        if self.members == self.mcp {
+            own.to_owned()
+        } else {
+            format!("{}__{own}", member(variant % MEMBERS))
+        }
     }
 
     /// Whether the upstream's answers come through byte for byte.
@@ -92,6 +110,7 @@ impl Scenario {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::McpCall => "mcp_call",
+            Self::McpCallMembers => "mcp_call_members",
             Self::A2aSend => "a2a_send",
             Self::LlmChat => "llm_chat",
             Self::LlmChatStream => "llm_chat_stream",
@@ -101,7 +120,7 @@ impl Scenario {
     /// The name of its protocol in metrics and records.
     pub(crate) const fn protocol(self) -> &'static str {
         match self {
-            Self::McpCall => "mcp",
+            Self::McpCall | Self::McpCallMembers => "mcp",
             Self::A2aSend => "a2a",
             Self::LlmChat | Self::LlmChatStream => "llm",
         }
@@ -111,6 +130,8 @@ impl Scenario {
     pub(crate) const fn cpu_goal(self) -> Option<f64> {
         match self {
             Self::McpCall => Some(110.0),
+            // 1.2 times that.
+            Self::McpCallMembers => Some(132.0),
             Self::A2aSend => Some(93.0),
             Self::LlmChat => Some(84.0),
             Self::LlmChatStream => None,
@@ -120,7 +141,7 @@ impl Scenario {
     /// Most added p50 at concurrency 1, µs.
     pub(crate) const fn latency_goal(self) -> Option<f64> {
         match self {
-            Self::McpCall | Self::A2aSend | Self::LlmChat => Some(170.0),
+            Self::McpCall | Self::McpCallMembers | Self::A2aSend | Self::LlmChat => Some(170.0),
             Self::LlmChatStream => None,
         }
     }
@@ -131,7 +152,7 @@ impl Scenario {
             .map(|connection| {
                 let token = end.tokens.get(connection % end.tokens.len().max(1)).context("no caller")?;
                 let session = match self {
-                    Self::McpCall => open_session(end, token)?,
+                    Self::McpCall | Self::McpCallMembers => self.open_session(end, token)?,
                     _ => None,
                 };
                 (0..VARIANTS).map(|variant| self.request(end, token, session.as_deref(), variant)).collect()
@@ -151,6 +172,10 @@ impl Scenario {
         let (path, own, body) = match self {
             Self::McpCall => {
                 let call = tool_call(id, end.surface.tool(variant), variant);
+                (path.to_owned(), session_headers(session), call)
+            }
+            Self::McpCallMembers => {
+                let call = tool_call(id, &end.surface.tool_of_member(variant), variant);
                 (path.to_owned(), session_headers(session), call)
             }
             Self::A2aSend => {
@@ -183,7 +208,7 @@ impl Scenario {
 
     fn check(self) -> Check {
         match self {
-            Self::McpCall => |body| {
+            Self::McpCall | Self::McpCallMembers => |body| {
                 let answer = result(body)?;
                 ensure!(
                     answer.pointer("/content/0/text").is_some_and(Value::is_string),
@@ -244,19 +269,21 @@ fn post(address: SocketAddr, path: &str, token: &str, own: &[String], body: &str
     wire::request("POST", path, address, &headers, body)
 }
 
-/// The handshake of MCP 2025-11-25; the id of the session, unless there are none.
-fn open_session(end: End<'_>, token: &str) -> anyhow::Result<Option<String>> {
-    let path = end.surface.path(Scenario::McpCall).context("no MCP")?;
-    let hello = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
-        "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "vidimus-bench", "version": "1"}}});
-    let reply = wire::exchange(end.address, &post(end.address, path, token, &[], &compact(&hello)))?;
-    let reply = reply.expect(&[200]).context("initialize")?;
-    let session = reply.header("mcp-session-id").map(str::to_owned);
-    ensure!(session.is_some() || !end.surface.is_exact(), "no session id: {}", reply.text());
-    let ready = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
-    let ready = post(end.address, path, token, &session_headers(session.as_deref()), ready);
-    wire::exchange(end.address, &ready)?.expect(&[200, 202]).context("notifications/initialized")?;
-    Ok(session)
+impl Scenario {
+    /// The handshake of MCP 2025-11-25; the id of the session, unless there are none.
+    fn open_session(self, end: End<'_>, token: &str) -> anyhow::Result<Option<String>> {
+        let path = end.surface.path(self).context("no MCP")?;
+        let hello = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
+            "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "vidimus-bench", "version": "1"}}});
+        let reply = wire::exchange(end.address, &post(end.address, path, token, &[], &compact(&hello)))?;
+        let reply = reply.expect(&[200]).context("initialize")?;
+        let session = reply.header("mcp-session-id").map(str::to_owned);
+        ensure!(session.is_some() || !end.surface.is_exact(), "no session id: {}", reply.text());
+        let ready = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
+        let ready = post(end.address, path, token, &session_headers(session.as_deref()), ready);
+        wire::exchange(end.address, &ready)?.expect(&[200, 202]).context("notifications/initialized")?;
+        Ok(session)
+    }
 }
 
 /// With `jsonrpc` and `id` first, as clients write them; [`Value`] would sort the members.

@@ -8,6 +8,7 @@ use vidimus_core::refusal::Refusal;
 use vidimus_gateway::fuzzing::protocol::event::{self, Change, Rewrite};
 use vidimus_gateway::fuzzing::protocol::llm::added_usage::WithoutUsage;
 use vidimus_gateway::fuzzing::protocol::mcp::listing::{self, Listing};
+use vidimus_gateway::fuzzing::protocol::mcp::multiplex::back;
 use vidimus_gateway::fuzzing::protocol::observe::{Observation, Observe, Observer, Sought};
 use vidimus_gateway::fuzzing::protocol::sse::{EventFilter, EventStream, TooLong};
 
@@ -26,6 +27,7 @@ fuzz_target!(|input: &[u8]| {
     for (listing, entries, name) in LISTINGS {
         filtered(text, listing, entries, name);
     }
+    of_member(text);
     let Some(events) = changed(listings(), answer, usize::from(*first).max(1)) else { return };
     assert_eq!(changed(listings(), answer, answer.len().max(1)).as_deref(), Some(&*events), "however it is cut");
     let events = String::from_utf8(events).expect("filtered events are text");
@@ -86,6 +88,15 @@ fn filtered(text: &str, listing: Listing, entries: &str, name: &str) {
     let Ok(filtered) = listing::filter(text, listing, &mut |name, _| keep(name)) else { return };
     shown(&filtered, entries, name);
     assert_eq!(listing::filter(&filtered, listing, &mut |name, _| keep(name)).as_deref(), Ok(&*filtered));
+}
+
+/// What a member of a server says is still one message, and what it asks has an id of that member.
+fn of_member(text: &str) {
+    let Ok(Some(changed)) = back::message(text, "m") else { return };
+    let said: Value = serde_json::from_str(&changed).expect("still JSON");
+    if said["method"].is_string() && said.get("id").is_some() {
+        assert!(said["id"].as_str().is_some_and(|id| id.starts_with("m/")), "{changed}");
+    }
 }
 
 /// Every entry of a filtered answer is one that is kept.

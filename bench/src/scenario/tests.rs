@@ -5,7 +5,13 @@ use crate::load::Generator;
 use crate::upstream::Upstream;
 use crate::witness;
 
-const ALL: [Scenario; 4] = [Scenario::McpCall, Scenario::A2aSend, Scenario::LlmChat, Scenario::LlmChatStream];
+const ALL: [Scenario; 5] = [
+    Scenario::McpCall,
+    Scenario::McpCallMembers,
+    Scenario::A2aSend,
+    Scenario::LlmChat,
+    Scenario::LlmChatStream,
+];
 
 fn upstream() -> SocketAddr {
     let upstream = Upstream::bind(0).unwrap();

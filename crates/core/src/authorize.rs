@@ -65,6 +65,7 @@ impl Snapshot {
     ///   callers name skills, so naming one must not escape what is said of the agent.
     /// - Connecting to an MCP server (initialize, list) is allowed, unless forbidden, to whoever may use something of it: an
     ///   author who permits a tool need not know the protocol's handshake.
+    /// - Of a server with members that is whoever may use something of one of these.
     /// - So are the card of an agent and the list of one's own tasks to whoever may use some skill of it, because neither can
     ///   name one; and the listing of a provider's models to whoever may call one of them.
     /// - What the policies allow, or hold, of a tool that its server's record does not pin, or that is not what it pins, is denied (ADR 76).
@@ -146,7 +147,10 @@ impl Snapshot {
             return narrow(part, whole, spares);
         }
         match call.ask.target {
-            Target::Server(server) => self.or_implied(call, || self.uses_of_server(server)),
+            Target::Server(server) => {
+                let uses = || self.called_by(server).flat_map(|server| self.uses_of_server(server));
+                self.or_implied(call, uses)
+            }
             Target::Agent(agent) if OF_NO_SKILL.contains(&call.ask.method) => {
                 self.or_implied(call, || self.uses_of_agent(agent))
             }
@@ -213,6 +217,22 @@ impl Snapshot {
             return refusing.unwrap_or(whole);
         }
         closest.filter(|_| whole.closest_permits.is_empty()).unwrap_or(whole)
+    }
+
+    /// Whether policies refuse a call, or hold it, whatever else permits it: nobody comes by a server with members who is kept from it.
+    pub fn stands_against(&self, call: &Call<'_>) -> bool {
+        !matches!(self.decide(call).code, None | Some(Code::NoPermit))
+    }
+
+    /// The server, or where it has members, these. One that has members itself is none: it is not called by this server either.
+    pub(crate) fn called_by<'a>(
+        &'a self,
+        server: &'a Arc<McpServer>,
+    ) -> impl Iterator<Item = &'a Arc<McpServer>> {
+        let members = server.members.iter().flat_map(|members| members.all.iter());
+        let members = members.filter_map(|member| self.mcp_server(&member.server));
+        let itself = server.members.is_none().then_some(server);
+        itself.into_iter().chain(members.filter(|member| member.members.is_none()))
     }
 
     /// What of a server may be used: what its record lists, what policies name, and anything else.

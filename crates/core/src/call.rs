@@ -230,6 +230,9 @@ pub struct Ask<'a> {
     pub definition: Option<&'a str>,
     /// The guards that looked at the message: `context.guarded` has those that let it pass.
     pub guarded: &'a Guarded,
+    /// The server with members by which the call came to the target's, where it came by one. No policy sees it: the call is decided as if it had come
+    /// to its own server.
+    pub via: Option<&'a EntityId>,
 }
 
 impl<'a> Ask<'a> {
@@ -252,6 +255,7 @@ impl<'a> Ask<'a> {
             body: &[],
             definition: None,
             guarded: Guarded::nothing(),
+            via: None,
         }
     }
 }

@@ -317,6 +317,7 @@ impl<'c> Decision<'c> {
             transaction: Cow::Borrowed(&chain.transaction),
             user: self.call.user().map(|user| user.id().into()),
             version: VERSION,
+            via: ask.via.map(|via| via.to_string().into()),
             would_refuse: self.would_refuse().map(|code| code.as_str().into()),
         }
     }

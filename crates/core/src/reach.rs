@@ -242,6 +242,8 @@ impl Snapshot {
                 let any_other = Access { any_other: true, ..one(Action::CallAgent, skill(UNNAMED)) };
                 std::iter::once(whole).chain(named).chain([any_other]).collect()
             }
+            // What its members have is theirs.
+            Target::Server(server) if server.members.is_some() => vec![whole],
             Target::Server(server) => {
                 let part = |action, name| match action {
                     Action::ReadResource => Target::Resource { server, uri: name },
@@ -318,7 +320,13 @@ impl<'a> Surveyed<'a> {
                 let target = Target::Agent(agent);
                 asked.whole = Some(self.place(Access { target, any_other: false, ..access }));
             }
-            Target::Server(_) | Target::Provider(_) => {
+            Target::Server(server) => {
+                let parts = snapshot
+                    .called_by(server)
+                    .flat_map(|server| snapshot.accesses(Target::Server(server)).into_iter().skip(1));
+                asked.uses = parts.map(|part| self.place(part)).collect();
+            }
+            Target::Provider(_) => {
                 let parts = snapshot.accesses(access.target).into_iter().skip(1);
                 asked.uses = parts.map(|part| self.place(part)).collect();
             }

@@ -202,6 +202,9 @@ pub struct DecisionRecord<'a> {
     pub user: Option<Cow<'a, str>>,
     /// Of this schema: 1.
     pub version: u8,
+    /// The server with members by which the call came, `MCPServer/namespace/name`: `resource` is of one of its members.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<Cow<'a, str>>,
     /// The code by which the call would be refused if its namespace did not observe until a date (`mode: rollout`): no policy permits it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub would_refuse: Option<Cow<'a, str>>,

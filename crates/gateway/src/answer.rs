@@ -9,6 +9,7 @@ mod judge;
 mod kept;
 mod listings;
 mod lowered;
+mod member;
 mod plan;
 mod redacted;
 mod revocation;
@@ -27,7 +28,7 @@ use tokio::time::Instant;
 use vidimus_core::call::Destination;
 use vidimus_core::caller::{Caller, UnixMillis};
 use vidimus_core::refusal::{Code, Refusal};
-use vidimus_core::resource::HeaderRules;
+use vidimus_core::resource::{Endpoint, HeaderRules};
 use vidimus_core::snapshot::Snapshot;
 
 use crate::changes::{Redaction, Screen};
@@ -52,6 +53,7 @@ use crate::unrecorded::closed;
 use collect::{Collected, collect, longer_than, shows_something_within};
 use cooperative::Cooperative;
 use encoding::{Decoder, Encoding};
+pub use listings::filtered;
 use plan::Plan;
 use revocation::Revocation;
 pub use revocation::{Asked, found, rebound, taken_back_before};
@@ -78,6 +80,8 @@ pub struct Answering<'a> {
     pub screen: Option<Screen>,
     /// What the result of a pinned tool is held to.
     pub results: Option<Arc<OutputSchema>>,
+    /// The name of the member that answers, where the call came by a server with members.
+    pub member: Option<Arc<str>>,
 }
 
 impl Answering<'_> {
@@ -112,7 +116,9 @@ impl Answering<'_> {
                 let begin = Begin::of(&parts, &mut head);
                 let done = self.execute(plan, body, begin, (&mut effect, handles)).await;
                 // Of an answer that has not begun to pass, a refusal can still tell why it does not.
-                done.and_then(|done| if is_bare { self.bare(done) } else { self.changed_for_caller(done) })
+                let done = done
+                    .and_then(|done| if is_bare { self.bare(done) } else { self.changed_for_caller(done) });
+                done.and_then(|done| self.of_member(done))
             }
             Err(refusal) => Err(refusal),
         };
@@ -352,13 +358,10 @@ impl Answering<'_> {
         let text = std::str::from_utf8(bytes)
             .map_err(|_| Refusal::new(Code::UpstreamInvalid, "the upstream's answer is not UTF-8"))?;
         let changed = match change {
-            DocumentChange::Listing(listing) if text.len() > listings::LONG => {
-                self.long_listing(bytes.clone(), listing).await
-            }
-            DocumentChange::Listing(listing) => self.listing_filter()?.document(text, listing),
+            DocumentChange::Listing(listing) => self.listing(bytes.clone(), listing).await,
             DocumentChange::Card { rpc } => self.card(text, rpc),
             // That is done last, whatever else is changed.
-            DocumentChange::Redacted => return Ok(bytes.clone()),
+            DocumentChange::Redacted | DocumentChange::OfMember => return Ok(bytes.clone()),
             DocumentChange::McpVersions => Err(mcp::versions::learned(self.gate, &self.destination, text)),
             DocumentChange::McpTasks(_) => match mcp::sealed::message(text, handles()?)? {
                 Change::To(changed) => Ok(changed),
@@ -405,6 +408,9 @@ impl Answering<'_> {
                 if let Some(screen) = self.screen.clone() {
                     filter = screen.after(filter);
                 }
+                if let Some(member) = self.member.clone() {
+                    filter = Box::new(mcp::multiplex::back::MemberEvents { filter, member });
+                }
                 let ends = is_beside || self.is_read() || self.results.is_some();
                 EventStream::new(filter, held, if ends { TooLong::EndsStream } else { too_long })
             }
@@ -428,7 +434,9 @@ impl Answering<'_> {
         };
         let unusable = || Refusal::new(Code::UpstreamInvalid, "the upstream's session id is not usable");
         let binding = seal::binding(&self.destination, &self.caller);
-        let id = id.to_str().ok().filter(|id| id.len() <= seal::MAX_ID).ok_or_else(unusable)?;
+        let is_of_members = self.destination.endpoint().is_some_and(Endpoint::is_of_members);
+        let longest = if is_of_members { mcp::multiplex::MAX_SESSION } else { seal::MAX_ID };
+        let id = id.to_str().ok().filter(|id| id.len() <= longest).ok_or_else(unusable)?;
         let sealed = self.gate.seal.seal(kind, &binding, &Part::Whole, id);
         let sealed = sealed.map_err(|_| unusable())?;
         to.insert(name, HeaderValue::from_str(&sealed).map_err(|_| unusable())?);

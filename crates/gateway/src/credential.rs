@@ -15,8 +15,8 @@ use crate::gate::{Gate, millis};
 /// `credential_unavailable` when a provider's key cannot be read, `internal` when no token can be signed.
 pub fn apply(gate: &Gate, outbound: &mut Outbound) -> Result<Option<String>, Refusal> {
     let endpoint = outbound.permit().endpoint()?;
-    if endpoint.job.is_some() || endpoint.agent.is_some() {
-        // What runs for a call has no credential, and needs none: it is nobody's server. A message to an agent gets its own.
+    if endpoint.job.is_some() || endpoint.agent.is_some() || endpoint.is_of_members() {
+        // What runs for a call has no credential, and needs none: it is nobody's server. A message to an agent, and each member, gets one of its own.
         return Ok(None);
     }
     let now = gate.clock.now();

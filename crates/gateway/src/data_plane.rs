@@ -172,6 +172,8 @@ pub(crate) fn only_here(endpoint: &Endpoint) -> Option<Refusal> {
         "each call of this server is a message to an agent, which only the gateway sends"
     } else if endpoint.grpc_tools.is_some() {
         "this server speaks gRPC, which only the gateway makes of a call"
+    } else if endpoint.is_of_members() {
+        "this server stands for others, which the gateway asks itself"
     } else {
         return None;
     };

@@ -222,6 +222,16 @@ impl Outbound {
         &mut self.headers
     }
 
+    /// The headers so far.
+    pub(crate) fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    /// The message.
+    pub(crate) fn body(&self) -> &Bytes {
+        &self.body
+    }
+
     /// Where it stands what ran for it, where its destination is a job.
     pub(crate) fn ran(&self) -> Option<Ran> {
         self.ran.clone()
@@ -407,6 +417,9 @@ pub async fn forward(upstream: &Upstream, outbound: Outbound) -> Result<Response
         return grpc_tool::answer(upstream, permit, &grpc, asked).await;
     }
     let endpoint = permit.endpoint()?;
+    if endpoint.is_of_members() {
+        return Err(Refusal::new(Code::Internal, "a server with members is nowhere; its members are asked"));
+    }
     if let Some(reading) = grpc {
         let client = upstream.http2_client(endpoint)?;
         let response = send(upstream, (endpoint, client), method, uri, headers, body).await?;

@@ -59,6 +59,8 @@ pub struct Limits {
     pub definition_time: Duration,
     /// For how long it is believed of a pinned tool what its server said it is; then the server is asked before the next call.
     pub definition_life: Duration,
+    /// For the members of a server to answer what all are asked (initialize, lists).
+    pub member_time: Duration,
     /// Between two chunks of an upstream's streamed answer.
     pub idle_stream: Duration,
     /// How long running calls may take to end when the gateway stops.
@@ -109,6 +111,7 @@ impl Default for Limits {
             body_time: Duration::from_secs(30),
             definition_time: Duration::from_secs(10),
             definition_life: Duration::from_secs(60),
+            member_time: Duration::from_secs(10),
             idle_stream: Duration::from_secs(300),
             grace: Duration::from_secs(10),
             connections: 16_384,

@@ -276,6 +276,8 @@ pub enum DocumentChange {
     A2aTasks(a2a::sealed::Shape, a2a::Framing),
     /// Nothing but what policies demand that is redacted.
     Redacted,
+    /// Nothing but what it names of a member of the server that was asked.
+    OfMember,
     /// The versions that an MCP server serves are learned from it; the caller gets the fault of having asked for another one.
     McpVersions,
 }
@@ -386,6 +388,7 @@ impl DocumentChange {
         match self {
             Self::McpTasks(too_long) => too_long,
             Self::A2aTasks(shape, _) => shape.too_long(),
+            Self::OfMember => sse::TooLong::Passes,
             Self::Listing(_) | Self::Card { .. } | Self::McpVersions | Self::Redacted => {
                 sse::TooLong::EndsStream
             }

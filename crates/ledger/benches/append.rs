@@ -69,6 +69,7 @@ fn decision<'a>(
         transaction: "0193b3c6-9a0e-7c4e-8f25-1d8e2a6b4c10".into(),
         user: Some("https://login.example.com#alice".into()),
         version: 1,
+        via: None,
         would_refuse: None,
     })
 }

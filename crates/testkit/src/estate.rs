@@ -317,6 +317,7 @@ fn server(dice: &mut Dice, size: Size, number: usize) -> McpServer {
         risk_level: RISKS.get(number % RISKS.len()).copied().unwrap_or(RiskLevel::Low),
         environment: "production".into(),
         endpoint: endpoint("servers"),
+        members: None,
         tool_sets: (first..first + SETS_OF_A_SERVER).map(set).collect(),
         tools: (0..TOOLS_OF_A_SERVER)
             .map(|tool| {

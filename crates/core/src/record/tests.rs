@@ -92,6 +92,7 @@ fn decision<'a>(text: &'a str, facts: &'a [(Arc<str>, Arc<str>)], policies: &'a 
         transaction: text.into(),
         user: Some(text.into()),
         version: 1,
+        via: Some(text.into()),
         would_refuse: Some(text.into()),
     })
 }
@@ -235,7 +236,7 @@ fn samples() -> Vec<Record<'static>> {
         (record.code, record.push_url, record.source, record.task, record.user) =
             (None, None, None, None, None);
         (record.approval, record.on_account_of, record.parent, record.kept) = (None, None, None, None);
-        (record.asked_by, record.instance, record.would_refuse) = (None, None, None);
+        (record.asked_by, record.instance, record.would_refuse, record.via) = (None, None, None, None);
         (record.config_age, record.config_reason) = (None, None);
         (record.reserved_spend, record.reserved_tokens) = (None, None);
         record.obligations.clear();

@@ -116,9 +116,11 @@ impl AgentToolsSpec {
             headers: HeaderRules::default(),
             card: None,
             rest: None,
+            grpc: None,
             stale_after: stale.flatten(),
             job: None,
             grpc_tools: None,
+            openapi: None,
             agent: Some(Arc::new(AgentTools { agent, tools })),
         })
     }

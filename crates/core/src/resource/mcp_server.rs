@@ -16,6 +16,7 @@ use super::grpc::GrpcSpec;
 use super::integrity::{Integrity, IntegritySpec};
 use super::job::JobSpec;
 use super::labels::LabelsSpec;
+use super::members::{self, MemberSpec, Members, WhenDown};
 use super::openapi::OpenApiSpec;
 use super::problem::{At, Fault, Problems};
 use super::*;
@@ -37,8 +38,10 @@ pub struct McpServer {
     pub risk_level: RiskLevel,
     /// Where it runs. Cedar: `.environment`.
     pub environment: Arc<str>,
-    /// Where it is called; a job where each call runs as one.
+    /// Where it is called; a job where each call runs as one, and an address that nothing is reached by where it has members.
     pub endpoint: Endpoint,
+    /// The servers that it stands for; `None` where it is one itself.
+    pub members: Option<Members>,
     /// Set name → tool names. Cedar: `resource in ToolSet::"…"`.
     pub tool_sets: BTreeMap<Arc<str>, Names>,
     /// What is known of single tools; a tool not listed takes the server's risk and is assumed destructive.
@@ -105,8 +108,11 @@ impl McpServer {
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(extend("x-kubernetes-validations" = [{
-    "rule": "[has(self.endpoint), has(self.job), has(self.openapi), has(self.grpc), has(self.agent)].filter(given, given).size() == 1",
-    "message": "give exactly one of endpoint, job, openapi, grpc and agent",
+    "rule": "[has(self.endpoint), has(self.job), has(self.openapi), has(self.grpc), has(self.agent), has(self.members)].filter(given, given).size() == 1",
+    "message": "give exactly one of endpoint, job, openapi, grpc, agent and members",
+}, {
+    "rule": "has(self.members) ? ![has(self.toolSets), has(self.tools), has(self.labels), has(self.toolSetLabels), has(self.integrity)].exists(given, given) : !has(self.whenDown)",
+    "message": "what tools are is said in the records of the members; whenDown is of members",
 }]))]
 pub struct McpServerSpec {
     /// The e-mail address of the person who answers for the server. Never a team alias.
@@ -140,6 +146,17 @@ pub struct McpServerSpec {
     /// An API whose operations are the tools, where there is no MCP server (docs/rest.md).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub openapi: Option<OpenApiSpec>,
+    /// Other servers that this one stands for, at one address. What each tool is, and who may call it, is said of the server that has it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1, max = 32), extend("x-kubernetes-validations" = [{
+        "rule": "self.all(one, self.exists_one(other, other.name == one.name))",
+        "message": "another member has this name",
+    }]))]
+    pub members: Vec<MemberSpec>,
+    /// What becomes of what is asked of all members while one of them does not answer: omit (the others answer, and that one is named) or fail.
+    /// omit when it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when_down: Option<WhenDown>,
     /// Named sets of its tools. Cedar: resource in ToolSet::"…".
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "name::tool_sets_schema")]
@@ -197,10 +214,10 @@ impl McpServerSpec {
         problems.take(spec.key("owner"), &self.owner, person::check(&self.owner));
         plain(spec.key("team"), &self.team, problems);
         plain(spec.key("environment"), &self.environment, problems);
-        let endpoint = self.check_called(&meta, document, problems);
+        let called = self.check_called(&meta, document, problems);
         let tool_sets = check_tool_sets(&self.tool_sets, spec.key("toolSets"), problems);
         let mut tools = check_tools(&self.tools, self.risk_level, spec.key("tools"), problems);
-        if let Some(api) = endpoint.as_ref().and_then(|endpoint| endpoint.openapi.as_ref()) {
+        if let Some(api) = called.as_ref().and_then(|(endpoint, _)| endpoint.openapi.as_ref()) {
             for (name, known) in api.known_tools(self.risk_level) {
                 tools.entry(name).or_insert(known);
             }
@@ -208,6 +225,7 @@ impl McpServerSpec {
         let capabilities = names(spec.key("capabilities"), &self.capabilities, problems);
         let labels = self.check_labels(spec, problems);
         let integrity = self.integrity.as_ref().map(|one| one.check(spec.key("integrity"), problems));
+        let (endpoint, members) = called?;
         Some(McpServer {
             id: EntityId::new(EntityKind::McpServer, meta.key()),
             owner: self.owner.into(),
@@ -215,7 +233,8 @@ impl McpServerSpec {
             capabilities,
             risk_level: self.risk_level,
             environment: self.environment.into(),
-            endpoint: endpoint?,
+            endpoint,
+            members,
             tool_sets,
             tools,
             labels,
@@ -225,7 +244,12 @@ impl McpServerSpec {
     }
 
     /// Where it is called: the one place that it has.
-    fn check_called(&self, meta: &Meta, document: Document<'_>, problems: &mut Problems) -> Option<Endpoint> {
+    fn check_called(
+        &self,
+        meta: &Meta,
+        document: Document<'_>,
+        problems: &mut Problems,
+    ) -> Option<(Endpoint, Option<Members>)> {
         let spec = document.spec();
         let places = [
             ("endpoint", "an endpoint", self.endpoint.is_some()),
@@ -233,6 +257,7 @@ impl McpServerSpec {
             ("openapi", "an API", self.openapi.is_some()),
             ("grpc", "a gRPC server", self.grpc.is_some()),
             ("agent", "an agent", self.agent.is_some()),
+            ("members", "members", !self.members.is_empty()),
         ];
         let mut given = places.into_iter().filter(|(_, _, is_given)| *is_given);
         if let (Some((_, first, _)), Some((second, _, _))) = (given.next(), given.next()) {
@@ -241,25 +266,41 @@ impl McpServerSpec {
             problems.report(spec.key(second), "", fault);
             return None;
         }
-        if let Some(endpoint) = &self.endpoint {
+        if !self.members.is_empty() {
+            let at = spec.key("members");
+            let given = [
+                ("toolSets", !self.tool_sets.is_empty()),
+                ("tools", !self.tools.is_empty()),
+                ("labels", self.labels.is_some()),
+                ("toolSetLabels", !self.tool_set_labels.is_empty()),
+                ("integrity", self.integrity.is_some()),
+            ];
+            members::has_nothing_of_tools(given, spec, problems);
+            let when_down = self.when_down.unwrap_or_default();
+            let checked = members::check(&self.members, when_down, meta, at, problems);
+            return checked.map(|(endpoint, members)| (endpoint, Some(members)));
+        }
+        if self.when_down.is_some() {
+            let fault = Fault::new("the server has no members", "remove it, or add spec.members");
+            problems.report(spec.key("whenDown"), "", fault);
+        }
+        let endpoint = if let Some(endpoint) = &self.endpoint {
             has_no_card(endpoint, spec.key("endpoint"), problems);
-            return endpoint.check(document, DEFAULT_TIMEOUT_MS, spec.key("endpoint"), problems);
-        }
-        if let Some(job) = &self.job {
-            return job.check(meta, spec.key("job"), problems);
-        }
-        if let Some(api) = &self.openapi {
-            return api.check(meta, document, spec.key("openapi"), problems);
-        }
-        if let Some(grpc) = &self.grpc {
-            return grpc.check(document, spec.key("grpc"), problems);
-        }
-        if let Some(agent) = &self.agent {
-            return agent.check(meta, spec.key("agent"), problems);
-        }
-        let fix = "add spec.endpoint: the URL of the server; or spec.job, spec.openapi, spec.grpc or spec.agent: what is called in its place";
-        problems.report(spec.key("endpoint"), "", Fault::new("the field is missing", fix));
-        None
+            endpoint.check(document, DEFAULT_TIMEOUT_MS, spec.key("endpoint"), problems)
+        } else if let Some(job) = &self.job {
+            job.check(meta, spec.key("job"), problems)
+        } else if let Some(api) = &self.openapi {
+            api.check(meta, document, spec.key("openapi"), problems)
+        } else if let Some(grpc) = &self.grpc {
+            grpc.check(document, spec.key("grpc"), problems)
+        } else if let Some(agent) = &self.agent {
+            agent.check(meta, spec.key("agent"), problems)
+        } else {
+            let fix = "add spec.endpoint: the URL of the server; or spec.job, spec.openapi, spec.grpc, spec.agent or spec.members: what is called in its place";
+            problems.report(spec.key("endpoint"), "", Fault::new("the field is missing", fix));
+            None
+        };
+        endpoint.map(|endpoint| (endpoint, None))
     }
 
     fn check_labels(&self, spec: At<'_>, problems: &mut Problems) -> ServerLabels {

@@ -148,6 +148,9 @@ fn record(object: &Object) -> Result<Entity, EntityFault> {
             attributes.endpoint(Some(&server.endpoint));
             attributes.set("capabilities", server.capabilities.iter().map(ToString::to_string));
             attributes.set("tool_sets", server.tool_sets.keys().map(ToString::to_string));
+            if let Some(members) = &server.members {
+                attributes.set("members", members.all.iter().map(|member| member.server.to_string()));
+            }
         }
         Object::LlmProvider(provider) => {
             attributes.of_all(&provider.owner, &provider.team, &provider.environment);
@@ -211,6 +214,9 @@ impl Attributes {
         let Some(endpoint) = endpoint else { return };
         if endpoint.agent.is_some() {
             return self.text("endpoint", "agent");
+        }
+        if endpoint.is_of_members() {
+            return self.text("endpoint", "members");
         }
         let Some(job) = &endpoint.job else {
             self.text("endpoint", "url");

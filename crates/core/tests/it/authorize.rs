@@ -6,7 +6,7 @@ use vidimus_core::call::{Action, Arguments, Ask, Call, SoFar, Target};
 use vidimus_core::permit::Verdict;
 use vidimus_core::refusal::Code;
 use vidimus_core::resource::mcp_server::Tool;
-use vidimus_core::resource::{DelegationLimits, Object, RiskLevel};
+use vidimus_core::resource::{DelegationLimits, McpServer, Member, Members, Object, RiskLevel, WhenDown};
 use vidimus_core::snapshot::Snapshot;
 
 use crate::world::{Answer, Facts, agent, cluster, names, objects, provider, server, snapshot};
@@ -177,6 +177,46 @@ fn where_notifications_go_is_part_of_the_call() {
             world.authorize(&Call { ask, ..*call }).code()
         });
         assert_eq!(found, code, "{push_url:?}");
+    }
+}
+
+/// A server with members permits nothing: who may use something of one of these may connect to it, and a permit of a tool below its own name is of
+/// no tool that there is.
+#[test]
+fn who_may_use_something_of_a_member_may_connect_to_the_server_with_members() {
+    let front = |policy: &str| {
+        let member = |name: &str, server: &str| Member { name: name.into(), server: server.into() };
+        let members = |all: [Member; 2]| Some(Members { all: all.into(), when_down: WhenDown::Omit });
+        let desk = McpServer {
+            members: members([member("s", "b/s"), member("o", "a/other")]),
+            ..server("a", "desk")
+        };
+        let other = McpServer {
+            members: members([member("s", "b/t"), member("d", "a/desk")]),
+            ..server("a", "other")
+        };
+        let servers = vec![desk, other, server("b", "s"), server("b", "t")];
+        snapshot(objects(vec![agent("a", "x")], servers, vec![cluster(policy)]))
+    };
+    for (policy, code, against) in [
+        (r#"permit (principal, action, resource == Tool::"b/s/get");"#, None, false),
+        (r#"permit (principal, action, resource == MCPServer::"a/desk");"#, None, false),
+        // A member of a member is none.
+        (r#"permit (principal, action, resource == Tool::"b/t/get");"#, Some(Code::NoPermit), false),
+        (r#"permit (principal, action, resource == Tool::"a/desk/s__get");"#, Some(Code::NoPermit), false),
+        (
+            r#"permit (principal, action, resource == Tool::"b/s/get"); forbid (principal, action, resource == MCPServer::"a/desk");"#,
+            Some(Code::ForbiddenByPolicy),
+            true,
+        ),
+        (r#"forbid (principal, action, resource == MCPServer::"b/s");"#, Some(Code::NoPermit), false),
+    ] {
+        let world = front(policy);
+        let target = Target::Server(world.mcp_server("a/desk").unwrap());
+        let facts = Facts::of(&world, "a/x");
+        assert_eq!(facts.authorize(&world, Action::ConnectServer, target).code, code, "{policy}");
+        let stands = facts.ask(Action::ConnectServer, target, |call| world.stands_against(call));
+        assert_eq!(stands, against, "{policy}");
     }
 }
 

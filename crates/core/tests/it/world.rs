@@ -111,6 +111,7 @@ pub(crate) fn server(namespace: &str, name: &str) -> McpServer {
         risk_level: RiskLevel::Medium,
         environment: "production".into(),
         endpoint: endpoint(),
+        members: None,
         tool_sets: BTreeMap::new(),
         tools: BTreeMap::<Arc<str>, Tool>::new(),
         labels: ServerLabels::default(),

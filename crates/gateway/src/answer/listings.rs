@@ -7,28 +7,47 @@ use vidimus_core::call::Destination;
 use vidimus_core::refusal::{Code, Refusal};
 
 use super::Answering;
+use crate::gate::Gate;
 use crate::protocol::mcp::listing::Listing;
 use crate::protocol::mcp::listing_filter::ListingFilter;
 
 /// From this length on, in bytes, a listing is looked at beside the calls of the thread: some hundred entries are decided.
-pub(super) const LONG: usize = 64 * 1024;
+const LONG: usize = 64 * 1024;
+
+/// A listing with only what the caller may use now. One that is long is looked at beside the calls, one after another.
+///
+/// # Errors
+/// As [`ListingFilter::document`], and `internal` where nobody looked.
+pub async fn filtered(
+    gate: &Gate,
+    mut filter: ListingFilter,
+    bytes: Bytes,
+    listing: Listing,
+) -> Result<String, Refusal> {
+    let fault = |error: &dyn std::error::Error| {
+        Refusal::new(Code::Internal, "a listing was not looked at").with_detail(error)
+    };
+    if bytes.len() <= LONG {
+        return filter.document(text_of(&bytes)?, listing);
+    }
+    let turn = gate.long_listings.clone().acquire_owned().await.map_err(|error| fault(&error))?;
+    let filtered = tokio::task::spawn_blocking(move || {
+        // It goes on where its caller leaves, and so does its turn.
+        let _turn = turn;
+        filter.document(text_of(&bytes)?, listing)
+    });
+    filtered.await.map_err(|error| fault(&error))?
+}
+
+fn text_of(bytes: &Bytes) -> Result<&str, Refusal> {
+    std::str::from_utf8(bytes)
+        .map_err(|_| Refusal::new(Code::UpstreamInvalid, "the upstream's answer is not UTF-8"))
+}
 
 impl Answering<'_> {
-    /// A listing that is long to be looked at, which is done beside the calls, one after another.
-    pub(super) async fn long_listing(&self, bytes: Bytes, listing: Listing) -> Result<String, Refusal> {
-        let fault = |error: &dyn std::error::Error| {
-            Refusal::new(Code::Internal, "a listing was not looked at").with_detail(error)
-        };
-        let turns = self.gate.long_listings.clone();
-        let turn = turns.acquire_owned().await.map_err(|error| fault(&error))?;
-        let mut filter = self.listing_filter()?;
-        let filtered = tokio::task::spawn_blocking(move || {
-            // It goes on where its caller leaves, and so does its turn.
-            let _turn = turn;
-            // It was read as UTF-8 already.
-            filter.document(std::str::from_utf8(&bytes).unwrap_or_default(), listing)
-        });
-        filtered.await.map_err(|error| fault(&error))?
+    /// As [`filtered`], of the answer.
+    pub(super) async fn listing(&self, bytes: Bytes, listing: Listing) -> Result<String, Refusal> {
+        filtered(self.gate, self.listing_filter()?, bytes, listing).await
     }
 
     pub(super) fn listing_filter(&self) -> Result<ListingFilter, Refusal> {

@@ -35,6 +35,10 @@ impl Answering<'_> {
             Plan::Pass | Plan::Collect { .. } if is_bare || self.is_read() || self.results.is_some() => {
                 Plan::Change { limit: self.gate.limits.held_answer, change: DocumentChange::Redacted }
             }
+            // Where it is too long to be read, what it names stays the member's own, and opens nothing.
+            Plan::Pass | Plan::Collect { .. } if self.member.is_some() => {
+                Plan::Change { limit: self.gate.limits.held_answer, change: DocumentChange::OfMember }
+            }
             plan => plan,
         }
     }

@@ -18,7 +18,7 @@ use vidimus_core::resource::{Api, Endpoint};
 
 use super::body::Body;
 use super::job::{self, Asked, Params, Reply, Understood};
-use super::{Upstream, send};
+use super::{Client, Upstream, send};
 use crate::protocol::rest::Came;
 use request::Made;
 pub(crate) use request::makes_request;
@@ -54,7 +54,7 @@ pub(super) async fn answer(
 /// Makes the one request of a call.
 async fn call(
     upstream: &Upstream,
-    to: (&Endpoint, Client),
+    (endpoint, client): (&Endpoint, Client),
     api: &Api,
     (params, reply, headers): (Params<'_>, Reply, &HeaderMap),
 ) -> Result<Response<Body>, Refusal> {
@@ -66,7 +66,7 @@ async fn call(
     let Made { method, uri, headers, body } =
         request::of((endpoint, api), (&name, operation), arguments, headers.clone())?;
     let until = Instant::now() + Duration::from_millis(u64::from(endpoint.timeout_ms));
-    let response = send(upstream, to, method, uri, headers, body).await?;
+    let response = send(upstream, (endpoint, client), method, uri, headers, body).await?;
     let (parts, body) = response.into_parts();
     check_head(&parts)?;
     let text = timeout_at(until, text(body, api.max_answer)).await.map_err(|_| {

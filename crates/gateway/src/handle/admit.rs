@@ -21,6 +21,7 @@ use vidimus_core::snapshot::Snapshot;
 use super::addressed::Addressed;
 use super::authenticate::authenticate;
 use super::content::{Beside, Said};
+use super::crossing::{self, Crossed};
 use super::definition::Source;
 use super::grants;
 use super::guards;
@@ -91,6 +92,8 @@ pub struct Admitted<'p> {
     pub(super) opened: Vec<(HeaderName, HeaderValue)>,
     /// What goes on in its place.
     pub(super) instead: Option<Box<Instead>>,
+    /// The request to a member of the server that it came to, where it goes to one.
+    pub(super) crossed: Option<Arc<Crossed>>,
     /// The caller's own credential, to be kept from going further.
     pub(super) credential: Option<&'p str>,
 }
@@ -127,16 +130,17 @@ pub async fn admit<'p, B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Err
     let (bytes, lease) = gate.bodies.read(holder, addressed.binding.body_limit(&gate.limits), body).await?;
     let message = addressed.binding.lifted(&addressed.destination, parts, route.rest, &bytes)?;
     let json = read(gate, context, &addressed, &message).await?;
-    // The body may have been long on its way: what is decided is whether the call may be made now.
-    let (addressed, moment) = addressed.at_present(gate, context, parts, &route).await?;
+    let (addressed, moment, crossing) =
+        crossing::present(gate, context, (parts, &route), (addressed, json.as_ref(), &message)).await?;
+    let (parts, message, json) = crossing.request(parts, &message, json)?;
     let Addressed { world, caller, credential, destination, binding, operation, .. } = addressed;
     let holder = Holder::new(&gate.seal, &destination, &caller).with_raw_sessions(context.raw_sessions());
     let ends = (&route, &destination, &holder);
-    let parsed = binding.parse(&message_of(gate, parts, ends, (json.as_ref(), bytes.len())))?;
+    let parsed = crossing.parsed(binding, &message_of(gate, parts, ends, (json.as_ref(), bytes.len())))?;
     let beside = Beside::of(parts, binding, (&destination, credential));
     let said = Said::of((parsed.ask.action, parsed.dropped), json.as_ref(), &beside);
     let seen = pins::seen(gate, &parsed.ask, moment);
-    let ask = Ask { content: said.content(), body: &message, definition: pins::digest(&seen), ..parsed.ask };
+    let ask = Ask { content: said.content(), body: message, definition: pins::digest(&seen), ..parsed.ask };
     let mut call = call_of(&caller, ask, (context, moment));
     let mut reservation = gate.accounts.reserve(&call, &context.call, place, &world, moment).await?;
     let (so_far, guarded) = (reservation.so_far(), OnceLock::new());
@@ -153,7 +157,6 @@ pub async fn admit<'p, B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Err
     let decision = pins::anew(gate, context, &world, (&mut call, decision), [&seen, &looked])?;
     operations::check(gate, context, &decision)?;
     let answer = upstreams(gate, context, &decision, &parsed, &world);
-    // What cannot be carried out uses nothing up.
     let claims = !matches!(answer, Err(Err(_)));
     let approval = standing(gate, context, &decision, given.as_ref().filter(|_| claims), &source).await?;
     let sent = Sent::of(route.protocol, &bytes, &approval, claims);
@@ -192,6 +195,7 @@ pub async fn admit<'p, B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Err
         webhook: parsed.webhook,
         opened: parsed.headers,
         instead: parsed.instead,
+        crossed: crossing.crossed(),
         credential,
     }))
 }
@@ -392,7 +396,7 @@ pub(super) struct Sent<'a> {
     pub(super) body: &'a [u8],
     /// The approval that it waits for, or is made with.
     pub(super) approval: Option<&'a str>,
-    /// Whether what it is made with is used up by it.
+    /// Whether what it is made with is used up by it. What cannot be carried out uses nothing up.
     pub(super) claims: bool,
     /// Whether it waits, and has been asked about before.
     pub(super) again: bool,

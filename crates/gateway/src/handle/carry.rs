@@ -10,12 +10,12 @@ use vidimus_core::call::Destination;
 use vidimus_core::obligation::{Change, Changed};
 use vidimus_core::permit::Permit;
 use vidimus_core::refusal::{Code, Refusal, Served};
-use vidimus_core::resource::HeaderRules;
+use vidimus_core::resource::{Endpoint, HeaderRules};
 use vidimus_core::snapshot::Snapshot;
 
 use super::admit::{Admitted, OwnPermit};
 use super::attempts::Elsewhere;
-use super::{agent_tool, news, pins};
+use super::{agent_tool, front, news, pins};
 use crate::answer::{Answering, Asked, taken_back_before};
 use crate::bodies::Lease;
 use crate::changes::{self, Demands, Tally};
@@ -39,6 +39,8 @@ pub(super) async fn carry(
     parts: &Parts,
     admitted: Admitted<'_>,
 ) -> Result<Response<ReplyBody>, Refusal> {
+    let (crossed, credential) = (admitted.crossed.clone(), admitted.credential);
+    let parts = crossed.as_deref().map_or(parts, |crossed| &crossed.parts);
     let Ready { mut answering, mut effect, outbound, elsewhere, requested, lease: _lease } =
         ready(gate, context, parts, admitted);
     let response = match (outbound, elsewhere.as_deref()) {
@@ -46,6 +48,9 @@ pub(super) async fn carry(
             let noted = (&mut effect, &mut answering);
             // Few calls have several that may answer, and what is kept in place is moved with each.
             Box::pin(elsewhere.sent(gate, (&*context, parts), outbound, noted)).await
+        }
+        (Ok(outbound), _) if outbound.permit().endpoint().is_ok_and(Endpoint::is_of_members) => {
+            Box::pin(front::answer(gate, context, (parts, credential), (&outbound, &answering))).await
         }
         (Ok(outbound), _) => {
             effect.ran = outbound.ran();
@@ -173,6 +178,7 @@ fn ready<'g, 'p>(
         redaction: demands.as_ref().and_then(|demands| demands.answer.clone()),
         screen: screen.map(|screen| screen.of_answers_by(admitted.permit.destination())),
         results: results.as_ref().ok().cloned().flatten(),
+        member: admitted.crossed.as_ref().map(|crossed| crossed.by.member.clone()),
     };
     let sent = Sent {
         permit: admitted.permit,

@@ -4,34 +4,21 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::header::CONTENT_ENCODING;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
-use http_body_util::BodyExt as _;
-use tokio::time::{Instant, timeout_at};
+use http::{HeaderName, HeaderValue, Method};
+use tokio::time::Instant;
 use uuid::Uuid;
 use vidimus_core::approval::pending::Definition;
 use vidimus_core::call::{Action, Ask, Call, Target};
-use vidimus_core::decision::About;
 use vidimus_core::json::Json;
-use vidimus_core::permit::{Permit, Verdict};
 use vidimus_core::refusal::{Code, Refusal};
-use vidimus_core::resource::HeaderRules;
 use vidimus_core::snapshot::Snapshot;
 
-use super::admit::{end_chain, sha256};
-use super::carry::taken_back;
-use crate::answer::Asked;
-use crate::credential;
-use crate::effect::{Begun, Effect, Ending};
-use crate::forward::{Body, Outbound, forward, headers};
-use crate::gate::{Gate, rfc3339};
-use crate::protocol::mcp::definition::{self, Answering, Found, LISTING, PASSED_HEADERS};
+use super::on_account::{self, NotSaid, Question, Said};
+use crate::gate::Gate;
+use crate::protocol::mcp::definition::{self, Found, LISTING};
 use crate::protocol::mcp::pinned;
 use crate::request_context::RequestContext;
-use crate::route::Protocol;
-use crate::unrecorded::closed;
 
 /// What to do where a policy holds the question itself.
 const HELD: &str = "A policy holds what it takes to ask people about the tool (connectServer), so nobody can be asked: have it name invokeTool, or \
@@ -113,7 +100,7 @@ pub(super) async fn of(
     };
     // It says nothing that the call does not, at which guards looked.
     let listing = Ask::about(LISTING, Action::ConnectServer, Target::Server(server));
-    let ask = Ask { guarded: call.ask.guarded, ..listing };
+    let ask = Ask { guarded: call.ask.guarded, via: call.ask.via, ..listing };
     let own = Call { ask, approvals: &[], ..*call };
     let until = Instant::now() + gate.limits.definition_time;
     let (mut found, mut cursor) = (Found::default(), None);
@@ -122,7 +109,8 @@ pub(super) async fn of(
         let id = Uuid::new_v4().hyphenated().to_string();
         let params = source.message.and_then(|message| message.get("params"));
         let question = definition::question(&source.parts.headers, params, (&id, cursor.as_deref()));
-        let asked = Question { id: &id, headers: question.0, body: question.1 };
+        let (headers, body) = question;
+        let asked = Question { id: &id, method: Method::POST, headers, body, is_shown: false };
         cursor = page(gate, context, (&own, source), asked, (&mut found, name, until)).await?;
         if cursor.is_none() {
             return Ok(found.definition());
@@ -130,13 +118,6 @@ pub(super) async fn of(
     }
     let message = format!("its listing has more than {MOST_PAGES} pages");
     Err(unverified(Refusal::new(Code::UpstreamInvalid, message)))
-}
-
-/// One page to ask for.
-struct Question<'q> {
-    id: &'q str,
-    headers: HeaderMap,
-    body: Bytes,
 }
 
 /// Asks for one page: a call, from its decision to its effect. Gives where the next one begins, where there is one.
@@ -147,128 +128,23 @@ async fn page(
     question: Question<'_>,
     (found, tool, until): (&mut Found, &str, Instant),
 ) -> Result<Option<String>, Refusal> {
-    let (id, started): (Arc<str>, _) = (Uuid::now_v7().hyphenated().to_string().into(), gate.clock.now());
-    let decision = source.world.authorize(own);
-    end_chain(gate, &decision, started).await;
-    let (parent, source_state) = (context.trace.parent(), gate.source());
-    let about = About {
-        id: &id,
-        trace: &context.trace.ids(),
-        parent: parent.as_deref(),
-        time: &rfc3339(started.wall),
-        protocol: Protocol::Mcp.as_str(),
-        body: &sha256(&question.body),
-        snapshot: source.world.digest(),
-        approval: None,
-        on_account_of: Some(&context.call),
-        kept: None,
-        aged: source_state.aged(started),
-    };
-    let (bytes_in, trace) = (question.body.len(), context.trace.sampled());
-    let begun = Begun { call: &id, caller: own.caller, started, bytes_in, trace };
-    let (asked, code) = (Asked::of(own, None), decision.code());
-    let left = |index, room| {
-        if code.is_none() {
-            let destination = own.ask.target.destination();
-            drop(Effect::begin(gate, begun, (index, room, &destination), Protocol::Mcp, &asked));
-        }
-    };
-    // Of a flood of refusals one more says nothing new.
-    let unmade = code.filter(|one| !context.has_record(gate, *one)).and_then(|_| decision.unmade());
-    let verdict = match unmade {
-        Some(verdict) => verdict,
-        None => gate.ledger.decide_or(decision, &about, left).await.map_err(closed)?,
-    };
-    gate.meter.decided(Some(Protocol::Mcp), code);
-    let mut permit = match verdict {
-        Verdict::Permitted(permit) => permit,
-        // What people approve of the call comes after it: nobody can approve the look.
-        Verdict::Held(held) => return Err(unverified(held.refusal()).with_next(HELD)),
-        Verdict::Refused(refusal) => return Err(unverified(refusal)),
-    };
-    let room = permit.take_room();
-    let decided = (permit.index(), room, permit.destination());
-    let mut effect = Effect::begin(gate, begun, decided, Protocol::Mcp, &asked);
-    let back = taken_back(gate, &asked, source.world, &permit);
-    let outbound = back.and_then(|()| outbound(gate, context, source, permit, &question));
-    let answer = match outbound {
-        Ok((outbound, token)) => {
-            (effect.token, effect.sent) = (token, true);
-            let answer = timeout_at(until, answer(gate, outbound, question.id, &mut effect.status)).await;
-            answer.unwrap_or_else(|_| Err(late()))
-        }
-        Err(refusal) => Err(refusal),
-    };
-    let status = effect.status;
-    let read = answer.and_then(|answer| {
-        let next = found.read(&answer, status, (question.id, tool))?;
+    let id = question.id;
+    let read = |said: &Said| {
+        let next = found.read(&said.body, said.status, (id, tool))?;
         if let Target::Server(server) = own.ask.target {
-            pinned::learn(&gate.standing, server, &answer, gate.clock.now().monotonic);
+            pinned::learn(&gate.standing, server, &said.body, gate.clock.now().monotonic);
         }
         Ok(next)
-    });
-    match read {
-        Ok(next) => {
-            effect.record(Ending::Ok).await.map_err(closed)?;
-            Ok(next)
+    };
+    let rest = (gate.limits.held_answer, until);
+    on_account::ask(gate, context, (own, source), question, rest, read).await.map_err(|not_said| {
+        match not_said {
+            NotSaid::Closed(refusal) => refusal,
+            // What people approve of the call comes after it: nobody can approve the look.
+            NotSaid::Held(refusal) => unverified(refusal).with_next(HELD),
+            NotSaid::Refused(refusal) | NotSaid::Failed(refusal) => unverified(refusal),
         }
-        Err(refusal) => {
-            effect.sent &= refusal.code != Code::UpstreamUnreachable;
-            effect.record_refused(&refusal).await.map_err(closed)?;
-            Err(unverified(refusal))
-        }
-    }
-}
-
-/// The question, addressed to the server, with this hop's own credential in place of the caller's.
-fn outbound(
-    gate: &Gate,
-    context: &RequestContext,
-    source: &Source<'_>,
-    permit: Permit,
-    question: &Question<'_>,
-) -> Result<(Outbound, Option<String>), Refusal> {
-    let rules: &HeaderRules = &permit.endpoint()?.headers;
-    let (mut sent, dropped) =
-        headers::passed(&source.parts.headers, &PASSED_HEADERS, rules, source.credential);
-    dropped.report(&gate.meter, &context.call);
-    for (name, value) in source.opened {
-        sent.insert(name.clone(), value.clone());
-    }
-    sent.extend(question.headers.clone());
-    headers::finish(&mut sent, rules, &context.trace, &question.body);
-    let mut outbound = Outbound::to(permit, Method::POST, "", sent, question.body.clone())?;
-    let token = credential::apply(gate, &mut outbound)?;
-    Ok((outbound, token))
-}
-
-/// What the server answers, as far as it is the answer.
-async fn answer(gate: &Gate, outbound: Outbound, id: &str, status: &mut u16) -> Result<Vec<u8>, Refusal> {
-    let response: Response<Body> = forward(&gate.upstream, outbound).await?;
-    let (parts, mut body) = response.into_parts();
-    *status = parts.status.as_u16();
-    if parts.headers.contains_key(CONTENT_ENCODING) {
-        let message = "the server's answer is in an encoding, and none was asked for";
-        return Err(Refusal::new(Code::UpstreamInvalid, message));
-    }
-    let (mut answering, mut read) = (Answering::of(&parts.headers), 0_usize);
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| error.refusal("the server's answer broke off"))?;
-        let Ok(data) = frame.into_data() else { continue };
-        read = read.saturating_add(data.len());
-        if read > gate.limits.held_answer {
-            let message = format!("the server's answer is larger than {} bytes", gate.limits.held_answer);
-            return Err(Refusal::new(Code::UpstreamInvalid, message));
-        }
-        if answering.push(&data, id) {
-            break;
-        }
-    }
-    Ok(answering.finish())
-}
-
-fn late() -> Refusal {
-    Refusal::new(Code::UpstreamTimeout, "the server did not say it in time")
+    })
 }
 
 /// That it could not be found out, and why.

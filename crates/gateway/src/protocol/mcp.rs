@@ -8,6 +8,7 @@ pub mod labels;
 pub mod listing;
 pub mod listing_filter;
 pub mod mirrored;
+pub mod multiplex;
 mod named;
 pub mod pinned;
 mod resource_uri;
@@ -51,8 +52,10 @@ pub const HANDSHAKE: [&str; 2] = ["2025-11-25", "2025-06-18"];
 const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 /// The header that says which version is spoken.
 pub const VERSION_HEADER: &str = "mcp-protocol-version";
-const METHOD_HEADER: &str = "mcp-method";
-const NAME_HEADER: &str = "mcp-name";
+/// The header that says which method a request is of.
+pub const METHOD_HEADER: &str = "mcp-method";
+/// The header that says what a request names.
+pub const NAME_HEADER: &str = "mcp-name";
 /// The session header of the handshake eras.
 pub const SESSION_HEADER: &str = "mcp-session-id";
 /// The server's own stream (GET), as it is asked for.
@@ -437,7 +440,7 @@ fn single<'h>(headers: &'h HeaderMap, name: &str) -> Result<Option<&'h str>, Ref
 }
 
 /// The text of a header that says `text`, which need not be one that a header can have.
-fn encoded(text: &str) -> Cow<'_, str> {
+pub fn encoded(text: &str) -> Cow<'_, str> {
     let plain = |b: u8| b.is_ascii_graphic() || b == b' ';
     match text.bytes().all(plain) && text.trim() == text && !text.starts_with("=?") {
         true => Cow::Borrowed(text),

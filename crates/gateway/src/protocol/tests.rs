@@ -47,6 +47,7 @@ pub(crate) fn server() -> Arc<McpServer> {
         risk_level: RiskLevel::Low,
         environment: "production".into(),
         endpoint: endpoint(),
+        members: None,
         tool_sets: BTreeMap::new(),
         tools: BTreeMap::new(),
         labels: Default::default(),

@@ -41,6 +41,7 @@ mod jobs;
 mod limits;
 mod lists;
 mod logged;
+mod members;
 mod news;
 mod own_guards;
 mod payloads;

@@ -111,6 +111,7 @@ pub(crate) async fn decide(ledger: &Ledger, asked: &Asked) -> u64 {
         transaction: asked.transaction.into(),
         user: asked.user.map(Into::into),
         version: 1,
+        via: None,
         would_refuse: None,
     });
     ledger.record(&record).await.expect("recorded")

@@ -136,6 +136,11 @@ fn server(pin: &Pin) -> anyhow::Result<(Url, Option<PathBuf>, Option<Pins>)> {
             "what the tools of this server are stands in its record (spec.job, spec.openapi, spec.grpc, spec.agent) and changes with that alone"
         );
     }
+    if server.members.is_some() {
+        bail!(
+            "the server stands for others (spec.members): pin the tools of each member in that one's own record"
+        );
+    }
     let named = || server.endpoint.ca_file.as_deref().map(PathBuf::from);
     Ok((server.endpoint.url.clone(), roots.or_else(named), pins))
 }

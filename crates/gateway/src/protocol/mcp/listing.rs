@@ -29,8 +29,13 @@ impl Listing {
         }
     }
 
+    /// The listing that a method asks for.
+    pub fn of(method: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|listing| listing.method() == method)
+    }
+
     /// The member of `result` that holds the entries, and the member of an entry that names it.
-    const fn members(self) -> (&'static str, &'static str) {
+    pub const fn members(self) -> (&'static str, &'static str) {
         match self {
             Self::Tools => ("tools", "name"),
             Self::Resources => ("resources", "uri"),

@@ -156,7 +156,7 @@ fn print(shown: &ShownRecord, of: &str) {
 /// What an auditor asks, in that order: who did what, how it was decided, what came of it. What else there is follows.
 ///
 /// The labels are the names of the record's members, as they stand in JSON and in the flags of `audit search`.
-const ORDER: [&str; 36] = [
+const ORDER: [&str; 37] = [
     "actor",
     "act",
     "why",
@@ -167,6 +167,7 @@ const ORDER: [&str; 36] = [
     "source",
     "method",
     "resource",
+    "via",
     "path",
     "outcome",
     "code",

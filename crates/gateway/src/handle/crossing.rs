@@ -1,0 +1,244 @@
+//! A message that came to a server with members and concerns one of these (ADR 82): it becomes the request that its caller could have sent to that
+//! member's own address. From here on nothing knows of another server, but for the record, and for what the member's answer names.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use vidimus_core::call::{Call, Destination, SoFar};
+use vidimus_core::caller::Caller;
+use vidimus_core::clock::Moment;
+use vidimus_core::entity::EntityId;
+use vidimus_core::json::Json;
+use vidimus_core::refusal::{Code, Refusal};
+use vidimus_core::resource::{Kind as ObjectKind, Member, Members};
+use vidimus_core::snapshot::Snapshot;
+
+use super::addressed::Addressed;
+use crate::gate::{Gate, millis};
+use crate::part::Part;
+use crate::protocol::mcp::multiplex::{self, To, Way};
+use crate::protocol::mcp::{self, NAME_HEADER, SESSION_HEADER, VERSION_HEADER};
+use crate::protocol::{self, Binding, Message, Parsed, members};
+use crate::request_context::RequestContext;
+use crate::route::Route;
+use crate::seal::{self, Holder};
+
+/// By which server a call came, and to which of its members.
+#[derive(Clone, Debug)]
+pub(super) struct By {
+    /// The server with members.
+    pub(super) front: EntityId,
+    /// What the member is called there.
+    pub(super) member: Arc<str>,
+}
+
+/// Where a request goes that may have come to a server with members.
+#[derive(Debug)]
+pub(super) enum Crossing {
+    /// To whom it came.
+    None,
+    /// To a member.
+    To(Arc<Crossed>),
+    /// To the server with members itself, which asks these.
+    Front,
+    /// To the server with members, since policies refuse, or hold, what comes by it.
+    Barred,
+}
+
+/// A request that goes to a member.
+#[derive(Debug)]
+pub(super) struct Crossed {
+    pub(super) by: By,
+    /// As its caller could have sent it to the member's own address.
+    pub(super) parts: Parts,
+    message: Bytes,
+}
+
+/// Who calls what at the present, where the request goes to that member of it that it concerns. The body may have been long on its way: what is
+/// decided is whether the call may be made now.
+///
+/// # Errors
+/// As [`Addressed::now`], and `config_stale`; those of [`multiplex::way`] for what is of no member, and `data_plane_unable` where a data plane would
+/// carry it.
+pub(super) async fn present<'p>(
+    gate: &Gate,
+    context: &mut RequestContext,
+    (parts, route): (&'p Parts, &Route<'_>),
+    (addressed, json, message): (Addressed<'p>, Option<&Json<'_>>, &Bytes),
+) -> Result<(Addressed<'p>, Moment, Crossing), Refusal> {
+    let (mut addressed, moment) = addressed.at_present(gate, context, parts, route).await?;
+    let members = match &addressed.destination {
+        Destination::Server(server) => server.members.clone(),
+        Destination::Agent(_) | Destination::Provider(_) => None,
+    };
+    let Some(members) = members else { return Ok((addressed, moment, Crossing::None)) };
+    let request = Request { gate, context, parts, addressed: &addressed, moment };
+    let crossing = match request.way(&members, json)? {
+        Way::All => Crossing::Front,
+        Way::To(_) if request.is_barred() => Crossing::Barred,
+        Way::To(to) => {
+            let destination = request.member(to.member)?;
+            gate.source().check(&destination, moment)?;
+            let crossed = request.crossed(to, &destination, message)?;
+            addressed.destination = destination;
+            Crossing::To(Arc::new(crossed))
+        }
+    };
+    Ok((addressed, moment, crossing))
+}
+
+/// A request to a server with members.
+struct Request<'a, 'p> {
+    gate: &'a Gate,
+    context: &'a RequestContext,
+    parts: &'a Parts,
+    addressed: &'a Addressed<'p>,
+    moment: Moment,
+}
+
+impl Request<'_, '_> {
+    /// Where it goes.
+    fn way<'f>(&self, members: &'f Members, json: Option<&Json<'_>>) -> Result<Way<'f>, Refusal> {
+        if self.context.carried.is_some() {
+            let what =
+                "this server stands for others, and which one a call goes to is known where its bytes pass";
+            return Err(Refusal::new(Code::DataPlaneUnable, what));
+        }
+        let opens = |member: &Member, kind, sealed: &str| {
+            let Ok(destination) = self.member(member) else { return false };
+            Holder::new(&self.gate.seal, &destination, self.caller()).open(kind, sealed).is_some()
+        };
+        multiplex::way(members, (&self.parts.method, &self.parts.headers), json, &opens)
+    }
+
+    fn caller(&self) -> &Caller {
+        &self.addressed.caller
+    }
+
+    /// Whether policies refuse, or hold, what comes by the server.
+    fn is_barred(&self) -> bool {
+        multiplex::passage(&self.addressed.destination).is_none_or(|ask| {
+            let source_ip = Some(self.context.peer.address.ip().to_canonical());
+            let (caller, now) = (self.caller(), millis(self.moment.wall));
+            let call = Call { caller, ask, now, source_ip, so_far: SoFar::nothing(), approvals: &[] };
+            self.addressed.world.stands_against(&call)
+        })
+    }
+
+    fn member(&self, member: &Member) -> Result<Destination, Refusal> {
+        destination(&self.addressed.world, member)
+    }
+
+    /// The request to the member.
+    fn crossed(&self, to: To<'_>, member: &Destination, message: &Bytes) -> Result<Crossed, Refusal> {
+        let mut parts = self.parts.clone();
+        let fault = |error: &dyn std::fmt::Display| {
+            Refusal::new(Code::Internal, "the message could not be addressed to the member")
+                .with_detail(error)
+        };
+        if let Some(name) = to.name.filter(|_| parts.headers.contains_key(NAME_HEADER)) {
+            // What it said of the body was held to it.
+            let value = HeaderValue::from_str(&mcp::encoded(&name)).map_err(|error| fault(&error))?;
+            parts.headers.insert(HeaderName::from_static(NAME_HEADER), value);
+        }
+        self.session(&mut parts.headers, to.member, member)?;
+        let message = match to.replaced.as_slice() {
+            [] => message.clone(),
+            replaced => {
+                let text = std::str::from_utf8(message).map_err(|error| fault(&error))?;
+                let changed = members::replace(text, replaced);
+                changed.ok_or_else(|| fault(&"a value is missing"))?.into()
+            }
+        };
+        let front = self.addressed.destination.id().clone();
+        Ok(Crossed { by: By { front, member: to.member.name.clone() }, parts, message })
+    }
+
+    /// The session of the request becomes that of the member, sealed as if the member had been asked at its own address.
+    fn session(&self, headers: &mut HeaderMap, member: &Member, at: &Destination) -> Result<(), Refusal> {
+        let front = Holder::new(&self.gate.seal, &self.addressed.destination, self.caller());
+        let Some((kind, sessions)) = multiplex::session(headers, &front)? else { return Ok(()) };
+        let joined = sessions.of(&member.name)?;
+        let session = HeaderName::from_static(SESSION_HEADER);
+        match &joined.id {
+            None => {
+                headers.remove(session);
+            }
+            Some(id) => {
+                let fault = |error: &dyn std::fmt::Display| {
+                    Refusal::new(Code::Internal, "the session of the member could not be sealed")
+                        .with_detail(error)
+                };
+                let binding = seal::binding(at, self.caller());
+                let sealed = self.gate.seal.seal(kind, &binding, &Part::Whole, id);
+                let sealed = sealed.map_err(|error| fault(&error))?;
+                headers.insert(session, HeaderValue::from_str(&sealed).map_err(|error| fault(&error))?);
+            }
+        }
+        if headers.contains_key(VERSION_HEADER) {
+            let version = HeaderValue::from_static(joined.version);
+            headers.insert(HeaderName::from_static(VERSION_HEADER), version);
+        }
+        Ok(())
+    }
+}
+
+/// The server that a member is.
+///
+/// # Errors
+/// `resource_unknown` and `name_contested`, also for one that has members itself: which of them would be meant has no name.
+pub(super) fn destination(world: &Snapshot, member: &Member) -> Result<Destination, Refusal> {
+    match world.mcp_server(&member.server) {
+        Some(server) if server.members.is_none() => Ok(Destination::Server(server.clone())),
+        Some(_) => {
+            let message = format!("the member {:?} has members itself, so it cannot be one", &*member.name);
+            Err(Refusal::new(Code::ResourceUnknown, message))
+        }
+        None => Err(world.absent(ObjectKind::McpServer, &member.server, Code::ResourceUnknown)),
+    }
+}
+
+impl Crossing {
+    /// The request as whoever it goes to reads it.
+    ///
+    /// # Errors
+    /// Those of a body that is no message.
+    pub(super) fn request<'a>(
+        &'a self,
+        parts: &'a Parts,
+        message: &'a Bytes,
+        json: Option<Json<'a>>,
+    ) -> Result<(&'a Parts, &'a Bytes, Option<Json<'a>>), Refusal> {
+        let Self::To(crossed) = self else { return Ok((parts, message, json)) };
+        let json = json.map(|_| protocol::parse(&crossed.message)).transpose()?;
+        Ok((&crossed.parts, &crossed.message, json))
+    }
+
+    /// What the message asks.
+    ///
+    /// # Errors
+    /// As [`Binding::parse`].
+    pub(super) fn parsed<'a>(
+        &'a self,
+        binding: &dyn Binding,
+        message: &Message<'a>,
+    ) -> Result<Parsed<'a>, Refusal> {
+        match self {
+            Self::None => binding.parse(message),
+            Self::To(crossed) => {
+                let mut parsed = binding.parse(message)?;
+                parsed.ask.via = Some(&crossed.by.front);
+                Ok(parsed)
+            }
+            Self::Front => multiplex::parsed(message),
+            Self::Barred => multiplex::barred(message),
+        }
+    }
+
+    /// The request to a member, if it goes to one.
+    pub(super) fn crossed(&self) -> Option<Arc<Crossed>> {
+        if let Self::To(crossed) = self { Some(crossed.clone()) } else { None }
+    }
+}

@@ -1,0 +1,219 @@
+//! What the gateway asks an MCP server on account of a caller's call: only a permit reaches an upstream, so each question is a call of its own,
+//! the caller's, decided and recorded as what it is (ADRs 23, 41 and 82).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::CONTENT_ENCODING;
+use http::{HeaderMap, Method, Response};
+use http_body_util::BodyExt as _;
+use tokio::time::{Instant, timeout_at};
+use uuid::Uuid;
+use vidimus_core::call::Call;
+use vidimus_core::decision::About;
+use vidimus_core::permit::{Permit, Verdict};
+use vidimus_core::refusal::{Code, Refusal};
+use vidimus_core::resource::HeaderRules;
+
+use super::admit::{end_chain, sha256};
+use super::carry::taken_back;
+use super::definition::Source;
+use crate::answer::Asked;
+use crate::credential;
+use crate::effect::{Begun, Effect, Ending};
+use crate::forward::{Body, Outbound, forward, headers};
+use crate::gate::{Gate, rfc3339};
+use crate::protocol::mcp::definition::{Answering, PASSED_HEADERS};
+use crate::request_context::RequestContext;
+use crate::route::Protocol;
+use crate::unrecorded::closed;
+
+/// One question.
+#[derive(Debug)]
+pub(super) struct Question<'q> {
+    /// Its id, by which its answer is known among events; empty of what is only told.
+    pub(super) id: &'q str,
+    pub(super) method: Method,
+    /// What goes with it beside what of the caller's request does.
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+    /// The caller gets what is answered, so nothing of it may have to be changed.
+    pub(super) is_shown: bool,
+}
+
+/// What was answered.
+#[derive(Debug)]
+pub(super) struct Said {
+    pub(super) status: u16,
+    pub(super) headers: HeaderMap,
+    /// All of it, or of a stream of events the one that answers.
+    pub(super) body: Bytes,
+}
+
+/// Why nothing was answered.
+#[derive(Debug)]
+pub(super) enum NotSaid {
+    /// Its decision, or what came of it, is not on record.
+    Closed(Refusal),
+    /// A policy holds it.
+    Held(Refusal),
+    /// The caller may not ask.
+    Refused(Refusal),
+    /// The server does not say it.
+    Failed(Refusal),
+}
+
+/// Asks: a call, from its decision to its effect. `read` says what comes of an answer that is at most so many bytes long, and here in time.
+///
+/// # Errors
+/// [`NotSaid`].
+pub(super) async fn ask<T>(
+    gate: &Gate,
+    context: &RequestContext,
+    (own, source): (&Call<'_>, &Source<'_>),
+    question: Question<'_>,
+    (longest, until): (usize, Instant),
+    read: impl FnOnce(&Said) -> Result<T, Refusal>,
+) -> Result<T, NotSaid> {
+    let (id, started): (Arc<str>, _) = (Uuid::now_v7().hyphenated().to_string().into(), gate.clock.now());
+    let decision = source.world.authorize(own);
+    end_chain(gate, &decision, started).await;
+    let (parent, source_state) = (context.trace.parent(), gate.source());
+    let about = About {
+        id: &id,
+        trace: &context.trace.ids(),
+        parent: parent.as_deref(),
+        time: &rfc3339(started.wall),
+        protocol: Protocol::Mcp.as_str(),
+        body: &sha256(&question.body),
+        snapshot: source.world.digest(),
+        approval: None,
+        on_account_of: Some(&context.call),
+        kept: None,
+        aged: source_state.aged(started),
+    };
+    let (bytes_in, trace) = (question.body.len(), context.trace.sampled());
+    let begun = Begun { call: &id, caller: own.caller, started, bytes_in, trace };
+    let (asked, code) = (Asked::of(own, None), decision.code());
+    let left = |index, room| {
+        if code.is_none() {
+            let destination = own.ask.target.destination();
+            drop(Effect::begin(gate, begun, (index, room, &destination), Protocol::Mcp, &asked));
+        }
+    };
+    // Of a flood of refusals one more says nothing new.
+    let unmade = code.filter(|one| !context.has_record(gate, *one)).and_then(|_| decision.unmade());
+    let verdict = match unmade {
+        Some(verdict) => verdict,
+        None => gate
+            .ledger
+            .decide_or(decision, &about, left)
+            .await
+            .map_err(|error| NotSaid::Closed(closed(error)))?,
+    };
+    gate.meter.decided(Some(Protocol::Mcp), code);
+    let mut permit = match verdict {
+        Verdict::Permitted(permit) => permit,
+        Verdict::Held(held) => return Err(NotSaid::Held(held.refusal())),
+        Verdict::Refused(refusal) => return Err(NotSaid::Refused(refusal)),
+    };
+    let room = permit.take_room();
+    let decided = (permit.index(), room, permit.destination());
+    let mut effect = Effect::begin(gate, begun, decided, Protocol::Mcp, &asked);
+    let back = taken_back(gate, &asked, source.world, &permit).and_then(|()| unchanged(&permit, &question));
+    let id = question.id.to_owned();
+    let outbound = back.and_then(|()| outbound(gate, context, source, permit, question));
+    let said = match outbound {
+        Ok((outbound, token)) => {
+            (effect.token, effect.sent) = (token, true);
+            let said = timeout_at(until, said(gate, outbound, (&id, longest), &mut effect.status)).await;
+            said.unwrap_or_else(|_| Err(late()))
+        }
+        Err(refusal) => Err(refusal),
+    };
+    ended(effect, said.and_then(|said| read(&said))).await
+}
+
+/// What came of it, once that is on record.
+async fn ended<T>(mut effect: Effect, read: Result<T, Refusal>) -> Result<T, NotSaid> {
+    match read {
+        Ok(read) => {
+            effect.record(Ending::Ok).await.map_err(|error| NotSaid::Closed(closed(error)))?;
+            Ok(read)
+        }
+        Err(refusal) => {
+            effect.sent &= !matches!(refusal.code, Code::UpstreamUnreachable | Code::Overloaded);
+            effect.record_refused(&refusal).await.map_err(|error| NotSaid::Closed(closed(error)))?;
+            Err(NotSaid::Failed(refusal))
+        }
+    }
+}
+
+/// The question, addressed to the server, with this hop's own credential in place of the caller's.
+fn outbound(
+    gate: &Gate,
+    context: &RequestContext,
+    source: &Source<'_>,
+    permit: Permit,
+    question: Question<'_>,
+) -> Result<(Outbound, Option<String>), Refusal> {
+    let Question { method, headers: own, body, .. } = question;
+    let rules: &HeaderRules = &permit.endpoint()?.headers;
+    let (mut sent, dropped) =
+        headers::passed(&source.parts.headers, &PASSED_HEADERS, rules, source.credential);
+    dropped.report(&gate.meter, &context.call);
+    for (name, value) in source.opened {
+        sent.insert(name.clone(), value.clone());
+    }
+    sent.extend(own);
+    headers::finish(&mut sent, rules, &context.trace, &body);
+    let mut outbound = Outbound::to(permit, method, "", sent, body)?;
+    let token = credential::apply(gate, &mut outbound)?;
+    Ok((outbound, token))
+}
+
+/// What the server answers, as far as it is the answer.
+async fn said(
+    gate: &Gate,
+    outbound: Outbound,
+    (id, longest): (&str, usize),
+    status: &mut u16,
+) -> Result<Said, Refusal> {
+    let response: Response<Body> = forward(&gate.upstream, outbound).await?;
+    let (parts, mut body) = response.into_parts();
+    *status = parts.status.as_u16();
+    if id.is_empty() {
+        return Ok(Said { status: *status, headers: parts.headers, body: Bytes::new() });
+    }
+    if parts.headers.contains_key(CONTENT_ENCODING) {
+        let message = "the server's answer is in an encoding, and none was asked for";
+        return Err(Refusal::new(Code::UpstreamInvalid, message));
+    }
+    let (mut answering, mut read) = (Answering::of(&parts.headers), 0_usize);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| error.refusal("the server's answer broke off"))?;
+        let Ok(data) = frame.into_data() else { continue };
+        read = read.saturating_add(data.len());
+        if read > longest {
+            let message = format!("the server's answer is larger than {longest} bytes");
+            return Err(Refusal::new(Code::UpstreamInvalid, message));
+        }
+        if answering.push(&data, id) {
+            break;
+        }
+    }
+    Ok(Said { status: *status, headers: parts.headers, body: answering.finish().into() })
+}
+
+/// That nothing of the answer has to be changed which the caller gets as a part of another one.
+fn unchanged(permit: &Permit, question: &Question<'_>) -> Result<(), Refusal> {
+    if permit.obligations().is_empty() || !question.is_shown {
+        return Ok(());
+    }
+    let message = "a policy changes what is answered, which is not done in a part of an answer";
+    Err(Refusal::new(Code::ChangeImpossible, message))
+}
+
+fn late() -> Refusal {
+    Refusal::new(Code::UpstreamTimeout, "the server did not say it in time")
+}

@@ -1,0 +1,440 @@
+//! One server that stands for others (ADR 82): a tool is decided as its member's, and what all are asked is one answer.
+
+use http::{HeaderMap, Method, StatusCode};
+use serde_json::{Value, json};
+use vidimus_gateway::Limits;
+use vidimus_testkit::upstream::{ANSWERED, Answer, Received, Upstream};
+
+use super::world::{World, call_id, json_of, objects, snapshot};
+
+const MODERN: &str = "2026-07-28";
+const NEWEST: &str = "2025-11-25";
+
+/// An MCP server of these tools, which calls its sessions `s-NAME` and knows no prompts.
+fn serves(
+    name: &'static str,
+    version: &'static str,
+    tools: &'static [&'static str],
+) -> impl Fn(&Received) -> Answer {
+    move |received| {
+        let message = received.json();
+        let result =
+            |result: Value| Answer::json(&json!({"jsonrpc": "2.0", "id": message["id"], "result": result}));
+        let params = &message["params"];
+        match message["method"].as_str().unwrap_or_default() {
+            "initialize" => {
+                let said = json!({"protocolVersion": version, "capabilities": {"tools": {"listChanged": true}},
+                    "serverInfo": {"name": name, "version": "1"}, "instructions": format!("I am {name}.")});
+                result(said).with_header("mcp-session-id", &format!("s-{name}"))
+            }
+            "server/discover" => result(
+                json!({"supportedVersions": [MODERN], "capabilities": {"tools": {}}, "resultType": "complete"}),
+            ),
+            "tools/list" => {
+                let at: usize = params["cursor"].as_str().map_or(0, |at| at.parse().expect("a number"));
+                let page: Vec<Value> = tools[at..]
+                    .iter()
+                    .take(2)
+                    .map(|tool| json!({"name": tool, "inputSchema": {"type": "object"}}))
+                    .collect();
+                let next = (at + 2 < tools.len()).then(|| (at + 2).to_string());
+                result(json!({"tools": page, "nextCursor": next}))
+            }
+            "tools/call" => result(json!({"content": [
+                {"type": "text", "text": format!("{name}: {}", params["name"].as_str().expect("a name"))},
+                {"type": "resource_link", "uri": "file:///x", "name": "x"}]})),
+            "resources/read" => result(json!({"contents": [{"uri": params["uri"], "text": name}]})),
+            "" => Answer::whole("text/plain", "").with_status(StatusCode::OK),
+            method if method.starts_with("notifications/") => {
+                Answer::whole("text/plain", "").with_status(StatusCode::ACCEPTED)
+            }
+            "logging/setLevel" => result(json!({})),
+            _ => Answer::json(
+                &json!({"jsonrpc": "2.0", "id": ANSWERED, "error": {"code": -32601, "message": "no"}}),
+            ),
+        }
+    }
+}
+
+struct Front {
+    world: World,
+    crm: Upstream,
+}
+
+impl Front {
+    /// A server with the members `ledger` (`t/tools`) and `crm` (`t/crm`).
+    async fn new() -> Self {
+        Self::with("", json!({})).await
+    }
+
+    /// With one more policy, and more said of it.
+    async fn with(cedar: &str, spec: Value) -> Self {
+        let front = Self { world: World::with(Limits::default()).await, crm: Upstream::start() };
+        for (upstream, name, tools) in [
+            (&front.world.upstream, "ledger", &["echo", "other", "pay"][..]),
+            (&front.crm, "crm", &["find", "echo", "wipe"]),
+        ] {
+            upstream.lists(None);
+            upstream.otherwise(serves(name, NEWEST, tools));
+        }
+        front.take(cedar, spec);
+        front
+    }
+
+    fn take(&self, cedar: &str, spec: Value) {
+        let mut all = objects(&self.world.upstream);
+        let object = |kind: &str, name: &str, spec: Value| json!({"apiVersion": "vidimus.dev/v1alpha1", "kind": kind, "metadata": {"namespace": "t", "name": name}, "spec": spec});
+        let server = |more: Value| {
+            let mut spec = json!({"owner": "ada.lovelace@example.com", "team": "t", "riskLevel": "low"});
+            spec.as_object_mut().expect("a mapping").extend(more.as_object().cloned().expect("a mapping"));
+            spec
+        };
+        let mut front = json!({"members": [
+            {"name": "ledger", "server": {"name": "tools"}}, {"name": "crm", "server": {"namespace": "t", "name": "crm"}}]});
+        front.as_object_mut().expect("a mapping").extend(spec.as_object().cloned().expect("a mapping"));
+        all.push(object(
+            "MCPServer",
+            "crm",
+            server(json!({"endpoint": {"url": self.crm.url("/mcp"), "timeout": "3s"}})),
+        ));
+        all.push(object("MCPServer", "front", server(front)));
+        let cedar = format!(
+            r#"permit (principal == Agent::"t/caller", action == Action::"invokeTool", resource == Tool::"t/crm/find");
+            permit (principal == Agent::"t/caller", action == Action::"readResource", resource == Resource::"t/crm/file:///x");
+            permit (principal == Agent::"t/caller", action == Action::"invokeTool", resource == Tool::"t/tools/pay"); {cedar}"#
+        );
+        all.push(object("Policy", "more", json!({"description": "more", "cedar": cedar})));
+        self.world.gate.take_into_use(snapshot(&all));
+    }
+
+    async fn send(&self, headers: &[(&str, &str)], message: &Value) -> (StatusCode, HeaderMap, Value) {
+        self.sent(Method::POST, headers, message).await
+    }
+
+    async fn sent(
+        &self,
+        method: Method,
+        headers: &[(&str, &str)],
+        message: &Value,
+    ) -> (StatusCode, HeaderMap, Value) {
+        let mut request = self.world.request(method, "/mcp/t/front", message);
+        for (name, value) in headers {
+            let name = http::HeaderName::try_from(*name).expect("a name");
+            request.headers_mut().insert(name, value.parse().expect("a value"));
+        }
+        let (status, headers, body) = self.world.call(request).await;
+        let said = if body.is_empty() { Value::Null } else { json_of(&body) };
+        (status, headers, said)
+    }
+
+    async fn ask(&self, method: &str, params: Value) -> (StatusCode, HeaderMap, Value) {
+        self.send(&[], &json!({"jsonrpc": "2.0", "id": 7, "method": method, "params": params})).await
+    }
+
+    /// Begins a session, and gives its id.
+    async fn begins(&self) -> (String, Value) {
+        let hello = json!({"protocolVersion": NEWEST, "capabilities": {}, "clientInfo": {"name": "c", "version": "1"}});
+        let (status, headers, said) = self.ask("initialize", hello).await;
+        assert_eq!(status, StatusCode::OK, "{said}");
+        (headers["mcp-session-id"].to_str().expect("text").to_owned(), said)
+    }
+}
+
+fn names(said: &Value) -> Vec<&str> {
+    said["result"]["tools"]
+        .as_array()
+        .unwrap_or_else(|| panic!("{said}"))
+        .iter()
+        .filter_map(|tool| tool["name"].as_str())
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tool_is_called_at_its_member_and_decided_and_recorded_as_that_ones() {
+    let front = Front::new().await;
+    let meta = json!({"io.modelcontextprotocol/protocolVersion": MODERN, "io.modelcontextprotocol/clientCapabilities": {}});
+    for (tool, own, upstream, resource) in [
+        ("crm__find", "find", &front.crm, "Tool/t/crm/find"),
+        ("ledger__echo", "echo", &front.world.upstream, "Tool/t/tools/echo"),
+    ] {
+        let params = json!({"name": tool, "arguments": {"a": 1.50}, "_meta": meta});
+        let message = json!({"jsonrpc": "2.0", "id": "x", "method": "tools/call", "params": params});
+        let labels = [("mcp-protocol-version", MODERN), ("mcp-method", "tools/call"), ("mcp-name", tool)];
+        let (status, headers, said) = front.send(&labels, &message).await;
+        assert_eq!((status, &said["id"]), (StatusCode::OK, &json!("x")), "{said}");
+        let received = upstream.received().pop().expect("a call");
+        assert_eq!(
+            (received.header("mcp-name"), &received.json()["params"]["name"]),
+            (Some(own), &json!(own))
+        );
+        assert_eq!(received.json()["params"]["arguments"], params["arguments"]);
+        let member = tool.split("__").next().expect("a member");
+        assert_eq!(said["result"]["content"][1]["uri"], format!("{member}+file:///x"));
+        let records = front.world.records(&call_id(&headers), 2).await;
+        assert_eq!(
+            (&records[0]["resource"], &records[0]["via"]),
+            (&json!(resource), &json!("MCPServer/t/front"))
+        );
+        assert_eq!((&records[0]["action"], &records[1]["result"]), (&json!("invokeTool"), &json!("ok")));
+    }
+}
+
+/// Attack: what one may do at one member, done at another by the front; what nobody may, by another name.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_with_members_permits_nothing() {
+    let front = Front::new().await;
+    for (tool, code) in [
+        ("crm__echo", "no_permit"),
+        ("crm__wipe", "no_permit"),
+        ("ledger__forbidden", "forbidden_by_policy"),
+        ("ledger__find", "no_permit"),
+        ("echo", "resource_unknown"),
+        ("tools__echo", "resource_unknown"),
+        ("ledger_echo", "resource_unknown"),
+        ("ledger__", "resource_unknown"),
+    ] {
+        let (_, headers, said) = front.ask("tools/call", json!({"name": tool})).await;
+        assert_eq!(headers["vidimus-code"], code, "{tool} {said}");
+    }
+    assert!(front.world.upstream.received().is_empty() && front.crm.received().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn listings_are_one_page_by_page_with_what_the_caller_may_use() {
+    let front = Front::new().await;
+    let (_, headers, first) = front.ask("tools/list", json!({})).await;
+    assert_eq!(
+        (first["id"].clone(), names(&first)),
+        (json!(7), vec!["ledger__echo", "crm__find"]),
+        "{first}"
+    );
+    let next = first["result"]["nextCursor"].as_str().expect("a further page");
+    let (_, _, second) = front.ask("tools/list", json!({"cursor": next})).await;
+    assert_eq!((names(&second), second["result"].get("nextCursor")), (vec!["ledger__pay"], None), "{second}");
+    // The caller's call, and one of its own to each member.
+    let call = call_id(&headers);
+    let asked: Vec<Value> =
+        front.world.all_records().into_iter().filter(|one| one["on_account_of"] == json!(call)).collect();
+    let whom: Vec<_> = asked.iter().map(|one| one["resource"].as_str().expect("text")).collect();
+    assert!(whom.contains(&"MCPServer/t/tools") && whom.contains(&"MCPServer/t/crm"), "{whom:?}");
+    assert!(
+        asked.iter().all(|one| one["via"] == json!("MCPServer/t/front") && one["outcome"] == json!("allow"))
+    );
+    for bad in [json!("x"), json!(7), json!(["x"])] {
+        let (_, headers, said) = front.ask("tools/list", json!({"cursor": bad})).await;
+        assert_eq!(headers["vidimus-code"], "task_foreign", "{said}");
+    }
+    let (_, headers, said) = front.ask("resources/list", json!({"cursor": next})).await;
+    assert_eq!(headers["vidimus-code"], "task_foreign", "the page of another list: {said}");
+    let (_, _, prompts) = front.ask("prompts/list", json!({})).await;
+    assert_eq!(prompts["result"], json!({"prompts": []}), "a member without the method has none");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_is_down_is_named_and_the_others_answer_or_not_as_the_record_says() {
+    let front = Front::new().await;
+    front.crm.otherwise(|_| Answer::reset());
+    let (_, _, said) = front.ask("tools/list", json!({})).await;
+    assert_eq!(names(&said), ["ledger__echo"]);
+    let absent = &said["result"]["_meta"]["dev.vidimus/members"]["absent"];
+    assert_eq!(
+        (&absent[0]["member"], &absent[0]["code"]),
+        (&json!("crm"), &json!("upstream_interrupted")),
+        "{said}"
+    );
+    let (_, said) = front.begins().await;
+    assert!(
+        said["result"]["instructions"].as_str().is_some_and(|text| text.contains("crm is not there")),
+        "{said}"
+    );
+    let (_, headers, said) = front.ask("tools/call", json!({"name": "crm__find"})).await;
+    assert_eq!(headers["vidimus-code"], "upstream_interrupted", "{said}");
+    front.take("", json!({"whenDown": "fail"}));
+    let (_, headers, said) = front.ask("tools/list", json!({})).await;
+    assert_eq!(headers["vidimus-code"], "upstream_interrupted", "{said}");
+    assert!(said["error"]["message"].as_str().is_some_and(|text| text.contains("\"crm\"")), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_is_one_with_each_member_in_the_version_of_each() {
+    let front = Front::new().await;
+    front.crm.otherwise(serves("crm", "2025-06-18", &["find"]));
+    let (session, said) = front.begins().await;
+    assert_eq!(said["result"]["protocolVersion"], "2025-06-18", "the oldest that one of them speaks");
+    assert_eq!(
+        said["result"]["capabilities"],
+        json!({"tools": {}}),
+        "news of lists come on a stream that is not there"
+    );
+    assert!(!session.contains("s-crm"), "an id is sealed");
+    let headers = [("mcp-session-id", &*session), ("mcp-protocol-version", "2025-06-18")];
+    let message =
+        |method: &str, params: Value| json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+    let (status, _, _) =
+        front.send(&headers, &json!({"jsonrpc": "2.0", "method": "notifications/initialized"})).await;
+    assert_eq!(status, StatusCode::ACCEPTED);
+    let (_, _, said) = front.send(&headers, &message("tools/call", json!({"name": "ledger__echo"}))).await;
+    assert!(said.get("result").is_some(), "{said}");
+    let (_, _, said) = front.send(&headers, &message("tools/list", json!({}))).await;
+    assert_eq!(names(&said), ["ledger__echo", "crm__find"]);
+    for (upstream, id, version) in
+        [(&front.world.upstream, "s-ledger", NEWEST), (&front.crm, "s-crm", "2025-06-18")]
+    {
+        let later: Vec<Received> = upstream.received().into_iter().skip(1).collect();
+        assert!(later.len() >= 2);
+        for one in later {
+            assert_eq!(
+                (one.header("mcp-session-id"), one.header("mcp-protocol-version")),
+                (Some(id), Some(version))
+            );
+        }
+    }
+    let (_, _, pong) = front.send(&headers, &message("ping", json!({}))).await;
+    assert_eq!(pong["result"], json!({}));
+    let (status, _, _) = front.sent(Method::GET, &headers, &Value::Null).await;
+    assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED, "there is no stream of all");
+    let (status, _, _) = front.sent(Method::DELETE, &headers, &Value::Null).await;
+    assert_eq!(status, StatusCode::OK);
+    let ended = front.crm.received().pop().expect("a request");
+    assert_eq!((ended.method.clone(), ended.header("mcp-session-id")), (Method::DELETE, Some("s-crm")));
+    // Attack: the session of a member, or another's, at the front.
+    for foreign in ["s-crm", r#"{"crm":[0,"s-crm"]}"#] {
+        let (status, headers, _) =
+            front.send(&[("mcp-session-id", foreign)], &message("tools/list", json!({}))).await;
+        assert_eq!(
+            (status, &headers["vidimus-code"]),
+            (StatusCode::NOT_FOUND, &"session_foreign".parse().expect("a value"))
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_has_ended_its_session_has_the_client_begin_another() {
+    let front = Front::new().await;
+    let (session, _) = front.begins().await;
+    front.crm.otherwise(|_| Answer::whole("text/plain", "gone").with_status(StatusCode::NOT_FOUND));
+    let list = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}});
+    let (status, headers, said) = front.send(&[("mcp-session-id", &session)], &list).await;
+    assert_eq!(
+        (status, &headers["vidimus-code"]),
+        (StatusCode::NOT_FOUND, &"session_foreign".parse().expect("a value")),
+        "{said}"
+    );
+    // One that was not there when it began is not called in it.
+    let (session, _) = front.begins().await;
+    let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "crm__find"}});
+    let (status, headers, _) = front.send(&[("mcp-session-id", &session)], &call).await;
+    assert_eq!(
+        (status, &headers["vidimus-code"]),
+        (StatusCode::NOT_FOUND, &"session_foreign".parse().expect("a value"))
+    );
+}
+
+/// What a member asks of the client within an answer is answered at that member, by the id that it knows.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_member_asks_is_answered_at_that_member() {
+    let front = Front::new().await;
+    let question = json!({"jsonrpc": "2.0", "id": 0, "method": "elicitation/create", "params": {"message": "m", "requestedSchema": {}}});
+    let answer = json!({"jsonrpc": "2.0", "id": 7, "result": {"content": []}});
+    front.crm.next(Answer::whole("text/event-stream", format!("data: {question}\n\ndata: {answer}\n\n")));
+    let call = json!({"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"name": "crm__find"}});
+    let (_, _, body) = front.world.call(front.world.request(Method::POST, "/mcp/t/front", &call)).await;
+    let text = String::from_utf8(body.to_vec()).expect("UTF-8");
+    assert!(text.contains(r#""id":"crm/0""#) && text.contains(r#""id":7"#), "{text}");
+    front.crm.next(Answer::whole("text/plain", "").with_status(StatusCode::ACCEPTED));
+    let response = json!({"jsonrpc": "2.0", "id": "crm/0", "result": {"action": "decline"}});
+    let (status, _, _) = front.send(&[], &response).await;
+    assert_eq!(status, StatusCode::ACCEPTED);
+    assert_eq!(front.crm.received().pop().expect("an answer").json()["id"], json!(0));
+    assert!(front.world.upstream.received().is_empty());
+    let (_, headers, _) = front.send(&[], &json!({"jsonrpc": "2.0", "id": 0, "result": {}})).await;
+    assert_eq!(headers["vidimus-code"], "message_invalid");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn resources_are_read_at_their_member_and_what_is_not_served_is_refused_with_the_reason() {
+    let front = Front::new().await;
+    let (_, _, said) = front.ask("resources/read", json!({"uri": "crm+file:///x"})).await;
+    assert_eq!(said["result"]["contents"][0]["uri"], "crm+file:///x", "{said}");
+    assert_eq!(front.crm.received().pop().expect("a call").json()["params"]["uri"], "file:///x");
+    let (_, headers, _) = front.ask("resources/read", json!({"uri": "ledger+file:///x"})).await;
+    assert_eq!(headers["vidimus-code"], "no_permit");
+    for (method, params) in [
+        ("resources/subscribe", json!({"uri": "crm+file:///x"})),
+        ("tasks/list", json!({})),
+        ("subscriptions/listen", json!({"notifications": {"toolsListChanged": true}})),
+    ] {
+        let (_, headers, said) = front.ask(method, params).await;
+        assert_eq!(headers["vidimus-code"], "method_unknown", "{method}");
+        assert!(
+            said["error"]["message"].as_str().is_some_and(|text| text.contains("does not serve")),
+            "{said}"
+        );
+    }
+    let (_, _, said) = front.ask("logging/setLevel", json!({"level": "debug"})).await;
+    assert_eq!(said["result"], json!({}));
+    assert_eq!(front.world.upstream.received().pop().expect("told").json()["method"], "logging/setLevel");
+}
+
+/// Policies about the server itself hold for what comes by it, and those of members for what they have, also in a listing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_kept_from_the_server_or_from_a_member_comes_by_neither() {
+    let front =
+        Front::with(r#"forbid (principal, action, resource == MCPServer::"t/front");"#, json!({})).await;
+    let (_, headers, _) = front.ask("tools/call", json!({"name": "crm__find"})).await;
+    assert_eq!(headers["vidimus-code"], "forbidden_by_policy");
+    assert_eq!(front.world.records(&call_id(&headers), 1).await[0]["resource"], "MCPServer/t/front");
+    assert!(front.crm.received().is_empty());
+    front.take(
+        r#"forbid (principal, action == Action::"connectServer", resource == MCPServer::"t/crm");"#,
+        json!({}),
+    );
+    let (_, _, said) = front.ask("tools/list", json!({})).await;
+    assert_eq!(
+        (names(&said), said["result"].get("_meta")),
+        (vec!["ledger__echo"], None),
+        "who may not reach it is not told of it"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_may_use_nothing_of_any_member_may_not_connect() {
+    let front = Front::new().await;
+    let list = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}});
+    let mut request = front.world.request(Method::POST, "/mcp/t/front", &list);
+    let token = front.world.token("stranger", std::time::Duration::from_secs(600));
+    request.headers_mut().insert("authorization", format!("Bearer {token}").parse().expect("a value"));
+    let (_, headers, _) = front.world.call(request).await;
+    assert_eq!(headers["vidimus-code"], "no_permit");
+    assert!(front.world.upstream.received().is_empty());
+}
+
+/// Attack: a member that has members, so that calls go round; one that nobody registered.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_with_members_is_none() {
+    let front = Front::new().await;
+    let member = |name: &str, server: &str| json!({"name": name, "server": {"name": server}});
+    let mut all = objects(&front.world.upstream);
+    for (name, members) in [
+        ("one", json!([member("other", "other"), member("ledger", "tools"), member("none", "none")])),
+        ("other", json!([member("one", "one")])),
+    ] {
+        all.push(json!({"apiVersion": "vidimus.dev/v1alpha1", "kind": "MCPServer", "metadata": {"namespace": "t", "name": name},
+            "spec": {"owner": "ada.lovelace@example.com", "team": "t", "riskLevel": "low", "members": members}}));
+    }
+    front.world.gate.take_into_use(snapshot(&all));
+    let ask = async |message: Value| {
+        let (_, headers, body) =
+            front.world.call(front.world.request(Method::POST, "/mcp/t/one", &message)).await;
+        (headers, json_of(&body))
+    };
+    let (_, said) = ask(json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}})).await;
+    assert_eq!(names(&said), ["ledger__echo"]);
+    let absent = said["result"]["_meta"]["dev.vidimus/members"]["absent"].as_array().expect("named");
+    assert_eq!(absent.len(), 2, "{said}");
+    for tool in ["other__one__x", "none__x"] {
+        let (headers, said) =
+            ask(json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": tool}})).await;
+        assert_eq!(headers["vidimus-code"], "resource_unknown", "{said}");
+    }
+}
