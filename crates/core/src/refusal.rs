@@ -143,6 +143,8 @@ codes! {
     MethodUnknown = "method_unknown", NotFound, "Use a method of the protocol; what cannot be understood cannot be governed.";
     /// The agent is not served in the binding that the request is in: its record has no address for that.
     BindingUnserved = "binding_unserved", NotFound, "Use a binding that the agent's card at this gateway names; or have its record say where the agent serves this one (spec.endpoint.rest for HTTP+JSON).";
+    /// Caller and server speak different eras of MCP, and what is asked for has no like in the server's, or what the bridge held for it is gone.
+    EraUnbridged = "era_unbridged", Conflict, "Look at the reason: use a client of the era that the server speaks (spec.endpoint.mcp), or, where the bridge had held something, make the call anew.";
     /// The request comes from a page of a browser, of an origin that is not allowed.
     OriginRefused = "origin_refused", Forbidden, "Browser origins are refused unless allowed with --allow-origin.";
     // -- who is calling

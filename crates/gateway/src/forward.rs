@@ -2,6 +2,7 @@
 //! of an allowing decision gives one, and where the request goes is read from it.
 
 mod body;
+mod bridge;
 mod connect;
 pub mod headers;
 mod job;
@@ -21,8 +22,10 @@ use vidimus_core::resource::Endpoint;
 use vidimus_core::resource::field::web_url;
 
 use crate::accounts::Place;
+use crate::gate::Shared;
 use crate::runner::{Ran, Runner};
 pub use body::{Body, Broken};
+pub use bridge::Held;
 use connect::Connecting;
 pub use connect::{AddressGuard, KeepAlive};
 pub(crate) use connect::{Client, tcp, tls};
@@ -104,6 +107,8 @@ pub struct Outbound {
     ran: Option<Ran>,
     /// Its place among the jobs, where one is to run.
     place: Option<Place>,
+    /// What renews its credential and keeps what goes on after it, where it is bridged to a server of another era.
+    shared: Option<Arc<Shared>>,
 }
 
 impl Outbound {
@@ -125,7 +130,7 @@ impl Outbound {
             Refusal::new(Code::Internal, "the registered endpoint is not a usable address").with_detail(error)
         })?;
         let ran = permit.endpoint()?.job.is_some().then(Ran::default);
-        Ok(Self { permit, method, uri, headers, body, card: None, ran, place: None })
+        Ok(Self { permit, method, uri, headers, body, card: None, ran, place: None, shared: None })
     }
 
     /// Looks for an agent's card where its record says, or else below its address, which it was made for, and then at the origin (A2A
@@ -156,6 +161,14 @@ impl Outbound {
     #[must_use]
     pub(crate) fn in_place(self, place: Option<Place>) -> Self {
         Self { place, ..self }
+    }
+
+    /// It is bridged, where its server speaks another era than its caller: what it needs for more than one request.
+    pub(crate) fn bridged(&mut self, shared: &Arc<Shared>) {
+        let endpoint = self.permit.endpoint();
+        if endpoint.is_ok_and(|endpoint| bridge::is_needed(endpoint, &self.headers)) {
+            self.shared = Some(shared.clone());
+        }
     }
 
     /// The same below the address where the agent is served over HTTP+JSON.
@@ -299,13 +312,17 @@ pub(crate) fn client_beside(guard: AddressGuard, roots: Option<&[u8]>) -> Result
 ///
 /// # Errors
 /// `upstream_unreachable` when nothing was sent, `upstream_interrupted` when it may have been, `upstream_refused_address`,
-/// `upstream_timeout`, or `upstream_invalid` for what is not HTTP. Of a job also `overloaded`, where too many run.
+/// `upstream_timeout`, or `upstream_invalid` for what is not HTTP. Of a job also `overloaded`, where too many run; of a server of another era
+/// also `era_unbridged`.
 pub async fn forward(upstream: &Upstream, outbound: Outbound) -> Result<Response<Body>, Refusal> {
-    let Outbound { permit, method, uri, headers, body, card, ran, place } = outbound;
+    let Outbound { permit, method, uri, headers, body, card, ran, place, shared } = outbound;
     if let Some(job) = permit.endpoint()?.job.clone() {
         let asked = job::Asked { method: &method, headers: &headers, body: &body };
         let ran = (ran.unwrap_or_default(), place);
         return job::answer(upstream.0.runner.as_ref(), permit, &job, asked, ran).await;
+    }
+    if bridge::is_needed(permit.endpoint()?, &headers) {
+        return bridge::answer(upstream, permit, shared, bridge::Asked { method, uri, headers, body }).await;
     }
     let endpoint = permit.endpoint()?;
     let Some(others) = card else { return send(upstream, endpoint, method, uri, headers, body).await };

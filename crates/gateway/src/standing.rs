@@ -39,6 +39,7 @@ use self::limits::Counters;
 use self::returning::Returning;
 use self::store::Store;
 use self::taken::{Taken, Used};
+use crate::forward::Held;
 use crate::part::Part;
 use crate::protocol::mcp::mirrored::MirroredTools;
 use crate::protocol::mcp::pinned::Sight;
@@ -60,6 +61,8 @@ pub struct StandingState {
     mirrored: Cache<Box<str>, Arc<MirroredTools>>,
     /// What pinned tools were when somebody last looked.
     sights: Cache<Box<str>, Arc<Sight>>,
+    /// What calls that are bridged between the eras of MCP leave for those behind them.
+    bridged: Held,
 }
 
 /// The protocol versions that are served at an address, and until when that is believed.
@@ -106,6 +109,7 @@ impl StandingState {
             versions,
             mirrored,
             sights: Cache::new(SIGHTS),
+            bridged: Held::default(),
         })
     }
 
@@ -129,6 +133,11 @@ impl StandingState {
     /// The server at `address` serves these versions.
     pub fn serves(&self, address: &str, versions: &[&'static str], now: Instant) {
         self.versions.insert(address.into(), (versions.into(), now + VERSIONS_LIFE));
+    }
+
+    /// What calls that are bridged leave for those behind them.
+    pub(crate) fn bridged(&self) -> Held {
+        self.bridged.clone()
     }
 
     /// Which versions the server at `address` serves, where it was asked not long ago.

@@ -258,6 +258,7 @@ fn endpoint(host: &str) -> Endpoint {
         card: None,
         rest: None,
         stale_after: None,
+        mcp: None,
         job: None,
     }
 }

@@ -11,6 +11,7 @@ use super::check::Document;
 use super::field::{header, timeout, web_url};
 use super::job::Job;
 use super::problem::{At, Fault, Problems};
+use super::era::Era;
 use super::stale::{StaleAfter, StaleAfterSpec};
 
 /// Where an object is reached.
@@ -32,6 +33,8 @@ pub struct Endpoint {
     pub rest: Option<Url>,
     /// What becomes of calls when the configuration is old; nothing where it is not said.
     pub stale_after: Option<StaleAfter>,
+    /// The era of MCP that a server speaks alone, where its record says so: clients of the other one are bridged.
+    pub mcp: Option<Era>,
     /// What runs at each call, where nothing is reached by the URL.
     pub job: Option<Arc<Job>>,
 }
@@ -100,6 +103,10 @@ pub struct EndpointSpec {
     /// What becomes of calls once the configuration is older than this; they are decided as before when it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stale_after: Option<StaleAfterSpec>,
+    /// The one era of MCP that a server speaks: sessions (2025-06-18, 2025-11-25) or stateless (2026-07-28). Clients of the other era are
+    /// then bridged to it. It is spoken to as its clients speak when it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mcp: Option<Era>,
 }
 
 /// Header fields that pass or are set, beside those that pass always.
@@ -184,7 +191,8 @@ impl EndpointSpec {
                 Fault::new("is at another origin than the URL", fix),
             );
         }
-        Some(Endpoint { url, audience, ca_file, timeout_ms, headers, card, rest, stale_after, job: None })
+        let (mcp, job) = (self.mcp, None);
+        Some(Endpoint { url, audience, ca_file, timeout_ms, headers, card, rest, stale_after, mcp, job })
     }
 }
 
@@ -197,6 +205,13 @@ pub(crate) fn has_no_card(endpoint: &EndpointSpec, at: At<'_>, problems: &mut Pr
     if let Some(card) = &endpoint.card {
         let fault = Fault::new("only an agent has a card", "remove it");
         problems.report(at.key("card"), card, fault);
+    }
+}
+
+/// Reports what only an MCP server has, of something else.
+pub(crate) fn has_no_era(endpoint: &EndpointSpec, at: At<'_>, problems: &mut Problems) {
+    if endpoint.mcp.is_some() {
+        problems.report(at.key("mcp"), "", Fault::new("only an MCP server speaks an era of MCP", "remove it"));
     }
 }
 

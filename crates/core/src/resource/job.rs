@@ -223,6 +223,7 @@ impl JobSpec {
             card: None,
             rest: None,
             stale_after: stale.flatten(),
+            mcp: None,
             job: Some(Arc::new(job)),
         })
     }

@@ -8,6 +8,7 @@ use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use vidimus_core::refusal::{Code, Refusal};
 
+use super::bridge::Bridged;
 use super::job::Events;
 
 /// The body of an upstream's answer.
@@ -19,6 +20,8 @@ pub enum Body {
     Whole(Option<Bytes>),
     /// Of a job that still runs. It ends with whoever reads this.
     Events(Box<Events>),
+    /// Of a server of another era. What it says ends with whoever reads this.
+    Bridged(Bridged),
 }
 
 /// Why an answer ended before its end.
@@ -48,9 +51,8 @@ impl http_body::Body for Body {
         match self.get_mut() {
             Self::Http(body) => Pin::new(body).poll_frame(cx).map_err(Broken::Http),
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Events(events) => events.poll_next(cx).map(|next| {
-                next.map(|event| event.map(Frame::data).map_err(|why| Broken::Refused(Box::new(why))))
-            }),
+            Self::Events(events) => events.poll_next(cx).map(framed),
+            Self::Bridged(events) => events.poll_next(cx).map(framed),
         }
     }
 
@@ -58,7 +60,7 @@ impl http_body::Body for Body {
         match self {
             Self::Http(body) => body.is_end_stream(),
             Self::Whole(bytes) => bytes.is_none(),
-            Self::Events(_) => false,
+            Self::Events(_) | Self::Bridged(_) => false,
         }
     }
 
@@ -66,7 +68,11 @@ impl http_body::Body for Body {
         match self {
             Self::Http(body) => body.size_hint(),
             Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Self::Events(_) => SizeHint::default(),
+            Self::Events(_) | Self::Bridged(_) => SizeHint::default(),
         }
     }
+}
+
+fn framed(next: Option<Result<Bytes, Refusal>>) -> Option<Result<Frame<Bytes>, Broken>> {
+    next.map(|event| event.map(Frame::data).map_err(|why| Broken::Refused(Box::new(why))))
 }

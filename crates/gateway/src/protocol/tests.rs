@@ -29,6 +29,7 @@ fn endpoint() -> Endpoint {
         card: None,
         rest: None,
         stale_after: None,
+        mcp: None,
         job: None,
     }
 }

@@ -1,0 +1,185 @@
+//! An upstream of another era than its caller: a client with a session reaches a server without, and the other way round (ADR 81).
+//!
+//! It stands where a request reaches its upstream, as what answers for a job does: everything before it saw the caller's own message, and
+//! everything behind it sees an answer in the caller's own era. Which era a server speaks alone, its record says.
+
+mod held;
+mod listening;
+mod sessions;
+mod stateless;
+mod wire;
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures_util::stream::{self, Stream};
+use http::header::{ALLOW, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use vidimus_core::json::Json;
+use vidimus_core::permit::Permit;
+use vidimus_core::refusal::{Code, Refusal};
+use vidimus_core::resource::{Endpoint, Era};
+
+use super::{Body, Upstream};
+use crate::gate::Shared;
+use crate::protocol::mcp::bridge::{self, unlike};
+use crate::seal;
+pub use held::Held;
+use wire::{Messages, Said, Wire};
+
+/// Whether a request is of another era than its server, which speaks one alone.
+pub(super) fn is_needed(endpoint: &Endpoint, headers: &HeaderMap) -> bool {
+    endpoint.mcp.is_some_and(|speaks| speaks != bridge::era(headers))
+}
+
+/// A request to such a server.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) method: Method,
+    pub(super) uri: Uri,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+}
+
+/// Answers one permitted message in the caller's era.
+///
+/// # Errors
+/// As [`super::forward`], and `era_unbridged` for what has no like in the server's era or is not held here any more.
+pub(super) async fn answer(
+    upstream: &Upstream,
+    permit: Permit,
+    shared: Option<Arc<Shared>>,
+    asked: Asked,
+) -> Result<Response<Body>, Refusal> {
+    let shared = shared.ok_or_else(|| Refusal::new(Code::Internal, "a bridged call has no credential"))?;
+    let speaks = permit.endpoint()?.mcp;
+    // Whose is what the bridge holds: the caller and the person it acts for, at this server and its address of now.
+    let holder =
+        format!("{}|{}", seal::binding(permit.destination(), permit.caller()), permit.endpoint()?.url);
+    let held = shared.standing.bridged();
+    let wire = Wire::new(upstream, (permit, &shared), asked.uri.clone(), &asked.headers);
+    let way = Way { wire, held, holder: holder.into() };
+    match speaks {
+        Some(Era::Stateless) => stateless::answer(way, asked).await,
+        Some(Era::Sessions) => sessions::answer(way, asked).await,
+        None => Err(Refusal::new(Code::Internal, "a server of both eras is not bridged")),
+    }
+}
+
+/// The way of one call across the bridge.
+#[derive(Clone, Debug)]
+struct Way {
+    wire: Wire,
+    held: Held,
+    holder: Box<str>,
+}
+
+/// A message of a client's, as far as it is read here. What it may be was looked at when it was parsed.
+#[derive(Deserialize)]
+struct Message<'a> {
+    #[serde(borrow, default)]
+    id: Option<&'a RawValue>,
+    #[serde(default)]
+    method: Option<String>,
+    #[serde(borrow, default)]
+    params: Option<&'a RawValue>,
+}
+
+impl<'a> Message<'a> {
+    fn of(body: &'a Bytes) -> Result<(&'a str, Self), Refusal> {
+        let text = std::str::from_utf8(body).map_err(|error| unread(&error))?;
+        Ok((text, serde_json::from_str(text).map_err(|error| unread(&error))?))
+    }
+
+    /// Its parameters, as they are read elsewhere.
+    fn params(&self) -> Result<Option<Json<'a>>, Refusal> {
+        let params = self.params.map(|params| Json::parse(params.get().as_bytes()));
+        params.transpose().map_err(|error| unread(&error))
+    }
+}
+
+fn unread(error: &dyn std::fmt::Display) -> Refusal {
+    Refusal::new(Code::Internal, "a message to a bridged server could not be read again").with_detail(error)
+}
+
+/// An answer that is there as a whole.
+fn whole(status: StatusCode, body: Option<String>) -> Response<Body> {
+    let has_body = body.is_some();
+    let mut response = Response::new(Body::Whole(body.map(Bytes::from)));
+    *response.status_mut() = status;
+    if has_body {
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    }
+    response
+}
+
+/// There is no such HTTP method here: a client takes it for a server that has no stream of its own.
+fn not_allowed(allow: &'static str) -> Response<Body> {
+    let mut response = whole(StatusCode::METHOD_NOT_ALLOWED, None);
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+    response
+}
+
+/// What gives the events of an answer, one after another.
+trait Source: Send + 'static {
+    /// The next bytes; `None` at the end.
+    fn next(&mut self) -> impl Future<Output = Result<Option<Bytes>, Refusal>> + Send;
+}
+
+/// An answer as events, from a source that ends with whoever reads it.
+fn events(source: impl Source) -> Response<Body> {
+    let stream = stream::unfold(Some(source), |source| async move {
+        let mut source = source?;
+        match source.next().await {
+            Ok(Some(bytes)) => Some((Ok(bytes), Some(source))),
+            Ok(None) => None,
+            Err(refusal) => Some((Err(refusal), None)),
+        }
+    });
+    let mut response = Response::new(Body::Bridged(Bridged(Box::pin(stream))));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    response
+}
+
+/// The events of a bridged answer.
+pub struct Bridged(Pin<Box<dyn Stream<Item = Result<Bytes, Refusal>> + Send>>);
+
+impl std::fmt::Debug for Bridged {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Bridged")
+    }
+}
+
+impl Bridged {
+    /// The next of them.
+    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Refusal>>> {
+        self.0.as_mut().poll_next(cx)
+    }
+}
+
+/// The one response that an answer has, whatever else stands before it.
+async fn response_of(messages: &mut Messages) -> Result<String, Refusal> {
+    loop {
+        match messages.next().await? {
+            Said::Message(message) if is_response(&message) => return Ok(message),
+            Said::Message(_) | Said::Alive => {}
+            Said::End => return Err(unlike("the server's answer has no response")),
+        }
+    }
+}
+
+/// Whether a message answers: it has a result or an error, and no method.
+fn is_response(message: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Shape {
+        method: Option<serde::de::IgnoredAny>,
+        result: Option<serde::de::IgnoredAny>,
+        error: Option<serde::de::IgnoredAny>,
+    }
+    let shape: Result<Shape, _> = serde_json::from_str(message);
+    shape.is_ok_and(|shape| shape.method.is_none() && (shape.result.is_some() || shape.error.is_some()))
+}
