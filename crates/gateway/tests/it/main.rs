@@ -25,6 +25,7 @@ mod counts;
 mod definitions;
 mod delivered;
 mod ext_authz;
+mod eras;
 mod facts;
 mod forward;
 mod guards;
