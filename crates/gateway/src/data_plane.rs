@@ -154,7 +154,9 @@ impl Carried {
 /// Why nobody but the gateway carries a call of this endpoint, whatever is asked of it.
 pub(crate) fn only_here(endpoint: &Endpoint) -> Option<Refusal> {
     if endpoint.mcp.is_some() {
-        return Some(unable("calls of this server are bridged between the eras of MCP (spec.endpoint.mcp), which only the gateway does"));
+        return Some(unable(
+            "calls of this server are bridged between the eras of MCP (spec.endpoint.mcp), which only the gateway does",
+        ));
     }
     endpoint.job.is_some().then(|| unable("each call of this server is a job, which only the gateway runs"))
 }

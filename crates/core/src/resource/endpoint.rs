@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::check::Document;
+use super::era::Era;
 use super::field::{header, timeout, web_url};
 use super::job::Job;
 use super::problem::{At, Fault, Problems};
-use super::era::Era;
 use super::stale::{StaleAfter, StaleAfterSpec};
 
 /// Where an object is reached.
@@ -211,7 +211,11 @@ pub(crate) fn has_no_card(endpoint: &EndpointSpec, at: At<'_>, problems: &mut Pr
 /// Reports what only an MCP server has, of something else.
 pub(crate) fn has_no_era(endpoint: &EndpointSpec, at: At<'_>, problems: &mut Problems) {
     if endpoint.mcp.is_some() {
-        problems.report(at.key("mcp"), "", Fault::new("only an MCP server speaks an era of MCP", "remove it"));
+        problems.report(
+            at.key("mcp"),
+            "",
+            Fault::new("only an MCP server speaks an era of MCP", "remove it"),
+        );
     }
 }
 

@@ -29,7 +29,8 @@ pub(super) async fn to_sessions(
 ) -> Result<Response<Body>, Refusal> {
     let session = begin(&way, &client, params).await?;
     let wanted = wanted.of_what_is_told(&session.begun);
-    let mut listener = Listener { way, session, messages: None, client, wanted, is_acknowledged: false };
+    let mut listener =
+        Listener { way, session, messages: None, client, wanted, is_acknowledged: false, has_ended: false };
     if let Some(uri) = &listener.wanted.uri {
         let id = listener.session.next_request();
         let message = format!(
@@ -64,6 +65,7 @@ struct Listener {
     client: Client,
     wanted: Wanted,
     is_acknowledged: bool,
+    has_ended: bool,
 }
 
 impl Source for Listener {
@@ -73,13 +75,14 @@ impl Source for Listener {
             return Ok(Some(event(&self.wanted.acknowledged(id))));
         }
         let Some(messages) = &mut self.messages else {
-            return Ok(None);
+            let has_ended = std::mem::replace(&mut self.has_ended, true);
+            return Ok((!has_ended).then(|| event(&listened(id))));
         };
         let message = match messages.next().await? {
             Said::Message(message) => message,
             Said::Alive => return Ok(Some(ALIVE)),
             Said::End => {
-                self.messages = None;
+                (self.messages, self.has_ended) = (None, true);
                 return Ok(Some(event(&listened(id))));
             }
         };

@@ -31,6 +31,8 @@ const MOST_ROUNDS: u8 = 16;
 const PATIENCE: Duration = Duration::from_secs(600);
 /// How often it is said meanwhile that somebody is still there.
 const TICK: Duration = Duration::from_secs(15);
+/// How long a server is left alone that only wants to be asked again; each time by so much longer.
+const BACK_OFF: Duration = Duration::from_millis(50);
 /// JSON-RPC's number for parameters.
 const INVALID_PARAMS: i64 = -32602;
 /// The levels of a log (RFC 5424).
@@ -39,6 +41,7 @@ const LEVELS: [&str; 8] = ["debug", "info", "notice", "warning", "error", "criti
 /// Answers one message of a client with a session.
 pub(super) async fn answer(way: Way, asked: Asked) -> Result<Response<Body>, Refusal> {
     let session = header(&asked.headers, SESSION_HEADER).map(Session::of);
+    let has_id = session.is_some();
     match asked.method {
         Method::GET if asked.headers.contains_key("last-event-id") => {
             return Ok(super::not_allowed("POST, DELETE"));
@@ -46,7 +49,7 @@ pub(super) async fn answer(way: Way, asked: Asked) -> Result<Response<Body>, Ref
         Method::GET => {
             return match session {
                 Some(Some(session)) => listening::to_stateless(way, session).await,
-                _ => Ok(whole(no_session(session.is_some()), None)),
+                _ => Ok(whole(no_session(has_id), None)),
             };
         }
         // Nothing is kept that would have to end.
@@ -62,7 +65,7 @@ pub(super) async fn answer(way: Way, asked: Asked) -> Result<Response<Body>, Ref
         return initialize(&way, id, params.as_ref()).await;
     }
     let Some(Some(session)) = session else {
-        return Ok(not_of_session(id, session.is_some()));
+        return Ok(not_of_session(id, has_id));
     };
     let Some(id) = id else {
         let taken_back = message.params.and_then(|params| requested(params.get()));
@@ -319,13 +322,14 @@ impl Calling {
         let Now::Waits { responses, state, .. } = std::mem::replace(&mut self.now, Now::Ended) else {
             return Ok(());
         };
+        if responses.is_empty() {
+            // It asks nothing, and wants to be asked again (2026-07-28, "Multi Round-Trip Requests").
+            tokio::time::sleep(BACK_OFF * u32::from(self.rounds)).await;
+        }
         let responses: Vec<String> =
             responses.iter().map(|(key, answer)| format!("{}:{answer}", quoted(key))).collect();
-        let round = Round {
-            id: quoted(&Uuid::new_v4().simple().to_string()),
-            responses: format!("{{{}}}", responses.join(",")),
-            state,
-        };
+        let responses = (!responses.is_empty()).then(|| format!("{{{}}}", responses.join(",")));
+        let round = Round { id: quoted(&Uuid::new_v4().simple().to_string()), responses, state };
         let messages = self.send(Some(&round)).await?;
         self.now = Now::Reads(messages);
         Ok(())

@@ -307,7 +307,7 @@ mod tests {
         let code = |result: Result<(), Refusal>| result.map_err(|refusal| refusal.code);
         assert_eq!(code(lines.push(&long, &mut events)), Err(Code::UpstreamInvalid));
         let mut lines = Lines::default();
-        let half = [b"data: ".as_slice(), &long[..LONGEST / 2], b"\n"].concat();
+        let half = [b"data: ".as_slice(), &long[..LONGEST / 2 - 1], b"\n"].concat();
         lines.push(&half, &mut events).expect("short enough");
         lines.push(&half, &mut events).expect("short enough, with a line feed within");
         assert_eq!(code(lines.push(&half, &mut events)), Err(Code::UpstreamInvalid));

@@ -6,10 +6,10 @@
 pub mod capabilities;
 pub mod object;
 pub mod session;
-pub mod to_sessions;
-pub mod to_stateless;
 #[cfg(test)]
 mod tests;
+pub mod to_sessions;
+pub mod to_stateless;
 
 use http::HeaderMap;
 use vidimus_core::json::Json;
@@ -51,7 +51,9 @@ pub fn unbridged(
             Era::Sessions => "the sessions of 2025-06-18 and 2025-11-25",
             Era::Stateless => "2026-07-28",
         };
-        refusal(format!("this server speaks {server} alone, and tasks are other things there: they are not bridged"))
+        refusal(format!(
+            "this server speaks {server} alone, and tasks are other things there: they are not bridged"
+        ))
     })
 }
 

@@ -115,7 +115,7 @@ fn a_request_says_to_a_stateless_server_what_its_session_does() {
     assert_eq!((&sent["id"], &sent["method"]), (&json!(7), &json!("tools/call")));
     let round = Round {
         id: "\"r\"".to_owned(),
-        responses: r#"{"k":{"action":"accept"}}"#.to_owned(),
+        responses: Some(r#"{"k":{"action":"accept"}}"#.to_owned()),
         state: Some("\"s\"".to_owned()),
     };
     let again = value(&to_stateless::request(message, &begun, None, Some(&round)).expect("a request"));

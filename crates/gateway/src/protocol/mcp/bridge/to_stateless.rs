@@ -25,8 +25,8 @@ const MOST_QUESTIONS: usize = 16;
 pub struct Round {
     /// Of the request, which is another one: JSON.
     pub id: String,
-    /// The answers by the server's keys: a JSON object.
-    pub responses: String,
+    /// The answers by the server's keys, where it asked something: a JSON object.
+    pub responses: Option<String>,
     /// What the server wants to have again, where it wants something: JSON.
     pub state: Option<String>,
 }
@@ -53,7 +53,7 @@ pub fn request(
     let meta = said(meta, session, level)?;
     let mut set = vec![("_meta", meta.as_str())];
     if let Some(round) = round {
-        set.push(("inputResponses", &round.responses));
+        set.extend(round.responses.as_deref().map(|responses| ("inputResponses", responses)));
         set.extend(round.state.as_deref().map(|state| ("requestState", state)));
     }
     // A client of that era knows nothing of these: what it sent by such a name would be taken for an answer.
