@@ -1,5 +1,6 @@
 //! Clients of one era of MCP, and a server of the other.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -7,15 +8,21 @@ use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
+use vidimus_core::snapshot::Snapshot;
 use vidimus_testkit::upstream::{Answer, Received};
 
 use super::world::{World, call_id, json_of, objects, snapshot};
 
 const PATH: &str = "/mcp/t/tools";
 
-/// The world, whose server speaks one era alone; `cedar` in place of its policy.
+/// The world, whose server speaks one era alone.
 async fn world(mcp: &str) -> World {
     let world = World::new().await;
+    world.gate.take_into_use(configured(&world, mcp));
+    world
+}
+
+fn configured(world: &World, mcp: &str) -> Arc<Snapshot> {
     let mut all = objects(&world.upstream);
     for object in &mut all {
         match object["kind"].as_str() {
@@ -29,8 +36,7 @@ async fn world(mcp: &str) -> World {
             _ => {}
         }
     }
-    world.gate.take_into_use(snapshot(&all));
-    world
+    snapshot(&all)
 }
 
 fn accepted() -> Answer {
@@ -204,6 +210,10 @@ async fn a_client_with_a_session_reaches_a_server_without() {
     let meta = &sent.json()["params"]["_meta"];
     assert_eq!(meta["io.modelcontextprotocol/clientInfo"], json!({"name": "c", "version": "1"}));
     assert_eq!(meta["io.modelcontextprotocol/clientCapabilities"], json!({"elicitation": {"form": {}}}));
+    // Another replica with the same keys goes on with the session, of which nothing is kept.
+    let replica = world.again(configured(&world, "stateless")).await;
+    assert_eq!(call(&replica, Some(&session), &tool("r", "echo")).await.2["id"], json!("r"));
+    let received = world.upstream.received();
     // What is not permitted reaches nobody, and another's session is nobody's.
     let (_, _, answer) = call(&world, Some(&session), &tool("x", "other")).await;
     assert!(answer["error"].is_object());

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use quick_cache::sync::Cache;
 use tokio::sync::{Mutex as Turn, Notify, oneshot, watch};
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use uuid::Uuid;
 use vidimus_core::refusal::{Code, Refusal};
@@ -45,7 +46,7 @@ struct Kept {
     sessions: Mutex<HashMap<Box<str>, Vec<Place>>>,
     asked: Mutex<HashMap<Box<str>, Asked>>,
     calls: Mutex<HashMap<Box<str>, Arc<Notify>>>,
-    parked: Mutex<HashMap<Box<str>, Parked>>,
+    parked: Mutex<HashMap<Box<str>, (Parked, AbortHandle)>>,
     clients: Cache<String, Arc<Client>>,
 }
 
@@ -192,26 +193,21 @@ impl Held {
     /// `overloaded` where too many wait.
     pub(super) fn park(&self, parked: Parked) -> Result<String, Refusal> {
         let handle = Uuid::new_v4().simple().to_string();
-        {
-            let mut all = lock(&self.0.parked);
-            let of_one = all.values().filter(|other| other.holder == parked.holder).count();
-            if all.len() >= MOST_PARKED || of_one >= MOST_PARKED_OF_ONE {
-                let message = "too many calls wait for an answer of their clients";
-                return Err(Refusal::new(Code::Overloaded, message));
-            }
-            all.insert(handle.as_str().into(), parked);
+        let mut all = lock(&self.0.parked);
+        let of_one = all.values().filter(|(other, _)| other.holder == parked.holder).count();
+        if all.len() >= MOST_PARKED || of_one >= MOST_PARKED_OF_ONE {
+            let message = "too many calls wait for an answer of their clients";
+            return Err(Refusal::new(Code::Overloaded, message));
         }
         // Its connection is let go in time, whether anybody calls or not.
         let (held, late) = (self.clone(), handle.clone());
-        tokio::spawn(async move {
+        let ends = tokio::spawn(async move {
             tokio::time::sleep(PATIENCE).await;
-            drop(held.unpark(&late));
+            let parked = lock(&held.0.parked).remove(&*late);
+            drop(parked);
         });
+        all.insert(handle.as_str().into(), (parked, ends.abort_handle()));
         Ok(handle)
-    }
-
-    fn unpark(&self, handle: &str) -> Option<Parked> {
-        lock(&self.0.parked).remove(handle)
     }
 
     /// The call that a request answers.
@@ -225,9 +221,13 @@ impl Held {
         called: &serde_json::Value,
     ) -> Result<Parked, Refusal> {
         let mut all = lock(&self.0.parked);
-        let is_own = |parked: &Parked| &*parked.holder == holder && parked.called == *called;
+        let is_own = |(parked, _): &(Parked, _)| &*parked.holder == holder && parked.called == *called;
         let found = if all.get(handle).is_some_and(is_own) { all.remove(handle) } else { None };
-        found.ok_or_else(|| {
+        let parked = found.map(|(parked, ends)| {
+            ends.abort();
+            parked
+        });
+        parked.ok_or_else(|| {
             refusal("what params.requestState names does not wait at this replica of the gateway: it waited too long, was answered, is another call, or waits at another replica")
         })
     }

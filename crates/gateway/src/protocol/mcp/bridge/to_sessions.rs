@@ -21,6 +21,8 @@ const PROGRESS_TOKEN: &str = "progressToken";
 const STATE: &str = "vidimus-bridge.";
 /// The longest description of a client that goes on, in bytes.
 const LONGEST_CLIENT: usize = 1_024;
+/// The longest of what a server says when a session begins, in bytes: it is kept as long as the session.
+const LONGEST_BEGINNING: usize = 256 * 1024;
 /// `URLElicitationRequiredError` (2025-11-25).
 const URL_ELICITATION_REQUIRED: i64 = -32042;
 /// The methods whose result says for how long it may be kept (2026-07-28, "Caching").
@@ -99,6 +101,9 @@ impl Begun {
     /// # Errors
     /// `upstream_invalid` for a result that is none, or is of a version that is not served.
     pub fn of(result: &str) -> Result<Self, Refusal> {
+        if result.len() > LONGEST_BEGINNING {
+            return Err(unlike("the server says too much of itself when a session begins"));
+        }
         let members = Members::unique(result)
             .map_err(|_| unlike("the server's answer to initialize could not be read"))?;
         let said = members.get("protocolVersion").and_then(text);
