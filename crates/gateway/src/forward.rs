@@ -16,6 +16,7 @@ use http::{HeaderMap, Method, Request, Response, Uri};
 use http_body_util::Full;
 use hyper_util::client::legacy::connect::capture_connection;
 use url::{Position, Url, form_urlencoded};
+use vidimus_core::call::Destination;
 use vidimus_core::permit::Permit;
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::Endpoint;
@@ -107,8 +108,8 @@ pub struct Outbound {
     ran: Option<Ran>,
     /// Its place among the jobs, where one is to run.
     place: Option<Place>,
-    /// What renews its credential and keeps what goes on after it, where it is bridged to a server of another era.
-    shared: Option<Arc<Shared>>,
+    /// That it is bridged to a server of another era, and what renews its credential there and keeps what goes on after it.
+    bridged: Option<(bridge::Need, Arc<Shared>)>,
 }
 
 impl Outbound {
@@ -130,7 +131,7 @@ impl Outbound {
             Refusal::new(Code::Internal, "the registered endpoint is not a usable address").with_detail(error)
         })?;
         let ran = permit.endpoint()?.job.is_some().then(Ran::default);
-        Ok(Self { permit, method, uri, headers, body, card: None, ran, place: None, shared: None })
+        Ok(Self { permit, method, uri, headers, body, card: None, ran, place: None, bridged: None })
     }
 
     /// Looks for an agent's card where its record says, or else below its address, which it was made for, and then at the origin (A2A
@@ -165,9 +166,9 @@ impl Outbound {
 
     /// It is bridged, where its server speaks another era than its caller: what it needs for more than one request.
     pub(crate) fn bridged(&mut self, shared: &Arc<Shared>) {
-        let endpoint = self.permit.endpoint();
-        if endpoint.is_ok_and(|endpoint| bridge::is_needed(endpoint, &self.headers)) {
-            self.shared = Some(shared.clone());
+        if let Destination::Server(server) = self.permit.destination() {
+            let need = bridge::Need::of(&server.endpoint, &self.headers, &self.body);
+            self.bridged = need.map(|need| (need, shared.clone()));
         }
     }
 
@@ -315,14 +316,15 @@ pub(crate) fn client_beside(guard: AddressGuard, roots: Option<&[u8]>) -> Result
 /// `upstream_timeout`, or `upstream_invalid` for what is not HTTP. Of a job also `overloaded`, where too many run; of a server of another era
 /// also `era_unbridged`.
 pub async fn forward(upstream: &Upstream, outbound: Outbound) -> Result<Response<Body>, Refusal> {
-    let Outbound { permit, method, uri, headers, body, card, ran, place, shared } = outbound;
+    let Outbound { permit, method, uri, headers, body, card, ran, place, bridged } = outbound;
     if let Some(job) = permit.endpoint()?.job.clone() {
         let asked = job::Asked { method: &method, headers: &headers, body: &body };
         let ran = (ran.unwrap_or_default(), place);
         return job::answer(upstream.0.runner.as_ref(), permit, &job, asked, ran).await;
     }
-    if bridge::is_needed(permit.endpoint()?, &headers) {
-        return bridge::answer(upstream, permit, shared, bridge::Asked { method, uri, headers, body }).await;
+    if let Some((need, shared)) = bridged {
+        let asked = bridge::Asked { method, uri, headers, body };
+        return bridge::answer(upstream, (permit, shared), need, asked).await;
     }
     let endpoint = permit.endpoint()?;
     let Some(others) = card else { return send(upstream, endpoint, method, uri, headers, body).await };

@@ -17,6 +17,7 @@ use bytes::Bytes;
 use futures_util::stream::{self, Stream};
 use http::header::{ALLOW, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
+use http_body_util::BodyExt as _;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use vidimus_core::json::Json;
@@ -24,16 +25,38 @@ use vidimus_core::permit::Permit;
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::{Endpoint, Era};
 
-use super::{Body, Upstream};
+use super::{Body, Upstream, send};
 use crate::gate::Shared;
+use crate::protocol::mcp::SESSION_HEADER;
+use crate::protocol::mcp::bridge::session::Session;
 use crate::protocol::mcp::bridge::{self, unlike};
 use crate::seal;
 pub use held::Held;
 use wire::{Messages, Said, Wire};
 
-/// Whether a request is of another era than its server, which speaks one alone.
-pub(super) fn is_needed(endpoint: &Endpoint, headers: &HeaderMap) -> bool {
-    endpoint.mcp.is_some_and(|speaks| speaks != bridge::era(headers))
+/// Why a request is bridged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Need {
+    /// Its server speaks the other era alone, as its record says, or as was found when the caller's session began.
+    Speaks(Era),
+    /// It begins a session, and whether its server has any is not known: it is asked.
+    Begins,
+}
+
+impl Need {
+    /// `None` of nearly every request, which passes as it is.
+    pub(super) fn of(endpoint: &Endpoint, headers: &HeaderMap, body: &[u8]) -> Option<Self> {
+        let of_caller = bridge::era(headers);
+        match endpoint.mcp {
+            Some(speaks) => (speaks != of_caller).then_some(Self::Speaks(speaks)),
+            None if endpoint.job.is_some() || of_caller == Era::Stateless => None,
+            None => match wire::header(headers, SESSION_HEADER) {
+                // The session is the gateway's own, so the server has none.
+                Some(id) => Session::of(id).map(|_| Self::Speaks(Era::Stateless)),
+                None => memchr::memmem::find(body, b"\"initialize\"").map(|_| Self::Begins),
+            },
+        }
+    }
 }
 
 /// A request to such a server.
@@ -51,23 +74,59 @@ pub(super) struct Asked {
 /// As [`super::forward`], and `era_unbridged` for what has no like in the server's era or is not held here any more.
 pub(super) async fn answer(
     upstream: &Upstream,
-    permit: Permit,
-    shared: Option<Arc<Shared>>,
+    (permit, shared): (Permit, Arc<Shared>),
+    need: Need,
     asked: Asked,
 ) -> Result<Response<Body>, Refusal> {
-    let shared = shared.ok_or_else(|| Refusal::new(Code::Internal, "a bridged call has no credential"))?;
-    let speaks = permit.endpoint()?.mcp;
+    let refused = match need {
+        Need::Speaks(_) => None,
+        Need::Begins => {
+            let response = asked.sent(upstream, permit.endpoint()?).await?;
+            // A server without sessions has no such version, or no such method (2026-07-28, "Protocol Version Header").
+            if !matches!(response.status(), StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND) {
+                return Ok(response);
+            }
+            Some(held_whole(response).await?)
+        }
+    };
     // Whose is what the bridge holds: the caller and the person it acts for, at this server and its address of now.
     let holder =
         format!("{}|{}", seal::binding(permit.destination(), permit.caller()), permit.endpoint()?.url);
     let held = shared.standing.bridged();
     let wire = Wire::new(upstream, (permit, &shared), asked.uri.clone(), &asked.headers);
     let way = Way { wire, held, holder: holder.into() };
-    match speaks {
-        Some(Era::Stateless) => stateless::answer(way, asked).await,
-        Some(Era::Sessions) => sessions::answer(way, asked).await,
-        None => Err(Refusal::new(Code::Internal, "a server of both eras is not bridged")),
+    let answer = match need {
+        Need::Speaks(Era::Sessions) => sessions::answer(way, asked).await,
+        Need::Speaks(Era::Stateless) | Need::Begins => stateless::answer(way, asked).await,
+    };
+    match (answer, refused) {
+        // It is not of that era either, so what it said stands.
+        (Err(_), Some(refused)) => Ok(refused),
+        (answer, _) => answer,
     }
+}
+
+impl Asked {
+    async fn sent(&self, upstream: &Upstream, endpoint: &Endpoint) -> Result<Response<Body>, Refusal> {
+        let (method, uri) = (self.method.clone(), self.uri.clone());
+        send(upstream, endpoint, method, uri, self.headers.clone(), self.body.clone()).await
+    }
+}
+
+/// An answer by which a server refuses, read whole; what is longer than an error is cut, and no error then.
+async fn held_whole(response: Response<Body>) -> Result<Response<Body>, Refusal> {
+    const LONGEST: usize = 64 * 1024;
+    let (parts, mut body) = response.into_parts();
+    let mut held = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| error.refusal("the server's answer broke off"))?;
+        held.extend_from_slice(&frame.into_data().unwrap_or_default());
+        if held.len() > LONGEST {
+            held.truncate(LONGEST);
+            break;
+        }
+    }
+    Ok(Response::from_parts(parts, Body::Whole(Some(Bytes::from(held)))))
 }
 
 /// The way of one call across the bridge.

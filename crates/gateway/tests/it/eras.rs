@@ -234,6 +234,37 @@ async fn a_client_with_a_session_reaches_a_server_without() {
     assert_eq!((status, &answer["error"]["code"]), (StatusCode::OK, &json!(-32601)));
 }
 
+/// What its record does not say is found when a session begins, and not before the server has refused to begin one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_begins_no_session_is_found_to_have_none() {
+    let world = World::new().await;
+    world.upstream.otherwise(stateless);
+    let session = begun(&world).await;
+    let (_, _, answer) = call(&world, Some(&session), &tool("x", "echo")).await;
+    assert_eq!((&answer["id"], &answer["result"]["content"]), (&json!("x"), &json!([])), "{answer}");
+    let (_, _, answer) = call(
+        &world,
+        Some(&session),
+        &json!({"jsonrpc": "2.0", "id": 3, "method": "tools/call",
+        "params": {"name": "echo", "task": {}}}),
+    )
+    .await;
+    assert_eq!(code(&answer), &json!("era_unbridged"), "{answer}");
+    let all = world.upstream.received();
+    let methods: Vec<_> =
+        all.iter().map(|one| one.json()["method"].as_str().unwrap_or_default().to_owned()).collect();
+    assert_eq!(methods, ["initialize", "server/discover", "tools/call"]);
+    // One that is of neither era is told as it tells itself.
+    world.upstream.otherwise(|received| {
+        let error = json!({"code": -32099, "message": "closed"});
+        Answer::json(&json!({"jsonrpc": "2.0", "id": received.json()["id"], "error": error}))
+            .with_status(StatusCode::BAD_REQUEST)
+    });
+    let hello = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {"protocolVersion": "2025-11-25"}});
+    let (status, _, answer) = call(&world, None, &hello).await;
+    assert_eq!((status, &answer["error"]["code"]), (StatusCode::BAD_REQUEST, &json!(-32099)));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_stateless_server_asks_its_client_is_asked_by_a_request() {
     let world = world("stateless").await;

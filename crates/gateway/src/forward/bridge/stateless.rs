@@ -156,6 +156,12 @@ async fn call(
     (method, id, body): (&str, &str, &str),
     params: Option<&Json<'_>>,
 ) -> Result<Response<Body>, Refusal> {
+    // Where its record says the era, that was said before anything was sent.
+    if method.starts_with("tasks/") || params.is_some_and(|params| params.get("task").is_some()) {
+        return Err(refusal(
+            "this server speaks 2026-07-28 alone, where tasks are another thing: they are not bridged",
+        ));
+    }
     let mut labels = HeaderMap::new();
     to_stateless::label(&mut labels, method, params);
     if method == CALL {
