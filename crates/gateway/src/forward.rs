@@ -324,7 +324,8 @@ pub async fn forward(upstream: &Upstream, outbound: Outbound) -> Result<Response
     }
     if let Some((need, shared)) = bridged {
         let asked = bridge::Asked { method, uri, headers, body };
-        return bridge::answer(upstream, (permit, shared), need, asked).await;
+        // Few calls are bridged, and what is kept in place is moved with each.
+        return Box::pin(bridge::answer(upstream, (permit, shared), need, asked)).await;
     }
     let endpoint = permit.endpoint()?;
     let Some(others) = card else { return send(upstream, endpoint, method, uri, headers, body).await };

@@ -30,6 +30,7 @@ use crate::gate::Shared;
 use crate::protocol::mcp::SESSION_HEADER;
 use crate::protocol::mcp::bridge::session::Session;
 use crate::protocol::mcp::bridge::{self, unlike};
+use crate::protocol::members::Members;
 use crate::seal;
 pub use held::Held;
 use wire::{Messages, Said, Wire};
@@ -53,10 +54,17 @@ impl Need {
             None => match wire::header(headers, SESSION_HEADER) {
                 // The session is the gateway's own, so the server has none.
                 Some(id) => Session::of(id).map(|_| Self::Speaks(Era::Stateless)),
-                None => memchr::memmem::find(body, b"\"initialize\"").map(|_| Self::Begins),
+                None => begins(body).then_some(Self::Begins),
             },
         }
     }
+}
+
+/// Whether a message is `initialize`. Most are told by a look.
+fn begins(body: &[u8]) -> bool {
+    memchr::memmem::find(body, b"\"initialize\"").is_some()
+        && serde_json::from_slice(body)
+            .is_ok_and(|message: Message<'_>| message.method.as_deref() == Some("initialize"))
 }
 
 /// A request to such a server.
@@ -241,4 +249,11 @@ fn is_response(message: &str) -> bool {
     }
     let shape: Result<Shape, _> = serde_json::from_str(message);
     shape.is_ok_and(|shape| shape.method.is_none() && (shape.result.is_some() || shape.error.is_some()))
+}
+
+/// That a response answers the request of this id (JSON), or by an error none at all.
+fn check_id(response: &Members<'_>, id: &str) -> Result<(), Refusal> {
+    let said = response.get("id").map(RawValue::get);
+    let is_own = said == Some(id) || response.get("error").is_some() && matches!(said, None | Some("null"));
+    is_own.then_some(()).ok_or_else(|| unlike("the server answers another request than the one that it got"))
 }

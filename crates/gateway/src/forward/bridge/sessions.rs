@@ -13,7 +13,7 @@ use vidimus_core::refusal::{Code, Refusal};
 use super::super::Body;
 use super::held::{Parked, Session};
 use super::wire::{ALIVE, Messages, Said, event, header};
-use super::{Asked, Message, Source, Way, events, is_response, listening, response_of, whole};
+use super::{Asked, Message, Source, Way, check_id, events, is_response, listening, response_of, whole};
 use crate::protocol::mcp::bridge::object;
 use crate::protocol::mcp::bridge::to_sessions::{self, Begun, Client, Wanted, unwritten};
 use crate::protocol::mcp::bridge::{QUESTIONS, unlike};
@@ -200,7 +200,7 @@ impl Exchange {
         match said {
             Said::Message(message) if is_response(&message) => {
                 let members = Members::unique(&message).map_err(|_| not_read())?;
-                self.check_id(&members)?;
+                check_id(&members, &self.id)?;
                 let answer = to_sessions::answered(&members, &self.client).ok_or_else(not_read)?;
                 Ok(whole(status, Some(answer)))
             }
@@ -232,21 +232,11 @@ impl Exchange {
                 to_sessions::notified(&message, &members, &self.client).map_or(Next::Alive, Next::Message)
             }
             (None, _) => {
-                self.check_id(&members)?;
+                check_id(&members, &self.id)?;
                 self.is_done = true;
                 Next::Answer(to_sessions::answered(&members, &self.client).ok_or_else(not_read)?)
             }
         })
-    }
-
-    /// That the server answers this request, or by an error none at all.
-    fn check_id(&self, members: &Members<'_>) -> Result<(), Refusal> {
-        let id = members.get("id").map(RawValue::get);
-        let is_own =
-            id == Some(&*self.id) || members.get("error").is_some() && matches!(id, None | Some("null"));
-        is_own
-            .then_some(())
-            .ok_or_else(|| unlike("the server answers another request than the one that it got"))
     }
 
     /// Asks for the rest of a stream that ended before its answer, as a client of that era does.

@@ -15,7 +15,7 @@ use vidimus_core::refusal::{Code, Refusal};
 use super::super::Body;
 use super::held::{Call, Waiting};
 use super::wire::{ALIVE, Messages, Said, event, header};
-use super::{Asked, Message, Source, Way, events, is_response, listening, response_of, whole};
+use super::{Asked, Message, Source, Way, check_id, events, is_response, listening, response_of, whole};
 use crate::protocol::mcp::bridge::object;
 use crate::protocol::mcp::bridge::session::Session;
 use crate::protocol::mcp::bridge::to_sessions::unwritten;
@@ -176,6 +176,7 @@ async fn call(
         labels,
         message: body.to_owned(),
         id: id.to_owned(),
+        sent: id.to_owned(),
         rounds: 0,
         now: Now::Ended,
         ready: VecDeque::new(),
@@ -199,6 +200,8 @@ struct Calling {
     message: String,
     /// Of it, as JSON.
     id: String,
+    /// Of the request that was sent last, which is another one where it was made again.
+    sent: String,
     under_way: Call,
     rounds: u8,
     now: Now,
@@ -251,6 +254,7 @@ impl Calling {
     fn answer(&mut self, message: &str) -> Result<Option<String>, Refusal> {
         let members =
             Members::unique(message).map_err(|_| unlike("what the server answered could not be read"))?;
+        check_id(&members, &self.sent)?;
         if let Some(result) = members.get("result")
             && let Some(questions) = to_stateless::questions(result.get())?
         {
@@ -336,6 +340,7 @@ impl Calling {
             responses.iter().map(|(key, answer)| format!("{}:{answer}", quoted(key))).collect();
         let responses = (!responses.is_empty()).then(|| format!("{{{}}}", responses.join(",")));
         let round = Round { id: quoted(&Uuid::new_v4().simple().to_string()), responses, state };
+        self.sent.clone_from(&round.id);
         let messages = self.send(Some(&round)).await?;
         self.now = Now::Reads(messages);
         Ok(())
