@@ -3,6 +3,7 @@
 //! It stands where a request reaches its upstream, as what answers for a job does: everything before it saw the caller's own message, and
 //! everything behind it sees an answer in the caller's own era. Which era a server speaks alone, its record says.
 
+mod beside;
 mod held;
 mod listening;
 mod sessions;
@@ -19,6 +20,7 @@ use http::header::{ALLOW, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
 use http_body_util::BodyExt as _;
 use serde::Deserialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
 use vidimus_core::json::Json;
 use vidimus_core::permit::Permit;
@@ -254,6 +256,11 @@ fn is_response(message: &str) -> bool {
 /// That a response answers the request of this id (JSON), or by an error none at all.
 fn check_id(response: &Members<'_>, id: &str) -> Result<(), Refusal> {
     let said = response.get("id").map(RawValue::get);
-    let is_own = said == Some(id) || response.get("error").is_some() && matches!(said, None | Some("null"));
-    is_own.then_some(()).ok_or_else(|| unlike("the server answers another request than the one that it got"))
+    // A server may write the same text with other escapes.
+    let value = |json: &str| serde_json::from_str::<Value>(json).ok();
+    let is_own = said.is_some_and(|said| said == id || value(said).is_some() && value(said) == value(id));
+    let is_of_none = response.get("error").is_some() && matches!(said, None | Some("null"));
+    (is_own || is_of_none)
+        .then_some(())
+        .ok_or_else(|| unlike("the server answers another request than the one that it got"))
 }

@@ -349,7 +349,7 @@ async fn a_client_without_a_session_reaches_a_server_that_has_them() {
     }
     let methods = |world: &World| -> Vec<String> {
         let all = world.upstream.received();
-        all.iter().map(|one| one.json()["method"].as_str().unwrap_or_default().to_owned()).collect()
+        all.iter().filter_map(|one| one.json()["method"].as_str().map(str::to_owned)).collect()
     };
     let once = ["initialize", "notifications/initialized", "tools/call", "tools/call"];
     assert_eq!(methods(&world), once, "one session of a caller serves all its calls");
@@ -384,7 +384,7 @@ async fn a_client_without_a_session_reaches_a_server_that_has_them() {
 async fn what_a_server_of_sessions_asks_its_client_is_asked_by_a_result() {
     let world = world("sessions").await;
     world.upstream.otherwise(sessions);
-    call(&world, None, &modern("d", "server/discover", &json!({}))).await;
+    call(&world, None, &modern_tool("d", "echo")).await;
     let (answer, stream) = Answer::stream("text/event-stream");
     world.upstream.next(answer);
     let asks = tokio::spawn(async move {
@@ -439,6 +439,26 @@ async fn what_a_server_of_sessions_asks_its_client_is_asked_by_a_result() {
     );
     let (_, _, refused) = call(&world, None, &message).await;
     assert_eq!(code(&refused), &json!("era_unbridged"), "it is answered once");
+}
+
+/// Some servers ask on the stream of the session, and not on that of the call.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_asked_beside_a_call_is_asked_in_it() {
+    let world = world("sessions").await;
+    world.upstream.otherwise(sessions);
+    call(&world, None, &modern("d", "server/discover", &json!({}))).await;
+    let ((beside, asks), (answer, _stream)) =
+        (Answer::stream("text/event-stream"), Answer::stream("text/event-stream"));
+    world.upstream.next(beside);
+    world.upstream.next(answer);
+    let asks = tokio::spawn(async move {
+        let asked = json!({"jsonrpc": "2.0", "id": "q", "method": "elicitation/create", "params": {"message": "Who?"}});
+        asks.event(&asked.to_string()).await;
+        asks
+    });
+    let (_, _, answer) = call(&world, None, &modern_tool("a", "echo")).await;
+    assert_eq!(answer["result"]["inputRequests"]["1"]["params"], json!({"message": "Who?"}), "{answer}");
+    drop(asks.await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 use vidimus_core::refusal::{Code, Refusal};
 
+use super::beside::Beside;
 use super::sessions::Exchange;
 use crate::protocol::mcp::bridge::capabilities::Capabilities;
 use crate::protocol::mcp::bridge::refusal;
@@ -68,12 +69,14 @@ pub(super) struct Session {
     /// Its id, where the server has given one.
     pub(super) id: Option<String>,
     pub(super) begun: Begun,
+    /// Its own stream.
+    pub(super) beside: Beside,
     requests: AtomicU64,
 }
 
 impl Session {
     pub(super) fn new(id: Option<String>, begun: Begun) -> Self {
-        Self { id, begun, requests: AtomicU64::new(0) }
+        Self { id, begun, beside: Beside::default(), requests: AtomicU64::new(0) }
     }
 
     /// The id of the next request in it, as JSON.

@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use vidimus_core::refusal::{Code, Refusal};
 
 use super::super::Body;
+use super::beside::Questions;
 use super::held::{Parked, Session};
 use super::wire::{ALIVE, Messages, Said, event, header};
 use super::{Asked, Message, Source, Way, check_id, events, is_response, listening, response_of, whole};
@@ -59,6 +60,10 @@ async fn called(
     let mut former = None;
     loop {
         let session = session(&way, &client, params, former.as_ref()).await?;
+        let asked = match client.capabilities.answers_any() {
+            true => Some(session.beside.listen(&way.wire, in_session(&way, &session)?).await),
+            false => None,
+        };
         let id = session.next_request();
         let message = to_sessions::request(body, &id).ok_or_else(unwritten)?;
         let response = way.wire.post(in_session(&way, &session)?, message).await?;
@@ -69,7 +74,8 @@ async fn called(
         }
         let messages = Messages::of(response)?;
         let called = called_of(params);
-        let exchange = Exchange { way, session, messages, id, client, called, resumed: 0, is_done: false };
+        let (resumed, is_done) = (0, false);
+        let exchange = Exchange { way, session, messages, asked, id, client, called, resumed, is_done };
         return exchange.answer().await;
     }
 }
@@ -164,6 +170,8 @@ pub(super) struct Exchange {
     way: Way,
     session: Arc<Session>,
     messages: Messages,
+    /// What the server asks beside them, of a client that answers.
+    asked: Option<Questions>,
     /// Of the request at the server, as JSON.
     id: String,
     client: Client,
@@ -211,7 +219,12 @@ impl Exchange {
     }
 
     async fn next(&mut self) -> Result<Next, Refusal> {
-        let message = match self.messages.next().await? {
+        let said = tokio::select! {
+            biased;
+            said = self.messages.next() => said?,
+            Some(question) = next_of(&mut self.asked) => Said::Message(question),
+        };
+        let message = match said {
             Said::Message(message) => message,
             Said::Alive => return Ok(Next::Alive),
             Said::End => return self.resume().await,
@@ -280,6 +293,14 @@ impl Drop for Exchange {
                 tracing::debug!(%refusal, "a server was not told that its client left");
             }
         });
+    }
+}
+
+/// The next question; of a client that answers none there never is one.
+async fn next_of(asked: &mut Option<Questions>) -> Option<String> {
+    match asked {
+        Some(asked) => asked.next().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -88,6 +88,11 @@ impl Capabilities {
         self.0 & bits != 0
     }
 
+    /// Whether it answers any question.
+    pub const fn answers_any(self) -> bool {
+        self.0 != 0
+    }
+
     /// Whether it leads its user to addresses.
     pub const fn leads_to_urls(self) -> bool {
         self.0 & URL != 0
