@@ -145,6 +145,8 @@ codes! {
     BindingUnserved = "binding_unserved", NotFound, "Use a binding that the agent's card at this gateway names; or have its record say where the agent serves this one (spec.endpoint.rest for HTTP+JSON, spec.endpoint.url for JSON-RPC).";
     /// The model's provider speaks another API, which cannot say something that the request says.
     NoEquivalent = "no_equivalent", Invalid, "The model is of a provider that speaks another API than the request. Leave out the member that is named, or call a provider of your own API; docs/clients.md has what is translated.";
+    /// Caller and server speak different eras of MCP, and what is asked for has no like in the server's, or what the bridge held for it is gone.
+    EraUnbridged = "era_unbridged", Conflict, "Look at the reason: use a client of the era that the server speaks (spec.endpoint.mcp), or, where the bridge had held something, make the call anew.";
     /// The request comes from a page of a browser, of an origin that is not allowed.
     OriginRefused = "origin_refused", Forbidden, "Browser origins are refused unless allowed with --allow-origin.";
     // -- who is calling

@@ -1,12 +1,14 @@
 //! How the one credential of a hop is applied: one step over the finished request, whatever form it takes (a header now; a query
 //! parameter or a signature over the request is the same step).
 
+use http::HeaderValue;
 use http::header::AUTHORIZATION;
 use vidimus_core::call::Destination;
+use vidimus_core::permit::Permit;
 use vidimus_core::refusal::{Code, Refusal};
 
 use crate::forward::Outbound;
-use crate::gate::{Gate, millis};
+use crate::gate::{Gate, Shared, millis};
 
 /// Gives a request the credential for its destination, and returns the id of the token if one was minted. A server or an agent of
 /// the estate gets a token for exactly this call; a provider, and an API that has one, gets the key that the gateway holds.
@@ -33,13 +35,23 @@ pub fn apply(gate: &Gate, outbound: &mut Outbound) -> Result<Option<String>, Ref
             Ok(None)
         }
         Destination::Server(_) | Destination::Agent(_) => {
-            let token = gate.mint.mint(outbound.permit(), millis(now.wall), gate.limits.token_life);
-            let token = token.map_err(|error| {
-                let message = "no credential could be minted for this hop";
-                Refusal::new(Code::Internal, message).with_detail(error)
-            })?;
-            outbound.headers_mut().insert(AUTHORIZATION, token.header_value);
-            Ok(Some(token.jti))
+            outbound.bridged(&gate.shared);
+            let (jti, value) = minted(&gate.shared, outbound.permit())?;
+            outbound.headers_mut().insert(AUTHORIZATION, value);
+            Ok(Some(jti))
         }
     }
+}
+
+/// A token for the hop of a call: its id, and the header that carries it.
+///
+/// # Errors
+/// `internal` when none can be signed.
+pub fn minted(shared: &Shared, permit: &Permit) -> Result<(String, HeaderValue), Refusal> {
+    let token = shared.mint.mint(permit, millis(shared.clock.now().wall), shared.limits.token_life);
+    let token = token.map_err(|error| {
+        let message = "no credential could be minted for this hop";
+        Refusal::new(Code::Internal, message).with_detail(error)
+    })?;
+    Ok((token.jti, token.header_value))
 }

@@ -4,6 +4,7 @@
 pub(crate) mod agent_tool;
 mod ask;
 mod body;
+mod bridge;
 mod called;
 mod connect;
 mod grpc;
@@ -22,14 +23,17 @@ use http::{HeaderMap, Method, Request, Response, Uri};
 use http_body_util::Full;
 use hyper_util::client::legacy::connect::capture_connection;
 use url::{Position, Url, form_urlencoded};
+use vidimus_core::call::Destination;
 use vidimus_core::permit::Permit;
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::field::web_url;
 use vidimus_core::resource::{AgentTools, Endpoint};
 
 use crate::accounts::Place;
+use crate::gate::Shared;
 use crate::runner::{Ran, Runner};
 pub use body::{Body, Broken};
+pub use bridge::Held;
 use connect::Connecting;
 pub use connect::{AddressGuard, KeepAlive};
 pub(crate) use connect::{Client, tcp, tls};
@@ -140,6 +144,8 @@ pub struct Outbound {
     place: Option<Place>,
     /// How its answer is read, where it goes over gRPC.
     grpc: Option<Reading>,
+    /// That it is bridged to a server of another era, and what renews its credential there and keeps what goes on after it.
+    bridged: Option<(bridge::Need, Arc<Shared>)>,
 }
 
 impl Outbound {
@@ -161,7 +167,18 @@ impl Outbound {
             Refusal::new(Code::Internal, "the registered endpoint is not a usable address").with_detail(error)
         })?;
         let ran = permit.endpoint()?.job.is_some().then(Ran::default);
-        Ok(Self { permit, method, uri, headers, body, card: None, ran, place: None, grpc: None })
+        Ok(Self {
+            permit,
+            method,
+            uri,
+            headers,
+            body,
+            card: None,
+            ran,
+            place: None,
+            grpc: None,
+            bridged: None,
+        })
     }
 
     /// Looks for an agent's card where its record says, or else below its address, which it was made for, and then at the origin (A2A
@@ -192,6 +209,14 @@ impl Outbound {
     #[must_use]
     pub(crate) fn in_place(self, place: Option<Place>) -> Self {
         Self { place, ..self }
+    }
+
+    /// It is bridged, where its server speaks another era than its caller: what it needs for more than one request.
+    pub(crate) fn bridged(&mut self, shared: &Arc<Shared>) {
+        if let Destination::Server(server) = self.permit.destination() {
+            let need = bridge::Need::of(&server.endpoint, &self.headers, &self.body);
+            self.bridged = need.map(|need| (need, shared.clone()));
+        }
     }
 
     /// The same below the address where the agent is served over HTTP+JSON.
@@ -400,13 +425,19 @@ pub(crate) fn client_beside(guard: AddressGuard, roots: Option<&[u8]>) -> Result
 ///
 /// # Errors
 /// `upstream_unreachable` when nothing was sent, `upstream_interrupted` when it may have been, `upstream_refused_address`,
-/// `upstream_timeout`, or `upstream_invalid` for what is not HTTP. Of a job also `overloaded`, where too many run.
+/// `upstream_timeout`, or `upstream_invalid` for what is not HTTP. Of a job also `overloaded`, where too many run; of a server of another era
+/// also `era_unbridged`.
 pub async fn forward(upstream: &Upstream, outbound: Outbound) -> Result<Response<Body>, Refusal> {
-    let Outbound { permit, method, uri, headers, body, card, ran, place, grpc } = outbound;
+    let Outbound { permit, method, uri, headers, body, card, ran, place, grpc, bridged } = outbound;
     if let Some(job) = permit.endpoint()?.job.clone() {
         let asked = job::Asked { method: &method, headers: &headers, body: &body };
         let ran = (ran.unwrap_or_default(), place);
         return job::answer(upstream.0.runner.as_ref(), permit, &job, asked, ran).await;
+    }
+    if let Some((need, shared)) = bridged {
+        let asked = bridge::Asked { method, uri, headers, body };
+        // Few calls are bridged, and what is kept in place is moved with each.
+        return Box::pin(bridge::answer(upstream, (permit, shared), need, asked)).await;
     }
     if let Some(agent) = permit.endpoint()?.agent.clone() {
         let asked = job::Asked { method: &method, headers: &headers, body: &body };

@@ -39,6 +39,7 @@ use self::limits::Counters;
 use self::returning::Returning;
 use self::store::Store;
 use self::taken::{Taken, Used};
+use crate::forward::Held;
 use crate::news::state::NewsState;
 use crate::part::Part;
 use crate::protocol::mcp::mirrored::MirroredTools;
@@ -66,6 +67,8 @@ pub struct StandingState {
     sights: Cache<Box<str>, Arc<Sight>>,
     /// The compiled schemas of operations that are tools, each by the digest of its API and its name.
     schemas: Cache<Box<str>, Arc<InputSchema>>,
+    /// What calls that are bridged between the eras of MCP leave for those behind them.
+    bridged: Held,
 }
 
 /// The protocol versions that are served at an address, and until when that is believed.
@@ -117,6 +120,7 @@ impl StandingState {
             sights: Cache::new(SIGHTS),
             schemas: Cache::new(SCHEMAS),
             news: NewsState::default(),
+            bridged: Held::default(),
         })
     }
 
@@ -145,6 +149,11 @@ impl StandingState {
     /// The server at `address` serves these versions.
     pub fn serves(&self, address: &str, versions: &[&'static str], now: Instant) {
         self.versions.insert(address.into(), (versions.into(), now + VERSIONS_LIFE));
+    }
+
+    /// What calls that are bridged leave for those behind them.
+    pub(crate) fn bridged(&self) -> Held {
+        self.bridged.clone()
     }
 
     /// Which versions the server at `address` serves, where it was asked not long ago.

@@ -259,6 +259,7 @@ fn endpoint(host: &str) -> Endpoint {
         rest: None,
         grpc: None,
         stale_after: None,
+        mcp: None,
         job: None,
         grpc_tools: None,
         agent: None,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::card::CardSpec;
 use super::check::Document;
 use super::crd::RunningStatus;
-use super::endpoint::{DEFAULT_TIMEOUT_MS, EndpointSpec};
+use super::endpoint::{DEFAULT_TIMEOUT_MS, EndpointSpec, has_no_era};
 use super::field::{age, name, person};
 use super::identity::{ActsForSpec, IdentitySpec, check_acts_for, check_identities};
 use super::labels::LabelsSpec;
@@ -234,9 +234,10 @@ impl AgentSpec {
                 Fault::new("the agent can neither call nor be called", fix),
             );
         }
-        let endpoint = self
-            .endpoint
-            .map(|endpoint| endpoint.check(document, DEFAULT_TIMEOUT_MS, spec.key("endpoint"), problems));
+        let endpoint = self.endpoint.map(|endpoint| {
+            has_no_era(&endpoint, spec.key("endpoint"), problems);
+            endpoint.check(document, DEFAULT_TIMEOUT_MS, spec.key("endpoint"), problems)
+        });
         let delegation = self.delegation.unwrap_or_default().check(spec.key("delegation"), problems);
         let labels = self.labels.unwrap_or_default().check(spec.key("labels"), problems);
         let card_keys = self.card.and_then(|card| card.check(spec.key("card"), problems));

@@ -9,6 +9,7 @@ use url::Url;
 
 use super::agent_tool::AgentTools;
 use super::check::Document;
+use super::era::Era;
 use super::field::{header, timeout, web_url};
 use super::grpc::Grpc;
 use super::job::Job;
@@ -37,6 +38,8 @@ pub struct Endpoint {
     pub grpc: Option<Url>,
     /// What becomes of calls when the configuration is old; nothing where it is not said.
     pub stale_after: Option<StaleAfter>,
+    /// The era of MCP that a server speaks alone, where its record says so: clients of the other one are bridged.
+    pub mcp: Option<Era>,
     /// What runs at each call, where nothing is reached by the URL.
     pub job: Option<Arc<Job>>,
     /// Its methods, where gRPC is spoken to the URL and not MCP.
@@ -116,6 +119,10 @@ pub struct EndpointSpec {
     /// What becomes of calls once the configuration is older than this; they are decided as before when it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stale_after: Option<StaleAfterSpec>,
+    /// The one era of MCP that a server speaks: sessions (2025-06-18, 2025-11-25) or stateless (2026-07-28). Clients of the other era are
+    /// then bridged to it. It is spoken to as its clients speak when it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mcp: Option<Era>,
 }
 
 /// Header fields that pass or are set, beside those that pass always.
@@ -210,6 +217,7 @@ impl EndpointSpec {
             rest,
             grpc,
             stale_after,
+            mcp: self.mcp,
             job: None,
             grpc_tools: None,
             agent: None,
@@ -259,6 +267,17 @@ pub(crate) fn check_roots(
         let fix = "remove it, and give the gateway the roots of all endpoints (SSL_CERT_FILE)";
         let fault = Fault::new("in a cluster no object names a file of the gateway", fix);
         problems.report(at.key("caFile"), roots, fault);
+    }
+}
+
+/// Reports what only an MCP server has, of something else.
+pub(crate) fn has_no_era(endpoint: &EndpointSpec, at: At<'_>, problems: &mut Problems) {
+    if endpoint.mcp.is_some() {
+        problems.report(
+            at.key("mcp"),
+            "",
+            Fault::new("only an MCP server speaks an era of MCP", "remove it"),
+        );
     }
 }
 

@@ -224,6 +224,7 @@ impl JobSpec {
             rest: None,
             grpc: None,
             stale_after: stale.flatten(),
+            mcp: None,
             job: Some(Arc::new(job)),
             grpc_tools: None,
             agent: None,

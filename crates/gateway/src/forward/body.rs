@@ -8,6 +8,7 @@ use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use vidimus_core::refusal::{Code, Refusal};
 
+use super::bridge::Bridged;
 use super::grpc::Messages;
 use super::job::Events;
 use crate::protocol::llm::shapes::Lifted;
@@ -25,6 +26,8 @@ pub enum Body {
     Lifted(Box<Lifted>),
     /// It comes over gRPC, and is read as JSON-RPC.
     Grpc(Box<Messages>),
+    /// Of a server of another era. What it says ends with whoever reads this.
+    Bridged(Bridged),
 }
 
 /// Why an answer ended before its end.
@@ -54,9 +57,8 @@ impl http_body::Body for Body {
         match self.get_mut() {
             Self::Http(body) => Pin::new(body).poll_frame(cx).map_err(Broken::Http),
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Events(events) => events.poll_next(cx).map(|next| {
-                next.map(|event| event.map(Frame::data).map_err(|why| Broken::Refused(Box::new(why))))
-            }),
+            Self::Events(events) => events.poll_next(cx).map(framed),
+            Self::Bridged(events) => events.poll_next(cx).map(framed),
             Self::Lifted(lifted) => lifted.poll_next(cx),
             Self::Grpc(messages) => messages.poll_next(cx).map(|next| next.map(|said| said.map(Frame::data))),
         }
@@ -66,7 +68,7 @@ impl http_body::Body for Body {
         match self {
             Self::Http(body) => body.is_end_stream(),
             Self::Whole(bytes) => bytes.is_none(),
-            Self::Events(_) => false,
+            Self::Events(_) | Self::Bridged(_) => false,
             Self::Lifted(lifted) => lifted.has_ended(),
             Self::Grpc(messages) => messages.is_end(),
         }
@@ -76,7 +78,11 @@ impl http_body::Body for Body {
         match self {
             Self::Http(body) => body.size_hint(),
             Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Self::Events(_) | Self::Lifted(_) | Self::Grpc(_) => SizeHint::default(),
+            Self::Events(_) | Self::Bridged(_) | Self::Lifted(_) | Self::Grpc(_) => SizeHint::default(),
         }
     }
+}
+
+fn framed(next: Option<Result<Bytes, Refusal>>) -> Option<Result<Frame<Bytes>, Broken>> {
+    next.map(|event| event.map(Frame::data).map_err(|why| Broken::Refused(Box::new(why))))
 }

@@ -73,7 +73,7 @@ pub(super) async fn carry(
             // That is said only where nothing was sent.
             effect.sent &= !matches!(
                 refusal.code,
-                Code::UpstreamUnreachable | Code::Overloaded | Code::ArgumentsInvalid
+                Code::UpstreamUnreachable | Code::Overloaded | Code::ArgumentsInvalid | Code::EraUnbridged
             ) || effect.attempts.iter().any(|attempt| attempt.status != 0);
             effect.record_refused(&refusal).await.map_err(closed)?;
             Err(refusal)

@@ -2,6 +2,7 @@
 //!
 //! Every method of every era is listed here. One that is not is refused: what cannot be understood cannot be governed.
 
+pub mod bridge;
 pub mod definition;
 pub mod held;
 pub mod labels;
@@ -65,7 +66,7 @@ pub const CALL: &str = "tools/call";
 /// How a client takes back a request, by its id.
 pub const CANCELLED: &str = "notifications/cancelled";
 /// After which event a stream is resumed (handshake eras).
-const LAST_EVENT_HEADER: &str = "last-event-id";
+pub const LAST_EVENT_HEADER: &str = "last-event-id";
 /// The member of `_meta` that names the task which a message belongs to (2025-11-25).
 const RELATED: &str = "io.modelcontextprotocol/related-task";
 
@@ -135,7 +136,10 @@ impl Binding for StreamableHttp {
         // A decided refusal of a request is a JSON-RPC answer: SDKs hand its text to the agent's developer, and keep the
         // session. Everything else has the status that says it to HTTP.
         let answered = matches!(refusal.code.class(), Class::Forbidden | Class::TooMany)
-            || matches!(refusal.code, Code::ResourceUnknown | Code::NameContested | Code::TaskForeign);
+            || matches!(
+                refusal.code,
+                Code::ResourceUnknown | Code::NameContested | Code::TaskForeign | Code::EraUnbridged
+            );
         error.response(id, answered && id.is_some())
     }
 
@@ -244,6 +248,7 @@ fn request<'a>(
     }
     // What is marked stands in the tool's schema, which is for who may use the tool.
     let fault = mirrored::check(message, server, method, params).err();
+    let fault = fault.or_else(|| bridge::unbridged(server, method, params, modern));
     let about = |action, target| Parsed::new(Ask::about(method, action, target), passed());
     let listing = |listing| {
         let events = Some(EventChange::Listings(TooLong::EndsStream));

@@ -26,6 +26,7 @@ mod copies;
 mod counts;
 mod definitions;
 mod delivered;
+mod eras;
 mod ext_authz;
 mod facts;
 mod failover;

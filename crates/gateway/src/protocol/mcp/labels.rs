@@ -121,7 +121,7 @@ pub fn said<'h>(headers: &'h HeaderMap, name: &str) -> Result<Option<Cow<'h, str
 }
 
 /// What a header may say of a value: `null`, and what holds others, have no place in one.
-fn label<'j>(value: &'j Json<'_>) -> Option<Cow<'j, str>> {
+pub fn label<'j>(value: &'j Json<'_>) -> Option<Cow<'j, str>> {
     match value {
         Json::Null | Json::Array(_) | Json::Object(_) => None,
         value => value.as_text(),

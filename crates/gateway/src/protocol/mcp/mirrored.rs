@@ -7,15 +7,15 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use memchr::memmem;
 use serde_json::Value;
 use vidimus_core::json::Json;
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::McpServer;
 
-use super::is_modern;
 use super::labels::{self, PARAM_PREFIX, said};
+use super::{encoded, is_modern};
 use crate::protocol::Message;
 use crate::standing::StandingState;
 
@@ -74,6 +74,20 @@ impl Mirrored {
             (None, None) => Ok(()),
             (Some(_), None) => Err(mismatch(&self.header, "is missing, and its argument is there")),
             (_, Some(_)) => Err(mismatch(&self.header, "does not say what its argument says")),
+        }
+    }
+}
+
+/// Says in headers what a call's arguments say, where that is known of its tool: for a caller whose era has no such headers.
+pub fn label(headers: &mut HeaderMap, tools: Option<&MirroredTools>, params: Option<&Json<'_>>) {
+    let tool = params.and_then(|params| params.get("name")).and_then(Json::as_str);
+    let mirrored = tools.zip(tool).and_then(|(tools, tool)| tools.get(tool));
+    let arguments = params.and_then(|params| params.get("arguments"));
+    for one in mirrored.into_iter().flat_map(|all| all.iter()) {
+        let found = one.path.iter().try_fold(arguments, |value, name| Some(value?.get(name)));
+        let said = found.flatten().and_then(labels::label);
+        if let Some(Ok(said)) = said.map(|said| HeaderValue::from_str(&encoded(&said))) {
+            headers.insert(one.header.clone(), said);
         }
     }
 }

@@ -86,7 +86,9 @@ pub fn known(gate: &Gate, call: &Call<'_>, instead: &Instead) -> Option<Refusal>
 /// The fault, by what the server answered to the gateway's question: one JSON document, or the only event of a stream. One that does
 /// not know the question is of the eras before it.
 pub fn learned(gate: &Gate, destination: &Destination, text: &str) -> Refusal {
-    let found = supported(text);
+    // Where the gateway bridges to the one era that the server speaks, it serves all.
+    let is_bridged = destination.endpoint().is_some_and(|endpoint| endpoint.mcp.is_some());
+    let found = if is_bridged { Some(SERVED.to_vec()) } else { supported(text) };
     if let (Some(versions), Some(address)) = (&found, address(destination)) {
         gate.standing.serves(address, versions, gate.clock.now().monotonic);
     }

@@ -1,0 +1,322 @@
+//! What the bridge keeps between two requests of one caller: sessions with servers, questions that wait for an answer, calls that may be
+//! taken back. All of it is of this process, bounded for each caller, and nothing is lost with it but what is under way.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use quick_cache::sync::Cache;
+use tokio::sync::{Mutex as Turn, Notify, oneshot, watch};
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+use uuid::Uuid;
+use vidimus_core::refusal::{Code, Refusal};
+
+use super::beside::Beside;
+use super::sessions::Exchange;
+use crate::protocol::mcp::bridge::capabilities::Capabilities;
+use crate::protocol::mcp::bridge::refusal;
+use crate::protocol::mcp::bridge::to_sessions::Begun;
+
+/// For how long a session is kept that nobody uses.
+const IDLE: Duration = Duration::from_secs(1800);
+/// Of how many callers at one server sessions are kept.
+const MOST_HOLDERS: usize = 4_096;
+/// How many sessions one caller has at one server: one for each set of capabilities that its clients have.
+const MOST_SESSIONS: usize = 4;
+/// For how long a question waits for the request that answers it, and how many wait: of one caller at one server, and in all.
+const PATIENCE: Duration = Duration::from_secs(300);
+const MOST_PARKED_OF_ONE: usize = 16;
+const MOST_PARKED: usize = 1_024;
+/// Of how many sessions with clients it is kept what they asked for, and how many resources one may follow.
+const MOST_CLIENTS: usize = 4_096;
+const MOST_URIS: usize = 64;
+
+/// What is kept. Clones have the same.
+#[derive(Clone, Default)]
+pub struct Held(Arc<Kept>);
+
+impl std::fmt::Debug for Held {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Held")
+    }
+}
+
+struct Kept {
+    sessions: Mutex<HashMap<Box<str>, Vec<Place>>>,
+    asked: Mutex<HashMap<Box<str>, Asked>>,
+    calls: Mutex<HashMap<Box<str>, Arc<Notify>>>,
+    parked: Mutex<HashMap<Box<str>, (Parked, AbortHandle)>>,
+    clients: Cache<String, Arc<Client>>,
+}
+
+impl Default for Kept {
+    fn default() -> Self {
+        Self {
+            sessions: Mutex::default(),
+            asked: Mutex::default(),
+            calls: Mutex::default(),
+            parked: Mutex::default(),
+            clients: Cache::new(MOST_CLIENTS),
+        }
+    }
+}
+
+/// A session with a server.
+#[derive(Debug)]
+pub(super) struct Session {
+    /// Its id, where the server has given one.
+    pub(super) id: Option<String>,
+    pub(super) begun: Begun,
+    /// Its own stream.
+    pub(super) beside: Beside,
+    requests: AtomicU64,
+}
+
+impl Session {
+    pub(super) fn new(id: Option<String>, begun: Begun) -> Self {
+        Self { id, begun, beside: Beside::default(), requests: AtomicU64::new(0) }
+    }
+
+    /// The id of the next request in it, as JSON.
+    pub(super) fn next_request(&self) -> String {
+        (self.requests.fetch_add(1, Ordering::Relaxed) + 1).to_string()
+    }
+}
+
+/// Where a session is kept. One begins it, and all others wait for that.
+pub(super) type Slot = Arc<Turn<Option<Arc<Session>>>>;
+
+struct Place {
+    capabilities: Capabilities,
+    slot: Slot,
+    used: Instant,
+}
+
+/// A question to a client that has a session.
+struct Asked {
+    holder: Box<str>,
+    answer: oneshot::Sender<String>,
+}
+
+/// A call that waits until its client, which has no session, makes it again with an answer.
+pub(super) struct Parked {
+    pub(super) holder: Box<str>,
+    /// What was called: the request that answers has to be the same.
+    pub(super) called: serde_json::Value,
+    /// The id of the server's question, as JSON.
+    pub(super) question: String,
+    pub(super) exchange: Exchange,
+}
+
+/// What a client with a session has asked for.
+struct Client {
+    level: Mutex<Option<Arc<str>>>,
+    uris: watch::Sender<BTreeSet<String>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Held {
+    /// Where the session of a caller (`holder`) whose client can do this is kept.
+    pub(super) fn session(&self, holder: &str, capabilities: Capabilities) -> Slot {
+        let now = Instant::now();
+        let mut all = lock(&self.0.sessions);
+        if all.len() >= MOST_HOLDERS && !all.contains_key(holder) {
+            all.retain(|_, places| {
+                places.retain(|place| now.duration_since(place.used) < IDLE);
+                !places.is_empty()
+            });
+            let used = |places: &Vec<Place>| places.iter().map(|place| place.used).max();
+            if all.len() >= MOST_HOLDERS
+                && let Some(oldest) =
+                    all.iter().min_by_key(|(_, places)| used(places)).map(|(key, _)| key.clone())
+            {
+                all.remove(&oldest);
+            }
+        }
+        let places = all.entry(holder.into()).or_default();
+        places.retain(|place| now.duration_since(place.used) < IDLE);
+        if let Some(place) = places.iter_mut().find(|place| place.capabilities == capabilities) {
+            place.used = now;
+            return place.slot.clone();
+        }
+        if places.len() == MOST_SESSIONS
+            && let Some((oldest, _)) = places.iter().enumerate().min_by_key(|(_, place)| place.used)
+        {
+            places.swap_remove(oldest);
+        }
+        let slot = Slot::default();
+        places.push(Place { capabilities, slot: slot.clone(), used: now });
+        slot
+    }
+
+    /// Waits for what answers a question to the client of `holder`, by this id.
+    pub(super) fn ask(&self, holder: &str) -> Waiting {
+        let (answer, answered) = oneshot::channel();
+        let id: Box<str> = format!("vidimus-{}", Uuid::new_v4().simple()).into();
+        lock(&self.0.asked).insert(id.clone(), Asked { holder: holder.into(), answer });
+        Waiting { held: self.clone(), id, answered }
+    }
+
+    /// Gives a client's answer (JSON) to who asked.
+    ///
+    /// # Errors
+    /// `era_unbridged` where nobody waits for it here.
+    pub(super) fn answer(&self, holder: &str, id: &str, message: String) -> Result<(), Refusal> {
+        let mut all = lock(&self.0.asked);
+        let is_own = all.get(id).is_some_and(|asked| &*asked.holder == holder);
+        let asked = if is_own { all.remove(id) } else { None };
+        let given = asked.is_some_and(|asked| asked.answer.send(message).is_ok());
+        given.then_some(()).ok_or_else(|| {
+            refusal("no question of this id waits for an answer at this replica of the gateway: its call has ended, or was made at another one")
+        })
+    }
+
+    /// A call that its client may take back: by its id in the client's session.
+    pub(super) fn call(&self, client: &str, id: &str) -> Call {
+        let (key, taken_back): (Box<str>, _) = (format!("{client} {id}").into(), Arc::new(Notify::new()));
+        lock(&self.0.calls).insert(key.clone(), taken_back.clone());
+        Call { held: self.clone(), key, taken_back }
+    }
+
+    /// Takes a call back, where it is under way here.
+    pub(super) fn take_back(&self, client: &str, id: &str) {
+        if let Some(call) = lock(&self.0.calls).get(&*format!("{client} {id}")) {
+            call.notify_one();
+        }
+    }
+
+    /// Keeps a call until its client answers, and gives the handle by which it is known.
+    ///
+    /// # Errors
+    /// `overloaded` where too many wait.
+    pub(super) fn park(&self, parked: Parked) -> Result<String, Refusal> {
+        let handle = Uuid::new_v4().simple().to_string();
+        let mut all = lock(&self.0.parked);
+        let of_one = all.values().filter(|(other, _)| other.holder == parked.holder).count();
+        if all.len() >= MOST_PARKED || of_one >= MOST_PARKED_OF_ONE {
+            let message = "too many calls wait for an answer of their clients";
+            return Err(Refusal::new(Code::Overloaded, message));
+        }
+        // Its connection is let go in time, whether anybody calls or not.
+        let (held, late) = (self.clone(), handle.clone());
+        let ends = tokio::spawn(async move {
+            tokio::time::sleep(PATIENCE).await;
+            let parked = lock(&held.0.parked).remove(&*late);
+            drop(parked);
+        });
+        all.insert(handle.as_str().into(), (parked, ends.abort_handle()));
+        Ok(handle)
+    }
+
+    /// The call that a request answers.
+    ///
+    /// # Errors
+    /// `era_unbridged` where no such call of this caller waits here.
+    pub(super) fn parked(
+        &self,
+        holder: &str,
+        handle: &str,
+        called: &serde_json::Value,
+    ) -> Result<Parked, Refusal> {
+        let mut all = lock(&self.0.parked);
+        let is_own = |(parked, _): &(Parked, _)| &*parked.holder == holder && parked.called == *called;
+        let found = if all.get(handle).is_some_and(is_own) { all.remove(handle) } else { None };
+        let parked = found.map(|(parked, ends)| {
+            ends.abort();
+            parked
+        });
+        parked.ok_or_else(|| {
+            refusal("what params.requestState names does not wait at this replica of the gateway: it waited too long, was answered, is another call, or waits at another replica")
+        })
+    }
+
+    fn client(&self, number: &str) -> Arc<Client> {
+        let begun = || Ok::<_, std::convert::Infallible>(Arc::new(Client::default()));
+        match self.0.clients.get_or_insert_with(number, begun) {
+            Ok(client) => client,
+            Err(never) => match never {},
+        }
+    }
+
+    /// The client of this session wants messages of this level for its log.
+    pub(super) fn log(&self, number: &str, level: &str) {
+        *lock(&self.client(number).level) = Some(level.into());
+    }
+
+    pub(super) fn level(&self, number: &str) -> Option<Arc<str>> {
+        let client = self.0.clients.get(number)?;
+        lock(&client.level).clone()
+    }
+
+    /// The client of this session wants to be told of a resource, or not any more.
+    ///
+    /// # Errors
+    /// `overloaded` beyond what one may follow.
+    pub(super) fn follow(&self, number: &str, uri: &str, is_wanted: bool) -> Result<(), Refusal> {
+        let mut is_full = false;
+        self.client(number).uris.send_if_modified(|uris| {
+            if !is_wanted {
+                return uris.remove(uri);
+            }
+            is_full = uris.len() >= MOST_URIS && !uris.contains(uri);
+            !is_full && uris.insert(uri.to_owned())
+        });
+        if is_full {
+            let message = format!("a session follows at most {MOST_URIS} resources");
+            return Err(Refusal::new(Code::Overloaded, message));
+        }
+        Ok(())
+    }
+
+    /// The resources of which the client of this session wants to be told, as they change.
+    pub(super) fn followed(&self, number: &str) -> watch::Receiver<BTreeSet<String>> {
+        self.client(number).uris.subscribe()
+    }
+}
+
+impl Default for Client {
+    fn default() -> Self {
+        Self { level: Mutex::default(), uris: watch::Sender::default() }
+    }
+}
+
+/// A question that waits for its answer. It waits for none once this is dropped.
+pub(super) struct Waiting {
+    held: Held,
+    pub(super) id: Box<str>,
+    pub(super) answered: oneshot::Receiver<String>,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        lock(&self.held.0.asked).remove(&self.id);
+    }
+}
+
+/// A call under way that may be taken back.
+pub(super) struct Call {
+    held: Held,
+    key: Box<str>,
+    taken_back: Arc<Notify>,
+}
+
+impl Call {
+    /// Waits until it is taken back.
+    pub(super) async fn taken_back(&self) {
+        self.taken_back.notified().await;
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        let mut all = lock(&self.held.0.calls);
+        if all.get(&self.key).is_some_and(|other| Arc::ptr_eq(other, &self.taken_back)) {
+            all.remove(&self.key);
+        }
+    }
+}

@@ -1,0 +1,348 @@
+//! A client without a session, and a server that has one with each client: the gateway is that client, once for each caller.
+//!
+//! What the server asks becomes a result by which the caller's client is asked, and makes its request again; meanwhile its call waits here.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use serde_json::Value;
+use serde_json::value::RawValue;
+use vidimus_core::refusal::{Code, Refusal};
+
+use super::super::Body;
+use super::beside::Questions;
+use super::held::{Parked, Session};
+use super::wire::{ALIVE, Messages, Said, event, header};
+use super::{Asked, Message, Source, Way, check_id, events, is_response, listening, response_of, whole};
+use crate::protocol::mcp::bridge::object;
+use crate::protocol::mcp::bridge::to_sessions::{self, Begun, Client, Wanted, unwritten};
+use crate::protocol::mcp::bridge::{QUESTIONS, unlike};
+use crate::protocol::mcp::{LAST_EVENT_HEADER, SESSION_HEADER, VERSION_HEADER};
+use crate::protocol::members::{Members, text};
+
+/// How often a stream that broke off before its answer is asked for again.
+const MOST_RESUMED: u8 = 16;
+
+/// Answers one message of a client without a session.
+pub(super) async fn answer(way: Way, asked: Asked) -> Result<Response<Body>, Refusal> {
+    if asked.method != Method::POST {
+        return Ok(super::not_allowed("POST"));
+    }
+    let (body, message) = Message::of(&asked.body)?;
+    let params = message.params()?;
+    let Some(client) = Client::of(body, params.as_ref()) else {
+        // A notification, which nothing of this era needs, or what the client answers to a question that nobody asked.
+        return Ok(whole(StatusCode::ACCEPTED, None));
+    };
+    let raw = message.params.map(RawValue::get);
+    match client.method.as_str() {
+        "server/discover" => {
+            let session = session(&way, &client, raw, None).await?;
+            let result = session.begun.discovered().ok_or_else(unwritten)?;
+            Ok(whole(StatusCode::OK, Some(object::result(&client.id, &result))))
+        }
+        "subscriptions/listen" => listening::to_sessions(way, client, Wanted::of(params.as_ref()), raw).await,
+        _ => match to_sessions::answers(raw) {
+            Some(answered) => resumed(way, client, raw, answered).await,
+            None => called(way, client, body, raw).await,
+        },
+    }
+}
+
+/// Makes a call in the caller's session with the server.
+async fn called(
+    way: Way,
+    client: Client,
+    body: &str,
+    params: Option<&str>,
+) -> Result<Response<Body>, Refusal> {
+    let mut former = None;
+    loop {
+        let session = session(&way, &client, params, former.as_ref()).await?;
+        let asked = match client.capabilities.answers_any() {
+            true => Some(session.beside.listen(&way.wire, in_session(&way, &session)?).await),
+            false => None,
+        };
+        let id = session.next_request();
+        let message = to_sessions::request(body, &id).ok_or_else(unwritten)?;
+        let response = way.wire.post(in_session(&way, &session)?, message).await?;
+        // The server has forgotten the session, and so has not looked at the call (2025-11-25, "Session Management").
+        if response.status() == StatusCode::NOT_FOUND && session.id.is_some() && former.is_none() {
+            former = Some(session);
+            continue;
+        }
+        let messages = Messages::of(response)?;
+        let called = called_of(params);
+        let (resumed, is_done) = (0, false);
+        let exchange = Exchange { way, session, messages, asked, id, client, called, resumed, is_done };
+        return exchange.answer().await;
+    }
+}
+
+/// Goes on with a call that waited for this answer.
+async fn resumed(
+    way: Way,
+    client: Client,
+    params: Option<&str>,
+    (handle, answer): (String, Option<String>),
+) -> Result<Response<Body>, Refusal> {
+    let answer = answer.ok_or_else(|| {
+        let what = "params.inputResponses has no answer to the question that params.requestState is of";
+        Refusal::new(Code::MessageInvalid, what)
+    })?;
+    let Parked { question, mut exchange, .. } = way.held.parked(&way.holder, &handle, &called_of(params))?;
+    let message = object::result(&question, &answer);
+    // From here on it is the call of now, whose permit it goes on by.
+    (exchange.way, exchange.client) = (way, client);
+    let headers = in_session(&exchange.way, &exchange.session)?;
+    let told = exchange.way.wire.post(headers, message).await?;
+    if !told.status().is_success() {
+        return Err(unlike("the server did not take the answer to its question"));
+    }
+    exchange.answer().await
+}
+
+/// What a request calls, so that one that is made again is known to be the same.
+fn called_of(params: Option<&str>) -> Value {
+    let mut called: Value = params.and_then(|params| serde_json::from_str(params).ok()).unwrap_or_default();
+    if let Some(members) = called.as_object_mut() {
+        members.retain(|name, _| !matches!(&**name, "_meta" | "inputResponses" | "requestState"));
+    }
+    called
+}
+
+/// The caller's session with the server, which is begun where there is none, or none but the `former` one.
+async fn session(
+    way: &Way,
+    client: &Client,
+    params: Option<&str>,
+    former: Option<&Arc<Session>>,
+) -> Result<Arc<Session>, Refusal> {
+    let slot = way.held.session(&way.holder, client.capabilities);
+    let mut kept = slot.lock().await;
+    if let Some(session) = &*kept
+        && former.is_none_or(|former| !Arc::ptr_eq(former, session))
+    {
+        return Ok(session.clone());
+    }
+    *kept = None;
+    let session = Arc::new(begin(way, client, params).await?);
+    *kept = Some(session.clone());
+    Ok(session)
+}
+
+/// Begins a session with the server.
+pub(super) async fn begin(way: &Way, client: &Client, params: Option<&str>) -> Result<Session, Refusal> {
+    let hello = to_sessions::initialize(client.capabilities, params);
+    let response = way.wire.post(way.wire.headers()?, hello).await?;
+    let id = header(response.headers(), SESSION_HEADER).map(str::to_owned);
+    let mut messages = Messages::of(response)?;
+    let answer = response_of(&mut messages).await?;
+    let answer: Members<'_> = serde_json::from_str(&answer)
+        .map_err(|_| unlike("the server's answer to initialize could not be read"))?;
+    let result = answer.get("result").ok_or_else(|| {
+        let error = answer.get("error").map(RawValue::get).unwrap_or_default();
+        let shown: String = error.chars().take(200).collect();
+        unlike("the server begins no session: it refuses initialize").with_detail(shown)
+    })?;
+    let session = Session::new(id, Begun::of(result.get())?);
+    let begun = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#.to_owned();
+    let told = way.wire.post(in_session(way, &session)?, begun).await?;
+    if !told.status().is_success() {
+        return Err(unlike("the server did not take that its session has begun"));
+    }
+    Ok(session)
+}
+
+/// The headers of a message in a session.
+pub(super) fn in_session(way: &Way, session: &Session) -> Result<HeaderMap, Refusal> {
+    let mut headers = way.wire.headers()?;
+    headers.insert(VERSION_HEADER, HeaderValue::from_static(session.begun.version));
+    if let Some(Ok(id)) = session.id.as_deref().map(HeaderValue::from_str) {
+        headers.insert(SESSION_HEADER, id);
+    }
+    Ok(headers)
+}
+
+/// A call under way in a session. Where nobody reads its answer any more, the server is told.
+pub(super) struct Exchange {
+    way: Way,
+    session: Arc<Session>,
+    messages: Messages,
+    /// What the server asks beside them, of a client that answers.
+    asked: Option<Questions>,
+    /// Of the request at the server, as JSON.
+    id: String,
+    client: Client,
+    called: Value,
+    resumed: u8,
+    is_done: bool,
+}
+
+/// What comes of it next.
+enum Next {
+    /// For the client.
+    Message(String),
+    /// The answer, for the client.
+    Answer(String),
+    /// The server asks for something: its id of it, and what it asks.
+    Asks {
+        id: String,
+        method: String,
+        params: String,
+    },
+    Alive,
+    End,
+}
+
+impl Exchange {
+    /// A short answer as it is, and a stream of events otherwise.
+    async fn answer(mut self) -> Result<Response<Body>, Refusal> {
+        if self.messages.is_stream {
+            return Ok(events(Answering { exchange: Some(self) }));
+        }
+        let status = self.messages.status;
+        let said = self.messages.next().await?;
+        self.is_done = true;
+        match said {
+            Said::Message(message) if is_response(&message) => {
+                let members = Members::unique(&message).map_err(|_| not_read())?;
+                check_id(&members, &self.id)?;
+                let answer = to_sessions::answered(&members, &self.client).ok_or_else(not_read)?;
+                Ok(whole(status, Some(answer)))
+            }
+            // What is no answer is judged as that of any upstream.
+            Said::Message(message) => Ok(whole(status, Some(message))),
+            Said::Alive | Said::End => Ok(whole(status, None)),
+        }
+    }
+
+    async fn next(&mut self) -> Result<Next, Refusal> {
+        let said = tokio::select! {
+            biased;
+            said = self.messages.next() => said?,
+            Some(question) = next_of(&mut self.asked) => Said::Message(question),
+        };
+        let message = match said {
+            Said::Message(message) => message,
+            Said::Alive => return Ok(Next::Alive),
+            Said::End => return self.resume().await,
+        };
+        let members = Members::unique(&message).map_err(|_| not_read())?;
+        let method = members.get("method").and_then(text);
+        Ok(match (method, members.get("id")) {
+            (Some(method), Some(id)) => {
+                let id = id.get().to_owned();
+                if QUESTIONS.contains(&&*method) && self.client.capabilities.answers(&method) {
+                    let params = members.get("params").map_or("{}", RawValue::get);
+                    return Ok(Next::Asks { id, method, params: object::line(params) });
+                }
+                self.tell(answer_of_ours(&id, &method)).await?;
+                Next::Alive
+            }
+            (Some(_), None) => {
+                to_sessions::notified(&message, &members, &self.client).map_or(Next::Alive, Next::Message)
+            }
+            (None, _) => {
+                check_id(&members, &self.id)?;
+                self.is_done = true;
+                Next::Answer(to_sessions::answered(&members, &self.client).ok_or_else(not_read)?)
+            }
+        })
+    }
+
+    /// Asks for the rest of a stream that ended before its answer, as a client of that era does.
+    async fn resume(&mut self) -> Result<Next, Refusal> {
+        let Some((last, wait)) = self.messages.resumes().filter(|_| self.resumed < MOST_RESUMED) else {
+            return Ok(Next::End);
+        };
+        self.resumed += 1;
+        tokio::time::sleep(wait).await;
+        let mut headers = in_session(&self.way, &self.session)?;
+        headers.insert(LAST_EVENT_HEADER, last);
+        let response = self.way.wire.ask(Method::GET, headers).await?;
+        let messages = Messages::of(response)?;
+        if !messages.status.is_success() || !messages.is_stream {
+            return Ok(Next::End);
+        }
+        self.messages = messages;
+        Ok(Next::Alive)
+    }
+
+    async fn tell(&mut self, message: String) -> Result<(), Refusal> {
+        self.way.wire.post(in_session(&self.way, &self.session)?, message).await.map(drop)
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        // In that era a stream that ends takes nothing back (2025-11-25, "Cancellation").
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        if self.is_done {
+            return;
+        }
+        let message = format!(
+            r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{},"reason":"the client left"}}}}"#,
+            self.id
+        );
+        let Ok(headers) = in_session(&self.way, &self.session) else { return };
+        let wire = self.way.wire.clone();
+        runtime.spawn(async move {
+            if let Err(refusal) = wire.post(headers, message).await {
+                tracing::debug!(%refusal, "a server was not told that its client left");
+            }
+        });
+    }
+}
+
+/// The next question; of a client that answers none there never is one.
+async fn next_of(asked: &mut Option<Questions>) -> Option<String> {
+    match asked {
+        Some(asked) => asked.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The events of a call's answer.
+struct Answering {
+    exchange: Option<Exchange>,
+}
+
+impl Source for Answering {
+    async fn next(&mut self) -> Result<Option<Bytes>, Refusal> {
+        let Some(exchange) = &mut self.exchange else { return Ok(None) };
+        match exchange.next().await? {
+            Next::Message(message) => Ok(Some(event(&message))),
+            Next::Alive => Ok(Some(ALIVE)),
+            Next::End => {
+                self.exchange = None;
+                Ok(None)
+            }
+            Next::Answer(message) => {
+                self.exchange = None;
+                Ok(Some(event(&message)))
+            }
+            Next::Asks { id, method, params } => {
+                let Some(exchange) = self.exchange.take() else { return Ok(None) };
+                let (held, client) = (exchange.way.held.clone(), exchange.client.id.clone());
+                let (holder, called) = (exchange.way.holder.clone(), exchange.called.clone());
+                let handle = held.park(Parked { holder, called, question: id, exchange })?;
+                let asked = to_sessions::input_required(&client, (&method, &params), &handle);
+                Ok(Some(event(&asked.ok_or_else(unwritten)?)))
+            }
+        }
+    }
+}
+
+/// What the gateway answers in place of a client that cannot.
+pub(super) fn answer_of_ours(id: &str, method: &str) -> String {
+    match method {
+        "ping" => object::result(id, "{}"),
+        _ => object::error(id, -32601, "the client does not do this"),
+    }
+}
+
+fn not_read() -> Refusal {
+    unlike("what the server answered could not be read")
+}
