@@ -50,10 +50,8 @@ pub(super) async fn carry(
         }
         Err(refusal) => {
             // That is said only where nothing was sent.
-            effect.sent &= !matches!(
-                refusal.code,
-                Code::UpstreamUnreachable | Code::Overloaded | Code::EraUnbridged
-            );
+            effect.sent &=
+                !matches!(refusal.code, Code::UpstreamUnreachable | Code::Overloaded | Code::EraUnbridged);
             effect.record_refused(&refusal).await.map_err(closed)?;
             Err(refusal)
         }

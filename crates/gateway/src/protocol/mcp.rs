@@ -132,7 +132,10 @@ impl Binding for StreamableHttp {
         // A decided refusal of a request is a JSON-RPC answer: SDKs hand its text to the agent's developer, and keep the
         // session. Everything else has the status that says it to HTTP.
         let answered = matches!(refusal.code.class(), Class::Forbidden | Class::TooMany)
-            || matches!(refusal.code, Code::ResourceUnknown | Code::NameContested | Code::TaskForeign | Code::EraUnbridged);
+            || matches!(
+                refusal.code,
+                Code::ResourceUnknown | Code::NameContested | Code::TaskForeign | Code::EraUnbridged
+            );
         error.response(id, answered && id.is_some())
     }
 

@@ -14,8 +14,8 @@ use vidimus_core::json::Json;
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::McpServer;
 
-use super::{encoded, is_modern};
 use super::labels::{self, PARAM_PREFIX, said};
+use super::{encoded, is_modern};
 use crate::protocol::Message;
 use crate::standing::StandingState;
 
