@@ -484,7 +484,8 @@ pub async fn forward(upstream: &Upstream, outbound: Outbound) -> Result<Response
 pub(crate) async fn attempt(upstream: &Upstream, outbound: &Outbound) -> Result<Response<Body>, Refusal> {
     let Outbound { permit, method, uri, headers, body, .. } = outbound;
     let (method, uri, headers, body) = (method.clone(), uri.clone(), headers.clone(), body.clone());
-    send(upstream, permit.endpoint()?, method, uri, headers, body).await
+    let endpoint = permit.endpoint()?;
+    send(upstream, (endpoint, upstream.client(endpoint)?), method, uri, headers, body).await
 }
 
 /// The agent has no card where it was looked for.

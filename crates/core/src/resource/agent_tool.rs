@@ -118,6 +118,7 @@ impl AgentToolsSpec {
             rest: None,
             grpc: None,
             stale_after: stale.flatten(),
+            mcp: None,
             job: None,
             grpc_tools: None,
             openapi: None,

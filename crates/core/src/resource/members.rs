@@ -149,7 +149,12 @@ pub(super) fn check(
         card: None,
         rest: None,
         stale_after: None,
+        mcp: None,
+        grpc: None,
         job: None,
+        grpc_tools: None,
+        agent: None,
+        openapi: None,
     };
     Some((endpoint, Members { all: all.into(), when_down }))
 }

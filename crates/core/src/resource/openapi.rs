@@ -337,9 +337,8 @@ impl OpenApiSpec {
             ca_file: self.ca_file.clone(),
             timeout: self.timeout.clone(),
             headers: self.headers.clone(),
-            card: None,
-            rest: None,
             stale_after: self.stale_after.clone(),
+            ..EndpointSpec::default()
         }
     }
 

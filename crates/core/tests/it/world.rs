@@ -49,6 +49,7 @@ fn endpoint() -> Endpoint {
         rest: None,
         grpc: None,
         stale_after: None,
+        mcp: None,
         job: None,
         grpc_tools: None,
         agent: None,

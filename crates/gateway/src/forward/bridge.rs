@@ -119,7 +119,8 @@ pub(super) async fn answer(
 impl Asked {
     async fn sent(&self, upstream: &Upstream, endpoint: &Endpoint) -> Result<Response<Body>, Refusal> {
         let (method, uri) = (self.method.clone(), self.uri.clone());
-        send(upstream, endpoint, method, uri, self.headers.clone(), self.body.clone()).await
+        let to = (endpoint, upstream.client(endpoint)?);
+        send(upstream, to, method, uri, self.headers.clone(), self.body.clone()).await
     }
 }
 

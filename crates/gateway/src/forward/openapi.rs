@@ -46,7 +46,7 @@ pub(super) async fn answer(
     match job::understood(Asked { method, ..asked }, definitions)? {
         Understood::Answered(response) => Ok(response),
         Understood::Call(params, reply) => {
-            call(upstream, endpoint, api, (params, reply, asked.headers)).await
+            call(upstream, to, api, (params, reply, asked.headers)).await
         }
     }
 }

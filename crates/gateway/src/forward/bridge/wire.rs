@@ -111,7 +111,9 @@ impl Wire {
     }
 
     async fn send(&self, method: Method, headers: HeaderMap, body: Bytes) -> Result<Response<Body>, Refusal> {
-        send(&self.upstream, self.permit.endpoint()?, method, self.uri.clone(), headers, body).await
+        let endpoint = self.permit.endpoint()?;
+        let to = (endpoint, self.upstream.client(endpoint)?);
+        send(&self.upstream, to, method, self.uri.clone(), headers, body).await
     }
 }
 

@@ -108,7 +108,13 @@ impl Binding for Grpc {
         }
     }
 
-    fn lifted(&self, parts: &Parts, rest: &str, body: &Bytes) -> Result<Bytes, Refusal> {
+    fn lifted(
+        &self,
+        _destination: &Destination,
+        parts: &Parts,
+        rest: &str,
+        body: &Bytes,
+    ) -> Result<Bytes, Refusal> {
         check_head(parts)?;
         let method = method_of(rest).unwrap_or_default();
         let rpc = Rpc::named(method)?;
