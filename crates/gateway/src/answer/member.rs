@@ -1,8 +1,9 @@
 //! The answer of a member to a call that came by a server with members: what it names of the member, it names as the caller has to.
 
+use vidimus_core::refusal::Refusal;
+
 use super::{Answering, Done};
 use crate::protocol::mcp::multiplex::back;
-use vidimus_core::refusal::Refusal;
 
 impl Answering<'_> {
     /// What of an answer reaches a caller that came by a server with members.
