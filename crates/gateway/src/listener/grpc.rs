@@ -203,9 +203,7 @@ mod tests {
         }
         assert_eq!(read(&[]), Ok(None));
         assert!(read(&["99999999H"]).is_ok());
-        for given in
-            [&["S"][..], &["5"], &["5s"], &["-5S"], &["123456789S"], &["5 S"], &["5S", "5S"]]
-        {
+        for given in [&["S"][..], &["5"], &["5s"], &["-5S"], &["123456789S"], &["5 S"], &["5S", "5S"]] {
             assert_eq!(read(given), Err(Code::MessageInvalid), "{given:?}");
         }
     }
