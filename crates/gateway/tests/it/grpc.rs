@@ -210,32 +210,33 @@ async fn an_agent_of_json_rpc_is_called_by_its_path_in_metadata_or_by_the_tenant
 async fn who_is_called_is_said_once_and_only_to_who_is_known() {
     let world = world(None, false).await;
     let ask = async |path: &str, tenant: &str, metadata: &[&'static str], subject: Option<&str>| {
-        let said = json!({"id": "x", "tenant": tenant});
-        let body = framed(&written(types("GetTask").0, &said));
+        let mut said = message(&json!({}));
+        said["tenant"] = json!(tenant);
+        let body = framed(&written(types("SendMessage").0, &said));
         let mut request = request(&world, subject.unwrap_or("caller"), path, body);
         if subject.is_none() {
             request.headers_mut().remove("authorization");
         }
-        for route in metadata {
-            request.headers_mut().append("vidimus-route", HeaderValue::from_static(*route));
+        for &route in metadata {
+            request.headers_mut().append("vidimus-route", HeaderValue::from_static(route));
         }
-        sent(&world, "GetTask", request).await
+        sent(&world, "SendMessage", request).await
     };
-    let (at_route, bare) = (format!("{ROUTE}{SERVICE}GetTask"), format!("{SERVICE}GetTask"));
+    let (at_route, bare) = (format!("{ROUTE}{SERVICE}SendMessage"), format!("{SERVICE}SendMessage"));
+    let (at_route, bare) = (&*at_route, &*bare);
     for (path, tenant, metadata, subject, code, status) in [
         // The tenant of another route.
-        (&at_route, "t/other", &[][..], Some("caller"), "member_undecided", 3),
-        (&at_route, "callee", &[], Some("caller"), "member_undecided", 3),
-        (&bare, "t/other", &["t/callee"], Some("caller"), "member_undecided", 3),
-        (&bare, "", &[], Some("caller"), "route_unknown", 5),
-        (&bare, "t/../t/callee", &[], Some("caller"), "route_unknown", 5),
-        (&bare, "t/none", &[], Some("caller"), "resource_unknown", 5),
-        (&bare, "t/callee", &["t/callee", "t/callee"], Some("caller"), "route_unknown", 5),
-        (&bare, "t/callee", &["/t/callee"], Some("caller"), "route_unknown", 5),
-        (&bare, "t/callee", &[], None, "credential_missing", 16),
-        (&bare, "", &["t/callee"], None, "credential_missing", 16),
-        (&bare, "t/callee", &[], Some("nobody"), "principal_unknown", 16),
-        (&at_route, "", &[], Some("stranger"), "task_foreign", 5),
+        (at_route, "t/other", &[][..], Some("caller"), "member_undecided", 3),
+        (at_route, "callee", &[], Some("caller"), "member_undecided", 3),
+        (bare, "t/other", &["t/callee"], Some("caller"), "member_undecided", 3),
+        (bare, "", &[], Some("caller"), "route_unknown", 5),
+        (bare, "t/../t/callee", &[], Some("caller"), "route_unknown", 5),
+        (bare, "t/none", &[], Some("caller"), "resource_unknown", 5),
+        (bare, "t/callee", &["t/callee", "t/callee"], Some("caller"), "route_unknown", 5),
+        (bare, "t/callee", &["/t/callee"], Some("caller"), "route_unknown", 5),
+        (bare, "t/callee", &[], None, "credential_missing", 16),
+        (bare, "", &["t/callee"], None, "credential_missing", 16),
+        (bare, "t/callee", &[], Some("nobody"), "principal_unknown", 16),
     ] {
         let came = ask(path, tenant, metadata, subject).await;
         assert_eq!(
@@ -358,8 +359,8 @@ async fn what_is_no_call_is_refused_and_a_deadline_is_kept() {
     ] {
         let path = path.replace("GetTask", method);
         let mut asked = request(&world, "caller", &path, body);
-        for (name, value) in headers {
-            asked.headers_mut().insert(*name, HeaderValue::from_static(*value));
+        for &(name, value) in headers {
+            asked.headers_mut().insert(name, HeaderValue::from_static(value));
         }
         let came = sent(&world, "GetTask", asked).await;
         assert_eq!((came.code(), came.status()), (Some(code), status), "{method} {headers:?} {came:?}");
