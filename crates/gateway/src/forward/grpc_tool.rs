@@ -7,6 +7,7 @@
 mod answer;
 mod arguments;
 mod frames;
+mod json;
 
 use std::time::Duration;
 

@@ -1,18 +1,17 @@
 //! What a server of gRPC answers: its head, its messages and its status.
 
-use std::io;
-
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::response::Parts;
 use http::{HeaderMap, StatusCode};
 use percent_encoding::percent_decode;
-use prost_reflect::{DynamicMessage, MessageDescriptor, SerializeOptions};
+use prost_reflect::{DynamicMessage, MessageDescriptor};
 use serde_json::Value;
 use vidimus_core::refusal::{Code, Refusal};
 
 use super::arguments::is_long;
 use super::invalid;
+use super::json::json;
 
 /// The longest text of a status, in characters.
 const LONGEST: usize = 4_096;
@@ -101,10 +100,7 @@ pub(super) fn text(kind: MessageDescriptor, message: &Bytes, room: usize) -> Res
         let message = format!("the upstream's answer is no {name} as its descriptors have it");
         invalid(message).with_detail(error).with_next(NEXT)
     })?;
-    let mut bounded = Bounded { text: Vec::new(), room };
-    let options = SerializeOptions::new().stringify_64_bit_integers(false);
-    let written = read.serialize_with_options(&mut serde_json::Serializer::new(&mut bounded), &options);
-    let value = written.and_then(|()| serde_json::from_slice::<Value>(&bounded.text));
+    let value = json(&read, false, room);
     let value = value.map_err(|error| {
         invalid("the upstream's answer cannot be written as JSON, or is too long as such").with_detail(error)
     })?;
@@ -120,25 +116,5 @@ fn portable(value: Value) -> Value {
             Value::Object(members.into_iter().map(|(name, value)| (name, portable(value))).collect())
         }
         other => other,
-    }
-}
-
-/// Text that does not grow beyond a bound.
-struct Bounded {
-    text: Vec<u8>,
-    room: usize,
-}
-
-impl io::Write for Bounded {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.text.len().saturating_add(bytes.len()) > self.room {
-            return Err(io::Error::other("it is longer than an answer may be"));
-        }
-        self.text.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }

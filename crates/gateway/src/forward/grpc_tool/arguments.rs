@@ -2,11 +2,15 @@
 //! number, a number as text), and policies have seen one of them: what is written in another way than its schema has it is not sent.
 
 use prost_reflect::prost::Message as _;
-use prost_reflect::{DynamicMessage, MessageDescriptor, SerializeOptions};
+use prost_reflect::{DynamicMessage, MessageDescriptor};
 use serde_json::{Number, Value};
+
+use super::json::json;
 
 /// The longest arguments, in bytes of JSON: what is made of a byte may take some dozens.
 const LONGEST: usize = 1 << 20;
+/// The longest that they may be once all that they leave out is written too, in bytes.
+const LONGEST_WRITTEN: usize = 4 << 20;
 /// The largest whole number that is one in every client: 2^53 - 1.
 const MOST_EXACT: u64 = 9_007_199_254_740_991;
 /// How much of a value is shown to whoever wrote another one.
@@ -22,9 +26,7 @@ pub(super) fn encoded(kind: MessageDescriptor, arguments: &str) -> Result<Vec<u8
     }
     let given: Value = serde_json::from_str(arguments).map_err(|error| shortened(&error.to_string()))?;
     let message = DynamicMessage::deserialize(kind, &given).map_err(|error| shortened(&error.to_string()))?;
-    let options = SerializeOptions::new().stringify_64_bit_integers(false).skip_default_fields(false);
-    let written = message.serialize_with_options(serde_json::value::Serializer, &options);
-    let written = written.map_err(|error| shortened(&error.to_string()))?;
+    let written = json(&message, true, LONGEST_WRITTEN).map_err(|error| shortened(&error.to_string()))?;
     is_spelled(&given, &written, "arguments")?;
     Ok(message.encode_to_vec())
 }

@@ -59,14 +59,14 @@ fn what_policies_would_not_know_again_is_not_sent() {
         (r#"{"amountCents": "9007199254740993"}"#, "arguments.amountCents"),
         (r#"{"status": 2}"#, "arguments.status"),
         (r#"{"note": null}"#, "arguments.note"),
-        (r#"{"iban": "a", "cash": false}"#, "arguments"),
+        (r#"{"iban": "a", "cash": false}"#, "oneof"),
         (r#"{"due": "2026-11-28T21:00:00+01:00"}"#, "arguments.due"),
         (r#"{"due": "2026-11-28T20:00:00.000Z"}"#, "arguments.due"),
         (r#"{"scan": "AAEC_w"}"#, "arguments.scan"),
         (r#"{"rate": "0.5"}"#, "arguments.rate"),
         (r#"{"rate": 9007199254740993}"#, "arguments.rate"),
         (r#"{"lines": [{"text": "a"}, {"parts": [{"Text": "b"}]}]}"#, ""),
-        (r#"{"else": 1}"#, "unknown field"),
+        (r#"{"else": 1}"#, "unrecognized field name 'else'"),
         (r#"{"invoiceId": 7}"#, "string"),
         (r"[]", ""),
         (r"7", ""),
@@ -76,6 +76,9 @@ fn what_policies_would_not_know_again_is_not_sent() {
     }
     let long = format!(r#"{{"invoiceId":"{}"}}"#, "x".repeat(1 << 20));
     assert!(sent(&long).unwrap_err().contains("longer than"));
+    // Short as they are, they are long with all that is not set.
+    let many = format!(r#"{{"lines":[{}{{}}]}}"#, "{},".repeat(200_000));
+    assert!(sent(&many).unwrap_err().contains("longer than"));
 }
 
 fn code<T: std::fmt::Debug>(result: Result<T, Refusal>) -> Code {
