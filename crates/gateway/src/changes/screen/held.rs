@@ -117,10 +117,10 @@ impl Held {
         let Some(data) = parts.data.take() else {
             return self.wait(Event { parts, pieces: Vec::new(), is_changed: false });
         };
-        if !data.trim_start().starts_with(['{', '[']) {
-            // What ends a stream of OpenAI's, or words that keep a connection alive.
+        // What ends a stream of OpenAI's is no JSON, and neither are words that keep a connection alive.
+        let is_last = data.trim() == "[DONE]";
+        if is_last || !data.trim_start().starts_with(['{', '[']) {
             self.screen.words(&data)?;
-            let is_last = data.trim() == "[DONE]";
             self.wait(Event {
                 parts: Parts { data: Some(data), ..parts },
                 pieces: Vec::new(),
