@@ -96,7 +96,8 @@ impl Screen {
                     found.places.iter().for_each(|place| pointers.add(place));
                 }
                 OnFinding::Redact | OnFinding::Refuse => {
-                    let came = if *on_finding == OnFinding::Refuse { Came::Found } else { Came::Unredactable };
+                    let came =
+                        if *on_finding == OnFinding::Refuse { Came::Found } else { Came::Unredactable };
                     self.noted.found(guard, came, &found.kinds, 0);
                     self.noted.add(values);
                     return Err(refused(guard, &found.kinds));
@@ -160,7 +161,17 @@ fn in_what_is_said(pointer: &str) -> Option<&str> {
 /// Where a value of an agent's or a model's answer can be: not what the answer is, and by which a reader knows its parts.
 fn in_what_is_no_label(pointer: &str) -> Option<&str> {
     const LABELS: [&str; 12] = [
-        "/jsonrpc", "/id", "/type", "/kind", "/role", "/object", "/model", "/index", "/state", "/status", "/taskId",
+        "/jsonrpc",
+        "/id",
+        "/type",
+        "/kind",
+        "/role",
+        "/object",
+        "/model",
+        "/index",
+        "/state",
+        "/status",
+        "/taskId",
         "/contextId",
     ];
     (!pointer.is_empty() && !LABELS.iter().any(|label| pointer.ends_with(label))).then_some(pointer)

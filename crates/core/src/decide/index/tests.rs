@@ -110,7 +110,15 @@ fn what_follows_from_a_key_is_what_holds_wherever_it_does() {
 fn the_statements_of_an_index_are_told_by_action() {
     let statement = |id: &str, text: &str| {
         let (scope, members) = (Scope::Cluster, Members::default());
-        let reach = Reach { scope, namespace: "n", members: &members, window: None, plan: None, limits: &[], guards: &[] };
+        let reach = Reach {
+            scope,
+            namespace: "n",
+            members: &members,
+            window: None,
+            plan: None,
+            limits: &[],
+            guards: &[],
+        };
         Arc::new(Statement::compile(&Policy::parse(None, text).unwrap(), id.into(), reach).unwrap())
     };
     let index = Index::new(&[

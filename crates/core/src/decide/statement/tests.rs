@@ -82,7 +82,15 @@ fn compiled(text: &str, scope: Scope) -> Result<Statement, NotCompiled> {
     Statement::compile(
         &policy,
         "n/p".into(),
-        Reach { scope, namespace: "n", members: &members, window: None, plan: None, limits: &[], guards: &[] },
+        Reach {
+            scope,
+            namespace: "n",
+            members: &members,
+            window: None,
+            plan: None,
+            limits: &[],
+            guards: &[],
+        },
     )
 }
 
@@ -205,8 +213,15 @@ fn a_policy_applies_to_the_types_of_its_scope_and_names_what_it_names() {
     let all = Members::from_iter([Members::ALL]);
     let text = "permit (principal in Group::\"g\", action, resource);";
     let policy = cedar_policy::Policy::parse(None, text).unwrap();
-    let reach =
-        Reach { scope: Scope::Cluster, namespace: "n", members: &all, window: None, plan: None, limits: &[], guards: &[] };
+    let reach = Reach {
+        scope: Scope::Cluster,
+        namespace: "n",
+        members: &all,
+        window: None,
+        plan: None,
+        limits: &[],
+        guards: &[],
+    };
     let statement = Statement::compile(&policy, "n/p".into(), reach).unwrap();
     let named: Vec<_> = statement.literals.iter().map(ToString::to_string).collect();
     assert_eq!(named, ["Group::\"g\""]);
