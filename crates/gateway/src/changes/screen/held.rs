@@ -12,6 +12,7 @@ use vidimus_core::refusal::Refusal;
 use super::pieces::{Piece, Said, Speech};
 use super::window::Window;
 use super::{Screen, cannot_look, refused, unread};
+use crate::changes::pointers::Pointers;
 use crate::changes::unmet;
 use crate::protocol::event::Parts;
 use crate::protocol::members::{place, quoted, text};
@@ -22,10 +23,22 @@ const MOST_TEXTS: usize = 256;
 /// The most that is held back of events, in bytes: of more, what came is looked at as it is, and leaves.
 const MOST_HELD: usize = 1 << 20;
 
+/// Where a model says its text once more, token by token, for who asked how probable each is: what is redacted would stand there.
+const SAID_AGAIN: [&str; 6] = [
+    "/choices/*/logprobs",
+    "/candidates/*/logprobsResult",
+    "/logprobs",
+    "/part/logprobs",
+    "/output/*/content/*/logprobs",
+    "/response/output/*/content/*/logprobs",
+];
+
 /// The events of one answer.
 #[derive(Debug)]
 pub struct Held {
     screen: Screen,
+    /// What does not pass of an answer of which something may be redacted.
+    said_again: Pointers,
     texts: BTreeMap<String, Text>,
     events: VecDeque<Event>,
     /// How long those are.
@@ -73,7 +86,12 @@ struct Waiting {
 
 impl Held {
     pub fn new(screen: Screen) -> Self {
-        Self { screen, texts: BTreeMap::new(), events: VecDeque::new(), length: 0, frame: None }
+        let redacts = screen.guards.iter().any(|(_, on_finding)| *on_finding == OnFinding::Redact);
+        let mut said_again = Pointers::default();
+        if redacts && screen.speech == Speech::Model {
+            SAID_AGAIN.iter().for_each(|pointer| said_again.add(pointer));
+        }
+        Self { screen, said_again, texts: BTreeMap::new(), events: VecDeque::new(), length: 0, frame: None }
     }
 
     /// A whole answer: all of it is looked at before any of it leaves. `None` where it stays as it is.
@@ -117,10 +135,10 @@ impl Held {
         let Some(data) = parts.data.take() else {
             return self.wait(Event { parts, pieces: Vec::new(), is_changed: false });
         };
-        if !data.trim_start().starts_with(['{', '[']) {
-            // What ends a stream of OpenAI's, or words that keep a connection alive.
+        // What ends a stream of OpenAI's is no JSON, and neither are words that keep a connection alive.
+        let is_last = data.trim() == "[DONE]";
+        if is_last || !data.trim_start().starts_with(['{', '[']) {
             self.screen.words(&data)?;
-            let is_last = data.trim() == "[DONE]";
             self.wait(Event {
                 parts: Parts { data: Some(data), ..parts },
                 pieces: Vec::new(),
@@ -128,6 +146,12 @@ impl Held {
             })?;
             return if is_last { self.end() } else { Ok(()) };
         }
+        let once = match self.said_again.is_empty() {
+            true => None,
+            false => self.said_again.redacted(&data).map_err(|_| unread())?.0,
+        };
+        let is_once = once.is_some();
+        let data = once.unwrap_or(data);
         let (pieces, frame) = {
             let said = Said::of(self.screen.speech, &data);
             let pointers = said.pieces.iter().map(|piece| piece.pointer.clone());
@@ -138,7 +162,7 @@ impl Held {
             false => self.values(&data, &pieces)?,
         };
         self.frame = frame.filter(|_| changed.is_none());
-        let is_changed = changed.is_some();
+        let is_changed = is_once || changed.is_some();
         let data = changed.unwrap_or(data);
         // Once more, of what it has become: the pieces stand elsewhere in it.
         let said = Said::of(self.screen.speech, &data);

@@ -37,7 +37,9 @@ impl Noted {
     pub fn found(&self, guard: &Guard, came: Came, kinds: &Kinds, left: u64) {
         let mut guards = self.guards.lock().unwrap_or_else(PoisonError::into_inner);
         let note = guards.entry(guard.clone()).or_insert_with(|| Note { came, kinds: Kinds::new(), left: 0 });
-        note.came = if strictness(came) > strictness(note.came) { came } else { note.came };
+        if strictness(came) > strictness(note.came) {
+            note.came = came;
+        }
         note.left = note.left.max(left);
         for (kind, count) in kinds {
             let known = note.kinds.entry(kind.clone()).or_default();

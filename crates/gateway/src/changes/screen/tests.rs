@@ -196,6 +196,29 @@ fn what_is_found_is_redacted_to_the_end_of_its_text() {
     }
 }
 
+/// Attack: log probabilities, which say each token once more.
+#[test]
+fn what_is_redacted_is_not_said_again_beside_it() {
+    let logprobs = |token: &str| json!({"content": [{"token": token, "logprob": -0.1, "bytes": [52], "top_logprobs": []}]});
+    let with = |token: &str| {
+        let mut chunk = chunk(0, token);
+        chunk["choices"][0]["logprobs"] = logprobs(token);
+        event(&chunk)
+    };
+    let tokens = ["my ", "card ", "is ", "4111 ", "1111 ", "1111 ", "1111", " thanks"];
+    let stream: String = tokens.map(with).concat();
+    let passed = Passed::of(&model(Guard::PersonalData, OnFinding::Redact), [stream.as_bytes()]);
+    assert!(passed.refused.is_none() && !passed.events.contains("1111"), "{}", passed.events);
+    let document =
+        json!({"choices": [{"message": {"content": CARD}, "logprobs": logprobs("1111")}]}).to_string();
+    let redacted =
+        model(Guard::PersonalData, OnFinding::Redact).document(&document).expect("it can be redacted");
+    assert!(redacted.is_some_and(|said| !said.contains("1111")));
+    // Where nothing may be redacted, they pass.
+    let passed = Passed::of(&model(Guard::Secrets, OnFinding::Refuse), [stream.as_bytes()]);
+    assert_eq!(passed.events, stream);
+}
+
 #[test]
 fn what_is_only_recorded_passes_as_it_came() {
     let screen = model(Guard::Injection, OnFinding::Record);
