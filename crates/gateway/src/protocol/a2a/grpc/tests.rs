@@ -28,7 +28,8 @@ fn lifted(method: &str, body: &Bytes, headers: &[(&'static str, &'static str)]) 
     let parts = parts(&path, headers);
     let rest = Route::parse(&path).expect("a route").rest;
     Grpc.operation(&parts.method, rest).map_err(|refusal| refusal.code)?;
-    let lifted = Grpc.lifted(&parts, rest, body).map_err(|refusal| refusal.code)?;
+    let lifted =
+        Grpc.lifted(&Destination::Agent(agent()), &parts, rest, body).map_err(|refusal| refusal.code)?;
     Ok(serde_json::from_slice(&lifted).expect("JSON"))
 }
 
@@ -83,7 +84,9 @@ fn what_is_no_call_of_grpc_is_refused() {
     assert_eq!(get, Err(Code::MethodNotAllowed));
     let mut old_http = parts(&format!("{PATH}GetTask"), GRPC);
     old_http.version = Version::HTTP_11;
-    assert!(Grpc.lifted(&old_http, "/lf.a2a.v1.A2AService/GetTask", &good).is_err());
+    assert!(
+        Grpc.lifted(&Destination::Agent(agent()), &old_http, "/lf.a2a.v1.A2AService/GetTask", &good).is_err()
+    );
 }
 
 #[test]
