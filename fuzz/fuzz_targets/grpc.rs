@@ -7,7 +7,8 @@ use vidimus_gateway::fuzzing::protocol::a2a::grpc::frames::{Frames, framed, only
 use vidimus_gateway::fuzzing::protocol::a2a::grpc::schema::Rpc;
 use vidimus_gateway::fuzzing::protocol::a2a::grpc::status::Status;
 
-const METHODS: [&str; 4] = ["SendMessage", "ListTasks", "CreateTaskPushNotificationConfig", "SubscribeToTask"];
+const METHODS: [&str; 4] =
+    ["SendMessage", "ListTasks", "CreateTaskPushNotificationConfig", "SubscribeToTask"];
 
 fuzz_target!(|input: &[u8]| {
     let Some((first, input)) = input.split_first() else { return };
