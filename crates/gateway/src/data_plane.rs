@@ -157,7 +157,9 @@ pub(crate) fn only_here(endpoint: &Endpoint) -> Option<Refusal> {
         return Some(unable("each call of this server is a job, which only the gateway runs"));
     }
     if endpoint.agent.is_some() {
-        return Some(unable("each call of this server is a message to an agent, which only the gateway sends"));
+        return Some(unable(
+            "each call of this server is a message to an agent, which only the gateway sends",
+        ));
     }
     endpoint.grpc.is_some().then(|| unable("this server speaks gRPC, which only the gateway makes of a call"))
 }
