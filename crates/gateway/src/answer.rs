@@ -36,7 +36,6 @@ use crate::effect::Effect;
 use crate::forward::{Body, headers};
 use crate::gate::{Gate, millis};
 use crate::part::Part;
-use crate::protocol::a2a::card::Governed;
 use crate::protocol::event::Change;
 use crate::protocol::handles::Handles;
 use crate::protocol::llm::added_usage::WithoutUsage;
