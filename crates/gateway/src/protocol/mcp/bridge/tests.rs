@@ -61,7 +61,7 @@ fn capabilities_are_said_as_each_version_has_them() {
         (r#"{"sampling":true,"elicitation":[]}"#, "{}", "{}"),
     ] {
         let can = Capabilities::of(Some(&Json::parse(said.as_bytes()).expect("JSON")));
-        assert_eq!(value(&can.json(crate::protocol::mcp::MODERN)), value(modern), "{said}");
+        assert_eq!(value(&can.json(MODERN)), value(modern), "{said}");
         assert_eq!(value(&can.json("2025-06-18")), value(oldest), "{said}");
         assert_eq!(Capabilities::from_number(can.number()), Some(can));
     }
