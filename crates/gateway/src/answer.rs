@@ -1,6 +1,7 @@
 //! The way back. What becomes of an upstream's answer is a [`Plan`], chosen once from what was asked and how the answer begins,
 //! and carried out as it stands there.
 
+mod begin;
 mod collect;
 mod cooperative;
 pub(crate) mod encoding;
@@ -21,7 +22,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
-use http::response::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use hyper::body::Body as _;
 use tokio::time::Instant;
@@ -49,6 +49,7 @@ use crate::reply::ReplyBody;
 use crate::seal;
 use crate::unrecorded::closed;
 
+use begin::Begin;
 use collect::{Collected, collect, longer_than, shows_something_within};
 use cooperative::Cooperative;
 use encoding::{Decoder, Encoding};
@@ -472,35 +473,4 @@ fn no_handles() -> Refusal {
 
 fn did_not_end() -> Refusal {
     Refusal::new(Code::UpstreamTimeout, "the upstream's answer did not end")
-}
-
-/// How an answer begins: what the upstream says of it, and what the caller is told.
-struct Begin<'h> {
-    status: u16,
-    said: &'h HeaderMap,
-    encoding: Encoding,
-    head: &'h mut HeaderMap,
-}
-
-impl<'h> Begin<'h> {
-    fn of(parts: &'h Parts, head: &'h mut HeaderMap) -> Self {
-        let encoding = Encoding::of(&parts.headers);
-        Self { status: parts.status.as_u16(), said: &parts.headers, encoding, head }
-    }
-
-    fn not_of_protocol(&self, text: &[u8]) -> Refusal {
-        judge::not_of_protocol(self.status, self.said, text)
-    }
-
-    /// A whole answer as it can be read, and its head in agreement with that: how long it is, HTTP says anew.
-    fn decoded(&mut self, bytes: Bytes, limit: usize) -> Result<Bytes, Refusal> {
-        self.head.remove(CONTENT_LENGTH);
-        match self.encoding {
-            Encoding::Gzip => {
-                self.head.remove(CONTENT_ENCODING);
-                encoding::decoded(&bytes, limit)
-            }
-            Encoding::Identity | Encoding::Other => Ok(bytes),
-        }
-    }
 }

@@ -45,9 +45,7 @@ pub(super) async fn answer(
     };
     match job::understood(Asked { method, ..asked }, definitions)? {
         Understood::Answered(response) => Ok(response),
-        Understood::Call(params, reply) => {
-            call(upstream, to, api, (params, reply, asked.headers)).await
-        }
+        Understood::Call(params, reply) => call(upstream, to, api, (params, reply, asked.headers)).await,
     }
 }
 

@@ -27,7 +27,6 @@ use super::grants;
 use super::guards;
 use super::hold::{Given, Standing};
 use super::keep::Kept;
-use super::operations;
 use super::pins;
 use super::waiting::{self, told};
 use crate::accounts::Reservation;
@@ -147,15 +146,12 @@ pub async fn admit<'p, B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Err
     call.so_far = so_far.as_deref().unwrap_or(SoFar::nothing());
     let decision = decided(gate, &world, &mut call, (json.as_ref(), &guarded)).await?;
     let so_far = gate.accounts.count(&mut reservation, &decision, moment).await?.or_else(|| so_far.clone());
-    call.so_far = so_far.as_deref().unwrap_or(SoFar::nothing());
-    let decision = if decision.limits().is_empty() { decision } else { world.authorize(&call) };
+    let decision = with_counts(&world, (&mut call, decision), so_far.as_deref());
     let given = Given::to(gate, &decision, call.now);
-    call.approvals = Given::approvals(given.as_ref());
-    let decision = if given.is_some() { world.authorize(&call) } else { decision };
+    let decision = with_approvals(&world, (&mut call, decision), given.as_ref());
     let source = Source::of(parts, json.as_ref(), (&parsed.headers, credential), &world);
     let looked = pins::look(gate, context, &decision, &source).await?;
     let decision = pins::anew(gate, context, &world, (&mut call, decision), [&seen, &looked])?;
-    operations::check(gate, context, &decision)?;
     let answer = upstreams(gate, context, &decision, &parsed, &world);
     let claims = !matches!(answer, Err(Err(_)));
     let approval = standing(gate, context, &decision, given.as_ref().filter(|_| claims), &source).await?;
@@ -226,6 +222,26 @@ pub(super) async fn decided<'c>(
         }
     }
     Ok(world.authorize(call))
+}
+
+/// The decision with what the call counts for, where limits are of it.
+fn with_counts<'c>(
+    world: &Snapshot,
+    (call, decision): (&mut Call<'c>, Decision<'c>),
+    so_far: Option<&'c SoFar>,
+) -> Decision<'c> {
+    call.so_far = so_far.unwrap_or(SoFar::nothing());
+    if decision.limits().is_empty() { decision } else { world.authorize(call) }
+}
+
+/// The decision with the approvals that the call has.
+fn with_approvals<'c>(
+    world: &Snapshot,
+    (call, decision): (&mut Call<'c>, Decision<'c>),
+    given: Option<&'c Given>,
+) -> Decision<'c> {
+    call.approvals = Given::approvals(given);
+    if given.is_some() { world.authorize(call) } else { decision }
 }
 
 /// The decision with all who may answer the call, where several may: of what can be written for another one. A data plane knows of one address.

@@ -13,6 +13,7 @@ use vidimus_core::resource::{Integrity, McpServer};
 use vidimus_core::snapshot::Snapshot;
 
 use super::definition::{self, Source, is_bound};
+use super::operations;
 use crate::answer::Asked;
 use crate::gate::{Gate, millis};
 use crate::part::Part;
@@ -95,7 +96,7 @@ pub(super) fn digest(sight: &Option<Arc<Sight>>) -> Option<&str> {
 }
 
 /// The decision with what the tool is, where somebody `looked`: that took its time. What it lets pass, or holds, has arguments as the pinned schema
-/// lets them be.
+/// lets them be, and as the operation of an API does.
 ///
 /// # Errors
 /// `arguments_invalid`; `tool_unverified` where nothing can be held to the schema.
@@ -119,5 +120,6 @@ pub(super) fn anew<'c>(
     {
         sight.schema().check(call.ask.body).inspect_err(|_| context.held(&decision, None))?;
     }
+    operations::check(gate, context, &decision)?;
     Ok(decision)
 }
