@@ -8,6 +8,7 @@ mod authenticate;
 mod carry;
 mod content;
 mod crossing;
+mod decided;
 mod definition;
 mod front;
 mod grants;

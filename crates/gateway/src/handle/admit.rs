@@ -12,7 +12,6 @@ use vidimus_core::call::{Ask, Call, Destination, SoFar};
 use vidimus_core::caller::Caller;
 use vidimus_core::clock::Moment;
 use vidimus_core::decision::{About, Decision, Outcome};
-use vidimus_core::guard::Guarded;
 use vidimus_core::json::Json;
 use vidimus_core::permit::{Held, Permit, Verdict};
 use vidimus_core::refusal::{Code, Refusal};
@@ -22,9 +21,9 @@ use super::addressed::Addressed;
 use super::authenticate::authenticate;
 use super::content::{Beside, Said};
 use super::crossing::{self, Crossed};
+use super::decided::{among, decided, with_approvals, with_counts};
 use super::definition::Source;
 use super::grants;
-use super::guards;
 use super::hold::{Given, Standing};
 use super::keep::Kept;
 use super::pins;
@@ -37,7 +36,6 @@ use crate::gate::{Gate, millis, rfc3339};
 use crate::listener::page::Page;
 use crate::news;
 use crate::protocol::a2a::webhook;
-use crate::protocol::llm::shapes::Shape;
 use crate::protocol::mcp::versions;
 use crate::protocol::members::Replaced;
 use crate::protocol::{self, Answer, Binding, Dropped, Expected, Instead, Message, Operation, Parsed};
@@ -194,60 +192,6 @@ pub async fn admit<'p, B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Err
         crossed: crossing.crossed(),
         credential,
     }))
-}
-
-/// The decision, once the guards looked for which a policy has the call wait. Nearly every call waits for none, and is decided once.
-///
-/// # Errors
-/// `token_expired` where the caller's token ended while somebody was asked.
-pub(super) async fn decided<'c>(
-    gate: &Gate,
-    world: &Snapshot,
-    call: &mut Call<'c>,
-    (message, guarded): (Option<&Json<'_>>, &'c OnceLock<Guarded>),
-) -> Result<Decision<'c>, Refusal> {
-    let decision = world.authorize(call);
-    let wanted = world.guards_wanted(&decision);
-    if wanted.is_empty() {
-        return Ok(decision);
-    }
-    // Few calls wait for guards, and what is kept in place is moved with each.
-    let (found, waited) = Box::pin(guards::guarded(gate, world, call, (wanted, message))).await;
-    call.ask.guarded = guarded.get_or_init(|| found);
-    if waited {
-        call.now = millis(gate.clock.now().wall);
-        if call.caller.proven.expires.is_some_and(|end| end <= call.now) {
-            let message = "the token ended while a guard's webhook was asked about the call";
-            return Err(Refusal::new(Code::TokenExpired, message));
-        }
-    }
-    Ok(world.authorize(call))
-}
-
-/// The decision with what the call counts for, where limits are of it.
-fn with_counts<'c>(
-    world: &Snapshot,
-    (call, decision): (&mut Call<'c>, Decision<'c>),
-    so_far: Option<&'c SoFar>,
-) -> Decision<'c> {
-    call.so_far = so_far.unwrap_or(SoFar::nothing());
-    if decision.limits().is_empty() { decision } else { world.authorize(call) }
-}
-
-/// The decision with the approvals that the call has.
-fn with_approvals<'c>(
-    world: &Snapshot,
-    (call, decision): (&mut Call<'c>, Decision<'c>),
-    given: Option<&'c Given>,
-) -> Decision<'c> {
-    call.approvals = Given::approvals(given);
-    if given.is_some() { world.authorize(call) } else { decision }
-}
-
-/// The decision with all who may answer the call, where several may: of what can be written for another one. A data plane knows of one address.
-fn among<'c>(context: &RequestContext, world: &Snapshot, decision: Decision<'c>) -> Decision<'c> {
-    let is_written = Shape::of_method(decision.call().ask.method).is_some();
-    if is_written && context.carried.is_none() { world.with_candidates(decision) } else { decision }
 }
 
 /// How the call stands to approvals. The record of one that a person denied says what it asked for.

@@ -20,9 +20,10 @@ use vidimus_core::refusal::{Answered, Code, Refusal};
 use vidimus_core::snapshot::Snapshot;
 
 use super::Peer;
-use super::admit::{Sent, check_page, decided, record};
+use super::admit::{Sent, check_page, record};
 use super::authenticate::authenticate;
 use super::carry::taken_back;
+use super::decided::decided;
 use crate::accounts::{Place, Reservation};
 use crate::answer::Asked;
 use crate::effect::{Begun, Effect, Ending};
