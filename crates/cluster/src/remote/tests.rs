@@ -434,15 +434,13 @@ async fn who_is_not_taken_is_not_read() {
     let both = Both::of((&[], false), (&[], false));
     both.relay.hear::<Value>(0, &Told::Listed(vec![]));
     let large = "x".repeat(1 << 20);
-    let until = Instant::now() + Duration::from_secs(2);
-    let mut sent = 0;
-    while Instant::now() < until {
-        sent += 1;
+    let sent = 60;
+    for sent in 1..=sent {
         both.relay.hear(0, &Told::There(agent("x", &sent.to_string(), &format!("{large}{sent}"))));
         sleep(Duration::from_millis(20)).await;
     }
     // Whoever holds what was heard holds its room.
     let held: Vec<Heard> = both.heard.try_iter().collect();
     let waiting = held.iter().filter(|heard| matches!(heard, Heard::AsOf(_, Told::There(_), ..))).count();
-    assert!(sent > 10 && waiting <= 9, "{waiting} of {sent}");
+    assert!(waiting <= 9, "{waiting} of {sent}");
 }

@@ -54,7 +54,7 @@ fn instance(text: &str) -> Instance {
 fn decision<'a>(text: &'a str, facts: &'a [(Arc<str>, Arc<str>)], policies: &'a [Arc<str>]) -> Record<'a> {
     Record::Decision(DecisionRecord {
         action: text.into(),
-        alternatives: vec![text.to_owned()],
+        alternatives: policies.iter().map(ToString::to_string).collect(),
         asked_by: Some(text.into()),
         body: text.into(),
         chain: vec![text.into(), "Agent/a/b".into()],
@@ -347,7 +347,7 @@ fn all_names_of_acts_are_listed() {
 #[test]
 fn the_schema_describes_every_member_that_is_written() {
     // Left out where they are empty.
-    const LISTS: [&str; 3] = ["closest_permits", "labels", "observed"];
+    const LISTS: [&str; 4] = ["alternatives", "closest_permits", "labels", "observed"];
     let schema = serde_json::to_value(schema()).expect("JSON");
     let described = |name: &str| schema["$defs"][name].clone();
     let kinds = ["DecisionRecord", "EffectRecord", "RefusalRecord", "ActRecord"].map(described);
