@@ -329,6 +329,8 @@ fn shown(
         format!("{} {}", text("method"), text("resource"))
     };
     row("what", &what);
+    row("at", text("via"));
+    row("else", &names(record, "alternatives"));
     row("decision", &output::verdict(text("outcome"), outcome == "allow"));
     row("code", text("code"));
     row("approval", text("approval"));
@@ -341,5 +343,6 @@ fn shown(
     }
     row("trace", text("trace"));
     row("call", text("id"));
+    text("id").clone_into(&mut stage.call);
     Ok(())
 }
