@@ -71,6 +71,8 @@ pub struct Call {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Record {
+    /// Of a refusal that is no decision of a policy's there is none.
+    #[serde(default)]
     method: String,
     outcome: String,
     /// A policy or code that it has to name.

@@ -331,7 +331,7 @@ fn shown(
     row("what", &what);
     row("at", text("via"));
     row("else", &names(record, "alternatives"));
-    row("decision", &output::verdict(text("outcome"), outcome == "allow"));
+    row("decision", &output::verdict(text("outcome"), outcome.starts_with("allow")));
     row("code", text("code"));
     row("approval", text("approval"));
     row("policy", &names(record, "policies"));
