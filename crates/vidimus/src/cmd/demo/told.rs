@@ -137,8 +137,8 @@ impl Call {
         let Record { method, outcome, by } = &self.record;
         show(stage, &self.title, method, outcome, by.as_deref())?;
         match told.pointer("/error/message").and_then(Value::as_str) {
-            Some(message) => note(&format!("{:<10}{message}", "client")),
-            None => note(&format!("{:<10}has {}", "client", self.told.join(", "))),
+            Some(message) => note(&format!("client    {message}")),
+            None => note(&format!("client    has {}", self.told.join(", "))),
         }
         Ok(())
     }
