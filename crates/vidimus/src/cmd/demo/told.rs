@@ -113,7 +113,7 @@ pub fn read(text: &str) -> anyhow::Result<(Setting, Vec<Step>)> {
 pub fn play(steps: &[Step], stage: &mut Stage) -> anyhow::Result<()> {
     for step in steps {
         match step {
-            Step::Say(words) => output::line(&format!("\n  {}", words.trim())),
+            Step::Say(words) => output::line(&format!("\n  {}", words.trim().replace('\n', "\n  "))),
             Step::Call(call) => call.play(stage).with_context(|| call.title.clone())?,
             Step::Operate(operate) => operate.play(stage)?,
             Step::Write(Write { file, text }) => stage.write(file, text)?,
@@ -150,9 +150,9 @@ impl Call {
         let flags: Vec<&str> = self.flags.iter().map(String::as_str).collect();
         let steps = stage.client(&self.client, &self.path, &token, &flags)?;
         if self.works {
-            ok(&steps, &self.step)?
+            ok(&steps, &self.step)?;
         } else {
-            refused(&steps, &self.step)?
+            refused(&steps, &self.step)?;
         }
         let connect = step(&steps, "connect").ok().filter(|connect| connect["ok"] == false);
         let told = connect.map_or_else(|| step(&steps, &self.step), Ok)?;
