@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import signal
 import subprocess
 import time
 import urllib.request
@@ -16,6 +17,8 @@ def main() -> None:
     package = pathlib.Path(os.environ["VIDIMUS_E2E"]) / "node/node_modules/@modelcontextprotocol/server-everything/dist/index.js"
     command = [os.environ["VIDIMUS_BIN"], "wrap", "--listen", f"127.0.0.1:{port}", "--", "node", str(package), "stdio"]
     process = subprocess.Popen(command)
+    for ends in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(ends, lambda *_: process.terminate())
     while process.poll() is None:
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=5):
