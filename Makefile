@@ -60,6 +60,7 @@ e2e: ## The gateway binary between real clients and real servers
 	e2e/authzen/test.sh
 	e2e/opa/test.sh
 	e2e/wrap/test.sh
+	e2e/inspector/test.sh
 	e2e/editors/test.sh
 	e2e/faults/test.sh
 	e2e/clickhouse/test.sh

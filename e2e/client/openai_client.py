@@ -15,9 +15,12 @@ async def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--model", default="simulator-small")
     parser.add_argument("--text", default="Hello there")
+    parser.add_argument("--max-tokens", type=int, help="of a chat's answer")
     args = parser.parse_args()
     report, sent = Report(args.steps), Sent()
     asked = {"model": args.model, "messages": [{"role": "user", "content": args.text}]}
+    if args.max_tokens:
+        asked["max_tokens"] = args.max_tokens
 
     http = sent.client(openai.DefaultAsyncHttpxClient)
     async with openai.AsyncOpenAI(api_key=args.token or "none", base_url=args.url, http_client=http, max_retries=0) as client:

@@ -735,7 +735,11 @@ class Demo(unittest.TestCase):
 
     def test_each_scene_plays_to_its_end(self):
         for scene, says in (("hold", "TASK_STATE_COMPLETED"), ("quarantine", "the stream was cut"),
-                            ("chain", "chain_ended"), ("grant", "each use is an act in the ledger")):
+                            ("chain", "chain_ended"), ("grant", "each use is an act in the ledger"),
+                            ("multiplex", "MCPServer/finance/desk"), ("stdio", "hello over stdio"),
+                            ("openapi", "nothing of what was refused reached the API"), ("drift", "tool_drifted"),
+                            ("budget", "limit_exceeded"), ("guard", "guard.personal_data: found: card 1"),
+                            ("failover", "Model/platform/claude-simulator/simulator-small")):
             with self.subTest(scene):
                 done = subprocess.run([BINARY, "demo", "--components", str(E2E), "--scene", scene],
                                       capture_output=True, text=True, timeout=300)

@@ -3,6 +3,7 @@
 mod guard;
 mod scene;
 mod stage;
+mod told;
 mod tour;
 
 use std::path::{Path, PathBuf};
@@ -14,7 +15,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
 use self::guard::{Group, Guard};
-use self::scene::Scene;
+use self::scene::{Play, Scene};
 use self::stage::{Setting, Stage};
 use crate::output;
 
@@ -26,7 +27,7 @@ use crate::output;
 #[command(after_help = "Examples:
   vidimus demo                 from the repository
   vidimus demo --keep          leave it running, with commands to try next
-  vidimus demo --scene hold    one part of it: hold, quarantine, chain, grant")]
+  vidimus demo --scene hold    one part of it; --help names the others")]
 pub struct Demo {
     /// Folder with the real servers and clients (`e2e` of the repository).
     #[arg(long, default_value = "e2e", env = "VIDIMUS_COMPONENTS")]
@@ -83,22 +84,25 @@ fn play(
     (keep, scene): (bool, Option<Scene>),
 ) -> anyhow::Result<()> {
     output::line("Setting up: official MCP servers, A2A agents and SDK clients (once, from npm and PyPI) …");
-    let setting = scene.map_or(Setting::EVERYTHING, Scene::setting);
+    let (setting, play) = match scene {
+        Some(scene) => scene.open()?,
+        None => (Setting::everything(), Play::Acted(tour::play)),
+    };
     let mut stage = Stage::start(group, root, components, &setting)?;
     output::line(&format!(
         "The gateway is {}; its resources are in {}\n",
         stage.url,
         stage.resources.display()
     ));
-    match scene {
-        Some(scene) => scene.play(&mut stage)?,
-        None => {
-            tour::play(&mut stage)?;
-            output::line(&format!(
-                "\nMore of it, one scene at a time: vidimus demo --scene NAME ({})",
-                Scene::names()
-            ));
-        }
+    match play {
+        Play::Acted(play) => play(&mut stage)?,
+        Play::Told(steps) => told::play(&steps, &mut stage)?,
+    }
+    if scene.is_none() {
+        output::line(&format!(
+            "\nMore of it, one scene at a time: vidimus demo --scene NAME ({})",
+            Scene::names()
+        ));
     }
     if keep {
         stage.invite();

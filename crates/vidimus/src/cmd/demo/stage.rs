@@ -5,10 +5,11 @@ use std::io::{BufRead as _, BufReader, Lines, Write as _};
 use std::net::TcpListener;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::process::{ChildStdout, Stdio};
+use std::process::{ChildStdout, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail};
+use serde::Deserialize;
 use serde_json::Value;
 use vidimus_ledger::Query;
 
@@ -22,27 +23,66 @@ const PROVIDER_KEY: &str = "demo-provider-key";
 /// From start to ready, of each process.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// What runs behind the gateway: its name, the port that stands for it in the example files, and its part of `e2e/` with its flags.
+const PARTS: [(&str, u16, &str); 9] = [
+    (
+        "reconciler",
+        9101,
+        "a2a_agent --kind invoice --name reconciler --next-a2a {url}/a2a/finance/summarizer --mcp {url}/mcp/finance/ledger",
+    ),
+    (
+        "summarizer",
+        9102,
+        "a2a_agent --kind invoice --name summarizer --next-a2a {url}/a2a/finance/reconciler --mcp {url}/mcp/finance/ledger",
+    ),
+    ("echo", 9103, "a2a_agent --kind echo"),
+    ("ledger", 9104, "dual_era_server --restate {root}/restated"),
+    ("everything", 9105, "everything"),
+    ("model", 9106, "model_simulator --key {key}"),
+    ("files", 9107, "filesystem --root {root}/shared-files"),
+    ("pets", 9108, "pets_api --key {key}"),
+    ("wrapped", 9109, "wrapped"),
+];
+
 /// What a demo is played on.
-#[derive(Debug)]
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Setting {
-    /// The upstreams that it needs; all of them where none is named.
-    pub parts: &'static [&'static str],
-    /// What of the example estate stands otherwise.
-    pub estate: &'static [(&'static str, &'static str)],
-    /// A policy of its own, as YAML.
-    pub policy: &'static str,
+    /// The upstreams that it needs.
+    pub parts: Vec<String>,
+    /// What of the example estate stands otherwise: a text, and what is in its place.
+    #[serde(default)]
+    pub estate: Vec<(String, String)>,
+    /// Records and policies of its own, as YAML.
+    #[serde(default)]
+    pub resources: String,
 }
 
 impl Setting {
-    /// The whole of it.
-    pub const EVERYTHING: Self = Self { parts: &[], estate: &[], policy: "" };
+    /// That of the tour.
+    pub fn everything() -> Self {
+        Self::of(&["reconciler", "summarizer", "echo", "ledger", "everything", "model", "files"])
+    }
+
+    /// The example estate, with these upstreams.
+    pub fn of(parts: &[&str]) -> Self {
+        Self { parts: parts.iter().map(|part| (*part).to_owned()).collect(), ..Self::default() }
+    }
+
+    /// Whether the parts and the texts that it names are there.
+    #[cfg(test)]
+    pub fn check(&self) -> anyhow::Result<()> {
+        for part in &self.parts {
+            anyhow::ensure!(PARTS.iter().any(|(name, ..)| name == part), "no part {part}");
+        }
+        for (from, _) in &self.estate {
+            anyhow::ensure!(ESTATE.contains(from), "the estate has no {from}");
+        }
+        Ok(())
+    }
 
     fn estate(&self) -> String {
         self.estate.iter().fold(ESTATE.to_owned(), |estate, (from, to)| estate.replace(from, to))
-    }
-
-    fn needs(&self, part: &str) -> bool {
-        self.parts.is_empty() || self.parts.contains(&part)
     }
 }
 
@@ -59,10 +99,9 @@ pub struct Stage {
     root: PathBuf,
     /// Records shown so far.
     shown: u64,
+    /// The call that was shown last.
+    pub call: String,
 }
-
-/// An upstream: its name, the port that stands for it in the example files, its part and flags.
-type Part<'a> = (&'a str, u16, &'a [&'a str]);
 
 impl Stage {
     pub fn start(group: Group, root: PathBuf, components: &Path, setting: &Setting) -> anyhow::Result<Self> {
@@ -81,85 +120,58 @@ impl Stage {
         let url = format!("http://127.0.0.1:{listen}");
         let admin = format!("127.0.0.1:{admin}");
         let components = components.to_owned();
-        let mut stage = Self { url, resources, data, admin, components, root, group, shown: 0 };
+        let mut stage =
+            Self { url, resources, data, admin, components, root, group, shown: 0, call: String::new() };
         stage.start_upstreams(setting)?;
         stage.start_gateway(listen)?;
         Ok(stage)
     }
 
     fn start_upstreams(&mut self, setting: &Setting) -> anyhow::Result<()> {
-        let to = |agent: &str| format!("{}/a2a/finance/{agent}", self.url);
-        let (reconciler, summarizer) = (to("reconciler"), to("summarizer"));
-        let ledger = format!("{}/mcp/finance/ledger", self.url);
         self.write_provider_key()?;
         let files = self.root.join("shared-files");
         fs::create_dir_all(&files)?;
         fs::write(files.join("readme.txt"), "shared by finance\n")?;
-        let files = files.display().to_string();
-        let parts: [Part<'_>; 7] = [
-            (
-                "reconciler",
-                9101,
-                &[
-                    "a2a_agent",
-                    "--kind",
-                    "invoice",
-                    "--name",
-                    "reconciler",
-                    "--next-a2a",
-                    &summarizer,
-                    "--mcp",
-                    &ledger,
-                ],
-            ),
-            (
-                "summarizer",
-                9102,
-                &[
-                    "a2a_agent",
-                    "--kind",
-                    "invoice",
-                    "--name",
-                    "summarizer",
-                    "--next-a2a",
-                    &reconciler,
-                    "--mcp",
-                    &ledger,
-                ],
-            ),
-            ("echo", 9103, &["a2a_agent", "--kind", "echo"]),
-            ("ledger", 9104, &["dual_era_server"]),
-            ("everything", 9105, &["everything"]),
-            ("model", 9106, &["model_simulator", "--key", PROVIDER_KEY]),
-            ("files", 9107, &["filesystem", "--root", &files]),
-        ];
-        let mut estate = setting.estate();
+        let (mut estate, mut resources) = (setting.estate(), setting.resources.clone());
         // Started together, waited for one by one: most of their time is loading.
         let mut outputs = Vec::new();
-        for (name, placeholder, command) in parts.into_iter().filter(|(name, ..)| setting.needs(name)) {
-            let log = fs::File::create(self.root.join(format!("{name}.err")))?;
-            let mut child = self
-                .group
-                .command(self.components.join("run"))
-                .args(command)
-                .args(["--port", "0", "--log"])
-                .arg(self.log(name))
-                .stdout(Stdio::piped())
-                .stderr(log)
-                .spawn()
-                .with_context(|| format!("starting {name}"))?;
-            outputs.push((name, placeholder, child.stdout.take()));
+        for (name, placeholder, command) in PARTS {
+            if setting.parts.iter().any(|part| part == name) {
+                outputs.push((name, placeholder, self.start_upstream(name, command)?));
+            }
         }
         for (name, placeholder, output) in outputs {
             let port = self.port_of(name, output)?;
-            estate = estate.replace(&format!("127.0.0.1:{placeholder}"), &format!("127.0.0.1:{port}"));
+            let (from, to) = (format!("127.0.0.1:{placeholder}"), format!("127.0.0.1:{port}"));
+            estate = estate.replace(&from, &to);
+            resources = resources.replace(&from, &to);
         }
         fs::write(self.resources.join("estate.yaml"), estate)?;
         fs::write(self.resources.join("policies.yaml"), POLICIES)?;
-        if !setting.policy.is_empty() {
-            fs::write(self.resources.join("scene.yaml"), setting.policy)?;
+        if !resources.is_empty() {
+            fs::write(self.resources.join("scene.yaml"), resources)?;
         }
         Ok(())
+    }
+
+    fn start_upstream(&self, name: &str, command: &str) -> anyhow::Result<Option<ChildStdout>> {
+        let root = self.root.display().to_string();
+        let words = command.split(' ').map(|word| {
+            word.replace("{url}", &self.url).replace("{root}", &root).replace("{key}", PROVIDER_KEY)
+        });
+        let log = fs::File::create(self.root.join(format!("{name}.err")))?;
+        let mut child = self
+            .group
+            .command(self.components.join("run"))
+            .args(words)
+            .args(["--port", "0", "--log"])
+            .arg(self.log(name))
+            .env("VIDIMUS_BIN", std::env::current_exe()?)
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .with_context(|| format!("starting {name}"))?;
+        Ok(child.stdout.take())
     }
 
     /// The port that a part says it listens on, once it does.
@@ -270,22 +282,38 @@ impl Stage {
         Ok(AtWork { lines: BufReader::new(output).lines(), part: part.to_owned() })
     }
 
-    /// A command of somebody who operates the gateway, as it would be typed, and what it says.
+    /// A command of somebody who operates the gateway, as it would be typed, and what it says; it has to work.
     pub fn operate(&self, words: &[&str]) -> anyhow::Result<()> {
+        let done = self.typed(words)?;
+        if !done.status.success() {
+            bail!("vidimus {} failed: {}", words.join(" "), String::from_utf8_lossy(&done.stderr));
+        }
+        Ok(())
+    }
+
+    /// The same, whether it works or not.
+    pub fn typed(&self, words: &[&str]) -> anyhow::Result<Output> {
         let quoted = |word: &&str| match word.contains(' ') {
             true => format!("'{word}'"),
             false => (*word).to_owned(),
         };
         output::line(&format!("  $ vidimus {}", words.iter().map(quoted).collect::<Vec<_>>().join(" ")));
         let mut command = self.group.command(std::env::current_exe()?);
-        let done = command.args(words).args(["--admin", &self.admin, "--data"]).arg(&self.data).output()?;
+        command
+            .args(words)
+            .env("VIDIMUS_ADMIN", &self.admin)
+            .env("VIDIMUS_DATA", &self.data)
+            .env("VIDIMUS_RESOURCES", &self.resources);
+        let done = command.output()?;
         for line in String::from_utf8_lossy(&done.stdout).lines() {
             output::line(&format!("    {line}"));
         }
-        if !done.status.success() {
-            bail!("vidimus {} failed: {}", words.join(" "), String::from_utf8_lossy(&done.stderr));
-        }
-        Ok(())
+        Ok(done)
+    }
+
+    /// Writes a file beside what the demo runs on.
+    pub fn write(&self, name: &str, text: &str) -> anyhow::Result<()> {
+        fs::write(self.root.join(name), text).with_context(|| name.to_owned())
     }
 
     /// Decisions and refusals since the last time, oldest first.

@@ -329,7 +329,9 @@ fn shown(
         format!("{} {}", text("method"), text("resource"))
     };
     row("what", &what);
-    row("decision", &output::verdict(text("outcome"), outcome == "allow"));
+    row("at", text("via"));
+    row("else", &names(record, "alternatives"));
+    row("decision", &output::verdict(text("outcome"), outcome.starts_with("allow")));
     row("code", text("code"));
     row("approval", text("approval"));
     row("policy", &names(record, "policies"));
@@ -341,5 +343,6 @@ fn shown(
     }
     row("trace", text("trace"));
     row("call", text("id"));
+    text("id").clone_into(&mut stage.call);
     Ok(())
 }

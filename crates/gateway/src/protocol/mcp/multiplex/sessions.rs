@@ -71,7 +71,7 @@ impl Sessions {
     pub fn of(&self, member: &str) -> Result<&Joined, Refusal> {
         self.0.get(member).ok_or_else(|| {
             let message = format!(
-                "the member {member:?} did not answer when this session began; begin another one (initialize)"
+                "the member {member:?} is not in this session: it did not answer when it began, or you may not use it; begin another one (initialize)"
             );
             Refusal::new(Code::SessionForeign, message)
         })

@@ -5,9 +5,8 @@ use anyhow::bail;
 use crate::cmd::demo::stage::{Setting, Stage};
 use crate::cmd::demo::tour::{USER, last_authorization, note, ok, show, show_last, step};
 
-pub(super) const SETTING: Setting = Setting {
-    parts: &["ledger", "reconciler", "model"],
-    estate: &[
+pub(super) fn setting() -> Setting {
+    let instead = [
         (
             "models: [{name: simulator-small}, {name: simulator-large}]",
             r#"models: [{name: simulator-small, price: {inputPerMTok: "500.00", outputPerMTok: "1000.00"}}]"#,
@@ -16,9 +15,10 @@ pub(super) const SETTING: Setting = Setting {
             "identities: [{oidc: {issuer: \"urn:vidimus:local\", subject: reconciler}}]",
             "identities: [{oidc: {issuer: \"urn:vidimus:local\", subject: reconciler}}]\n  delegation: {maxSpend: \"0.04\"}",
         ),
-    ],
-    policy: "",
-};
+    ];
+    let estate = instead.map(|(from, to)| (from.to_owned(), to.to_owned())).to_vec();
+    Setting { estate, ..Setting::of(&["ledger", "reconciler", "model"]) }
+}
 
 /// More than the limit lets pass.
 const MOST: usize = 20;

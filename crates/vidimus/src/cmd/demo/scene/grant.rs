@@ -4,7 +4,9 @@ use crate::cmd::demo::stage::{Setting, Stage};
 use crate::cmd::demo::tour::{GET, LEDGER, note, ok, refused, show, show_last};
 use crate::output;
 
-pub(super) const SETTING: Setting = Setting { parts: &["ledger"], estate: &[], policy: "" };
+pub(super) fn setting() -> Setting {
+    Setting::of(&["ledger"])
+}
 
 const TOOL: &str = "Tool/finance/ledger/get_invoice";
 

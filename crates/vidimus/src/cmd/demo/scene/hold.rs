@@ -6,10 +6,11 @@ use crate::cmd::demo::stage::{Setting, Stage};
 use crate::cmd::demo::tour::{LEDGER, USER, note, refused, show};
 use crate::output;
 
-pub(super) const SETTING: Setting = Setting {
-    parts: &["ledger", "echo"],
-    estate: &[],
-    policy: r#"apiVersion: vidimus.dev/v1alpha1
+pub(super) fn setting() -> Setting {
+    Setting { resources: POLICY.to_owned(), ..Setting::of(&["ledger", "echo"]) }
+}
+
+const POLICY: &str = r#"apiVersion: vidimus.dev/v1alpha1
 kind: Policy
 metadata: {name: looked-at, namespace: finance}
 spec:
@@ -22,8 +23,7 @@ spec:
     forbid (principal, action == Action::"callAgent", resource == Agent::"finance/echo")
     when { ["SendMessage", "SendStreamingMessage"].contains(context.method) }
     unless { context has approval && context.approval.role == "payers" };
-"#,
-};
+"#;
 
 const TRANSFER: [&str; 4] = ["--era", "2026", "--call", "transfer"];
 const AMOUNT: &str = r#"{"amount": 500, "to": "acme"}"#;

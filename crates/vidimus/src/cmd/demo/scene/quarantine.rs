@@ -9,7 +9,9 @@ use crate::cmd::demo::stage::{Setting, Stage};
 use crate::cmd::demo::tour::{GET, LEDGER, USER, note, ok, refused, show, show_last};
 use crate::output;
 
-pub(super) const SETTING: Setting = Setting { parts: &["ledger", "echo"], estate: &[], policy: "" };
+pub(super) fn setting() -> Setting {
+    Setting::of(&["ledger", "echo"])
+}
 
 /// Far longer than starting a client takes.
 const PATIENCE: Duration = Duration::from_secs(60);
