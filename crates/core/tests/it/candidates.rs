@@ -75,7 +75,7 @@ fn who_is_permitted_may_answer_by_the_name_that_it_has_for_the_model() {
 /// Attacks: whoever may not be called, or only otherwise, is reached by calling another one.
 #[test]
 fn who_would_be_decided_otherwise_may_not_answer() {
-    let forbid = r#"forbid (principal, action, resource == Model::"t/second/n")"#;
+    let forbid = r#"forbid (principal, action == Action::"callModel", resource == Model::"t/second/n")"#;
     for cedar in [
         format!("{ALL} {forbid};"),
         format!(
@@ -91,7 +91,7 @@ fn who_would_be_decided_otherwise_may_not_answer() {
         assert_eq!(found, ["t/first/m 1", "t/third/m 0"], "{cedar}");
     }
     // What people approved is a call of the one that they were asked about.
-    let held = r#"@approval("ops") forbid (principal, action, resource) unless { context has approval && context.approval.role == "ops" };"#;
+    let held = r#"@approval("ops") forbid (principal, action == Action::"callModel", resource) unless { context has approval && context.approval.role == "ops" };"#;
     let world = world(&format!("{ALL} {held}"), |_| {});
     let mut facts = Facts::of(&world, "a/caller");
     assert!(candidates(&world, &facts).is_empty());
@@ -119,7 +119,8 @@ fn who_would_be_counted_otherwise_may_not_answer() {
     };
     let world = self::world(ALL, dearer);
     assert_eq!(candidates(&world, &Facts::of(&world, "a/caller")), EACH);
-    let counts = r#"forbid (principal, action, resource) when { context.chain.spend > 1000 };"#;
+    let counts =
+        r#"forbid (principal, action == Action::"callModel", resource) when { context.chain.spend > 1000 };"#;
     let world = self::world(&format!("{ALL} {counts}"), dearer);
     assert_eq!(candidates(&world, &Facts::of(&world, "a/caller")), ["t/first/m 1", "t/third/m 0"]);
 }

@@ -46,7 +46,10 @@ fn held_to(card: &Value, rpc: bool, agent: &Agent) -> Result<Value, Code> {
 }
 
 fn passed_on(text: &str, rpc: bool, agent: &Agent) -> Result<String, Refusal> {
-    rewrite(text, &Passing::of(agent, "http://gw", mint()), rpc)
+    // Whether it is called over gRPC too is a test of its own.
+    let passing = Passing::of(agent, "http://gw", mint());
+    let governed = Governed { grpc: None, ..passing.governed };
+    rewrite(text, &Passing { governed, ..passing }, rpc)
 }
 
 #[test]

@@ -65,16 +65,11 @@ fn what_cannot_be_called_by_its_full_name_is_not_listed() {
 
 #[test]
 fn what_is_no_listing_is_refused() {
-    for bad in [
-        r#"{}"#,
-        r#"{"tools":{}}"#,
-        r#"{"tools":[],"Tools":[]}"#,
-        r#"{"tools":[],"nextCursor":7}"#,
-        r#"{"tools":[7]}"#,
-    ] {
+    for bad in [r#"{}"#, r#"{"tools":{}}"#, r#"{"tools":[],"nextCursor":7}"#, r#"{"tools":[7]}"#] {
         let refused = page(Listing::Tools, "a", &Members::unique(bad).expect("JSON"));
         assert_eq!(refused.map_err(|refusal| refusal.code), Err(Code::UpstreamInvalid), "{bad}");
     }
+    Members::unique(r#"{"tools":[],"Tools":[]}"#).expect_err("a member twice");
 }
 
 fn member(result: &Value) -> Result<Introduced, Code> {
