@@ -11,6 +11,7 @@ import front_grpc
 from names import Member
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\n"
+OF_AGENTS = "/push/"  # what agents ask of the gateway: the suite's token is none of theirs
 
 
 async def head_of(reader: asyncio.StreamReader) -> bytes:
@@ -114,9 +115,9 @@ class Front:
         self.loop.run_forever()
 
     async def _serve(self, reader, writer):
-        up = None
+        up, early = None, b""
         try:
-            while head := await head_of(reader):
+            while (head := early + await head_of(reader)).endswith(b"\r\n\r\n"):
                 if head == PREFACE:
                     up = await asyncio.open_connection("127.0.0.1", await self._grpc())
                     up[1].write(head)
@@ -124,7 +125,7 @@ class Front:
                     return
                 # A connection each: which request an answer belongs to is plain, whoever closes.
                 up = await asyncio.open_connection("127.0.0.1", self.target, limit=1 << 24)
-                await self._exchange(head, reader, writer, *up)
+                early = await self._exchange(head, reader, writer, *up)
                 up[1].close()
                 up = None
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
@@ -141,11 +142,12 @@ class Front:
             self.grpc = asyncio.ensure_future(front_grpc.serve(f"127.0.0.1:{self.target}", added))
         return await asyncio.shield(self.grpc)
 
-    async def _exchange(self, head, reader, writer, up_reader, up_writer):
+    async def _exchange(self, head, reader, writer, up_reader, up_writer) -> bytes:
+        """One request and its answer; what of the next request was read with it."""
         line, _, rest = head.partition(b"\r\n")
         method, path, version = line.decode("latin-1").split(" ")
         line = f"{method} {self.paths(path)} {version}".encode("latin-1")
-        added = f"Authorization: Bearer {self.token}\r\n".encode() if self.token else b""
+        added = f"Authorization: Bearer {self.token}\r\n".encode() if self.token and not path.startswith(OF_AGENTS) else b""
         asked, told = bytearray(), bytearray()
         request, answered = pieces(reader, head, to_end=False), lambda answer: pieces(up_reader, answer, to_end=True)
         if self.member:
@@ -164,7 +166,7 @@ class Front:
         if self.record is not None:
             self.record.append(exchange)
         if method == "HEAD" or exchange["status"] in (204, 304):
-            return
+            return b""
         # A caller that leaves in the middle of a stream is seen by what it would send next.
         leaves = asyncio.ensure_future(reader.read(1)) if exchange["status"] == 200 and self._streams(answer) else None
         if leaves:  # how it leaves is of no interest
@@ -173,10 +175,13 @@ class Front:
             told += meaning
             writer.write(wire)
             await writer.drain()
-        if leaves:
-            if not leaves.done():
-                leaves.cancel()
-            raise ConnectionError("a stream ends its connection")
+        if not leaves:
+            return b""
+        leaves.cancel()
+        await asyncio.wait({leaves})
+        if leaves.cancelled() or leaves.result():
+            return b"" if leaves.cancelled() else leaves.result()
+        raise ConnectionError("the caller left")
 
     @staticmethod
     def _streams(answer):

@@ -1,9 +1,9 @@
 """The A2A compatibility kit, in all three bindings: against the agent alone, through the gateway, and through it to the same agent where it speaks
-JSON-RPC alone, so that the gateway translates.
+JSON-RPC alone, and gRPC alone, so that the gateway translates between these two.
 
     suite_a2a.py --kit DIRECTORY --python INTERPRETER [--bindings JSONRPC,HTTP+JSON,GRPC] [--keep recorded/a2a.jsonl.gz]
 
-DIRECTORY is a copy of the kit, INTERPRETER has its packages (kit.sh prints both). The three run at once: the kit mostly waits. What it sends to the
+DIRECTORY is a copy of the kit, INTERPRETER has its packages (kit.sh prints both). The four run at once: the kit mostly waits. What it sends to the
 agent alone over HTTP, and what the agent answers, is kept with --keep (with `--bindings JSONRPC`), so that `replay.py` can do it again without the kit.
 """
 
@@ -14,6 +14,7 @@ import contextlib
 import gzip
 import json
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -62,19 +63,23 @@ def kept(exchanges: list[dict]) -> bytes:
 
 @contextlib.contextmanager
 def agent(bindings: str, public: str = "http://127.0.0.1:1"):
-    """The agent as it serves; its endpoint's members."""
+    """The agent as it serves: its port over HTTP, and its endpoint in the record."""
     over_grpc = free_port()
     flags = ("--grpc-port", str(over_grpc)) if "GRPC" in bindings else ()
     with serving("sut", "--bindings", bindings, "--public-url", public, *flags) as port:
-        at = {"JSONRPC": f"http://127.0.0.1:{port}", "HTTP+JSON": f"http://127.0.0.1:{port}", "GRPC": f"http://127.0.0.1:{over_grpc}"}
-        yield {binding: at[binding] for binding in bindings.split(",")}
+        http, grpc = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{over_grpc}"
+        at = {"JSONRPC": {"url": f"{http}/"}, "HTTP+JSON": {"rest": f"{http}/"}, "GRPC": {"grpc": grpc}}
+        endpoint = {"url": f"{grpc}/", "card": f"{http}{WELL_KNOWN}agent-card.json"} if bindings == "GRPC" else {}
+        for binding in bindings.split(","):
+            endpoint |= at[binding]
+        yield port, endpoint
 
 
 def alone(args) -> dict[str, str]:
     exchanges: list[dict] = []
     front = Front(0, record=exchanges)  # its port has to be known before the agent's card is made
-    with agent(args.bindings, f"http://127.0.0.1:{front.port}") as at:
-        front.target = int(at["JSONRPC"].rsplit(":", 1)[1])
+    with agent(args.bindings, f"http://127.0.0.1:{front.port}") as (port, _):
+        front.target = port
         found = run(args.kit, args.python, f"http://127.0.0.1:{front.port}")
     if args.keep:
         args.keep.parent.mkdir(exist_ok=True)
@@ -87,12 +92,14 @@ def through(args, bindings: str) -> dict[str, str]:
     below = lambda path: f"/a2a/{ROUTE}{path}" if path.startswith(WELL_KNOWN) else path
     front = Front(0, paths=below, route=ROUTE)
     public = ("--public-url", f"http://127.0.0.1:{front.port}")
-    names = {"HTTP+JSON": "rest", "GRPC": "grpc"}
-    with agent(bindings) as at:
-        others = {names[binding]: url for binding, url in at.items() if binding in names}
-        with gateway(int(at["JSONRPC"].rsplit(":", 1)[1]), flags=public, **others) as stage:
-            front.target, front.token = stage.listen, stage.token("suite")
-            return run(args.kit, args.python, f"http://127.0.0.1:{front.port}")
+    with agent(bindings) as (port, endpoint), gateway(port, flags=public, **endpoint) as stage:
+        front.target, front.token = stage.listen, stage.token("suite")
+        return run(args.kit, args.python, f"http://127.0.0.1:{front.port}")
+
+
+def translated(found: dict[str, str]) -> dict[str, str]:
+    """Without what is asked over HTTP+JSON, which is translated to nothing: an agent that does not speak it is not served in it."""
+    return {name: result for name, result in found.items() if not re.search("http_json|rest", name, re.IGNORECASE)}
 
 
 def main() -> int:
@@ -104,8 +111,11 @@ def main() -> int:
     args = parser.parse_args()
     with concurrent.futures.ThreadPoolExecutor() as at_once:
         before = at_once.submit(alone, args)
-        after = {"a2a": at_once.submit(through, args, args.bindings), "a2a_translated": at_once.submit(through, args, "JSONRPC")}
-        lost = sum(table(suite, before.result(), found.result()) for suite, found in after.items())
+        after = at_once.submit(through, args, args.bindings)
+        between = {binding: at_once.submit(through, args, binding) for binding in ("JSONRPC", "GRPC")}
+        lost = table("a2a", before.result(), after.result())
+        for binding, found in between.items():
+            lost += table(f"a2a_to_{binding.lower()}", translated(before.result()), translated(found.result()))
     return 1 if lost else 0
 
 
