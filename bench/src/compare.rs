@@ -8,12 +8,31 @@ use serde_json::{Value, json};
 use crate::figure::{Figure, rounded, thousandths};
 use crate::gateway::Gateway;
 use crate::process::resident;
-use crate::scenario::{End, Scenario, Surface};
+use crate::scenario::{End, Scenario, Surface, WIDER_GOAL};
 use crate::turns::{self, Effort, Lane};
 use crate::witness::{self, Counts};
 
 /// Most that a figure may be in relation to the same figure of the other build (issue 9).
 pub(crate) const AGAINST_GOAL: f64 = 1.05;
+
+/// Concurrency at which one scenario is compared with another.
+const COMPARED_AT: usize = 64;
+
+/// Processor times of a run, µs a request at concurrency 64, by scenario.
+#[derive(Debug, Default)]
+pub(crate) struct Costs(Vec<(Scenario, f64)>);
+
+impl Costs {
+    /// Takes one up, and prints it in relation to that of the single-server path, where that was measured before it in the same run.
+    pub(crate) fn add(&mut self, scenario: Scenario, cpu: Option<f64>) -> anyhow::Result<()> {
+        let Some(cpu) = cpu else { return Ok(()) };
+        self.0.push((scenario, cpu));
+        let Some(single) = scenario.single() else { return Ok(()) };
+        let Some((_, least)) = self.0.iter().find(|(known, _)| *known == single) else { return Ok(()) };
+        let parameters = json!({"measure": "cpu_ratio", "concurrency": COMPARED_AT, "to": single.name(), "this": rounded(cpu), "single": rounded(*least)});
+        Figure::ratio(scenario.name(), cpu / least, parameters).at_most(Some(WIDER_GOAL)).print()
+    }
+}
 
 /// A gateway, and a token for each caller.
 #[derive(Debug)]
@@ -63,8 +82,9 @@ impl Governed {
 }
 
 impl Setting<'_> {
-    /// Examines, measures and prints one scenario.
-    pub(crate) fn run(&self, scenario: Scenario) -> anyhow::Result<()> {
+    /// Examines, measures and prints one scenario; the gateway's processor time a request at concurrency 64, µs, where that was measured.
+    pub(crate) fn run(&self, scenario: Scenario) -> anyhow::Result<Option<f64>> {
+        let mut cpu = None;
         let governed = Surface::governed();
         let end = self.ours.end(&governed);
         witness::examine(scenario, &self.ours.gateway, end, self.upstream)
@@ -79,8 +99,11 @@ impl Setting<'_> {
             for figure in self.ratios(scenario, connections, &lanes) {
                 figure.print()?;
             }
+            if connections == COMPARED_AT {
+                cpu = Some(lanes.ours.middle(turns::Turn::cpu_us));
+            }
         }
-        Ok(())
+        Ok(cpu)
     }
 
     fn measure(&self, scenario: Scenario, connections: usize) -> anyhow::Result<Lanes> {

@@ -130,8 +130,8 @@ impl Ground {
         Figure::ratio(name, middle / other, parameters).at_most(Some(AGAINST_GOAL)).print()
     }
 
-    /// One scenario, on a gateway of its own.
-    pub(crate) fn compare(&self, scenario: Scenario) -> anyhow::Result<()> {
+    /// One scenario, on a gateway of its own; what [`Setting::run`] gives.
+    pub(crate) fn compare(&self, scenario: Scenario) -> anyhow::Result<Option<f64>> {
         let ours = Governed::start(&self.config, scenario.name())?;
         note(&format!(
             "{}: gateway is process {}, upstream {}",
@@ -156,9 +156,10 @@ impl Ground {
             concurrency: &self.concurrency,
             effort: self.effort,
         };
-        setting.run(scenario)?;
+        let cpu = setting.run(scenario)?;
         ours.gateway.stop()?;
-        other.map_or(Ok(()), |other| other.governed.gateway.stop())
+        other.map_or(Ok(()), |other| other.governed.gateway.stop())?;
+        Ok(cpu)
     }
 
     pub(crate) const fn upstream_address(&self) -> SocketAddr {

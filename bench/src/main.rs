@@ -155,6 +155,8 @@ enum Only {
     LlmChatStream,
     /// From a quarantine, and from a change of policies, to the end of the last of the open streams.
     Streams,
+    /// Memory of 10,000 open streams, and of 10,000 idle sessions.
+    Held,
 }
 
 impl Only {
@@ -178,6 +180,7 @@ impl Only {
             | Self::LedgerAppend
             | Self::Credentials
             | Self::Streams
+            | Self::Held
             | Self::Start => None,
         }
     }
@@ -249,21 +252,28 @@ fn ours(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         if wanted(Only::Start) {
             attempt("start_to_serving", ground.start())?;
         }
+        let mut costs = compare::Costs::default();
         for scenario in scenarios {
-            attempt(scenario.name(), ground.compare(scenario))?;
+            let cost = ground.compare(scenario);
+            attempt(scenario.name(), cost.and_then(|cpu| costs.add(scenario, cpu)))?;
         }
     }
     if wanted(Only::Streams) {
-        attempt("streams", streams(&arguments.scale))?;
+        attempt("streams", streams(&arguments.scale, Only::Streams))?;
+    }
+    if wanted(Only::Held) {
+        attempt("held", streams(&arguments.scale, Only::Held))?;
     }
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn streams(scale: &Scale) -> anyhow::Result<()> {
+/// What is measured of streams: their ends, or what they hold.
+fn streams(scale: &Scale, what: Only) -> anyhow::Result<()> {
     let binary = scale.binary()?;
     let scratch = tempfile::Builder::new().prefix("vidimus-bench-").tempdir()?;
     let (policies, agents, rounds, quick) = (scale.policies, scale.agents, scale.rounds, scale.quick);
-    streams::Cut { binary: &binary, scratch: scratch.path(), policies, agents, rounds, quick }.run()
+    let cut = streams::Cut { binary: &binary, scratch: scratch.path(), policies, agents, rounds, quick };
+    if what == Only::Held { cut.held() } else { cut.run() }
 }
 
 /// A figure, as it is.

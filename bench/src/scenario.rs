@@ -14,6 +14,9 @@ use crate::wire;
 /// Requests that differ, per connection.
 const VARIANTS: usize = 8;
 
+/// Most that a call may cost in relation to the single-server path, in processor time at concurrency 64.
+pub(crate) const WIDER_GOAL: f64 = 1.2;
+
 /// The calls that are measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Scenario {
@@ -135,6 +138,14 @@ impl Scenario {
             Self::A2aSend => Some(93.0),
             Self::LlmChat => Some(84.0),
             Self::LlmChatStream => None,
+        }
+    }
+
+    /// The scenario that it is a wider form of, which costs at most [`WIDER_GOAL`] times less (issue 15, "Shows" 3).
+    pub(crate) const fn single(self) -> Option<Self> {
+        match self {
+            Self::McpCallMembers => Some(Self::McpCall),
+            Self::McpCall | Self::A2aSend | Self::LlmChat | Self::LlmChatStream => None,
         }
     }
 
@@ -271,7 +282,10 @@ fn post(address: SocketAddr, path: &str, token: &str, own: &[String], body: &str
 
 impl Scenario {
     /// The handshake of MCP 2025-11-25; the id of the session, unless there are none.
-    fn open_session(self, end: End<'_>, token: &str) -> anyhow::Result<Option<String>> {
+    ///
+    /// # Errors
+    /// Where the end has no MCP, or refuses.
+    pub(crate) fn open_session(self, end: End<'_>, token: &str) -> anyhow::Result<Option<String>> {
         let path = end.surface.path(self).context("no MCP")?;
         let hello = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
             "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "vidimus-bench", "version": "1"}}});

@@ -4,10 +4,12 @@
 //! that every figure here has the client's own work in it: reading the end of each connection.
 
 mod client;
+mod held;
 mod silent;
 
 use std::fs;
-use std::path::Path;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
@@ -99,15 +101,8 @@ impl Cut<'_> {
         streams: usize,
         cut: impl Fn(&Place<'_>) -> anyhow::Result<()>,
     ) -> anyhow::Result<Ended> {
-        let home = self.scratch.join(name);
-        let (resources, data) = (home.join("resources"), home.join("data"));
-        fs::create_dir_all(&resources)?;
-        fs::create_dir_all(&data)?;
-        estate::write(&resources, upstream.address, self.policies, self.agents)?;
-        // A gateway waits until what was just written is whole; that is no part of the cut.
-        std::thread::sleep(Duration::from_millis(600));
-        let config = Config { binary: self.binary.to_owned(), resources: resources.clone(), data };
-        let gateway = Gateway::start(&config, "gateway")?;
+        let (home, gateway) = self.start(name, upstream.address)?;
+        let resources = home.join("resources");
         let mut open = Streams::open(gateway.address, &gateway.tokens()?, streams)?;
         // What opening them left to be done is no part of it either.
         std::thread::sleep(Duration::from_millis(500));
@@ -122,6 +117,20 @@ impl Cut<'_> {
         gateway.stop()?;
         fs::remove_dir_all(&home)?;
         Ok(ended)
+    }
+
+    /// A gateway in a directory of its own, which is there until it is removed.
+    fn start(&self, name: &str, upstream: SocketAddr) -> anyhow::Result<(PathBuf, Gateway)> {
+        let home = self.scratch.join(name);
+        let (resources, data) = (home.join("resources"), home.join("data"));
+        fs::create_dir_all(&resources)?;
+        fs::create_dir_all(&data)?;
+        estate::write(&resources, upstream, self.policies, self.agents)?;
+        // A gateway waits until what was just written is whole; that is no part of what is measured.
+        std::thread::sleep(Duration::from_millis(600));
+        let config = Config { binary: self.binary.to_owned(), resources, data };
+        let gateway = Gateway::start(&config, "gateway")?;
+        Ok((home, gateway))
     }
 }
 

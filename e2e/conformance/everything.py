@@ -5,6 +5,7 @@ Names, arguments and texts are what the suite's scenarios ask for ("Server Imple
 
 import asyncio
 import base64
+import functools
 import json
 import logging
 import warnings
@@ -17,22 +18,27 @@ from mcp.server.mcpserver.prompts.base import UserMessage
 from mcp.server.mcpserver.tools.base import Tool
 from mcp.server.streamable_http import EventMessage, EventStore
 from mcp.shared.exceptions import MCPError
+from mcp.shared.message import ServerMessageMetadata
 from mcp_types import (
     AudioContent,
     Completion,
     CreateMessageRequest,
+    CreateMessageResult,
     ElicitRequest,
+    ElicitResult,
     EmbeddedResource,
     EmptyResult,
     ImageContent,
     InputRequiredResult,
     ListRootsRequest,
+    ListRootsResult,
     SetLevelRequestParams,
     SubscribeRequestParams,
     TextContent,
     TextResourceContents,
     UnsubscribeRequestParams,
 )
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import Field
 
 from _serve import Log, arguments, listen, serve
@@ -89,6 +95,9 @@ def text(words: str) -> TextContent:
     return TextContent(type="text", text=words)
 
 
+TOLD = {ElicitRequest: ElicitResult, CreateMessageRequest: CreateMessageResult, ListRootsRequest: ListRootsResult}
+
+
 def form(message: str, **properties) -> dict:
     schema = {"type": "object", "properties": properties, "required": list(properties)}
     return {"message": message, "requestedSchema": schema}
@@ -106,6 +115,33 @@ def asks(**requests) -> dict:
         else:
             made[key] = ElicitRequest(params=what)
     return made
+
+
+class Answered:
+    """The context of a call, with what its client answered in the meantime."""
+
+    def __init__(self, ctx: Context, input_responses: dict | None = None, request_state: str | None = None):
+        self.ctx, self.input_responses, self.request_state = ctx, input_responses, request_state
+
+    def __getattr__(self, name: str):
+        return getattr(self.ctx, name)
+
+
+def either(function):
+    """What asks by its answer (2026-07-28) asks by requests in a session: the same tool in both eras."""
+
+    @functools.wraps(function)
+    async def run(ctx: Context, **arguments):
+        if ctx.protocol_version in MODERN_PROTOCOL_VERSIONS:
+            return await function(ctx=ctx, **arguments)
+        of_call = ServerMessageMetadata(related_request_id=ctx.request_id)
+        answered = Answered(ctx)
+        while isinstance(answer := await function(ctx=answered, **arguments), InputRequiredResult):
+            told = {key: await ctx.session.send_request(ask, TOLD[type(ask)], metadata=of_call) for key, ask in answer.input_requests.items()}
+            answered = Answered(ctx, told, answer.request_state)
+        return answer
+
+    return run
 
 
 def contents(server: MCPServer) -> None:
@@ -189,29 +225,28 @@ def talks(server: MCPServer) -> None:
         return [text("reconnected")]
 
     @server.tool(structured_output=False)
-    async def test_sampling(prompt: str, ctx: Context) -> list:
+    @either
+    async def test_sampling(prompt: str, ctx: Context) -> list | InputRequiredResult:
         """Asks the client's model."""
-        messages = [{"role": "user", "content": {"type": "text", "text": prompt}}]
-        request = CreateMessageRequest(params={"messages": messages, "maxTokens": 100}).params
-        told = await ctx.session.create_message(
-            request.messages, max_tokens=100, related_request_id=ctx.request_context.request_id
-        )
-        return [text(f"LLM response: {getattr(told.content, 'text', told.content)}")]
+        if (told := ctx.input_responses) is None:
+            return InputRequiredResult(input_requests=asks(model=prompt))
+        return [text(f"LLM response: {getattr(told['model'].content, 'text', told['model'].content)}")]
 
-    async def elicited(ctx: Context, message: str, schema: dict):
-        told = await ctx.session.elicit_form(message, schema, related_request_id=ctx.request_context.request_id)
-        return told.action, json.dumps(told.content or {})
+    def elicited(ctx: Context, words: str, ask: dict) -> list | InputRequiredResult:
+        if (told := ctx.input_responses) is None:
+            return InputRequiredResult(input_requests=asks(user=ask))
+        return [text(words.format(action=told["user"].action, content=json.dumps(told["user"].content or {})))]
 
     @server.tool(structured_output=False)
-    async def test_elicitation(message: str, ctx: Context) -> list:
+    @either
+    async def test_elicitation(message: str, ctx: Context) -> list | InputRequiredResult:
         """Asks the user."""
         word = {"type": "string"}
-        schema = form(message, username=word, email=word)["requestedSchema"]
-        action, content = await elicited(ctx, message, schema)
-        return [text(f"User response: action: {action}, content: {content}")]
+        return elicited(ctx, "User response: action: {action}, content: {content}", form(message, username=word, email=word))
 
     @server.tool(structured_output=False)
-    async def test_elicitation_sep1034_defaults(ctx: Context) -> list:
+    @either
+    async def test_elicitation_sep1034_defaults(ctx: Context) -> list | InputRequiredResult:
         """Asks with defaults."""
         properties = {
             "name": {"type": "string", "default": "John Doe"},
@@ -220,11 +255,12 @@ def talks(server: MCPServer) -> None:
             "status": {"type": "string", "enum": ["active", "inactive", "pending"], "default": "active"},
             "verified": {"type": "boolean", "default": True},
         }
-        action, content = await elicited(ctx, "defaults", {"type": "object", "properties": properties, "required": []})
-        return [text(f"Elicitation completed: action={action}, content={content}")]
+        ask = {"message": "defaults", "requestedSchema": {"type": "object", "properties": properties, "required": []}}
+        return elicited(ctx, "Elicitation completed: action={action}, content={content}", ask)
 
     @server.tool(structured_output=False)
-    async def test_elicitation_sep1330_enums(ctx: Context) -> list:
+    @either
+    async def test_elicitation_sep1330_enums(ctx: Context) -> list | InputRequiredResult:
         """Asks with choices."""
         titled = [{"const": f"value{n}", "title": f"{word}"} for n, word in enumerate(("First Option", "Second Option", "Third Option"), 1)]
         choices = [{"const": f"value{n}", "title": f"{word}"} for n, word in enumerate(("First Choice", "Second Choice", "Third Choice"), 1)]
@@ -237,16 +273,16 @@ def talks(server: MCPServer) -> None:
             "untitledMulti": {"type": "array", "items": {"type": "string", "enum": options}},
             "titledMulti": {"type": "array", "items": {"anyOf": choices}},
         }
-        action, content = await elicited(ctx, "choices", {"type": "object", "properties": properties, "required": []})
-        return [text(f"Elicitation completed: action={action}, content={content}")]
+        ask = {"message": "choices", "requestedSchema": {"type": "object", "properties": properties, "required": []}}
+        return elicited(ctx, "Elicitation completed: action={action}, content={content}", ask)
 
 
 def rounds(server: MCPServer) -> None:
-    """Tools and a prompt of 2026-07-28 that ask by an answer (input_required)."""
+    """Tools and a prompt that ask by an answer (input_required of 2026-07-28); in a session, by requests."""
     name = form("What is your name?", name={"type": "string"})
 
     def tool(function):
-        return server.tool(structured_output=False)(function)
+        return server.tool(structured_output=False)(either(function))
 
     def once(key: str, ask):
         """Asks for one thing until it is there, then answers with it."""
@@ -328,6 +364,7 @@ def rounds(server: MCPServer) -> None:
         return InputRequiredResult(input_requests=asks(user_name=name))
 
     @server.prompt()
+    @either
     async def test_input_required_result_prompt(ctx: Context) -> list | InputRequiredResult:
         """A prompt that needs something."""
         if not ctx.input_responses:
@@ -424,7 +461,7 @@ def build() -> MCPServer:
 def main() -> None:
     args = arguments(__doc__).parse_args()
     warnings.simplefilter("ignore")
-    logging.basicConfig(level=logging.ERROR)
+    logging.basicConfig(level=logging.CRITICAL)  # refusals are answers here, not events to log
     log = Log(args.log)
     sock = listen(args.port)
     serve(build().streamable_http_app(event_store=Events(), retry_interval=100), sock, log)

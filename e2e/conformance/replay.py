@@ -172,7 +172,7 @@ def main() -> int:
     from stage_of_suite import gateway
 
     agent = Agent()
-    with gateway(agent.port) as stage:
+    with gateway(agent.port, rest=f"http://127.0.0.1:{agent.port}/") as stage:
         run = Replay(agent, stage.listen, stage.token("suite"))
         outcomes = collections.Counter(run.outcome(exchange) for exchange in recorded("a2a"))
     agent.close()

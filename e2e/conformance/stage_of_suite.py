@@ -1,6 +1,7 @@
 """The gateway with one upstream of a suite behind it, and everything permitted to the suite."""
 
 import contextlib
+import json
 import pathlib
 import subprocess
 import sys
@@ -8,7 +9,7 @@ import sys
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "gateway"))
 
-from stage import Stage  # noqa: E402
+from stage import Stage, free_port  # noqa: E402, F401
 
 RESOURCES = """
 apiVersion: vidimus.dev/v1alpha1
@@ -31,6 +32,33 @@ spec:
   endpoint: {{url: "http://127.0.0.1:{port}/mcp"}}
 ---
 apiVersion: vidimus.dev/v1alpha1
+kind: MCPServer
+metadata: {{name: sessions, namespace: conformance}}
+spec:
+  owner: ada.lovelace@example.com
+  team: conformance
+  riskLevel: low
+  endpoint: {{url: "http://127.0.0.1:{port}/mcp", mcp: sessions}}
+---
+apiVersion: vidimus.dev/v1alpha1
+kind: MCPServer
+metadata: {{name: stateless, namespace: conformance}}
+spec:
+  owner: ada.lovelace@example.com
+  team: conformance
+  riskLevel: low
+  endpoint: {{url: "http://127.0.0.1:{port}/mcp", mcp: stateless}}
+---
+apiVersion: vidimus.dev/v1alpha1
+kind: MCPServer
+metadata: {{name: members, namespace: conformance}}
+spec:
+  owner: ada.lovelace@example.com
+  team: conformance
+  riskLevel: low
+  members: [{{name: {member}, server: {{name: everything}}}}]
+---
+apiVersion: vidimus.dev/v1alpha1
 kind: Agent
 metadata: {{name: sut, namespace: conformance}}
 spec:
@@ -38,7 +66,7 @@ spec:
   team: conformance
   purpose: Is the system under test
   riskLevel: low
-  endpoint: {{url: "http://127.0.0.1:{port}{path}", rest: "http://127.0.0.1:{port}{path}"}}
+  endpoint: {endpoint}
 ---
 apiVersion: vidimus.dev/v1alpha1
 kind: Policy
@@ -49,12 +77,17 @@ spec:
 """
 
 
+MEMBER = "only-member"  # a name that nothing in a suite has
+
+
 @contextlib.contextmanager
-def gateway(port: int, path: str = "/", flags=()):
-    """A gateway whose `mcp/conformance/everything` and `a2a/conformance/sut` are at `port`."""
+def gateway(port: int, flags=(), **endpoint: str):
+    """A gateway whose `mcp/conformance/…` and `a2a/conformance/sut` are at `port`: the MCP server as it is (`everything`), by a bridge as if it spoke
+    one era alone (`sessions`, `stateless`), and as the only one of an endpoint with members (`members`). `endpoint` has the other addresses of the agent."""
     stage = Stage(flags=flags, bare=True)
     try:
-        stage.add("conformance", RESOURCES.format(port=port, path=path))
+        url = f"http://127.0.0.1:{port}/"
+        stage.add("conformance", RESOURCES.format(port=port, member=MEMBER, endpoint=json.dumps({"url": url, **endpoint})))
         stage.serve()
         yield stage
     finally:

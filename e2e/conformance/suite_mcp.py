@@ -1,4 +1,5 @@
-"""The official MCP conformance suite against the everything-server alone, then through the gateway."""
+"""The official MCP conformance suite against the everything-server alone, then through the gateway: as it is, as the one member of an endpoint with
+members, and by the bridge as if it spoke the other era alone."""
 
 import json
 import os
@@ -8,7 +9,8 @@ import sys
 import tempfile
 
 from front import Front
-from stage_of_suite import gateway, serving
+from names import Member
+from stage_of_suite import MEMBER, gateway, serving
 
 VERSIONS = ("2025-11-25", "2026-07-28")
 MODULE = "node_modules/@modelcontextprotocol/conformance/dist/index.js"
@@ -36,17 +38,24 @@ def run(url: str, version: str) -> dict[str, str]:
     return found
 
 
+# What stands in the way, and the versions of clients that meet something there: a client of the server's own era passes a bridge as it is.
+WAYS = {"everything": VERSIONS, "members": VERSIONS, "stateless": VERSIONS[:1], "sessions": VERSIONS[1:]}
+
+
 def main() -> int:
     from compare import table
 
-    alone: dict[str, str] = {}
-    through: dict[str, str] = {}
+    lost = 0
     with serving("everything") as port, gateway(port) as stage:
-        front = Front(stage.listen, stage.token("suite"))
-        for version in VERSIONS:
-            alone |= run(f"http://127.0.0.1:{port}/mcp", version)
-            through |= run(f"http://127.0.0.1:{front.port}/mcp/conformance/everything", version)
-    return 1 if table("mcp", alone, through) else 0
+        alone = {version: run(f"http://127.0.0.1:{port}/mcp", version) for version in VERSIONS}
+        for way, versions in WAYS.items():
+            front = Front(stage.listen, stage.token("suite"), member=Member(MEMBER) if way == "members" else None)
+            before, through = {}, {}
+            for version in versions:
+                before |= alone[version]
+                through |= run(f"http://127.0.0.1:{front.port}/mcp/conformance/{way}", version)
+            lost += table("mcp" if way == "everything" else f"mcp_{way}", before, through)
+    return 1 if lost else 0
 
 
 if __name__ == "__main__":

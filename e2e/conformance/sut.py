@@ -6,15 +6,17 @@ The card's address is `--public-url`, which is where the kit goes on to.
 import asyncio
 import logging
 
+import httpx
 from a2a.helpers import new_data_part, new_task_from_user_message, new_text_part
 from a2a.server.agent_execution import AgentExecutor
 from a2a.server.request_handlers import DefaultRequestHandler
 from a2a.server.routes import create_agent_card_routes, create_jsonrpc_routes, create_rest_routes
-from a2a.server.tasks import InMemoryPushNotificationConfigStore, InMemoryTaskStore, TaskUpdater
+from a2a.server.tasks import BasePushNotificationSender, InMemoryPushNotificationConfigStore, InMemoryTaskStore, TaskUpdater
 from a2a.types.a2a_pb2 import AgentCapabilities, AgentCard, AgentInterface, AgentSkill, Part, TaskState
 from starlette.applications import Starlette
 
 from _serve import Log, arguments, listen, serve
+from a2a_agent import over_grpc
 
 TEXT_FILE = Part(raw=b"tck", media_type="text/plain", filename="output.txt")
 LINKED_FILE = Part(url="https://example.com/output.txt", media_type="text/plain", filename="output.txt")
@@ -76,11 +78,13 @@ class Agent(AgentExecutor):
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--public-url", help="the address in the card")
-    parser.add_argument("--bindings", default="JSONRPC", help="the bindings in the card: JSONRPC, HTTP+JSON")
+    parser.add_argument("--bindings", default="JSONRPC", help="the bindings in the card: JSONRPC, HTTP+JSON, GRPC")
+    parser.add_argument("--grpc-port", type=int, help="port on 127.0.0.1 where it speaks gRPC, if it does")
     args = parser.parse_args()
     logging.basicConfig(level=logging.CRITICAL)
     sock = listen(args.port)
     url = args.public_url or f"http://127.0.0.1:{sock.getsockname()[1]}/"
+    at = lambda binding: f"127.0.0.1:{args.grpc_port}" if binding == "GRPC" else url
     card = AgentCard(
         name="sut",
         description="The system under test.",
@@ -90,16 +94,18 @@ def main() -> None:
         default_output_modes=["text/plain"],
         skills=[AgentSkill(id="tck", name="tck", description="Does what the kit says.", tags=["tck"])],
         supported_interfaces=[
-            AgentInterface(url=url, protocol_binding=binding, protocol_version="1.0") for binding in args.bindings.split(",")
+            AgentInterface(url=at(binding), protocol_binding=binding, protocol_version="1.0") for binding in args.bindings.split(",")
         ],
     )
+    webhooks = InMemoryPushNotificationConfigStore()
     handler = DefaultRequestHandler(
         agent_executor=Agent(), task_store=InMemoryTaskStore(), agent_card=card,
-        push_config_store=InMemoryPushNotificationConfigStore(),
+        push_config_store=webhooks, push_sender=BasePushNotificationSender(httpx.AsyncClient(), webhooks),
     )
     routes = create_agent_card_routes(card) + create_jsonrpc_routes(handler, "/", enable_v0_3_compat=True)
     routes += create_rest_routes(handler)
-    serve(Starlette(routes=routes), sock, Log(args.log))
+    log = Log(args.log)
+    serve(Starlette(routes=routes, lifespan=over_grpc(handler, args.grpc_port, log) if args.grpc_port else None), sock, log)
 
 
 if __name__ == "__main__":

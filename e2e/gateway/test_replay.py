@@ -18,7 +18,7 @@ class RecordedExchanges(unittest.TestCase):
         agent = replay.Agent()
         self.addCleanup(agent.close)
         explained = compare.known("replay")
-        with gateway(agent.port) as stage:
+        with gateway(agent.port, rest=f"http://127.0.0.1:{agent.port}/") as stage:
             run = replay.Replay(agent, stage.listen, stage.token("suite"))
             outcomes = collections.defaultdict(list)
             for number, exchange in enumerate(replay.recorded("a2a")):
