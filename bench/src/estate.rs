@@ -16,6 +16,8 @@ use serde_json::{Map, Value, json};
 use vidimus_core::resource::Object;
 use vidimus_testkit::estate::Estate;
 
+use crate::upstream::WIDE_PATH;
+
 /// The namespace of everything that is called.
 pub(crate) const NAMESPACE: &str = "bench";
 /// The MCP server, and those of its tools that are called.
@@ -25,11 +27,17 @@ pub(crate) const TOOLS: [&str; 4] = ["get_invoice", "list_invoices", "match_invo
 pub(crate) const DESK: &str = "desk";
 /// How many it stands for.
 pub(crate) const MEMBERS: usize = 8;
+/// The server with many tools, how many, and how many of them the callers may use: one in four.
+pub(crate) const WIDE: &str = "catalogue";
+pub(crate) const WIDE_TOOLS: usize = 1_000;
+pub(crate) const WIDE_PERMITTED: usize = WIDE_TOOLS / 4;
 /// The agents that are called.
 pub(crate) const AGENTS: [&str; 4] = ["matcher-0", "matcher-1", "matcher-2", "matcher-3"];
 /// The provider and its model.
 pub(crate) const PROVIDER: &str = "models";
 pub(crate) const MODEL: &str = "bench-model";
+/// The same again, with a guard on what its model answers.
+pub(crate) const GUARDED: &str = "guarded-models";
 /// The provider's key, which only the gateway knows.
 pub(crate) const PROVIDER_KEY: &str = "bench-provider-key-7d1f0a";
 /// Where the gateway has it from. Binaries of before and after `--secrets` take it.
@@ -51,6 +59,11 @@ pub(crate) fn caller(number: usize) -> String {
 /// The name of a member.
 pub(crate) fn member(number: usize) -> String {
     format!("ledger-{number}")
+}
+
+/// The name of a tool of the server with many.
+pub(crate) fn wide_tool(number: usize) -> String {
+    format!("invoice_tool_{number:04}")
 }
 
 /// Writes `policies` policies and `agents` agents in all, and what is called, to `directory`.
@@ -90,24 +103,32 @@ fn called(upstream: SocketAddr) -> Vec<Value> {
         });
         document::new("MCPServer", NAMESPACE, name, &spec)
     };
+    let provider = |name: &str, sets: &[&str]| {
+        let spec = json!({
+            "owner": owner, "team": "bench", "type": "openAICompatible",
+            "endpoint": {"url": format!("http://{upstream}")},
+            "credential": {"env": PROVIDER_KEY_VARIABLE},
+            "models": [{"name": MODEL, "sets": sets, "price": {"inputPerMTok": "0.25", "outputPerMTok": "2.00"}}],
+        });
+        document::new("LLMProvider", NAMESPACE, name, &spec)
+    };
     let members: Vec<String> = (0..MEMBERS).map(member).collect();
     let listed: Vec<Value> =
         members.iter().map(|name| json!({"name": name, "server": {"name": name}})).collect();
     let desk = json!({"owner": owner, "team": "bench", "riskLevel": "low", "members": listed});
+    let permitted: Vec<String> =
+        (0..WIDE_TOOLS).step_by(WIDE_TOOLS / WIDE_PERMITTED).map(wide_tool).collect();
+    // Another team's, so that what is permitted of each of its tools is the set.
+    let wide = json!({
+        "owner": owner, "team": "bench-wide", "riskLevel": "low",
+        "endpoint": {"url": format!("http://{upstream}{WIDE_PATH}")}, "toolSets": {"bench-readonly": permitted},
+    });
     let mut documents = vec![
         server(SERVER),
+        document::new("MCPServer", NAMESPACE, WIDE, &wide),
         document::new("MCPServer", NAMESPACE, DESK, &desk),
-        document::new(
-            "LLMProvider",
-            NAMESPACE,
-            PROVIDER,
-            &json!({
-                "owner": owner, "team": "bench", "type": "openAICompatible",
-                "endpoint": {"url": format!("http://{upstream}")},
-                "credential": {"env": PROVIDER_KEY_VARIABLE},
-                "models": [{"name": MODEL, "sets": ["bench-models"], "price": {"inputPerMTok": "0.25", "outputPerMTok": "2.00"}}],
-            }),
-        ),
+        provider(PROVIDER, &["bench-models"]),
+        provider(GUARDED, &["bench-models", "bench-guarded"]),
     ];
     documents.extend(members.iter().map(|name| server(name)));
     documents.extend(AGENTS.iter().map(|name| {
@@ -144,6 +165,8 @@ when {{ principal.risk_level == "low" && context.delegation_depth <= 3 }};"#
         ));
         policies.push((format!("group-{group}-server"), format!(
             r#"permit ({who}, action == Action::"connectServer", resource == MCPServer::"{NAMESPACE}/{SERVER}");"#)));
+        policies.push((format!("group-{group}-wide"), format!(
+            r#"permit ({who}, action == Action::"connectServer", resource == MCPServer::"{NAMESPACE}/{WIDE}");"#)));
         policies.push((
             format!("group-{group}-agents"),
             format!(
@@ -164,6 +187,8 @@ when {{ context.tokens_estimated <= 32000 }};"#
         policies.push((format!("team-{team}-tools"), format!(
             r#"permit (principal, action == Action::"invokeTool", resource)
 when {{ {who} && resource.team == "bench" && principal.capabilities.contains("invoice-matching") && resource.risk <= principal.risk }};"#)));
+        policies.push((format!("team-{team}-wide"), format!(
+            r#"permit (principal, action == Action::"connectServer", resource == MCPServer::"{NAMESPACE}/{WIDE}") when {{ {who} }};"#)));
         policies.push((format!("team-{team}-agents"), format!(
             r#"permit (principal, action == Action::"callAgent", resource)
 when {{ {who} && resource.capabilities.contains("invoice-matching") && principal.environment == resource.environment }};"#)));
@@ -186,6 +211,7 @@ when { context.numbers.hasTag("/amount") && context.numbers.getTag("/amount") > 
 when { resource.team == "bench" && context.args.hasTag("/region") && !(context.args.getTag("/region") like "eu-*") };"#.to_owned()),
         ("no-large-prompts", r#"forbid (principal, action == Action::"callModel", resource in ModelSet::"bench-models")
 when { context.tokens_estimated > 100000 || (context.streaming && principal.risk >= 3) };"#.to_owned()),
+        ("no-personal-data", r#"@guard_answer("personal_data") forbid (principal, action == Action::"callModel", resource in ModelSet::"bench-guarded");"#.to_owned()),
     ] {
         policies.push((name.to_owned(), cedar));
     }

@@ -20,7 +20,7 @@ pub(crate) use answer::Answer;
 use answer::Complete;
 
 /// Largest answer, headers and all.
-const LARGEST_ANSWER: usize = 32 * 1024;
+const LARGEST_ANSWER: usize = 128 * 1024;
 /// One answer in so many is read and checked whole.
 const CHECK_EVERY: u64 = 512;
 /// No answer may take longer.

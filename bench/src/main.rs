@@ -150,9 +150,11 @@ enum Only {
     Start,
     McpCall,
     McpCallMembers,
+    McpList,
     A2aSend,
     LlmChat,
     LlmChatStream,
+    LlmStreamGuarded,
     /// From a quarantine, and from a change of policies, to the end of the last of the open streams.
     Streams,
     /// Memory of 10,000 open streams, and of 10,000 idle sessions.
@@ -164,9 +166,11 @@ impl Only {
         match self {
             Self::McpCall => Some(Scenario::McpCall),
             Self::McpCallMembers => Some(Scenario::McpCallMembers),
+            Self::McpList => Some(Scenario::McpList),
             Self::A2aSend => Some(Scenario::A2aSend),
             Self::LlmChat => Some(Scenario::LlmChat),
             Self::LlmChatStream => Some(Scenario::LlmChatStream),
+            Self::LlmStreamGuarded => Some(Scenario::LlmStreamGuarded),
             Self::Decide
             | Self::DecideUnderLoad
             | Self::Limits
@@ -200,8 +204,10 @@ fn main() -> anyhow::Result<ExitCode> {
             machine::figure()?.print()?;
             let ground = Ground::prepare(&scale)?;
             let everything = peer.is_empty() && only.is_empty();
-            // None of them stands for servers by names of the same kind.
-            let is_offered = |scenario: &Scenario| *scenario != Scenario::McpCallMembers;
+            // None of them stands for servers by names of the same kind, lists to each caller what it may use, or has the guard.
+            let is_offered = |scenario: &Scenario| {
+                !matches!(scenario, Scenario::McpCallMembers | Scenario::McpList | Scenario::LlmStreamGuarded)
+            };
             let scenarios: Vec<Scenario> = all_unless(&only).into_iter().filter(is_offered).collect();
             let complete = peers::run(&ground, &all_unless(&peer), &scenarios, everything)?;
             Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -6,9 +6,11 @@ use anyhow::{Context as _, ensure};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::estate::{AGENTS, DESK, MEMBERS, MODEL, NAMESPACE, PROVIDER, SERVER, TOOLS, member};
+use crate::estate::{
+    AGENTS, DESK, GUARDED, MEMBERS, MODEL, NAMESPACE, PROVIDER, SERVER, TOOLS, WIDE, WIDE_PERMITTED, member,
+};
 use crate::load::{Check, Request};
-use crate::upstream::CHUNKS;
+use crate::upstream::{CHUNKS, WIDE_PATH};
 use crate::wire;
 
 /// Requests that differ, per connection.
@@ -23,9 +25,13 @@ pub(crate) enum Scenario {
     McpCall,
     /// The same by one server that stands for eight.
     McpCallMembers,
+    /// The list of a server with 1,000 tools, of which the caller may use a quarter.
+    McpList,
     A2aSend,
     LlmChat,
     LlmChatStream,
+    /// The same from a provider whose answers a guard reads.
+    LlmStreamGuarded,
 }
 
 /// What an end offers, and how it is addressed.
@@ -37,10 +43,16 @@ pub(crate) struct Surface {
     /// Path of the MCP server with members; of an end without one that of the server.
     #[serde(default)]
     members: Option<String>,
+    /// Path of the MCP server with many tools.
+    #[serde(default)]
+    wide: Option<String>,
     /// Path of the A2A agents, to which an agent's name is added.
     a2a: Option<String>,
     /// Path of chat completions.
     chat: Option<String>,
+    /// Path of those that a guard reads.
+    #[serde(default)]
+    guarded: Option<String>,
     /// Names of the tools, where they are not those of the upstream.
     #[serde(default)]
     tools: Vec<String>,
@@ -51,22 +63,31 @@ pub(crate) struct Surface {
 impl Surface {
     /// The upstream itself.
     pub(crate) fn direct() -> Self {
-        let mcp = ["/mcp", "/mcp"].map(str::to_owned);
-        Self::exact(mcp, "/a2a/".to_owned(), "/v1/chat/completions".to_owned())
+        let mcp = ["/mcp", "/mcp", WIDE_PATH].map(str::to_owned);
+        Self::exact(mcp, "/a2a/".to_owned(), ["/v1/chat/completions"; 2].map(str::to_owned))
     }
 
     /// Vidimus.
     pub(crate) fn governed() -> Self {
         Self::exact(
-            [SERVER, DESK].map(|server| format!("/mcp/{NAMESPACE}/{server}")),
+            [SERVER, DESK, WIDE].map(|server| format!("/mcp/{NAMESPACE}/{server}")),
             format!("/a2a/{NAMESPACE}/"),
-            format!("/llm/{NAMESPACE}/{PROVIDER}/v1/chat/completions"),
+            [PROVIDER, GUARDED].map(|provider| format!("/llm/{NAMESPACE}/{provider}/v1/chat/completions")),
         )
     }
 
-    fn exact([mcp, members]: [String; 2], a2a: String, chat: String) -> Self {
-        let (mcp, members, a2a, chat) = (Some(mcp), Some(members), Some(a2a), Some(chat));
-        Self { mcp, members, a2a, chat, tools: Vec::new(), exact: true }
+    fn exact([mcp, members, wide]: [String; 3], a2a: String, [chat, guarded]: [String; 2]) -> Self {
+        let (mcp, members, wide) = (Some(mcp), Some(members), Some(wide));
+        Self {
+            mcp,
+            members,
+            wide,
+            a2a: Some(a2a),
+            chat: Some(chat),
+            guarded: Some(guarded),
+            tools: Vec::new(),
+            exact: true,
+        }
     }
 
     /// The path that a scenario's requests go to; for A2A without the agent. `None` where the scenario is not offered.
@@ -74,8 +95,10 @@ impl Surface {
         match scenario {
             Scenario::McpCall => self.mcp.as_deref(),
             Scenario::McpCallMembers => self.members.as_deref(),
+            Scenario::McpList => self.wide.as_deref(),
             Scenario::A2aSend => self.a2a.as_deref(),
             Scenario::LlmChat | Scenario::LlmChatStream => self.chat.as_deref(),
+            Scenario::LlmStreamGuarded => self.guarded.as_deref(),
         }
     }
 
@@ -114,18 +137,20 @@ impl Scenario {
         match self {
             Self::McpCall => "mcp_call",
             Self::McpCallMembers => "mcp_call_members",
+            Self::McpList => "mcp_list",
             Self::A2aSend => "a2a_send",
             Self::LlmChat => "llm_chat",
             Self::LlmChatStream => "llm_chat_stream",
+            Self::LlmStreamGuarded => "llm_stream_guarded",
         }
     }
 
     /// The name of its protocol in metrics and records.
     pub(crate) const fn protocol(self) -> &'static str {
         match self {
-            Self::McpCall | Self::McpCallMembers => "mcp",
+            Self::McpCall | Self::McpCallMembers | Self::McpList => "mcp",
             Self::A2aSend => "a2a",
-            Self::LlmChat | Self::LlmChatStream => "llm",
+            Self::LlmChat | Self::LlmChatStream | Self::LlmStreamGuarded => "llm",
         }
     }
 
@@ -137,15 +162,16 @@ impl Scenario {
             Self::McpCallMembers => Some(132.0),
             Self::A2aSend => Some(93.0),
             Self::LlmChat => Some(84.0),
-            Self::LlmChatStream => None,
+            Self::McpList | Self::LlmChatStream | Self::LlmStreamGuarded => None,
         }
     }
 
-    /// The scenario that it is a wider form of, which costs at most [`WIDER_GOAL`] times less (issue 15, "Shows" 3).
+    /// The scenario that it is a wider form of, and may cost at most [`WIDER_GOAL`] times as much as (issue 15, "Shows" 3).
     pub(crate) const fn single(self) -> Option<Self> {
         match self {
             Self::McpCallMembers => Some(Self::McpCall),
-            Self::McpCall | Self::A2aSend | Self::LlmChat | Self::LlmChatStream => None,
+            Self::LlmStreamGuarded => Some(Self::LlmChatStream),
+            Self::McpCall | Self::McpList | Self::A2aSend | Self::LlmChat | Self::LlmChatStream => None,
         }
     }
 
@@ -153,7 +179,7 @@ impl Scenario {
     pub(crate) const fn latency_goal(self) -> Option<f64> {
         match self {
             Self::McpCall | Self::McpCallMembers | Self::A2aSend | Self::LlmChat => Some(170.0),
-            Self::LlmChatStream => None,
+            Self::McpList | Self::LlmChatStream | Self::LlmStreamGuarded => None,
         }
     }
 
@@ -163,7 +189,7 @@ impl Scenario {
             .map(|connection| {
                 let token = end.tokens.get(connection % end.tokens.len().max(1)).context("no caller")?;
                 let session = match self {
-                    Self::McpCall | Self::McpCallMembers => self.open_session(end, token)?,
+                    Self::McpCall | Self::McpCallMembers | Self::McpList => self.open_session(end, token)?,
                     _ => None,
                 };
                 (0..VARIANTS).map(|variant| self.request(end, token, session.as_deref(), variant)).collect()
@@ -189,12 +215,13 @@ impl Scenario {
                 let call = tool_call(id, &end.surface.tool_of_member(variant), variant);
                 (path.to_owned(), session_headers(session), call)
             }
+            Self::McpList => (path.to_owned(), session_headers(session), rpc(id, "tools/list", &json!({}))),
             Self::A2aSend => {
                 let agent = AGENTS.get(variant % AGENTS.len()).context("no agent")?;
                 (format!("{path}{agent}"), vec!["a2a-version: 1.0".to_owned()], send_message(id))
             }
-            Self::LlmChat | Self::LlmChatStream => {
-                (path.to_owned(), Vec::new(), chat(variant, self == Self::LlmChatStream))
+            Self::LlmChat | Self::LlmChatStream | Self::LlmStreamGuarded => {
+                (path.to_owned(), Vec::new(), chat(variant, self != Self::LlmChat))
             }
         };
         let bytes = post(end.address, &path, token, &own, &body);
@@ -206,7 +233,7 @@ impl Scenario {
     /// Is the answer right, of an end that may word it in its own way?
     fn check_changed(self) -> Check {
         match self {
-            Self::LlmChatStream => |body| {
+            Self::LlmChatStream | Self::LlmStreamGuarded => |body| {
                 let text = std::str::from_utf8(body)?;
                 let pieces = text.matches(" invoice").count();
                 ensure!(pieces == CHUNKS, "{pieces} pieces of text instead of {CHUNKS}");
@@ -228,6 +255,15 @@ impl Scenario {
                 ensure!(answer.get("isError") == Some(&json!(false)), "the tool failed");
                 Ok(())
             },
+            Self::McpList => |body| {
+                let answer = result(body)?;
+                let tools = answer.get("tools").and_then(Value::as_array).map_or(0, Vec::len);
+                ensure!(
+                    tools >= WIDE_PERMITTED,
+                    "{tools} tools are listed, of which {WIDE_PERMITTED} are permitted"
+                );
+                Ok(())
+            },
             Self::A2aSend => |body| {
                 let state = result(body)?.pointer("/task/status/state").cloned();
                 ensure!(state == Some(json!("TASK_STATE_COMPLETED")), "the state of the task is {state:?}");
@@ -238,7 +274,7 @@ impl Scenario {
                 ensure!(answer.pointer("/usage/total_tokens") == Some(&json!(150)), "not a chat completion");
                 Ok(())
             },
-            Self::LlmChatStream => |body| {
+            Self::LlmChatStream | Self::LlmStreamGuarded => |body| {
                 let text = std::str::from_utf8(body)?;
                 let events: Vec<&str> = text.split_terminator("\n\n").collect();
                 ensure!(events.len() == CHUNKS + 2, "{} events instead of {}", events.len(), CHUNKS + 2);

@@ -11,7 +11,7 @@ use anyhow::{Context as _, bail, ensure};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 
-pub(crate) use answer::CHUNKS;
+pub(crate) use answer::{CHUNKS, WIDE_PATH};
 pub(crate) use seen::Seen;
 
 /// Largest request, headers and all.

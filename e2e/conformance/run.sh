@@ -28,8 +28,13 @@ case ${1:-all} in
   all)
     lost=0
     mcp || lost=1
-    a2a || lost=$(($? == 3 && lost == 0 ? 3 : 1))
-    [[ $lost != 3 ]] || { echo "a2a: the kit is out of reach (kit.sh); what it was recorded to say:"; lost=0; }
+    ended=0
+    a2a || ended=$?
+    case $ended in
+      0) ;;
+      3) echo "a2a: the kit is out of reach (kit.sh); below is what it was recorded to say" ;;
+      *) lost=1 ;;
+    esac
     "$python" "$here/replay.py" || lost=1
     exit $lost
     ;;

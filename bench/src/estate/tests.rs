@@ -40,6 +40,8 @@ fn every_called_edge_is_allowed_by_several_kinds_of_policies() {
     let agents: Vec<_> = AGENTS.iter().map(|name| world.agent(&key(name)).unwrap()).collect();
     let mut calls: Vec<(Action, Target<'_>)> =
         vec![(Action::CallModel, Target::Model { provider, name: MODEL })];
+    let wide = world.mcp_server(&key(WIDE)).unwrap();
+    calls.push((Action::ConnectServer, Target::Server(wide)));
     calls.extend(TOOLS.map(|name| (Action::InvokeTool, Target::Tool { server, name })));
     calls.extend(agents.iter().map(|agent| (Action::CallAgent, Target::Agent(agent))));
     let now = UnixMillis(1_785_576_600_000);

@@ -5,12 +5,14 @@ use crate::load::Generator;
 use crate::upstream::Upstream;
 use crate::witness;
 
-const ALL: [Scenario; 5] = [
+const ALL: [Scenario; 7] = [
     Scenario::McpCall,
     Scenario::McpCallMembers,
+    Scenario::McpList,
     Scenario::A2aSend,
     Scenario::LlmChat,
     Scenario::LlmChatStream,
+    Scenario::LlmStreamGuarded,
 ];
 
 fn upstream() -> SocketAddr {

@@ -1,11 +1,13 @@
 //! The prepared answers, in the words of the real protocols (e2e/WIRE.md).
 
 use std::io::Write as _;
+use std::sync::LazyLock;
 
 use anyhow::Context as _;
 
 use super::Request;
 use super::seen::Seen;
+use crate::estate::{WIDE_TOOLS, wide_tool};
 
 /// Events of a streamed chat answer, before usage and `[DONE]`; each is written by itself, as a model would.
 pub(crate) const CHUNKS: usize = 20;
@@ -18,6 +20,20 @@ const INITIALIZE_RESULT: &str = r#","result":{"protocolVersion":"2025-11-25","ca
 
 /// What proxies ask for before they call. A schema that allows everything is the cheapest to validate.
 const TOOLS_RESULT: &str = r#","result":{"tools":[{"name":"get_invoice","description":"One invoice.","inputSchema":{"type":"object"}},{"name":"list_invoices","description":"Invoices.","inputSchema":{"type":"object"}},{"name":"match_invoice","description":"Matches an invoice to its order.","inputSchema":{"type":"object"}},{"name":"get_purchase_order","description":"One purchase order.","inputSchema":{"type":"object"}}]}}"#;
+
+/// Where the MCP server has [`WIDE_TOOLS`] tools.
+pub(crate) const WIDE_PATH: &str = "/mcp/wide";
+
+static WIDE_RESULT: LazyLock<String> = LazyLock::new(|| {
+    let tool = |number| {
+        format!(
+            r#"{{"name":"{}","description":"One of many.","inputSchema":{{"type":"object"}}}}"#,
+            wide_tool(number)
+        )
+    };
+    let tools: Vec<String> = (0..WIDE_TOOLS).map(tool).collect();
+    format!(r#","result":{{"tools":[{}]}}}}"#, tools.join(","))
+});
 
 const TASK_RESULT: &str = r#","result":{"task":{"id":"7c6f5c1e-6d0f-4a3e-9a55-3f0a9e3b7c10","contextId":"b1d8f9a2-0f4c-4e42-9a3b-5d6d6a1f2e77","status":{"state":"TASK_STATE_COMPLETED","timestamp":"2026-08-01T09:30:00.000Z","message":{"messageId":"4fbc2a9d-2c53-4d39-8a7e-0a0b6a1c9d21","role":"ROLE_AGENT","parts":[{"text":"Matched 14 of 14 invoices to purchase orders."}]}},"artifacts":[{"artifactId":"e0a1c0de-1c1b-4a52-bb0a-4d1f9c7a6b55","name":"matches","parts":[{"data":{"data":{"matched":14,"open":0,"currency":"EUR"}}},{"text":"All invoices of July are matched; nothing is open."}]}]}}}"#;
 
@@ -39,7 +55,7 @@ pub(crate) fn answer(
     seen.request(request.authorization);
     let body = request.body;
     let holds = |text: &str| memchr::memmem::find(body, text.as_bytes()).is_some();
-    if request.path == "/mcp" {
+    if request.path == "/mcp" || request.path == WIDE_PATH {
         return write(&mcp(request, seen)?);
     }
     if request.path.starts_with("/a2a/") {
@@ -77,7 +93,8 @@ fn mcp(request: &Request<'_>, seen: &Seen) -> anyhow::Result<Vec<u8>> {
         return rpc(request.body, "", TOOL_RESULT);
     }
     if holds(r#""method":"tools/list""#) {
-        return rpc(request.body, "", TOOLS_RESULT);
+        let tools = if request.path == WIDE_PATH { WIDE_RESULT.as_str() } else { TOOLS_RESULT };
+        return rpc(request.body, "", tools);
     }
     if holds(r#""method":"ping""#) {
         return rpc(request.body, "", r#","result":{}}"#);
