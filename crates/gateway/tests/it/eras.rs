@@ -30,7 +30,7 @@ fn configured(world: &World, mcp: &str) -> Arc<Snapshot> {
             Some("Policy") => {
                 object["spec"]["cedar"] = json!(
                     r#"permit (principal, action == Action::"invokeTool", resource == Tool::"t/tools/echo");
-                    permit (principal, action == Action::"readResource", resource);"#
+                    permit (principal, action in [Action::"readResource", Action::"getPrompt"], resource);"#
                 );
             }
             _ => {}
@@ -417,6 +417,11 @@ async fn what_a_server_of_sessions_asks_its_client_is_asked_by_a_result() {
     let (_, _, body) = world.call(request(&world, "stranger", None, &again("s", json!({"a": 1})))).await;
     assert_eq!(code(&json_of(&body)), &json!("era_unbridged"));
     let (_, _, refused) = call(&world, None, &again("b", json!({"a": 2}))).await;
+    assert_eq!(code(&refused), &json!("era_unbridged"), "{refused}");
+    // Attack: it is gone on with as a prompt of the tool's name, of which something else is decided. It waits on.
+    let mut prompt = again("p", json!({"a": 1}));
+    prompt["method"] = json!("prompts/get");
+    let (_, _, refused) = call(&world, None, &prompt).await;
     assert_eq!(code(&refused), &json!("era_unbridged"), "{refused}");
     let before = world.upstream.received().len();
     let answers = async {

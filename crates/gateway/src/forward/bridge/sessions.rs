@@ -73,7 +73,7 @@ async fn called(
             continue;
         }
         let messages = Messages::of(response)?;
-        let called = called_of(params);
+        let called = called_of(&client.method, params);
         let (resumed, is_done) = (0, false);
         let exchange = Exchange { way, session, messages, asked, id, client, called, resumed, is_done };
         return exchange.answer().await;
@@ -91,7 +91,8 @@ async fn resumed(
         let what = "params.inputResponses has no answer to the question that params.requestState is of";
         Refusal::new(Code::MessageInvalid, what)
     })?;
-    let Parked { question, mut exchange, .. } = way.held.parked(&way.holder, &handle, &called_of(params))?;
+    let called = called_of(&client.method, params);
+    let Parked { question, mut exchange, .. } = way.held.parked(&way.holder, &handle, &called)?;
     let message = object::result(&question, &answer);
     // From here on it is the call of now, whose permit it goes on by.
     (exchange.way, exchange.client) = (way, client);
@@ -103,13 +104,14 @@ async fn resumed(
     exchange.answer().await
 }
 
-/// What a request calls, so that one that is made again is known to be the same.
-fn called_of(params: Option<&str>) -> Value {
+/// What a request calls, so that one that is made again is known to be the same: by its method too, since what is decided of a prompt is not
+/// what is decided of the tool of that name.
+fn called_of(method: &str, params: Option<&str>) -> Value {
     let mut called: Value = params.and_then(|params| serde_json::from_str(params).ok()).unwrap_or_default();
     if let Some(members) = called.as_object_mut() {
         members.retain(|name, _| !matches!(&**name, "_meta" | "inputResponses" | "requestState"));
     }
-    called
+    Value::Array(vec![method.into(), called])
 }
 
 /// The caller's session with the server, which is begun where there is none, or none but the `former` one.
