@@ -49,10 +49,19 @@ pub(super) enum Need {
 impl Need {
     /// `None` of nearly every request, which passes as it is.
     pub(super) fn of(endpoint: &Endpoint, headers: &HeaderMap, body: &[u8]) -> Option<Self> {
+        // What is answered here speaks every era, and what is behind it no MCP: an API would be sent an `initialize` that none of its operations is.
+        let is_answered_here = endpoint.job.is_some()
+            || endpoint.agent.is_some()
+            || endpoint.openapi.is_some()
+            || endpoint.grpc_tools.is_some()
+            || endpoint.is_of_members();
+        if is_answered_here {
+            return None;
+        }
         let of_caller = bridge::era(headers);
         match endpoint.mcp {
             Some(speaks) => (speaks != of_caller).then_some(Self::Speaks(speaks)),
-            None if endpoint.job.is_some() || of_caller == Era::Stateless => None,
+            None if of_caller == Era::Stateless => None,
             None => match wire::header(headers, SESSION_HEADER) {
                 // The session is the gateway's own, so the server has none.
                 Some(id) => Session::of(id).map(|_| Self::Speaks(Era::Stateless)),
