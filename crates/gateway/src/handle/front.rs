@@ -3,8 +3,8 @@
 //! Each question is a call of its own to that member, the caller's: who may not reach a member is not told of it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -18,7 +18,9 @@ use vidimus_core::json::Json;
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::{McpServer, Member, Members, WhenDown};
 
+use super::content::{Beside, Said as Content};
 use super::crossing::destination;
+use super::decided::decided;
 use super::definition::Source;
 use super::on_account::{self, NotSaid, Question, Said};
 use crate::answer::{Answering, filtered};
@@ -224,14 +226,20 @@ impl<'a> Front<'a> {
         let destination = destination(&self.answering.world, one.member).map_err(NotSaid::Failed)?;
         let Destination::Server(server) = &destination else { return Ok(Heard::Nothing) };
         let ask = Ask::about(self.method(), Action::ConnectServer, Target::Server(server));
-        let own = Call {
+        let beside = Beside::of(self.parts, self.answering.binding, (&destination, self.source.credential));
+        let (said, guarded) = (Content::of((ask.action, &[]), self.source.message, &beside), OnceLock::new());
+        let mut own = Call {
             caller: &self.answering.caller,
-            ask: Ask { via: Some(&self.front.id), ..ask },
+            ask: Ask { via: Some(&self.front.id), content: said.content(), ..ask },
             now: millis(self.gate.clock.now().wall),
             source_ip: self.answering.asked.source_ip,
             so_far: self.answering.asked.so_far(),
             approvals: &[],
         };
+        // What each of them gets is the caller's message: the guards of each look at it.
+        let looked =
+            decided(self.gate, &self.answering.world, &mut own, (self.source.message, &guarded)).await;
+        drop(looked.map_err(NotSaid::Failed)?);
         let id = match is_told(self.method()) {
             true => String::new(),
             false => Uuid::new_v4().hyphenated().to_string(),
