@@ -1,13 +1,14 @@
 //! A message that came to a server with members and concerns one of these (ADR 82): it becomes the request that its caller could have sent to that
 //! member's own address. From here on nothing knows of another server, but for the record, and for what the member's answer names.
 
+use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use vidimus_core::call::{Ask, Call, Destination, SoFar};
-use vidimus_core::caller::Caller;
+use vidimus_core::call::{Action, Ask, Call, Destination, SoFar, Target};
+use vidimus_core::caller::{Caller, UnixMillis};
 use vidimus_core::clock::Moment;
 use vidimus_core::entity::EntityId;
 use vidimus_core::guard::Guarded;
@@ -135,8 +136,8 @@ impl Request<'_, '_> {
         let beside = Beside::of(self.parts, *binding, (destination, *credential));
         let said = Said::of((ask.action, &[]), json, &beside);
         let ask = Ask { content: said.content(), ..ask };
-        let source_ip = Some(self.context.peer.address.ip().to_canonical());
-        let (caller, now, guarded) = (self.caller(), millis(self.moment.wall), OnceLock::new());
+        let ((now, source_ip), guarded) = (self.at(), OnceLock::new());
+        let caller = self.caller();
         let mut call = Call { caller, ask, now, source_ip, so_far: SoFar::nothing(), approvals: &[] };
         if !world.stands_against(&call) {
             return Ok(Some(Guarded::default()));
@@ -144,6 +145,11 @@ impl Request<'_, '_> {
         // What stands against it may wait for a guard.
         drop(decided(self.gate, world, &mut call, (json, &guarded)).await?);
         Ok((!world.stands_against(&call)).then(|| call.ask.guarded.clone()))
+    }
+
+    /// When, and from where.
+    fn at(&self) -> (UnixMillis, Option<IpAddr>) {
+        (millis(self.moment.wall), Some(self.context.peer.address.ip().to_canonical()))
     }
 
     fn member(&self, member: &Member) -> Result<Destination, Refusal> {
@@ -184,8 +190,16 @@ impl Request<'_, '_> {
     fn session(&self, headers: &mut HeaderMap, member: &Member, at: &Destination) -> Result<(), Refusal> {
         let front = Holder::new(&self.gate.seal, &self.addressed.destination, self.caller());
         let Some((kind, sessions)) = multiplex::session(headers, &front)? else { return Ok(()) };
-        let joined = sessions.of(&member.name)?;
         let session = HeaderName::from_static(SESSION_HEADER);
+        let joined = match sessions.of(member) {
+            Ok(joined) => joined,
+            // The next one would be without it too: its own policies say, on record, what comes of the call.
+            Err(_) if !may_join(&self.addressed.world, self.caller(), member, self.at()) => {
+                headers.remove(session);
+                return Ok(());
+            }
+            Err(refusal) => return Err(refusal),
+        };
         match &joined.id {
             None => {
                 headers.remove(session);
@@ -222,6 +236,22 @@ pub(super) fn destination(world: &Snapshot, member: &Member) -> Result<Destinati
         }
         None => Err(world.absent(ObjectKind::McpServer, &member.server, Code::ResourceUnknown)),
     }
+}
+
+/// Whether a session of this caller's could be with the member, by what policies say now. Who could have none is not told that the member is missing.
+pub(super) fn may_join(
+    world: &Snapshot,
+    caller: &Caller,
+    member: &Member,
+    (now, source_ip): (UnixMillis, Option<IpAddr>),
+) -> bool {
+    let Ok(Destination::Server(server)) = destination(world, member) else { return true };
+    let ask = Ask::about("initialize", Action::ConnectServer, Target::Server(&server));
+    let call = Call { caller, ask, now, source_ip, so_far: SoFar::nothing(), approvals: &[] };
+    let decision = world.authorize(&call);
+    let is_refused = matches!(decision.code(), Some(Code::NoPermit | Code::ForbiddenByPolicy));
+    // What waits for a guard may be lifted.
+    !is_refused || !world.guards_wanted(&decision).is_empty()
 }
 
 impl Crossing {

@@ -19,7 +19,7 @@ use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::{McpServer, Member, Members, WhenDown};
 
 use super::content::{Beside, Said as Content};
-use super::crossing::destination;
+use super::crossing::{destination, may_join};
 use super::decided::decided;
 use super::definition::Source;
 use super::on_account::{self, NotSaid, Question, Said};
@@ -146,7 +146,7 @@ impl<'a> Front<'a> {
         for (member, heard) in heard {
             let Heard::Page(page) = heard else { continue };
             if let Some(cursor) = &page.next {
-                next.insert(&*member.name, cursor.clone());
+                next.insert(&*member.server, cursor.clone());
             }
             pages.push(page);
         }
@@ -166,7 +166,7 @@ impl<'a> Front<'a> {
         let mut all = Vec::new();
         for (member, one, id) in introduced {
             if let Some(version) = one.version {
-                sessions.0.insert(member.name.to_string(), Joined { version, id });
+                sessions.0.insert(member.server.to_string(), Joined { version, id });
             }
             all.push((&*member.name, one));
         }
@@ -202,20 +202,24 @@ impl<'a> Front<'a> {
     /// Who is asked, and which members are not there.
     fn whom(&self) -> Result<(Vec<One<'a>>, Vec<Absent>), Refusal> {
         let cursors = self.cursors()?;
+        let (world, caller) = (&self.answering.world, &self.answering.caller);
+        let at = (millis(self.gate.clock.now().wall), self.answering.asked.source_ip);
         let (mut asked, mut absent) = (Vec::new(), Vec::new());
         for member in &*self.members.all {
-            let cursor = cursors.as_ref().map(|cursors| cursors.get(&*member.name).cloned());
+            let cursor = cursors.as_ref().map(|cursors| cursors.get(&*member.server).cloned());
             // Of which nothing is left, or which was not there on the page before.
             if cursor == Some(None) {
                 continue;
             }
-            let joined = self.sessions.as_ref().map(|sessions| sessions.of(&member.name).cloned());
+            let joined = self.sessions.as_ref().map(|sessions| sessions.of(member).cloned());
             match joined.transpose() {
                 Ok(joined) => asked.push(One { member, joined, cursor: cursor.flatten() }),
-                Err(refusal) => {
+                Err(refusal) if may_join(world, caller, member, at) => {
                     let refusal = Refusal { code: Code::UpstreamUnreachable, ..refusal };
                     absent.push(Absent::of(&member.name, &refusal));
                 }
+                // Who may not reach it is not told of it.
+                Err(_) => {}
             }
         }
         Ok((asked, absent))
@@ -345,7 +349,7 @@ impl<'a> Front<'a> {
         result.map_or_else(|| Ok(Page::default()), |result| merge::page(listing, &member.name, &result))
     }
 
-    /// Where the members' pages begin that the caller asks for; `None` where it asks for the first of all.
+    /// Where the members' pages begin that the caller asks for, by their servers; `None` where it asks for the first of all.
     fn cursors(&self) -> Result<Option<BTreeMap<String, String>>, Refusal> {
         if Listing::of(self.method()).is_none() {
             return Ok(None);
