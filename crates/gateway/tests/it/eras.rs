@@ -590,3 +590,48 @@ async fn an_answer_is_the_answer_to_what_was_asked() {
     let (_, _, answer) = call(&world, None, &modern_tool("a", "echo")).await;
     assert_eq!(code(&answer), &json!("upstream_invalid"), "{answer}");
 }
+
+/// What a record lets pass beside a message may be what a server binds its session to: a call that is decided as of one tenant is made in no session of another.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_is_of_what_passes_beside_the_messages() {
+    let world = world("sessions").await;
+    let mut all = objects(&world.upstream);
+    for object in all.iter_mut().filter(|object| object["kind"] == "MCPServer") {
+        object["spec"]["endpoint"]["mcp"] = json!("sessions");
+        object["spec"]["endpoint"]["headers"] = json!({"pass": ["x-tenant", "x-request-id"]});
+    }
+    world.gate.take_into_use(snapshot(&all));
+    world.upstream.otherwise(sessions);
+    for (number, (tenant, sessions)) in [("a", 1), ("b", 2), ("a", 2)].into_iter().enumerate() {
+        let mut request = request(&world, "caller", None, &modern_tool("a", "echo"));
+        let key = number.to_string();
+        for (name, value) in [("x-tenant", tenant), ("x-request-id", &*key), ("idempotency-key", &*key)] {
+            request.headers_mut().insert(name, value.parse().unwrap());
+        }
+        let (status, _, _) = world.call(request).await;
+        assert_eq!(status, StatusCode::OK);
+        let all = world.upstream.received();
+        let of = |method: &str| all.iter().filter(|one| one.json()["method"] == json!(method)).count();
+        assert_eq!((of("initialize"), of("tools/call")), (sessions, number + 1));
+        let begun = all.iter().rfind(|one| one.json()["method"] == json!("initialize")).expect("one");
+        assert_eq!(begun.header("idempotency-key"), None, "it is the call that is made once");
+        let sent = all.last().expect("a call");
+        assert_eq!((sent.header("x-tenant"), sent.header("idempotency-key")), (Some(tenant), Some(&*key)));
+    }
+}
+
+/// Attack: a server that begins to say how a session begins and never ends, by which all calls of a caller wait for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_does_not_begin_holds_up_nobody_for_long() {
+    let world = world("sessions").await;
+    let (answer, stream) = Answer::stream("application/json");
+    world.upstream.next(answer);
+    stream.send("{").await;
+    let asked = call(&world, None, &modern("d", "server/discover", &json!({})));
+    let (_, _, answer) = tokio::time::timeout(Duration::from_secs(20), asked).await.expect("in time");
+    assert_eq!(code(&answer), &json!("upstream_timeout"), "{answer}");
+    world.upstream.otherwise(sessions);
+    let (_, _, answer) = call(&world, None, &modern_tool("a", "echo")).await;
+    assert_eq!(answer["result"]["resultType"], json!("complete"), "{answer}");
+    drop(stream);
+}

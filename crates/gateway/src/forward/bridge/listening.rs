@@ -39,7 +39,7 @@ pub(super) async fn to_sessions(
         );
         let headers = in_session(&listener.way, &listener.session)?;
         let mut messages = Messages::of(listener.way.wire.post(headers, message).await?)?;
-        let answer = response_of(&mut messages).await?;
+        let answer = listener.way.wire.soon(response_of(&mut messages)).await?;
         let answer: Members<'_> = serde_json::from_str(&answer)
             .map_err(|_| unlike("what the server answered could not be read"))?;
         if answer.get("result").is_none() {

@@ -66,7 +66,8 @@ async fn called(
         };
         let id = session.next_request();
         let message = to_sessions::request(body, &id).ok_or_else(unwritten)?;
-        let response = way.wire.post(in_session(&way, &session)?, message).await?;
+        let headers = way.wire.of_call(in_session(&way, &session)?);
+        let response = way.wire.post(headers, message).await?;
         // The server has forgotten the session, and so has not looked at the call (2025-11-25, "Session Management").
         if response.status() == StatusCode::NOT_FOUND && session.id.is_some() && former.is_none() {
             former = Some(session);
@@ -122,7 +123,8 @@ async fn session(
     former: Option<&Arc<Session>>,
 ) -> Result<Arc<Session>, Refusal> {
     let slot = way.held.session(&way.holder, client.capabilities);
-    let mut kept = slot.lock().await;
+    // Who waits for another call to begin it does not wait for longer than that may take.
+    let mut kept = way.wire.soon(async { Ok(slot.lock().await) }).await?;
     if let Some(session) = &*kept
         && former.is_none_or(|former| !Arc::ptr_eq(former, session))
     {
@@ -140,7 +142,7 @@ pub(super) async fn begin(way: &Way, client: &Client, params: Option<&str>) -> R
     let response = way.wire.post(way.wire.headers()?, hello).await?;
     let id = header(response.headers(), SESSION_HEADER).map(str::to_owned);
     let mut messages = Messages::of(response)?;
-    let answer = response_of(&mut messages).await?;
+    let answer = way.wire.soon(response_of(&mut messages)).await?;
     let answer: Members<'_> = serde_json::from_str(&answer)
         .map_err(|_| unlike("the server's answer to initialize could not be read"))?;
     let result = answer.get("result").ok_or_else(|| {
@@ -205,7 +207,7 @@ impl Exchange {
             return Ok(events(Answering { exchange: Some(self) }));
         }
         let status = self.messages.status;
-        let said = self.messages.next().await?;
+        let said = self.way.wire.read(self.messages.next()).await?;
         self.is_done = true;
         match said {
             Said::Message(message) if is_response(&message) => {
@@ -236,8 +238,8 @@ impl Exchange {
         Ok(match (method, members.get("id")) {
             (Some(method), Some(id)) => {
                 let id = id.get().to_owned();
-                if QUESTIONS.contains(&&*method) && self.client.capabilities.answers(&method) {
-                    let params = members.get("params").map_or("{}", RawValue::get);
+                let params = members.get("params").map_or("{}", RawValue::get);
+                if QUESTIONS.contains(&&*method) && self.client.capabilities.answers(&method, params) {
                     return Ok(Next::Asks { id, method, params: object::line(params) });
                 }
                 self.tell(answer_of_ours(&id, &method)).await?;
