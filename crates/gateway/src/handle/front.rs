@@ -189,9 +189,9 @@ impl<'a> Front<'a> {
             match answer {
                 Ok(answer) => heard.push((one.member, answer)),
                 Err(NotSaid::Closed(refusal)) => return Err(refusal),
-                // Who may not reach it is not told of it.
-                Err(NotSaid::Refused(_)) => {}
-                Err(NotSaid::Held(refusal) | NotSaid::Failed(refusal)) => {
+                // Who may not reach it is not told of it, but for one who may and has no room left.
+                Err(NotSaid::Refused(refusal)) if refusal.code != Code::LimitExceeded => {}
+                Err(NotSaid::Refused(refusal) | NotSaid::Held(refusal) | NotSaid::Failed(refusal)) => {
                     absent.push(Absent::of(&one.member.name, &refusal));
                 }
             }

@@ -86,6 +86,11 @@ impl Front {
     }
 
     fn take(&self, cedar: &str, spec: Value) {
+        self.world.gate.take_into_use(snapshot(&self.configured(cedar, spec)));
+    }
+
+    /// All objects, of which the policy is the last.
+    fn configured(&self, cedar: &str, spec: Value) -> Vec<Value> {
         let mut all = objects(&self.world.upstream);
         let object = |kind: &str, name: &str, spec: Value| json!({"apiVersion": "vidimus.dev/v1alpha1", "kind": kind, "metadata": {"namespace": "t", "name": name}, "spec": spec});
         let server = |more: Value| {
@@ -108,7 +113,7 @@ impl Front {
             permit (principal == Agent::"t/caller", action == Action::"invokeTool", resource == Tool::"t/tools/pay"); {cedar}"#
         );
         all.push(object("Policy", "more", json!({"description": "more", "cedar": cedar})));
-        self.world.gate.take_into_use(snapshot(&all));
+        all
     }
 
     async fn send(&self, headers: &[(&str, &str)], message: &Value) -> (StatusCode, HeaderMap, Value) {
@@ -543,4 +548,43 @@ async fn the_session_of_one_server_reaches_no_other_of_its_members_name() {
         "{said}"
     );
     assert_eq!(front.crm.received().len(), before);
+}
+
+/// Attack: who has no room left at a member goes on by a front, and asks many at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_all_are_asked_counts_at_each_member() {
+    let front = Front::new().await;
+    let cedar = r#"@limit("asks") forbid (principal, action == Action::"connectServer", resource == MCPServer::"t/crm");"#;
+    let mut all = front.configured(cedar, json!({}));
+    all.last_mut().expect("the policy")["spec"]["limits"] =
+        json!([{"name": "asks", "requests": 2, "window": {"sliding": "1h"}}]);
+    front.world.gate.take_into_use(snapshot(&all));
+    for _ in 0..2 {
+        let (_, _, said) = front.ask("tools/list", json!({})).await;
+        assert_eq!(names(&said), ["ledger__echo", "crm__find"]);
+    }
+    let (_, _, said) = front.ask("tools/list", json!({})).await;
+    assert_eq!(names(&said), ["ledger__echo"]);
+    let absent = &said["result"]["_meta"]["dev.vidimus/members"]["absent"];
+    assert_eq!(
+        (&absent[0]["member"], &absent[0]["code"]),
+        (&json!("crm"), &json!("limit_exceeded")),
+        "{said}"
+    );
+    assert_eq!(front.crm.received().len(), 2);
+}
+
+/// Attack: lists of many members that a caller may not reach use up the records that denials have, and what is tried then is on none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn members_that_nobody_asked_for_are_no_denials_on_record() {
+    let front =
+        Front::with(r#"forbid (principal, action, resource in MCPServer::"t/crm");"#, json!({})).await;
+    let (_, headers, said) = front.ask("tools/list", json!({})).await;
+    assert_eq!(names(&said), ["ledger__echo"]);
+    let call = call_id(&headers);
+    let all = front.world.all_records();
+    assert!(all.iter().any(|one| one["on_account_of"] == json!(call)), "what is asked is on record");
+    assert!(all.iter().all(|one| one["outcome"] != json!("deny")), "{all:?}");
+    let (_, headers, _) = front.ask("tools/call", json!({"name": "crm__find"})).await;
+    assert_eq!(front.world.records(&call_id(&headers), 1).await[0]["outcome"], "deny");
 }
