@@ -112,7 +112,7 @@ pub(super) async fn answer(
             Some(timeout(limit, held_whole(response)).await.map_err(late)??)
         }
     };
-    let holder = holder(&permit, &asked.headers)?;
+    let holder = holder(&permit, need, &asked.headers)?;
     let held = shared.standing.bridged();
     let wire = Wire::new(upstream, (permit, &shared), asked.uri.clone(), &asked.headers);
     let way = Way { wire, held, holder };
@@ -132,10 +132,13 @@ const OF_EACH_REQUEST: [&str; 4] = ["idempotency-key", "request-id", "x-correlat
 
 /// Whose is what the bridge holds: the caller and the person it acts for, at this server and its address of now, with what the record lets it say beside
 /// its messages. A server may bind a session to that, such as to a tenant, and what is decided of one must not be done in the session of another.
-fn holder(permit: &Permit, headers: &HeaderMap) -> Result<Box<str>, Refusal> {
+fn holder(permit: &Permit, need: Need, headers: &HeaderMap) -> Result<Box<str>, Refusal> {
     let endpoint = permit.endpoint()?;
     let mut holder = format!("{}|{}", seal::binding(permit.destination(), permit.caller()), endpoint.url);
-    let is_said = |name: &str| endpoint.headers.passes(name) && !OF_EACH_REQUEST.contains(&name);
+    // A server without sessions binds nothing to one.
+    let has_sessions = need == Need::Speaks(Era::Sessions);
+    let is_said =
+        |name: &str| has_sessions && endpoint.headers.passes(name) && !OF_EACH_REQUEST.contains(&name);
     let said = headers.iter().filter(|(name, _)| is_said(name.as_str()));
     let mut said: Vec<String> = said.map(|(name, value)| format!("{name}={:?}", value.as_bytes())).collect();
     said.sort_unstable();

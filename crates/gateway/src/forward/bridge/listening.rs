@@ -117,7 +117,7 @@ impl Drop for Listener {
 /// The stream of a client's session: the server is asked to tell what such a stream tells, and asked anew when the client wants to be
 /// told of other resources.
 pub(super) async fn to_stateless(way: Way, session: Session) -> Result<Response<Body>, Refusal> {
-    let followed = way.held.followed(&session.number);
+    let followed = way.held.followed(&way.holder, &session.number);
     let mut stream = Stream { way, session, followed, messages: None };
     let messages = stream.listen().await?;
     if !messages.status.is_success() || !messages.is_stream {

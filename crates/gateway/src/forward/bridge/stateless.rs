@@ -78,12 +78,13 @@ pub(super) async fn answer(way: Way, asked: Asked) -> Result<Response<Body>, Ref
     match method {
         "ping" => {}
         "logging/setLevel" => match text("level").filter(|level| LEVELS.contains(level)) {
-            Some(level) => way.held.log(&session.number, level),
+            Some(level) => way.held.log(&way.holder, &session.number, level),
             None => return Ok(wrong(id, "there is no such level")),
         },
         "resources/subscribe" | "resources/unsubscribe" => {
             let uri = text("uri").unwrap_or_default();
-            way.held.follow(&session.number, uri, method == "resources/subscribe")?;
+            let of = (&*way.holder, &*session.number);
+            way.held.follow(of, uri, method == "resources/subscribe")?;
         }
         _ => return call(way, session, (method, id, body), params.as_ref()).await,
     }
@@ -223,7 +224,7 @@ enum Now {
 impl Calling {
     /// Sends it, or sends it again with what the client answered.
     async fn send(&mut self, round: Option<&Round>) -> Result<Messages, Refusal> {
-        let level = self.way.held.level(&self.session.number);
+        let level = self.way.held.level(&self.way.holder, &self.session.number);
         let message = to_stateless::request(&self.message, &self.session, level.as_deref(), round);
         let mut headers = self.way.wire.headers()?;
         headers.extend(self.labels.clone());
