@@ -635,3 +635,27 @@ async fn a_session_that_does_not_begin_holds_up_nobody_for_long() {
     assert_eq!(answer["result"]["resultType"], json!("complete"), "{answer}");
     drop(stream);
 }
+
+/// Who has as many calls wait as one may is told so: their stream ended without a word.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_has_no_room_to_wait_says_so() {
+    let world = world("sessions").await;
+    world.upstream.otherwise(sessions);
+    call(&world, None, &modern_tool("d", "echo")).await;
+    let mut streams = Vec::new();
+    for number in 0..=16 {
+        let (answer, stream) = Answer::stream("text/event-stream");
+        world.upstream.next(answer);
+        let asks = tokio::spawn(async move {
+            let asked = json!({"jsonrpc": "2.0", "id": 7, "method": "elicitation/create", "params": {"message": "Who?"}});
+            stream.event(&asked.to_string()).await;
+            stream
+        });
+        let (_, _, answer) = call(&world, None, &modern_tool("a", "echo")).await;
+        streams.push(asks.await.expect("asked"));
+        match number {
+            16 => assert_eq!(code(&answer), &json!("overloaded"), "{answer}"),
+            _ => assert_eq!(answer["result"]["resultType"], json!("input_required"), "{answer}"),
+        }
+    }
+}
