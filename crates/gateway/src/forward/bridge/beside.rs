@@ -106,8 +106,16 @@ impl Beside {
             let message = match timeout_at(until, messages.next()).await {
                 Ok(Ok(Said::Message(message))) => message,
                 Ok(Ok(Said::Alive)) => continue,
-                Err(_) if !self.is_quiet() => continue,
-                Ok(_) | Err(_) => break,
+                Ok(_) => break,
+                Err(_) => {
+                    // A call that begins is among those under way before it looks whether anybody reads.
+                    let mut stream = self.0.stream.lock().await;
+                    if self.is_quiet() {
+                        *stream = Stream::Unread;
+                        return;
+                    }
+                    continue;
+                }
             };
             let Some((id, method)) = asked(&message) else { continue };
             if !self.give(message) {
