@@ -238,6 +238,15 @@ impl Held {
         Ok(handle)
     }
 
+    /// The call of this handle does not wait: its client is not asked after all.
+    pub(super) fn give_up(&self, handle: &str) {
+        let parked = lock(&self.0.parked).remove(handle);
+        if let Some((parked, ends)) = parked {
+            ends.abort();
+            drop(parked);
+        }
+    }
+
     /// The call that a request answers.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use vidimus_core::refusal::{Code, Refusal};
 
 use super::super::Body;
 use super::beside::Questions;
-use super::held::{Parked, Session};
+use super::held::{Held, Parked, Session};
 use super::wire::{ALIVE, Messages, Said, event, header};
 use super::{Asked, Message, Source, Way, check_id, events, is_response, listening, response_of, whole};
 use crate::protocol::mcp::bridge::object;
@@ -204,7 +204,7 @@ impl Exchange {
     /// A short answer as it is, and a stream of events otherwise.
     async fn answer(mut self) -> Result<Response<Body>, Refusal> {
         if self.messages.is_stream {
-            return Ok(events(Answering { exchange: Some(self) }));
+            return Ok(events(Answering { exchange: Some(self), asked: None }));
         }
         let status = self.messages.status;
         let said = self.way.wire.read(self.messages.next()).await?;
@@ -311,10 +311,31 @@ async fn next_of(asked: &mut Option<Questions>) -> Option<String> {
 /// The events of a call's answer.
 struct Answering {
     exchange: Option<Exchange>,
+    /// The question that came last, until it has passed.
+    asked: Option<Asks>,
+}
+
+/// A question to the client. Where it does not pass on, such as by what policies change of answers, its call does not wait for the answer.
+struct Asks {
+    held: Held,
+    handle: String,
+    has_passed: bool,
+}
+
+impl Drop for Asks {
+    fn drop(&mut self) {
+        if !self.has_passed {
+            self.held.give_up(&self.handle);
+        }
+    }
 }
 
 impl Source for Answering {
     async fn next(&mut self) -> Result<Option<Bytes>, Refusal> {
+        // Who asks for more has taken what there was.
+        if let Some(asked) = &mut self.asked {
+            asked.has_passed = true;
+        }
         let Some(exchange) = &mut self.exchange else { return Ok(None) };
         match exchange.next().await? {
             Next::Message(message) => Ok(Some(event(&message))),
@@ -333,6 +354,7 @@ impl Source for Answering {
                 let (holder, called) = (exchange.way.holder.clone(), exchange.called.clone());
                 let handle = held.park(Parked { holder, called, question: id, exchange })?;
                 let asked = to_sessions::input_required(&client, (&method, &params), &handle);
+                self.asked = Some(Asks { held, handle, has_passed: false });
                 Ok(Some(event(&asked.ok_or_else(unwritten)?)))
             }
         }
