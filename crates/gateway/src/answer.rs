@@ -11,6 +11,7 @@ mod kept;
 mod listings;
 mod lowered;
 mod member;
+mod passage;
 mod plan;
 mod redacted;
 mod revocation;

@@ -24,6 +24,7 @@ use vidimus_core::resource::{Identity, Principal};
 use vidimus_core::snapshot::Snapshot;
 
 use super::kept::{Kept, KeptContent};
+use super::passage::Passage;
 use crate::gate::{Shared, millis};
 use crate::part::Part;
 
@@ -50,6 +51,8 @@ pub struct Asked {
     approvals: Arc<[Approval]>,
     /// The guards that looked at it.
     guarded: Guarded,
+    /// The server with members by which it came.
+    passage: Option<Box<Passage>>,
     /// The grant of which it took a use, where nothing else permitted it.
     grant: Option<Arc<str>>,
     /// What is changed of it.
@@ -82,6 +85,7 @@ impl Asked {
             content: KeptContent::of(&call.ask),
             approvals: if call.approvals.is_empty() { Arc::default() } else { call.approvals.into() },
             guarded: call.ask.guarded.clone(),
+            passage: call.ask.via.map(|front| Box::new(Passage::by(front, call.ask.guarded))),
             grant: None,
             obligations: Arc::default(),
             by: None,
@@ -96,6 +100,14 @@ impl Asked {
     /// The same, with the grant of which it took a use.
     pub fn with(self, grant: Option<Arc<str>>) -> Self {
         Self { grant, ..self }
+    }
+
+    /// The same, at which these guards looked for policies about the server with members by which it came.
+    pub fn come_by(mut self, guarded: Option<&Guarded>) -> Self {
+        if let (Some(passage), Some(guarded)) = (&mut self.passage, guarded) {
+            passage.guarded = guarded.clone();
+        }
+        self
     }
 
     /// The same, changed as its permit demands.
@@ -139,6 +151,12 @@ impl Asked {
         world.could_go_on(call) && self.meets(world.authorize(call).obligations())
     }
 
+    /// Whether policies of `world` refuse, or hold, what comes by the server with members by which it came.
+    fn is_barred(&self, world: &Snapshot, caller: &Caller, now: UnixMillis) -> bool {
+        let passed = (self.method(), self.source_ip, now);
+        self.passage.as_deref().is_some_and(|passage| passage.is_barred(world, caller, passed))
+    }
+
     /// Whether `world` would refuse the call, or have it changed in a way that it is not; where its arguments are not known, whether it would
     /// refuse all, or have some changed so. Caller and destination are those of `world`; one that is not registered any more is refused
     /// everything.
@@ -154,7 +172,8 @@ impl Asked {
         {
             return true;
         }
-        let Some(caller) = rebound(world, caller) else { return true };
+        let comes_by = |caller: &Caller| !self.is_barred(world, caller, now);
+        let Some(caller) = rebound(world, caller).filter(comes_by) else { return true };
         let Some(destination) = found(world, destination) else { return true };
         let Some(target) = self.part.of(&destination) else { return true };
         let message = self.arguments.message();

@@ -291,7 +291,7 @@ impl ResponseStream {
         let comes_back = self.content.observer.is_resumable();
         let tells = match refusal.code {
             Code::UpstreamInvalid | Code::ChangeImpossible | Code::ResultInvalid => true,
-            Code::UpstreamInterrupted | Code::UpstreamTimeout => is_whole && !comes_back,
+            Code::UpstreamInterrupted | Code::UpstreamTimeout | Code::Overloaded => is_whole && !comes_back,
             _ => false,
         };
         let found = self.content.observer.finish();

@@ -13,6 +13,7 @@ mod wire;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{self, Stream};
@@ -22,6 +23,7 @@ use http_body_util::BodyExt as _;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
+use tokio::time::timeout;
 use vidimus_core::json::Json;
 use vidimus_core::permit::Permit;
 use vidimus_core::refusal::{Code, Refusal};
@@ -49,10 +51,19 @@ pub(super) enum Need {
 impl Need {
     /// `None` of nearly every request, which passes as it is.
     pub(super) fn of(endpoint: &Endpoint, headers: &HeaderMap, body: &[u8]) -> Option<Self> {
+        // What is answered here speaks every era, and what is behind it no MCP: an API would be sent an `initialize` that none of its operations is.
+        let is_answered_here = endpoint.job.is_some()
+            || endpoint.agent.is_some()
+            || endpoint.openapi.is_some()
+            || endpoint.grpc_tools.is_some()
+            || endpoint.is_of_members();
+        if is_answered_here {
+            return None;
+        }
         let of_caller = bridge::era(headers);
         match endpoint.mcp {
             Some(speaks) => (speaks != of_caller).then_some(Self::Speaks(speaks)),
-            None if endpoint.job.is_some() || of_caller == Era::Stateless => None,
+            None if of_caller == Era::Stateless => None,
             None => match wire::header(headers, SESSION_HEADER) {
                 // The session is the gateway's own, so the server has none.
                 Some(id) => Session::of(id).map(|_| Self::Speaks(Era::Stateless)),
@@ -96,15 +107,15 @@ pub(super) async fn answer(
             if !matches!(response.status(), StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND) {
                 return Ok(response);
             }
-            Some(held_whole(response).await?)
+            let late = |_| Refusal::new(Code::UpstreamTimeout, "the server's refusal did not end in time");
+            let limit = Duration::from_millis(u64::from(permit.endpoint()?.timeout_ms));
+            Some(timeout(limit, held_whole(response)).await.map_err(late)??)
         }
     };
-    // Whose is what the bridge holds: the caller and the person it acts for, at this server and its address of now.
-    let holder =
-        format!("{}|{}", seal::binding(permit.destination(), permit.caller()), permit.endpoint()?.url);
+    let holder = holder(&permit, need, &asked.headers)?;
     let held = shared.standing.bridged();
     let wire = Wire::new(upstream, (permit, &shared), asked.uri.clone(), &asked.headers);
-    let way = Way { wire, held, holder: holder.into() };
+    let way = Way { wire, held, holder };
     let answer = match need {
         Need::Speaks(Era::Sessions) => sessions::answer(way, asked).await,
         Need::Speaks(Era::Stateless) | Need::Begins => stateless::answer(way, asked).await,
@@ -114,6 +125,28 @@ pub(super) async fn answer(
         (Err(_), Some(refused)) => Ok(refused),
         (answer, _) => answer,
     }
+}
+
+/// Fields that are others with each request, and say nothing of whose session it is.
+const OF_EACH_REQUEST: [&str; 4] = ["idempotency-key", "request-id", "x-correlation-id", "x-request-id"];
+
+/// Whose is what the bridge holds: the caller and the person it acts for, at this server and its address of now, with what the record lets it say beside
+/// its messages. A server may bind a session to that, such as to a tenant, and what is decided of one must not be done in the session of another.
+fn holder(permit: &Permit, need: Need, headers: &HeaderMap) -> Result<Box<str>, Refusal> {
+    let endpoint = permit.endpoint()?;
+    let mut holder = format!("{}|{}", seal::binding(permit.destination(), permit.caller()), endpoint.url);
+    // A server without sessions binds nothing to one.
+    let has_sessions = need == Need::Speaks(Era::Sessions);
+    let is_said =
+        |name: &str| has_sessions && endpoint.headers.passes(name) && !OF_EACH_REQUEST.contains(&name);
+    let said = headers.iter().filter(|(name, _)| is_said(name.as_str()));
+    let mut said: Vec<String> = said.map(|(name, value)| format!("{name}={:?}", value.as_bytes())).collect();
+    said.sort_unstable();
+    if !said.is_empty() {
+        holder.push('|');
+        holder.push_str(&said.join("|"));
+    }
+    Ok(holder.into())
 }
 
 impl Asked {

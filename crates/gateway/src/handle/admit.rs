@@ -161,8 +161,8 @@ pub async fn admit<'p, B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Err
         Verdict::Refused(refusal) => return Err(grants::requested(gate, parts, &call, refusal).await),
     };
     reservation.permitted(moment).await;
-    let (protocol, asked) = (route.protocol, Asked::of(&call, so_far.clone()).with(grant).under(&permit));
-    let (approval, bytes_in) = (approval.claimed(), bytes.len());
+    let asked = Asked::of(&call, so_far.clone()).come_by(crossing.guarded()).with(grant).under(&permit);
+    let (protocol, approval, bytes_in) = (route.protocol, approval.claimed(), bytes.len());
     let answer = match answer {
         Ok(answer) => answer,
         Err(own) => {

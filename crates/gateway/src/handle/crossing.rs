@@ -1,21 +1,25 @@
 //! A message that came to a server with members and concerns one of these (ADR 82): it becomes the request that its caller could have sent to that
 //! member's own address. From here on nothing knows of another server, but for the record, and for what the member's answer names.
 
-use std::sync::Arc;
+use std::net::IpAddr;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use vidimus_core::call::{Call, Destination, SoFar};
-use vidimus_core::caller::Caller;
+use vidimus_core::call::{Action, Ask, Call, Destination, SoFar, Target};
+use vidimus_core::caller::{Caller, UnixMillis};
 use vidimus_core::clock::Moment;
 use vidimus_core::entity::EntityId;
+use vidimus_core::guard::Guarded;
 use vidimus_core::json::Json;
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::{Kind as ObjectKind, Member, Members};
 use vidimus_core::snapshot::Snapshot;
 
 use super::addressed::Addressed;
+use super::content::{Beside, Said};
+use super::decided::decided;
 use crate::gate::{Gate, millis};
 use crate::part::Part;
 use crate::protocol::mcp::multiplex::{self, To, Way};
@@ -54,14 +58,16 @@ pub(super) struct Crossed {
     /// As its caller could have sent it to the member's own address.
     pub(super) parts: Parts,
     message: Bytes,
+    /// The guards that looked at it for policies about the server by which it came.
+    guarded: Guarded,
 }
 
 /// Who calls what at the present, where the request goes to that member of it that it concerns. The body may have been long on its way: what is
 /// decided is whether the call may be made now.
 ///
 /// # Errors
-/// As [`Addressed::now`], and `config_stale`; those of [`multiplex::way`] for what is of no member, and `data_plane_unable` where a data plane would
-/// carry it.
+/// As [`Addressed::now`], and `config_stale`; those of [`multiplex::way`] for what is of no member, `data_plane_unable` where a data plane would
+/// carry it, and `token_expired` where the caller's token ended while a guard was asked.
 pub(super) async fn present<'p>(
     gate: &Gate,
     context: &mut RequestContext,
@@ -77,14 +83,17 @@ pub(super) async fn present<'p>(
     let request = Request { gate, context, parts, addressed: &addressed, moment };
     let crossing = match request.way(&members, json)? {
         Way::All => Crossing::Front,
-        Way::To(_) if request.is_barred() => Crossing::Barred,
-        Way::To(to) => {
-            let destination = request.member(to.member)?;
-            gate.source().check(&destination, moment)?;
-            let crossed = request.crossed(to, &destination, message)?;
-            addressed.destination = destination;
-            Crossing::To(Arc::new(crossed))
-        }
+        // Few calls come here, and what is kept in place is moved with each.
+        Way::To(to) => match Box::pin(request.passed(json)).await? {
+            None => Crossing::Barred,
+            Some(guarded) => {
+                let destination = request.member(to.member)?;
+                gate.source().check(&destination, moment)?;
+                let crossed = request.crossed(to, &destination, (message, guarded))?;
+                addressed.destination = destination;
+                Crossing::To(Arc::new(crossed))
+            }
+        },
     };
     Ok((addressed, moment, crossing))
 }
@@ -117,14 +126,30 @@ impl Request<'_, '_> {
         &self.addressed.caller
     }
 
-    /// Whether policies refuse, or hold, what comes by the server.
-    fn is_barred(&self) -> bool {
-        multiplex::passage(&self.addressed.destination).is_none_or(|ask| {
-            let source_ip = Some(self.context.peer.address.ip().to_canonical());
-            let (caller, now) = (self.caller(), millis(self.moment.wall));
-            let call = Call { caller, ask, now, source_ip, so_far: SoFar::nothing(), approvals: &[] };
-            self.addressed.world.stands_against(&call)
-        })
+    /// The guards that looked at the message for policies about the server, where these let it come by; `None` where they refuse it, or hold it.
+    ///
+    /// # Errors
+    /// As [`decided`].
+    async fn passed(&self, json: Option<&Json<'_>>) -> Result<Option<Guarded>, Refusal> {
+        let Addressed { destination, binding, credential, world, .. } = self.addressed;
+        let Some(ask) = multiplex::passage(destination, json) else { return Ok(None) };
+        let beside = Beside::of(self.parts, *binding, (destination, *credential));
+        let said = Said::of((ask.action, &[]), json, &beside);
+        let ask = Ask { content: said.content(), ..ask };
+        let ((now, source_ip), guarded) = (self.at(), OnceLock::new());
+        let caller = self.caller();
+        let mut call = Call { caller, ask, now, source_ip, so_far: SoFar::nothing(), approvals: &[] };
+        if !world.stands_against(&call) {
+            return Ok(Some(Guarded::default()));
+        }
+        // What stands against it may wait for a guard.
+        drop(decided(self.gate, world, &mut call, (json, &guarded)).await?);
+        Ok((!world.stands_against(&call)).then(|| call.ask.guarded.clone()))
+    }
+
+    /// When, and from where.
+    fn at(&self) -> (UnixMillis, Option<IpAddr>) {
+        (millis(self.moment.wall), Some(self.context.peer.address.ip().to_canonical()))
     }
 
     fn member(&self, member: &Member) -> Result<Destination, Refusal> {
@@ -132,7 +157,12 @@ impl Request<'_, '_> {
     }
 
     /// The request to the member.
-    fn crossed(&self, to: To<'_>, member: &Destination, message: &Bytes) -> Result<Crossed, Refusal> {
+    fn crossed(
+        &self,
+        to: To<'_>,
+        member: &Destination,
+        (message, guarded): (&Bytes, Guarded),
+    ) -> Result<Crossed, Refusal> {
         let mut parts = self.parts.clone();
         let fault = |error: &dyn std::fmt::Display| {
             Refusal::new(Code::Internal, "the message could not be addressed to the member")
@@ -153,15 +183,23 @@ impl Request<'_, '_> {
             }
         };
         let front = self.addressed.destination.id().clone();
-        Ok(Crossed { by: By { front, member: to.member.name.clone() }, parts, message })
+        Ok(Crossed { by: By { front, member: to.member.name.clone() }, parts, message, guarded })
     }
 
     /// The session of the request becomes that of the member, sealed as if the member had been asked at its own address.
     fn session(&self, headers: &mut HeaderMap, member: &Member, at: &Destination) -> Result<(), Refusal> {
         let front = Holder::new(&self.gate.seal, &self.addressed.destination, self.caller());
         let Some((kind, sessions)) = multiplex::session(headers, &front)? else { return Ok(()) };
-        let joined = sessions.of(&member.name)?;
         let session = HeaderName::from_static(SESSION_HEADER);
+        let joined = match sessions.of(member) {
+            Ok(joined) => joined,
+            // The next one would be without it too: its own policies say, on record, what comes of the call.
+            Err(_) if !may_join(&self.addressed.world, self.caller(), member, self.at()) => {
+                headers.remove(session);
+                return Ok(());
+            }
+            Err(refusal) => return Err(refusal),
+        };
         match &joined.id {
             None => {
                 headers.remove(session);
@@ -200,6 +238,22 @@ pub(super) fn destination(world: &Snapshot, member: &Member) -> Result<Destinati
     }
 }
 
+/// Whether a session of this caller's could be with the member, by what policies say now. Who could have none is not told that the member is missing.
+pub(super) fn may_join(
+    world: &Snapshot,
+    caller: &Caller,
+    member: &Member,
+    (now, source_ip): (UnixMillis, Option<IpAddr>),
+) -> bool {
+    let Ok(Destination::Server(server)) = destination(world, member) else { return true };
+    let ask = Ask::about("initialize", Action::ConnectServer, Target::Server(&server));
+    let call = Call { caller, ask, now, source_ip, so_far: SoFar::nothing(), approvals: &[] };
+    let decision = world.authorize(&call);
+    let is_refused = matches!(decision.code(), Some(Code::NoPermit | Code::ForbiddenByPolicy));
+    // What waits for a guard may be lifted.
+    !is_refused || !world.guards_wanted(&decision).is_empty()
+}
+
 impl Crossing {
     /// The request as whoever it goes to reads it.
     ///
@@ -235,6 +289,11 @@ impl Crossing {
             Self::Front => multiplex::parsed(message),
             Self::Barred => multiplex::barred(message),
         }
+    }
+
+    /// The guards that looked at it for policies about the server by which it came.
+    pub(super) fn guarded(&self) -> Option<&Guarded> {
+        if let Self::To(crossed) = self { Some(&crossed.guarded) } else { None }
     }
 
     /// The request to a member, if it goes to one.

@@ -3,8 +3,8 @@
 //! Each question is a call of its own to that member, the caller's: who may not reach a member is not told of it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -18,7 +18,9 @@ use vidimus_core::json::Json;
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::{McpServer, Member, Members, WhenDown};
 
-use super::crossing::destination;
+use super::content::{Beside, Said as Content};
+use super::crossing::{destination, may_join};
+use super::decided::decided;
 use super::definition::Source;
 use super::on_account::{self, NotSaid, Question, Said};
 use crate::answer::{Answering, filtered};
@@ -144,7 +146,7 @@ impl<'a> Front<'a> {
         for (member, heard) in heard {
             let Heard::Page(page) = heard else { continue };
             if let Some(cursor) = &page.next {
-                next.insert(&*member.name, cursor.clone());
+                next.insert(&*member.server, cursor.clone());
             }
             pages.push(page);
         }
@@ -164,7 +166,7 @@ impl<'a> Front<'a> {
         let mut all = Vec::new();
         for (member, one, id) in introduced {
             if let Some(version) = one.version {
-                sessions.0.insert(member.name.to_string(), Joined { version, id });
+                sessions.0.insert(member.server.to_string(), Joined { version, id });
             }
             all.push((&*member.name, one));
         }
@@ -187,9 +189,9 @@ impl<'a> Front<'a> {
             match answer {
                 Ok(answer) => heard.push((one.member, answer)),
                 Err(NotSaid::Closed(refusal)) => return Err(refusal),
-                // Who may not reach it is not told of it.
-                Err(NotSaid::Refused(_)) => {}
-                Err(NotSaid::Held(refusal) | NotSaid::Failed(refusal)) => {
+                // Who may not reach it is not told of it, but for one who may and has no room left.
+                Err(NotSaid::Refused(refusal)) if refusal.code != Code::LimitExceeded => {}
+                Err(NotSaid::Refused(refusal) | NotSaid::Held(refusal) | NotSaid::Failed(refusal)) => {
                     absent.push(Absent::of(&one.member.name, &refusal));
                 }
             }
@@ -200,20 +202,24 @@ impl<'a> Front<'a> {
     /// Who is asked, and which members are not there.
     fn whom(&self) -> Result<(Vec<One<'a>>, Vec<Absent>), Refusal> {
         let cursors = self.cursors()?;
+        let (world, caller) = (&self.answering.world, &self.answering.caller);
+        let at = (millis(self.gate.clock.now().wall), self.answering.asked.source_ip);
         let (mut asked, mut absent) = (Vec::new(), Vec::new());
         for member in &*self.members.all {
-            let cursor = cursors.as_ref().map(|cursors| cursors.get(&*member.name).cloned());
+            let cursor = cursors.as_ref().map(|cursors| cursors.get(&*member.server).cloned());
             // Of which nothing is left, or which was not there on the page before.
             if cursor == Some(None) {
                 continue;
             }
-            let joined = self.sessions.as_ref().map(|sessions| sessions.of(&member.name).cloned());
+            let joined = self.sessions.as_ref().map(|sessions| sessions.of(member).cloned());
             match joined.transpose() {
                 Ok(joined) => asked.push(One { member, joined, cursor: cursor.flatten() }),
-                Err(refusal) => {
+                Err(refusal) if may_join(world, caller, member, at) => {
                     let refusal = Refusal { code: Code::UpstreamUnreachable, ..refusal };
                     absent.push(Absent::of(&member.name, &refusal));
                 }
+                // Who may not reach it is not told of it.
+                Err(_) => {}
             }
         }
         Ok((asked, absent))
@@ -224,14 +230,20 @@ impl<'a> Front<'a> {
         let destination = destination(&self.answering.world, one.member).map_err(NotSaid::Failed)?;
         let Destination::Server(server) = &destination else { return Ok(Heard::Nothing) };
         let ask = Ask::about(self.method(), Action::ConnectServer, Target::Server(server));
-        let own = Call {
+        let beside = Beside::of(self.parts, self.answering.binding, (&destination, self.source.credential));
+        let (said, guarded) = (Content::of((ask.action, &[]), self.source.message, &beside), OnceLock::new());
+        let mut own = Call {
             caller: &self.answering.caller,
-            ask: Ask { via: Some(&self.front.id), ..ask },
+            ask: Ask { via: Some(&self.front.id), content: said.content(), ..ask },
             now: millis(self.gate.clock.now().wall),
             source_ip: self.answering.asked.source_ip,
             so_far: self.answering.asked.so_far(),
             approvals: &[],
         };
+        // What each of them gets is the caller's message: the guards of each look at it.
+        let looked =
+            decided(self.gate, &self.answering.world, &mut own, (self.source.message, &guarded)).await;
+        drop(looked.map_err(NotSaid::Failed)?);
         let id = match is_told(self.method()) {
             true => String::new(),
             false => Uuid::new_v4().hyphenated().to_string(),
@@ -337,7 +349,7 @@ impl<'a> Front<'a> {
         result.map_or_else(|| Ok(Page::default()), |result| merge::page(listing, &member.name, &result))
     }
 
-    /// Where the members' pages begin that the caller asks for; `None` where it asks for the first of all.
+    /// Where the members' pages begin that the caller asks for, by their servers; `None` where it asks for the first of all.
     fn cursors(&self) -> Result<Option<BTreeMap<String, String>>, Refusal> {
         if Listing::of(self.method()).is_none() {
             return Ok(None);

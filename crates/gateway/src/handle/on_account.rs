@@ -9,8 +9,9 @@ use http::{HeaderMap, Method, Response};
 use http_body_util::BodyExt as _;
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
-use vidimus_core::call::Call;
-use vidimus_core::decision::About;
+use vidimus_core::call::{Call, SoFar};
+use vidimus_core::clock::Moment;
+use vidimus_core::decision::{About, Decision};
 use vidimus_core::permit::{Permit, Verdict};
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::HeaderRules;
@@ -26,6 +27,7 @@ use crate::gate::{Gate, rfc3339};
 use crate::protocol::mcp::definition::{Answering, PASSED_HEADERS};
 use crate::request_context::RequestContext;
 use crate::route::Protocol;
+use crate::standing::limits::Claims;
 use crate::unrecorded::closed;
 
 /// One question.
@@ -37,7 +39,7 @@ pub(super) struct Question<'q> {
     /// What goes with it beside what of the caller's request does.
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
-    /// The caller gets what is answered, so nothing of it may have to be changed.
+    /// The caller gets what is answered: nothing of it may have to be changed, and it counts as if the caller had asked it.
     pub(super) is_shown: bool,
 }
 
@@ -77,6 +79,10 @@ pub(super) async fn ask<T>(
 ) -> Result<T, NotSaid> {
     let (id, started): (Arc<str>, _) = (Uuid::now_v7().hyphenated().to_string().into(), gate.clock.now());
     let decision = source.world.authorize(own);
+    let mut claims = claimed(gate, &decision, &question, started).await.map_err(NotSaid::Failed)?;
+    let so_far = claims.as_ref().map(|claims| SoFar { limits: claims.left().to_vec(), ..own.so_far.clone() });
+    let own = &Call { so_far: so_far.as_ref().unwrap_or(own.so_far), ..*own };
+    let decision = if claims.is_some() { source.world.authorize(own) } else { decision };
     end_chain(gate, &decision, started).await;
     let (parent, source_state) = (context.trace.parent(), gate.source());
     let about = About {
@@ -102,7 +108,8 @@ pub(super) async fn ask<T>(
         }
     };
     // Of a flood of refusals one more says nothing new.
-    let unmade = code.filter(|one| !context.has_record(gate, *one)).and_then(|_| decision.unmade());
+    let has_record = |one: Code| !is_left_out(&decision, &question) && context.has_record(gate, one);
+    let unmade = code.filter(|one| !has_record(*one)).and_then(|_| decision.unmade());
     let verdict = match unmade {
         Some(verdict) => verdict,
         None => gate
@@ -117,6 +124,7 @@ pub(super) async fn ask<T>(
         Verdict::Held(held) => return Err(NotSaid::Held(held.refusal())),
         Verdict::Refused(refusal) => return Err(NotSaid::Refused(refusal)),
     };
+    claims.iter_mut().for_each(Claims::permitted);
     let room = permit.take_room();
     let decided = (permit.index(), room, permit.destination());
     let mut effect = Effect::begin(gate, begun, decided, Protocol::Mcp, &asked);
@@ -131,18 +139,47 @@ pub(super) async fn ask<T>(
         }
         Err(refusal) => Err(refusal),
     };
-    ended(effect, said.and_then(|said| read(&said))).await
+    ended((effect, claims), said.and_then(|said| read(&said))).await
+}
+
+/// What a question takes of the limits that it counts for; `None` of one that the gateway asks to know what it decides.
+async fn claimed(
+    gate: &Gate,
+    decision: &Decision<'_>,
+    question: &Question<'_>,
+    now: Moment,
+) -> Result<Option<Claims>, Refusal> {
+    if !question.is_shown || decision.limits().is_empty() {
+        return Ok(None);
+    }
+    // Few calls count, and what is kept in place is moved with each.
+    Box::pin(gate.standing.claim(decision.call(), decision.limits(), now)).await.map(Some)
+}
+
+/// Whether a denial is of a member that the caller did not ask for: the call by which all are asked is on record, and whom it leaves out follows from
+/// the configuration. Many such members would use up the records that real denials have.
+fn is_left_out(decision: &Decision<'_>, question: &Question<'_>) -> bool {
+    question.is_shown
+        && decision.ends_chain().is_none()
+        && matches!(decision.code(), Some(Code::NoPermit | Code::ForbiddenByPolicy))
 }
 
 /// What came of it, once that is on record.
-async fn ended<T>(mut effect: Effect, read: Result<T, Refusal>) -> Result<T, NotSaid> {
+async fn ended<T>(
+    (mut effect, claims): (Effect, Option<Claims>),
+    read: Result<T, Refusal>,
+) -> Result<T, NotSaid> {
+    let unsent = |refusal: &Refusal| matches!(refusal.code, Code::UpstreamUnreachable | Code::Overloaded);
+    effect.sent &= !read.as_ref().is_err_and(unsent);
+    if let Some(claims) = claims {
+        claims.settle(effect.sent, None);
+    }
     match read {
         Ok(read) => {
             effect.record(Ending::Ok).await.map_err(|error| NotSaid::Closed(closed(error)))?;
             Ok(read)
         }
         Err(refusal) => {
-            effect.sent &= !matches!(refusal.code, Code::UpstreamUnreachable | Code::Overloaded);
             effect.record_refused(&refusal).await.map_err(|error| NotSaid::Closed(closed(error)))?;
             Err(NotSaid::Failed(refusal))
         }

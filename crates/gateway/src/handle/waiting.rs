@@ -10,6 +10,7 @@ use vidimus_core::permit::Held;
 
 use super::addressed::Addressed;
 use super::admit::Admission;
+use super::crossing;
 use super::hold::RETRY_AFTER;
 use crate::gate::{Gate, millis};
 use crate::part::Part;
@@ -21,11 +22,16 @@ use crate::seal::{Holder, Kind};
 /// Waits for people's answer, for as long as its caller is told to wait in vain, where a client that was led to the approval makes its request
 /// again: clients do so at once, and some only so often. Nothing is decided meanwhile, so it is as if the message had been long on its way.
 pub(super) async fn for_an_answer(gate: &Gate, addressed: &Addressed<'_>, message: Option<&Json<'_>>) {
-    if !matches!(addressed.destination, Destination::Server(_)) {
-        return;
-    }
-    let Addressed { destination, caller, .. } = addressed;
-    let waits = mcp::held::waits_for(message, &Holder::new(&gate.seal, destination, caller));
+    let Destination::Server(server) = &addressed.destination else { return };
+    let Addressed { destination, caller, world, .. } = addressed;
+    let of = |at: &Destination| mcp::held::waits_for(message, &Holder::new(&gate.seal, at, caller));
+    // By a server with members it is a call of one of these that waits.
+    let waits = match &server.members {
+        None => of(destination),
+        Some(members) => {
+            members.all.iter().find_map(|member| of(&crossing::destination(world, member).ok()?))
+        }
+    };
     if let Some(approval) = waits {
         // Few calls come here, and what is kept in place is moved with each.
         Box::pin(answered(gate, &approval)).await;

@@ -262,6 +262,14 @@ impl<'a> Called<'a> {
                 "its tools are operations of an API (spec.openapi); call it at the gateway of Vidimus",
             );
         }
+        if self.endpoint.mcp.is_some() {
+            return Some(
+                "it may be bridged to the other era of MCP (endpoint.mcp), which only the gateway does; call it there",
+            );
+        }
+        if self.endpoint.is_of_members() {
+            return Some("it stands for its members (spec.members), which the gateway asks; call it there");
+        }
         if self.endpoint.ca_file.is_some() {
             return Some("endpoint.caFile names roots of its own; such a data plane has the system's");
         }

@@ -157,6 +157,38 @@ async fn a_client_leads_its_user_to_the_approval_and_the_same_call_completes() {
     assert_eq!(world.upstream.received().len(), 1);
 }
 
+/// By a server with members it is a call of one of these that waits, and its caller is waited with all the same.
+#[tokio::test]
+async fn a_call_by_a_server_with_members_waits_with_its_caller() {
+    let world = World::new().await;
+    let mut all = objects(&world.upstream);
+    let object = |kind: &str, name: &str, spec: Value| json!({"apiVersion": "vidimus.dev/v1alpha1", "kind": kind, "metadata": {"namespace": "t", "name": name}, "spec": spec});
+    all.push(object("Policy", "hold", json!({"description": "hold", "cedar": HOLD})));
+    let members = json!([{"name": "ledger", "server": {"name": "tools"}}]);
+    all.push(object(
+        "MCPServer",
+        "front",
+        json!({"owner": "ada.lovelace@example.com", "team": "t", "riskLevel": "low", "members": members}),
+    ));
+    world.gate.take_into_use(snapshot(&all));
+    let by_front = |more: &Value| {
+        let mut request = tool(&world, "ledger__echo", &json!({"amount": 5.0}), more, &urls());
+        *request.uri_mut() = "/mcp/t/front".parse().expect("a path");
+        request
+    };
+    let (_, told) = said(&world, by_front(&json!({}))).await;
+    assert_eq!(told["result"]["resultType"], json!("input_required"), "{told}");
+    let approval = newest(&world);
+    let approving = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        approve(&world, &approval).await;
+    };
+    let again = by_front(&accepted(&told, "accept"));
+    let ((_, done), ()) = tokio::join!(said(&world, again), approving);
+    assert_eq!(done["result"]["resultType"], Value::Null, "{done}");
+    assert_eq!(world.upstream.received().len(), 1);
+}
+
 #[tokio::test]
 async fn who_cannot_or_will_not_is_told_by_the_error() {
     let world = world().await;

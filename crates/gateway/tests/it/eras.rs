@@ -30,7 +30,7 @@ fn configured(world: &World, mcp: &str) -> Arc<Snapshot> {
             Some("Policy") => {
                 object["spec"]["cedar"] = json!(
                     r#"permit (principal, action == Action::"invokeTool", resource == Tool::"t/tools/echo");
-                    permit (principal, action == Action::"readResource", resource);"#
+                    permit (principal, action in [Action::"readResource", Action::"getPrompt"], resource);"#
                 );
             }
             _ => {}
@@ -418,6 +418,11 @@ async fn what_a_server_of_sessions_asks_its_client_is_asked_by_a_result() {
     assert_eq!(code(&json_of(&body)), &json!("era_unbridged"));
     let (_, _, refused) = call(&world, None, &again("b", json!({"a": 2}))).await;
     assert_eq!(code(&refused), &json!("era_unbridged"), "{refused}");
+    // Attack: it is gone on with as a prompt of the tool's name, of which something else is decided. It waits on.
+    let mut prompt = again("p", json!({"a": 1}));
+    prompt["method"] = json!("prompts/get");
+    let (_, _, refused) = call(&world, None, &prompt).await;
+    assert_eq!(code(&refused), &json!("era_unbridged"), "{refused}");
     let before = world.upstream.received().len();
     let answers = async {
         let all = world.upstream.until_received(before + 1).await;
@@ -584,4 +589,73 @@ async fn an_answer_is_the_answer_to_what_was_asked() {
     });
     let (_, _, answer) = call(&world, None, &modern_tool("a", "echo")).await;
     assert_eq!(code(&answer), &json!("upstream_invalid"), "{answer}");
+}
+
+/// What a record lets pass beside a message may be what a server binds its session to: a call that is decided as of one tenant is made in no session of another.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_is_of_what_passes_beside_the_messages() {
+    let world = world("sessions").await;
+    let mut all = objects(&world.upstream);
+    for object in all.iter_mut().filter(|object| object["kind"] == "MCPServer") {
+        object["spec"]["endpoint"]["mcp"] = json!("sessions");
+        object["spec"]["endpoint"]["headers"] = json!({"pass": ["x-tenant", "x-request-id"]});
+    }
+    world.gate.take_into_use(snapshot(&all));
+    world.upstream.otherwise(sessions);
+    for (number, (tenant, sessions)) in [("a", 1), ("b", 2), ("a", 2)].into_iter().enumerate() {
+        let mut request = request(&world, "caller", None, &modern_tool("a", "echo"));
+        let key = number.to_string();
+        for (name, value) in [("x-tenant", tenant), ("x-request-id", &*key), ("idempotency-key", &*key)] {
+            request.headers_mut().insert(name, value.parse().unwrap());
+        }
+        let (status, _, _) = world.call(request).await;
+        assert_eq!(status, StatusCode::OK);
+        let all = world.upstream.received();
+        let of = |method: &str| all.iter().filter(|one| one.json()["method"] == json!(method)).count();
+        assert_eq!((of("initialize"), of("tools/call")), (sessions, number + 1));
+        let begun = all.iter().rfind(|one| one.json()["method"] == json!("initialize")).expect("one");
+        assert_eq!(begun.header("idempotency-key"), None, "it is the call that is made once");
+        let sent = all.last().expect("a call");
+        assert_eq!((sent.header("x-tenant"), sent.header("idempotency-key")), (Some(tenant), Some(&*key)));
+    }
+}
+
+/// Attack: a server that begins to say how a session begins and never ends, by which all calls of a caller wait for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_does_not_begin_holds_up_nobody_for_long() {
+    let world = world("sessions").await;
+    let (answer, stream) = Answer::stream("application/json");
+    world.upstream.next(answer);
+    stream.send("{").await;
+    let asked = call(&world, None, &modern("d", "server/discover", &json!({})));
+    let (_, _, answer) = tokio::time::timeout(Duration::from_secs(20), asked).await.expect("in time");
+    assert_eq!(code(&answer), &json!("upstream_timeout"), "{answer}");
+    world.upstream.otherwise(sessions);
+    let (_, _, answer) = call(&world, None, &modern_tool("a", "echo")).await;
+    assert_eq!(answer["result"]["resultType"], json!("complete"), "{answer}");
+    drop(stream);
+}
+
+/// Who has as many calls wait as one may is told so: their stream ended without a word.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_has_no_room_to_wait_says_so() {
+    let world = world("sessions").await;
+    world.upstream.otherwise(sessions);
+    call(&world, None, &modern_tool("d", "echo")).await;
+    let mut streams = Vec::new();
+    for number in 0..=16 {
+        let (answer, stream) = Answer::stream("text/event-stream");
+        world.upstream.next(answer);
+        let asks = tokio::spawn(async move {
+            let asked = json!({"jsonrpc": "2.0", "id": 7, "method": "elicitation/create", "params": {"message": "Who?"}});
+            stream.event(&asked.to_string()).await;
+            stream
+        });
+        let (_, _, answer) = call(&world, None, &modern_tool("a", "echo")).await;
+        streams.push(asks.await.expect("asked"));
+        match number {
+            16 => assert_eq!(code(&answer), &json!("overloaded"), "{answer}"),
+            _ => assert_eq!(answer["result"]["resultType"], json!("input_required"), "{answer}"),
+        }
+    }
 }

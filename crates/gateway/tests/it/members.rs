@@ -1,10 +1,14 @@
 //! One server that stands for others (ADR 82): a tool is decided as its member's, and what all are asked is one answer.
 
+use std::time::Duration;
+
 use http::{HeaderMap, Method, StatusCode};
+use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use vidimus_gateway::Limits;
 use vidimus_testkit::upstream::{ANSWERED, Answer, Received, Upstream};
 
+use super::changes::CARD;
 use super::world::{World, call_id, json_of, objects, snapshot};
 
 const MODERN: &str = "2026-07-28";
@@ -82,6 +86,11 @@ impl Front {
     }
 
     fn take(&self, cedar: &str, spec: Value) {
+        self.world.gate.take_into_use(snapshot(&self.configured(cedar, spec)));
+    }
+
+    /// All objects, of which the policy is the last.
+    fn configured(&self, cedar: &str, spec: Value) -> Vec<Value> {
         let mut all = objects(&self.world.upstream);
         let object = |kind: &str, name: &str, spec: Value| json!({"apiVersion": "vidimus.dev/v1alpha1", "kind": kind, "metadata": {"namespace": "t", "name": name}, "spec": spec});
         let server = |more: Value| {
@@ -104,7 +113,7 @@ impl Front {
             permit (principal == Agent::"t/caller", action == Action::"invokeTool", resource == Tool::"t/tools/pay"); {cedar}"#
         );
         all.push(object("Policy", "more", json!({"description": "more", "cedar": cedar})));
-        self.world.gate.take_into_use(snapshot(&all));
+        all
     }
 
     async fn send(&self, headers: &[(&str, &str)], message: &Value) -> (StatusCode, HeaderMap, Value) {
@@ -402,7 +411,7 @@ async fn who_may_use_nothing_of_any_member_may_not_connect() {
     let front = Front::new().await;
     let list = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}});
     let mut request = front.world.request(Method::POST, "/mcp/t/front", &list);
-    let token = front.world.token("stranger", std::time::Duration::from_secs(600));
+    let token = front.world.token("stranger", Duration::from_secs(600));
     request.headers_mut().insert("authorization", format!("Bearer {token}").parse().expect("a value"));
     let (_, headers, _) = front.world.call(request).await;
     assert_eq!(headers["vidimus-code"], "no_permit");
@@ -437,4 +446,145 @@ async fn a_member_with_members_is_none() {
             ask(json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": tool}})).await;
         assert_eq!(headers["vidimus-code"], "resource_unknown", "{said}");
     }
+}
+
+/// A policy that waits for a guard is lifted by it, by a front as at the member's own address.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_guard_looks_at_what_comes_by_a_server_with_members() {
+    let waits = r#"@guard("personal_data") forbid (principal, action in Action::"mcp", resource)
+        unless { context.guarded.contains("personal_data") };"#;
+    let front = Front::with(waits, json!({})).await;
+    let (_, said) = front.begins().await;
+    let text = said["result"]["instructions"].as_str().expect("of each member");
+    assert!(text.contains("I am ledger.") && text.contains("I am crm."), "{text}");
+    let (_, _, said) = front.ask("tools/list", json!({})).await;
+    assert_eq!(said["result"].get("_meta"), None, "{said}");
+    let (_, _, said) =
+        front.ask("tools/call", json!({"name": "crm__find", "arguments": {"a": "bread"}})).await;
+    assert!(said.get("result").is_some(), "{said}");
+    let before = front.crm.received().len();
+    let (_, headers, said) =
+        front.ask("tools/call", json!({"name": "crm__find", "arguments": {"a": CARD}})).await;
+    assert_eq!(headers["vidimus-code"], "forbidden_by_policy", "{said}");
+    assert_eq!(front.crm.received().len(), before);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_policy_about_the_server_sees_the_method_of_what_comes_by_it() {
+    let reads = r#"forbid (principal, action == Action::"connectServer", resource == MCPServer::"t/front")
+        when { context.method == "resources/read" };"#;
+    let front = Front::with(reads, json!({})).await;
+    let (_, headers, said) = front.ask("resources/read", json!({"uri": "crm+file:///x"})).await;
+    assert_eq!(headers["vidimus-code"], "forbidden_by_policy", "{said}");
+    assert!(front.crm.received().is_empty());
+    let (_, _, said) = front.ask("tools/call", json!({"name": "crm__find"})).await;
+    assert!(said.get("result").is_some(), "{said}");
+}
+
+/// Attack: a stream that was opened by a front goes on after nobody may come by it any more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_open_by_a_server_with_members_ends_with_what_policies_let_by_it() {
+    let front = Front::new().await;
+    let (answer, stream) = Answer::stream("text/event-stream");
+    front.crm.next(answer);
+    let call = json!({"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"name": "crm__find"}});
+    let told = async {
+        stream
+            .event(r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":1}}"#)
+            .await
+    };
+    let (response, is_told) =
+        tokio::join!(front.world.send(front.world.request(Method::POST, "/mcp/t/front", &call)), told);
+    assert!(is_told);
+    let mut body = response.into_body();
+    body.frame().await.expect("an event").expect("a frame");
+    front.take(r#"forbid (principal, action, resource == MCPServer::"t/front");"#, json!({}));
+    let cut = async { while body.frame().await.is_some_and(|frame| frame.is_ok()) {} };
+    tokio::time::timeout(Duration::from_secs(10), cut).await.expect("it is cut");
+    drop(stream);
+}
+
+/// A client that obeyed would begin sessions for ever, and with `whenDown: fail` no list would be answered to it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_may_not_reach_a_member_is_not_told_that_it_is_missing_in_the_session() {
+    for spec in [json!({}), json!({"whenDown": "fail"})] {
+        let front = Front::with(r#"forbid (principal, action, resource in MCPServer::"t/crm");"#, spec).await;
+        let (session, _) = front.begins().await;
+        let headers = [("mcp-session-id", &*session), ("mcp-protocol-version", NEWEST)];
+        let message = |method: &str, params: Value| json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+        let (_, _, said) = front.send(&headers, &message("tools/list", json!({}))).await;
+        assert_eq!((names(&said), said["result"].get("_meta")), (vec!["ledger__echo"], None), "{said}");
+        let (_, refused, said) =
+            front.send(&headers, &message("tools/call", json!({"name": "crm__find"}))).await;
+        assert_eq!(refused["vidimus-code"], "forbidden_by_policy", "{said}");
+        let records = front.world.records(&call_id(&refused), 1).await;
+        assert_eq!(records[0]["resource"], "Tool/t/crm/find", "the attempt is on record as what it is");
+        assert!(front.crm.received().is_empty());
+    }
+}
+
+/// Attack: who writes a front points its member at a server of theirs, and gets the sessions that clients have with the former one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_session_of_one_server_reaches_no_other_of_its_members_name() {
+    let front = Front::new().await;
+    let (session, _) = front.begins().await;
+    let headers = [("mcp-session-id", &*session), ("mcp-protocol-version", NEWEST)];
+    let call =
+        |tool: &str| json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": tool}});
+    let member = |name: &str, server: &str| json!({"name": name, "server": {"name": server}});
+    front.take("", json!({"members": [member("ledger", "crm"), member("crm", "tools")]}));
+    let (_, _, said) = front.send(&headers, &call("ledger__find")).await;
+    assert!(said.get("result").is_some(), "{said}");
+    assert_eq!(front.crm.received().pop().expect("a call").header("mcp-session-id"), Some("s-crm"));
+    // One that began with another server alone.
+    front.take("", json!({"members": [member("ledger", "tools")]}));
+    let (session, _) = front.begins().await;
+    front.take("", json!({"members": [member("ledger", "crm")]}));
+    let before = front.crm.received().len();
+    let (status, refused, said) = front.send(&[("mcp-session-id", &*session)], &call("ledger__find")).await;
+    assert_eq!(
+        (status, &refused["vidimus-code"]),
+        (StatusCode::NOT_FOUND, &"session_foreign".parse().expect("a value")),
+        "{said}"
+    );
+    assert_eq!(front.crm.received().len(), before);
+}
+
+/// Attack: who has no room left at a member goes on by a front, and asks many at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_all_are_asked_counts_at_each_member() {
+    let front = Front::new().await;
+    let cedar = r#"@limit("asks") forbid (principal, action == Action::"connectServer", resource == MCPServer::"t/crm");"#;
+    let mut all = front.configured(cedar, json!({}));
+    all.last_mut().expect("the policy")["spec"]["limits"] =
+        json!([{"name": "asks", "requests": 2, "window": {"sliding": "1h"}}]);
+    front.world.gate.take_into_use(snapshot(&all));
+    for _ in 0..2 {
+        let (_, _, said) = front.ask("tools/list", json!({})).await;
+        assert_eq!(names(&said), ["ledger__echo", "crm__find"]);
+    }
+    let (_, _, said) = front.ask("tools/list", json!({})).await;
+    assert_eq!(names(&said), ["ledger__echo"]);
+    let absent = &said["result"]["_meta"]["dev.vidimus/members"]["absent"];
+    assert_eq!(
+        (&absent[0]["member"], &absent[0]["code"]),
+        (&json!("crm"), &json!("limit_exceeded")),
+        "{said}"
+    );
+    assert_eq!(front.crm.received().len(), 2);
+}
+
+/// Attack: lists of many members that a caller may not reach use up the records that denials have, and what is tried then is on none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn members_that_nobody_asked_for_are_no_denials_on_record() {
+    let front =
+        Front::with(r#"forbid (principal, action, resource in MCPServer::"t/crm");"#, json!({})).await;
+    let (_, headers, said) = front.ask("tools/list", json!({})).await;
+    assert_eq!(names(&said), ["ledger__echo"]);
+    let call = call_id(&headers);
+    let all = front.world.all_records();
+    assert!(all.iter().any(|one| one["on_account_of"] == json!(call)), "what is asked is on record");
+    assert!(all.iter().all(|one| one["outcome"] != json!("deny")), "{all:?}");
+    let (_, headers, _) = front.ask("tools/call", json!({"name": "crm__find"})).await;
+    assert_eq!(front.world.records(&call_id(&headers), 1).await[0]["outcome"], "deny");
 }

@@ -5,6 +5,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use http::header::AUTHORIZATION;
 use http::{HeaderMap, Method, Response};
 use tokio::sync::{Mutex as Turn, mpsc};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -105,13 +106,25 @@ impl Beside {
             let message = match timeout_at(until, messages.next()).await {
                 Ok(Ok(Said::Message(message))) => message,
                 Ok(Ok(Said::Alive)) => continue,
-                Err(_) if !self.is_quiet() => continue,
-                Ok(_) | Err(_) => break,
+                Ok(_) => break,
+                Err(_) => {
+                    // A call that begins is among those under way before it looks whether anybody reads.
+                    let mut stream = self.0.stream.lock().await;
+                    if self.is_quiet() {
+                        *stream = Stream::Unread;
+                        return;
+                    }
+                    continue;
+                }
             };
             let Some((id, method)) = asked(&message) else { continue };
             if !self.give(message) {
-                // There is no call that it could be for.
-                if let Err(refusal) = wire.post(headers.clone(), answer_of_ours(&id, &method)).await {
+                // There is no call that it could be for. The credential of the one that began to read may have ended since.
+                let mut headers = headers.clone();
+                if let Some(token) = wire.headers().ok().and_then(|now| now.get(AUTHORIZATION).cloned()) {
+                    headers.insert(AUTHORIZATION, token);
+                }
+                if let Err(refusal) = wire.post(headers, answer_of_ours(&id, &method)).await {
                     tracing::debug!(%refusal, "a server got no answer to what it asked of nobody");
                 }
             }

@@ -29,9 +29,12 @@ const MOST_SESSIONS: usize = 4;
 const PATIENCE: Duration = Duration::from_secs(300);
 const MOST_PARKED_OF_ONE: usize = 16;
 const MOST_PARKED: usize = 1_024;
-/// Of how many sessions with clients it is kept what they asked for, and how many resources one may follow.
-const MOST_CLIENTS: usize = 4_096;
+/// Of how many callers at one server it is kept what their clients asked for, and of how many sessions of one.
+const MOST_CALLERS: usize = 4_096;
+const MOST_CLIENTS: usize = 16;
+/// How many resources one session may follow, and how many bytes their URIs have together.
 const MOST_URIS: usize = 64;
+const MOST_URI_BYTES: usize = 16 * 1024;
 
 /// What is kept. Clones have the same.
 #[derive(Clone, Default)]
@@ -48,7 +51,7 @@ struct Kept {
     asked: Mutex<HashMap<Box<str>, Asked>>,
     calls: Mutex<HashMap<Box<str>, Arc<Notify>>>,
     parked: Mutex<HashMap<Box<str>, (Parked, AbortHandle)>>,
-    clients: Cache<String, Arc<Client>>,
+    clients: Cache<String, Arc<Clients>>,
 }
 
 impl Default for Kept {
@@ -58,7 +61,7 @@ impl Default for Kept {
             asked: Mutex::default(),
             calls: Mutex::default(),
             parked: Mutex::default(),
-            clients: Cache::new(MOST_CLIENTS),
+            clients: Cache::new(MOST_CALLERS),
         }
     }
 }
@@ -108,6 +111,28 @@ pub(super) struct Parked {
     /// The id of the server's question, as JSON.
     pub(super) question: String,
     pub(super) exchange: Exchange,
+}
+
+/// What the clients of one caller at one server have asked for, by the numbers of their sessions. Of more sessions than are kept, that which was used least
+/// lately begins anew: nobody's are forgotten for those of another.
+#[derive(Default)]
+struct Clients(Mutex<Vec<(Box<str>, Arc<Client>)>>);
+
+impl Clients {
+    fn of(&self, number: &str) -> Arc<Client> {
+        let mut all = lock(&self.0);
+        let found = all.iter().position(|(other, _)| **other == *number).map(|at| all.remove(at));
+        if found.is_none() && all.len() == MOST_CLIENTS {
+            all.remove(0);
+        }
+        let (number, client) = found.unwrap_or_else(|| (number.into(), Arc::default()));
+        all.push((number, client.clone()));
+        client
+    }
+
+    fn found(&self, number: &str) -> Option<Arc<Client>> {
+        lock(&self.0).iter().find(|(other, _)| **other == *number).map(|(_, client)| client.clone())
+    }
 }
 
 /// What a client with a session has asked for.
@@ -213,6 +238,15 @@ impl Held {
         Ok(handle)
     }
 
+    /// The call of this handle does not wait: its client is not asked after all.
+    pub(super) fn give_up(&self, handle: &str) {
+        let parked = lock(&self.0.parked).remove(handle);
+        if let Some((parked, ends)) = parked {
+            ends.abort();
+            drop(parked);
+        }
+    }
+
     /// The call that a request answers.
     ///
     /// # Errors
@@ -235,21 +269,21 @@ impl Held {
         })
     }
 
-    fn client(&self, number: &str) -> Arc<Client> {
-        let begun = || Ok::<_, std::convert::Infallible>(Arc::new(Client::default()));
-        match self.0.clients.get_or_insert_with(number, begun) {
-            Ok(client) => client,
+    fn client(&self, holder: &str, number: &str) -> Arc<Client> {
+        let begun = || Ok::<_, std::convert::Infallible>(Arc::new(Clients::default()));
+        match self.0.clients.get_or_insert_with(holder, begun) {
+            Ok(clients) => clients.of(number),
             Err(never) => match never {},
         }
     }
 
-    /// The client of this session wants messages of this level for its log.
-    pub(super) fn log(&self, number: &str, level: &str) {
-        *lock(&self.client(number).level) = Some(level.into());
+    /// The client of this session of the caller's (`holder`) wants messages of this level for its log.
+    pub(super) fn log(&self, holder: &str, number: &str, level: &str) {
+        *lock(&self.client(holder, number).level) = Some(level.into());
     }
 
-    pub(super) fn level(&self, number: &str) -> Option<Arc<str>> {
-        let client = self.0.clients.get(number)?;
+    pub(super) fn level(&self, holder: &str, number: &str) -> Option<Arc<str>> {
+        let client = self.0.clients.get(holder)?.found(number)?;
         lock(&client.level).clone()
     }
 
@@ -257,25 +291,33 @@ impl Held {
     ///
     /// # Errors
     /// `overloaded` beyond what one may follow.
-    pub(super) fn follow(&self, number: &str, uri: &str, is_wanted: bool) -> Result<(), Refusal> {
+    pub(super) fn follow(
+        &self,
+        (holder, number): (&str, &str),
+        uri: &str,
+        is_wanted: bool,
+    ) -> Result<(), Refusal> {
         let mut is_full = false;
-        self.client(number).uris.send_if_modified(|uris| {
+        self.client(holder, number).uris.send_if_modified(|uris| {
             if !is_wanted {
                 return uris.remove(uri);
             }
-            is_full = uris.len() >= MOST_URIS && !uris.contains(uri);
+            let bytes = uris.iter().map(String::len).sum::<usize>().saturating_add(uri.len());
+            is_full = (uris.len() >= MOST_URIS || bytes > MOST_URI_BYTES) && !uris.contains(uri);
             !is_full && uris.insert(uri.to_owned())
         });
         if is_full {
-            let message = format!("a session follows at most {MOST_URIS} resources");
+            let message = format!(
+                "a session follows at most {MOST_URIS} resources, whose URIs have {MOST_URI_BYTES} bytes together"
+            );
             return Err(Refusal::new(Code::Overloaded, message));
         }
         Ok(())
     }
 
     /// The resources of which the client of this session wants to be told, as they change.
-    pub(super) fn followed(&self, number: &str) -> watch::Receiver<BTreeSet<String>> {
-        self.client(number).uris.subscribe()
+    pub(super) fn followed(&self, holder: &str, number: &str) -> watch::Receiver<BTreeSet<String>> {
+        self.client(holder, number).uris.subscribe()
     }
 }
 
@@ -318,5 +360,27 @@ impl Drop for Call {
         if all.get(&self.key).is_some_and(|other| Arc::ptr_eq(other, &self.taken_back)) {
             all.remove(&self.key);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Attack: one caller begins sessions, and follows what it likes in each, until nothing of others is kept.
+    #[test]
+    fn what_one_caller_follows_is_bounded_and_takes_nothing_of_others() {
+        let held = Held::default();
+        held.follow(("other", "1"), "file:///a", true).expect("room");
+        for number in 0..10_000 {
+            held.follow(("one", &number.to_string()), "file:///a", true).expect("room");
+        }
+        let kept = held.0.clients.get("one").expect("kept");
+        assert_eq!(lock(&kept.0).len(), MOST_CLIENTS);
+        assert_eq!(held.followed("other", "1").borrow().len(), 1);
+        assert_eq!(held.followed("one", "9999").borrow().len(), 1);
+        let long = "x".repeat(MOST_URI_BYTES);
+        let refused = held.follow(("one", "9999"), &long, true);
+        assert_eq!(refused.map_err(|refusal| refusal.code), Err(Code::Overloaded));
     }
 }

@@ -39,7 +39,7 @@ pub(super) async fn to_sessions(
         );
         let headers = in_session(&listener.way, &listener.session)?;
         let mut messages = Messages::of(listener.way.wire.post(headers, message).await?)?;
-        let answer = response_of(&mut messages).await?;
+        let answer = listener.way.wire.soon(response_of(&mut messages)).await?;
         let answer: Members<'_> = serde_json::from_str(&answer)
             .map_err(|_| unlike("what the server answered could not be read"))?;
         if answer.get("result").is_none() {
@@ -117,7 +117,7 @@ impl Drop for Listener {
 /// The stream of a client's session: the server is asked to tell what such a stream tells, and asked anew when the client wants to be
 /// told of other resources.
 pub(super) async fn to_stateless(way: Way, session: Session) -> Result<Response<Body>, Refusal> {
-    let followed = way.held.followed(&session.number);
+    let followed = way.held.followed(&way.holder, &session.number);
     let mut stream = Stream { way, session, followed, messages: None };
     let messages = stream.listen().await?;
     if !messages.status.is_success() || !messages.is_stream {

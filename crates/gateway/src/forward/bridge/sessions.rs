@@ -12,7 +12,7 @@ use vidimus_core::refusal::{Code, Refusal};
 
 use super::super::Body;
 use super::beside::Questions;
-use super::held::{Parked, Session};
+use super::held::{Held, Parked, Session};
 use super::wire::{ALIVE, Messages, Said, event, header};
 use super::{Asked, Message, Source, Way, check_id, events, is_response, listening, response_of, whole};
 use crate::protocol::mcp::bridge::object;
@@ -66,14 +66,15 @@ async fn called(
         };
         let id = session.next_request();
         let message = to_sessions::request(body, &id).ok_or_else(unwritten)?;
-        let response = way.wire.post(in_session(&way, &session)?, message).await?;
+        let headers = way.wire.of_call(in_session(&way, &session)?);
+        let response = way.wire.post(headers, message).await?;
         // The server has forgotten the session, and so has not looked at the call (2025-11-25, "Session Management").
         if response.status() == StatusCode::NOT_FOUND && session.id.is_some() && former.is_none() {
             former = Some(session);
             continue;
         }
         let messages = Messages::of(response)?;
-        let called = called_of(params);
+        let called = called_of(&client.method, params);
         let (resumed, is_done) = (0, false);
         let exchange = Exchange { way, session, messages, asked, id, client, called, resumed, is_done };
         return exchange.answer().await;
@@ -91,7 +92,8 @@ async fn resumed(
         let what = "params.inputResponses has no answer to the question that params.requestState is of";
         Refusal::new(Code::MessageInvalid, what)
     })?;
-    let Parked { question, mut exchange, .. } = way.held.parked(&way.holder, &handle, &called_of(params))?;
+    let called = called_of(&client.method, params);
+    let Parked { question, mut exchange, .. } = way.held.parked(&way.holder, &handle, &called)?;
     let message = object::result(&question, &answer);
     // From here on it is the call of now, whose permit it goes on by.
     (exchange.way, exchange.client) = (way, client);
@@ -103,13 +105,14 @@ async fn resumed(
     exchange.answer().await
 }
 
-/// What a request calls, so that one that is made again is known to be the same.
-fn called_of(params: Option<&str>) -> Value {
+/// What a request calls, so that one that is made again is known to be the same: by its method too, since what is decided of a prompt is not
+/// what is decided of the tool of that name.
+fn called_of(method: &str, params: Option<&str>) -> Value {
     let mut called: Value = params.and_then(|params| serde_json::from_str(params).ok()).unwrap_or_default();
     if let Some(members) = called.as_object_mut() {
         members.retain(|name, _| !matches!(&**name, "_meta" | "inputResponses" | "requestState"));
     }
-    called
+    Value::Array(vec![method.into(), called])
 }
 
 /// The caller's session with the server, which is begun where there is none, or none but the `former` one.
@@ -120,7 +123,8 @@ async fn session(
     former: Option<&Arc<Session>>,
 ) -> Result<Arc<Session>, Refusal> {
     let slot = way.held.session(&way.holder, client.capabilities);
-    let mut kept = slot.lock().await;
+    // Who waits for another call to begin it does not wait for longer than that may take.
+    let mut kept = way.wire.soon(async { Ok(slot.lock().await) }).await?;
     if let Some(session) = &*kept
         && former.is_none_or(|former| !Arc::ptr_eq(former, session))
     {
@@ -138,7 +142,7 @@ pub(super) async fn begin(way: &Way, client: &Client, params: Option<&str>) -> R
     let response = way.wire.post(way.wire.headers()?, hello).await?;
     let id = header(response.headers(), SESSION_HEADER).map(str::to_owned);
     let mut messages = Messages::of(response)?;
-    let answer = response_of(&mut messages).await?;
+    let answer = way.wire.soon(response_of(&mut messages)).await?;
     let answer: Members<'_> = serde_json::from_str(&answer)
         .map_err(|_| unlike("the server's answer to initialize could not be read"))?;
     let result = answer.get("result").ok_or_else(|| {
@@ -200,10 +204,10 @@ impl Exchange {
     /// A short answer as it is, and a stream of events otherwise.
     async fn answer(mut self) -> Result<Response<Body>, Refusal> {
         if self.messages.is_stream {
-            return Ok(events(Answering { exchange: Some(self) }));
+            return Ok(events(Answering { exchange: Some(self), asked: None }));
         }
         let status = self.messages.status;
-        let said = self.messages.next().await?;
+        let said = self.way.wire.read(self.messages.next()).await?;
         self.is_done = true;
         match said {
             Said::Message(message) if is_response(&message) => {
@@ -234,8 +238,8 @@ impl Exchange {
         Ok(match (method, members.get("id")) {
             (Some(method), Some(id)) => {
                 let id = id.get().to_owned();
-                if QUESTIONS.contains(&&*method) && self.client.capabilities.answers(&method) {
-                    let params = members.get("params").map_or("{}", RawValue::get);
+                let params = members.get("params").map_or("{}", RawValue::get);
+                if QUESTIONS.contains(&&*method) && self.client.capabilities.answers(&method, params) {
                     return Ok(Next::Asks { id, method, params: object::line(params) });
                 }
                 self.tell(answer_of_ours(&id, &method)).await?;
@@ -307,10 +311,31 @@ async fn next_of(asked: &mut Option<Questions>) -> Option<String> {
 /// The events of a call's answer.
 struct Answering {
     exchange: Option<Exchange>,
+    /// The question that came last, until it has passed.
+    asked: Option<Asks>,
+}
+
+/// A question to the client. Where it does not pass on, such as by what policies change of answers, its call does not wait for the answer.
+struct Asks {
+    held: Held,
+    handle: String,
+    has_passed: bool,
+}
+
+impl Drop for Asks {
+    fn drop(&mut self) {
+        if !self.has_passed {
+            self.held.give_up(&self.handle);
+        }
+    }
 }
 
 impl Source for Answering {
     async fn next(&mut self) -> Result<Option<Bytes>, Refusal> {
+        // Who asks for more has taken what there was.
+        if let Some(asked) = &mut self.asked {
+            asked.has_passed = true;
+        }
         let Some(exchange) = &mut self.exchange else { return Ok(None) };
         match exchange.next().await? {
             Next::Message(message) => Ok(Some(event(&message))),
@@ -329,6 +354,7 @@ impl Source for Answering {
                 let (holder, called) = (exchange.way.holder.clone(), exchange.called.clone());
                 let handle = held.park(Parked { holder, called, question: id, exchange })?;
                 let asked = to_sessions::input_required(&client, (&method, &params), &handle);
+                self.asked = Some(Asks { held, handle, has_passed: false });
                 Ok(Some(event(&asked.ok_or_else(unwritten)?)))
             }
         }

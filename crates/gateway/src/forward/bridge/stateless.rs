@@ -78,12 +78,13 @@ pub(super) async fn answer(way: Way, asked: Asked) -> Result<Response<Body>, Ref
     match method {
         "ping" => {}
         "logging/setLevel" => match text("level").filter(|level| LEVELS.contains(level)) {
-            Some(level) => way.held.log(&session.number, level),
+            Some(level) => way.held.log(&way.holder, &session.number, level),
             None => return Ok(wrong(id, "there is no such level")),
         },
         "resources/subscribe" | "resources/unsubscribe" => {
             let uri = text("uri").unwrap_or_default();
-            way.held.follow(&session.number, uri, method == "resources/subscribe")?;
+            let of = (&*way.holder, &*session.number);
+            way.held.follow(of, uri, method == "resources/subscribe")?;
         }
         _ => return call(way, session, (method, id, body), params.as_ref()).await,
     }
@@ -135,7 +136,7 @@ async fn initialize(way: &Way, id: &str, params: Option<&Json<'_>>) -> Result<Re
     to_stateless::label(&mut headers, "server/discover", None);
     let question = to_stateless::discover(&session).ok_or_else(unwritten)?;
     let mut messages = Messages::of(way.wire.post(headers, question).await?)?;
-    let answer = response_of(&mut messages).await?;
+    let answer = way.wire.soon(response_of(&mut messages)).await?;
     let answer: Members<'_> = serde_json::from_str(&answer)
         .map_err(|_| unlike("the server's answer to server/discover could not be read"))?;
     let Some(result) = answer.get("result") else {
@@ -223,10 +224,13 @@ enum Now {
 impl Calling {
     /// Sends it, or sends it again with what the client answered.
     async fn send(&mut self, round: Option<&Round>) -> Result<Messages, Refusal> {
-        let level = self.way.held.level(&self.session.number);
+        let level = self.way.held.level(&self.way.holder, &self.session.number);
         let message = to_stateless::request(&self.message, &self.session, level.as_deref(), round);
         let mut headers = self.way.wire.headers()?;
         headers.extend(self.labels.clone());
+        if round.is_none() {
+            headers = self.way.wire.of_call(headers);
+        }
         let sent = self.way.wire.post(headers, message.ok_or_else(unwritten)?);
         tokio::select! {
             biased;
@@ -238,7 +242,7 @@ impl Calling {
     /// A short answer. One by which the server asks something becomes a stream.
     async fn document(mut self, mut messages: Messages) -> Result<Response<Body>, Refusal> {
         let status = messages.status;
-        match messages.next().await? {
+        match self.way.wire.read(messages.next()).await? {
             Said::Message(message) if is_response(&message) => match self.answer(&message)? {
                 // An error has the status of one there; 404 would say to this client that its session is gone.
                 Some(answer) => Ok(whole(StatusCode::OK, Some(answer))),
@@ -274,7 +278,7 @@ impl Calling {
         let mut questions = Vec::with_capacity(asked.len());
         for (key, method, params) in asked {
             // It was told what the client can do, and asks for something else (2026-07-28, "Multi Round-Trip Requests").
-            if !self.session.capabilities.answers(&method) {
+            if !self.session.capabilities.answers(&method, &params) {
                 return Err(unlike("the server asks its client for what the client said that it cannot do"));
             }
             let waiting = self.way.held.ask(&self.owner);

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
 use http_body_util::BodyExt as _;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use vidimus_core::permit::Permit;
 use vidimus_core::refusal::{Code, Refusal};
 
@@ -21,6 +21,7 @@ use crate::protocol::sse::{is_events, value_of};
 
 /// The longest message of a server's, in bytes: as much as is held of an answer that has to be read.
 const LONGEST: usize = 8 * 1024 * 1024;
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// How soon a stream that broke off is asked for again, where the server does not say it (HTML, section 9.2.3), and at most.
 const RETRY: Duration = Duration::from_secs(1);
 const LATEST_RETRY: Duration = Duration::from_secs(10);
@@ -36,8 +37,12 @@ pub(super) struct Wire {
     uri: Uri,
     /// The caller's headers that go on, but for those of a version of MCP, and the credential of the hop.
     headers: HeaderMap,
-    /// When that was minted.
+    /// The caller's key by which its call is made once: no message but the call has it.
+    key: Option<HeaderValue>,
+    /// When the credential was minted.
     minted: Instant,
+    /// For how long an answer may be quiet, and one that is a document may take.
+    patience: Duration,
 }
 
 impl std::fmt::Debug for Wire {
@@ -60,8 +65,38 @@ impl Wire {
             }
         }
         passed.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
+        let (key, patience) = (passed.remove(IDEMPOTENCY_KEY), shared.limits.idle_stream);
         let (permit, shared) = (Arc::new(permit), Arc::downgrade(shared));
-        Self { upstream: upstream.clone(), permit, shared, uri, headers: passed, minted: Instant::now() }
+        let (upstream, minted) = (upstream.clone(), Instant::now());
+        Self { upstream, permit, shared, uri, headers: passed, key, minted, patience }
+    }
+
+    /// The same for the message that is the call.
+    pub(super) fn of_call(&self, mut headers: HeaderMap) -> HeaderMap {
+        if let Some(key) = &self.key {
+            headers.insert(IDEMPOTENCY_KEY, key.clone());
+        }
+        headers
+    }
+
+    /// What a server says before a call, or what somebody else waits for: in the time that it has to begin an answer.
+    ///
+    /// # Errors
+    /// `upstream_timeout`, and those of `said`.
+    pub(super) async fn soon<T>(&self, said: impl Future<Output = Result<T, Refusal>>) -> Result<T, Refusal> {
+        let limit = Duration::from_millis(u64::from(self.permit.endpoint()?.timeout_ms));
+        timeout(limit, said).await.unwrap_or_else(|_| Err(late()))
+    }
+
+    /// An answer that is read as a whole, in the time for which one may be quiet.
+    ///
+    /// # Errors
+    /// As [`Wire::soon`].
+    pub(super) async fn read<T>(
+        &self,
+        whole: impl Future<Output = Result<T, Refusal>>,
+    ) -> Result<T, Refusal> {
+        timeout(self.patience, whole).await.unwrap_or_else(|_| Err(late()))
     }
 
     /// Which arguments the server's tools have in headers too, as far as its listings told.
@@ -115,6 +150,10 @@ impl Wire {
         let to = (endpoint, self.upstream.client(endpoint)?);
         send(&self.upstream, to, method, self.uri.clone(), headers, body).await
     }
+}
+
+fn late() -> Refusal {
+    Refusal::new(Code::UpstreamTimeout, "the server began an answer and did not end it in time")
 }
 
 /// What a server says next.

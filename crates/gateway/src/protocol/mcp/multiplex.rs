@@ -249,10 +249,14 @@ pub fn barred<'a>(message: &Message<'a>) -> Result<Parsed<'a>, Refusal> {
     Ok(parsed)
 }
 
-/// What policies are asked about the server itself, before what concerns a member goes there.
-pub fn passage<'a>(destination: &'a Destination) -> Option<Ask<'a>> {
+/// What policies are asked about the server itself, before this message, which concerns a member, goes there.
+pub fn passage<'a>(destination: &'a Destination, message: Option<&'a Json<'_>>) -> Option<Ask<'a>> {
     let Destination::Server(server) = destination else { return None };
-    Some(Ask::about("tools/call", Action::ConnectServer, Target::Server(server)))
+    let method = match message {
+        Some(message) => message.get("method").and_then(Json::as_str).unwrap_or("response"),
+        None => STREAM,
+    };
+    Some(Ask::about(method, Action::ConnectServer, Target::Server(server)))
 }
 
 /// Whether a message to all of them is told to each, and nobody waits for an answer.

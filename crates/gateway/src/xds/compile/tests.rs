@@ -156,6 +156,8 @@ fn a_door_elsewhere_is_known_by_its_spiffe_id() {
 #[test]
 fn what_such_a_data_plane_would_call_otherwise_is_left_out_and_named() {
     let mut objects = vec![
+        object("MCPServer", "bridged", &json!({"endpoint": {"url": "https://a/mcp", "mcp": "sessions"}})),
+        object("MCPServer", "desk", &json!({"members": [{"name": "good", "server": {"name": "good"}}]})),
         object(
             "MCPServer",
             "own-roots",
@@ -169,7 +171,8 @@ fn what_such_a_data_plane_would_call_otherwise_is_left_out_and_named() {
     objects.push(object("Agent", "caller", &json!({"identities": identity})));
     let all = compiled(&objects);
     let left: Vec<&str> = all.left_out.iter().map(|one| one.object.as_str()).collect();
-    assert_eq!(left, ["MCPServer finance/own-roots", "MCPServer finance/query"]);
+    let expected = ["bridged", "desk", "own-roots", "query"].map(|name| format!("MCPServer finance/{name}"));
+    assert_eq!(left, expected);
     let routes: Vec<&str> = names(&all.rest).into_iter().filter(|name| name.starts_with("route/")).collect();
     assert_eq!(routes, ["route/finance/mcp.good.00.http"]);
 }

@@ -1,5 +1,6 @@
 //! What a client can do for a server, as far as both eras have it: there are few such sets, so a session can be kept for each.
 
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use vidimus_core::json::Json;
 
@@ -77,12 +78,12 @@ impl Capabilities {
         Value::Object(all).to_string()
     }
 
-    /// Whether the client answers a question of this method.
-    pub fn answers(self, method: &str) -> bool {
+    /// Whether the client answers a question of this method with these parameters, JSON.
+    pub fn answers(self, method: &str, params: &str) -> bool {
         let bits = match method {
             "roots/list" => ROOTS,
             "sampling/createMessage" => SAMPLING,
-            "elicitation/create" => FORM | URL,
+            "elicitation/create" => mode(params),
             _ => 0,
         };
         self.0 & bits != 0
@@ -96,5 +97,38 @@ impl Capabilities {
     /// Whether it leads its user to addresses.
     pub const fn leads_to_urls(self) -> bool {
         self.0 & URL != 0
+    }
+}
+
+/// What it takes to answer an elicitation: without a mode it is by a form (2025-11-25, "Elicitation Requests").
+fn mode(params: &str) -> u8 {
+    #[derive(Deserialize)]
+    struct Asked {
+        mode: Option<String>,
+    }
+    match serde_json::from_str(params).map(|asked: Asked| asked.mode).as_ref().map(Option::as_deref) {
+        Ok(None | Some("form")) => FORM,
+        Ok(Some("url")) => URL,
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_is_asked_in_a_mode_that_it_has() {
+        for (can, mode, is_answered) in [
+            (FORM, r#"{"message":"m"}"#, true),
+            (FORM, r#"{"mode":"form"}"#, true),
+            (FORM, r#"{"mode":"url"}"#, false),
+            (URL, r#"{"mode":"url"}"#, true),
+            (URL, "{}", false),
+            (FORM | URL, r#"{"mode":"voice"}"#, false),
+            (FORM | URL, r#"{"mode":7}"#, false),
+        ] {
+            assert_eq!(Capabilities(can).answers("elicitation/create", mode), is_answered, "{can} {mode}");
+        }
     }
 }

@@ -192,7 +192,8 @@ pub fn discovered(name: &str, members: &[(&str, Introduced)], absent: &[Absent])
 /// What is said of the members in words, and which are not there.
 fn describe(result: &mut Value, members: &[(&str, Introduced)], absent: &[Absent]) {
     let said = members.iter().filter_map(|(name, member)| {
-        let instructions = member.instructions.as_deref()?;
+        // As JSON, so on one line: what one of them says of another stays within its own words.
+        let instructions = quoted(member.instructions.as_deref()?);
         Some(format!("What begins with {name}__ is of {name}, which says: {instructions}"))
     });
     let missing =

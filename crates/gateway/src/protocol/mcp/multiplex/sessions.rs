@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use vidimus_core::refusal::{Code, Refusal};
+use vidimus_core::resource::Member;
 
 use super::super::HANDSHAKE;
 use crate::seal::MAX_PAGE;
@@ -22,7 +23,8 @@ pub struct Joined {
     pub id: Option<String>,
 }
 
-/// The members that a session is with, by their names. One that did not answer when it began is not among them.
+/// The servers that a session is with, by `namespace/name`: what one has given is for no other, whatever a member of that name is by now. One that did
+/// not answer when it began is not among them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sessions(pub BTreeMap<String, Joined>);
 
@@ -38,9 +40,9 @@ impl Sessions {
     pub fn read(id: &str) -> Result<Self, Refusal> {
         let foreign = || Refusal::new(Code::SessionForeign, "the session is none of this server's");
         let written: BTreeMap<String, Written> = serde_json::from_str(id).map_err(|_| foreign())?;
-        let joined = written.into_iter().map(|(member, Written(version, id))| {
+        let joined = written.into_iter().map(|(server, Written(version, id))| {
             let version = HANDSHAKE.get(version).copied().ok_or_else(foreign)?;
-            Ok((member, Joined { version, id }))
+            Ok((server, Joined { version, id }))
         });
         joined.collect::<Result<_, Refusal>>().map(Self)
     }
@@ -54,7 +56,7 @@ impl Sessions {
         let all: BTreeMap<&str, Written> = self
             .0
             .iter()
-            .map(|(member, joined)| (&**member, Written(number(joined.version), joined.id.clone())))
+            .map(|(server, joined)| (&**server, Written(number(joined.version), joined.id.clone())))
             .collect();
         let text = serde_json::to_string(&all).unwrap_or_default();
         if text.len() <= MAX_ID && text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ') {
@@ -67,11 +69,12 @@ impl Sessions {
     /// The member's part.
     ///
     /// # Errors
-    /// `session_foreign` where it was not there when the session began: a client begins another one then.
-    pub fn of(&self, member: &str) -> Result<&Joined, Refusal> {
-        self.0.get(member).ok_or_else(|| {
+    /// `session_foreign` where it was not there when the session began, or was another server: a client begins another one then.
+    pub fn of(&self, member: &Member) -> Result<&Joined, Refusal> {
+        self.0.get(&*member.server).ok_or_else(|| {
             let message = format!(
-                "the member {member:?} is not in this session: it did not answer when it began, or you may not use it; begin another one (initialize)"
+                "the member {:?} is not in this session: it did not answer when that began, or was another server; begin another one (initialize)",
+                &*member.name
             );
             Refusal::new(Code::SessionForeign, message)
         })
@@ -98,13 +101,14 @@ mod tests {
 
     #[test]
     fn an_id_says_which_members_are_in_it_and_how() {
-        let sessions = with(&[("a", "2025-11-25", Some("s-1")), ("b", "2025-06-18", None)]);
+        let sessions = with(&[("f/a", "2025-11-25", Some("s-1")), ("f/b", "2025-06-18", None)]);
+        let member = |server: &str| Member { name: "b".into(), server: server.into() };
         let id = sessions.written().expect("short");
-        assert_eq!(id, r#"{"a":[0,"s-1"],"b":[1,null]}"#);
+        assert_eq!(id, r#"{"f/a":[0,"s-1"],"f/b":[1,null]}"#);
         assert_eq!(Sessions::read(&id).as_ref(), Ok(&sessions));
         assert_eq!(sessions.version(), "2025-06-18");
-        assert_eq!(sessions.of("b").map(|joined| joined.version), Ok("2025-06-18"));
-        assert_eq!(sessions.of("c").map_err(|refusal| refusal.code), Err(Code::SessionForeign));
+        assert_eq!(sessions.of(&member("f/b")).map(|joined| joined.version), Ok("2025-06-18"));
+        assert_eq!(sessions.of(&member("f/c")).map_err(|refusal| refusal.code), Err(Code::SessionForeign));
     }
 
     #[test]
