@@ -310,8 +310,12 @@ async fn news_go_to_no_place_that_calls_are_decided_for_and_to_none_that_no_call
     let stage = Stage::new().await;
     let own = stage.made("caller", None).await;
     let refused = Some("upstream_refused_address".to_owned());
+    let port = stage.world.upstream.address().port();
     for url in [
         stage.world.upstream.url("/mcp"),
+        format!("http://localhost:{port}/mcp"),
+        format!("http://[::ffff:127.0.0.1]:{port}/mcp"),
+        "http://gateway.example.:80/mcp/t/tools".to_owned(),
         stage.world.upstream.url("/anything"),
         "http://gateway.example/mcp/t/tools".to_owned(),
         "http://169.254.169.254/latest".to_owned(),
@@ -322,6 +326,21 @@ async fn news_go_to_no_place_that_calls_are_decided_for_and_to_none_that_no_call
         assert_eq!(code, refused, "{url}");
     }
     assert!(stage.configs.lock().expect("a lock").is_empty());
+    // Of a host where others are too, only what is below one's own path is one's own.
+    stage.in_use(CEDAR, |given| {
+        given[0]["spec"]["endpoint"] = json!({"url": stage.world.upstream.url("/caller")});
+    });
+    for (path, expected) in [
+        ("/mcp", refused.clone()),
+        ("/", refused.clone()),
+        ("/callers", refused.clone()),
+        ("/caller/hook", None),
+    ] {
+        let params = json!({"taskId": own, "url": stage.world.upstream.url(path)});
+        let (_, code, _) = stage.ask("caller", "CreateTaskPushNotificationConfig", params).await;
+        assert_eq!(code, expected, "{path}");
+    }
+    stage.in_use(CEDAR, |_| {});
     stage.made("caller", Some(stage.config())).await;
     for (answer, status) in [
         (Answer::json(&json!({})).with_status(StatusCode::TEMPORARY_REDIRECT), 307),
