@@ -183,7 +183,7 @@ impl Told {
         let is_closed = news.is_closed(&holder, &task, &self.address);
         if is_closed
             || self.address.is_over(millis(self.moment.wall))
-            || !news.is_of(sealed, &self.address, &task)
+            || !news.is_of(sealed, &self.address, (self.destination.id(), &holder, &task))
         {
             return Err(foreign());
         }

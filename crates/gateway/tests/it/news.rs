@@ -238,6 +238,8 @@ async fn news_of_anything_else_go_nowhere() {
     let before = stage.address();
     stage.made("stranger", None).await;
     let foreign = Some("push_foreign".to_owned());
+    // Nor by who has learned its own address before the agent sent anything there.
+    assert_eq!(stage.push(&before, "2").await.1, foreign);
     assert_eq!(stage.push(&before, "1").await.1, None);
     // Whatever came first is the task; that of the stranger's is another.
     assert_eq!(stage.push(&before, "2").await.1, foreign);
