@@ -91,6 +91,7 @@ async fn a_tool_is_a_message_with_a_decision_a_token_and_an_effect_of_its_own() 
     let of_message = of_message(&world);
     assert_eq!((of_message.len(), &of_message[0]["resource"]), (2, &json!("Skill/t/callee/pay")));
     assert!(of_message[1]["token"].is_string());
+    assert_eq!(of_message[0]["via"], json!("MCPServer/t/tools"), "{}", of_message[0]);
     // One in the trace of the other: trace-span of the tool, and the span of its parent.
     let span = of_tool[0]["trace"].as_str().expect("a trace").rsplit('-').next().expect("a span");
     assert_eq!(of_message[0]["parent"], json!(span), "{}", of_message[0]);
