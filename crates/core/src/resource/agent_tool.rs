@@ -24,6 +24,8 @@ const GET_TASK: &str = "get_task";
 pub struct AgentTools {
     /// `namespace/name` of the agent.
     pub agent: Arc<str>,
+    /// The agent has streams: who asks for progress is told what it says meanwhile.
+    pub streams: bool,
     /// Tool → what is sent.
     pub tools: BTreeMap<Arc<str>, AgentTool>,
 }
@@ -61,6 +63,9 @@ pub struct AgentToolsSpec {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 64))]
     pub skills: BTreeMap<String, SkillSpec>,
+    /// The agent has streams (capabilities.streaming of its card). Who asks for progress is then told what it says. false when it is left out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub streams: bool,
     /// What becomes of calls once the configuration is older than this; they are decided as before when it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stale_after: Option<StaleAfterSpec>,
@@ -131,7 +136,7 @@ impl AgentToolsSpec {
             job: None,
             grpc_tools: None,
             openapi: None,
-            agent: Some(Arc::new(AgentTools { agent, tools })),
+            agent: Some(Arc::new(AgentTools { agent, streams: self.streams, tools })),
         })
     }
 }
@@ -214,6 +219,8 @@ mod tests {
         );
         let other = checked(&json!({"name": "bot", "namespace": "bank"})).expect("good");
         assert_eq!(&*other.agent.as_ref().expect("tools").agent, "bank/bot");
+        let streams = checked(&json!({"name": "bot", "streams": true})).expect("good");
+        assert_eq!((tools.streams, streams.agent.as_ref().expect("tools").streams), (false, true));
     }
 
     /// Attack: a tenant's tool that is a message to another tenant's agent, in the name of whoever calls it.

@@ -44,16 +44,9 @@ pub(super) fn carried<'a>(
             Asked::Message(message) => message,
         };
         let (server, most) = (outbound.permit().destination().id().clone(), gate.limits.held_answer);
-        if message.is_followed() {
-            let response = sent(gate, (context, parts), (&agent, &server), message.text(true)).await?;
-            match Read::of(response, most).await? {
-                Read::Events(body) => return message.followed(body, most).await,
-                // Nothing was done: the agent has no streams.
-                Read::Whole(answer) if answer.is_unstreamed() => {}
-                Read::Whole(answer) => return Ok(message.answered(&answer)),
-            }
-        }
-        let response = sent(gate, (context, parts), (&agent, &server), message.text(false)).await?;
+        // One call is one message, whatever comes of it: limits and approvals are of each.
+        let streams = agent.streams && message.is_followed();
+        let response = sent(gate, (context, parts), (&agent, &server), message.text(streams)).await?;
         match Read::of(response, most).await? {
             Read::Whole(answer) => Ok(message.answered(&answer)),
             Read::Events(body) => message.followed(body, most).await,
