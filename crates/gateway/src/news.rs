@@ -219,6 +219,11 @@ pub fn address_of(path: &str) -> Option<(&str, &str)> {
     (is_name && !sealed.is_empty()).then_some((agent, sealed))
 }
 
+/// Whether a path is meant to be one, so that it may have in it what an address has: it is in no log.
+pub fn is_address(path: &str) -> bool {
+    path.trim_start_matches('/').starts_with(PREFIX.trim_start_matches('/'))
+}
+
 /// The same of a whole address.
 pub fn address_below<'u>(url: &'u str, public_url: &str) -> Option<(&'u str, &'u str)> {
     address_of(url.strip_prefix(public_url)?)
@@ -415,6 +420,10 @@ mod tests {
         ] {
             assert_eq!(address_of(path), expected, "{path}");
         }
+        for path in ["/push/f/e/x", "/push//f/e/x", "//push/f/e/x", "/push/f/e/x/", "/push/"] {
+            assert!(is_address(path), "{path}");
+        }
+        assert!(!is_address("/pushed/f/e/x") && !is_address("/a2a/f/push/x"));
         let below = |url| address_below(url, "https://gw");
         assert_eq!(below("https://gw/push/f/e/x"), Some(("f/e", "x")));
         assert_eq!(below("https://evil/push/f/e/x"), None);

@@ -118,6 +118,10 @@ async fn received(
         return Err(Refusal::method_not_allowed("an address for news of a task", "POST"));
     }
     let world = gate.snapshot();
+    if agent.is_empty() {
+        // It is nearly one: with a slash too many, or behind a proxy that writes paths anew.
+        return Err(foreign());
+    }
     let destination = agent_of(&world, agent)?;
     let (part, address) = Address::opened(&gate.seal, destination.id(), sealed).ok_or_else(foreign)?;
     check_sender(gate, context, parts, (&world, &destination)).await?;

@@ -229,6 +229,8 @@ async fn who_is_called_is_said_once_and_only_to_who_is_known() {
         (at_route, "t/other", &[][..], Some("caller"), "member_undecided", 3),
         (at_route, "callee", &[], Some("caller"), "member_undecided", 3),
         (bare, "t/other", &["t/callee"], Some("caller"), "member_undecided", 3),
+        (at_route, "", &["t/other"], Some("caller"), "route_unknown", 5),
+        (at_route, "", &["t/callee", "t/other"], Some("caller"), "route_unknown", 5),
         (bare, "", &[], Some("caller"), "route_unknown", 5),
         (bare, "t/../t/callee", &[], Some("caller"), "route_unknown", 5),
         (bare, "t/none", &[], Some("caller"), "resource_unknown", 5),

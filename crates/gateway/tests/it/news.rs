@@ -257,6 +257,11 @@ async fn news_of_anything_else_go_nowhere() {
     let sealed = address.rsplit('/').next().expect("sealed");
     assert_eq!(stage.push(&format!("/push/t/caller/{sealed}"), "1").await.1, foreign);
     assert_eq!(stage.push(&format!("/push/t/callee/{}x", &sealed[1..]), "1").await.1, foreign);
+    // What is nearly one is on no record either.
+    for path in [format!("/push//t/callee/{sealed}"), format!("{address}/"), format!("/{address}")] {
+        assert_eq!(stage.push(&path, "1").await.1, foreign, "{path}");
+    }
+    assert!(stage.world.all_records().iter().all(|record| !record.to_string().contains(&sealed[20..])));
     // A task's own sealed id is no address.
     assert_eq!(stage.push(&format!("/push/t/callee/{own}"), "1").await.1, foreign);
     let news = r#"{"task":{"id":"1"}}"#;
