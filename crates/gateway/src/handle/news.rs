@@ -180,7 +180,7 @@ impl Told {
     fn task(&self, gate: &Gate, sealed: &str, bytes: &[u8]) -> Result<String, Refusal> {
         crate::protocol::parse(bytes)?;
         let task = a2a::task_of_news(bytes).ok_or_else(|| {
-            Refusal::new(Code::MessageInvalid, "news are of one task, which they name wherever they name one")
+            Refusal::new(Code::MessageInvalid, "news are a task or an update of one, with nothing beside it, and name that task wherever they name one")
         })?;
         let holder = seal::binding(&self.destination, &self.caller);
         let news = gate.standing.news();

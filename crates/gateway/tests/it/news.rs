@@ -250,10 +250,18 @@ async fn news_of_anything_else_go_nowhere() {
     assert_eq!(stage.push(&address, "2").await.1, foreign);
     let both = r#"{"task":{"id":"1","status":{"message":{"messageId":"m","taskId":"2"}}}}"#;
     assert_eq!(stage.post(&address, both, None).await.1.as_deref(), Some("message_invalid"));
-    for body in ["{}", "[]", r#"{"message":{"messageId":"m"}}"#, r#"{"task":{"id":""}}"#] {
+    // What is no news, and may be a call where it arrives.
+    let called = r#"{"message":{"messageId":"m","role":"ROLE_USER","parts":[]},"task":{"id":"1"}}"#;
+    let message = r#"{"message":{"messageId":"m","taskId":"1","role":"ROLE_USER","parts":[]}}"#;
+    let paid = r#"{"id":"1","to":"eve","amount":9}"#;
+    let beside = r#"{"id":"1","status":{"state":"working"},"amount":9}"#;
+    let few = ["{}", "[]", r#"{"message":{"messageId":"m"}}"#, r#"{"task":{"id":""}}"#];
+    for body in few.into_iter().chain([called, message, paid, beside, r#"{"id":"1"}"#]) {
         assert_eq!(stage.post(&address, body, None).await.1.as_deref(), Some("message_invalid"), "{body}");
     }
     assert_eq!(stage.post(&address, "{", None).await.1.as_deref(), Some("body_not_json"));
+    let old = r#"{"id":"1","contextId":"ctx","kind":"task","status":{"state":"working"},"artifacts":[]}"#;
+    assert_eq!(stage.post(&address, old, None).await.1, None, "as 0.3 has it");
     let sealed = address.rsplit('/').next().expect("sealed");
     assert_eq!(stage.push(&format!("/push/t/caller/{sealed}"), "1").await.1, foreign);
     assert_eq!(stage.push(&format!("/push/t/callee/{}x", &sealed[1..]), "1").await.1, foreign);
@@ -270,7 +278,7 @@ async fn news_of_anything_else_go_nowhere() {
     let large = format!(r#"{{"task":{{"id":"1","x":"{}"}}}}"#, "x".repeat(2 << 20));
     assert_eq!(stage.post(&address, &large, None).await.1.as_deref(), Some("body_too_large"));
     let told = stage.hook.received().len();
-    assert_eq!(told, 1);
+    assert_eq!(told, 2);
     // The caller ends it.
     stage.world.clock.advance(Duration::from_secs(1));
     let (_, code, _) =
@@ -284,7 +292,7 @@ async fn news_of_anything_else_go_nowhere() {
     assert_eq!(stage.push(&stage.address(), "1").await.1, None);
     stage.world.clock.advance(Duration::from_secs(8 * 24 * 3600));
     assert_eq!(stage.push(&stage.address(), "1").await.1, foreign);
-    assert_eq!(stage.hook.received().len(), 2);
+    assert_eq!(stage.hook.received().len(), 3);
 }
 
 #[tokio::test]
