@@ -24,7 +24,7 @@ spec:
   owner: ada.lovelace@example.com
   team: finance
   riskLevel: low
-  agent: {{name: echo, skills: {{echo: {{description: Says it again.}}}}}}
+  agent: {{name: echo, streams: true, skills: {{echo: {{description: Says it again.}}}}}}
 ---
 apiVersion: vidimus.dev/v1alpha1
 kind: Policy

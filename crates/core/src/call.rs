@@ -230,8 +230,8 @@ pub struct Ask<'a> {
     pub definition: Option<&'a str>,
     /// The guards that looked at the message: `context.guarded` has those that let it pass.
     pub guarded: &'a Guarded,
-    /// The server with members by which the call came to the target's, where it came by one. No policy sees it: the call is decided as if it had come
-    /// to its own server.
+    /// The server with members by which the call came to the target's, or the one by whose tool a message came to its agent. No policy sees it: the
+    /// call is decided as if it had come to the target's own.
     pub via: Option<&'a EntityId>,
 }
 

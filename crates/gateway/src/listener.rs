@@ -72,7 +72,7 @@ async fn answer(
             document.headers_mut().append(header::VARY, HeaderValue::from_static("Origin"));
         }
         document
-    } else if news::address_of(parts.uri.path()).is_some() {
+    } else if news::is_address(parts.uri.path()) {
         // Few come, and what is kept in place is moved with each call.
         Box::pin(handle::news::receive(gate, Request::from_parts(parts, body), peer)).await
     } else if let Some(asked) = spans::asked(gate, &parts) {

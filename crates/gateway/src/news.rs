@@ -14,7 +14,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use url::{Host, Url};
 use vidimus_core::call::Destination;
-use vidimus_core::caller::{Caller, Chain, Proven, UnixMillis, User};
+use vidimus_core::caller::{Caller, Chain, Instance, Proven, UnixMillis, User};
 use vidimus_core::entity::{EntityId, EntityKind};
 use vidimus_core::permit::Permit;
 use vidimus_core::refusal::{Code, Refusal};
@@ -42,6 +42,9 @@ pub struct Address {
     principal: String,
     #[serde(rename = "i")]
     identity: String,
+    /// The copy that called: what cuts it off closes this as well.
+    #[serde(rename = "o", default, skip_serializing_if = "Option::is_none")]
+    instance: Option<Instance>,
     #[serde(rename = "u", default, skip_serializing_if = "Option::is_none")]
     user: Option<Person>,
     /// The chain of the call that asked for it.
@@ -100,6 +103,7 @@ impl Address {
         Self {
             principal: proven.principal.entity().to_string(),
             identity: proven.identity.to_string(),
+            instance: proven.instance.as_deref().cloned(),
             user,
             transaction: chain.transaction.to_string(),
             began: chain.started.0,
@@ -156,8 +160,7 @@ impl Address {
         let proven = Proven {
             principal,
             identity: self.identity.as_str().into(),
-            // The copy that asked may be gone; who is told is the principal.
-            instance: None,
+            instance: self.instance.clone().map(Arc::new),
             user,
             delegated: None,
             expires: None,
@@ -216,6 +219,11 @@ pub fn address_of(path: &str) -> Option<(&str, &str)> {
     (is_name && !sealed.is_empty()).then_some((agent, sealed))
 }
 
+/// Whether a path is meant to be one, so that it may have in it what an address has: it is in no log.
+pub fn is_address(path: &str) -> bool {
+    path.trim_start_matches('/').starts_with(PREFIX.trim_start_matches('/'))
+}
+
 /// The same of a whole address.
 pub fn address_below<'u>(url: &'u str, public_url: &str) -> Option<(&'u str, &'u str)> {
     address_of(url.strip_prefix(public_url)?)
@@ -234,7 +242,7 @@ pub fn check_webhook(
 ) -> Result<(), Refusal> {
     upstream.check_webhook(webhook, is_beside(agent))?;
     let Ok(url) = Url::parse(webhook) else { return Ok(()) };
-    let is_there = |other: &Url| other.origin() == url.origin();
+    let is_there = |other: &Url| is_one_place(other, &url);
     let refused = |what: String| {
         let message = format!("news of the task cannot go to the address that is named: {what}");
         Err(Refusal::new(Code::UpstreamRefusedAddress, message).with_next(
@@ -244,19 +252,88 @@ pub fn check_webhook(
     if Url::parse(public_url).is_ok_and(|own| is_there(&own)) {
         return refused("it is this gateway".to_owned());
     }
-    let found: Vec<&EntityId> = world
+    let found: Vec<(&EntityId, &Url)> = world
         .objects()
         .iter()
         .filter_map(registered)
-        .filter(|(_, endpoint)| is_there(&endpoint.url))
-        .map(|(id, _)| id)
+        .flat_map(|(id, endpoint)| addresses(endpoint).map(move |address| (id, address)))
+        .filter(|(_, address)| is_there(address))
         .collect();
-    match found.first() {
-        Some(other) if !found.contains(&caller.proven.principal.entity()) => {
+    // Of several at one place it is whose path leads there, and an address that two have is not one's own.
+    let own = caller.proven.principal.entity();
+    let nearest = found.iter().filter(|(_, address)| is_below(&url, address));
+    let nearest =
+        nearest.max_by_key(|(id, address)| (address.path().trim_end_matches('/').len(), *id != own));
+    match (nearest, found.iter().find(|(id, _)| *id != own)) {
+        (Some((id, _)), _) if *id == own => Ok(()),
+        (Some((other, _)), _) | (None, Some((other, _))) => {
             refused(format!("it is where {other} is registered"))
         }
-        _ => Ok(()),
+        (None, None) => Ok(()),
     }
+}
+
+/// Whether two addresses have one host and port, by the names that a host has by itself: nothing is looked up.
+fn is_one_place(one: &Url, other: &Url) -> bool {
+    one.port_or_known_default() == other.port_or_known_default()
+        && match (HostOf::url(one), HostOf::url(other)) {
+            (Some(HostOf::Name(one)), Some(HostOf::Name(other))) => is_one_name(one, other),
+            (one, other) => one == other,
+        }
+}
+
+/// The host of an address.
+#[derive(PartialEq, Eq)]
+enum HostOf<'u> {
+    /// The one on which it is read.
+    Own,
+    Address(IpAddr),
+    /// A name; that of a service in a cluster without what every service of the cluster's has.
+    Name(&'u str),
+}
+
+impl<'u> HostOf<'u> {
+    fn url(url: &'u Url) -> Option<Self> {
+        Some(match url.host()? {
+            Host::Ipv4(address) => Self::address(address.into()),
+            Host::Ipv6(address) => Self::address(address.into()),
+            Host::Domain(name) => Self::name(name.trim_end_matches('.')),
+        })
+    }
+
+    fn address(address: IpAddr) -> Self {
+        let address = address.to_canonical();
+        if address.is_loopback() { Self::Own } else { Self::Address(address) }
+    }
+
+    fn name(name: &'u str) -> Self {
+        if name == "localhost" || name.ends_with(".localhost") {
+            return Self::Own;
+        }
+        // Whatever the domain of the cluster is.
+        let service =
+            name.strip_suffix(".svc").or_else(|| name.split_once(".svc.").map(|(service, _)| service));
+        Self::Name(service.unwrap_or(name))
+    }
+}
+
+/// Whether two names may be one host's: a name of one label stands for what begins with it, as a service is called in its own namespace.
+fn is_one_name(one: &str, other: &str) -> bool {
+    let is_short = |short: &str, long: &str| {
+        !short.contains('.') && long.strip_prefix(short).is_some_and(|rest| rest.starts_with('.'))
+    };
+    one == other || is_short(one, other) || is_short(other, one)
+}
+
+/// Whether an address is another one, or below it, for whoever reads paths. One that is encoded is read in several ways.
+fn is_below(url: &Url, other: &Url) -> bool {
+    let rest = url.path().strip_prefix(other.path().trim_end_matches('/'));
+    !url.path().contains('%') && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Where an object is reached.
+fn addresses(endpoint: &Endpoint) -> impl Iterator<Item = &Url> {
+    std::iter::once(&endpoint.url).chain(&endpoint.rest).chain(&endpoint.grpc).chain(&endpoint.card)
 }
 
 /// Whether an agent is at the gateway's own host: only then can a webhook be there too.
@@ -284,6 +361,51 @@ fn registered(object: &Object) -> Option<(&EntityId, &Endpoint)> {
 mod tests {
     use super::*;
 
+    /// Attack: what is registered, by another name of its host.
+    #[test]
+    fn a_place_is_one_by_whatever_name() {
+        let read = |url: &str| Url::parse(url).expect(url);
+        let is_one = |one: &str, other: &str| {
+            let (one, other) = (read(one), read(other));
+            assert_eq!(is_one_place(&one, &other), is_one_place(&other, &one));
+            is_one_place(&one, &other)
+        };
+        for (one, other) in [
+            ("http://127.0.0.1:1/a", "http://localhost:1/b"),
+            ("http://127.0.0.1:1/", "http://[::1]:1/"),
+            ("http://127.0.0.1:1/", "http://[::ffff:127.0.0.2]:1/"),
+            ("http://10.0.0.1/", "http://[::ffff:10.0.0.1]/"),
+            ("http://localhost:1/", "http://a.localhost.:1/"),
+            ("https://gw.example/", "https://GW.example./"),
+            ("https://gw.example/", "http://gw.example:443/"),
+            ("http://ledger.finance:9000/", "http://ledger.finance.svc:9000/"),
+            ("http://ledger.finance:9000/", "http://ledger.finance.svc.cluster.local.:9000/"),
+            ("http://ledger.finance.svc:9000/", "http://ledger.finance.svc.other.example:9000/"),
+            ("http://ledger.finance:9000/", "http://ledger:9000/"),
+        ] {
+            assert!(is_one(one, other), "{one} {other}");
+        }
+        for (one, other) in [
+            ("http://127.0.0.1:1/", "http://localhost:2/"),
+            ("http://10.0.0.1/", "http://10.0.0.2/"),
+            ("http://ledger.finance/", "http://ledger.sales/"),
+            ("http://ledger.finance/", "http://led/"),
+            ("https://gw.example/", "https://other.gw.example/"),
+        ] {
+            assert!(!is_one(one, other), "{one} {other}");
+        }
+        for (url, other, is) in [
+            ("http://a/b", "http://a/", true),
+            ("http://a/b/c", "http://a/b", true),
+            ("http://a/b?c", "http://a/b/", true),
+            ("http://a/bc", "http://a/b", false),
+            ("http://a/b/../c", "http://a/b", false),
+            ("http://a/b/..%2fc", "http://a/b", false),
+        ] {
+            assert_eq!(is_below(&read(url), &read(other)), is, "{url} {other}");
+        }
+    }
+
     #[test]
     fn an_address_is_one_agents_and_one_path() {
         for (path, expected) in [
@@ -298,6 +420,10 @@ mod tests {
         ] {
             assert_eq!(address_of(path), expected, "{path}");
         }
+        for path in ["/push/f/e/x", "/push//f/e/x", "//push/f/e/x", "/push/f/e/x/", "/push/"] {
+            assert!(is_address(path), "{path}");
+        }
+        assert!(!is_address("/pushed/f/e/x") && !is_address("/a2a/f/push/x"));
         let below = |url| address_below(url, "https://gw");
         assert_eq!(below("https://gw/push/f/e/x"), Some(("f/e", "x")));
         assert_eq!(below("https://evil/push/f/e/x"), None);

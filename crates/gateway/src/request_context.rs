@@ -8,6 +8,7 @@ use http::request::Parts;
 use vidimus_core::caller::{Proven, UnixMillis};
 use vidimus_core::clock::Moment;
 use vidimus_core::decision::Decision;
+use vidimus_core::entity::EntityId;
 use vidimus_core::json::Json;
 use vidimus_core::record::{AskedFor, Record, RefusalKind, RefusalRecord, VERSION};
 use vidimus_core::refusal::{Code, Refusal};
@@ -40,6 +41,8 @@ pub struct RequestContext {
     pub(crate) carried: Option<Carried>,
     /// The address at which the credential was presented, where that is not the one of this call: it is made in the course of another.
     pub(crate) presented_at: Option<Box<str>>,
+    /// The server by whose tool it is made, where it is a message to an agent.
+    pub(crate) via: Option<EntityId>,
     protocol: Option<Protocol>,
     /// Whose errors a refusal is answered in; `None` outside the protocols.
     binding: Option<&'static dyn Binding>,
@@ -71,6 +74,7 @@ impl RequestContext {
             keeping: None,
             carried: None,
             presented_at: None,
+            via: None,
             protocol: route.map(|route| route.protocol),
             binding: route.as_ref().map(protocol::binding_by_path),
             message_id: None,

@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use url::Url;
 
-use super::Meta;
 use super::endpoint::{DEFAULT_TIMEOUT_MS, Endpoint, HeaderRules};
 use super::field::name;
 use super::problem::{At, Fault, Problems};
 use super::stale::StaleAfterSpec;
+use super::{Meta, Origin};
 
 /// The tool that names no skill.
 const SEND_MESSAGE: &str = "send_message";
@@ -24,6 +24,8 @@ const GET_TASK: &str = "get_task";
 pub struct AgentTools {
     /// `namespace/name` of the agent.
     pub agent: Arc<str>,
+    /// The agent has streams: who asks for progress is told what it says meanwhile.
+    pub streams: bool,
     /// Tool → what is sent.
     pub tools: BTreeMap<Arc<str>, AgentTool>,
 }
@@ -61,6 +63,9 @@ pub struct AgentToolsSpec {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 64))]
     pub skills: BTreeMap<String, SkillSpec>,
+    /// The agent has streams (capabilities.streaming of its card). Who asks for progress is then told what it says. false when it is left out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub streams: bool,
     /// What becomes of calls once the configuration is older than this; they are decided as before when it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stale_after: Option<StaleAfterSpec>,
@@ -85,6 +90,15 @@ impl AgentToolsSpec {
         problems.take(at.key("name"), &self.name, name::check_object_name(&self.name));
         let namespace = self.namespace.as_deref().unwrap_or(&meta.namespace);
         problems.take(at.key("namespace"), namespace, name::check_namespace(namespace));
+        // Its callers' messages go there in their own name: who writes here could have them say what they may say there, and do not mean to.
+        if matches!(meta.origin, Origin::Cluster { .. }) && namespace != &*meta.namespace {
+            let fix = "register the server in the namespace of the agent";
+            problems.report(
+                at.key("namespace"),
+                namespace,
+                Fault::new("the agent is of another namespace", fix),
+            );
+        }
         let stale = self.stale_after.as_ref().map(|stale| stale.check(at.key("staleAfter"), problems));
         let agent: Arc<str> = format!("{namespace}/{}", self.name).into();
         let message = format!("Sends a message to the agent {agent}, and gives what it answers.");
@@ -122,7 +136,7 @@ impl AgentToolsSpec {
             job: None,
             grpc_tools: None,
             openapi: None,
-            agent: Some(Arc::new(AgentTools { agent, tools })),
+            agent: Some(Arc::new(AgentTools { agent, streams: self.streams, tools })),
         })
     }
 }
@@ -169,14 +183,18 @@ fn tool(name: &str, description: &str, sends: Sends) -> AgentTool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::resource::{Object, Origin, Rejection, check};
+    use crate::resource::{Object, Rejection, check};
 
     fn checked(agent: &Value) -> Result<Endpoint, Vec<Rejection>> {
+        checked_of(&Origin::file("a.yaml", 1), agent)
+    }
+
+    fn checked_of(origin: &Origin, agent: &Value) -> Result<Endpoint, Vec<Rejection>> {
         let document = json!({
             "apiVersion": "vidimus.dev/v1alpha1", "kind": "MCPServer", "metadata": {"namespace": "finance", "name": "bots"},
             "spec": {"owner": "first.last@example.com", "team": "finance", "riskLevel": "low", "agent": agent},
         });
-        match check(&Origin::file("a.yaml", 1), &document)? {
+        match check(origin, &document)? {
             Object::McpServer(server) => Ok(server.endpoint.clone()),
             other => panic!("{other:?}"),
         }
@@ -201,6 +219,20 @@ mod tests {
         );
         let other = checked(&json!({"name": "bot", "namespace": "bank"})).expect("good");
         assert_eq!(&*other.agent.as_ref().expect("tools").agent, "bank/bot");
+        let streams = checked(&json!({"name": "bot", "streams": true})).expect("good");
+        assert_eq!((tools.streams, streams.agent.as_ref().expect("tools").streams), (false, true));
+    }
+
+    /// Attack: a tenant's tool that is a message to another tenant's agent, in the name of whoever calls it.
+    #[test]
+    fn in_a_cluster_the_agent_is_of_the_servers_own_namespace() {
+        let cluster = Origin::Cluster { cluster: "c".into(), uid: None, resource_version: None };
+        for agent in [json!({"name": "bot"}), json!({"name": "bot", "namespace": "finance"})] {
+            assert!(checked_of(&cluster, &agent).is_ok(), "{agent}");
+        }
+        let problems =
+            checked_of(&cluster, &json!({"name": "bot", "namespace": "bank"})).expect_err("another's");
+        assert_eq!(problems[0].field, "spec.agent.namespace");
     }
 
     #[test]

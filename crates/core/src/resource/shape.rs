@@ -172,6 +172,9 @@ fn fit_object(
     }
 }
 
+/// What a JSON Web Key has that is secret (RFC 7518 sections 6.2.2, 6.3.2 and 6.4.1).
+const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
+
 /// The value of an unknown field is never shown: it may be a secret in a place that we do not know.
 pub(super) fn report_unknown<'a>(
     known: impl Iterator<Item = &'a str> + Clone,
@@ -180,13 +183,17 @@ pub(super) fn report_unknown<'a>(
     problems: &mut Problems,
 ) {
     let near = nearest(known.clone(), found);
+    let is_private = PRIVATE.contains(&found) && known.clone().any(|name| name == "kty");
+    let reason = if is_private { "unknown field, the private half of a key" } else { "unknown field" };
     let fix = match near {
+        // Whoever reads the record has it.
+        _ if is_private => "remove it, and have the key replaced; the record has public keys alone".to_owned(),
         Some(near) => format!("did you mean {near}?"),
         None => format!("remove it; known here: {}", known.collect::<Vec<_>>().join(", ")),
     };
     // The field that was meant is not missing on top of being misspelt.
     let consequences: Vec<_> = near.iter().map(|near| at.key(near).to_string()).collect();
-    problems.report_shape(at.key(found), "", Fault::new("unknown field", fix), &consequences);
+    problems.report_shape(at.key(found), "", Fault::new(reason, fix), &consequences);
 }
 
 /// The known name that was probably meant: the closest, at most a third of its letters away, case aside.

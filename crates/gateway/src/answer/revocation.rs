@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
 use vidimus_core::approval::Approval;
+use vidimus_core::authorize::NEWS_OF_TASK;
 use vidimus_core::call::{Action, Arguments, Ask, Call, Destination, SoFar};
 use vidimus_core::caller::{Caller, Proven, UnixMillis, User};
 use vidimus_core::decision::{Candidate, Outcome};
@@ -247,7 +248,8 @@ impl Asked {
         if is_ended(shared, caller) {
             return Some(Code::ChainEnded);
         }
-        let copy = caller.proven.instance.as_ref();
+        // Who is told news is the principal: pods come and go while a task lasts.
+        let copy = caller.proven.instance.as_ref().filter(|_| *self.method != *NEWS_OF_TASK);
         let refused = copy.and_then(|copy| shared.live_pods().why_refused(copy, self.made));
         if refused.is_some() {
             return refused;

@@ -32,8 +32,6 @@ const SEND: &str = "SendMessage";
 const STREAM: &str = "SendStreamingMessage";
 /// The one that tells how a task stands.
 const GET_TASK: &str = "GetTask";
-/// UnsupportedOperationError (A2A 1.0, section 5.4).
-const UNSUPPORTED: i64 = -32004;
 
 /// What a message to the server comes to.
 pub(crate) enum Asked {
@@ -210,13 +208,6 @@ impl Read {
             Refusal::new(Code::UpstreamInvalid, "the agent's answer is not JSON").with_detail(error)
         })?;
         Ok(Self::Whole(Whole(answer)))
-    }
-}
-
-impl Whole {
-    /// Whether the agent says that it has no streams: then it has done nothing.
-    pub(crate) fn is_unstreamed(&self) -> bool {
-        self.0.pointer("/error/code").and_then(Value::as_i64) == Some(UNSUPPORTED)
     }
 }
 

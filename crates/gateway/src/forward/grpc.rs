@@ -63,14 +63,16 @@ impl Reading {
             let refusal = Refusal::new(Code::UpstreamInvalid, "what the agent answered is not gRPC");
             return Err(refusal.with_detail(format!("{}, {kind}", parts.status)));
         }
-        let kind = if self.rpc.streams { "text/event-stream" } else { "application/json" };
-        parts.headers.remove(CONTENT_LENGTH);
-        parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
         // A call that ends at once has its trailers in place of headers.
         let status = Status::of_trailers(&parts.headers);
+        // In place of a stream an error is a document, as agents of JSON-RPC have it: it is the call that is refused.
+        let has_events = self.rpc.streams && status.as_ref().is_none_or(|status| status.code == 0);
+        let kind = if has_events { "text/event-stream" } else { "application/json" };
+        parts.headers.remove(CONTENT_LENGTH);
+        parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
         let frames = Frames::of_at_most(self.limit);
-        let mut messages =
-            Messages { reading: self, body, frames, only: None, ready: VecDeque::new(), ended: false };
+        let (only, ready) = (None, VecDeque::new());
+        let mut messages = Messages { reading: self, body, frames, has_events, only, ready, ended: false };
         if let Some(status) = status {
             messages.end(&status).map_err(|broken| broken.refusal("the agent's answer broke off"))?;
         }
@@ -84,6 +86,8 @@ pub struct Messages {
     reading: Reading,
     body: Body,
     frames: Frames,
+    /// Each response is an event, and the answer is not one document.
+    has_events: bool,
     /// The one message of an answer that is none of several: it counts when its status is known.
     only: Option<Bytes>,
     ready: VecDeque<Bytes>,
@@ -172,7 +176,7 @@ impl Messages {
     /// One response, as a document or an event.
     fn say(&mut self, member: &str) {
         let response = format!(r#"{{"jsonrpc":"2.0","id":{},{member}}}"#, self.reading.sent.id);
-        let said = if self.reading.rpc.streams { format!("data: {response}\n\n") } else { response };
+        let said = if self.has_events { format!("data: {response}\n\n") } else { response };
         self.ready.push_back(said.into());
     }
 }

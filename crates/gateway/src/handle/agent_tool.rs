@@ -11,6 +11,7 @@ use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response};
 use http_body_util::Full;
+use vidimus_core::entity::EntityId;
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::AgentTools;
 
@@ -42,17 +43,10 @@ pub(super) fn carried<'a>(
             Asked::Answered(response) => return Ok(response),
             Asked::Message(message) => message,
         };
-        let most = gate.limits.held_answer;
-        if message.is_followed() {
-            let response = sent(gate, (context, parts), &agent, message.text(true)).await?;
-            match Read::of(response, most).await? {
-                Read::Events(body) => return message.followed(body, most).await,
-                // Nothing was done: the agent has no streams.
-                Read::Whole(answer) if answer.is_unstreamed() => {}
-                Read::Whole(answer) => return Ok(message.answered(&answer)),
-            }
-        }
-        let response = sent(gate, (context, parts), &agent, message.text(false)).await?;
+        let (server, most) = (outbound.permit().destination().id().clone(), gate.limits.held_answer);
+        // One call is one message, whatever comes of it: limits and approvals are of each.
+        let streams = agent.streams && message.is_followed();
+        let response = sent(gate, (context, parts), (&agent, &server), message.text(streams)).await?;
         match Read::of(response, most).await? {
             Read::Whole(answer) => Ok(message.answered(&answer)),
             Read::Events(body) => message.followed(body, most).await,
@@ -64,11 +58,12 @@ pub(super) fn carried<'a>(
 async fn sent(
     gate: &Gate,
     (outer, called): (&RequestContext, &Parts),
-    agent: &AgentTools,
+    (agent, server): (&AgentTools, &EntityId),
     message: Bytes,
 ) -> Result<Response<ReplyBody>, Refusal> {
     let parts = request(outer, called, agent)?;
     let mut context = RequestContext::begin(gate, &parts, &outer.peer);
+    context.via = Some(server.clone());
     context.presented_at = Route::parse(called.uri.path()).map(|route| route.address().into());
     let answered = match admit(gate, &mut context, &parts, Full::new(message)).await {
         Ok(Admission::Permitted(admitted)) => carry::carry(gate, &mut context, &parts, admitted).await,

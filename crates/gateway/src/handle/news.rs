@@ -118,6 +118,10 @@ async fn received(
         return Err(Refusal::method_not_allowed("an address for news of a task", "POST"));
     }
     let world = gate.snapshot();
+    if agent.is_empty() {
+        // It is nearly one: with a slash too many, or behind a proxy that writes paths anew.
+        return Err(foreign());
+    }
     let destination = agent_of(&world, agent)?;
     let (part, address) = Address::opened(&gate.seal, destination.id(), sealed).ok_or_else(foreign)?;
     check_sender(gate, context, parts, (&world, &destination)).await?;
@@ -176,14 +180,14 @@ impl Told {
     fn task(&self, gate: &Gate, sealed: &str, bytes: &[u8]) -> Result<String, Refusal> {
         crate::protocol::parse(bytes)?;
         let task = a2a::task_of_news(bytes).ok_or_else(|| {
-            Refusal::new(Code::MessageInvalid, "news are of one task, which they name wherever they name one")
+            Refusal::new(Code::MessageInvalid, "news are a task or an update of one, with nothing beside it, and name that task wherever they name one")
         })?;
         let holder = seal::binding(&self.destination, &self.caller);
         let news = gate.standing.news();
         let is_closed = news.is_closed(&holder, &task, &self.address);
         if is_closed
             || self.address.is_over(millis(self.moment.wall))
-            || !news.is_of(sealed, &self.address, &task)
+            || !news.is_of(sealed, &self.address, (self.destination.id(), &holder, &task))
         {
             return Err(foreign());
         }

@@ -111,7 +111,13 @@ async fn routed(
     let Some(named) = Named::of(parts.uri.path()) else {
         return Ok(Request::from_parts(parts, Either::Left(body)));
     };
-    if named.agent.is_some() {
+    if let Some(agent) = named.agent {
+        // Who routes or logs by the other would see another agent.
+        if parts.headers.get_all(ROUTE).iter().any(|said| said.as_bytes() != agent.as_bytes()) {
+            let message = "the path and the metadata vidimus-route name two agents";
+            let refusal = Refusal::new(Code::RouteUnknown, message).with_next(NEXT);
+            return Err(handle::refuse(gate, &parts, peer, refusal).await);
+        }
         return Ok(Request::from_parts(parts, Either::Left(body)));
     }
     let mut said = parts.headers.get_all(ROUTE).iter();

@@ -31,12 +31,15 @@ const RATES: Rates =
 pub struct NewsState {
     closed: Cache<TaskKey, UnixMillis>,
     first: Cache<TaskKey, Box<str>>,
+    /// For whom tasks were made, by agent and task.
+    owners: Cache<TaskKey, TaskKey>,
     rates: Mutex<Buckets<EntityId>>,
 }
 
 impl Default for NewsState {
     fn default() -> Self {
-        Self { closed: Cache::new(KEPT), first: Cache::new(KEPT), rates: Mutex::new(Buckets::new(AGENTS)) }
+        let rates = Mutex::new(Buckets::new(AGENTS));
+        Self { closed: Cache::new(KEPT), first: Cache::new(KEPT), owners: Cache::new(KEPT), rates }
     }
 }
 
@@ -69,10 +72,26 @@ impl NewsState {
         closed.is_some_and(|closed| address.made() <= closed)
     }
 
-    /// Whether news by an address are of its task: the one that it was made for, or else the one of which they came first.
-    pub fn is_of(&self, sealed: &str, address: &Address, task: &str) -> bool {
+    /// An answer of the agent's says that `holder` made this task; whose it was before it stays.
+    pub fn made(&self, agent: &EntityId, holder: &str, task: &str) {
+        let owner = || Ok::<TaskKey, Infallible>(TaskKey::of(holder, ""));
+        let _ = self.owners.get_or_insert_with(&TaskKey::of(&agent.to_string(), task), owner);
+    }
+
+    /// Whether news by an address are of its task: the one that it was made for, or else the one of which they came first. Who learns its address
+    /// sends news itself, so none of them are of a task that this `agent` made for another than the `holder` of the address.
+    pub fn is_of(
+        &self,
+        sealed: &str,
+        address: &Address,
+        (agent, holder, task): (&EntityId, &str, &str),
+    ) -> bool {
         if let Some(made_for) = address.task() {
             return made_for == task;
+        }
+        let owner = self.owners.get(&TaskKey::of(&agent.to_string(), task));
+        if owner.is_some_and(|owner| owner != TaskKey::of(holder, "")) {
+            return false;
         }
         let came = || Ok::<Box<str>, Infallible>(task.into());
         let first = self.first.get_or_insert_with(&TaskKey::of("news", sealed), came);
@@ -118,9 +137,19 @@ mod tests {
     fn an_address_is_of_one_task() {
         let state = NewsState::default();
         let (made_for, open) = (address(&json!({"t": "1"})), address(&json!({})));
-        assert!(state.is_of("a", &made_for, "1") && !state.is_of("a", &made_for, "2"));
-        assert!(state.is_of("b", &open, "2") && state.is_of("b", &open, "2"));
-        assert!(!state.is_of("b", &open, "1") && state.is_of("c", &open, "1"));
+        let agent = EntityId::new(EntityKind::Agent, "f/a");
+        let is_of = |sealed: &str, address: &Address, task: &str| {
+            state.is_of(sealed, address, (&agent, "holder", task))
+        };
+        assert!(is_of("a", &made_for, "1") && !is_of("a", &made_for, "2"));
+        assert!(is_of("b", &open, "2") && is_of("b", &open, "2"));
+        assert!(!is_of("b", &open, "1") && is_of("c", &open, "1"));
+        // Another's.
+        state.made(&agent, "another", "3");
+        state.made(&agent, "holder", "3");
+        state.made(&EntityId::new(EntityKind::Agent, "f/b"), "another", "4");
+        state.made(&agent, "holder", "4");
+        assert!(!is_of("d", &open, "3") && is_of("d", &open, "4"));
     }
 
     /// Attack: an agent that sends without end.

@@ -33,7 +33,7 @@ use super::members;
 use super::observe::Observe;
 use super::{
     Answer, Binding, DocumentChange, EventChange, Expected, Lowered, MAX_NAME, Message, Operation, Parsed,
-    check_spelling,
+    check_spelling, is_same_member,
 };
 
 /// Where the card is served: A2A 1.0 section 8.2 and 0.3 section 5.3; the second is what 0.2 clients still ask for.
@@ -104,9 +104,47 @@ pub fn is_card(operation: &Operation) -> bool {
     CARD_PATHS.contains(&&*operation.path)
 }
 
-/// The one task, by the agent's id, that news of a task name wherever they name one; `None` of what names none, or several.
+/// What news of a task are in 1.0 (section 4.3.3). A message is of no task that somebody waits for.
+const NEWS: [&str; 3] = ["task", "statusUpdate", "artifactUpdate"];
+
+/// What a task and its updates have in 0.3, where they stand by themselves.
+const BARE_NEWS: [&str; 12] = [
+    "kind",
+    "id",
+    "taskId",
+    "contextId",
+    "status",
+    "history",
+    "artifacts",
+    "artifact",
+    "append",
+    "lastChunk",
+    "final",
+    "metadata",
+];
+
+/// Whether it is what news are, with nothing beside it: it goes to an address that its caller chose, where other words may be a call.
+fn is_news(news: &str) -> bool {
+    let Ok(members) = members::Members::unique(news) else { return false };
+    let is = |name: &str, known: &[&str]| known.iter().any(|known| is_same_member(name, known));
+    match &members.0[..] {
+        [(name, value)] if is(name, &NEWS) => value.get().starts_with('{'),
+        all => {
+            all.iter().all(|(name, _)| is(name, &BARE_NEWS))
+                && all
+                    .iter()
+                    .any(|(name, value)| is(name, &["status", "artifact"]) && value.get().starts_with('{'))
+        }
+    }
+}
+
+/// The one task, by the agent's id, that news of a task name wherever they name one; `None` of what names none, or several, and of what are no news.
 pub fn task_of_news(news: &[u8]) -> Option<String> {
-    let response = format!(r#"{{"result":{}}}"#, std::str::from_utf8(news).ok()?.trim());
+    let news = std::str::from_utf8(news).ok()?.trim();
+    if !is_news(news) {
+        return None;
+    }
+    let response = format!(r#"{{"result":{news}}}"#);
     let places = places::of_response(&response, places::Id::Task).ok()?;
     let mut tasks =
         places.iter().filter(|(id, _)| *id == places::Id::Task).map(|(_, value)| members::text(value));

@@ -92,6 +92,7 @@ impl Handles {
         let known = self.shared.standing.maker_of(&key);
         if made && known.is_none() {
             self.shared.standing.task_made(key, asked());
+            self.shared.standing.news().made(self.destination.id(), &self.holder, id);
         }
         if asked_for { Some(asked()) } else { known.or_else(|| made.then(asked)) }
     }

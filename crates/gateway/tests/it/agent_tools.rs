@@ -13,6 +13,11 @@ const TOOLS: &str =
 
 /// A world whose server is the agent `t/callee`, with these policies beside the one that lets everybody call its tools.
 async fn world(cedar: &str) -> World {
+    streaming(cedar, false).await
+}
+
+/// The same, where the record says whether the agent has streams.
+async fn streaming(cedar: &str, streams: bool) -> World {
     let world = World::new().await;
     let mut all = objects(&world.upstream);
     for object in &mut all {
@@ -24,7 +29,7 @@ async fn world(cedar: &str) -> World {
         if is_server {
             spec.remove("endpoint");
             let skills = json!({"pay": {"description": "Pays."}, "read": {"description": "Reads."}});
-            spec.insert("agent".into(), json!({"name": "callee", "skills": skills}));
+            spec.insert("agent".into(), json!({"name": "callee", "skills": skills, "streams": streams}));
         }
     }
     world.gate.take_into_use(snapshot(&all));
@@ -91,6 +96,7 @@ async fn a_tool_is_a_message_with_a_decision_a_token_and_an_effect_of_its_own() 
     let of_message = of_message(&world);
     assert_eq!((of_message.len(), &of_message[0]["resource"]), (2, &json!("Skill/t/callee/pay")));
     assert!(of_message[1]["token"].is_string());
+    assert_eq!(of_message[0]["via"], json!("MCPServer/t/tools"), "{}", of_message[0]);
     // One in the trace of the other: trace-span of the tool, and the span of its parent.
     let span = of_tool[0]["trace"].as_str().expect("a trace").rsplit('-').next().expect("a span");
     assert_eq!(of_message[0]["parent"], json!(span), "{}", of_message[0]);
@@ -195,8 +201,8 @@ async fn a_task_that_asks_for_more_is_gone_on_with_by_who_began_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_an_agent_does_meanwhile_is_progress_also_where_it_has_no_streams() {
-    let world = world(MESSAGES).await;
+async fn what_an_agent_does_meanwhile_is_progress_where_it_has_streams() {
+    let world = streaming(MESSAGES, true).await;
     world.upstream.otherwise(|received: &Received| {
         let asked = received.json();
         let event = |result: Value| format!("data: {}\n\n", json!({"jsonrpc": "2.0", "id": asked["id"], "result": result}));
@@ -219,7 +225,20 @@ async fn what_an_agent_does_meanwhile_is_progress_also_where_it_has_no_streams()
     assert!(text.contains(r#""state":"completed""#), "{text}");
     assert_eq!(world.records(&call_id(&headers), 2).await[1]["result"], json!("ok"));
     assert_eq!(world.upstream.received()[0].json()["method"], json!("SendStreamingMessage"));
-    // One that has none says so, and is asked again in the other way.
+    // One that says that it has none after all: that is what came of it.
+    world.upstream.otherwise(|received: &Received| {
+        let error = json!({"code": -32004, "message": "no streams"});
+        Answer::json(&json!({"jsonrpc": "2.0", "id": received.json()["id"], "error": error}))
+    });
+    let (_, _, body) = world.call(world.request(Method::POST, "/mcp/t/tools", &message)).await;
+    assert_eq!(json_of(&body)["result"]["isError"], json!(true));
+    assert_eq!(world.upstream.received().len(), 2);
+}
+
+/// Attack on who approves and on limits: a call that a client wants to know the progress of, sent twice to an agent that has no streams.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_call_of_a_tool_is_one_message() {
+    let world = world(MESSAGES).await;
     world.upstream.otherwise(|received: &Received| {
         let asked = received.json();
         match asked["method"].as_str() {
@@ -227,8 +246,11 @@ async fn what_an_agent_does_meanwhile_is_progress_also_where_it_has_no_streams()
             _ => Answer::json(&json!({"jsonrpc": "2.0", "id": asked["id"], "error": {"code": -32004, "message": "no streams"}})),
         }
     });
+    let params = json!({"name": "pay", "arguments": {"text": "Pay it."}, "_meta": {"progressToken": 7}});
+    let message = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params});
     let (_, _, body) = world.call(world.request(Method::POST, "/mcp/t/tools", &message)).await;
     assert_eq!(json_of(&body)["result"]["content"][0]["text"], json!("paid"));
+    assert_eq!(world.upstream.received().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -10,7 +10,7 @@ use vidimus_core::caller::UnixMillis;
 use vidimus_core::clock::Clock as _;
 use vidimus_gateway::millis;
 use vidimus_identity::PodScope;
-use vidimus_testkit::upstream::Answer;
+use vidimus_testkit::upstream::{Answer, Upstream};
 
 use super::acts::{ADMIN, follow_with};
 use super::approvals::{BOB, HOLD, holding, yes};
@@ -91,6 +91,46 @@ async fn one_copy_is_cut_off_without_its_siblings() {
     assert!(goes_on.frame().await.is_some_and(|frame| frame.is_ok()));
     let lift = Lifted { of: done.id, subject: subject() };
     world.gate.shared.act(ADMIN, Act::Lift(lift), "closed").await.expect("done");
+}
+
+/// Attack: a copy that is cut off is told of its tasks at the webhook that it named before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_that_is_cut_off_is_told_no_news() {
+    let (world, hook) = (World::new().await, Upstream::start());
+    let all = in_cluster(&world);
+    world.gate.take_into_use(snapshot(&all));
+    follow_with(&world, &all);
+    let task = json!({"id": "1", "contextId": "c", "status": {"state": "TASK_STATE_WORKING"}});
+    let made = json!({"jsonrpc": "2.0", "id": 1, "result": {"task": task}});
+    world.upstream.next(Answer::json(&made));
+    let params = json!({
+        "message": {"messageId": "m", "parts": []},
+        "configuration": {"taskPushNotificationConfig": {"url": hook.url("/hook")}},
+    });
+    let message = json!({"jsonrpc": "2.0", "id": 1, "method": "SendMessage", "params": params});
+    world.call(of(ONE, world.request(Method::POST, "/a2a/t/callee", &message))).await;
+    let told = world.upstream.until_received(1).await[0].json();
+    let url = told.pointer("/params/configuration/taskPushNotificationConfig/url").and_then(Value::as_str);
+    let address = url.and_then(|url| url.strip_prefix("http://gateway.example")).expect("an address");
+    let push = async || {
+        let request = Request::builder().method(Method::POST).uri(address).header("host", "gateway.example");
+        let request = request.header("content-type", "application/a2a+json");
+        let news = json!({"task": task}).to_string();
+        let (_, headers, _) =
+            world.call(request.body(Full::new(Bytes::from(news))).expect("a request")).await;
+        headers.get("vidimus-code").map(|code| code.to_str().expect("text").to_owned())
+    };
+    assert_eq!(push().await, None);
+    // Pods come and go while a task lasts: who is told is the principal.
+    let later = UnixMillis(millis(world.clock.now().wall).0 + 60_000);
+    world.gate.shared.live_pods().list(PodScope::Cluster, [("t".into(), ONE.into())], later);
+    world.gate.shared.live_pods().went("t", ONE);
+    assert_eq!(push().await, None);
+    assert_eq!(hook.received().len(), 2);
+    let subject = format!("Instance/{ONE}").parse().expect("a subject");
+    world.gate.shared.act(ADMIN, Act::Quarantine(OfSubject { subject }), "INC-7").await.expect("done");
+    assert_eq!(push().await.as_deref(), Some("forbidden_by_policy"));
+    assert_eq!(hook.received().len(), 2);
 }
 
 /// Attack: a copy that was taken over has people asked about a call, and is cut off before they look: they approve it, and another copy that is

@@ -229,6 +229,8 @@ async fn who_is_called_is_said_once_and_only_to_who_is_known() {
         (at_route, "t/other", &[][..], Some("caller"), "member_undecided", 3),
         (at_route, "callee", &[], Some("caller"), "member_undecided", 3),
         (bare, "t/other", &["t/callee"], Some("caller"), "member_undecided", 3),
+        (at_route, "", &["t/other"], Some("caller"), "route_unknown", 5),
+        (at_route, "", &["t/callee", "t/other"], Some("caller"), "route_unknown", 5),
         (bare, "", &[], Some("caller"), "route_unknown", 5),
         (bare, "t/../t/callee", &[], Some("caller"), "route_unknown", 5),
         (bare, "t/none", &[], Some("caller"), "resource_unknown", 5),
@@ -592,10 +594,31 @@ async fn what_an_agent_over_grpc_says_is_an_answer_or_its_fault() {
         let (_, _, body) = world.call(world.request(Method::POST, ROUTE, &rpc)).await;
         assert_eq!(json_of(&body)["error"]["code"], number, "{status}");
     }
-    // What gRPC cannot say is not sent without it.
-    let before = agent.received.lock().expect("a lock").len();
+    // In place of a stream it is no event.
+    let refused = Scripted {
+        head: vec![("content-type", "application/grpc"), ("grpc-status", "9")],
+        frames: vec![],
+        trailers: vec![],
+    };
+    agent.answers(refused.clone());
+    let follow = json!({"jsonrpc": "2.0", "id": 7, "method": "SubscribeToTask", "params": {"id": made}});
+    let (_, headers, body) = world.call(world.request(Method::POST, ROUTE, &follow)).await;
+    assert_eq!(headers["content-type"], "application/json");
+    assert_eq!((&json_of(&body)["id"], &json_of(&body)["error"]["code"]), (&json!(7), &json!(-32603)));
+    agent.answers(refused);
+    let came = ask(&world, "caller", "SubscribeToTask", &json!({"id": made})).await;
+    assert_eq!((came.messages.len(), came.status()), (0, 9), "{came:?}");
+    // What A2A does not have is passed over.
+    agent.answers(Scripted::of("GetTask", &[task("1")], "0"));
     let more = json!({"jsonrpc": "2.0", "id": 7, "method": "GetTask", "params": {"id": made, "more": 1}});
-    let (_, headers, _) = world.call(world.request(Method::POST, ROUTE, &more)).await;
+    let (_, _, body) = world.call(world.request(Method::POST, ROUTE, &more)).await;
+    assert_eq!(json_of(&body)["result"]["id"], made);
+    assert_eq!(agent.last("GetTask").2, json!({"id": "1"}));
+    // What gRPC cannot say is not sent.
+    let before = agent.received.lock().expect("a lock").len();
+    let number =
+        json!({"jsonrpc": "2.0", "id": 7, "method": "GetTask", "params": {"id": made, "historyLength": "x"}});
+    let (_, headers, _) = world.call(world.request(Method::POST, ROUTE, &number)).await;
     assert_eq!(headers["vidimus-code"], "message_invalid");
     let old = json!({"jsonrpc": "2.0", "id": 7, "method": "tasks/get", "params": {"id": made}});
     let (_, headers, _) = world.call(world.request(Method::POST, ROUTE, &old)).await;

@@ -238,6 +238,8 @@ async fn news_of_anything_else_go_nowhere() {
     let before = stage.address();
     stage.made("stranger", None).await;
     let foreign = Some("push_foreign".to_owned());
+    // Nor by who has learned its own address before the agent sent anything there.
+    assert_eq!(stage.push(&before, "2").await.1, foreign);
     assert_eq!(stage.push(&before, "1").await.1, None);
     // Whatever came first is the task; that of the stranger's is another.
     assert_eq!(stage.push(&before, "2").await.1, foreign);
@@ -248,13 +250,26 @@ async fn news_of_anything_else_go_nowhere() {
     assert_eq!(stage.push(&address, "2").await.1, foreign);
     let both = r#"{"task":{"id":"1","status":{"message":{"messageId":"m","taskId":"2"}}}}"#;
     assert_eq!(stage.post(&address, both, None).await.1.as_deref(), Some("message_invalid"));
-    for body in ["{}", "[]", r#"{"message":{"messageId":"m"}}"#, r#"{"task":{"id":""}}"#] {
+    // What is no news, and may be a call where it arrives.
+    let called = r#"{"message":{"messageId":"m","role":"ROLE_USER","parts":[]},"task":{"id":"1"}}"#;
+    let message = r#"{"message":{"messageId":"m","taskId":"1","role":"ROLE_USER","parts":[]}}"#;
+    let paid = r#"{"id":"1","to":"eve","amount":9}"#;
+    let beside = r#"{"id":"1","status":{"state":"working"},"amount":9}"#;
+    let few = ["{}", "[]", r#"{"message":{"messageId":"m"}}"#, r#"{"task":{"id":""}}"#];
+    for body in few.into_iter().chain([called, message, paid, beside, r#"{"id":"1"}"#]) {
         assert_eq!(stage.post(&address, body, None).await.1.as_deref(), Some("message_invalid"), "{body}");
     }
     assert_eq!(stage.post(&address, "{", None).await.1.as_deref(), Some("body_not_json"));
+    let old = r#"{"id":"1","contextId":"ctx","kind":"task","status":{"state":"working"},"artifacts":[]}"#;
+    assert_eq!(stage.post(&address, old, None).await.1, None, "as 0.3 has it");
     let sealed = address.rsplit('/').next().expect("sealed");
     assert_eq!(stage.push(&format!("/push/t/caller/{sealed}"), "1").await.1, foreign);
     assert_eq!(stage.push(&format!("/push/t/callee/{}x", &sealed[1..]), "1").await.1, foreign);
+    // What is nearly one is on no record either.
+    for path in [format!("/push//t/callee/{sealed}"), format!("{address}/"), format!("/{address}")] {
+        assert_eq!(stage.push(&path, "1").await.1, foreign, "{path}");
+    }
+    assert!(stage.world.all_records().iter().all(|record| !record.to_string().contains(&sealed[20..])));
     // A task's own sealed id is no address.
     assert_eq!(stage.push(&format!("/push/t/callee/{own}"), "1").await.1, foreign);
     let news = r#"{"task":{"id":"1"}}"#;
@@ -263,7 +278,7 @@ async fn news_of_anything_else_go_nowhere() {
     let large = format!(r#"{{"task":{{"id":"1","x":"{}"}}}}"#, "x".repeat(2 << 20));
     assert_eq!(stage.post(&address, &large, None).await.1.as_deref(), Some("body_too_large"));
     let told = stage.hook.received().len();
-    assert_eq!(told, 1);
+    assert_eq!(told, 2);
     // The caller ends it.
     stage.world.clock.advance(Duration::from_secs(1));
     let (_, code, _) =
@@ -277,7 +292,7 @@ async fn news_of_anything_else_go_nowhere() {
     assert_eq!(stage.push(&stage.address(), "1").await.1, None);
     stage.world.clock.advance(Duration::from_secs(8 * 24 * 3600));
     assert_eq!(stage.push(&stage.address(), "1").await.1, foreign);
-    assert_eq!(stage.hook.received().len(), 2);
+    assert_eq!(stage.hook.received().len(), 3);
 }
 
 #[tokio::test]
@@ -310,8 +325,12 @@ async fn news_go_to_no_place_that_calls_are_decided_for_and_to_none_that_no_call
     let stage = Stage::new().await;
     let own = stage.made("caller", None).await;
     let refused = Some("upstream_refused_address".to_owned());
+    let port = stage.world.upstream.address().port();
     for url in [
         stage.world.upstream.url("/mcp"),
+        format!("http://localhost:{port}/mcp"),
+        format!("http://[::ffff:127.0.0.1]:{port}/mcp"),
+        "http://gateway.example.:80/mcp/t/tools".to_owned(),
         stage.world.upstream.url("/anything"),
         "http://gateway.example/mcp/t/tools".to_owned(),
         "http://169.254.169.254/latest".to_owned(),
@@ -322,6 +341,21 @@ async fn news_go_to_no_place_that_calls_are_decided_for_and_to_none_that_no_call
         assert_eq!(code, refused, "{url}");
     }
     assert!(stage.configs.lock().expect("a lock").is_empty());
+    // Of a host where others are too, only what is below one's own path is one's own.
+    stage.in_use(CEDAR, |given| {
+        given[0]["spec"]["endpoint"] = json!({"url": stage.world.upstream.url("/caller")});
+    });
+    for (path, expected) in [
+        ("/mcp", refused.clone()),
+        ("/", refused.clone()),
+        ("/callers", refused.clone()),
+        ("/caller/hook", None),
+    ] {
+        let params = json!({"taskId": own, "url": stage.world.upstream.url(path)});
+        let (_, code, _) = stage.ask("caller", "CreateTaskPushNotificationConfig", params).await;
+        assert_eq!(code, expected, "{path}");
+    }
+    stage.in_use(CEDAR, |_| {});
     stage.made("caller", Some(stage.config())).await;
     for (answer, status) in [
         (Answer::json(&json!({})).with_status(StatusCode::TEMPORARY_REDIRECT), 307),

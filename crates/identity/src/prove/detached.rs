@@ -42,9 +42,8 @@ impl SignerKeys {
         };
         let Some((header, signature)) = read() else { return false };
         let message = format!("{protected}.{}", URL_SAFE_NO_PAD.encode(bytes));
-        let by = |id: Option<&str>| self.0.verify(header.algorithm, id, message.as_bytes(), &signature);
-        // A key that was given without a name is found by its algorithm. All of them are the signer's.
-        by(header.key_id.as_deref()).or_else(|_| by(None)).is_ok()
+        // All of them are the signer's, and a name in a signature says nothing but which.
+        self.0.any_verifies(header.algorithm, message.as_bytes(), &signature)
     }
 }
 
@@ -84,6 +83,31 @@ mod tests {
             assert!(!has(&own, b"what is signed", &header, &signed.signature), "{header}");
         }
         assert!(SignerKeys::parse("{}").is_err());
+    }
+
+    /// While keys are changed, both are listed: with names, without, or one of them.
+    #[test]
+    fn either_of_two_keys_has_signed() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mint = |name: &str| Mint::open(&directory.path().join(name), "https://gw.example").expect("keys");
+        let (old, new, other) = (mint("old"), mint("new"), mint("other"));
+        let key = |mint: &Mint, is_named: bool| {
+            let mut set: serde_json::Value = serde_json::from_str(&mint.jwks()).expect("JSON");
+            let mut key = set["keys"][0].take();
+            if !is_named {
+                key.as_object_mut().expect("a key").remove("kid");
+            }
+            key
+        };
+        for (first, second) in [(false, false), (true, true), (true, false)] {
+            let set = serde_json::json!({"keys": [key(&old, first), key(&new, second)]}).to_string();
+            let keys = SignerKeys::parse(&set).expect("keys");
+            for (mint, is_one) in [(&old, true), (&new, true), (&other, false)] {
+                let signed = mint.sign("JOSE", b"what is signed").expect("a signature");
+                let has = keys.have_signed(b"what is signed", &signed.protected, &signed.signature);
+                assert_eq!(has, is_one, "{set}");
+            }
+        }
     }
 
     /// Attack: a signature taken for a token of a hop, or a token for a signature of a card.

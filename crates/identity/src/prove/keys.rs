@@ -118,6 +118,12 @@ impl KeySet {
         }
         key.verify_sig(message, signature).map_err(|_| KeyError::Signature)
     }
+
+    /// Whether one of the keys verifies, whatever it is called: of a few keys that are all one signer's.
+    pub(crate) fn any_verifies(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
+        let forms = self.keys.iter().flat_map(|key| &key.forms);
+        forms.filter(|(of, _)| *of == algorithm).any(|(_, key)| key.verify_sig(message, signature).is_ok())
+    }
 }
 
 impl fmt::Debug for KeySet {

@@ -13,13 +13,27 @@ use prost_reflect::{DescriptorPool, Kind};
 use super::FIX;
 use crate::resource::problem::{Fault, shortened};
 
+/// Most that a set may describe: files, messages, fields, enums, their values, services, methods and ranges; and most comments. What is made of one
+/// takes up to some kB, for as long as the record is there.
+const MOST: usize = 16_384;
+
 /// What is described by a set of files.
 pub(super) fn pool(bytes: &[u8]) -> Result<DescriptorPool, Fault> {
     let unread = |error: &dyn std::fmt::Display| {
         let reason = format!("it is not a FileDescriptorSet with all that it imports: {error}");
         Fault::new(shortened(&reason), FIX)
     };
-    let set = FileDescriptorSet::decode(bytes).map_err(|error| unread(&error))?;
+    let mut set = FileDescriptorSet::decode(bytes).map_err(|error| unread(&error))?;
+    // Before anything is made of it that stays.
+    set.file.iter_mut().for_each(only_comments);
+    if set.file.iter().map(described).sum::<usize>() > MOST
+        || set.file.iter().map(comments).sum::<usize>() > MOST
+    {
+        let reason = format!(
+            "it describes more than {MOST} messages, fields, values and methods, or has more comments"
+        );
+        return Err(Fault::new(reason, "leave out the files that no service of spec.grpc.services needs"));
+    }
     // They are what a parser leaves for a compiler to do.
     if let Some(file) = set.file.iter().find(|file| is_open(file)) {
         let reason = format!("{}: its options are not compiled", shortened(file.name()));
@@ -48,6 +62,43 @@ fn check(pool: &DescriptorPool) -> Result<(), Fault> {
         Some(empty) => fault(empty.full_name(), "it is an enum without a value"),
         None => Ok(()),
     }
+}
+
+/// Keeps of where things stand in the sources what is read of it: the comments above them.
+fn only_comments(file: &mut FileDescriptorProto) {
+    let Some(info) = &mut file.source_code_info else { return };
+    info.location.retain(|one| one.leading_comments.as_deref().is_some_and(|text| !text.trim().is_empty()));
+    for one in &mut info.location {
+        one.span = Vec::new();
+        one.trailing_comments = None;
+        one.leading_detached_comments = Vec::new();
+    }
+    info.location.shrink_to_fit();
+}
+
+fn comments(file: &FileDescriptorProto) -> usize {
+    file.source_code_info.as_ref().map_or(0, |info| info.location.len())
+}
+
+/// How much a file describes, itself among it.
+fn described(file: &FileDescriptorProto) -> usize {
+    let services = file.service.iter().map(|service| 1 + service.method.len()).sum::<usize>();
+    let messages = file.message_type.iter().map(in_message).sum::<usize>();
+    let enums = file.enum_type.iter().map(in_enum).sum::<usize>();
+    let imports = file.dependency.len() + file.public_dependency.len() + file.weak_dependency.len();
+    1 + services + messages + enums + file.extension.len() + imports
+}
+
+/// It is as deep as it could be decoded.
+fn in_message(message: &DescriptorProto) -> usize {
+    let ranges = message.extension_range.len() + message.reserved_range.len() + message.reserved_name.len();
+    let own = 1 + message.field.len() + message.extension.len() + message.oneof_decl.len() + ranges;
+    let nested = message.nested_type.iter().map(in_message).sum::<usize>();
+    own + nested + message.enum_type.iter().map(in_enum).sum::<usize>()
+}
+
+fn in_enum(one: &EnumDescriptorProto) -> usize {
+    1 + one.value.len() + one.reserved_range.len() + one.reserved_name.len()
 }
 
 /// Whether some option waits for a compiler.

@@ -2,10 +2,12 @@ use std::path::Path;
 
 use data_encoding::BASE64;
 use prost_reflect::prost::Message as _;
+use prost_reflect::prost_types::source_code_info::Location;
 use prost_reflect::prost_types::uninterpreted_option::NamePart;
 use prost_reflect::prost_types::{
     DescriptorProto, EnumDescriptorProto, EnumOptions, EnumValueDescriptorProto, FieldDescriptorProto,
     FileDescriptorProto, FileDescriptorSet, MessageOptions, MethodDescriptorProto, ServiceDescriptorProto,
+    SourceCodeInfo,
 };
 use serde_json::{Value, json};
 
@@ -245,6 +247,31 @@ fn a_listing_is_bounded() {
     });
     let reason = &with(&deep).expect_err("too many types")[0].reason;
     assert!(reason.contains("more than 256 types"), "{reason}");
+}
+
+/// Attack: 1 MiB of descriptors of which a hundred are made, for as long as the record is there: in every gateway and in the registry.
+#[test]
+fn what_is_kept_of_descriptors_is_bounded() {
+    let info = SourceCodeInfo { location: vec![Location::default(); 300_000] };
+    let nowhere = with(&by_hand(|file| file.source_code_info = Some(info))).expect("they say nothing");
+    let kept = &nowhere.grpc_tools.as_ref().unwrap().tools["S_M"].method;
+    let file = kept.parent_file().file_descriptor_proto().clone();
+    assert_eq!(file.source_code_info.expect("it was there").location.len(), 0);
+    let comment = Location { leading_comments: Some("x".into()), ..Default::default() };
+    let info = SourceCodeInfo { location: vec![comment; 20_000] };
+    let nested = |number: usize| DescriptorProto { name: Some(format!("n{number}")), ..Default::default() };
+    for (many, what) in [
+        (by_hand(|file| file.source_code_info = Some(info)), "comments"),
+        (by_hand(|file| file.message_type.extend((0..20_000).map(nested))), "messages"),
+        (
+            by_hand(|file| file.message_type[0].nested_type.extend((0..20_000).map(nested))),
+            "messages within one",
+        ),
+        (by_hand(|file| file.message_type[0].reserved_name = vec![String::new(); 20_000]), "reserved names"),
+    ] {
+        let reason = &with(&many).expect_err(what)[0].reason;
+        assert!(reason.contains("more than 16384"), "{what}: {reason}");
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 
 use serde_json::value::RawValue;
 
+use crate::protocol::is_same_member;
 use crate::protocol::members::{Members, text};
 
 /// Whose words an answer has.
@@ -150,13 +151,13 @@ impl<'d> Said<'d> {
     }
 
     fn agent(&mut self, message: &Object<'d>) {
-        let (result, pointer) = match member(message, "result") {
-            Some(result) => (object(result), "/result"),
-            None => (message.clone(), ""),
+        let (result, pointer) = match spelled(message, "result") {
+            Some((name, result)) => (object(result), format!("/{name}")),
+            None => (message.clone(), String::new()),
         };
-        self.update(&result, pointer);
+        self.update(&result, &pointer);
         for name in ["artifactUpdate", "statusUpdate"] {
-            if let Some(update) = member(&result, name) {
+            if let Some((name, update)) = spelled(&result, name) {
                 self.update(&object(update), &format!("{pointer}/{name}"));
             }
         }
@@ -164,12 +165,14 @@ impl<'d> Said<'d> {
 
     /// News of a task: more of an artifact, or that there are no more.
     fn update(&mut self, update: &Object<'d>, pointer: &str) {
-        let is = |name: &str| member(update, name).is_some_and(|value| value.get() == "true");
+        let is = |name: &str| spelled(update, name).is_some_and(|(_, value)| value.get() == "true");
         self.is_last |= is("final");
-        let Some(artifact) = member(update, "artifact").map(object) else { return };
-        let of = format!("artifact {}/", key(&artifact, "artifactId"));
-        if let Some(parts) = member(&artifact, "parts") {
-            each(parts, &format!("{pointer}/artifact/parts"), |part, pointer| {
+        let Some((at, artifact)) = spelled(update, "artifact") else { return };
+        let artifact = object(artifact);
+        let id = spelled(&artifact, "artifactId").map_or("artifactId", |(name, _)| name);
+        let of = format!("artifact {}/", key(&artifact, id));
+        if let Some((name, parts)) = spelled(&artifact, "parts") {
+            each(parts, &format!("{pointer}/{at}/{name}"), |part, pointer| {
                 self.text_of(&object(part), of.clone(), pointer);
             });
         }
@@ -219,6 +222,11 @@ fn object(value: &RawValue) -> Object<'_> {
 
 fn member<'d>(object: &Object<'d>, name: &str) -> Option<&'d RawValue> {
     object.iter().find(|(other, _)| other == name).map(|(_, value)| *value)
+}
+
+/// The same by any spelling that some reader takes for the name, as those of protobuf's JSON take `artifact_id`: with the one that is there.
+fn spelled<'o, 'd>(object: &'o Object<'d>, name: &str) -> Option<(&'o str, &'d RawValue)> {
+    object.iter().find(|(other, _)| is_same_member(other, name)).map(|(other, value)| (&**other, *value))
 }
 
 /// What a member says which one is by; `0` where it does not say.
@@ -301,6 +309,12 @@ mod tests {
                 Speech::Agent,
                 r#"{"jsonrpc":"2.0","id":1,"result":{"kind":"artifact-update","append":true,"lastChunk":true,"artifact":{"artifactId":"x","parts":[{"kind":"text","text":"a"},{"kind":"data","data":{"text":"b"}}]}}}"#,
                 &["artifact \"x\"/ /result/artifact/parts/0/text=a"],
+                "artifact \"x\"/",
+            ),
+            (
+                Speech::Agent,
+                r#"{"artifact_update":{"artifact":{"artifact_id":"x","parts":[{"text":"a"}]},"last_chunk":true}}"#,
+                &["artifact \"x\"/ /artifact_update/artifact/parts/0/text=a"],
                 "artifact \"x\"/",
             ),
             (

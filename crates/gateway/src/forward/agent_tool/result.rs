@@ -5,17 +5,24 @@ use serde_json::{Map, Value, json};
 /// The longest text that is told of progress, in characters.
 const LONGEST: usize = 1_000;
 
+/// Most artifacts of a result: each is looked for among those before it. Further ones are left out.
+const MOST_ARTIFACTS: usize = 1_000;
+
+/// The member at this place. One that is null is not there, as in protobuf's JSON.
+fn there<'v>(value: &'v Value, at: &str) -> Option<&'v Value> {
+    value.pointer(at).filter(|value| !value.is_null())
+}
+
 /// The result of a call, of a response of JSON-RPC.
 pub(super) fn of_answer(answer: &Value) -> Value {
-    if let Some(error) = answer.get("error") {
+    if let Some(error) = there(answer, "/error") {
         let said = error.get("message").and_then(Value::as_str).unwrap_or("no reason was given");
         let code = error.get("code").and_then(Value::as_i64).unwrap_or_default();
         return failed(&format!("The agent answered with error {code}: {said}"));
     }
-    let member = |name: &str| answer.get("result").and_then(|result| result.get(name));
     // One that was asked for stands by itself.
-    let asked_for = answer.get("result").filter(|result| result.get("status").is_some());
-    match (member("message"), member("task").or(asked_for)) {
+    let asked_for = answer.get("result").filter(|result| there(result, "/status").is_some());
+    match (there(answer, "/result/message"), there(answer, "/result/task").or(asked_for)) {
         (Some(message), _) => of_message(message),
         (None, Some(task)) => of_task(task),
         (None, None) => failed("The agent answered with neither a message nor a task."),
@@ -143,24 +150,24 @@ pub(super) struct Followed {
 impl Followed {
     /// Takes an event, and gives what is told of it as progress.
     pub(super) fn take(&mut self, mut event: Value) -> Option<String> {
-        if event.get("error").is_some() || event.pointer("/result/message").is_some() {
+        if there(&event, "/error").is_some() || there(&event, "/result/message").is_some() {
             self.last = Some(event);
             return None;
         }
         let result = event.get_mut("result").map(Value::take)?;
-        if let Some(task) = result.get("task") {
+        if let Some(task) = there(&result, "/task") {
             self.task = task.as_object().cloned();
             return words(task.get("status"));
         }
-        if let Some(update) = result.get("statusUpdate") {
+        if let Some(update) = there(&result, "/statusUpdate") {
             let task = self.task(update);
             let status = update.get("status").cloned().unwrap_or_default();
             let words = words(Some(&status));
             task.insert("status".to_owned(), status);
             return words;
         }
-        let update = result.get("artifactUpdate")?;
-        let artifact = update.get("artifact")?.clone();
+        let update = there(&result, "/artifactUpdate")?;
+        let artifact = there(update, "/artifact")?.clone();
         let is_more = update.get("append").and_then(Value::as_bool).unwrap_or(false);
         let name = artifact.get("name").or_else(|| artifact.get("artifactId")).and_then(Value::as_str);
         let words = format!("artifact {}", name.unwrap_or("without a name"));
@@ -199,7 +206,8 @@ fn add_artifact(task: &mut Map<String, Value>, artifact: Value, is_more: bool) {
             }
         }
         Some(known) => *known = artifact,
-        None => artifacts.push(artifact),
+        None if artifacts.len() < MOST_ARTIFACTS => artifacts.push(artifact),
+        None => {}
     }
 }
 

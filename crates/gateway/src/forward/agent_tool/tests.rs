@@ -91,6 +91,33 @@ fn what_is_no_answer_is_an_error() {
 }
 
 #[test]
+fn what_is_null_is_not_there() {
+    let done = json!({"message": {"parts": [{"text": "done"}]}, "task": null});
+    let answer = json!({"result": done, "error": null});
+    assert_eq!(texts(&of_answer(&answer)), ["done"]);
+    let mut task = task("TASK_STATE_COMPLETED", &json!({"artifacts": [{"parts": [{"text": "one"}]}]}));
+    (task["result"]["message"], task["error"]) = (Value::Null, Value::Null);
+    assert_eq!(texts(&of_answer(&task)), ["one"]);
+    let mut followed = Followed::default();
+    assert!(followed.take(task).is_some());
+    assert_eq!(texts(&followed.result().expect("a result")), ["one"]);
+}
+
+/// Attack: a stream of artifacts, each of which is looked for among all before it.
+#[test]
+fn so_many_artifacts_are_in_a_result() {
+    let mut followed = Followed::default();
+    for number in 0..3_000 {
+        let artifact = json!({"artifactId": number.to_string(), "parts": [{"text": "x"}]});
+        let update = json!({"taskId": "t-1", "contextId": "c-1", "artifact": artifact});
+        followed.take(json!({"result": {"artifactUpdate": update}}));
+    }
+    let result = followed.result().expect("a result");
+    // And one that says that the task goes on.
+    assert!((1_000..=1_001).contains(&texts(&result).len()), "{}", texts(&result).len());
+}
+
+#[test]
 fn a_stream_is_progress_and_then_the_task_that_it_tells_of() {
     let told = |result: Value| json!({"jsonrpc": "2.0", "id": 1, "result": result});
     let status = |state: &str, text: &str| {

@@ -38,7 +38,8 @@ const CODES: [&str; 17] = [
 /// What a code is that nobody knows.
 const UNKNOWN: u32 = 2;
 
-/// That it is an answer of gRPC, and not compressed.
+/// That it is an answer of gRPC. A server that could compress names how in the head of each answer, also where no message of it is compressed, as
+/// none may be here: each says for itself whether it is ([`super::frames`]).
 pub(super) fn check_head(parts: &Parts) -> Result<(), Refusal> {
     if parts.status != StatusCode::OK {
         let message =
@@ -51,12 +52,7 @@ pub(super) fn check_head(parts: &Parts) -> Result<(), Refusal> {
     if !rest.is_some_and(|rest| rest.first().is_none_or(|next| matches!(next, b'+' | b';'))) {
         return Err(invalid("the upstream's answer is not gRPC (content-type)"));
     }
-    match parts.headers.get("grpc-encoding") {
-        Some(encoding) if encoding != "identity" => {
-            Err(invalid("the upstream's answer is compressed, and no compression was offered"))
-        }
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 /// How a call ended.

@@ -131,7 +131,9 @@ impl Lowering {
         }
         if is_long && self.ends.is_none() {
             let message = format!("the agent's answer is larger than {} bytes", self.limit);
-            self.ends = Some(Status { code: 8, ..Status::of_code(Code::UpstreamInvalid, &message) });
+            // Nobody gets what is left of it, so that it is not read: it ends as where the caller leaves.
+            self.answer = ReplyBody::whole("");
+            self.end(Status { code: 8, ..Status::of_code(Code::UpstreamInvalid, &message) });
         }
     }
 

@@ -215,9 +215,8 @@ fn interfaces(given: &Value, transport: &str, governed: &Governed) -> Vec<Value>
             }
             let announced = governed.transport(spoken)?;
             let mut kept = Map::new();
-            for member in ["protocolVersion", "tenant"] {
-                kept.extend(interface.get(member).map(|value| (member.to_owned(), value.clone())));
-            }
+            // Not its tenant: that is between the agent and whoever calls it, and the gateway refuses one that it does not know.
+            kept.extend(version(interface).map(|version| ("protocolVersion".to_owned(), json!(version))));
             kept.insert("url".to_owned(), json!(governed.address));
             kept.insert(transport.to_owned(), json!(announced));
             Some(kept.into())

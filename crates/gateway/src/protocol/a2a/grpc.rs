@@ -258,7 +258,7 @@ fn refusal(fault: &Fault) -> Refusal {
 
 /// The caller speaks JSON, which says what it likes.
 fn unsayable(fault: &Fault) -> Refusal {
-    const NEXT: &str = "Leave out what A2A 1.0 does not have, and write each member as its schema has it: the agent is served over gRPC.";
+    const NEXT: &str = "Write each member as the schema of A2A 1.0 has it: the agent is served over gRPC.";
     let message = format!("what is asked cannot be said over gRPC: {fault}");
     Refusal::new(Code::MessageInvalid, message).with_next(NEXT)
 }

@@ -102,6 +102,13 @@ async fn what_cannot_be_said_is_a_status() {
     let event = format!("data: {long}");
     let (messages, status) = limited("SubscribeToTask", (200, true), &[&event, &event], 100).await;
     assert_eq!((messages.len(), status.code), (0, 8));
+    // What is left of it is not read, which may have no end.
+    let answer = ReplyBody::framed(Vec::new());
+    let mut lowering = Lowering::new(answer, "SubscribeToTask", (StatusCode::OK, true), (100, None));
+    lowering.push(
+        format!("data: {}\n\ndata: {}", response(&json!({"task": {"id": "t"}})), "x".repeat(200)).as_bytes(),
+    );
+    assert_eq!((lowering.ended, lowering.ready.len()), (true, 1));
     let (_, status) = lowered("Other", (404, false), &[r#"{"error":{"code":-32601,"message":"no"}}"#]).await;
     assert_eq!(status.code, 12);
     for (code, expected) in

@@ -88,12 +88,12 @@ impl Rpc {
         found.and_then(|name| std::str::from_utf8(name).ok())
     }
 
-    /// The request that JSON says.
+    /// The request that JSON says; what protobuf has no field for is left out, as A2A wants what is unknown passed over.
     ///
     /// # Errors
-    /// For what is no such request, or says what protobuf has no field for.
+    /// For what is no such request.
     pub fn request(&self, json: &str) -> Result<Vec<u8>, Fault> {
-        of_json(&self.input, json, Unknown::Refused)
+        of_json(&self.input, json)
     }
 
     /// An answer, or one of several, as JSON. What the schema does not have is left out: it is of a later minor version.
@@ -109,7 +109,7 @@ impl Rpc {
     /// # Errors
     /// For what is no such answer.
     pub fn answer(&self, json: &str) -> Result<Vec<u8>, Fault> {
-        of_json(&self.output, json, Unknown::LeftOut)
+        of_json(&self.output, json)
     }
 }
 
@@ -141,14 +141,14 @@ fn json_of(
     String::from_utf8(written.into_inner()).map_err(|error| unreadable(&error))
 }
 
-fn of_json(of: &MessageDescriptor, json: &str, unknown: Unknown) -> Result<Vec<u8>, Fault> {
+fn of_json(of: &MessageDescriptor, json: &str) -> Result<Vec<u8>, Fault> {
     let unreadable = |error: serde_json::Error| Fault::Unreadable(error.to_string());
     // Each value has one of these behind it or before it. Those in texts are counted too, so more than enough is looked at.
     let most = memchr::memchr3_iter(b',', b'{', b'[', json.as_bytes()).count();
     if most > MAX_VALUES && matches!(Json::parse(json.as_bytes()), Err(JsonError::TooMany)) {
         return Err(Fault::TooMuch);
     }
-    let options = DeserializeOptions::new().deny_unknown_fields(unknown == Unknown::Refused);
+    let options = DeserializeOptions::new().deny_unknown_fields(false);
     let mut reader = serde_json::Deserializer::from_str(json);
     let read = DynamicMessage::deserialize_with_options(of.clone(), &mut reader, &options);
     let read = read.map_err(unreadable)?;

@@ -172,10 +172,11 @@ fn which_binding_goes_on_is_what_the_agents_record_says() {
     }
     let old = json!({"jsonrpc": "2.0", "id": 1, "method": "message/send", "params": {"message": {"messageId": "m"}}});
     assert_eq!(sent(at(both, alone), &JsonRpc, &old).0, Some(Code::BindingUnserved), "gRPC is 1.0");
-    let beside = json!({"jsonrpc": "2.0", "id": 1, "method": "GetTask", "params": {"id": "t", "more": 1}});
+    let beside =
+        json!({"jsonrpc": "2.0", "id": 1, "method": "GetTask", "params": {"id": "t", "historyLength": "x"}});
     let path = "/lf.a2a.v1.A2AService/GetTask";
     let refused = lowered(path.into(), beside.to_string().into()).map_err(|refusal| refusal.code);
-    assert_eq!(refused, Err(Code::MessageInvalid), "what gRPC cannot say does not go on without it");
+    assert_eq!(refused, Err(Code::MessageInvalid), "what gRPC cannot say does not go on");
     let refused = lowered(path.into(), said.to_string().into()).map_err(|refusal| refusal.code);
     assert_eq!(refused, Err(Code::Internal));
 }
