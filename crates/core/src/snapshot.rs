@@ -347,13 +347,7 @@ impl Snapshot {
         }
         match (last, &made.compiled, object) {
             (Object::Policy(last), Some(compiled), Object::Policy(policy))
-                if last.cedar == policy.cedar
-                    && last.scope == policy.scope
-                    && last.mode == policy.mode
-                    && last.members == policy.members
-                    && last.window == policy.window
-                    && last.plan == policy.plan
-                    && last.limits == policy.limits =>
+                if compile::is_alike(last, policy) =>
             {
                 Had::Compiled(compiled)
             }
