@@ -347,7 +347,7 @@ impl Snapshot {
         }
         match (last, &made.compiled, object) {
             (Object::Policy(last), Some(compiled), Object::Policy(policy))
-                if is_compiled_alike(last, policy) =>
+                if compile::is_alike(last, policy) =>
             {
                 Had::Compiled(compiled)
             }
@@ -454,29 +454,4 @@ impl Snapshot {
     pub(crate) fn possible_allowance(&self, call: &Call<'_>) -> Option<Finding> {
         self.policies.possible_allowance(&self.world.registered, call)
     }
-}
-
-/// Whether the same is compiled of both. Each field of a policy is named, so that a new one is thought of here.
-fn is_compiled_alike(last: &Policy, policy: &Policy) -> bool {
-    let Policy {
-        meta: _,
-        description: _,
-        replaces: _,
-        scope,
-        mode,
-        members,
-        window,
-        plan,
-        limits,
-        guards,
-        cedar,
-    } = last;
-    *cedar == policy.cedar
-        && *scope == policy.scope
-        && *mode == policy.mode
-        && *members == policy.members
-        && *window == policy.window
-        && *plan == policy.plan
-        && *limits == policy.limits
-        && *guards == policy.guards
 }

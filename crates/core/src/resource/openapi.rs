@@ -28,7 +28,7 @@ use super::problem::{At, Fault, Problems};
 use super::stale::StaleAfterSpec;
 use super::{Meta, RiskLevel};
 use parameter::Parameter;
-use path::Template;
+use path::{Loose, Template};
 
 /// The argument of a tool that is the body of its request.
 pub const BODY: &str = "body";
@@ -142,7 +142,10 @@ impl Verb {
 /// An operation of the document, by its path.
 #[derive(Clone, Debug)]
 struct Route {
-    template: Template,
+    /// `None` of a path that is not read, and so no tool's.
+    template: Option<Template>,
+    /// As some server reads it.
+    loose: Loose,
     verb: Verb,
     /// The tool that it is, where it is one.
     tool: Option<Arc<str>>,
@@ -166,7 +169,7 @@ pub enum NoMatch {
     Path,
     /// It has these methods, and not the one that was asked for.
     Method(Vec<Verb>),
-    /// Two operations match it, and servers differ in which of them it is.
+    /// Two operations match it, also by another case, and servers differ in which of them it is.
     Ambiguous,
 }
 
@@ -176,23 +179,36 @@ impl Api {
     /// # Errors
     /// Why there is none. An operation of the document that is no tool is none, and what is its path is none of a tool's.
     pub fn find<'a, 'p>(&'a self, method: &str, path: &'p str) -> Result<Matched<'a, 'p>, NoMatch> {
-        let on_path = self.routes.iter().filter_map(|route| Some((route, route.template.matched(path)?)));
+        let on_path = self.routes.iter().filter_map(|route| {
+            let template = route.template.as_ref()?;
+            Some((route, template, template.matched(path)?))
+        });
         let mut on_path: Vec<_> = on_path.collect();
         let methods =
-            || on_path.iter().filter(|(route, _)| route.tool.is_some()).map(|(route, _)| route.verb);
-        if !on_path.iter().any(|(route, _)| route.verb.as_str() == method) {
+            || on_path.iter().filter(|(route, ..)| route.tool.is_some()).map(|(route, ..)| route.verb);
+        if !on_path.iter().any(|(route, ..)| route.verb.as_str() == method) {
             let methods: Vec<Verb> =
                 Verb::ALL.into_iter().filter(|verb| methods().any(|one| one == *verb)).collect();
             return Err(if methods.is_empty() { NoMatch::Path } else { NoMatch::Method(methods) });
         }
-        on_path.retain(|(route, _)| route.verb.as_str() == method);
-        let outranks = |one: &Route| {
+        on_path.retain(|(route, ..)| route.verb.as_str() == method);
+        let outranks = |one: &Route, template: &Template| {
             on_path
                 .iter()
-                .all(|(other, _)| std::ptr::eq(one, *other) || one.template.outranks(&other.template))
+                .all(|(other, of_other, _)| std::ptr::eq(one, *other) || template.outranks(of_other))
         };
-        let best = on_path.iter().position(|(route, _)| outranks(route)).ok_or(NoMatch::Ambiguous)?;
-        let (route, given) = on_path.swap_remove(best);
+        let best = on_path.iter().position(|(route, template, _)| outranks(route, template));
+        let (route, template, given) = on_path.swap_remove(best.ok_or(NoMatch::Ambiguous)?);
+        let folded = path.to_ascii_lowercase();
+        let may_be_meant = |other: &Route| {
+            !std::ptr::eq(route, other)
+                && other.verb == route.verb
+                && other.loose.may_be(&folded)
+                && !template.stands_before(&other.loose)
+        };
+        if self.routes.iter().any(may_be_meant) {
+            return Err(NoMatch::Ambiguous);
+        }
         let tool = route.tool.as_ref().ok_or(NoMatch::Path)?;
         let operation = self.tools.get(tool).ok_or(NoMatch::Path)?;
         Ok(Matched { tool, operation, given })

@@ -262,6 +262,31 @@ pub(crate) fn compile(policy: &Policy, checked: Option<&[String]>) -> Result<Com
     })
 }
 
+/// Whether two policies of one name compile to the same. A field that is added is one of those that are compared, or says here why it is not.
+pub(super) fn is_alike(one: &Policy, other: &Policy) -> bool {
+    let Policy {
+        meta: _,
+        description: _,
+        replaces: _,
+        scope,
+        mode,
+        members,
+        window,
+        plan,
+        limits,
+        guards,
+        cedar,
+    } = one;
+    *cedar == other.cedar
+        && *scope == other.scope
+        && *mode == other.mode
+        && *members == other.members
+        && *window == other.window
+        && *plan == other.plan
+        && *limits == other.limits
+        && *guards == other.guards
+}
+
 /// What is said of that in a statement which does not do what it seems to.
 fn without_effect(policy: &Policy, one: &cedar_policy::Policy, statement: &Statement) -> Vec<String> {
     let (id, mut remarks) = (&statement.id, Vec::new());

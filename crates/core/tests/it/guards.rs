@@ -6,6 +6,7 @@ use vidimus_core::call::{Action, Ask, Call, Target};
 use vidimus_core::decision::Outcome;
 use vidimus_core::guard::{Came, Guard, Guarded, Kinds, Looked, OnFinding};
 use vidimus_core::refusal::Code;
+use vidimus_core::resource::own_guard::{Looks, OnFailure, OwnGuard, Pattern, Webhook};
 use vidimus_core::resource::policy::{Mode, Scope};
 use vidimus_core::resource::{Object, Policy};
 use vidimus_core::snapshot::Snapshot;
@@ -125,5 +126,37 @@ fn of_a_skill_and_its_agent_the_strictest_holds() {
         );
         let wanted: Vec<_> = wanted.into_iter().map(|one| (one.guard, one.on_finding)).collect();
         assert_eq!(wanted, [(Guard::Secrets, OnFinding::Refuse)], "{of_skill} {of_agent}");
+    }
+}
+
+/// Attack: what a guard looks for is changed and nothing else, and the one of before goes on looking.
+#[test]
+fn a_guard_that_is_changed_is_the_one_that_looks() {
+    const ASKS: &str = r#"@guard("own") forbid (principal, action == Action::"invokeTool", resource)
+        unless { context.guarded.contains("t/own/own") };"#;
+    let guard = |looks: Looks| Arc::new(OwnGuard { id: "t/own/own".into(), name: "own".into(), looks });
+    let pattern =
+        |text: &str| Looks::Patterns([("k".into(), Pattern::try_from(text.to_owned()).unwrap())].into());
+    let webhook = |url: &str, on_failure| {
+        Looks::Webhook(Webhook { url: url.into(), ca_file: None, timeout_ms: 7, on_failure })
+    };
+    let all = [
+        pattern("SEC-"),
+        pattern("ABC-"),
+        webhook("http://one.example/", OnFailure::Closed),
+        webhook("http://other.example/", OnFailure::Closed),
+        webhook("http://other.example/", OnFailure::Open),
+    ];
+    let Object::Policy(asks) = policy("t", "own", Scope::Cluster, ASKS) else { panic!("a policy") };
+    let mut last = Snapshot::default();
+    for looks in all {
+        let (guards, own) = (Arc::from([guard(looks.clone())]), Guard::Own(guard(looks)));
+        let asks = Object::Policy(Arc::new(Policy { guards, ..(*asks).clone() }));
+        let objects = objects(vec![agent("a", "x")], vec![server("a", "s")], vec![cluster(PERMIT), asks]);
+        let (next, rejected) = last.rebuilt(objects, Vec::new());
+        assert_eq!(rejected, []);
+        let (_, _, waits) = decided(&next, &[]);
+        assert_eq!(waits, [(own, OnFinding::Refuse)]);
+        last = next;
     }
 }

@@ -155,7 +155,7 @@ pub async fn admit<'p, B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Err
     let answer = upstreams(gate, context, &decision, &parsed, &world);
     let claims = !matches!(answer, Err(Err(_)));
     let approval = standing(gate, context, &decision, given.as_ref().filter(|_| claims), &source).await?;
-    let sent = Sent::of(route.protocol, &bytes, &approval, claims);
+    let sent = Sent::of(route.protocol, (&bytes, message), &approval, claims);
     let (verdict, grant) = record(gate, context, decision, sent, (&world, moment)).await?;
     let permit = match verdict {
         Verdict::Permitted(permit) => permit,
@@ -356,6 +356,8 @@ fn parse<'b>(operation: &Operation, bytes: &'b [u8]) -> Result<Option<Json<'b>>,
 pub(super) struct Sent<'a> {
     pub(super) protocol: Protocol,
     pub(super) body: &'a [u8],
+    /// How many bytes the caller sent.
+    pub(super) bytes_in: usize,
     /// The approval that it waits for, or is made with.
     pub(super) approval: Option<&'a str>,
     /// Whether what it is made with is used up by it. What cannot be carried out uses nothing up.
@@ -365,9 +367,16 @@ pub(super) struct Sent<'a> {
 }
 
 impl<'a> Sent<'a> {
-    fn of(protocol: Protocol, body: &'a [u8], approval: &'a Standing, claims: bool) -> Self {
-        let again = approval.waits_again();
-        Self { protocol, body, approval: approval.approval(), claims, again }
+    /// Of a message as it came. Of a request whose path says as much as its body, or that has none, it is what that was lifted to.
+    fn of(
+        protocol: Protocol,
+        (came, lifted): (&'a Bytes, &'a Bytes),
+        approval: &'a Standing,
+        claims: bool,
+    ) -> Self {
+        let (again, bytes_in) = (approval.waits_again(), came.len());
+        let body = if protocol == Protocol::Rest || came.is_empty() { lifted } else { came };
+        Self { protocol, body, bytes_in, approval: approval.approval(), claims, again }
     }
 }
 
@@ -376,7 +385,7 @@ pub(super) async fn record(
     gate: &Gate,
     context: &mut RequestContext,
     decision: Decision<'_>,
-    Sent { protocol, body, approval, claims, again }: Sent<'_>,
+    Sent { protocol, body, bytes_in, approval, claims, again }: Sent<'_>,
     (world, moment): (&Snapshot, Moment),
 ) -> Result<(Verdict, Option<Arc<str>>), Refusal> {
     let decision = among(context, world, decision);
@@ -417,7 +426,7 @@ pub(super) async fn record(
         aged: source.aged(moment),
     };
     let (call_id, started) = (&context.call, context.started);
-    let (caller, bytes_in, trace) = (call.caller, body.len(), context.trace.sampled());
+    let (caller, trace) = (call.caller, context.trace.sampled());
     let begun = Begun { call: call_id, caller, started, bytes_in, trace };
     let left = |index, room| {
         // The caller left while its decision was written. What is allowed has an effect, also where that is nothing.

@@ -224,7 +224,8 @@ impl Told {
             gate.accounts.count(&mut reservation, &decision, moment).await?.or_else(|| so_far.clone());
         call.so_far = so_far.as_deref().unwrap_or(SoFar::nothing());
         let decision = if decision.limits().is_empty() { decision } else { world.authorize(&call) };
-        let sent = Sent { protocol: Protocol::A2a, body: bytes, approval: None, claims: true, again: false };
+        let (protocol, bytes_in) = (Protocol::A2a, bytes.len());
+        let sent = Sent { protocol, body: bytes, bytes_in, approval: None, claims: true, again: false };
         let (verdict, grant) = record(gate, context, decision, sent, (world, moment)).await?;
         let permit = match verdict {
             Verdict::Permitted(permit) => permit,

@@ -77,7 +77,10 @@ pub(super) fn results(
     };
     let integrity = server.integrity.as_ref().filter(|integrity| integrity.results == HeldTo::Schema);
     let pin = integrity.and_then(|integrity| integrity.pins.get(&**tool));
-    let Some(pin) = pin.filter(|_| asked.method() == mcp::CALL) else { return Ok(None) };
+    // A stream that is resumed has what the call's own had.
+    let Some(pin) = pin.filter(|_| matches!(asked.method(), mcp::CALL | mcp::STREAM)) else {
+        return Ok(None);
+    };
     let sight = gate.standing.sight(&pinned::key(server, tool)).filter(|sight| *sight.digest() == **pin);
     let sight = sight.ok_or_else(|| {
         let message =

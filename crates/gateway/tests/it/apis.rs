@@ -408,3 +408,18 @@ async fn an_approval_and_a_redaction_are_of_the_call() {
     let came = called(&redacted, "getPet", json!({"petId": 7})).await;
     assert!(!String::from_utf8_lossy(&came.body).contains("4111"), "{:?}", came.body);
 }
+
+/// The record tells two requests apart that differ by their path or query alone, and says the same of two that do not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_path_says_is_in_the_digest_of_the_record() {
+    let world = world(&json!({}), "").await;
+    let mut digests = Vec::new();
+    for path in ["/pets/7", "/pets/7", "/pets/8", "/pets?limit=1", "/pets?limit=2"] {
+        world.upstream.next(Answer::whole("application/json", "{}"));
+        let came = rest(&world, Method::GET, path, &[], &json!(null)).await;
+        digests.push(world.records(&call_id(&came.headers), 2).await[0]["body"].clone());
+    }
+    assert_eq!(digests[0], digests[1]);
+    let apart: std::collections::HashSet<String> = digests.iter().map(Value::to_string).collect();
+    assert_eq!(apart.len(), 4, "{digests:?}");
+}

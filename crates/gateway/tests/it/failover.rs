@@ -14,7 +14,7 @@ fn object(kind: &str, name: &str, spec: Value) -> Value {
     json!({"apiVersion": "vidimus.dev/v1alpha1", "kind": kind, "metadata": {"namespace": "t", "name": name}, "spec": spec})
 }
 
-/// `first` fails over to `second` (Anthropic's API) and then to `third`; `lone` has nobody. The caller may call the models of those that are
+/// `first` fails over to `second` (Anthropic's API) and then to `third`, `plain` to `second`. The caller may call the models of those that are
 /// `permitted`. All are at one upstream, below their names.
 async fn world(permitted: &[&str], more: &str) -> World {
     let world = World::new().await;
@@ -24,6 +24,7 @@ async fn world(permitted: &[&str], more: &str) -> World {
         ("first", "openAI", Some(to)),
         ("second", "anthropic", Some(json!({"to": [{"provider": "first"}]}))),
         ("third", "openAICompatible", None),
+        ("plain", "openAICompatible", Some(json!({"to": [{"provider": "second"}]}))),
         ("shared", "openAI", Some(json!({"weight": 1, "to": [{"provider": "third", "weight": 1}]}))),
     ] {
         let price = json!({"inputPerMTok": "1", "outputPerMTok": if name == "third" { "3" } else { "2" }});
@@ -266,4 +267,44 @@ async fn what_is_not_translated_has_nobody_else() {
     assert_eq!((status, asked(&world).len()), (StatusCode::SERVICE_UNAVAILABLE, 1));
     let records = world.records(&call_id(&headers), 2).await;
     assert!(records[0].get("alternatives").is_none() && records[1].get("attempts").is_none());
+}
+
+/// Attack: a cap that holds where the call was meant to go, by a name that who answers in its place passes over.
+#[tokio::test]
+async fn a_cap_holds_wherever_it_is_answered() {
+    let cap = r#"@cap_tokens("100") forbid (principal, action == Action::"callModel", resource);"#;
+    let world = world(&["first", "third"], cap).await;
+    failing(&world, &["first"], 503);
+    let (status, ..) = call(&world, CHAT).await;
+    assert_eq!((status, &*asked(&world)[1]), (StatusCode::OK, "/third/v1/chat/completions"));
+    let received: Vec<Value> = world.upstream.received().iter().map(Received::json).collect();
+    let limits = |body: &Value| (body["max_completion_tokens"].clone(), body["max_tokens"].clone());
+    assert_eq!(limits(&received[0]), (json!(100), Value::Null));
+    assert_eq!(limits(&received[1]), (Value::Null, json!(100)));
+}
+
+/// Who did not ask for usage gets none, whoever answers.
+#[tokio::test]
+async fn usage_that_nobody_asked_for_stays_here() {
+    let events = [
+        json!({"type": "message_start", "message": {"id": "r", "usage": {"input_tokens": 5, "output_tokens": 1}}}),
+        json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": "yes"}}),
+        json!({"type": "content_block_stop", "index": 0}),
+        json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 7}}),
+        json!({"type": "message_stop"}),
+    ];
+    let events: String = events.iter().map(|event| format!("data: {event}\n\n")).collect();
+    let world = world(&["plain", "second"], "").await;
+    for (asks, has_usage) in [(json!({"include_usage": true}), true), (Value::Null, false)] {
+        world.upstream.next(status(503));
+        world.upstream.next(Answer::whole("text/event-stream", events.clone()));
+        let body = json!({"model": "small", "messages": [{"role": "user", "content": "hi"}], "stream": true, "stream_options": asks});
+        let path = "/llm/t/plain/v1/chat/completions";
+        let (status, headers, body) = world.call(world.request(Method::POST, path, &body)).await;
+        let text = String::from_utf8(body.to_vec()).expect("UTF-8");
+        assert_eq!((status, text.contains("\"content\":\"yes\"")), (StatusCode::OK, true), "{text}");
+        assert_eq!(text.contains("prompt_tokens"), has_usage, "{text}");
+        let records = world.records(&call_id(&headers), 2).await;
+        assert_eq!(records[1]["tokens_output"], 7);
+    }
 }

@@ -231,6 +231,34 @@ async fn results_are_held_to_the_pinned_output_schema() {
     assert_eq!((call(&world).await.as_deref(), calls_made(&world)), (Some("tool_unverified"), before));
 }
 
+/// Attack: a server that ends the stream of a call and gives its result when that is resumed.
+#[tokio::test]
+async fn the_result_in_a_stream_that_is_resumed_is_held_too() {
+    const EVENTS: &str = "text/event-stream";
+    let mut tool = echo("Echoes.");
+    tool["outputSchema"] = json!({"type": "object", "properties": {"sum": {"type": "integer"}}});
+    let world = world(&tool).await;
+    for (sum, passes) in [(json!(424_242), true), (json!("mallory"), false)] {
+        world.upstream.next(Answer::whole(EVENTS, "id: e-1\ndata: \n\n"));
+        let params = json!({"name": "echo", "arguments": {"amount": 5}});
+        let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params});
+        let (_, _, body) = world.call(world.request(Method::POST, "/mcp/t/tools", &call)).await;
+        let text = String::from_utf8(body.to_vec()).expect("UTF-8");
+        let event = text.lines().find_map(|line| line.strip_prefix("id: ")).expect("an id").to_owned();
+        let result =
+            json!({"jsonrpc": "2.0", "id": 1, "result": {"content": [], "structuredContent": {"sum": sum}}});
+        world.upstream.next(Answer::whole(EVENTS, format!("id: e-2\ndata: {result}\n\n")));
+        let mut resumed = world.request(Method::GET, "/mcp/t/tools", &json!(null));
+        resumed.headers_mut().insert("last-event-id", event.parse().expect("a value"));
+        let (_, headers, body) = world.call(resumed).await;
+        let said = String::from_utf8_lossy(&body);
+        assert_eq!((said.contains("424242"), said.contains("mallory")), (passes, false), "{said}");
+        let records = world.records(&call_id(&headers), 2).await;
+        let expected = if passes { Value::Null } else { json!("result_invalid") };
+        assert_eq!((&records[0]["method"], &records[1]["code"]), (&json!("session/stream"), &expected));
+    }
+}
+
 #[tokio::test]
 async fn a_schema_that_nothing_can_be_held_to_lets_no_call_pass() {
     let mut tool = echo("Echoes.");

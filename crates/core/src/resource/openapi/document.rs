@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::operation::{self, Compiled};
-use super::path::Template;
+use super::path::{Loose, Template};
 use super::{Operation, Route, Verb};
 use crate::resource::problem::{At, Fault, Problems};
 use crate::resource::{field::name, shape};
@@ -130,9 +130,9 @@ impl<'d> Document<'d> {
         let (mut tools, mut routes, mut told, mut size) = (BTreeMap::new(), Vec::new(), 0, 0);
         let is_tool = |entry: &&Entry<'_>| wanted.is_empty() || wanted.contains(&entry.name);
         for Entry { path, verb, .. } in entries.iter().filter(|entry| !is_tool(entry)) {
-            // It is no tool, and a path that is its own is none of a tool's either.
-            let template = Template::parse(path).ok();
-            routes.extend(template.map(|template| Route { template, verb: *verb, tool: None }));
+            // It is no tool, and a path that is its own is none of a tool's either, also where that is not read here.
+            let (template, loose) = (Template::parse(path).ok(), Loose::of(path));
+            routes.push(Route { template, loose, verb: *verb, tool: None });
         }
         let paths_at = at.key("paths");
         for entry in entries.iter().filter(is_tool) {
@@ -174,10 +174,10 @@ impl<'d> Document<'d> {
             let reason = format!("its tool would be called as another is: {known}");
             return Err(Fault::new(reason, "give each operation an operationId of its own").into());
         }
-        if let Some(known) =
-            routes.iter().find(|route| route.verb == verb && route.template.is_like(&template))
-        {
-            let reason = format!("its path cannot be told from {:?}", known.template.text());
+        let of_verb = routes.iter().filter(|route| route.verb == verb);
+        let mut of_verb = of_verb.filter_map(|route| route.template.as_ref());
+        if let Some(known) = of_verb.find(|known| known.is_like(&template)) {
+            let reason = format!("its path cannot be told from {:?}", known.text());
             return Err(Fault::new(reason, super::parameter::LEAVE_OUT).into());
         }
         name::check_tool(name)?;

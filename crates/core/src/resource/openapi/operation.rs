@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::document::Document;
 use super::parameter::{LEAVE_OUT, Parameter, Place, Read};
-use super::path::Template;
+use super::path::{Loose, Template};
 use super::schema::{Schemas, Wrong};
 use super::{BODY, Body, Operation, Route, Verb};
 use crate::resource::problem::Fault;
@@ -62,7 +62,8 @@ pub(super) fn compiled<'d>(
     });
     let parameters = parameters.into_iter().map(|(parameter, ..)| parameter).collect();
     let body = body.map(|(body, _)| body);
-    let route = Route { template: template.clone(), verb, tool: Some(name.into()) };
+    let loose = Loose::of(template.text());
+    let route = Route { template: Some(template.clone()), loose, verb, tool: Some(name.into()) };
     let operation =
         Operation { verb, path: template, parameters, body, definition: definition.to_string().into() };
     Ok(Compiled { operation, route })

@@ -1,5 +1,6 @@
 //! Parameters of operations: where each stands in a request, and by which text.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -13,6 +14,8 @@ use crate::resource::problem::Fault;
 const IGNORED: [&str; 3] = ["accept", "content-type", "authorization"];
 /// The longest name of a parameter, in bytes.
 const LONGEST: usize = 128;
+/// How many schemas, and values of an `enum`, may say what the texts of one parameter stand for: references may branch at each step.
+const MOST: usize = 512;
 /// What to do about an operation that is not supported.
 pub(super) const LEAVE_OUT: &str =
     "leave the operation out: name those that are to be tools in spec.openapi.operations";
@@ -174,7 +177,7 @@ fn header_name(name: &str, required: bool) -> Result<Option<String>, Fault> {
 
 /// How a value of a schema is written.
 fn form(document: &Document<'_>, schema: &Value, explode: bool) -> Result<Form, &'static str> {
-    match kind(document, schema, 0)? {
+    match kind(document, schema, (0, &Cell::new(MOST)))? {
         Kind::One(scalar) => Ok(Form::One(scalar)),
         Kind::Many(of) => Ok(Form::Many { of, explode }),
         Kind::Nothing => Err("is always null"),
@@ -192,24 +195,37 @@ enum Kind {
 const OBJECT: &str = "is an object, whose members would be parameters of their own; that is not supported";
 const MIXED: &str = "may be of several types whose texts are not told apart";
 
+/// How deep a schema stands, and how many more are looked at.
+type Steps<'l> = (usize, &'l Cell<usize>);
+
+fn take(count: usize, left: &Cell<usize>) -> Result<(), &'static str> {
+    let rest = left.get().checked_sub(count).ok_or("has a schema of more parts than are looked at (512)")?;
+    left.set(rest);
+    Ok(())
+}
+
 /// What the texts of a schema stand for.
-fn kind(document: &Document<'_>, schema: &Value, depth: usize) -> Result<Kind, &'static str> {
+fn kind(document: &Document<'_>, schema: &Value, (depth, left): Steps<'_>) -> Result<Kind, &'static str> {
     if depth > 8 {
         return Err("has a schema whose references do not end");
     }
+    take(1, left)?;
     let schema =
         resolved(document, schema).map_err(|_| "has a schema with a reference that leads nowhere")?;
     let several = |schemas: &[Value]| {
-        let kinds =
-            schemas.iter().map(|one| kind(document, one, depth + 1)).collect::<Result<Vec<_>, _>>()?;
+        let kinds = schemas
+            .iter()
+            .map(|one| kind(document, one, (depth + 1, left)))
+            .collect::<Result<Vec<_>, _>>()?;
         joined(kinds)
     };
     match schema.get("type") {
-        Some(Value::String(one)) => return of_type(document, one, schema, depth),
+        Some(Value::String(one)) => return of_type(document, one, schema, (depth, left)),
         Some(Value::Array(types)) => {
+            take(types.len(), left)?;
             let types = types.iter().filter_map(Value::as_str);
-            let kinds =
-                types.map(|one| of_type(document, one, schema, depth)).collect::<Result<Vec<_>, _>>()?;
+            let kinds = types.map(|one| of_type(document, one, schema, (depth, left)));
+            let kinds = kinds.collect::<Result<Vec<_>, _>>()?;
             return joined(kinds);
         }
         _ => {}
@@ -222,10 +238,11 @@ fn kind(document: &Document<'_>, schema: &Value, depth: usize) -> Result<Kind, &
     if let Some(Value::Array(schemas)) = schema.get("allOf") {
         // The first that says what it is.
         for one in schemas {
+            take(1, left)?;
             let one =
                 resolved(document, one).map_err(|_| "has a schema with a reference that leads nowhere")?;
             if ["type", "anyOf", "oneOf", "enum", "allOf"].iter().any(|key| one.get(*key).is_some()) {
-                return kind(document, one, depth + 1);
+                return kind(document, one, (depth + 1, left));
             }
         }
     }
@@ -233,20 +250,28 @@ fn kind(document: &Document<'_>, schema: &Value, depth: usize) -> Result<Kind, &
         return Err(OBJECT);
     }
     match (schema.get("enum").and_then(Value::as_array), schema.get("const")) {
-        (Some(values), _) => joined(values.iter().map(of_value).collect::<Result<Vec<_>, _>>()?),
+        (Some(values), _) => {
+            take(values.len(), left)?;
+            joined(values.iter().map(of_value).collect::<Result<Vec<_>, _>>()?)
+        }
         (None, Some(value)) => of_value(value),
         (None, None) => Ok(Kind::One(Scalar::Text)),
     }
 }
 
-fn of_type(document: &Document<'_>, name: &str, schema: &Value, depth: usize) -> Result<Kind, &'static str> {
+fn of_type(
+    document: &Document<'_>,
+    name: &str,
+    schema: &Value,
+    (depth, left): Steps<'_>,
+) -> Result<Kind, &'static str> {
     Ok(match name {
         "string" => Kind::One(Scalar::Text),
         "integer" => Kind::One(Scalar::Whole),
         "number" => Kind::One(Scalar::Number),
         "boolean" => Kind::One(Scalar::Truth),
         "null" => Kind::Nothing,
-        "array" => match schema.get("items").map(|items| kind(document, items, depth + 1)) {
+        "array" => match schema.get("items").map(|items| kind(document, items, (depth + 1, left))) {
             None => Kind::Many(Scalar::Text),
             Some(Ok(Kind::One(of))) => Kind::Many(of),
             Some(Ok(_)) => return Err("is a list of lists, which is not supported"),

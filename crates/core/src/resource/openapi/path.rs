@@ -64,11 +64,26 @@ impl Segment {
         }
     }
 
-    /// How much of what it matches is said by it.
-    fn concrete(&self) -> usize {
-        match self {
-            Self::Word(_) => usize::MAX,
-            Self::Parameter { before, behind, .. } => before.len() + behind.len(),
+    /// Whether it says at least as much as another of a part that both match. Of `{a}.json` and `x{b}` neither does.
+    fn says_as_much(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Word(_), _) => true,
+            (Self::Parameter { .. }, Self::Word(_)) => false,
+            (Self::Parameter { before, behind, .. }, Self::Parameter { before: a, behind: b, .. }) => {
+                before.starts_with(&**a) && behind.ends_with(&**b)
+            }
+        }
+    }
+
+    /// The same of a part as [`Loose`] reads it.
+    fn says_as_much_loosely(&self, literals: &[Box<str>]) -> bool {
+        match (self, literals) {
+            (Self::Word(_), _) => true,
+            (Self::Parameter { before, behind, .. }, [a, b]) => {
+                before.to_ascii_lowercase().starts_with(&**a) && behind.to_ascii_lowercase().ends_with(&**b)
+            }
+            // It is a word, or has several parameters.
+            (Self::Parameter { .. }, _) => false,
         }
     }
 
@@ -157,8 +172,13 @@ impl Template {
     /// Whether it says more of a path that both match: as much in every part, and more in one.
     pub(super) fn outranks(&self, other: &Self) -> bool {
         let pairs = || self.segments.iter().zip(&other.segments);
-        pairs().all(|(one, other)| one.concrete() >= other.concrete())
-            && pairs().any(|(one, other)| one.concrete() > other.concrete())
+        pairs().all(|(one, other)| one.says_as_much(other))
+            && pairs().any(|(one, other)| !other.says_as_much(one))
+    }
+
+    /// Whether a path that both match is this one's to any server: in no part the other says what this one does not.
+    pub(super) fn stands_before(&self, other: &Loose) -> bool {
+        self.segments.iter().zip(&other.0).all(|(one, literals)| one.says_as_much_loosely(literals))
     }
 
     /// Whether both match the same paths.
@@ -166,6 +186,55 @@ impl Template {
         self.segments.len() == other.segments.len()
             && self.segments.iter().zip(&other.segments).all(|(one, other)| one.is_like(other))
     }
+}
+
+/// A path of a document as some server reads it: without case, and also where several parameters are between two slashes, as no tool has it. For each part
+/// what stands between its parameters; of a word, that alone.
+#[derive(Clone, Debug)]
+pub(super) struct Loose(Vec<Vec<Box<str>>>);
+
+impl Loose {
+    pub(super) fn of(text: &str) -> Self {
+        let path = text.split(['?', '#']).next().unwrap_or_default();
+        Self(path.strip_prefix('/').unwrap_or(path).split('/').map(literals).collect())
+    }
+
+    /// Whether a path in lower case may be this one.
+    pub(super) fn may_be(&self, path: &str) -> bool {
+        let mut parts = path.strip_prefix('/').unwrap_or(path).split('/');
+        self.0.iter().all(|literals| parts.next().is_some_and(|part| fits(literals, part)))
+            && parts.next().is_none()
+    }
+}
+
+/// What stands between the parameters of a part, in lower case. A part with characters that no path has as they stand may be anything.
+fn literals(part: &str) -> Vec<Box<str>> {
+    let (mut literals, mut rest) = (Vec::new(), Some(part));
+    while let Some(text) = rest {
+        let (literal, behind) =
+            text.split_once('{').map_or((text, None), |(text, behind)| (text, Some(behind)));
+        if word(literal).is_err() {
+            return vec![Box::default(), Box::default()];
+        }
+        literals.push(literal.to_ascii_lowercase().into());
+        rest = behind.map(|behind| behind.split_once('}').map_or("", |(_, rest)| rest));
+    }
+    literals
+}
+
+/// Whether a part is these, with something between each two.
+fn fits(literals: &[Box<str>], part: &str) -> bool {
+    let [first, between @ .., last] = literals else {
+        return literals.first().is_some_and(|word| **word == *part);
+    };
+    let inside = part.strip_prefix(&**first).and_then(|rest| rest.strip_suffix(&**last));
+    // Each as soon as it comes: so there is most room for those behind it.
+    let rest = between.iter().try_fold(inside.unwrap_or_default(), |rest, literal| {
+        let mut letters = rest.chars();
+        letters.next()?;
+        Some(letters.as_str().split_once(&**literal)?.1)
+    });
+    rest.is_some_and(|rest| !rest.is_empty())
 }
 
 #[cfg(test)]
@@ -210,5 +279,28 @@ mod tests {
         }
         let root = Template::parse("/").expect("a path");
         assert_eq!((root.matched("/"), root.matched("/a"), root.matched("")), (Some(vec![]), None, None));
+    }
+
+    /// Attack: a path that is one operation's here and another's to a server that passes over case, or reads several parameters in one part.
+    #[test]
+    fn a_path_may_be_another_to_some_server() {
+        for (text, path, may_be) in [
+            ("/Pets/All", "/pets/all", true),
+            ("/pets/{from}-{to}", "/pets/1-5", true),
+            ("/pets/{from}-{to}", "/pets/1-", false),
+            ("/pets/{from}-{to}", "/pets/15", false),
+            ("/{a}{b}", "/xy", true),
+            ("/{a}{b}", "/x", false),
+            ("/{a}-{b}-{c}.json", "/----x.json", true),
+            ("/{a}-{b}-{c}.json", "/--x.json", false),
+            ("/pets({id})/x", "/pets(7)/x", true),
+            ("/a b", "/anything", true),
+            ("/a?b=c", "/a", true),
+            ("/a", "/a/", false),
+            ("/a/", "/a", false),
+            ("/{a", "/x", true),
+        ] {
+            assert_eq!(Loose::of(text).may_be(path), may_be, "{text} {path}");
+        }
     }
 }

@@ -1,3 +1,5 @@
+mod paths;
+
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -174,6 +176,31 @@ fn what_a_text_stands_for_is_known_or_refused() {
             "{schema}: {told}"
         );
     }
+}
+
+/// Attack: a short document whose references branch at each step, so that a walk along all of them has no end.
+#[test]
+fn a_schema_that_branches_is_looked_at_so_far_and_no_further() {
+    let reference = |to: usize| json!({"$ref": format!("#/components/schemas/A{to}")});
+    let branching = |choice: &str| {
+        let each = (0..7).map(|at| (format!("A{at}"), json!({choice: vec![reference(at + 1); 30]})));
+        let last = ("A7".to_owned(), json!({"type": "string"}));
+        json!({"schemas": each.chain([last]).collect::<serde_json::Map<_, _>>()})
+    };
+    let lists = json!({"type": vec!["array"; 30], "items": {"type": vec!["array"; 600]}});
+    let values: Vec<u32> = (0..513).collect();
+    for (schema, components) in [
+        (reference(0), branching("anyOf")),
+        (reference(0), branching("oneOf")),
+        (lists, json!({})),
+        (json!({"anyOf": [{"enum": values}]}), json!({})),
+    ] {
+        let told = wrong("3.1.0", &json!({"parameters": [parameter("p", "query", &schema)]}), &components);
+        assert!(told.contains("of more parts than are looked at"), "{told}");
+    }
+    let few: Vec<u32> = (0..500).collect();
+    let paths = json!({"/a": {"get": {"operationId": "a", "parameters": [parameter("p", "query", &json!({"enum": few}))]}}});
+    assert_eq!(api(&paths, &json!({})).tools["a"].parameters[0].form, Form::One(Scalar::Whole));
 }
 
 /// Attack: references that lead out of the document, in a circle, or to a place where they say something else.
@@ -385,35 +412,6 @@ fn only_the_operations_that_are_named_are_tools_and_the_others_keep_their_paths(
     given["operations"] = json!(["on"]);
     let told = checked(&given).map(|_| ()).expect_err("refused");
     assert_eq!((&*told[0].field, &*told[0].fix), ("spec.openapi.operations[0]", "did you mean one?"));
-}
-
-#[test]
-fn a_request_is_to_one_operation() {
-    let paths: Value = ["/", "/a", "/a/", "/a/{x}", "/a/b", "/a/{x}.json", "/{y}/c", "/a/{x}:cancel"].iter().map(|path| {
-        let parameters: Vec<Value> = ["x", "y"].iter().filter(|name| path.contains(&format!("{{{name}}}"))).map(|name| parameter(name, "path", &json!({}))).collect();
-        ((*path).to_owned(), json!({"get": {"operationId": path.replace(['{', '}', '/', ':'], "-"), "parameters": parameters}}))
-    }).collect::<serde_json::Map<_, _>>().into();
-    let api = api(&paths, &json!({}));
-    for (path, expected) in [
-        ("/", Ok("/")),
-        ("/a", Ok("/a")),
-        ("/a/", Ok("/a/")),
-        ("/a/b", Ok("/a/b")),
-        ("/a/d", Ok("/a/{x}")),
-        ("/a/d.json", Ok("/a/{x}.json")),
-        ("/a/d:cancel", Ok("/a/{x}:cancel")),
-        ("/b/c", Ok("/{y}/c")),
-        // Both say as much, each of another part.
-        ("/a/c", Err(NoMatch::Ambiguous)),
-        ("/a/%62", Ok("/a/{x}")),
-        ("/b", Err(NoMatch::Path)),
-        ("/A", Err(NoMatch::Path)),
-        ("/a/b/", Err(NoMatch::Path)),
-        ("", Err(NoMatch::Path)),
-    ] {
-        let found = api.find("GET", path).map(|found| found.operation.path.text());
-        assert_eq!(found, expected, "{path}");
-    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Events that are held back until the texts in them that come in pieces were looked at: in their order, byte for byte but for what is redacted, and no
 //! more of them than a window needs.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::ops::Range;
 
 use serde_json::value::RawValue;
@@ -41,8 +41,11 @@ pub struct Held {
     said_again: Pointers,
     texts: BTreeMap<String, Text>,
     events: VecDeque<Event>,
-    /// How long those are.
+    /// What those take, in bytes, and the most that they may.
     length: usize,
+    most: usize,
+    /// The answer said that it has ended.
+    is_over: bool,
     /// What of the last event is no piece, where nothing of it was changed: most events of a stream have the same, which is looked at once.
     frame: Option<String>,
 }
@@ -61,6 +64,8 @@ struct Text {
     shown: bool,
     /// Something was found in it that is only recorded.
     recorded: bool,
+    /// It was said that it has ended.
+    ended: bool,
 }
 
 /// An event that waits.
@@ -84,6 +89,16 @@ struct Waiting {
     characters: u64,
 }
 
+impl Event {
+    /// What it takes while it waits, in bytes: an event without data takes room too.
+    fn length(&self) -> usize {
+        let Parts { name, id, data } = &self.parts;
+        let texts: usize = [name, id, data].into_iter().flatten().map(String::len).sum();
+        let pieces: usize = self.pieces.iter().map(|piece| size_of::<Waiting>() + piece.text.len()).sum();
+        size_of::<Self>() + texts + pieces
+    }
+}
+
 impl Held {
     pub fn new(screen: Screen) -> Self {
         let redacts = screen.guards.iter().any(|(_, on_finding)| *on_finding == OnFinding::Redact);
@@ -91,7 +106,8 @@ impl Held {
         if redacts && screen.speech == Speech::Model {
             SAID_AGAIN.iter().for_each(|pointer| said_again.add(pointer));
         }
-        Self { screen, said_again, texts: BTreeMap::new(), events: VecDeque::new(), length: 0, frame: None }
+        let (texts, events) = (BTreeMap::new(), VecDeque::new());
+        Self { screen, said_again, texts, events, length: 0, most: MOST_HELD, is_over: false, frame: None }
     }
 
     /// A whole answer: all of it is looked at before any of it leaves. `None` where it stays as it is.
@@ -99,6 +115,8 @@ impl Held {
     /// # Errors
     /// As [`Held::take`].
     pub fn document(mut self, document: &str) -> Result<Option<String>, Refusal> {
+        // It is here already, and its length is limited.
+        self.most = usize::MAX;
         // A stream of Gemini's may be one list, whose members come one after another.
         let is_list = self.screen.speech == Speech::Model && document.trim_start().starts_with('[');
         let each: Vec<&str> = match is_list {
@@ -144,7 +162,7 @@ impl Held {
                 pieces: Vec::new(),
                 is_changed: false,
             })?;
-            return if is_last { self.end() } else { Ok(()) };
+            return if is_last { self.over() } else { Ok(()) };
         }
         let once = match self.said_again.is_empty() {
             true => None,
@@ -155,7 +173,7 @@ impl Held {
         let (pieces, frame) = {
             let said = Said::of(self.screen.speech, &data);
             let pointers = said.pieces.iter().map(|piece| piece.pointer.clone());
-            (pointers.collect::<Vec<String>>(), frame(&data, &said.pieces))
+            (pointers.collect::<HashSet<String>>(), frame(&data, &said.pieces))
         };
         let changed = match frame.is_some() && frame == self.frame {
             true => None,
@@ -174,13 +192,16 @@ impl Held {
         self.wait(Event { parts: Parts { data: Some(data), ..parts }, pieces, is_changed })?;
         for text in &ended {
             self.end_of(|name| name.starts_with(text.as_str()))?;
+            for (_, text) in self.texts.iter_mut().filter(|(name, _)| name.starts_with(text.as_str())) {
+                text.ended = true;
+            }
         }
-        if is_last { self.end() } else { Ok(()) }
+        if is_last { self.over() } else { Ok(()) }
     }
 
     /// Looks at all of an event that is no piece.
-    fn values(&self, data: &str, pieces: &[String]) -> Result<Option<String>, Refusal> {
-        let is_piece = |pointer: &str| pieces.iter().any(|piece| piece == pointer);
+    fn values(&self, data: &str, pieces: &HashSet<String>) -> Result<Option<String>, Refusal> {
+        let is_piece = |pointer: &str| pieces.contains(pointer);
         // That one is the gateway's own: it was sealed.
         let is_own =
             |pointer: &str| self.screen.speech == Speech::Agent && pointer.ends_with("/nextPageToken");
@@ -197,6 +218,12 @@ impl Held {
             ));
         }
         let text = self.texts.entry(name.clone()).or_default();
+        // What it had said has left, and would be the first half of something.
+        if (self.is_over || text.ended) && !words.is_empty() {
+            return Err(unmet(
+                "a guard looks at the answer, and a text goes on of which it was said that it has ended",
+            ));
+        }
         let Text { window, left, redacted, recorded, .. } = text;
         window
             .push(&words, &mut |seen| looked(&self.screen, seen, *left, (&mut *redacted, &mut *recorded)))?;
@@ -205,9 +232,15 @@ impl Held {
     }
 
     fn wait(&mut self, event: Event) -> Result<(), Refusal> {
-        self.length += event.parts.data.as_ref().map_or(0, String::len);
+        self.length = self.length.saturating_add(event.length());
         self.events.push_back(event);
-        if self.length > MOST_HELD { self.end() } else { Ok(()) }
+        if self.length > self.most { self.end() } else { Ok(()) }
+    }
+
+    /// The answer says that it has ended.
+    fn over(&mut self) -> Result<(), Refusal> {
+        self.is_over = true;
+        self.end()
     }
 
     /// All has come, as far as is known: what was not looked at is.
@@ -231,7 +264,7 @@ impl Held {
         let mut out = Vec::new();
         while self.events.front().is_some_and(|event| self.may_leave(event)) {
             let Some(event) = self.events.pop_front() else { break };
-            self.length = self.length.saturating_sub(event.parts.data.as_ref().map_or(0, String::len));
+            self.length = self.length.saturating_sub(event.length());
             let event = self.redacted(event);
             out.append(&mut event.parts.write());
         }
@@ -255,7 +288,6 @@ impl Held {
 
     /// An event as it leaves: of a text in which something was found, the first piece that had not left says so, and the others nothing.
     fn redacted(&mut self, mut event: Event) -> Event {
-        // From behind: what is before a piece stays where it is.
         event.pieces.sort_by_key(|piece| piece.at.start);
         let mut edits: Vec<(Range<usize>, &str)> = Vec::new();
         for piece in &event.pieces {
@@ -266,14 +298,25 @@ impl Held {
             }
             text.shown |= text.redacted;
         }
-        if let Some(data) = &mut event.parts.data {
-            for (at, with) in edits.iter().rev() {
-                data.replace_range(at.clone(), &quoted(with));
-            }
+        if let Some(data) = event.parts.data.as_mut().filter(|_| !edits.is_empty()) {
+            // Where it cannot be written, nothing of it leaves.
+            *data = written(data, &edits).unwrap_or_default();
+            event.is_changed = true;
         }
-        event.is_changed |= !edits.is_empty();
         event
     }
+}
+
+/// Data with texts in these places, which are in their order.
+fn written(data: &str, edits: &[(Range<usize>, &str)]) -> Option<String> {
+    let (mut out, mut from) = (String::with_capacity(data.len()), 0);
+    for (at, with) in edits {
+        out.push_str(data.get(from..at.start)?);
+        out.push_str(&quoted(with));
+        from = at.end;
+    }
+    out.push_str(data.get(from..)?);
+    Some(out)
 }
 
 /// What of the data of an event is no piece, with a mark for each that no JSON has. `None` where it cannot be told.

@@ -4,10 +4,11 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::protocol::is_same_member;
-use crate::protocol::members::{Members, text};
+use crate::protocol::members::{Members, quoted, text};
 
 /// Whose words an answer has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -120,7 +121,7 @@ impl<'d> Said<'d> {
                 "text" if value.get().starts_with('"') => {
                     self.push(format!("{of}/text"), format!("{pointer}/text"), value);
                 }
-                "finish_reason" if value.get() != "null" => self.ended.push(format!("{of}/")),
+                // A reason to finish ends nothing: some servers say one with each piece.
                 _ => {}
             }
         }
@@ -130,24 +131,14 @@ impl<'d> Said<'d> {
     fn candidate(&mut self, candidate: &'d RawValue, pointer: &str) {
         let candidate = object(candidate);
         let of = format!("candidate {}", key(&candidate, "index"));
-        for (name, value) in &candidate {
-            match &**name {
-                "content" => {
-                    let parts = member(&object(value), "parts");
-                    let pointer = format!("{pointer}/content/parts");
-                    if let Some(value) = parts {
-                        each(value, &pointer, |part, pointer| {
-                            let part = object(part);
-                            let is_thought = member(&part, "thought").is_some_and(|one| one.get() == "true");
-                            let which = if is_thought { "thought" } else { "text" };
-                            self.text_of(&part, format!("{of}/{which}"), pointer);
-                        });
-                    }
-                }
-                "finishReason" if value.get() != "null" => self.ended.push(format!("{of}/")),
-                _ => {}
-            }
-        }
+        let Some(content) = member(&candidate, "content").map(object) else { return };
+        let Some(parts) = member(&content, "parts") else { return };
+        each(parts, &format!("{pointer}/content/parts"), |part, pointer| {
+            let part = object(part);
+            let is_thought = member(&part, "thought").is_some_and(|one| one.get() == "true");
+            let which = if is_thought { "thought" } else { "text" };
+            self.text_of(&part, format!("{of}/{which}"), pointer);
+        });
     }
 
     fn agent(&mut self, message: &Object<'d>) {
@@ -229,9 +220,17 @@ fn spelled<'o, 'd>(object: &'o Object<'d>, name: &str) -> Option<(&'o str, &'d R
     object.iter().find(|(other, _)| is_same_member(other, name)).map(|(other, value)| (&**other, *value))
 }
 
-/// What a member says which one is by; `0` where it does not say.
+/// What a member says which one is by, however it is written; `0` where it does not say.
 fn key(object: &Object<'_>, name: &str) -> String {
-    member(object, name).map_or("0", RawValue::get).to_owned()
+    match member(object, name).and_then(|value| serde_json::from_str::<Value>(value.get()).ok()) {
+        None | Some(Value::Null) => "0".to_owned(),
+        Some(Value::String(text)) => quoted(&text),
+        // To most readers 0, 0.0 and -0 are one.
+        Some(Value::Number(number)) => {
+            number.as_f64().map_or_else(|| number.to_string(), |number| (number + 0.0).to_string())
+        }
+        Some(other) => other.to_string(),
+    }
 }
 
 /// Every element of a list, with its pointer.
@@ -266,7 +265,7 @@ mod tests {
                     "choice 0/tool_calls/2/function/arguments /choices/0/delta/tool_calls/0/function/arguments=a",
                     "choice 0/reasoning_content /choices/0/delta/reasoning_content=b",
                 ],
-                "choice 0/",
+                "",
             ),
             (
                 Speech::Model,
@@ -303,7 +302,23 @@ mod tests {
                     "candidate 0/thought /candidates/0/content/parts/1/text=t",
                     "candidate 0/text /candidates/0/content/parts/3/text=b",
                 ],
-                "candidate 0/",
+                "",
+            ),
+            (
+                Speech::Model,
+                r#"{"choices":[{"index":-0.0,"delta":{"content":"a"}},{"index":1e0,"delta":{"content":"b"}},{"index":null,"delta":{"content":"c"}}]}"#,
+                &[
+                    "choice 0/content /choices/0/delta/content=a",
+                    "choice 1/content /choices/1/delta/content=b",
+                    "choice 0/content /choices/2/delta/content=c",
+                ],
+                "",
+            ),
+            (
+                Speech::Agent,
+                r#"{"artifactUpdate":{"artifact":{"artifactId":"\u0078","parts":[{"text":"a"}]}}}"#,
+                &["artifact \"x\"/ /artifactUpdate/artifact/parts/0/text=a"],
+                "",
             ),
             (
                 Speech::Agent,

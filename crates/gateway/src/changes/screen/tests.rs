@@ -1,6 +1,8 @@
 //! Guards on what comes in pieces: the verdict is of the text, however it is split; nothing of what is found leaves as long as it is no longer than what
 //! is held back; what has left before is told.
 
+mod ends;
+
 use bytes::Bytes;
 use proptest::prelude::*;
 use serde_json::{Value, json};

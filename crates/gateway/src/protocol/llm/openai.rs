@@ -85,11 +85,13 @@ pub(super) fn parse<'a>(
     let mut parsed = super::parse(message, method, in_path)?;
     // The events of responses end with their usage. A server that only resembles OpenAI's may refuse a member that it does not know.
     // What is translated has it in any case.
-    let takes = parsed.lifted
-        || matches!(message.destination, Destination::Provider(provider) if provider.stream_usage);
-    if method == CHAT && parsed.ask.streaming && !added_usage::asked(message.body()?)? && takes {
+    let Destination::Provider(provider) = message.destination else { return Ok(parsed) };
+    let takes = parsed.lifted || provider.stream_usage;
+    // Who answers in its place may say it unasked.
+    let may_say = takes || provider.failover.is_some();
+    if method == CHAT && parsed.ask.streaming && !added_usage::asked(message.body()?)? && may_say {
         let answer = Answer { events: Some(EventChange::WithoutUsage), ..Answer::pass(Observe::Model) };
-        (parsed.expected, parsed.amends) = (Expected::Upstream(answer), true);
+        (parsed.expected, parsed.amends) = (Expected::Upstream(answer), takes);
     }
     Ok(parsed)
 }

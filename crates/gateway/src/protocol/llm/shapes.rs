@@ -17,6 +17,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use serde_json::Value;
+use serde_json::value::RawValue;
 use vidimus_core::json::inexact_number;
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::LlmProvider;
@@ -25,7 +26,7 @@ use vidimus_core::resource::llm_provider::ProviderType;
 use self::openai::Takes;
 use self::taken::no_equivalent;
 use super::{CHAT, GENERATE, MESSAGES, added_usage};
-use crate::protocol::members::{first_member, member, quoted};
+use crate::protocol::members::{Members, first_member, member, quoted, without};
 pub use lifted::{Lifted, lifted};
 
 /// The headers of a caller that go on to a provider of another API, or to another provider of the same.
@@ -140,6 +141,11 @@ impl Going<'_> {
         self.check_form(self.streams_by_path())?;
         let fault = || Refusal::new(Code::Internal, "the model could not be named in the caller's message");
         let renamed = std::str::from_utf8(self.body).ok().and_then(|text| {
+            let text = match self.client {
+                Shape::OpenAi => limited(text, provider.provider)?,
+                Shape::Anthropic | Shape::Gemini => text.into(),
+            };
+            let text = &*text;
             let (at, with) = match (member(text, "model")?, self.client) {
                 (Some(at), Shape::Gemini) => (at, quoted(&format!("models/{model}")).into()),
                 (Some(at), _) => (at, quoted(model).into()),
@@ -200,6 +206,25 @@ impl Going<'_> {
             Some(name) => Err(no_equivalent("the headers", name)),
             None => Ok(()),
         }
+    }
+}
+
+/// A request of OpenAI's with the limit of its answer by the name that the provider knows for sure, where it has one by the other alone: what only resembles
+/// OpenAI's may know the older one alone, and models of OpenAI's that reason refuse it.
+fn limited(text: &str, provider: ProviderType) -> Option<Cow<'_, str>> {
+    let (name, other) = match provider {
+        ProviderType::OpenAiCompatible => ("max_tokens", "max_completion_tokens"),
+        _ => ("max_completion_tokens", "max_tokens"),
+    };
+    let members: Members<'_> = serde_json::from_str(text).ok()?;
+    let said = |name| members.get(name).map(RawValue::get).filter(|value| *value != "null");
+    match (said(name), said(other)) {
+        (None, Some(value)) => {
+            let rest = without(text, &[&[name], &[other]])?;
+            let (at, with) = first_member(&rest, format!("\"{name}\":{value}"));
+            Some([rest.get(..at.start)?, &with, rest.get(at.end..)?].concat().into())
+        }
+        _ => Some(text.into()),
     }
 }
 

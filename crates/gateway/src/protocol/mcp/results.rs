@@ -56,7 +56,8 @@ impl OutputSchema {
                 "the result of the tool could not be read, and is to be held to its output schema",
             ));
         };
-        let Some(result) = read.get("result").filter(|_| read.get("method").is_none()) else { return Ok(()) };
+        // Also of what says that it is a request: some readers look for a result first.
+        let Some(result) = read.get("result") else { return Ok(()) };
         if result.get("isError").and_then(Json::as_bool) == Some(true) {
             return Ok(());
         }
@@ -133,6 +134,7 @@ mod tests {
             (json!({"id": 1, "result": {"content": text}}), INVALID),
             (json!({"id": 1, "result": {"content": text, "structuredContent": null}}), INVALID),
             (json!({"id": 1, "result": {"content": text, "isError": false}}), INVALID),
+            (json!({"id": 1, "method": "x", "result": {"structuredContent": {"sum": "424242"}}}), INVALID),
             // An error of the tool, one of the protocol, what is no result yet, and what is no answer.
             (json!({"id": 1, "result": {"content": text, "isError": true}}), None),
             (json!({"id": 1, "error": {"code": -32000, "message": "x"}}), None),

@@ -1,6 +1,8 @@
 //! A request to a model and its answer, in the words that all APIs have in common. What one of them cannot say is not left out: its writer
 //! has to name every field, and refuses what it has no place for.
 
+use std::collections::HashMap;
+
 use serde_json::{Number, Value};
 
 /// What a model is asked. The model itself is none of it: which one is asked was decided.
@@ -9,6 +11,8 @@ pub(super) struct Request {
     /// Instructions before all turns, in their order.
     pub(super) system: Vec<String>,
     pub(super) turns: Vec<Turn>,
+    /// The names of the tools that were called in them, by the ids of the calls: the last of an id.
+    pub(super) names: HashMap<String, String>,
     pub(super) tools: Vec<Tool>,
     pub(super) choice: Option<Choice>,
     /// At most one tool is called at a time.
@@ -175,6 +179,11 @@ pub(super) struct Fault {
 impl Request {
     /// Something more that one side said.
     pub(super) fn say(&mut self, side: Side, parts: Vec<Part>) {
+        for part in &parts {
+            if let Part::Call(call) = part {
+                self.names.insert(call.id.clone(), call.name.clone());
+            }
+        }
         match self.turns.last_mut().filter(|turn| turn.side == side) {
             Some(turn) => turn.parts.extend(parts),
             None => self.turns.push(Turn { side, parts }),
@@ -183,11 +192,6 @@ impl Request {
 
     /// The name of the tool that was called by this id.
     pub(super) fn called(&self, id: &str) -> Option<String> {
-        let parts = self.turns.iter().rev().flat_map(|turn| turn.parts.iter().rev());
-        let mut calls = parts.filter_map(|part| match part {
-            Part::Call(call) => Some(call),
-            _ => None,
-        });
-        calls.find(|call| call.id == id).map(|call| call.name.clone())
+        self.names.get(id).cloned()
     }
 }

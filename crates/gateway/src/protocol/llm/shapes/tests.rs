@@ -99,6 +99,30 @@ fn in_the_same_api_only_the_model_changes() {
     assert_eq!(body, json!({"model": "models/m", "contents": [], "safetySettings": [1]}));
 }
 
+/// Attack: a limit, also one that a policy put there, by a name that whoever answers passes over.
+#[test]
+fn a_limit_has_the_name_that_the_provider_knows() {
+    let of = |kind| LlmProvider { provider: kind, stream_usage: false, ..(*provider()).clone() };
+    let (older, newer) = ("max_tokens", "max_completion_tokens");
+    for (kind, asked, expected) in [
+        (ProviderType::OpenAiCompatible, json!({newer: 9}), json!({older: 9})),
+        (ProviderType::OpenAiCompatible, json!({newer: 9, older: null}), json!({older: 9})),
+        (ProviderType::OpenAiCompatible, json!({newer: 9, older: 7}), json!({newer: 9, older: 7})),
+        (ProviderType::OpenAiCompatible, json!({older: 9}), json!({older: 9})),
+        (ProviderType::OpenAi, json!({older: 9}), json!({newer: 9})),
+        (ProviderType::Azure, json!({older: 9, "n": 1}), json!({newer: 9, "n": 1})),
+        (ProviderType::OpenAi, json!({"n": 1}), json!({"n": 1})),
+    ] {
+        let with = |limits: &Value| {
+            let mut body = json!({"model": "m", "messages": []});
+            body.as_object_mut().expect("an object").extend(limits.as_object().expect("an object").clone());
+            body
+        };
+        let (_, body) = gone(Shape::OpenAi, &of(kind), &with(&asked)).expect("it goes on");
+        assert_eq!(body, with(&expected), "{kind:?} {asked}");
+    }
+}
+
 /// What is asked for beside the body is not left out either.
 #[test]
 fn what_headers_and_queries_ask_for_is_refused() {

@@ -160,6 +160,8 @@ pub(in super::super) fn write(request: Request, model: &str) -> Result<Value, Re
     let Request {
         system,
         turns,
+        // They stand in the turns.
+        names: _,
         tools,
         choice,
         one_at_a_time,

@@ -1,6 +1,8 @@
 //! The request. Members that the API has and that have no equivalent (`safetySettings`, `responseSchema`, `thinkingConfig` …) are those that
 //! are read by nobody here. Calls of tools have no ids in it, or none that have to be there: where they have none they have their name's.
 
+use std::collections::HashMap;
+
 use serde_json::{Map, Value, json};
 use vidimus_core::refusal::Refusal;
 
@@ -108,15 +110,15 @@ fn whole(number: &serde_json::Number) -> Option<u64> {
 /// The ids of calls that have none: the name, and which of that name it is. Results have them in the same order.
 #[derive(Debug, Default)]
 struct Ids {
-    called: Vec<String>,
-    answered: Vec<String>,
+    called: HashMap<String, usize>,
+    answered: HashMap<String, usize>,
 }
 
 impl Ids {
-    fn of(said: Option<String>, name: &str, earlier: &mut Vec<String>) -> String {
+    fn of(said: Option<String>, name: &str, earlier: &mut HashMap<String, usize>) -> String {
         said.unwrap_or_else(|| {
-            earlier.push(name.to_owned());
-            let which = earlier.iter().filter(|other| *other == name).count();
+            let which = earlier.entry(name.to_owned()).or_default();
+            *which += 1;
             format!("{name}-{which}")
         })
     }
@@ -210,6 +212,8 @@ pub(in super::super) fn write(request: Request) -> Result<Value, Refusal> {
     let Request {
         system,
         turns,
+        // They stand in the turns.
+        names: _,
         tools,
         choice,
         one_at_a_time,

@@ -230,6 +230,8 @@ pub(in super::super) fn write(request: Request, model: &str, takes: Takes) -> Re
     let Request {
         system,
         turns,
+        // They stand in the turns.
+        names: _,
         tools,
         choice,
         one_at_a_time,

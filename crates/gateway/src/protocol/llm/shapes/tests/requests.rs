@@ -322,3 +322,26 @@ fn what_has_no_equivalent_is_refused() {
 pub(super) fn conversation(shape: Shape) -> Value {
     same(shape, "asked")
 }
+
+/// Attack: as many results of tools as a request has room for, each of which is looked for among all calls.
+#[test]
+fn many_results_take_no_longer_for_their_number() {
+    const COUNT: usize = 40_000;
+    let call =
+        |id: String| json!({"id": id, "type": "function", "function": {"name": "f", "arguments": "{}"}});
+    let mut openai = vec![json!({"role": "assistant", "tool_calls": [call("t".to_owned())]})];
+    openai
+        .extend((0..COUNT).map(|n| json!({"role": "tool", "tool_call_id": format!("n{n}"), "content": "x"})));
+    let openai = json!({"model": "x", "max_completion_tokens": 9, "messages": openai});
+    let each = |name: &str, with: Value| vec![json!({name: with}); COUNT];
+    let gemini = json!({"contents": [
+        {"role": "model", "parts": each("functionCall", json!({"name": "f", "args": {}}))},
+        {"role": "user", "parts": each("functionResponse", json!({"name": "f", "response": {"output": "x"}}))},
+    ], "generationConfig": {"maxOutputTokens": 9}});
+    let began = std::time::Instant::now();
+    assert!(gone(Shape::OpenAi, &provider_of(Shape::Anthropic), &openai).is_ok());
+    let (_, body) = gone(Shape::Gemini, &provider_of(Shape::OpenAi), &gemini).expect("it goes on");
+    assert_eq!(body["messages"][COUNT]["tool_call_id"], format!("f-{COUNT}"));
+    // Of a build that is not optimized, on a machine with other work. What is quadratic takes minutes.
+    assert!(began.elapsed().as_secs() < 30);
+}
