@@ -187,7 +187,9 @@ pub(super) fn report_unknown<'a>(
     let reason = if is_private { "unknown field, the private half of a key" } else { "unknown field" };
     let fix = match near {
         // Whoever reads the record has it.
-        _ if is_private => "remove it, and have the key replaced; the record has public keys alone".to_owned(),
+        _ if is_private => {
+            "remove it, and have the key replaced; the record has public keys alone".to_owned()
+        }
         Some(near) => format!("did you mean {near}?"),
         None => format!("remove it; known here: {}", known.collect::<Vec<_>>().join(", ")),
     };
