@@ -39,30 +39,46 @@ pub struct Failovers {
 struct Provider {
     /// In a row.
     failures: u32,
+    /// Whose calls those were, where all were of one caller.
+    by: Option<Arc<str>>,
     /// How often it was set aside, less what it has done well since.
     times: u32,
-    /// Until when it is set aside.
-    aside: Option<Instant>,
+    aside: Option<Aside>,
     /// What is left for further tries of calls to it.
     budget: u32,
     /// How far each of its candidates is behind its share.
     turns: HashMap<Arc<str>, i64>,
 }
 
+/// That a provider is set aside.
+#[derive(Debug)]
+struct Aside {
+    until: Instant,
+    /// For whose calls alone: it failed with nobody else's. By what one caller asks, no other's calls go elsewhere.
+    of: Option<Arc<str>>,
+}
+
+impl Aside {
+    fn is_for(&self, caller: &Arc<str>) -> bool {
+        self.of.as_ref().is_none_or(|of| of == caller)
+    }
+}
+
 impl Default for Provider {
     fn default() -> Self {
-        Self { failures: 0, times: 0, aside: None, budget: FIRST, turns: HashMap::new() }
+        Self { failures: 0, by: None, times: 0, aside: None, budget: FIRST, turns: HashMap::new() }
     }
 }
 
 impl Failovers {
-    /// In which order the candidates of a call are asked, by their numbers. Those that are set aside are not; where all are, the provider that was
-    /// called is asked alone, as if there were no other.
-    pub fn order(&self, candidates: &[Candidate], now: Instant) -> Vec<usize> {
+    /// In which order the candidates of a call of this caller are asked, by their numbers. Those that are set aside are not; where all are, the
+    /// provider that was called is asked alone, as if there were no other.
+    pub fn order(&self, candidates: &[Candidate], caller: &Arc<str>, now: Instant) -> Vec<usize> {
         let mut known = self.lock();
         let is_aside = |candidate: &Candidate| {
             let provider = known.get(&candidate.provider.id.id);
-            provider.is_some_and(|provider| provider.aside.is_some_and(|until| now < until))
+            let aside = provider.and_then(|provider| provider.aside.as_ref());
+            aside.is_some_and(|aside| now < aside.until && aside.is_for(caller))
         };
         let mut there: Vec<usize> =
             candidates.iter().enumerate().filter(|(_, one)| !is_aside(one)).map(|(which, _)| which).collect();
@@ -99,22 +115,32 @@ impl Failovers {
         }
     }
 
-    /// A provider did not answer, or said that it cannot now; `again`: when it says that it can. Gives for how long that sets it aside, where it
-    /// was not before.
-    pub fn failed(&self, provider: &Arc<str>, again: Option<Duration>, now: Instant) -> Option<Duration> {
+    /// A provider did not answer a call of this caller, or said that it cannot now; `again`: when it says that it can. Gives for how long that sets it
+    /// aside, where it was not before. What it says itself is so for all; failures with the calls of one caller set it aside for that one, and for all once
+    /// it fails another while it is.
+    pub fn failed(
+        &self,
+        (provider, caller): (&Arc<str>, &Arc<str>),
+        again: Option<Duration>,
+        now: Instant,
+    ) -> Option<Duration> {
         let mut known = self.lock();
         let known = known.entry(provider.clone()).or_default();
-        let was_aside = known.aside.is_some_and(|until| now < until);
+        let is_alone = known.failures == 0 || known.by.as_ref() == Some(caller);
+        known.by = is_alone.then(|| caller.clone());
         known.failures += 1;
-        let time = if let Some(again) = again {
-            again.min(LONGEST)
+        let (time, of) = if let Some(again) = again {
+            (again.min(LONGEST), None)
         } else if known.failures >= FAILURES {
             (known.failures, known.times) = (0, known.times.saturating_add(1));
-            ASIDE.saturating_mul(known.times).min(LONGEST)
+            (ASIDE.saturating_mul(known.times).min(LONGEST), known.by.take())
         } else {
             return None;
         };
-        known.aside = Some(now + time);
+        let before = known.aside.take().filter(|aside| now < aside.until);
+        let was_aside = before.as_ref().is_some_and(|aside| aside.is_for(caller));
+        let of = of.filter(|_| before.is_none_or(|aside| aside.of.as_ref() == Some(caller)));
+        known.aside = Some(Aside { until: now + time, of });
         (!was_aside).then_some(time)
     }
 

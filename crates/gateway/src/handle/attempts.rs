@@ -2,6 +2,7 @@
 //! answer lifted back. Another one is asked only where nothing of an answer has come.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -142,7 +143,8 @@ impl Elsewhere {
     ) -> Result<Response<Body>, Refusal> {
         let candidates: Vec<Candidate> = outbound.permit().candidates().to_vec();
         let called = answering.destination.id().id.clone();
-        let order = gate.failovers.order(&candidates, gate.clock.now().monotonic);
+        let caller = answering.caller.proven.principal.entity().id.clone();
+        let order = gate.failovers.order(&candidates, &caller, gate.clock.now().monotonic);
         let mut came: Option<Result<Response<Body>, Refusal>> = None;
         for which in order {
             let Some(candidate) = candidates.get(which) else { continue };
@@ -170,7 +172,7 @@ impl Elsewhere {
             outbound = outbound.turned_to(which, (&path, headers, body))?;
             check_not_taken_back(gate, answering)?;
             effect.asks(candidate);
-            let answer = asked(gate, &mut outbound, candidate, effect).await;
+            let answer = asked(gate, &mut outbound, (candidate, &caller), effect).await;
             let is_failure = match &answer {
                 Ok(response) => is_of_failure(response.status()),
                 Err(refusal) => {
@@ -195,11 +197,11 @@ fn check_not_taken_back(gate: &Gate, answering: &Answering<'_>) -> Result<(), Re
     }
 }
 
-/// Asks one candidate, and notes what came of it. That it is asked is noted before: the caller may leave.
+/// Asks one candidate for a call of this caller, and notes what came of it. That it is asked is noted before: the caller may leave.
 async fn asked(
     gate: &Gate,
     outbound: &mut Outbound,
-    candidate: &Candidate,
+    (candidate, caller): (&Candidate, &Arc<str>),
     effect: &mut Effect,
 ) -> Result<Response<Body>, Refusal> {
     let began = gate.clock.now().monotonic;
@@ -229,7 +231,7 @@ async fn asked(
         }
         Some(again) => {
             gate.meter.attempts().asked(provider, "failed");
-            if let Some(time) = gate.failovers.failed(provider, again, ended) {
+            if let Some(time) = gate.failovers.failed((provider, caller), again, ended) {
                 gate.meter.attempts().asked(provider, "aside");
                 tracing::warn!(%provider, seconds = time.as_secs(), "a provider fails, and is not asked for this time where another one may answer");
             }
