@@ -9,7 +9,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 use vidimus_core::snapshot::Snapshot;
-use vidimus_testkit::upstream::{Answer, AnswerStream, Received};
+use vidimus_testkit::upstream::{Answer, Received};
 
 use super::world::{World, call_id, json_of, objects, snapshot};
 
@@ -636,33 +636,26 @@ async fn a_session_that_does_not_begin_holds_up_nobody_for_long() {
     drop(stream);
 }
 
-/// A call whose tool asks the client on its stream, and what the client gets.
-async fn asking(world: &World) -> (Value, AnswerStream) {
-    let (answer, stream) = Answer::stream("text/event-stream");
-    world.upstream.next(answer);
-    let asks = tokio::spawn(async move {
-        let asked =
-            json!({"jsonrpc": "2.0", "id": 7, "method": "elicitation/create", "params": {"message": "Who?"}});
-        stream.event(&asked.to_string()).await;
-        stream
-    });
-    let (_, _, answer) = call(world, None, &modern_tool("a", "echo")).await;
-    (answer, asks.await.expect("asked"))
+/// A server that only has sessions, whose tool asks the client.
+fn asking(received: &Received) -> Answer {
+    if received.json()["method"] != json!("tools/call") {
+        return sessions(received);
+    }
+    let asked =
+        json!({"jsonrpc": "2.0", "id": 7, "method": "elicitation/create", "params": {"message": "Who?"}});
+    Answer::whole("text/event-stream", format!("data: {asked}\n\n"))
 }
 
 /// Who has as many calls wait as one may is told so: their stream ended without a word.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_call_that_has_no_room_to_wait_says_so() {
     let world = world("sessions").await;
-    world.upstream.otherwise(sessions);
-    call(&world, None, &modern_tool("d", "echo")).await;
-    let mut streams = Vec::new();
+    world.upstream.otherwise(asking);
     for _ in 0..16 {
-        let (answer, stream) = asking(&world).await;
+        let (_, _, answer) = call(&world, None, &modern_tool("a", "echo")).await;
         assert_eq!(answer["result"]["resultType"], json!("input_required"), "{answer}");
-        streams.push(stream);
     }
-    let (answer, _stream) = asking(&world).await;
+    let (_, _, answer) = call(&world, None, &modern_tool("a", "echo")).await;
     assert_eq!(code(&answer), &json!("overloaded"), "{answer}");
 }
 
@@ -683,12 +676,9 @@ async fn a_question_that_does_not_pass_keeps_no_call_waiting() {
         }
     }
     world.gate.take_into_use(snapshot(&all));
-    world.upstream.otherwise(sessions);
-    call(&world, None, &modern_tool("d", "echo")).await;
-    let mut streams = Vec::new();
+    world.upstream.otherwise(asking);
     for number in 0..18 {
-        let (answer, stream) = asking(&world).await;
+        let (_, _, answer) = call(&world, None, &modern_tool("a", "echo")).await;
         assert_eq!(code(&answer), &json!("change_impossible"), "{number}: {answer}");
-        streams.push(stream);
     }
 }
