@@ -636,26 +636,49 @@ async fn a_session_that_does_not_begin_holds_up_nobody_for_long() {
     drop(stream);
 }
 
+/// A server that only has sessions, whose tool asks the client.
+fn asking(received: &Received) -> Answer {
+    if received.json()["method"] != json!("tools/call") {
+        return sessions(received);
+    }
+    let asked =
+        json!({"jsonrpc": "2.0", "id": 7, "method": "elicitation/create", "params": {"message": "Who?"}});
+    Answer::whole("text/event-stream", format!("data: {asked}\n\n"))
+}
+
 /// Who has as many calls wait as one may is told so: their stream ended without a word.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_call_that_has_no_room_to_wait_says_so() {
     let world = world("sessions").await;
-    world.upstream.otherwise(sessions);
-    call(&world, None, &modern_tool("d", "echo")).await;
-    let mut streams = Vec::new();
-    for number in 0..=16 {
-        let (answer, stream) = Answer::stream("text/event-stream");
-        world.upstream.next(answer);
-        let asks = tokio::spawn(async move {
-            let asked = json!({"jsonrpc": "2.0", "id": 7, "method": "elicitation/create", "params": {"message": "Who?"}});
-            stream.event(&asked.to_string()).await;
-            stream
-        });
+    world.upstream.otherwise(asking);
+    for _ in 0..16 {
         let (_, _, answer) = call(&world, None, &modern_tool("a", "echo")).await;
-        streams.push(asks.await.expect("asked"));
-        match number {
-            16 => assert_eq!(code(&answer), &json!("overloaded"), "{answer}"),
-            _ => assert_eq!(answer["result"]["resultType"], json!("input_required"), "{answer}"),
+        assert_eq!(answer["result"]["resultType"], json!("input_required"), "{answer}");
+    }
+    let (_, _, answer) = call(&world, None, &modern_tool("a", "echo")).await;
+    assert_eq!(code(&answer), &json!("overloaded"), "{answer}");
+}
+
+/// Attack: questions that no client gets, until none of the caller's calls may wait.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_question_that_does_not_pass_keeps_no_call_waiting() {
+    let world = World::new().await;
+    let mut all = objects(&world.upstream);
+    for object in &mut all {
+        match object["kind"].as_str() {
+            Some("MCPServer") => object["spec"]["endpoint"]["mcp"] = json!("sessions"),
+            Some("Policy") => {
+                object["spec"]["cedar"] = json!(
+                    r#"@redact_answer("/card") permit (principal, action == Action::"invokeTool", resource == Tool::"t/tools/echo");"#
+                );
+            }
+            _ => {}
         }
+    }
+    world.gate.take_into_use(snapshot(&all));
+    world.upstream.otherwise(asking);
+    for number in 0..18 {
+        let (_, _, answer) = call(&world, None, &modern_tool("a", "echo")).await;
+        assert_eq!(code(&answer), &json!("change_impossible"), "{number}: {answer}");
     }
 }
