@@ -197,6 +197,7 @@ fn add_artifact(task: &mut Map<String, Value>, artifact: Value, is_more: bool) {
     let artifacts = task.entry("artifacts").or_insert_with(|| json!([]));
     let Some(artifacts) = artifacts.as_array_mut() else { return };
     let id = artifact.get("artifactId").cloned();
+    let has_room = artifacts.len() < MOST_ARTIFACTS;
     let known = artifacts.iter_mut().find(|known| known.get("artifactId") == id.as_ref());
     match known {
         Some(known) if is_more => {
@@ -206,7 +207,7 @@ fn add_artifact(task: &mut Map<String, Value>, artifact: Value, is_more: bool) {
             }
         }
         Some(known) => *known = artifact,
-        None if artifacts.len() < MOST_ARTIFACTS => artifacts.push(artifact),
+        None if has_room => artifacts.push(artifact),
         None => {}
     }
 }
