@@ -155,9 +155,10 @@ async fn nobody_else_is_asked_once_an_answer_has_begun() {
 /// Attack: a failover to a provider that the caller may not call, is asked to be approved for, or of which something would be changed.
 #[tokio::test]
 async fn who_is_not_permitted_is_never_asked() {
-    let forbid = r#"forbid (principal, action, resource == Model::"t/second/claude");"#;
-    let approve = r#"@approval("ops") forbid (principal, action, resource == Model::"t/second/claude") unless { context has approval && context.approval.role == "ops" };"#;
-    let change = r#"@cap_tokens("10") forbid (principal, action, resource == Model::"t/second/claude");"#;
+    let forbid =
+        r#"forbid (principal, action == Action::"callModel", resource == Model::"t/second/claude");"#;
+    let approve = r#"@approval("ops") forbid (principal, action == Action::"callModel", resource == Model::"t/second/claude") unless { context has approval && context.approval.role == "ops" };"#;
+    let change = r#"@cap_tokens("10") forbid (principal, action == Action::"callModel", resource == Model::"t/second/claude");"#;
     for (permitted, more) in [
         (&["first", "third"][..], ""),
         (&["first", "second", "third"], forbid),

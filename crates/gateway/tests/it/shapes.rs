@@ -115,7 +115,10 @@ async fn streams_come_in_the_callers_api() {
         json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 7}}),
         json!({"type": "message_stop"}),
     ];
-    let events: String = anthropic.iter().map(|event| format!("event: x\ndata: {event}\n\n")).collect();
+    let written = |events: &[Value]| -> String {
+        events.iter().map(|event| format!("event: x\ndata: {event}\n\n")).collect()
+    };
+    let events = written(&anthropic);
     for (asks, has_usage) in [(json!({"include_usage": true}), true), (Value::Null, false)] {
         world.upstream.next(Answer::whole(EVENTS, events.clone()));
         let (path, mut body) = question("openai");
@@ -131,8 +134,7 @@ async fn streams_come_in_the_callers_api() {
         assert_eq!((&records[1]["tokens_input"], &records[1]["tokens_output"]), (&json!(5), &json!(7)));
     }
     // A provider that breaks off in the middle is not made whole.
-    let cut = events.split("event: x\ndata: {\"delta\":{\"stop_reason\"").next().expect("some").to_owned();
-    world.upstream.next(Answer::whole(EVENTS, cut));
+    world.upstream.next(Answer::whole(EVENTS, written(&anthropic[..4])));
     let (path, mut body) = question("openai");
     body["stream"] = json!(true);
     let path = format!("/llm/t/anthropic{path}");
