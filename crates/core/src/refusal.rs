@@ -261,7 +261,7 @@ codes! {
     /// The key that the gateway holds for the provider could not be read.
     CredentialUnavailable = "credential_unavailable", Unavailable, "The provider's key could not be read; check spec.credential of the LLMProvider.";
     /// No connection to the upstream came about, so nothing of the call was sent.
-    UpstreamUnreachable = "upstream_unreachable", BadUpstream, "The upstream did not accept a connection, so nothing was sent; check spec.endpoint.url and the server.";
+    UpstreamUnreachable = "upstream_unreachable", BadUpstream, "The upstream did not accept a connection, so nothing was sent; check the address in its record (spec.endpoint, spec.grpc or spec.openapi) and the server.";
     /// The connection broke when the call may have been sent, or before its answer ended.
     UpstreamInterrupted = "upstream_interrupted", BadUpstream, "The connection broke after the call was sent, so it may have been carried out; find out at the upstream before you repeat it.";
     /// The upstream's name leads to an address that may not be called.

@@ -26,6 +26,7 @@ mod guards;
 mod memory;
 mod named;
 mod names;
+mod nowhere;
 mod people;
 mod prepared;
 mod preserved;

@@ -91,7 +91,7 @@ impl AgentToolsSpec {
         let namespace = self.namespace.as_deref().unwrap_or(&meta.namespace);
         problems.take(at.key("namespace"), namespace, name::check_namespace(namespace));
         // Its callers' messages go there in their own name: who writes here could have them say what they may say there, and do not mean to.
-        if matches!(meta.origin, Origin::Cluster { .. }) && namespace != &*meta.namespace {
+        if matches!(meta.origin, Origin::Cluster { .. }) && *namespace != *meta.namespace {
             let fix = "register the server in the namespace of the agent";
             problems.report(
                 at.key("namespace"),

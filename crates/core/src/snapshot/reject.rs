@@ -10,7 +10,8 @@ use super::doubt::Doubt;
 use crate::decide::membership::Granting;
 use crate::resource::policy::Scope;
 use crate::resource::{
-    Endpoint, Identity, Kind, Meta, Object, ObjectRef, Origin, Policy, Principal, Rejection, Subject,
+    Endpoint, Identity, Kind, McpServer, Meta, Object, ObjectRef, Origin, Policy, Principal, Rejection,
+    Subject,
 };
 
 /// Another object has, or had, the name of this one; `others` are the places of these, sorted.
@@ -102,6 +103,16 @@ pub(super) fn audience_shared(object: &Object, endpoint: &Endpoint, other: &str)
             "register a server once, and let policies say who else may call it; or give each its own audience"
                 .to_owned(),
         ..about(object.kind(), object.meta(), "spec.endpoint")
+    }
+}
+
+/// A server names what is not there.
+pub(super) fn named_and_not_there(server: &McpServer, field: &str, name: &str, reason: String) -> Rejection {
+    Rejection {
+        value: shortened(name),
+        reason,
+        fix: "correct the name, or register it".to_owned(),
+        ..about(Kind::McpServer, &server.meta, field)
     }
 }
 

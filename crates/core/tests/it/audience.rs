@@ -148,3 +148,36 @@ fn files_that_share_an_audience_are_told_and_used() {
     let (world, _) = Snapshot::build(documents.iter().take(1).map(of_file).collect());
     assert!(world.shared_audiences().is_empty() && world.warnings().is_empty());
 }
+
+/// What a server names and nobody has registered is said where files are checked: a call by it is refused when it comes.
+#[test]
+fn what_servers_name_and_is_not_there_is_told() {
+    let of = |name: &str, more: &Value| {
+        let mut document = server(name, 1);
+        let spec = document["spec"].as_object_mut().unwrap();
+        spec.remove("endpoint");
+        spec.extend(more.as_object().unwrap().clone());
+        document
+    };
+    let told = |documents: &[Value]| {
+        let of_file = |document: &Value| resource::check(&Origin::file("a.yaml", 1), document).unwrap();
+        let (world, rejected) = Snapshot::build(documents.iter().map(of_file).collect());
+        assert!(rejected.is_empty(), "{rejected:#?}");
+        let all = world.named_and_not_there();
+        all.into_iter().map(|one| format!("{} {}", one.field, one.reason)).collect::<Vec<_>>()
+    };
+    let bots = of("finance/bots", &json!({"agent": {"name": "bot"}}));
+    let desk = of(
+        "finance/desk",
+        &json!({"members": [{"name": "a", "server": {"name": "ledger"}}, {"name": "b", "server": {"name": "front"}}]}),
+    );
+    let front = of("finance/front", &json!({"members": [{"name": "a", "server": {"name": "ledger"}}]}));
+    assert_eq!(told(std::slice::from_ref(&bots)), ["spec.agent.name no Agent finance/bot is registered"]);
+    assert_eq!(
+        told(&[desk.clone(), front, server("finance/ledger", 1)]),
+        ["spec.members[1].server the MCPServer finance/front has members itself, and is no member"]
+    );
+    assert_eq!(told(std::slice::from_ref(&desk)).len(), 2);
+    let bot = there("Agent", "finance/bot", 1, &json!({"url": "http://bot:1/"}));
+    assert!(told(&[bots, bot]).is_empty());
+}

@@ -12,6 +12,7 @@ use vidimus_core::call::{Ask, Call, Destination, SoFar};
 use vidimus_core::caller::Caller;
 use vidimus_core::clock::Moment;
 use vidimus_core::decision::{About, Decision, Outcome};
+use vidimus_core::entity::EntityId;
 use vidimus_core::json::Json;
 use vidimus_core::permit::{Held, Permit, Verdict};
 use vidimus_core::refusal::{Code, Refusal};
@@ -136,11 +137,9 @@ pub async fn admit<'p, B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Err
     let parsed = crossing.parsed(binding, &message_of(gate, parts, ends, (json.as_ref(), bytes.len())))?;
     let beside = Beside::of(parts, binding, (&destination, credential));
     let said = Said::of((parsed.ask.action, parsed.dropped), json.as_ref(), &beside);
-    let seen = pins::seen(gate, &parsed.ask, moment);
-    let (via, definition) = (context.via.clone(), pins::digest(&seen));
-    let via = via.as_ref().or(parsed.ask.via);
-    let ask = Ask { content: said.content(), body: message, definition, via, ..parsed.ask };
-    let mut call = call_of(&caller, ask, (context, moment));
+    let (seen, via) = (pins::seen(gate, &parsed.ask, moment), context.via.clone());
+    let ask = Ask { content: said.content(), body: message, definition: pins::digest(&seen), ..parsed.ask };
+    let mut call = call_of(&caller, (ask, via.as_ref()), (context, moment));
     let mut reservation = gate.accounts.reserve(&call, &context.call, place, &world, moment).await?;
     let (so_far, guarded) = (reservation.so_far(), OnceLock::new());
     call.so_far = so_far.as_deref().unwrap_or(SoFar::nothing());
@@ -216,11 +215,15 @@ async fn standing(
     Standing::of(gate, context, decision, given, source).await
 }
 
-/// The call that a message makes.
-fn call_of<'a>(caller: &'a Caller, ask: Ask<'a>, (context, moment): (&RequestContext, Moment)) -> Call<'a> {
+/// The call that a message makes, by the tool of a server where it is one's.
+fn call_of<'a>(
+    caller: &'a Caller,
+    (ask, via): (Ask<'a>, Option<&'a EntityId>),
+    (context, moment): (&RequestContext, Moment),
+) -> Call<'a> {
     Call {
         caller,
-        ask,
+        ask: Ask { via: via.or(ask.via), ..ask },
         now: millis(moment.wall),
         source_ip: Some(context.peer.address.ip().to_canonical()),
         so_far: SoFar::nothing(),

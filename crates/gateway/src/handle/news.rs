@@ -178,10 +178,10 @@ struct Told {
 impl Told {
     /// The one task that the news are of, which is the one that the address is for.
     fn task(&self, gate: &Gate, sealed: &str, bytes: &[u8]) -> Result<String, Refusal> {
+        const NONE: &str =
+            "news are a task or an update of one, with nothing beside it, and name one task wherever they do";
         crate::protocol::parse(bytes)?;
-        let task = a2a::task_of_news(bytes).ok_or_else(|| {
-            Refusal::new(Code::MessageInvalid, "news are a task or an update of one, with nothing beside it, and name that task wherever they name one")
-        })?;
+        let task = a2a::task_of_news(bytes).ok_or_else(|| Refusal::new(Code::MessageInvalid, NONE))?;
         let holder = seal::binding(&self.destination, &self.caller);
         let news = gate.standing.news();
         let is_closed = news.is_closed(&holder, &task, &self.address);

@@ -57,9 +57,11 @@ pub fn run(check: &Check, format: Format) -> anyhow::Result<ExitCode> {
     };
     let unusable = secrets.map(|secrets| vidimus_gateway::unusable(&loaded.snapshot, Some(&secrets)));
     let shared = loaded.snapshot.shared_audiences();
+    let nowhere = loaded.snapshot.named_and_not_there();
     let state = State::new(loaded, check.dir.display().to_string());
     let mut report = check::check(&state);
     report.warn_of(&shared);
+    report.warn_of(&nowhere);
     report.warn_of(&check::shut_for_good(&state, millis(SystemClock.now().wall)));
     report.warn_of(&unusable.unwrap_or_default());
     told(check, &report, format)

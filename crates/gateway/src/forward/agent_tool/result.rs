@@ -106,6 +106,11 @@ impl Content {
             self.add_text(&data.to_string());
             self.data.push(data.clone());
         } else if let Some(url) = text("url") {
+            // Clients open what a link names: what is none of the web's is a text to them.
+            if !["https://", "http://"].iter().any(|scheme| starts_so(url, scheme)) {
+                self.add_text(url);
+                return;
+            }
             let name = text("filename").unwrap_or(url);
             self.blocks.push(json!({"type": "resource_link", "uri": url, "name": name, "mimeType": kind}));
         } else if let Some(raw) = text("raw") {
@@ -210,6 +215,10 @@ fn add_artifact(task: &mut Map<String, Value>, artifact: Value, is_more: bool) {
         None if has_room => artifacts.push(artifact),
         None => {}
     }
+}
+
+fn starts_so(text: &str, with: &str) -> bool {
+    text.get(..with.len()).is_some_and(|begins| begins.eq_ignore_ascii_case(with))
 }
 
 /// How a task stands, in words: the agent's own, where it has some.

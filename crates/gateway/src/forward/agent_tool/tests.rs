@@ -90,6 +90,18 @@ fn what_is_no_answer_is_an_error() {
     }
 }
 
+/// Attack: an agent has the client of a tool open a file of its own, or run a script.
+#[test]
+fn a_link_is_one_of_the_web() {
+    for (url, is_link) in
+        [("HTTPS://a.example/x", true), ("file:///etc/passwd", false), ("javascript:alert(1)", false)]
+    {
+        let result = of_answer(&json!({"result": {"message": {"parts": [{"url": url}]}}}));
+        let kind = if is_link { "resource_link" } else { "text" };
+        assert_eq!(result["content"][0]["type"], json!(kind), "{url}");
+    }
+}
+
 #[test]
 fn what_is_null_is_not_there() {
     let done = json!({"message": {"parts": [{"text": "done"}]}, "task": null});

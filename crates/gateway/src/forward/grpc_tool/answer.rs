@@ -5,7 +5,8 @@ use http::header::CONTENT_TYPE;
 use http::response::Parts;
 use http::{HeaderMap, StatusCode};
 use percent_encoding::percent_decode;
-use prost_reflect::{DynamicMessage, MessageDescriptor};
+use prost_reflect::prost::encoding::{WireType, decode_key, decode_varint};
+use prost_reflect::{DynamicMessage, Kind, MessageDescriptor};
 use serde_json::Value;
 use vidimus_core::refusal::{Code, Refusal};
 
@@ -85,6 +86,49 @@ impl Status {
     }
 }
 
+/// Most values of one message: what is made of two bytes takes up to a hundred.
+const MOST_VALUES: usize = 131_072;
+/// How deep messages nest in each other: what reads them goes no further.
+const DEEPEST: u8 = 100;
+
+/// Counts what is in a message, before anything is made of it: how many of `left` are left, `None` where it has more. What cannot be read is found
+/// by what reads it.
+fn count(of: &MessageDescriptor, mut message: &[u8], (levels, mut left): (u8, usize)) -> Option<usize> {
+    let Some(levels) = levels.checked_sub(1) else { return Some(left) };
+    let mut has_groups = false;
+    while !message.is_empty() {
+        let Ok((number, wire)) = decode_key(&mut message) else { break };
+        left = left.checked_sub(1)?;
+        let length = match wire {
+            WireType::Varint => decode_varint(&mut message).map(|_| 0),
+            WireType::ThirtyTwoBit => Ok(4),
+            WireType::SixtyFourBit => Ok(8),
+            WireType::LengthDelimited => decode_varint(&mut message),
+            WireType::StartGroup | WireType::EndGroup => {
+                has_groups = true;
+                Ok(0)
+            }
+        };
+        let Some(length) = length.ok().and_then(|length| usize::try_from(length).ok()) else { break };
+        let Some((inside, rest)) = message.split_at_checked(length) else { break };
+        message = rest;
+        if wire != WireType::LengthDelimited {
+            continue;
+        }
+        left = match of.get_field(number).map(|field| field.kind()) {
+            // Whose field it is, is not known within a group; and of which type what an Any has in it.
+            _ if has_groups || of.full_name() == "google.protobuf.Any" => left.checked_sub(length)?,
+            Some(Kind::Message(inner)) => count(&inner, inside, (levels, left))?,
+            Some(Kind::String | Kind::Bytes) | None => left,
+            // A list, packed.
+            Some(Kind::Double | Kind::Fixed64 | Kind::Sfixed64) => left.checked_sub(length / 8)?,
+            Some(Kind::Float | Kind::Fixed32 | Kind::Sfixed32) => left.checked_sub(length / 4)?,
+            Some(_) => left.checked_sub(length)?,
+        };
+    }
+    Some(left)
+}
+
 /// A message as JSON, of at most `room` bytes.
 ///
 /// # Errors
@@ -92,6 +136,9 @@ impl Status {
 pub(super) fn text(kind: MessageDescriptor, message: &Bytes, room: usize) -> Result<String, Refusal> {
     const NEXT: &str = "Let spec.grpc.descriptors be those of the version that the server runs.";
     let name = kind.full_name().to_owned();
+    if count(&kind, message, (DEEPEST, MOST_VALUES)).is_none() {
+        return Err(invalid(format!("the upstream's answer has more than {MOST_VALUES} values")));
+    }
     let read = DynamicMessage::decode(kind, message.clone()).map_err(|error| {
         let message = format!("the upstream's answer is no {name} as its descriptors have it");
         invalid(message).with_detail(error).with_next(NEXT)

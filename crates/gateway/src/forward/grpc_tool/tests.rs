@@ -192,6 +192,9 @@ fn an_answer_is_the_message_that_is_described_and_bounded() {
         let read = answer::text(invoice(), &Bytes::copy_from_slice(wire), usize::MAX);
         assert_eq!(code(read), Code::UpstreamInvalid, "{wire:?}");
     }
+    // What is made of two bytes takes a hundred: it is counted before.
+    let most = Bytes::from(b"\x22\x00".repeat(200_000));
+    assert_eq!(code(answer::text(invoice(), &most, usize::MAX)), Code::UpstreamInvalid);
     // Lines without anything, of two bytes each, are as long as their names in JSON.
     let many = Bytes::from(b"\x22\x00".repeat(10_000));
     assert!(answer::text(invoice(), &many, 40_000).is_ok());
