@@ -6,7 +6,9 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 use serde_json::value::RawValue;
+use vidimus_core::json::folded;
 
+use crate::protocol::is_same_member;
 use crate::protocol::members::{Members, quoted, text};
 
 /// Whose words an answer has.
@@ -29,6 +31,8 @@ pub struct Said<'d> {
     pub ended: Vec<String>,
     /// All do.
     pub is_last: bool,
+    /// A member that says which text is which is spelled in another way: some readers take it for that, and some do not.
+    pub misspells: bool,
 }
 
 /// More of a text.
@@ -55,6 +59,33 @@ const LAST: [&str; 6] = [
     "error",
 ];
 
+/// Members that say which text is which, of agents and of models.
+const OF_AGENTS: [&str; 9] = [
+    "result",
+    "artifactUpdate",
+    "statusUpdate",
+    "artifact",
+    "artifactId",
+    "parts",
+    "text",
+    "final",
+    "lastChunk",
+];
+const OF_MODELS: [&str; 12] = [
+    "type",
+    "choices",
+    "candidates",
+    "delta",
+    "index",
+    "output_index",
+    "content_index",
+    "summary_index",
+    "content_block",
+    "content",
+    "parts",
+    "text",
+];
+
 /// The longest name of a text, in bytes.
 const MAX_NAME: usize = 256;
 
@@ -76,6 +107,7 @@ impl<'d> Said<'d> {
 
     fn model(&mut self, event: &Object<'d>) {
         let kind = member(event, "type").and_then(text).unwrap_or_default();
+        self.misspells |= misspells(event, &OF_MODELS);
         for (name, value) in event {
             match &**name {
                 "choices" => each(value, "/choices", |value, pointer| self.choice(value, pointer)),
@@ -113,6 +145,7 @@ impl<'d> Said<'d> {
     /// One of several answers, in OpenAI's words.
     fn choice(&mut self, choice: &'d RawValue, pointer: &str) {
         let choice = object(choice);
+        self.misspells |= misspells(&choice, &OF_MODELS);
         let of = format!("choice {}", key(&choice, "index"));
         for (name, value) in &choice {
             match &**name {
@@ -129,11 +162,14 @@ impl<'d> Said<'d> {
     /// One of several answers, in Gemini's words: the texts of its parts are one, but for its thoughts.
     fn candidate(&mut self, candidate: &'d RawValue, pointer: &str) {
         let candidate = object(candidate);
+        self.misspells |= misspells(&candidate, &OF_MODELS);
         let of = format!("candidate {}", key(&candidate, "index"));
         let Some(content) = member(&candidate, "content").map(object) else { return };
+        self.misspells |= misspells(&content, &OF_MODELS);
         let Some(parts) = member(&content, "parts") else { return };
         each(parts, &format!("{pointer}/content/parts"), |part, pointer| {
             let part = object(part);
+            self.misspells |= misspells(&part, &OF_MODELS);
             let is_thought = member(&part, "thought").is_some_and(|one| one.get() == "true");
             let which = if is_thought { "thought" } else { "text" };
             self.text_of(&part, format!("{of}/{which}"), pointer);
@@ -145,6 +181,7 @@ impl<'d> Said<'d> {
             Some(result) => (object(result), "/result"),
             None => (message.clone(), ""),
         };
+        self.misspells |= misspells(message, &OF_AGENTS);
         self.update(&result, pointer);
         for name in ["artifactUpdate", "statusUpdate"] {
             if let Some(update) = member(&result, name) {
@@ -157,11 +194,15 @@ impl<'d> Said<'d> {
     fn update(&mut self, update: &Object<'d>, pointer: &str) {
         let is = |name: &str| member(update, name).is_some_and(|value| value.get() == "true");
         self.is_last |= is("final");
+        self.misspells |= misspells(update, &OF_AGENTS);
         let Some(artifact) = member(update, "artifact").map(object) else { return };
+        self.misspells |= misspells(&artifact, &OF_AGENTS);
         let of = format!("artifact {}/", key(&artifact, "artifactId"));
         if let Some(parts) = member(&artifact, "parts") {
             each(parts, &format!("{pointer}/artifact/parts"), |part, pointer| {
-                self.text_of(&object(part), of.clone(), pointer);
+                let part = object(part);
+                self.misspells |= misspells(&part, &OF_AGENTS);
+                self.text_of(&part, of.clone(), pointer);
             });
         }
         if is("lastChunk") {
@@ -181,7 +222,8 @@ impl<'d> Said<'d> {
         // A name that a pointer would have to escape is none that somebody puts together.
         let is_plain = |name: &str| !WHOLE.contains(&name) && !name.contains(['/', '~']);
         for (name, value) in object(value).into_iter().filter(|(name, _)| is_plain(name)) {
-            let (of, pointer) = (format!("{of}/{name}"), format!("{pointer}/{name}"));
+            // Some readers know names in any case.
+            let (of, pointer) = (format!("{of}/{}", folded(name.clone())), format!("{pointer}/{name}"));
             match value.get().bytes().next() {
                 Some(b'"') => self.push(of, pointer, value),
                 Some(b'{') => self.strings(value, &of, &pointer),
@@ -212,12 +254,20 @@ fn member<'d>(object: &Object<'d>, name: &str) -> Option<&'d RawValue> {
     object.iter().find(|(other, _)| other == name).map(|(_, value)| *value)
 }
 
+/// Whether a member is one of these in another spelling.
+fn misspells(object: &Object<'_>, names: &[&str]) -> bool {
+    let mut others = object.iter().map(|(name, _)| &**name).filter(|name| !names.contains(name));
+    others.any(|other| names.iter().any(|name| is_same_member(other, name)))
+}
+
 /// What a member says which one is by, however it is written; `0` where it does not say.
 fn key(object: &Object<'_>, name: &str) -> String {
     match member(object, name).and_then(|value| serde_json::from_str::<Value>(value.get()).ok()) {
         None | Some(Value::Null) => "0".to_owned(),
-        Some(Value::String(text)) => quoted(&text),
-        // To most readers 0, 0.0 and -0 are one.
+        // To some readers "0" and 0 are one, and to most 0, 0.0 and -0.
+        Some(Value::String(text)) => {
+            text.parse::<f64>().map_or_else(|_| quoted(&text), |number| (number + 0.0).to_string())
+        }
         Some(Value::Number(number)) => {
             number.as_f64().map_or_else(|| number.to_string(), |number| (number + 0.0).to_string())
         }
