@@ -199,8 +199,10 @@ impl ProviderCredentials {
 }
 
 fn unavailable(Wanted { kind, id, .. }: Wanted<'_>, reason: &str) -> Refusal {
+    const NEXT: &str = "The API's key could not be read; check spec.openapi.credential of the MCPServer.";
     let message = format!("the key of {kind} {id} is not available");
-    Refusal::new(Code::CredentialUnavailable, message).with_detail(reason)
+    let refusal = Refusal::new(Code::CredentialUnavailable, message).with_detail(reason);
+    if kind == "MCPServer" { refusal.with_next(NEXT) } else { refusal }
 }
 
 #[cfg(test)]

@@ -172,6 +172,11 @@ impl Held {
         let data = once.unwrap_or(data);
         let (pieces, frame) = {
             let said = Said::of(self.screen.speech, &data);
+            if said.misspells {
+                return Err(unmet(
+                    "a guard looks at the answer, and a member of it is spelled in another way",
+                ));
+            }
             let pointers = said.pieces.iter().map(|piece| piece.pointer.clone());
             (pointers.collect::<HashSet<String>>(), frame(&data, &said.pieces))
         };

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 use serde_json::value::RawValue;
+use vidimus_core::json::folded;
 
 use crate::protocol::is_same_member;
 use crate::protocol::members::{Members, quoted, text};
@@ -30,6 +31,8 @@ pub struct Said<'d> {
     pub ended: Vec<String>,
     /// All do.
     pub is_last: bool,
+    /// A member that says which text is which is spelled in another way: some readers take it for that, and some do not.
+    pub misspells: bool,
 }
 
 /// More of a text.
@@ -55,6 +58,20 @@ const LAST: [&str; 6] = [
     "response.cancelled",
     "error",
 ];
+const OF_MODELS: [&str; 12] = [
+    "type",
+    "choices",
+    "candidates",
+    "delta",
+    "index",
+    "output_index",
+    "content_index",
+    "summary_index",
+    "content_block",
+    "content",
+    "parts",
+    "text",
+];
 
 /// The longest name of a text, in bytes.
 const MAX_NAME: usize = 256;
@@ -77,6 +94,7 @@ impl<'d> Said<'d> {
 
     fn model(&mut self, event: &Object<'d>) {
         let kind = member(event, "type").and_then(text).unwrap_or_default();
+        self.misspells |= misspells(event, &OF_MODELS);
         for (name, value) in event {
             match &**name {
                 "choices" => each(value, "/choices", |value, pointer| self.choice(value, pointer)),
@@ -114,6 +132,7 @@ impl<'d> Said<'d> {
     /// One of several answers, in OpenAI's words.
     fn choice(&mut self, choice: &'d RawValue, pointer: &str) {
         let choice = object(choice);
+        self.misspells |= misspells(&choice, &OF_MODELS);
         let of = format!("choice {}", key(&choice, "index"));
         for (name, value) in &choice {
             match &**name {
@@ -130,11 +149,14 @@ impl<'d> Said<'d> {
     /// One of several answers, in Gemini's words: the texts of its parts are one, but for its thoughts.
     fn candidate(&mut self, candidate: &'d RawValue, pointer: &str) {
         let candidate = object(candidate);
+        self.misspells |= misspells(&candidate, &OF_MODELS);
         let of = format!("candidate {}", key(&candidate, "index"));
         let Some(content) = member(&candidate, "content").map(object) else { return };
+        self.misspells |= misspells(&content, &OF_MODELS);
         let Some(parts) = member(&content, "parts") else { return };
         each(parts, &format!("{pointer}/content/parts"), |part, pointer| {
             let part = object(part);
+            self.misspells |= misspells(&part, &OF_MODELS);
             let is_thought = member(&part, "thought").is_some_and(|one| one.get() == "true");
             let which = if is_thought { "thought" } else { "text" };
             self.text_of(&part, format!("{of}/{which}"), pointer);
@@ -184,7 +206,8 @@ impl<'d> Said<'d> {
         // A name that a pointer would have to escape is none that somebody puts together.
         let is_plain = |name: &str| !WHOLE.contains(&name) && !name.contains(['/', '~']);
         for (name, value) in object(value).into_iter().filter(|(name, _)| is_plain(name)) {
-            let (of, pointer) = (format!("{of}/{name}"), format!("{pointer}/{name}"));
+            // Some readers know names in any case.
+            let (of, pointer) = (format!("{of}/{}", folded(name.clone())), format!("{pointer}/{name}"));
             match value.get().bytes().next() {
                 Some(b'"') => self.push(of, pointer, value),
                 Some(b'{') => self.strings(value, &of, &pointer),
@@ -220,12 +243,20 @@ fn spelled<'o, 'd>(object: &'o Object<'d>, name: &str) -> Option<(&'o str, &'d R
     object.iter().find(|(other, _)| is_same_member(other, name)).map(|(other, value)| (&**other, *value))
 }
 
+/// Whether a member is one of these in another spelling.
+fn misspells(object: &Object<'_>, names: &[&str]) -> bool {
+    let mut others = object.iter().map(|(name, _)| &**name).filter(|name| !names.contains(name));
+    others.any(|other| names.iter().any(|name| is_same_member(other, name)))
+}
+
 /// What a member says which one is by, however it is written; `0` where it does not say.
 fn key(object: &Object<'_>, name: &str) -> String {
     match member(object, name).and_then(|value| serde_json::from_str::<Value>(value.get()).ok()) {
         None | Some(Value::Null) => "0".to_owned(),
-        Some(Value::String(text)) => quoted(&text),
-        // To most readers 0, 0.0 and -0 are one.
+        // To some readers "0" and 0 are one, and to most 0, 0.0 and -0.
+        Some(Value::String(text)) => {
+            text.parse::<f64>().map_or_else(|_| quoted(&text), |number| (number + 0.0).to_string())
+        }
         Some(Value::Number(number)) => {
             number.as_f64().map_or_else(|| number.to_string(), |number| (number + 0.0).to_string())
         }

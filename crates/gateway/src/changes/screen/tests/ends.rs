@@ -85,6 +85,30 @@ fn a_text_is_the_same_however_its_index_is_written() {
     }
 }
 
+/// Attack: a member by another name that some readers know, in one chunk or in all.
+#[test]
+fn a_member_that_is_spelled_in_another_way_does_not_pass() {
+    let agent = |text: &str| {
+        json!({"artifactUpdate": {"artifact": {"artifactId": "a", "parts": [{"text": text}]}}}).to_string()
+    };
+    let chat = |text: &str| chunk(0, text).to_string();
+    for (speech, events, from, to) in [
+        (Speech::Agent, HALVES.map(agent), "artifactId", "artifact_id"),
+        (Speech::Agent, HALVES.map(agent), "artifactUpdate", "artifact_update"),
+        (Speech::Agent, HALVES.map(agent), "\"text\"", "\"Text\""),
+        (Speech::Model, HALVES.map(chat), "choices", "Choices"),
+        (Speech::Model, HALVES.map(chat), "index", "Index"),
+        (Speech::Model, HALVES.map(chat), "\"content\"", "\"Content\""),
+        (Speech::Model, HALVES.map(chat), "\"index\":0", "\"index\":\"0\""),
+    ] {
+        let [first, second] = events;
+        let stream = format!("data: {first}\n\ndata: {}\n\n", second.replace(from, to));
+        let passed =
+            Passed::of(&screen(speech, &[(Guard::PersonalData, OnFinding::Refuse)]), [stream.as_bytes()]);
+        assert!(passed.refused.is_some() && !passed.events.contains("4111"), "{stream}: {}", passed.events);
+    }
+}
+
 /// Attack: events with a name and nothing else behind a text that waits. Each takes room, and none has data.
 #[test]
 fn events_without_data_wait_no_longer_than_there_is_room() {

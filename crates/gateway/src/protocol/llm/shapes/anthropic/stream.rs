@@ -11,7 +11,18 @@ use super::answer::{fault, reason, stop_of, usage_of, write_fault, write_usage};
 /// Reads events.
 #[derive(Debug, Default)]
 pub(in super::super) struct Reader {
+    /// The block that is being said, by its index.
+    block: Option<(Value, Saying)>,
     stopped: bool,
+}
+
+#[derive(Debug)]
+enum Saying {
+    Text,
+    /// The call of a tool, whose arguments come.
+    Call,
+    /// One that had its arguments at once.
+    Called,
 }
 
 impl Reader {
@@ -25,29 +36,10 @@ impl Reader {
                 out.push(Event::Begin(text_at(message, "id").to_owned(), usage_of(&message["usage"])));
             }
             "content_block_start" => {
-                let block = &event["content_block"];
-                match text_at(block, "type") {
-                    "text" => push_text(text_at(block, "text"), out),
-                    "tool_use" => {
-                        let (id, name) = (text_at(block, "id"), text_at(block, "name"));
-                        out.push(Event::Call(id.to_owned(), name.to_owned()));
-                    }
-                    kind => return Err(unreadable(format_args!("a block {kind:?}"))),
-                }
+                self.block = Some((event["index"].clone(), begun(&event["content_block"], out)?));
             }
-            "content_block_delta" => {
-                let delta = &event["delta"];
-                match text_at(delta, "type") {
-                    "text_delta" => push_text(text_at(delta, "text"), out),
-                    "input_json_delta" => {
-                        let more = text_at(delta, "partial_json");
-                        if !more.is_empty() {
-                            out.push(Event::Arguments(more.to_owned()));
-                        }
-                    }
-                    kind => return Err(unreadable(format_args!("a delta {kind:?}"))),
-                }
-            }
+            "content_block_delta" => self.read_delta(&event, out)?,
+            "content_block_stop" => self.block = None,
             "message_delta" => {
                 if let Some(reason) = event["delta"]["stop_reason"].as_str() {
                     self.stopped = true;
@@ -60,10 +52,55 @@ impl Reader {
             "message_stop" if self.stopped => out.push(Event::End),
             "message_stop" => return Err(unreadable("it ended and had not stopped")),
             "error" => out.extend(fault(&event, 500).map(Event::Error)),
-            // The end of a block shows by what comes next. Further events may come, and clients are to pass them over (Anthropic, "Streaming").
+            // Further events may come, and clients are to pass them over (Anthropic, "Streaming").
             _ => {}
         }
         Ok(())
+    }
+
+    fn read_delta(&self, event: &Value, out: &mut Vec<Event>) -> Result<(), Refusal> {
+        let delta = &event["delta"];
+        if self.block.as_ref().is_some_and(|(index, _)| *index != event["index"]) {
+            return Err(unreadable("blocks that are said at once"));
+        }
+        match text_at(delta, "type") {
+            "text_delta" => push_text(text_at(delta, "text"), out),
+            "input_json_delta" => {
+                let more = text_at(delta, "partial_json");
+                if !more.is_empty() {
+                    if !matches!(self.block, Some((_, Saying::Call))) {
+                        return Err(unreadable("arguments of no call, or of one that had them"));
+                    }
+                    out.push(Event::Arguments(more.to_owned()));
+                }
+            }
+            kind => return Err(unreadable(format_args!("a delta {kind:?}"))),
+        }
+        Ok(())
+    }
+}
+
+/// A block begins.
+fn begun(block: &Value, out: &mut Vec<Event>) -> Result<Saying, Refusal> {
+    match text_at(block, "type") {
+        "text" => {
+            push_text(text_at(block, "text"), out);
+            Ok(Saying::Text)
+        }
+        "tool_use" => {
+            let (id, name) = (text_at(block, "id"), text_at(block, "name"));
+            out.push(Event::Call(id.to_owned(), name.to_owned()));
+            match &block["input"] {
+                Value::Null => Ok(Saying::Call),
+                Value::Object(input) if input.is_empty() => Ok(Saying::Call),
+                input @ Value::Object(_) => {
+                    out.push(Event::Arguments(input.to_string()));
+                    Ok(Saying::Called)
+                }
+                _ => Err(unreadable("the input of a tool is no object")),
+            }
+        }
+        kind => Err(unreadable(format_args!("a block {kind:?}"))),
     }
 }
 

@@ -1,5 +1,7 @@
 //! The answer as a stream of chunks.
 
+use std::collections::HashSet;
+
 use serde_json::{Value, json};
 use vidimus_core::refusal::Refusal;
 
@@ -12,8 +14,10 @@ use super::answer::{fault, reason, stop_of, usage_of, write_fault, write_usage};
 #[derive(Debug, Default)]
 pub(in super::super) struct Reader {
     has_begun: bool,
-    /// The index of the tool call that is being said, and of how many there were.
-    call: Option<u64>,
+    /// The tool call that is being said: its index, its id and the tool's name.
+    call: Option<(u64, String, String)>,
+    /// The ids of all that were said.
+    ids: HashSet<String>,
     stopped: bool,
     refused: bool,
     ended: bool,
@@ -55,6 +59,9 @@ impl Reader {
 
     fn read_delta(&mut self, delta: &Value, out: &mut Vec<Event>) -> Result<(), Refusal> {
         for name in ["content", "refusal"] {
+            if !is_text(&delta[name]) {
+                return Err(unreadable(format_args!("{name} that is no text")));
+            }
             if let Some(text) = delta[name].as_str().filter(|text| !text.is_empty()) {
                 self.refused |= name == "refusal";
                 out.push(Event::Text(text.to_owned()));
@@ -64,17 +71,10 @@ impl Reader {
             return Err(unreadable("a function call, or sound"));
         }
         for call in delta["tool_calls"].as_array().map(Vec::as_slice).unwrap_or_default() {
-            let index = call["index"].as_u64().unwrap_or_default();
-            let function = &call["function"];
-            if self.call.is_none_or(|current| current < index) {
-                let (id, name) = (text_at(call, "id"), text_at(function, "name"));
-                if id.is_empty() || name.is_empty() {
-                    return Err(unreadable("a tool call that does not say which"));
-                }
-                self.call = Some(index);
-                out.push(Event::Call(id.to_owned(), name.to_owned()));
-            } else if self.call != Some(index) {
-                return Err(unreadable("tool calls that are said at once"));
+            let (index, function) = (call["index"].as_u64().unwrap_or_default(), &call["function"]);
+            self.read_call((index, text_at(call, "id"), text_at(function, "name")), out)?;
+            if !is_text(&function["arguments"]) {
+                return Err(unreadable("arguments of a tool that are no text"));
             }
             if let Some(more) = function["arguments"].as_str().filter(|more| !more.is_empty()) {
                 out.push(Event::Arguments(more.to_owned()));
@@ -83,12 +83,45 @@ impl Reader {
         Ok(())
     }
 
+    /// A call begins, or the one that is being said goes on. Some servers say index 0 of each, and each with an id of its own.
+    fn read_call(
+        &mut self,
+        (index, id, name): (u64, &str, &str),
+        out: &mut Vec<Event>,
+    ) -> Result<(), Refusal> {
+        let begins = match &self.call {
+            None => true,
+            Some((current, its_id, _)) if *current == index => {
+                !id.is_empty() && id != its_id && !self.ids.contains(id)
+            }
+            Some((current, ..)) => *current < index,
+        };
+        if begins {
+            if id.is_empty() || name.is_empty() {
+                return Err(unreadable("a tool call that does not say which"));
+            }
+            self.ids.insert(id.to_owned());
+            self.call = Some((index, id.to_owned(), name.to_owned()));
+            out.push(Event::Call(id.to_owned(), name.to_owned()));
+            return Ok(());
+        }
+        let goes_on = self.call.as_ref().is_some_and(|(current, its_id, its_name)| {
+            *current == index && (id.is_empty() || id == its_id) && (name.is_empty() || name == its_name)
+        });
+        if goes_on { Ok(()) } else { Err(unreadable("tool calls that are said at once")) }
+    }
+
     /// The stream has ended: all was said where the model stopped. Some servers say no end.
     pub(in super::super) fn finish(&mut self, out: &mut Vec<Event>) {
         if self.stopped && !std::mem::replace(&mut self.ended, true) {
             out.push(Event::End);
         }
     }
+}
+
+/// A text, or nothing.
+const fn is_text(value: &Value) -> bool {
+    matches!(value, Value::Null | Value::String(_))
 }
 
 /// Writes chunks.

@@ -367,6 +367,62 @@ fn events_that_cannot_be_said_end_the_stream() {
     }
 }
 
+/// Attack: calls of tools that are mixed, and texts and arguments in another form, of which something would be lost.
+#[test]
+fn nothing_of_a_stream_is_lost_or_mixed() {
+    let chunk =
+        |delta: Value| format!("data: {}\n\n", json!({"id": "r", "choices": [{"index": 0, "delta": delta}]}));
+    let call = |index: Value, id: &str, name: &str, arguments: Value| {
+        chunk(
+            json!({"tool_calls": [{"index": index, "id": id, "function": {"name": name, "arguments": arguments}}]}),
+        )
+    };
+    let stop = "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"tool_calls\"}]}\n\ndata: [DONE]\n\n";
+    // Each of two calls has its own arguments, also where both say index 0, or none.
+    for index in [json!(0), Value::Null] {
+        let both = call(index.clone(), "a", "see", json!("{}"))
+            + &call(index, "b", "pay", json!("{\"x\":1}"))
+            + stop;
+        let text = lifted_stream(Shape::Gemini, Shape::OpenAi, &both, usize::MAX).expect("a stream");
+        let calls: Vec<Value> = text
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line.strip_prefix("data: ")?).ok())
+            .filter_map(|event| event.pointer("/candidates/0/content/parts/0/functionCall").cloned())
+            .collect();
+        let of = |id: &str, name: &str, args: Value| json!({"id": id, "name": name, "args": args});
+        assert_eq!(calls, [of("a", "see", json!({})), of("b", "pay", json!({"x": 1}))], "{text}");
+    }
+    let begin = call(json!(0), "a", "see", json!(""));
+    let anthropic = |events: &[Value]| -> String {
+        let start = json!({"type": "message_start", "message": {"id": "r"}});
+        [&start].into_iter().chain(events).map(|event| format!("data: {event}\n\n")).collect()
+    };
+    let block = |index: u8, id: &str, input: Value| json!({"type": "content_block_start", "index": index, "content_block": {"type": "tool_use", "id": id, "name": "pay", "input": input}});
+    let more = |index: u8| json!({"type": "content_block_delta", "index": index, "delta": {"type": "input_json_delta", "partial_json": "{}"}});
+    for (provider, text) in [
+        (Shape::OpenAi, chunk(json!({"content": [{"type": "text", "text": "x"}]}))),
+        (Shape::OpenAi, call(json!(0), "a", "see", json!({"x": 1}))),
+        (Shape::OpenAi, begin.clone() + &call(json!(0), "", "pay", json!("{}"))),
+        (
+            Shape::OpenAi,
+            begin.clone() + &call(json!(0), "b", "pay", json!("")) + &call(json!(0), "a", "see", json!("{}")),
+        ),
+        (Shape::Anthropic, anthropic(&[block(0, "a", json!({"x": 1})), more(0)])),
+        (Shape::Anthropic, anthropic(&[block(0, "a", json!({})), block(1, "b", json!({})), more(0)])),
+        (Shape::Anthropic, anthropic(&[block(0, "a", json!("x"))])),
+        (Shape::Anthropic, anthropic(&[more(0)])),
+    ] {
+        for client in SHAPES.into_iter().filter(|client| *client != provider) {
+            let lifted = lifted_stream(client, provider, &text, usize::MAX);
+            assert_eq!(lifted, Err(Code::UpstreamInvalid), "{provider:?} to {client:?}: {text}");
+        }
+    }
+    let at_once =
+        anthropic(&[block(0, "a", json!({"x": 1})), json!({"type": "content_block_stop", "index": 0})]);
+    let text = lifted_stream(Shape::OpenAi, Shape::Anthropic, &at_once, usize::MAX).expect("a stream");
+    assert_eq!(heard(Shape::OpenAi, &text)[2], "{\"x\":1}", "{text}");
+}
+
 /// The words by which a provider shows that it is alive go on, and say nothing else.
 #[test]
 fn that_it_is_alive_goes_on() {
