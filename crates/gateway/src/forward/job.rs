@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
+use vidimus_core::json::{Json, inexact_number};
 use vidimus_core::permit::Permit;
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::Job;
@@ -278,9 +279,8 @@ impl Reply {
     fn output_text(&self, output: &Output) -> String {
         let is_error = output.exit != 0;
         let mut result = json!({"content": [{"type": "text", "text": output.text}], "isError": is_error});
-        let structured = || serde_json::from_str::<Value>(&output.text).ok().filter(Value::is_object);
         if let (true, false, Some(members)) = (self.is_structured, is_error, result.as_object_mut())
-            && let Some(structured) = structured()
+            && let Some(structured) = structured(&output.text)
         {
             members.insert("structuredContent".to_owned(), structured);
         }
@@ -334,4 +334,13 @@ impl Events {
 /// It has no line feed: JSON as it is written here has none.
 fn event(message: &str) -> Bytes {
     format!("event: message\ndata: {message}\n\n").into()
+}
+
+/// The structure of a text that is a JSON object; `None` too where it would say something else than the text does: a number that is not held as it is
+/// written, a member that is there twice.
+pub(super) fn structured(text: &str) -> Option<Value> {
+    if Json::parse(text.as_bytes()).is_err() || inexact_number(text.as_bytes()).is_some() {
+        return None;
+    }
+    serde_json::from_str::<Value>(text).ok().filter(Value::is_object)
 }

@@ -139,8 +139,7 @@ fn result(status: u16, text: &str) -> Value {
         return json!({"content": [said, body], "isError": true});
     }
     let mut result = json!({"content": [body], "isError": false});
-    let structured = serde_json::from_str::<Value>(text).ok().filter(Value::is_object);
-    if let (Some(structured), Some(members)) = (structured, result.as_object_mut()) {
+    if let (Some(structured), Some(members)) = (job::structured(text), result.as_object_mut()) {
         members.insert("structuredContent".to_owned(), structured);
     }
     result
@@ -169,7 +168,9 @@ mod tests {
     #[test]
     fn an_object_is_structure_and_an_error_says_its_status() {
         assert_eq!(result(200, r#"{"a":1}"#)["structuredContent"], json!({"a": 1}));
-        for text in ["[1]", "1", "no", ""] {
+        assert_eq!(result(200, r#"{"a":0.1}"#)["structuredContent"], json!({"a": 0.1}));
+        // Neither does one that would say something else than the text.
+        for text in ["[1]", "1", "no", "", r#"{"a":12345678901234567890123}"#, r#"{"a":1,"a":2}"#] {
             assert_eq!(result(200, text).get("structuredContent"), None, "{text}");
         }
         let wrong = result(404, r#"{"detail":"no"}"#);
