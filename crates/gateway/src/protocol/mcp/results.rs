@@ -78,7 +78,7 @@ impl OutputSchema {
         Err(invalid(fault(
             validator,
             content,
-            "the result is not what the output schema of the tool lets it be",
+            (&self.text, "the result is not what the output schema of the tool lets it be"),
         )))
     }
 }

@@ -67,12 +67,20 @@ impl InputSchema {
             return Ok(());
         }
         const PLAIN: &str = "the arguments are not what the input schema of the tool lets them be";
-        Err(Refusal::new(Code::ArgumentsInvalid, fault(validator, arguments, PLAIN)))
+        Err(Refusal::new(
+            Code::ArgumentsInvalid,
+            fault(validator, arguments, (self.text.as_deref().unwrap_or_default(), PLAIN)),
+        ))
     }
 }
 
-/// What is wrong with a value, in words without it: where in the schema it stands, behind what is said of all such.
-pub(super) fn fault(validator: &Validator, value: &Value, plain: &str) -> String {
+/// What is wrong with a value, in words without it: where in the schema it stands, behind what is said of all such. In a schema with choices that is not
+/// looked for: of each choice it is what is wrong with it, and with each of its own, which has no end where they stand in each other. An escape may hide
+/// such a keyword.
+pub(super) fn fault(validator: &Validator, value: &Value, (schema, plain): (&str, &str)) -> String {
+    if ["anyOf", "oneOf", "\\u"].iter().any(|word| schema.contains(word)) {
+        return plain.to_owned();
+    }
     match validator.validate(value) {
         Ok(()) => plain.to_owned(),
         Err(error) => {
@@ -182,6 +190,19 @@ mod tests {
         let entry = json!({"name": "t", "inputSchema": schema}).to_string();
         let message = json!({"params": {"arguments": arguments}}).to_string();
         InputSchema::of(&entry).check(message.as_bytes()).err().map(|refusal| refusal.code)
+    }
+
+    /// Attack: a language of filters, and an argument that no choice of it lets be, at each of many depths.
+    #[test]
+    fn choices_within_choices_are_not_looked_through() {
+        let both = |op: &str| json!({"type": "object", "required": ["op", "of"], "properties": {"op": {"const": op}, "of": {"type": "array", "items": {"$ref": "#/$defs/e"}}}});
+        let schema = json!({"type": "object", "properties": {"e": {"$ref": "#/$defs/e"}},
+            "$defs": {"e": {"oneOf": [both("and"), both("or"), {"type": "string"}]}}});
+        let mut nested = json!("x");
+        for _ in 0..64 {
+            nested = json!({"op": "neither", "of": [nested]});
+        }
+        assert_eq!(check(&schema, &json!({"e": nested})), Some(Code::ArgumentsInvalid));
     }
 
     #[test]
