@@ -179,5 +179,14 @@ fn what_servers_name_and_is_not_there_is_told() {
     );
     assert_eq!(told(std::slice::from_ref(&desk)).len(), 2);
     let bot = there("Agent", "finance/bot", 1, &json!({"url": "http://bot:1/"}));
-    assert!(told(&[bots, bot]).is_empty());
+    assert!(told(&[bots, bot.clone()]).is_empty());
+    // And tools, where the record has all that there are.
+    let said = of(
+        "finance/bots",
+        &json!({"agent": {"name": "bot"}, "toolSets": {"all": ["send_message", "send_mesage"]}, "tools": {"get_task": {"readOnly": true}}}),
+    );
+    assert_eq!(
+        told(&[said, bot]),
+        ["spec.toolSets.all the server has no tool of this name; it has send_message"]
+    );
 }
