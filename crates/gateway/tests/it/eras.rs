@@ -627,7 +627,8 @@ async fn a_session_that_does_not_begin_holds_up_nobody_for_long() {
     let (answer, stream) = Answer::stream("application/json");
     world.upstream.next(answer);
     stream.send("{").await;
-    let asked = call(&world, None, &modern("d", "server/discover", &json!({})));
+    let question = modern("d", "server/discover", &json!({}));
+    let asked = call(&world, None, &question);
     let (_, _, answer) = tokio::time::timeout(Duration::from_secs(20), asked).await.expect("in time");
     assert_eq!(code(&answer), &json!("upstream_timeout"), "{answer}");
     world.upstream.otherwise(sessions);
