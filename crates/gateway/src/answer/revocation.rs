@@ -409,9 +409,7 @@ impl Revocation {
     /// Whether the time of the credential, of a grant of the caller or of a window is over since this was asked last: the end of a grant need
     /// not be on record yet, and may never be, and that of a window is not.
     fn is_something_over(&self) -> bool {
-        let Some(until) = self.ends else { return false };
-        let now = millis(self.shared.clock.now().wall);
-        until <= now
+        self.ends.is_some_and(|until| until <= millis(self.shared.clock.now().wall))
     }
 
     /// Why the answer ends now: what allowed the call is gone, or the gateway stops. The call is decided once for each configuration, and
