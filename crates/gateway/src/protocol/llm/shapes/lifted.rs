@@ -234,8 +234,9 @@ impl EventFilter for Translator {
             }
         }
         let out = self.write(events)?;
-        // That it is alive goes on, in whatever words it says it.
-        let alive = out.is_empty() && !text.trim().is_empty() && !self.has_ended;
+        // That it is alive goes on, in whatever words it says it; but Google's SDK (google-genai 3.6) takes each line for data.
+        let is_told = !matches!(self.writer, Writer::Gemini(_));
+        let alive = is_told && out.is_empty() && !text.trim().is_empty() && !self.has_ended;
         Ok(Some(if alive { b":\n\n".to_vec() } else { out }))
     }
 
