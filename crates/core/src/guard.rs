@@ -199,6 +199,7 @@ pub(crate) fn wanted<'p>(
     policies: impl Iterator<Item = (&'p Arc<str>, Guarding)>,
     guarded: &Guarded,
 ) -> Vec<Wanted> {
+    #[expect(clippy::mutable_key_type, reason = "a pattern is compared by its text")]
     let mut all: BTreeMap<Guard, (bool, Wanted)> = BTreeMap::new();
     for (policy, Guarding { guard, on_finding, observes }) in policies {
         if guarded.has(&guard) {

@@ -162,8 +162,8 @@ fn tool(name: &str, description: &str, sends: Sends) -> AgentTool {
         "description": description,
         "inputSchema": {
             "type": "object",
-            "properties": input["properties"],
-            "required": input["required"],
+            "properties": input.get("properties"),
+            "required": input.get("required"),
             "additionalProperties": false,
         },
         "outputSchema": {

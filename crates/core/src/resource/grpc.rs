@@ -242,7 +242,8 @@ fn definition(
         // The same in JSON may be something else on the wire: people approve both.
         "_meta": {"dev.vidimus/grpc": {"method": path, "descriptors": format!("sha256:{digest}")}},
     });
-    let level = method.method_descriptor_proto().options.as_ref().map(|options| options.idempotency_level());
+    let options = method.method_descriptor_proto().options.as_ref();
+    let level = options.map(prost_reflect::prost_types::MethodOptions::idempotency_level);
     let annotations = match level {
         Some(IdempotencyLevel::NoSideEffects) => Some(json!({"readOnlyHint": true})),
         Some(IdempotencyLevel::Idempotent) => Some(json!({"idempotentHint": true})),

@@ -190,7 +190,7 @@ mod tests {
     use super::super::{Object, Origin, check};
     use super::*;
 
-    fn checked(spec: Value) -> Result<Arc<super::super::McpServer>, Vec<String>> {
+    fn checked(spec: &Value) -> Result<Arc<super::super::McpServer>, Vec<String>> {
         let mut all = json!({"owner": "ada.lovelace@example.com", "team": "t", "riskLevel": "low"});
         all.as_object_mut().expect("a mapping").extend(spec.as_object().cloned().unwrap_or_default());
         let document = json!({"apiVersion": "vidimus.dev/v1alpha1", "kind": "MCPServer",
@@ -209,7 +209,7 @@ mod tests {
     #[test]
     fn members_are_servers_by_names_of_their_own() {
         let other = json!({"name": "crm", "server": {"namespace": "sales", "name": "crm"}});
-        let server = checked(json!({"members": [member("ledger", "ledger"), other]})).expect("accepted");
+        let server = checked(&json!({"members": [member("ledger", "ledger"), other]})).expect("accepted");
         let members = server.members.as_ref().expect("members");
         assert_eq!(members.when_down, WhenDown::Omit);
         let keys: Vec<_> = members.all.iter().map(|one| (&*one.name, &*one.server)).collect();
@@ -224,11 +224,11 @@ mod tests {
         for bad in
             ["", "a_b", "a__b", "a+b", "a/b", "A", "1a", "-a", "a-", "a b", "é", "a.b", &"a".repeat(33)]
         {
-            let refused = checked(json!({"members": [member(bad, "x")]})).map(|_| ());
+            let refused = checked(&json!({"members": [member(bad, "x")]})).map(|_| ());
             assert!(refused.is_err(), "{bad:?}");
         }
         for good in ["a", "a1", "a-b", "a--b", &"a".repeat(32)] {
-            assert!(checked(json!({"members": [member(good, "x")]})).is_ok(), "{good:?}");
+            assert!(checked(&json!({"members": [member(good, "x")]})).is_ok(), "{good:?}");
         }
     }
 
@@ -244,7 +244,7 @@ mod tests {
             (json!({"members": [one()], "tools": {"t": {}}}), "spec.tools"),
             (json!({"whenDown": "fail", "endpoint": {"url": "http://h"}}), "spec.whenDown"),
         ] {
-            let refused = checked(spec.clone()).map(|_| ()).expect_err("refused");
+            let refused = checked(&spec).map(|_| ()).expect_err("refused");
             assert!(refused.iter().any(|one| one == field), "{spec}: {refused:?}");
         }
     }

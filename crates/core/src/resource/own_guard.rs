@@ -115,12 +115,15 @@ pub struct OwnGuard {
     pub looks: Looks,
 }
 
+/// Patterns, each by the name that records have for it.
+type Patterns = Box<[(Arc<str>, Pattern)]>;
+
 /// How a guard looks at a call.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub enum Looks {
     /// For these, each by the name that records have for it.
-    Patterns(Box<[(Arc<str>, Pattern)]>),
+    Patterns(Patterns),
     /// It asks.
     Webhook(Webhook),
 }
@@ -262,7 +265,7 @@ impl GuardSpec {
     }
 }
 
-fn checked(specs: &[PatternSpec], at: At<'_>, problems: &mut Problems) -> Option<Box<[(Arc<str>, Pattern)]>> {
+fn checked(specs: &[PatternSpec], at: At<'_>, problems: &mut Problems) -> Option<Patterns> {
     if !(1..=MAX_PATTERNS).contains(&specs.len()) {
         let fault = Fault::new("a guard has 1 to 16 patterns", "divide it into several guards");
         problems.report(at, &specs.len().to_string(), fault);

@@ -49,6 +49,19 @@ pub struct Piece<'d> {
 const WHOLE: [&str; 9] =
     ["role", "type", "id", "name", "call_id", "object", "index", "stop_reason", "stop_sequence"];
 
+/// Members that say which text is which, of agents.
+const OF_AGENTS: [&str; 9] = [
+    "result",
+    "artifactUpdate",
+    "statusUpdate",
+    "artifact",
+    "artifactId",
+    "parts",
+    "text",
+    "final",
+    "lastChunk",
+];
+
 /// What ends an answer.
 const LAST: [&str; 6] = [
     "message_stop",
@@ -168,6 +181,7 @@ impl<'d> Said<'d> {
             Some((name, result)) => (object(result), format!("/{name}")),
             None => (message.clone(), String::new()),
         };
+        self.misspells |= misspells(message, &OF_AGENTS) || misspells(&result, &OF_AGENTS);
         self.update(&result, &pointer);
         for name in ["artifactUpdate", "statusUpdate"] {
             if let Some((name, update)) = spelled(&result, name) {
@@ -180,13 +194,17 @@ impl<'d> Said<'d> {
     fn update(&mut self, update: &Object<'d>, pointer: &str) {
         let is = |name: &str| spelled(update, name).is_some_and(|(_, value)| value.get() == "true");
         self.is_last |= is("final");
+        self.misspells |= misspells(update, &OF_AGENTS);
         let Some((at, artifact)) = spelled(update, "artifact") else { return };
         let artifact = object(artifact);
+        self.misspells |= misspells(&artifact, &OF_AGENTS);
         let id = spelled(&artifact, "artifactId").map_or("artifactId", |(name, _)| name);
         let of = format!("artifact {}/", key(&artifact, id));
         if let Some((name, parts)) = spelled(&artifact, "parts") {
             each(parts, &format!("{pointer}/{at}/{name}"), |part, pointer| {
-                self.text_of(&object(part), of.clone(), pointer);
+                let part = object(part);
+                self.misspells |= misspells(&part, &OF_AGENTS);
+                self.text_of(&part, of.clone(), pointer);
             });
         }
         if is("lastChunk") {
