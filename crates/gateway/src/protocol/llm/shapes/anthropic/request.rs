@@ -6,6 +6,7 @@ use vidimus_core::refusal::Refusal;
 
 use super::super::conversation::{Choice, Part, Request, Side, Tool, ToolCall, ToolResult};
 use super::super::taken::{Taken, invalid, no_equivalent};
+use super::super::with;
 use crate::protocol::llm::UNSAID;
 
 /// Reads a request.
@@ -238,11 +239,8 @@ fn write_part(part: Part, side: Side) -> Result<Value, Refusal> {
         (Part::Result(ToolResult { id, name: _, parts, is_error }), Side::User) => {
             let parts = parts.into_iter().map(|part| write_part(part, side));
             let parts = parts.collect::<Result<Vec<Value>, Refusal>>()?;
-            let mut block = json!({"type": "tool_result", "tool_use_id": id, "content": parts});
-            if is_error {
-                block["is_error"] = true.into();
-            }
-            block
+            let block = json!({"type": "tool_result", "tool_use_id": id, "content": parts});
+            with(block, [("is_error", is_error.then(|| true.into()))])
         }
         (Part::Image(..) | Part::ImageAt(_), Side::Model) => {
             return Err(no_equivalent("a turn of the model", "image"));
@@ -256,15 +254,11 @@ fn write_part(part: Part, side: Side) -> Result<Value, Refusal> {
 fn write_tool(tool: Tool) -> Value {
     let Tool { name, description, schema } = tool;
     let schema = schema.unwrap_or_else(|| json!({"type": "object", "properties": {}}));
-    let mut written = json!({"name": name, "input_schema": schema});
-    if let Some(description) = description {
-        written["description"] = description.into();
-    }
-    written
+    with(json!({"name": name, "input_schema": schema}), [("description", description.map(Value::String))])
 }
 
 fn write_choice(choice: Option<Choice>, one_at_a_time: bool) -> Option<Value> {
-    let mut written = match choice {
+    let written = match choice {
         None if one_at_a_time => json!({"type": "auto"}),
         None => return None,
         Some(Choice::Auto) => json!({"type": "auto"}),
@@ -273,8 +267,5 @@ fn write_choice(choice: Option<Choice>, one_at_a_time: bool) -> Option<Value> {
         Some(Choice::Any) => json!({"type": "any"}),
         Some(Choice::Named(name)) => json!({"type": "tool", "name": name}),
     };
-    if one_at_a_time {
-        written["disable_parallel_tool_use"] = true.into();
-    }
-    Some(written)
+    Some(with(written, [("disable_parallel_tool_use", one_at_a_time.then(|| true.into()))]))
 }

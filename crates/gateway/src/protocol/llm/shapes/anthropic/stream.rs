@@ -5,7 +5,7 @@ use vidimus_core::refusal::Refusal;
 
 use super::super::conversation::{Event, Stop, Usage};
 use super::super::taken::unreadable;
-use super::super::{Answered, text_at};
+use super::super::{Answered, text_at, value_at};
 use super::answer::{fault, reason, stop_of, usage_of, write_fault, write_usage};
 
 /// Reads events.
@@ -32,21 +32,23 @@ impl Reader {
         let event: Value = serde_json::from_str(data).map_err(|_| unreadable("an event that is no JSON"))?;
         match text_at(&event, "type") {
             "message_start" => {
-                let message = &event["message"];
+                let message = value_at(&event, "/message");
                 out.push(Event::Begin(text_at(message, "id").to_owned(), usage_of(&message["usage"])));
             }
             "content_block_start" => {
-                self.block = Some((event["index"].clone(), begun(&event["content_block"], out)?));
+                let saying = begun(value_at(&event, "/content_block"), out)?;
+                self.block = Some((value_at(&event, "/index").clone(), saying));
             }
             "content_block_delta" => self.read_delta(&event, out)?,
             "content_block_stop" => self.block = None,
             "message_delta" => {
-                if let Some(reason) = event["delta"]["stop_reason"].as_str() {
+                if let Some(reason) = value_at(&event, "/delta/stop_reason").as_str() {
                     self.stopped = true;
                     out.push(Event::Stop(stop_of(reason)?));
                 }
-                if event["usage"].is_object() {
-                    out.push(Event::Usage(usage_of(&event["usage"])));
+                let usage = value_at(&event, "/usage");
+                if usage.is_object() {
+                    out.push(Event::Usage(usage_of(usage)));
                 }
             }
             "message_stop" if self.stopped => out.push(Event::End),

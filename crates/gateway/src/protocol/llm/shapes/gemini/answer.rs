@@ -5,7 +5,7 @@ use vidimus_core::refusal::Refusal;
 
 use super::super::conversation::{Fault, Reply, Said, Stop, ToolCall, Usage};
 use super::super::taken::unreadable;
-use super::super::{Answered, text_at};
+use super::super::{Answered, text_at, value_at, with};
 
 /// Reads an answer.
 ///
@@ -27,12 +27,12 @@ pub(super) fn read_candidate(
 ) -> Result<Option<Stop>, Refusal> {
     let candidates = reply["candidates"].as_array().map(Vec::as_slice).unwrap_or_default();
     let candidate = match candidates {
-        [] if !reply["promptFeedback"]["blockReason"].is_null() => return Ok(Some(Stop::Filtered)),
+        [] if !value_at(reply, "/promptFeedback/blockReason").is_null() => return Ok(Some(Stop::Filtered)),
         [] => return Ok(None),
         [only] => only,
         _ => return Err(unreadable("more than one candidate")),
     };
-    for part in candidate["content"]["parts"].as_array().map(Vec::as_slice).unwrap_or_default() {
+    for part in value_at(candidate, "/content/parts").as_array().map(Vec::as_slice).unwrap_or_default() {
         if let Some(call) = part.get("functionCall") {
             said.push(Said::Call(read_call(call, answered, calls)?));
         } else if let Some(text) = part["text"].as_str() {
@@ -83,14 +83,14 @@ fn stop_of(reason: &str) -> Result<Stop, Refusal> {
 pub(super) fn usage_of(reply: &Value) -> Usage {
     let usage = &reply["usageMetadata"];
     let number = |name: &str| usage[name].as_u64();
-    let with = |one: Option<u64>, more: Option<u64>| match (one, more) {
+    let sum = |one: Option<u64>, more: Option<u64>| match (one, more) {
         (None, None) => None,
         (one, more) => Some(one.unwrap_or_default().saturating_add(more.unwrap_or_default())),
     };
     let thought = number("thoughtsTokenCount");
     Usage {
-        input: with(number("promptTokenCount"), number("toolUsePromptTokenCount")),
-        output: with(number("candidatesTokenCount"), thought),
+        input: sum(number("promptTokenCount"), number("toolUsePromptTokenCount")),
+        output: sum(number("candidatesTokenCount"), thought),
         cached: number("cachedContentTokenCount"),
         thought,
     }
@@ -100,11 +100,8 @@ pub(super) fn usage_of(reply: &Value) -> Usage {
 pub(in super::super) fn write_reply(reply: Reply, answered: &Answered) -> Value {
     let Reply { id, said, stop, usage } = reply;
     let parts: Vec<Value> = said.into_iter().map(part).collect();
-    let mut body = document(&parts, Some(stop), &answered.id_or(id), answered);
-    if let Some(usage) = write_usage(usage) {
-        body["usageMetadata"] = usage;
-    }
-    body
+    let body = document(&parts, Some(stop), &answered.id_or(id), answered);
+    with(body, [("usageMetadata", write_usage(usage))])
 }
 
 pub(super) fn part(said: Said) -> Value {
@@ -117,15 +114,13 @@ pub(super) fn part(said: Said) -> Value {
 }
 
 pub(super) fn document(parts: &[Value], stop: Option<Stop>, id: &str, answered: &Answered) -> Value {
-    let mut candidate = json!({"content": {"role": "model", "parts": parts}, "index": 0});
-    if let Some(stop) = stop {
-        candidate["finishReason"] = match stop {
-            Stop::End | Stop::Tools => "STOP",
-            Stop::Length => "MAX_TOKENS",
-            Stop::Filtered => "SAFETY",
-        }
-        .into();
-    }
+    let reason = |stop| match stop {
+        Stop::End | Stop::Tools => "STOP",
+        Stop::Length => "MAX_TOKENS",
+        Stop::Filtered => "SAFETY",
+    };
+    let candidate = json!({"content": {"role": "model", "parts": parts}, "index": 0});
+    let candidate = with(candidate, [("finishReason", stop.map(|stop| reason(stop).into()))]);
     json!({"candidates": [candidate], "modelVersion": &*answered.model, "responseId": id})
 }
 
@@ -133,18 +128,14 @@ pub(super) fn document(parts: &[Value], stop: Option<Stop>, id: &str, answered: 
 pub(super) fn write_usage(usage: Usage) -> Option<Value> {
     let (input, output) = (usage.input?, usage.output?);
     let thought = usage.thought.unwrap_or_default().min(output);
-    let mut written = json!({
+    let written = json!({
         "promptTokenCount": input,
         "candidatesTokenCount": output - thought,
         "totalTokenCount": usage.total()?,
     });
-    if usage.thought.is_some() {
-        written["thoughtsTokenCount"] = thought.into();
-    }
-    if let Some(cached) = usage.cached {
-        written["cachedContentTokenCount"] = cached.into();
-    }
-    Some(written)
+    let thought = usage.thought.map(|_| thought.into());
+    let cached = usage.cached.map(Value::from);
+    Some(with(written, [("thoughtsTokenCount", thought), ("cachedContentTokenCount", cached)]))
 }
 
 /// Reads an error; `None` of what is none.

@@ -8,6 +8,7 @@ use vidimus_core::refusal::Refusal;
 
 use super::super::conversation::{Choice, Part, Request, Side, Tool, ToolCall, ToolResult};
 use super::super::taken::{Taken, invalid, no_equivalent};
+use super::super::with;
 use super::schema::json_schema;
 
 /// Reads a request; whether it `streams` its path says.
@@ -255,22 +256,18 @@ pub(in super::super) fn write(request: Request) -> Result<Value, Refusal> {
     put("presencePenalty", presence_penalty.map(Value::Number));
     put("frequencyPenalty", frequency_penalty.map(Value::Number));
     put("stopSequences", (!stop.is_empty()).then(|| stop.into()));
-    let mut body = json!({"contents": contents});
-    if !config.is_empty() {
-        body["generationConfig"] = config.into();
-    }
-    if !system.is_empty() {
-        let parts: Vec<Value> = system.into_iter().map(|text| json!({"text": text})).collect();
-        body["systemInstruction"] = json!({"parts": parts});
-    }
-    if !tools.is_empty() {
-        let tools: Vec<Value> = tools.into_iter().map(write_tool).collect();
-        body["tools"] = json!([{"functionDeclarations": tools}]);
-    }
-    if let Some(choice) = choice {
-        body["toolConfig"] = json!({"functionCallingConfig": write_choice(choice)});
-    }
-    Ok(body)
+    let parts: Vec<Value> = system.into_iter().map(|text| json!({"text": text})).collect();
+    let tools: Vec<Value> = tools.into_iter().map(write_tool).collect();
+    let choice = choice.map(|choice| json!({"functionCallingConfig": write_choice(choice)}));
+    Ok(with(
+        json!({"contents": contents}),
+        [
+            ("generationConfig", (!config.is_empty()).then(|| config.into())),
+            ("systemInstruction", (!parts.is_empty()).then(|| json!({"parts": parts}))),
+            ("tools", (!tools.is_empty()).then(|| json!([{"functionDeclarations": tools}]))),
+            ("toolConfig", choice),
+        ],
+    ))
 }
 
 fn write_part(part: Part, side: Side) -> Result<Value, Refusal> {
@@ -306,14 +303,8 @@ fn write_part(part: Part, side: Side) -> Result<Value, Refusal> {
 
 fn write_tool(tool: Tool) -> Value {
     let Tool { name, description, schema } = tool;
-    let mut written = json!({"name": name});
-    if let Some(description) = description {
-        written["description"] = description.into();
-    }
-    if let Some(schema) = schema {
-        written["parametersJsonSchema"] = schema;
-    }
-    written
+    let description = description.map(Value::String);
+    with(json!({"name": name}), [("description", description), ("parametersJsonSchema", schema)])
 }
 
 fn write_choice(choice: Choice) -> Value {

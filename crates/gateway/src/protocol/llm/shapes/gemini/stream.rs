@@ -5,7 +5,7 @@ use vidimus_core::refusal::Refusal;
 
 use super::super::conversation::{Event, Said, Stop, ToolCall, Usage};
 use super::super::taken::unreadable;
-use super::super::{Answered, text_at};
+use super::super::{Answered, text_at, with};
 use super::answer::{document, fault, part, read_candidate, usage_of, write_fault, write_usage};
 
 /// The longest arguments of one call: they are written when all of them is there. In bytes.
@@ -111,11 +111,8 @@ impl Writer {
             Event::Error(fault) => write(&write_fault(&fault), out),
             Event::End => {
                 self.called(answered, out)?;
-                let mut last = document(&[part(Said::Text(String::new()))], self.stop, &self.id, answered);
-                if let Some(usage) = write_usage(self.usage) {
-                    last["usageMetadata"] = usage;
-                }
-                write(&last, out);
+                let last = document(&[part(Said::Text(String::new()))], self.stop, &self.id, answered);
+                write(&with(last, [("usageMetadata", write_usage(self.usage))]), out);
             }
         }
         Ok(())

@@ -5,7 +5,7 @@ use vidimus_core::refusal::Refusal;
 
 use super::super::conversation::{Fault, Reply, Said, Stop, ToolCall, Usage};
 use super::super::taken::unreadable;
-use super::super::{Answered, text_at};
+use super::super::{Answered, text_at, value_at, with};
 
 /// Reads an answer.
 ///
@@ -61,8 +61,8 @@ pub(super) fn usage_of(usage: &Value) -> Usage {
     Usage {
         input: usage["prompt_tokens"].as_u64(),
         output: usage["completion_tokens"].as_u64(),
-        cached: usage["prompt_tokens_details"]["cached_tokens"].as_u64(),
-        thought: usage["completion_tokens_details"]["reasoning_tokens"].as_u64(),
+        cached: value_at(usage, "/prompt_tokens_details/cached_tokens").as_u64(),
+        thought: value_at(usage, "/completion_tokens_details/reasoning_tokens").as_u64(),
     }
 }
 
@@ -87,17 +87,14 @@ pub(in super::super) fn write_reply(reply: Reply, answered: &Answered) -> Value 
     if !calls.is_empty() {
         message.insert("tool_calls".to_owned(), calls.into());
     }
-    let mut body = json!({
+    let body = json!({
         "id": answered.id_or(id),
         "object": "chat.completion",
         "created": answered.seconds,
         "model": &*answered.model,
         "choices": [{"index": 0, "message": message, "logprobs": null, "finish_reason": reason(stop)}],
     });
-    if let Some(usage) = write_usage(usage) {
-        body["usage"] = usage;
-    }
-    body
+    with(body, [("usage", write_usage(usage))])
 }
 
 pub(super) const fn reason(stop: Stop) -> &'static str {
@@ -111,18 +108,14 @@ pub(super) const fn reason(stop: Stop) -> &'static str {
 
 /// `None` where the provider did not say it.
 pub(super) fn write_usage(usage: Usage) -> Option<Value> {
-    let mut written = json!({
+    let written = json!({
         "prompt_tokens": usage.input?,
         "completion_tokens": usage.output?,
         "total_tokens": usage.total()?,
     });
-    if let Some(cached) = usage.cached {
-        written["prompt_tokens_details"] = json!({"cached_tokens": cached});
-    }
-    if let Some(thought) = usage.thought {
-        written["completion_tokens_details"] = json!({"reasoning_tokens": thought});
-    }
-    Some(written)
+    let cached = usage.cached.map(|cached| json!({"cached_tokens": cached}));
+    let thought = usage.thought.map(|thought| json!({"reasoning_tokens": thought}));
+    Some(with(written, [("prompt_tokens_details", cached), ("completion_tokens_details", thought)]))
 }
 
 /// Reads an error; `None` of what is none.

@@ -298,9 +298,9 @@ fn write_turn(turn: Turn, messages: &mut Vec<Value>) -> Result<(), Refusal> {
             (Part::Text(text), _) if calls.is_empty() => content.push(json!({"type": "text", "text": text})),
             (Part::Text(_), _) => return Err(no_equivalent("a turn of the model", "text after a tool call")),
             (Part::Image(kind, data), Side::User) => {
-                content.push(image(format!("data:{kind};base64,{data}")))
+                content.push(image(&format!("data:{kind};base64,{data}")));
             }
-            (Part::ImageAt(url), Side::User) => content.push(image(url)),
+            (Part::ImageAt(url), Side::User) => content.push(image(&url)),
             (Part::Image(..) | Part::ImageAt(_), Side::Model) => {
                 return Err(no_equivalent("a turn of the model", "image"));
             }
@@ -338,7 +338,7 @@ fn content_of(mut parts: Vec<Value>) -> Value {
     }
 }
 
-fn image(url: String) -> Value {
+fn image(url: &str) -> Value {
     json!({"type": "image_url", "image_url": {"url": url}})
 }
 

@@ -7,7 +7,7 @@ use vidimus_core::refusal::Refusal;
 
 use super::super::conversation::{Event, Stop, Usage};
 use super::super::taken::unreadable;
-use super::super::{Answered, text_at};
+use super::super::{Answered, text_at, value_at, with};
 use super::answer::{fault, reason, stop_of, usage_of, write_fault, write_usage};
 
 /// Reads chunks.
@@ -40,7 +40,7 @@ impl Reader {
             self.has_begun = true;
             out.push(Event::Begin(text_at(&chunk, "id").to_owned(), Usage::default()));
         }
-        for choice in chunk["choices"].as_array().map(Vec::as_slice).unwrap_or_default() {
+        for choice in value_at(&chunk, "/choices").as_array().map(Vec::as_slice).unwrap_or_default() {
             if choice["index"].as_u64().is_some_and(|index| index != 0) {
                 return Err(unreadable("more than one choice"));
             }
@@ -51,8 +51,9 @@ impl Reader {
                 out.push(Event::Stop(if self.refused { Stop::Filtered } else { stop }));
             }
         }
-        if chunk["usage"].is_object() {
-            out.push(Event::Usage(usage_of(&chunk["usage"])));
+        let usage = value_at(&chunk, "/usage");
+        if usage.is_object() {
+            out.push(Event::Usage(usage_of(usage)));
         }
         Ok(())
     }
@@ -160,10 +161,8 @@ impl Writer {
             Event::End => {
                 self.chunk(&json!({}), self.stop, answered, out);
                 if let Some(usage) = write_usage(self.usage) {
-                    let mut chunk = self.head(answered);
-                    chunk["choices"] = json!([]);
-                    chunk["usage"] = usage;
-                    out.push_str(&said(&chunk));
+                    let members = [("choices", Some(json!([]))), ("usage", Some(usage))];
+                    out.push_str(&said(&with(self.head(answered), members)));
                 }
                 out.push_str("data: [DONE]\n\n");
             }
@@ -171,10 +170,9 @@ impl Writer {
     }
 
     fn chunk(&self, delta: &Value, stop: Option<Stop>, answered: &Answered, out: &mut String) {
-        let mut chunk = self.head(answered);
         let reason = stop.map(reason);
-        chunk["choices"] = json!([{"index": 0, "delta": delta, "logprobs": null, "finish_reason": reason}]);
-        out.push_str(&said(&chunk));
+        let choices = json!([{"index": 0, "delta": delta, "logprobs": null, "finish_reason": reason}]);
+        out.push_str(&said(&with(self.head(answered), [("choices", Some(choices))])));
     }
 
     fn head(&self, answered: &Answered) -> Value {
