@@ -271,7 +271,7 @@ impl<'a> Front<'a> {
             headers.insert(HeaderName::from_static(METHOD_HEADER), method.clone());
         }
         if let Some(Joined { version, id }) = &one.joined {
-            headers.insert(HeaderName::from_static(VERSION_HEADER), HeaderValue::from_static(*version));
+            headers.insert(HeaderName::from_static(VERSION_HEADER), HeaderValue::from_static(version));
             let session = id.as_deref().and_then(|id| HeaderValue::from_str(id).ok());
             if let Some(session) = session {
                 headers.insert(HeaderName::from_static(SESSION_HEADER), session);

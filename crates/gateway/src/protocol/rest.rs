@@ -65,7 +65,7 @@ impl Binding for Rest {
         body: &Bytes,
     ) -> Result<Bytes, Refusal> {
         let api = api(destination)?;
-        let matched = api.find(parts.method.as_str(), rest).map_err(no_operation)?;
+        let matched = api.find(parts.method.as_str(), rest).map_err(|why| no_operation(&why))?;
         let arguments = arguments::of(&matched, parts, body)?;
         let (name, method) = (quoted(matched.tool), quoted(mcp::CALL));
         let params = format!(r#"{{"name":{name},"arguments":{arguments}}}"#);
@@ -113,7 +113,7 @@ fn api(destination: &Destination) -> Result<&Arc<Api>, Refusal> {
 }
 
 /// Why a request is to no operation.
-fn no_operation(why: NoMatch) -> Refusal {
+fn no_operation(why: &NoMatch) -> Refusal {
     const NEXT: &str = "Use a path and a method of the API's OpenAPI document, of an operation that is a tool of the server (tools/list); what is no operation is not decided, and does not pass.";
     match why {
         NoMatch::Path => {

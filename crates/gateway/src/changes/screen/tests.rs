@@ -407,7 +407,7 @@ fn cut<'t>(text: &'t str, places: &[prop::sample::Index]) -> Vec<&'t str> {
     at.sort_unstable();
     at.insert(0, 0);
     at.push(text.len());
-    at.windows(2).map(|ends| &text[ends[0]..ends[1]]).collect()
+    at.windows(2).map(|ends| text.get(ends[0]..ends[1]).expect("characters")).collect()
 }
 
 /// What a guard came to, without how much had left: that is of the pieces.

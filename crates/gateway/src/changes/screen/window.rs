@@ -130,7 +130,7 @@ mod tests {
         at.sort_unstable();
         at.insert(0, 0);
         at.push(text.len());
-        at.windows(2).map(|ends| text[ends[0]..ends[1]].to_owned()).collect()
+        at.windows(2).map(|ends| text.get(ends[0]..ends[1]).expect("characters").to_owned()).collect()
     }
 
     proptest! {
@@ -148,7 +148,7 @@ mod tests {
             prop_assert_eq!(&seen, &windows(&[&text]).0);
             let at = text.floor_char_boundary(at.index(text.len() + 1));
             let end = text.floor_char_boundary((at + length).min(text.len()));
-            let value = &text[at..end];
+            let value = text.get(at..end).expect("characters");
             prop_assert!(value.is_empty() || seen.iter().any(|window| window.contains(value)));
             // What may leave had been looked at with all that came up to so much behind it.
             let mut come = 0;

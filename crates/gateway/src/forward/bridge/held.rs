@@ -136,6 +136,7 @@ impl Clients {
 }
 
 /// What a client with a session has asked for.
+#[derive(Default)]
 struct Client {
     level: Mutex<Option<Arc<str>>>,
     uris: watch::Sender<BTreeSet<String>>,
@@ -318,12 +319,6 @@ impl Held {
     /// The resources of which the client of this session wants to be told, as they change.
     pub(super) fn followed(&self, holder: &str, number: &str) -> watch::Receiver<BTreeSet<String>> {
         self.client(holder, number).uris.subscribe()
-    }
-}
-
-impl Default for Client {
-    fn default() -> Self {
-        Self { level: Mutex::default(), uris: watch::Sender::default() }
     }
 }
 

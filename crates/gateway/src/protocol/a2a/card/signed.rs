@@ -129,10 +129,10 @@ fn of_1_0(card: &Map<String, Value>) -> Value {
             capabilities.entry("extendedAgentCard").or_insert(json!(true));
         }
     }
-    within(read.get_mut("provider"), &mut |provider| only(provider, &PROVIDER));
-    within(read.get_mut("capabilities"), &mut |capabilities| {
+    within(read.get_mut("provider"), |provider| only(provider, &PROVIDER));
+    within(read.get_mut("capabilities"), |capabilities| {
         let mut kept = only(capabilities, &CAPABILITIES);
-        each(kept.get_mut("extensions"), &mut |extension| {
+        each(kept.get_mut("extensions"), |extension| {
             let mut kept = only(extension, &EXTENSION);
             // What protobuf has by default is not written.
             kept.retain(|member, value| !(member == "required" && *value == json!(false)));
@@ -140,8 +140,8 @@ fn of_1_0(card: &Map<String, Value>) -> Value {
         });
         kept
     });
-    each(read.get_mut("supportedInterfaces"), &mut |interface| only(interface, &INTERFACE));
-    each(read.get_mut("skills"), &mut |skill| {
+    each(read.get_mut("supportedInterfaces"), |interface| only(interface, &INTERFACE));
+    each(read.get_mut("skills"), |skill| {
         let mut kept = only(skill, &SKILL);
         if !kept.contains_key("securityRequirements") {
             kept.extend(requirements(skill).map(|given| ("securityRequirements".to_owned(), given)));
@@ -187,16 +187,16 @@ fn only(object: &Map<String, Value>, members: &[&str]) -> Map<String, Value> {
 }
 
 /// Has an object be another one; what is none stays as it is.
-fn within(value: Option<&mut Value>, other: &mut dyn FnMut(&Map<String, Value>) -> Map<String, Value>) {
+fn within(value: Option<&mut Value>, other: impl FnOnce(&Map<String, Value>) -> Map<String, Value>) {
     if let Some(object) = value.and_then(Value::as_object_mut) {
         *object = other(object);
     }
 }
 
 /// The same of each object of a list.
-fn each(value: Option<&mut Value>, other: &mut dyn FnMut(&Map<String, Value>) -> Map<String, Value>) {
+fn each(value: Option<&mut Value>, other: impl Fn(&Map<String, Value>) -> Map<String, Value>) {
     for item in value.and_then(Value::as_array_mut).into_iter().flatten() {
-        within(Some(item), other);
+        within(Some(item), &other);
     }
 }
 

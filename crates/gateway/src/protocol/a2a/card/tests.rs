@@ -193,7 +193,7 @@ fn what_is_not_signed_by_the_agents_own_key_does_not_pass() {
         ("another address", &|card| card["supportedInterfaces"][0]["url"] = json!("http://evil:1/")),
         ("no signature", &|card| drop(card.as_object_mut().expect("a card").remove("signatures"))),
         ("none that is one", &|card| {
-            card["signatures"] = json!([{"protected": "x", "signature": "y"}, 7, {}])
+            card["signatures"] = json!([{"protected": "x", "signature": "y"}, 7, {}]);
         }),
         ("that of others alone", &|card| drop(card["signatures"].as_array_mut().expect("a list").remove(0))),
     ] {
