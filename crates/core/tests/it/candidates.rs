@@ -36,7 +36,7 @@ fn world(cedar: &str, change: impl Fn(&mut LlmProvider)) -> Snapshot {
 
 /// The candidates of a call of `t/first/m`, as the permit has them; none where there is no permit.
 fn candidates(world: &Snapshot, facts: &Facts) -> Vec<String> {
-    let first = world.llm_provider("t/first").expect("registered");
+    let first = world.llm_provider("t/first").unwrap();
     let target = Target::Model { provider: first, name: "m" };
     let answer = facts.ask(Action::CallModel, target, |call| {
         let ask = Ask { tokens_estimated: 10, tokens_most: 10, ..call.ask };
