@@ -113,9 +113,8 @@ class Members(unittest.TestCase):
         steps = self.steps("mcp_client.py", "2025", "--steps", "connect,list_tools,call_tool", "--call", "ledger__get_invoice", '{"id": "INV-1"}',
                            subject="stranger")
         self.assertEqual(steps["list_tools"]["result"], ["everything__echo"])
-        # The ledger let it begin no session, so that this one has none of its.
-        self.assertEqual(steps["call_tool"]["error"]["data"]["code"], "session_foreign")
-        self.assertIn("may not use it", steps["call_tool"]["error"]["message"])
+        # Decided before anything is told of the session, in which the ledger is not.
+        self.assertEqual(steps["call_tool"]["error"]["data"]["code"], "no_permit")
 
     def test_a_member_that_is_down_is_named_and_the_others_serve_or_not(self):
         # A session of a 2025 server begins with `initialize`; without one, only servers that need none are asked.

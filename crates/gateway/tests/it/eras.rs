@@ -670,7 +670,8 @@ async fn a_question_that_does_not_pass_keeps_no_call_waiting() {
             Some("MCPServer") => object["spec"]["endpoint"]["mcp"] = json!("sessions"),
             Some("Policy") => {
                 object["spec"]["cedar"] = json!(
-                    r#"@redact_answer("/card") permit (principal, action == Action::"invokeTool", resource == Tool::"t/tools/echo");"#
+                    r#"permit (principal, action == Action::"invokeTool", resource == Tool::"t/tools/echo");
+                    @redact_answer("/card") forbid (principal, action == Action::"invokeTool", resource == Tool::"t/tools/echo");"#
                 );
             }
             _ => {}

@@ -139,7 +139,7 @@ async fn a_call_that_reaches_nobody_says_why_and_what_to_do() {
             json!({"url": "http://127.0.0.1:9/"}),
             "upstream_unreachable",
             "no connection to the upstream could be made",
-            "check spec.endpoint.url and the server",
+            "check the address in its record (spec.endpoint",
         ),
     ] {
         let mut objects = objects(&world.upstream);
