@@ -66,13 +66,18 @@ impl InputSchema {
         if validator.is_valid(arguments) {
             return Ok(());
         }
-        Err(Refusal::new(Code::ArgumentsInvalid, fault(validator, arguments)))
+        let schema = self.text.as_deref().unwrap_or_default();
+        Err(Refusal::new(Code::ArgumentsInvalid, fault(validator, arguments, schema)))
     }
 }
 
-/// What is wrong with arguments, in words without their values: where in the schema it stands.
-fn fault(validator: &Validator, arguments: &Value) -> String {
+/// What is wrong with arguments, in words without their values: where in the schema it stands. In a schema with choices that is not looked for: of each
+/// choice it is what is wrong with it, and with each of its own, which has no end where they stand in each other. An escape may hide such a keyword.
+fn fault(validator: &Validator, arguments: &Value, schema: &str) -> String {
     const PLAIN: &str = "the arguments are not what the input schema of the tool lets them be";
+    if ["anyOf", "oneOf", "\\u"].iter().any(|word| schema.contains(word)) {
+        return PLAIN.to_owned();
+    }
     match validator.validate(arguments) {
         Ok(()) => PLAIN.to_owned(),
         Err(error) => {
@@ -182,6 +187,19 @@ mod tests {
         let entry = json!({"name": "t", "inputSchema": schema}).to_string();
         let message = json!({"params": {"arguments": arguments}}).to_string();
         InputSchema::of(&entry).check(message.as_bytes()).err().map(|refusal| refusal.code)
+    }
+
+    /// Attack: a language of filters, and an argument that no choice of it lets be, at each of many depths.
+    #[test]
+    fn choices_within_choices_are_not_looked_through() {
+        let both = |op: &str| json!({"type": "object", "required": ["op", "of"], "properties": {"op": {"const": op}, "of": {"type": "array", "items": {"$ref": "#/$defs/e"}}}});
+        let schema = json!({"type": "object", "properties": {"e": {"$ref": "#/$defs/e"}},
+            "$defs": {"e": {"oneOf": [both("and"), both("or"), {"type": "string"}]}}});
+        let mut nested = json!("x");
+        for _ in 0..40 {
+            nested = json!({"op": "neither", "of": [nested]});
+        }
+        assert_eq!(check(&schema, &json!({"e": nested})), Some(Code::ArgumentsInvalid));
     }
 
     #[test]
