@@ -93,6 +93,7 @@ crash: ## Power losses of the ledger, CRASH_STATES of them (12000): started, ver
 
 kills: ## KILLS (1000) processes killed with -9 while they write to a ledger: nothing acknowledged is lost, every root made again
 	VIDIMUS_KILLS=$(or $(KILLS),1000) $(CARGO) test --release -p vidimus-ledger --test it -- --nocapture nothing_acknowledged_is_lost_by_kill_9
+	$(CARGO) build --workspace --all-targets
 	VIDIMUS_FAULTS_EVERY=1 e2e/faults/test.sh
 
 mutants: ## Small changes to the heart, one at a time: which does no test notice? Hours; MUTANTS_FLAGS='--file crates/…' for a part

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -100,6 +101,34 @@ func (c *cluster) apply(t *testing.T, all ...object) {
 			t.Fatalf("%s: %s", path, body)
 		}
 	}
+}
+
+// create makes objects that are not there yet, sixteen at a time, and says how many could not be made.
+func (c *cluster) create(all []object) int64 {
+	var next, failed atomic.Int64
+	var workers sync.WaitGroup
+	for range 16 {
+		workers.Add(1)
+		go func() {
+			defer workers.Done()
+			for i := next.Add(1) - 1; int(i) < len(all); i = next.Add(1) - 1 {
+				payload, _ := json.Marshal(all[i])
+				request, _ := http.NewRequest(http.MethodPost, c.url+c.collection(all[i]), bytes.NewReader(payload))
+				request.Header.Set("Authorization", "Bearer "+c.token)
+				request.Header.Set("Content-Type", "application/json")
+				response, err := c.client.Do(request)
+				if err != nil || response.StatusCode >= 300 {
+					failed.Add(1)
+				}
+				if err == nil {
+					_, _ = io.Copy(io.Discard, response.Body)
+					response.Body.Close()
+				}
+			}
+		}()
+	}
+	workers.Wait()
+	return failed.Load()
 }
 
 func (c *cluster) path(o object) string {
@@ -421,9 +450,15 @@ func (g *gateway) objects() string {
 
 func until(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(soon); !condition(); time.Sleep(50 * time.Millisecond) {
+	within(t, soon, what, condition)
+}
+
+// within is `until` for what takes longer, and is looked at less often.
+func within(t *testing.T, long time.Duration, what string, condition func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(long); !condition(); time.Sleep(long / 1200) {
 		if time.Now().After(deadline) {
-			t.Fatalf("within %s it did not happen that %s", soon, what)
+			t.Fatalf("within %s it did not happen that %s", long, what)
 		}
 	}
 }

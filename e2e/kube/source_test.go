@@ -4,11 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -260,34 +257,12 @@ spec:
 		all[i] = template(i)
 	}
 	begun := time.Now()
-	var next atomic.Int64
-	var workers sync.WaitGroup
-	var failed atomic.Int64
-	for range 16 {
-		workers.Add(1)
-		go func() {
-			defer workers.Done()
-			for i := next.Add(1) - 1; i < count; i = next.Add(1) - 1 {
-				payload, _ := json.Marshal(all[i])
-				request, _ := http.NewRequest(http.MethodPost, s.cluster.url+s.collection(all[i]), bytes.NewReader(payload))
-				request.Header.Set("Authorization", "Bearer "+s.token)
-				request.Header.Set("Content-Type", "application/json")
-				response, err := s.client.Do(request)
-				if err != nil || response.StatusCode >= 300 {
-					failed.Add(1)
-				}
-				if err == nil {
-					_, _ = io.Copy(io.Discard, response.Body)
-					response.Body.Close()
-				}
-			}
-		}()
-	}
-	done := make(chan struct{})
-	go func() { workers.Wait(); close(done) }()
+	done := make(chan int64, 1)
+	go func() { done <- s.create(all) }()
+	var failed int64
 	for waiting := true; waiting; {
 		select {
-		case <-done:
+		case failed = <-done:
 			waiting = false
 		case <-time.After(100 * time.Millisecond):
 			if code := s.call(); code != http.StatusOK {
@@ -295,8 +270,8 @@ spec:
 			}
 		}
 	}
-	if failed.Load() != 0 {
-		t.Fatalf("%d were not created", failed.Load())
+	if failed != 0 {
+		t.Fatalf("%d were not created", failed)
 	}
 	created := time.Since(begun)
 	var expected int
