@@ -101,17 +101,20 @@ fn request(world: &World, subject: &str, session: Option<&str>, message: &Value)
     let mut request = world.request(Method::POST, PATH, message);
     let token = world.token(subject, Duration::from_secs(600));
     let headers = request.headers_mut();
-    headers.insert("authorization", format!("Bearer {token}").parse().unwrap());
+    headers.insert("authorization", format!("Bearer {token}").parse().expect("well formed"));
     match session {
         Some(session) => {
-            headers.insert("mcp-session-id", session.parse().unwrap());
-            headers.insert("mcp-protocol-version", "2025-11-25".parse().unwrap());
+            headers.insert("mcp-session-id", session.parse().expect("well formed"));
+            headers.insert("mcp-protocol-version", "2025-11-25".parse().expect("well formed"));
         }
         None if message["params"]["_meta"].is_object() => {
-            headers.insert("mcp-protocol-version", "2026-07-28".parse().unwrap());
-            headers.insert("mcp-method", message["method"].as_str().unwrap().parse().unwrap());
+            headers.insert("mcp-protocol-version", "2026-07-28".parse().expect("well formed"));
+            headers.insert(
+                "mcp-method",
+                message["method"].as_str().expect("well formed").parse().expect("well formed"),
+            );
             if let Some(name) = message["params"]["name"].as_str() {
-                headers.insert("mcp-name", name.parse().unwrap());
+                headers.insert("mcp-name", name.parse().expect("well formed"));
             }
         }
         None => {}
@@ -121,7 +124,7 @@ fn request(world: &World, subject: &str, session: Option<&str>, message: &Value)
 
 async fn call(world: &World, session: Option<&str>, message: &Value) -> (StatusCode, HeaderMap, Value) {
     let (status, headers, body) = world.call(request(world, "caller", session, message)).await;
-    let text = String::from_utf8(body.to_vec()).unwrap();
+    let text = String::from_utf8(body.to_vec()).expect("well formed");
     // The last event of a stream is the answer.
     let last = text.lines().filter_map(|line| line.strip_prefix("data: ")).next_back();
     let answer = last.map_or_else(
@@ -142,7 +145,7 @@ async fn begun(world: &World) -> String {
         "{answer}"
     );
     assert_eq!(answer["result"]["serverInfo"], json!({"name": "s", "version": "1"}));
-    headers["mcp-session-id"].to_str().unwrap().to_owned()
+    headers["mcp-session-id"].to_str().expect("well formed").to_owned()
 }
 
 fn tool(id: &str, name: &str) -> Value {
@@ -170,7 +173,7 @@ async fn event(body: &mut Incoming) -> Value {
     loop {
         let frame = tokio::time::timeout(Duration::from_secs(10), body.frame()).await;
         let frame = frame.expect("in time").expect("more").expect("a frame");
-        text.push_str(std::str::from_utf8(&frame.into_data().expect("data")).unwrap());
+        text.push_str(std::str::from_utf8(&frame.into_data().expect("data")).expect("well formed"));
         if let Some(data) = text.split("\n\n").find_map(|event| event.split("data: ").nth(1)) {
             return serde_json::from_str(data).unwrap_or_else(|error| panic!("{error}: {text}"));
         }

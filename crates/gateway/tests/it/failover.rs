@@ -10,7 +10,7 @@ use super::world::{World, call_id, json_of, objects, snapshot};
 
 const CHAT: &str = "/llm/t/first/v1/chat/completions";
 
-fn object(kind: &str, name: &str, spec: Value) -> Value {
+fn object(kind: &str, name: &str, spec: &Value) -> Value {
     json!({"apiVersion": "vidimus.dev/v1alpha1", "kind": kind, "metadata": {"namespace": "t", "name": name}, "spec": spec})
 }
 
@@ -37,14 +37,14 @@ async fn world(permitted: &[&str], more: &str) -> World {
         if let Some(failover) = failover {
             spec["failover"] = failover;
         }
-        all.push(object("LLMProvider", name, spec));
+        all.push(object("LLMProvider", name, &spec));
     }
     let permits = permitted.iter().map(|name| {
         let model = if *name == "second" { "claude" } else { "small" };
         format!(r#"permit (principal == Agent::"t/caller", action == Action::"callModel", resource == Model::"t/{name}/{model}");"#)
     });
     let cedar = format!("{} {more}", permits.collect::<String>());
-    all.push(object("Policy", "providers", json!({"description": "providers", "cedar": cedar})));
+    all.push(object("Policy", "providers", &json!({"description": "providers", "cedar": cedar})));
     world.gate.take_into_use(snapshot(&all));
     world
 }

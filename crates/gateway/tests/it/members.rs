@@ -86,11 +86,11 @@ impl Front {
     }
 
     fn take(&self, cedar: &str, spec: Value) {
-        self.world.gate.take_into_use(snapshot(&self.configured(cedar, spec)));
+        self.world.gate.take_into_use(snapshot(&self.configured(cedar, &spec)));
     }
 
     /// All objects, of which the policy is the last.
-    fn configured(&self, cedar: &str, spec: Value) -> Vec<Value> {
+    fn configured(&self, cedar: &str, spec: &Value) -> Vec<Value> {
         let mut all = objects(&self.world.upstream);
         let object = |kind: &str, name: &str, spec: Value| json!({"apiVersion": "vidimus.dev/v1alpha1", "kind": kind, "metadata": {"namespace": "t", "name": name}, "spec": spec});
         let server = |more: Value| {
@@ -555,7 +555,7 @@ async fn the_session_of_one_server_reaches_no_other_of_its_members_name() {
 async fn what_all_are_asked_counts_at_each_member() {
     let front = Front::new().await;
     let cedar = r#"@limit("asks") forbid (principal, action == Action::"connectServer", resource == MCPServer::"t/crm");"#;
-    let mut all = front.configured(cedar, json!({}));
+    let mut all = front.configured(cedar, &json!({}));
     all.last_mut().expect("the policy")["spec"]["limits"] =
         json!([{"name": "asks", "requests": 2, "window": {"sliding": "1h"}}]);
     front.world.gate.take_into_use(snapshot(&all));

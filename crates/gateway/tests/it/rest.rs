@@ -210,7 +210,7 @@ async fn lists_configurations_and_streams_are_sealed_as_those_of_json_rpc() {
     let came = ask(&world, "caller", ("POST", &configs), json!({"taskId": own, "url": "https://h/"})).await;
     assert_eq!((came.code(), came.json()), (None, config.clone()));
     let sent = last(&world).1;
-    assert_eq!(sent.as_object().map(|sent| sent.len()), Some(1), "the path says of which task: {sent}");
+    assert_eq!(sent.as_object().map(serde_json::Map::len), Some(1), "the path says of which task: {sent}");
     assert!(sent["url"].as_str().is_some_and(|url| url.starts_with("http://gateway.example/push/t/callee/")));
     assert_eq!(world.records(&call_id(&came.headers), 2).await[0]["push_url"], "https://h/");
     let came = ask(&world, "caller", ("GET", &configs), json!(null)).await;
