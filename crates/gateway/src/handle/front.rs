@@ -39,8 +39,8 @@ use crate::seal::{self, Kind, MAX_PAGE};
 /// Answers one permitted message, as an upstream would.
 ///
 /// # Errors
-/// `upstream_…` where a member does not answer and all have to; `params_invalid` for what no member takes; `session_foreign` where a member has ended the session; `task_foreign` for a page
-/// that the caller was not given; those of the ledger.
+/// `upstream_…` where a member does not answer and all have to; `params_invalid` for what no member takes; `session_foreign` where a member has
+/// ended the session; `task_foreign` for a page that the caller was not given; those of the ledger.
 pub(super) async fn answer(
     gate: &Gate,
     context: &RequestContext,

@@ -238,9 +238,10 @@ impl Exchange {
         };
         let Some(first) = first else { return Ok(None) };
         let refused = self.refused_by(&first)?;
-        match refused {
-            Some(_) => self.is_done = true,
-            None => self.messages.say(first),
+        if refused.is_some() {
+            self.is_done = true;
+        } else {
+            self.messages.say(first);
         }
         Ok(refused)
     }
