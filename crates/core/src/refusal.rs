@@ -139,6 +139,8 @@ codes! {
     MemberUndecided = "member_undecided", Invalid, "Leave the member out: one decision covers one tool, model or skill. Make a call for each.";
     /// The request names a version of its protocol that this gateway does not serve.
     ProtocolVersionUnsupported = "protocol_version_unsupported", Invalid, "Use a protocol version that this gateway serves.";
+    /// The parameters are not what the method takes: they lack what each request of MCP 2026-07-28 says of itself, or whoever was asked finds them wrong.
+    ParamsInvalid = "params_invalid", Invalid, "Send the parameters that the method has, and in MCP 2026-07-28 in params._meta of each request io.modelcontextprotocol/protocolVersion and io.modelcontextprotocol/clientCapabilities, an object.";
     /// The message asks for a method that the protocol does not have in this version.
     MethodUnknown = "method_unknown", NotFound, "Use a method of the protocol; what cannot be understood cannot be governed.";
     /// The agent is not served in the binding that the request is in: its record has no address for that.

@@ -16,6 +16,7 @@ mod plan;
 mod redacted;
 mod revocation;
 mod stream;
+mod tagged;
 mod tail;
 
 use std::sync::Arc;
@@ -83,6 +84,8 @@ pub struct Answering<'a> {
     pub results: Option<Arc<OutputSchema>>,
     /// The name of the member that answers, where the call came by a server with members.
     pub member: Option<Arc<str>>,
+    /// The entity tags of what the caller has already.
+    pub had: Vec<HeaderValue>,
 }
 
 impl Answering<'_> {
@@ -126,6 +129,7 @@ impl Answering<'_> {
         let done = done.and_then(|done| self.check_still_allowed().map(|()| done));
         let mut status = parts.status;
         let done = done.and_then(|done| self.lowered(done, &parts, (&mut head, &mut status)));
+        let done = done.map(|done| self.tagged(done, (&mut head, &mut status)));
         let body = match done {
             Ok(Done::Whole(bytes)) => {
                 effect.passed(&bytes, false);

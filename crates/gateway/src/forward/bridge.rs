@@ -4,6 +4,7 @@
 //! everything behind it sees an answer in the caller's own era. Which era a server speaks alone, its record says.
 
 mod beside;
+mod ended;
 mod held;
 mod listening;
 mod sessions;
@@ -51,13 +52,8 @@ pub(super) enum Need {
 impl Need {
     /// `None` of nearly every request, which passes as it is.
     pub(super) fn of(endpoint: &Endpoint, headers: &HeaderMap, body: &[u8]) -> Option<Self> {
-        // What is answered here speaks every era, and what is behind it no MCP: an API would be sent an `initialize` that none of its operations is.
-        let is_answered_here = endpoint.job.is_some()
-            || endpoint.agent.is_some()
-            || endpoint.openapi.is_some()
-            || endpoint.grpc_tools.is_some()
-            || endpoint.is_of_members();
-        if is_answered_here {
+        // An API would be sent an `initialize` that none of its operations is.
+        if bridge::is_answered_here(endpoint) {
             return None;
         }
         let of_caller = bridge::era(headers);

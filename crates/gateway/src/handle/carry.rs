@@ -179,6 +179,7 @@ fn ready<'g, 'p>(
         screen: screen.map(|screen| screen.of_answers_by(admitted.permit.destination())),
         results: results.as_ref().ok().cloned().flatten(),
         member: admitted.crossed.as_ref().map(|crossed| crossed.by.member.clone()),
+        had: a2a::card::tag::given(parts),
     };
     let sent = Sent {
         permit: admitted.permit,

@@ -39,8 +39,8 @@ use crate::seal::{self, Kind, MAX_PAGE};
 /// Answers one permitted message, as an upstream would.
 ///
 /// # Errors
-/// `upstream_…` where a member does not answer and all have to; `session_foreign` where a member has ended the session; `task_foreign` for a page
-/// that the caller was not given; those of the ledger.
+/// `upstream_…` where a member does not answer and all have to; `params_invalid` for what no member takes; `session_foreign` where a member has
+/// ended the session; `task_foreign` for a page that the caller was not given; those of the ledger.
 pub(super) async fn answer(
     gate: &Gate,
     context: &RequestContext,
@@ -114,6 +114,12 @@ impl<'a> Front<'a> {
         let All { heard, absent } = self.ask_all().await?;
         if let Some(ended) = absent.iter().find(|one| one.code == Code::SessionForeign) {
             return Err(ended.refusal());
+        }
+        // What nobody takes is the caller's fault, and no member's.
+        if heard.is_empty()
+            && let Some(refused) = absent.iter().find(|one| one.code == Code::ParamsInvalid)
+        {
+            return Err(refused.refusal());
         }
         if let Some(first) = absent.first().filter(|_| self.members.when_down == WhenDown::Fail) {
             return Err(first.refusal());

@@ -153,8 +153,8 @@ fn number(code: Code) -> i64 {
     match code {
         Code::HeaderMismatch => -32020,
         Code::ProtocolVersionUnsupported => -32022,
-        // "Invalid or nonexistent taskId" (2025-11-25 and the tasks extension).
-        Code::TaskForeign => -32602,
+        // "Invalid or nonexistent taskId" (2025-11-25 and the tasks extension); invalid params (2026-07-28, SEP-2575).
+        Code::TaskForeign | Code::ParamsInvalid => -32602,
         _ => jsonrpc::number(code),
     }
 }
@@ -242,13 +242,11 @@ fn request<'a>(
         check_spelling(params, &READ)?;
     }
     let modern = is_modern(message.headers, params);
-    if modern && versions::REMOVED.contains(&method) {
-        let what = format!("MCP {MODERN} has no method {method:?} any more");
-        return Err(Refusal::new(Code::MethodUnknown, what));
-    }
+    versions::check_method(method, modern)?;
     // What is marked stands in the tool's schema, which is for who may use the tool.
     let fault = mirrored::check(message, server, method, params).err();
     let fault = fault.or_else(|| bridge::unbridged(server, method, params, modern));
+    let fault = fault.or_else(|| versions::without_meta(server, params, modern));
     let about = |action, target| Parsed::new(Ask::about(method, action, target), passed());
     let listing = |listing| {
         let events = Some(EventChange::Listings(TooLong::EndsStream));

@@ -237,6 +237,32 @@ async fn a_client_with_a_session_reaches_a_server_without() {
     assert_eq!((status, &answer["error"]["code"]), (StatusCode::OK, &json!(-32601)));
 }
 
+/// A session that its client ended is gone, whatever its id says, and another one is not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_has_ended_does_not_go_on() {
+    let world = world("stateless").await;
+    world.upstream.otherwise(stateless);
+    let (session, other) = (begun(&world).await, begun(&world).await);
+    let ended = async |method: Method| {
+        let mut request = request(&world, "caller", Some(&session), &Value::Null);
+        *request.method_mut() = method;
+        world.call(request).await.0
+    };
+    assert_eq!(ended(Method::DELETE).await, StatusCode::OK);
+    let before = world.upstream.received().len();
+    let told = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
+    let ping = json!({"jsonrpc": "2.0", "id": 1, "method": "ping"});
+    for message in [&tool("x", "echo"), &ping, &told] {
+        let (status, _, answer) = call(&world, Some(&session), message).await;
+        assert_eq!(status, StatusCode::NOT_FOUND, "{message}: {answer}");
+    }
+    assert_eq!(ended(Method::GET).await, StatusCode::NOT_FOUND);
+    assert_eq!(ended(Method::DELETE).await, StatusCode::NOT_FOUND);
+    assert_eq!(world.upstream.received().len(), before, "nothing of it reaches the server");
+    let (_, _, answer) = call(&world, Some(&other), &tool("o", "echo")).await;
+    assert_eq!(answer["id"], json!("o"), "{answer}");
+}
+
 /// What its record does not say is found when a session begins, and not before the server has refused to begin one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_begins_no_session_is_found_to_have_none() {
@@ -447,6 +473,73 @@ async fn what_a_server_of_sessions_asks_its_client_is_asked_by_a_result() {
     );
     let (_, _, refused) = call(&world, None, &message).await;
     assert_eq!(code(&refused), &json!("era_unbridged"), "it is answered once");
+}
+
+/// The official suite's `sep-2575-request-meta-invalid-*`: the bridge does not make up what a client has to say of itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_without_a_session_says_itself_what_each_has_to() {
+    let world = world("sessions").await;
+    world.upstream.otherwise(sessions);
+    for missing in ["protocolVersion", "clientCapabilities"] {
+        for method in ["server/discover", "tools/list", "tools/call"] {
+            let params = if method == "tools/call" { json!({"name": "echo"}) } else { json!({}) };
+            let mut message = modern("m", method, &params);
+            let meta = message["params"]["_meta"].as_object_mut().expect("an object");
+            meta.remove(&format!("io.modelcontextprotocol/{missing}"));
+            let (status, _, answer) = call(&world, None, &message).await;
+            let said = (status, &answer["id"], &answer["error"]["code"]);
+            assert_eq!(said, (StatusCode::BAD_REQUEST, &json!("m"), &json!(-32602)), "{answer}");
+            assert_eq!(code(&answer), &json!("params_invalid"));
+        }
+    }
+    // Who may not call learns nothing of how the server is called.
+    let mut message = modern_tool("s", "other");
+    message["params"]["_meta"] = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28"});
+    assert_eq!(code(&call(&world, None, &message).await.2), &json!("no_permit"));
+    assert!(world.upstream.received().is_empty(), "and nobody is asked anything");
+}
+
+/// A server of sessions says every error under one status; to its client some have their own, also in place of a stream.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_error_of_a_server_of_sessions_has_the_status_of_its_clients_era() {
+    let world = world("sessions").await;
+    for is_stream in [false, true] {
+        for (number, status) in [(-32021, 400), (-32601, 404), (-32603, 200)] {
+            world.upstream.otherwise(move |received| {
+                let message = received.json();
+                if message["method"] != json!("tools/call") {
+                    return sessions(received);
+                }
+                let error = json!({"code": number, "message": "no", "data": {"requiredCapabilities": {"sampling": {}}}});
+                let answer = json!({"jsonrpc": "2.0", "id": message["id"], "error": error});
+                match is_stream {
+                    true => Answer::whole("text/event-stream", format!("id: 1\ndata: \n\ndata: {answer}\n\n")),
+                    false => Answer::json(&answer),
+                }
+            });
+            let (said, _, answer) = call(&world, None, &modern_tool("a", "echo")).await;
+            let found = (said.as_u16(), &answer["id"], &answer["error"]["code"]);
+            assert_eq!(found, (status, &json!("a"), &json!(number)), "{is_stream}: {answer}");
+            let required = &answer["error"]["data"]["requiredCapabilities"];
+            assert_eq!(required, &json!({"sampling": {}}), "{answer}");
+        }
+    }
+    let all = world.upstream.received();
+    let cancelled = all.iter().filter(|one| one.json()["method"] == json!("notifications/cancelled"));
+    assert_eq!(cancelled.count(), 0, "nobody left");
+}
+
+/// What is no member of a call any more is passed over, and no server makes a task of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_without_a_session_asks_for_no_task_by_a_member_of_before() {
+    let world = world("sessions").await;
+    world.upstream.otherwise(sessions);
+    let mut message = modern_tool("a", "echo");
+    message["params"]["task"] = json!({"ttl": 60_000});
+    let (_, _, answer) = call(&world, None, &message).await;
+    assert_eq!(answer["result"]["resultType"], json!("complete"), "{answer}");
+    let sent = world.upstream.received().pop().expect("a call");
+    assert_eq!(sent.json()["params"], json!({"name": "echo", "arguments": {"a": 1}}));
 }
 
 /// Some servers ask on the stream of the session, and not on that of the call.

@@ -215,3 +215,46 @@ async fn a_card_is_found_below_the_path_at_the_origin_or_where_the_record_says()
         assert_eq!(detail[1]["code"], "upstream_invalid");
     }
 }
+
+/// Who has a card learns that it is the same, or gets the other one. The agent's own tag is of a card that nobody else gets.
+#[tokio::test]
+async fn a_card_that_its_caller_has_is_not_sent_again() {
+    let world = World::new().await;
+    let card = |name: &str| {
+        Answer::json(&json!({"name": name, "url": "http://b:1/rpc", "skills": []}))
+            .with_header("etag", "\"of-the-agent\"")
+    };
+    let ask = async |had: &str| {
+        let mut request =
+            world.request(Method::GET, "/a2a/t/callee/.well-known/agent-card.json", &json!(null));
+        request.headers_mut().insert("if-none-match", had.parse().expect("a value"));
+        world.call(request).await
+    };
+    world.upstream.next(card("b"));
+    let (status, headers, body) = ask("\"of-the-agent\"").await;
+    assert_eq!((status.as_u16(), json_of(&body)["name"].clone()), (200, json!("b")));
+    let tag = headers["etag"].to_str().expect("text").to_owned();
+    assert!(tag.starts_with("W/\"") && !tag.contains("agent"), "{tag}");
+    for had in [&*tag, &format!("\"x\", {tag}"), tag.trim_start_matches("W/"), "*"] {
+        world.upstream.next(card("b"));
+        let (status, headers, body) = ask(had).await;
+        assert_eq!(
+            (status.as_u16(), &headers["etag"], body.len()),
+            (304, &tag.parse().expect("a value"), 0),
+            "{had}"
+        );
+        assert_eq!(headers.get("content-type"), None);
+        assert_eq!(world.records(&call_id(&headers), 2).await[1]["result"], "ok");
+    }
+    let asked = world.upstream.received().pop().expect("a request");
+    assert_eq!(asked.header("if-none-match"), None, "the caller's tag says nothing to the agent");
+    world.upstream.next(card("c"));
+    let (status, headers, body) = ask(&tag).await;
+    assert_eq!((status.as_u16(), json_of(&body)["name"].clone()), (200, json!("c")));
+    assert_ne!(headers["etag"], tag);
+    for _ in 0..2 {
+        world.upstream.next(Answer::json(&json!({"detail": "gone"})).with_status(StatusCode::NOT_FOUND));
+    }
+    let (status, headers, _) = ask("*").await;
+    assert_eq!((status.as_u16(), headers.get("etag")), (502, None), "there is no card");
+}

@@ -339,6 +339,66 @@ async fn a_member_that_has_ended_its_session_has_the_client_begin_another() {
     );
 }
 
+/// The client's own fault is no member's, and which versions are spoken is said in one way, whoever asks how.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_with_members_is_a_server_of_the_stateless_version() {
+    let front = Front::new().await;
+    let asked = async |version: &str, method: &str, params: Value| {
+        let labels = [("mcp-protocol-version", version), ("mcp-method", method)];
+        front.send(&labels, &json!({"jsonrpc": "2.0", "id": 7, "method": method, "params": params})).await
+    };
+    let whole = |version: &str| json!({"io.modelcontextprotocol/protocolVersion": version, "io.modelcontextprotocol/clientCapabilities": {}});
+    for params in [json!({}), json!({"_meta": {"io.modelcontextprotocol/protocolVersion": MODERN}})] {
+        for method in ["server/discover", "tools/list"] {
+            let (status, headers, said) = asked(MODERN, method, params.clone()).await;
+            assert_eq!(headers["vidimus-code"], "params_invalid", "{said}");
+            assert_eq!((status, &said["error"]["code"]), (StatusCode::BAD_REQUEST, &json!(-32602)), "{said}");
+        }
+    }
+    let (_, headers, said) =
+        asked(MODERN, "tasks/result", json!({"taskId": "x", "_meta": whole(MODERN)})).await;
+    assert_eq!(
+        (&headers["vidimus-code"], &said["error"]["code"]),
+        (&"method_unknown".parse().expect("a value"), &json!(-32601))
+    );
+    assert!(front.world.upstream.received().is_empty() && front.crm.received().is_empty());
+    let (_, _, said) = asked(MODERN, "server/discover", json!({"_meta": whole(MODERN)})).await;
+    let served = said["result"]["supportedVersions"].clone();
+    assert_eq!(served, json!([MODERN, NEWEST, "2025-06-18"]), "{said}");
+    for (method, params) in [("server/discover", json!({})), ("tools/call", json!({"name": "crm__find"}))] {
+        let mut params = params;
+        params["_meta"] = whole("1999-01-01");
+        let (status, headers, said) = asked("1999-01-01", method, params).await;
+        assert_eq!(
+            (status, &headers["vidimus-code"]),
+            (StatusCode::BAD_REQUEST, &"protocol_version_unsupported".parse().expect("a value"))
+        );
+        assert_eq!(said["error"]["data"]["supported"], served, "{said}");
+    }
+}
+
+/// What no member takes is the caller's fault; what one does not take is said of that one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn parameters_that_every_member_finds_wrong_are_the_callers() {
+    let front = Front::new().await;
+    let refuses = |received: &Received| {
+        let error = json!({"code": -32602, "message": "no such level"});
+        Answer::json(&json!({"jsonrpc": "2.0", "id": received.json()["id"], "error": error}))
+    };
+    front.crm.otherwise(refuses);
+    let (_, _, said) = front.ask("logging/setLevel", json!({"level": "loud"})).await;
+    let absent = &said["result"]["_meta"]["dev.vidimus/members"]["absent"];
+    assert_eq!(
+        (&absent[0]["member"], &absent[0]["code"]),
+        (&json!("crm"), &json!("params_invalid")),
+        "{said}"
+    );
+    front.world.upstream.otherwise(refuses);
+    let (status, headers, said) = front.ask("logging/setLevel", json!({"level": "loud"})).await;
+    assert_eq!((status, &said["error"]["code"]), (StatusCode::BAD_REQUEST, &json!(-32602)), "{said}");
+    assert_eq!(headers["vidimus-code"], "params_invalid");
+}
+
 /// What a member asks of the client within an answer is answered at that member, by the id that it knows.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_member_asks_is_answered_at_that_member() {

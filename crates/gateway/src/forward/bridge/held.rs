@@ -14,6 +14,7 @@ use uuid::Uuid;
 use vidimus_core::refusal::{Code, Refusal};
 
 use super::beside::Beside;
+use super::ended::Ended;
 use super::sessions::Exchange;
 use crate::protocol::mcp::bridge::capabilities::Capabilities;
 use crate::protocol::mcp::bridge::refusal;
@@ -52,6 +53,7 @@ struct Kept {
     calls: Mutex<HashMap<Box<str>, Arc<Notify>>>,
     parked: Mutex<HashMap<Box<str>, (Parked, AbortHandle)>>,
     clients: Cache<String, Arc<Clients>>,
+    ended: Ended,
 }
 
 impl Default for Kept {
@@ -62,6 +64,7 @@ impl Default for Kept {
             calls: Mutex::default(),
             parked: Mutex::default(),
             clients: Cache::new(MOST_CALLERS),
+            ended: Ended::default(),
         }
     }
 }
@@ -147,6 +150,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Held {
+    /// Which sessions with clients have ended.
+    pub(super) fn ended(&self) -> &Ended {
+        &self.0.ended
+    }
+
     /// Where the session of a caller (`holder`) whose client can do this is kept.
     pub(super) fn session(&self, holder: &str, capabilities: Capabilities) -> Slot {
         let now = Instant::now();

@@ -3,6 +3,7 @@
 //! What the server asks becomes a result by which the caller's client is asked, and makes its request again; meanwhile its call waits here.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
@@ -23,6 +24,8 @@ use crate::protocol::members::{Members, text};
 
 /// How often a stream that broke off before its answer is asked for again.
 const MOST_RESUMED: u8 = 16;
+/// How long a stream is waited for that may only refuse: which status the client gets is not known before.
+const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// Answers one message of a client without a session.
 pub(super) async fn answer(way: Way, asked: Asked) -> Result<Response<Body>, Refusal> {
@@ -204,7 +207,10 @@ impl Exchange {
     /// A short answer as it is, and a stream of events otherwise.
     async fn answer(mut self) -> Result<Response<Body>, Refusal> {
         if self.messages.is_stream {
-            return Ok(events(Answering { exchange: Some(self), asked: None }));
+            return match self.refused().await? {
+                Some(refused) => Ok(refused),
+                None => Ok(events(Answering { exchange: Some(self), asked: None })),
+            };
         }
         let status = self.messages.status;
         let said = self.way.wire.read(self.messages.next()).await?;
@@ -214,12 +220,41 @@ impl Exchange {
                 let members = Members::unique(&message).map_err(|_| not_read())?;
                 check_id(&members, &self.id)?;
                 let answer = to_sessions::answered(&members, &self.client).ok_or_else(not_read)?;
-                Ok(whole(status, Some(answer)))
+                Ok(whole(to_sessions::status(&members).unwrap_or(status), Some(answer)))
             }
             // What is no answer is judged as that of any upstream.
             Said::Message(message) => Ok(whole(status, Some(message))),
             Said::Alive | Said::End => Ok(whole(status, None)),
         }
+    }
+
+    /// The error that is all there is of a stream, where it has a status of its own in the client's era: one that has begun has that of success.
+    async fn refused(&mut self) -> Result<Option<Response<Body>>, Refusal> {
+        let first = tokio::select! {
+            biased;
+            first = self.messages.first() => first?,
+            Some(question) = next_of(&mut self.asked) => Some(question),
+            () = tokio::time::sleep(AT_ONCE) => None,
+        };
+        let Some(first) = first else { return Ok(None) };
+        let refused = self.refused_by(&first)?;
+        if refused.is_some() {
+            self.is_done = true;
+        } else {
+            self.messages.say(first);
+        }
+        Ok(refused)
+    }
+
+    fn refused_by(&self, message: &str) -> Result<Option<Response<Body>>, Refusal> {
+        // What cannot be read is found out where it is the answer.
+        let Some(members) = Members::unique(message).ok().filter(|_| is_response(message)) else {
+            return Ok(None);
+        };
+        let Some(status) = to_sessions::status(&members) else { return Ok(None) };
+        check_id(&members, &self.id)?;
+        let answer = to_sessions::answered(&members, &self.client).ok_or_else(not_read)?;
+        Ok(Some(whole(status, Some(answer))))
     }
 
     async fn next(&mut self) -> Result<Next, Refusal> {

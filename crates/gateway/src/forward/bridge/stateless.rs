@@ -40,7 +40,8 @@ const LEVELS: [&str; 8] = ["debug", "info", "notice", "warning", "error", "criti
 
 /// Answers one message of a client with a session.
 pub(super) async fn answer(way: Way, asked: Asked) -> Result<Response<Body>, Refusal> {
-    let session = header(&asked.headers, SESSION_HEADER).map(Session::of);
+    let goes_on = |session: &Session| !way.held.ended().has(&session.number);
+    let session = header(&asked.headers, SESSION_HEADER).map(|id| Session::of(id).filter(goes_on));
     let has_id = session.is_some();
     match asked.method {
         Method::GET if asked.headers.contains_key("last-event-id") => {
@@ -52,8 +53,11 @@ pub(super) async fn answer(way: Way, asked: Asked) -> Result<Response<Body>, Ref
                 _ => Ok(whole(no_session(has_id), None)),
             };
         }
-        // Nothing is kept that would have to end.
-        Method::DELETE => return Ok(whole(StatusCode::OK, None)),
+        Method::DELETE => {
+            let Some(Some(session)) = session else { return Ok(whole(no_session(has_id), None)) };
+            way.held.ended().note(&session.number);
+            return Ok(whole(StatusCode::OK, None));
+        }
         _ => {}
     }
     let (body, message) = Message::of(&asked.body)?;

@@ -229,6 +229,25 @@ impl Messages {
         }
     }
 
+    /// The next message, whatever comes before it; `None` at the end. It may be asked for again, as [`Messages::next`].
+    ///
+    /// # Errors
+    /// As [`Messages::next`].
+    pub(super) async fn first(&mut self) -> Result<Option<String>, Refusal> {
+        loop {
+            match self.next().await? {
+                Said::Message(message) => return Ok(Some(message)),
+                Said::Alive => {}
+                Said::End => return Ok(None),
+            }
+        }
+    }
+
+    /// Has a message be the next one.
+    pub(super) fn say(&mut self, message: String) {
+        self.ready.push_front(message);
+    }
+
     /// The id of the last event, and in how long the stream may be asked for from there, where it has ids.
     pub(super) fn resumes(&self) -> Option<(HeaderValue, Duration)> {
         let id = HeaderValue::from_str(self.lines.id.as_deref()?).ok()?;

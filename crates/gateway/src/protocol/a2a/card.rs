@@ -2,6 +2,7 @@
 //! passes is what one of them has signed; whatever passes is signed by the gateway.
 
 mod signed;
+pub mod tag;
 
 use serde_json::{Map, Value, json};
 use url::Url;

@@ -14,7 +14,7 @@ pub mod to_stateless;
 use http::HeaderMap;
 use vidimus_core::json::Json;
 use vidimus_core::refusal::{Code, Refusal};
-use vidimus_core::resource::{Era, McpServer};
+use vidimus_core::resource::{Endpoint, Era, McpServer};
 
 use super::{MODERN, VERSION_HEADER, single};
 
@@ -27,6 +27,15 @@ pub fn era(headers: &HeaderMap) -> Era {
         Ok(Some(MODERN)) => Era::Stateless,
         _ => Era::Sessions,
     }
+}
+
+/// Whether it is the gateway that answers for a server: it speaks every era, and what is behind it is no MCP.
+pub fn is_answered_here(endpoint: &Endpoint) -> bool {
+    endpoint.job.is_some()
+        || endpoint.agent.is_some()
+        || endpoint.openapi.is_some()
+        || endpoint.grpc_tools.is_some()
+        || endpoint.is_of_members()
 }
 
 /// Why a request of one era has no like in the era that its server speaks; `None` where it has, and where nothing is bridged. Who may
@@ -43,8 +52,9 @@ pub fn unbridged(
         let found = path.iter().try_fold(params?, |json, name| json.get(name));
         found.filter(|value| **value != Json::Null && value.as_array().is_none_or(|all| !all.is_empty()))
     };
+    // A call of the stateless era has no `task`: one that is there is passed over (SEP-2663).
     let is_of_tasks = method.starts_with("tasks/")
-        || method == super::CALL && given(&["task"]).is_some()
+        || method == super::CALL && !is_modern && given(&["task"]).is_some()
         || given(&["notifications", "taskIds"]).is_some();
     is_of_tasks.then(|| {
         let server = match speaks {

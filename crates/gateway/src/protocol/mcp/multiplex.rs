@@ -80,8 +80,14 @@ pub fn way<'f>(
         Envelope::Request { method, params } | Envelope::Notification { method, params } => (method, params),
         Envelope::Response => return response(members, message),
     };
+    // Which versions are spoken here is no member's to say, and what a version has no more is of none.
+    if versions::not_served(headers, params)?.is_some() {
+        return Ok(Way::All);
+    }
+    let modern = is_modern(headers, params);
+    versions::check_method(asks, modern)?;
     // They are held to what the caller says; what the member gets says the same of its own names.
-    labels::check(headers, asks, params, is_modern(headers, params))?;
+    labels::check(headers, asks, params, modern)?;
     let Some(params) = params else { return of_all(asks) };
     let text =
         |path: &[&str]| path.iter().try_fold(params, |json, name| json.get(name)).and_then(Json::as_str);

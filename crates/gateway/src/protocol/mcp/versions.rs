@@ -1,4 +1,5 @@
-//! Versions of MCP: which are served on a route, by gateway and server together, and what the stateless one has no more.
+//! Versions of MCP: which are served on a route, by gateway and server together, what the stateless one has no more, and what it has each request
+//! say of itself.
 //!
 //! Who asks for a version that is not served is to learn which are (2026-07-28, "UnsupportedProtocolVersionError"), and the gateway
 //! knows half of it. So such a request becomes one of `server/discover`, decided and recorded as that; its answer is kept for a while.
@@ -11,10 +12,11 @@ use serde_json::{Value, json};
 use vidimus_core::call::{Call, Destination};
 use vidimus_core::json::Json;
 use vidimus_core::refusal::{Code, Refusal};
-use vidimus_core::resource::McpServer;
+use vidimus_core::resource::{Era, McpServer};
 
 use super::{
-    HANDSHAKE, META_VERSION, METHOD_HEADER, MODERN, VERSION_HEADER, body_version, connect, passed, single,
+    HANDSHAKE, META_VERSION, METHOD_HEADER, MODERN, VERSION_HEADER, body_version, bridge, connect, passed,
+    single,
 };
 use crate::gate::Gate;
 use crate::protocol::{Answer, DocumentChange, Expected, Instead, Parsed, jsonrpc};
@@ -34,6 +36,37 @@ pub const REMOVED: [&str; 7] = [
 ];
 
 const DISCOVER: &str = "server/discover";
+
+const META_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
+
+/// That the version of a message has its method still.
+///
+/// # Errors
+/// `method_unknown`.
+pub fn check_method(method: &str, is_modern: bool) -> Result<(), Refusal> {
+    if !is_modern || !REMOVED.contains(&method) {
+        return Ok(());
+    }
+    let what = format!("MCP {MODERN} has no method {method:?} any more");
+    Err(Refusal::new(Code::MethodUnknown, what))
+}
+
+/// Why a request of the stateless version says too little of itself (SEP-2575), where it is the gateway that answers in that version: a server of it
+/// says so by itself, and behind these there is none. Who may make the call learns it.
+pub fn without_meta(server: &McpServer, params: Option<&Json<'_>>, is_modern: bool) -> Option<Refusal> {
+    let is_bridged = server.endpoint.mcp == Some(Era::Sessions);
+    if !is_modern || !is_bridged && !bridge::is_answered_here(&server.endpoint) {
+        return None;
+    }
+    let capabilities = params.and_then(|params| params.get("_meta")?.get(META_CAPABILITIES));
+    let missing = match (body_version(params), capabilities) {
+        (None, _) => META_VERSION,
+        (Some(_), Some(Json::Object(_))) => return None,
+        (Some(_), _) => META_CAPABILITIES,
+    };
+    let what = format!("params._meta does not say {missing:?}, which each request of MCP {MODERN} does");
+    Some(Refusal::new(Code::ParamsInvalid, what))
+}
 
 /// The version that a message names and that the gateway does not serve.
 ///
@@ -60,7 +93,7 @@ pub fn asked<'a>(server: &'a Arc<McpServer>, body: &Json<'_>, wanted: &str) -> R
     let meta = json!({
         META_VERSION: MODERN,
         "io.modelcontextprotocol/clientInfo": {"name": "vidimus", "version": env!("CARGO_PKG_VERSION")},
-        "io.modelcontextprotocol/clientCapabilities": {},
+        META_CAPABILITIES: {},
     });
     let question =
         format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{DISCOVER}","params":{{"_meta":{meta}}}}}"#);
@@ -127,7 +160,51 @@ fn shown(version: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::StreamableHttp;
     use super::*;
+    use crate::protocol::Binding as _;
+    use crate::protocol::tests::server;
+
+    /// The official suite's `sep-2575-request-meta-invalid-*`.
+    #[test]
+    fn where_the_gateway_answers_a_stateless_request_says_what_each_has_to() {
+        let version = r#""io.modelcontextprotocol/protocolVersion":"2026-07-28""#;
+        let can = |what: &str| format!(r#""io.modelcontextprotocol/clientCapabilities":{what}"#);
+        let meta = |members: &[&str]| format!(r#"{{"_meta":{{{}}}}}"#, members.join(","));
+        let whole = meta(&[version, &can("{}")]);
+        for (mcp, params, missing) in [
+            (Some(Era::Sessions), Some(whole.clone()), None),
+            (Some(Era::Sessions), Some(meta(&[version, &can(r#"{"roots":{}}"#)])), None),
+            (Some(Era::Sessions), None, Some(META_VERSION)),
+            (Some(Era::Sessions), Some("{}".to_owned()), Some(META_VERSION)),
+            (Some(Era::Sessions), Some(r#"{"_meta":[]}"#.to_owned()), Some(META_VERSION)),
+            (Some(Era::Sessions), Some(meta(&[&can("{}")])), Some(META_VERSION)),
+            (Some(Era::Sessions), Some(meta(&[version])), Some(META_CAPABILITIES)),
+            (Some(Era::Sessions), Some(meta(&[version, &can("[]")])), Some(META_CAPABILITIES)),
+            // A server of that version says it by itself.
+            (None, Some("{}".to_owned()), None),
+            (Some(Era::Stateless), Some("{}".to_owned()), None),
+        ] {
+            let mut one = McpServer::clone(&server());
+            one.endpoint.mcp = mcp;
+            let json = params.as_ref().map(|params| Json::parse(params.as_bytes()).expect("JSON"));
+            let fault = without_meta(&one, json.as_ref(), true);
+            assert_eq!(
+                fault.as_ref().map(|fault| fault.code),
+                missing.map(|_| Code::ParamsInvalid),
+                "{params:?}"
+            );
+            assert_eq!(without_meta(&one, json.as_ref(), false), None, "sessions have nothing of it");
+            let names = |missing: &str| fault.as_ref().is_some_and(|fault| fault.message.contains(missing));
+            assert!(missing.is_none_or(names), "{fault:?}");
+        }
+        let mut front = McpServer::clone(&server());
+        front.endpoint.url = "members:finance/ledger".parse().expect("a URL");
+        assert!(front.endpoint.is_of_members() && without_meta(&front, None, true).is_some());
+        let error = StreamableHttp.refused(&Refusal::new(Code::ParamsInvalid, ""), "c", Some("101"));
+        assert_eq!(error.status().as_u16(), 400);
+        assert!(error.body().contains(r#""code":-32602"#) && error.body().contains(r#""id":101"#));
+    }
 
     #[test]
     fn what_is_served_is_served_by_both() {

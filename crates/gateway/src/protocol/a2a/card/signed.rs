@@ -10,7 +10,7 @@ use vidimus_core::refusal::{Code, Refusal};
 use vidimus_identity::{Mint, SignerKeys};
 
 /// The member with the signatures.
-const SIGNATURES: &str = "signatures";
+pub(super) const SIGNATURES: &str = "signatures";
 
 /// Most signatures of one card that are looked at.
 const MAX_SIGNATURES: usize = 8;

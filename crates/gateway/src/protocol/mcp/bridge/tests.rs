@@ -184,6 +184,9 @@ fn a_request_in_a_session_has_nothing_that_its_session_says() {
     let expected = json!({"jsonrpc": "2.0", "id": 5, "method": "tools/call",
         "params": {"name": "a", "arguments": {"n": 1.5}, "_meta": {"own": 1, "progressToken": 5}}});
     assert_eq!(value(&sent), expected);
+    // What is no member of that era any more would be asked for in this one.
+    let of_before = CALL.replace(r#""name":"a""#, r#""name":"a","task":{"ttl":60000}"#);
+    assert_eq!(value(&to_sessions::request(&of_before, "5").expect("a request")), expected);
     let bare = r#"{"jsonrpc":"2.0","id":"x","method":"tools/list","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#;
     assert_eq!(value(&to_sessions::request(bare, "5").expect("a request"))["params"], json!({}));
     let params = value(CALL)["params"].to_string();
@@ -230,6 +233,15 @@ fn a_server_of_sessions_answers_as_a_stateless_one() {
         (expected["jsonrpc"], expected["id"]) = (json!("2.0"), json!("x"));
         assert_eq!(value(&to_sessions::answered(&members, &asked).expect("an answer")), expected);
     }
+    for (code, status) in
+        [(-32601, Some(404)), (-32020, Some(400)), (-32021, Some(400)), (-32022, Some(400)), (-32603, None)]
+    {
+        let refused = json!({"jsonrpc": "2.0", "id": 5, "error": {"code": code, "message": "m"}}).to_string();
+        let members = Members::unique(&refused).expect("an object");
+        assert_eq!(to_sessions::status(&members).map(|status| status.as_u16()), status, "{code}");
+    }
+    let members = Members::unique(r#"{"result":{"code":-32601},"error":null}"#).expect("an object");
+    assert_eq!(to_sessions::status(&members), None);
     for (told, expected) in [
         (
             r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":5,"progress":1}}"#,
@@ -293,6 +305,7 @@ fn what_has_no_like_in_the_other_era_is_refused_and_in_its_own_passes() {
         (Some(Era::Stateless), false, "tools/call", r#"{"name":"a"}"#, false),
         (Some(Era::Stateless), false, "tools/call", r#"{"name":"a","task":{}}"#, true),
         (Some(Era::Stateless), false, "tools/call", r#"{"name":"a","task":null}"#, false),
+        (Some(Era::Sessions), true, "tools/call", r#"{"name":"a","task":{"ttl":60000}}"#, false),
         (Some(Era::Sessions), true, "subscriptions/listen", r#"{"notifications":{"taskIds":["t"]}}"#, true),
         (Some(Era::Sessions), true, "subscriptions/listen", r#"{"notifications":{"taskIds":[]}}"#, false),
     ] {

@@ -1,5 +1,6 @@
 //! What a client without a session says, to a server that has one with the gateway. And what such a server says, to that client.
 
+use http::StatusCode;
 use serde_json::value::RawValue;
 use vidimus_core::json::Json;
 use vidimus_core::refusal::{Code, Refusal};
@@ -139,7 +140,8 @@ pub fn request(message: &str, id: &str) -> Option<String> {
     let without = [META_VERSION, META_CLIENT, META_CAPABILITIES, META_LEVEL, PROGRESS_TOKEN];
     let meta = with(meta, &without, token.as_slice())?;
     let set = if meta == "{}" { None } else { Some(("_meta", meta.as_str())) };
-    let params = with(params, &["_meta", "inputResponses", "requestState"], set.as_slice())?;
+    // Nor has the client's era a `task` of a call, of which a server of sessions would make one.
+    let params = with(params, &["_meta", "inputResponses", "requestState", "task"], set.as_slice())?;
     with(message, &[], &[("id", id), ("params", &params)])
 }
 
@@ -181,6 +183,17 @@ pub fn answered(response: &Members<'_>, client: &Client) -> Option<String> {
     }
     let result = complete(response.get("result")?.get(), &client.method)?;
     Some(object::result(&client.id, &object::line(&result)))
+}
+
+/// The status of HTTP by which the client's era says an error, where it has one for it: there is no such method, the headers say something else,
+/// the client cannot do what it takes, or the version is not spoken.
+pub fn status(response: &Members<'_>) -> Option<StatusCode> {
+    let error: Members<'_> = serde_json::from_str(response.get("error")?.get()).ok()?;
+    match error.get("code")?.get() {
+        "-32601" => Some(StatusCode::NOT_FOUND),
+        "-32020" | "-32021" | "-32022" => Some(StatusCode::BAD_REQUEST),
+        _ => None,
+    }
 }
 
 /// A result that says that it is one.

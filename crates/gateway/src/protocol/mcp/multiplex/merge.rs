@@ -13,6 +13,8 @@ use crate::protocol::members::{Members, quoted, text};
 const MEMBERS: &str = "dev.vidimus/members";
 /// What JSON-RPC says of a method that a server does not have.
 const NO_METHOD: &str = "-32601";
+/// What it says of parameters that are wrong, whoever is asked.
+const INVALID_PARAMS: &str = "-32602";
 /// The capabilities that a server with members has where one of these has them, without what comes on the stream of a session.
 const CAPABILITIES: [&str; 5] = ["completions", "logging", "prompts", "resources", "tools"];
 /// The extension of 2026-07-28 for tasks.
@@ -35,6 +37,10 @@ impl Absent {
     /// Where all have to answer.
     pub fn refusal(&self) -> Refusal {
         const NEXT: &str = "Look at the member that is named; with spec.whenDown: omit in the record of the server, the others answer without it.";
+        if self.code == Code::ParamsInvalid {
+            let message = format!("the member {:?} does not take this: {}", self.member, self.why);
+            return Refusal::new(self.code, message);
+        }
         let message = format!("the member {:?} does not answer: {}", self.member, self.why);
         Refusal::new(self.code, message).with_next(NEXT)
     }
@@ -43,7 +49,7 @@ impl Absent {
 /// The result of the answer to the question `id`, which came with this HTTP status; `None` of a member that has no such method.
 ///
 /// # Errors
-/// `upstream_invalid` for what is no answer to it, or an error.
+/// `params_invalid` where the member finds the caller's parameters wrong; `upstream_invalid` for what is no answer to it, or another error.
 pub fn result<'t>(answer: &'t str, status: u16, id: &str) -> Result<Option<Members<'t>>, Refusal> {
     let whole = Members::unique(answer).map_err(unreadable)?;
     if whole.misspells(&["result", "error", "id"]) {
@@ -54,6 +60,9 @@ pub fn result<'t>(answer: &'t str, status: u16, id: &str) -> Result<Option<Membe
         let code = error.get("code").map(RawValue::get).unwrap_or_default();
         if code == NO_METHOD {
             return Ok(None);
+        }
+        if code == INVALID_PARAMS {
+            return Err(Refusal::new(Code::ParamsInvalid, "it finds the parameters wrong"));
         }
         let is_number = code.len() <= 8 && code.bytes().all(|byte| byte == b'-' || byte.is_ascii_digit());
         let message = format!("it answered with the error {}", if is_number { code } else { "of no number" });
@@ -134,8 +143,6 @@ pub fn listing(
 pub struct Introduced {
     /// Of a handshake, the version that it chose.
     pub version: Option<&'static str>,
-    /// Of `server/discover`, those that it serves.
-    served: Vec<&'static str>,
     capabilities: Value,
     instructions: Option<String>,
 }
@@ -146,20 +153,18 @@ pub struct Introduced {
 /// `upstream_invalid` for what is neither, `protocol_version_unsupported` for a version that is not served here.
 pub fn introduced(result: &Members<'_>) -> Result<Introduced, Refusal> {
     let value = |member| result.get(member).and_then(|value| serde_json::from_str::<Value>(value.get()).ok());
-    let named: Vec<Value> =
+    let served: Vec<Value> =
         value("supportedVersions").and_then(|all| all.as_array().cloned()).unwrap_or_default();
-    let served: Vec<&str> =
-        versions::SERVED.into_iter().filter(|version| named.iter().any(|name| name == version)).collect();
     let chosen = value("protocolVersion");
     let version =
         HANDSHAKE.into_iter().find(|version| chosen.as_ref().is_some_and(|chosen| chosen == version));
-    if version.is_none() && !served.contains(&MODERN) {
+    if version.is_none() && !served.iter().any(|one| one == MODERN) {
         let message = "it speaks no version of the protocol that is spoken here";
         return Err(Refusal::new(Code::ProtocolVersionUnsupported, message));
     }
     let instructions = value("instructions").and_then(|text| text.as_str().map(str::to_owned));
     let instructions = instructions.filter(|text| !text.trim().is_empty());
-    Ok(Introduced { version, served, capabilities: value("capabilities").unwrap_or_default(), instructions })
+    Ok(Introduced { version, capabilities: value("capabilities").unwrap_or_default(), instructions })
 }
 
 /// The result of `initialize`, in the version that all speak.
@@ -173,12 +178,11 @@ pub fn initialized(name: &str, version: &str, members: &[(&str, Introduced)], ab
     result
 }
 
-/// The result of `server/discover`.
+/// The result of `server/discover`. The versions are those that a server with members answers in, as who asks in another one is told too; a member
+/// that does not speak one is not there in that.
 pub fn discovered(name: &str, members: &[(&str, Introduced)], absent: &[Absent]) -> Value {
-    let is_served =
-        |version: &&str| members.iter().any(|(_, member)| member.served.iter().any(|one| one == version));
     let mut result = json!({
-        "supportedVersions": versions::SERVED.into_iter().filter(is_served).collect::<Vec<_>>(),
+        "supportedVersions": versions::SERVED,
         "capabilities": capabilities(members),
         "resultType": "complete",
         "cacheScope": "private",

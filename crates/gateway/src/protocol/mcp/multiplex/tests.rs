@@ -119,6 +119,24 @@ fn a_label_says_what_the_message_says() {
     assert_eq!(label("x"), "header_mismatch");
 }
 
+/// What a version has no more is no matter of whose task is named, and which versions are spoken is no member's.
+#[test]
+fn what_is_of_no_version_is_of_no_member() {
+    let said = |version: &str, method: &str, named: &str| {
+        let body = format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{{{named},"_meta":{{"io.modelcontextprotocol/protocolVersion":"{version}"}}}}}}"#
+        );
+        check(&Method::POST, &[("mcp-protocol-version", version), ("mcp-method", method)], Some(&body))
+    };
+    let newest = "2026-07-28";
+    assert_eq!(said(newest, "tasks/result", r#""taskId":"of-nobody""#), "method_unknown");
+    assert_eq!(said(newest, "tasks/result", r#""taskId":"of-b""#), "method_unknown");
+    assert_eq!(said(newest, "ping", r#""x":1"#), "method_unknown");
+    assert_eq!(said("1999-01-01", "tools/call", r#""name":"a__x""#), "all");
+    assert_eq!(said("1999-01-01", "tasks/result", r#""taskId":"of-b""#), "all");
+    assert_eq!(asked("tasks/result", r#"{"taskId":"of-b"}"#), "b");
+}
+
 #[test]
 fn an_answer_goes_to_the_member_that_asked() {
     let answer = |id: &str| {

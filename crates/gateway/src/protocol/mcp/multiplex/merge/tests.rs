@@ -21,6 +21,7 @@ fn an_answer_is_to_the_question() {
         (json!({"id": "other", "result": {}}).to_string(), 200, "upstream_invalid"),
         (json!({"id": "q", "error": {"code": -32601, "message": "m"}}).to_string(), 404, "nothing"),
         (json!({"id": "q", "error": {"code": -32603, "message": "m"}}).to_string(), 200, "upstream_invalid"),
+        (json!({"id": "q", "error": {"code": -32602, "message": "m"}}).to_string(), 400, "params_invalid"),
         (r#"{"id":"q","result":{},"Result":{}}"#.to_owned(), 200, "upstream_invalid"),
         ("<html>".to_owned(), 200, "upstream_invalid"),
     ] {
@@ -122,14 +123,14 @@ fn no_member_speaks_for_another() {
 }
 
 #[test]
-fn versions_are_those_that_somebody_serves() {
+fn versions_are_those_that_are_served_here() {
     let one = member(
         &json!({"supportedVersions": ["2026-07-28"], "capabilities": {"extensions": {TASKS: {}, "x": {}}}}),
     );
     let other =
         member(&json!({"supportedVersions": ["2026-07-28", "2025-11-25", "2024-11-05"], "capabilities": {}}));
     let said = discovered("f/front", &[("a", one.expect("a")), ("b", other.expect("b"))], &[]);
-    assert_eq!(said["supportedVersions"], json!(["2026-07-28", "2025-11-25"]));
+    assert_eq!(said["supportedVersions"], json!(versions::SERVED), "as the refusal of another one says");
     assert_eq!(said["capabilities"], json!({"extensions": {TASKS: {}}}));
     assert_eq!((&said["resultType"], said.get("instructions")), (&json!("complete"), None));
     let unserved = Err(Code::ProtocolVersionUnsupported);
