@@ -17,6 +17,7 @@ use vidimus_core::snapshot::Snapshot;
 
 use super::revocation::{next_end, timer_until};
 use super::{Answering, Asked, taken_back_before};
+use crate::accounts::Reservation;
 use crate::effect::Effect;
 use crate::gate::{Shared, millis, rfc3339};
 use crate::standing::limits::UnderWay;
@@ -134,13 +135,8 @@ impl Ongoing {
             call: effect.call().clone(),
             decision: effect.decision(),
             started: effect.started,
-            under_way: effect.reservation.as_ref().and_then(|reservation| reservation.under_way()),
+            under_way: effect.reservation.as_ref().and_then(Reservation::under_way),
         }
-    }
-
-    /// Who made it.
-    pub fn caller(&self) -> &Caller {
-        &self.caller
     }
 
     /// Its places among the calls at once.
