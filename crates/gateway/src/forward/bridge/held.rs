@@ -266,7 +266,8 @@ impl Held {
         body: &Bytes,
     ) -> Option<Arc<UnderWay>> {
         let destination = call.ask.target.destination();
-        if Need::of(destination.endpoint()?, headers, body) != Some(Need::Speaks(Era::Sessions)) {
+        let endpoint = destination.endpoint().filter(|endpoint| endpoint.mcp == Some(Era::Sessions))?;
+        if Need::of(endpoint, headers, body) != Some(Need::Speaks(Era::Sessions)) {
             return None;
         }
         let (_, message) = Message::of(body).ok()?;
