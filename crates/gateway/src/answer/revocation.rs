@@ -35,7 +35,7 @@ pub struct Asked {
     method: Box<str>,
     action: Action,
     /// When it was decided: the copy that made it was there.
-    made: UnixMillis,
+    pub(super) made: UnixMillis,
     pub part: Part,
     /// The task that it is about, by the upstream's id.
     pub task: Option<Box<str>>,
@@ -63,11 +63,6 @@ pub struct Asked {
 }
 
 impl Asked {
-    /// When it was decided.
-    pub(super) const fn made(&self) -> UnixMillis {
-        self.made
-    }
-
     /// The protocol's method.
     pub fn method(&self) -> &str {
         &self.method

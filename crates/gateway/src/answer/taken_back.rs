@@ -43,7 +43,7 @@ impl Allowed<'_> {
         let Some(mut changes) = shared().map(|shared| shared.world.changes()) else {
             return Code::GatewayStopping;
         };
-        let (mut decided, mut since) = (decided.clone(), asked.made());
+        let (mut decided, mut since) = (decided.clone(), asked.made);
         loop {
             // The gateway is not held while nothing happens.
             let timer = {
