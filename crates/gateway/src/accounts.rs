@@ -20,7 +20,7 @@ use vidimus_core::snapshot::Snapshot;
 
 use crate::fair_share::{Denied, Pool, Share};
 use crate::protocol::observe::Usage;
-use crate::standing::limits::Claims;
+use crate::standing::limits::{Claims, UnderWay};
 use crate::standing::taken::{FanOut, Flow, Taken, Used, callee};
 use crate::standing::{StandingState, Tally};
 
@@ -204,7 +204,7 @@ impl Accounts {
     }
 
     /// Takes what the call counts for by a `decision` that does not know what is left: what its chain has come to, with what is left then, by which it
-    /// is to be decided for good. `None` where it counts for nothing.
+    /// is to be decided for good. `None` where it counts for nothing. `former`: the places of the call that it goes on with.
     ///
     /// # Errors
     /// As [`StandingState::claim`].
@@ -212,6 +212,7 @@ impl Accounts {
         &self,
         reservation: &mut Reservation,
         decision: &Decision<'_>,
+        former: impl FnOnce() -> Option<Arc<UnderWay>>,
         now: Moment,
     ) -> Result<Option<Arc<SoFar>>, Refusal> {
         if decision.limits().is_empty() {
@@ -219,7 +220,7 @@ impl Accounts {
         }
         let call = decision.call();
         // Few calls count, and what is kept in place is moved with each.
-        let claims = Box::pin(self.state.claim(call, decision.limits(), now)).await?;
+        let claims = Box::pin(self.state.claim_after(former(), (call, decision.limits()), now)).await?;
         let so_far = SoFar { limits: claims.left().to_vec(), ..call.so_far.clone() };
         reservation.claims = Some(claims);
         Ok(Some(Arc::new(so_far)))
@@ -318,6 +319,11 @@ impl Reservation {
     /// As [`Accounts::reserve`].
     pub fn counted(&self) -> Result<(), Refusal> {
         self.counted.clone()
+    }
+
+    /// Its places among the calls at once, for what of it goes on when its answer has ended.
+    pub fn under_way(&self) -> Option<Arc<UnderWay>> {
+        self.claims.as_ref()?.under_way()
     }
 
     /// Another model answered than the one that was called: what it costs is what counts.

@@ -18,7 +18,9 @@ mod revocation;
 mod stream;
 mod tagged;
 mod tail;
+mod taken_back;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,6 +63,7 @@ use revocation::Revocation;
 pub use revocation::{Asked, found, rebound, taken_back_before};
 pub use stream::ResponseStream;
 use stream::{Bounds, Content, LastWords};
+pub use taken_back::Ongoing;
 
 /// What an answer is treated by.
 #[derive(Debug)]
@@ -118,7 +121,10 @@ impl Answering<'_> {
         let done = match planned {
             Ok((plan, is_bare)) => {
                 let begin = Begin::of(&parts, &mut head);
-                let done = self.execute(plan, body, begin, (&mut effect, handles)).await;
+                let done = {
+                    let work = pin!(self.execute(plan, body, begin, (&mut effect, handles)));
+                    self.unless_taken_back(work).await.unwrap_or_else(Err)
+                };
                 // Of an answer that has not begun to pass, a refusal can still tell why it does not.
                 let done = done
                     .and_then(|done| if is_bare { self.bare(done) } else { self.changed_for_caller(done) });
@@ -330,10 +336,7 @@ impl Answering<'_> {
     fn check_still_allowed(&self) -> Result<(), Refusal> {
         let (shared, world) = (&self.gate.shared, &self.world);
         let code = self.asked.taken_back(shared, world, &self.caller, &self.destination);
-        let Some(code) = code else { return Ok(()) };
-        let mut refusal = taken_back_before("the answer had come", code, shared, &self.caller);
-        refusal.message = format!("{}; it may have been carried out", refusal.message).into();
-        Err(refusal)
+        code.map_or(Ok(()), |code| Err(self.taken_back(code)))
     }
 
     /// Who holds the ids in an answer, where it is planned that ids in it are changed. Most answers have none.

@@ -233,6 +233,11 @@ impl Effect {
         &self.call
     }
 
+    /// Index of the decision's record.
+    pub const fn decision(&self) -> u64 {
+        self.decision
+    }
+
     /// Records that no full answer came, and why.
     ///
     /// # Errors

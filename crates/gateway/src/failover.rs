@@ -116,8 +116,8 @@ impl Failovers {
     }
 
     /// A provider did not answer a call of this caller, or said that it cannot now; `again`: when it says that it can. Gives for how long that sets it
-    /// aside, where it was not before. What it says itself is so for all; failures with the calls of one caller set it aside for that one, and for all once
-    /// it fails another while it is.
+    /// aside, where it was not before. Failures with the calls of one caller set it aside for that one, and for all once it fails another while it is: also
+    /// where it says itself until when, since one caller's calls may be what it had too many of.
     pub fn failed(
         &self,
         (provider, caller): (&Arc<str>, &Arc<str>),
@@ -130,7 +130,7 @@ impl Failovers {
         known.by = is_alone.then(|| caller.clone());
         known.failures += 1;
         let (time, of) = if let Some(again) = again {
-            (again.min(LONGEST), None)
+            (again.min(LONGEST), known.by.clone())
         } else if known.failures >= FAILURES {
             (known.failures, known.times) = (0, known.times.saturating_add(1));
             (ASIDE.saturating_mul(known.times).min(LONGEST), known.by.take())

@@ -27,6 +27,15 @@ pub enum Denied {
     Share,
 }
 
+/// That one more fits into something of which so many of `all` are `taken`, for who has `held` of these. Who has none may have the last.
+///
+/// # Errors
+/// See [`Denied`].
+pub fn one_more(all: usize, taken: usize, held: usize) -> Result<(), Denied> {
+    let left = all.saturating_sub(taken).checked_sub(1).ok_or(Denied::Empty)?;
+    if held < left.max(1) { Ok(()) } else { Err(Denied::Share) }
+}
+
 impl Pool {
     pub fn new(all: usize) -> Self {
         Self { all, left: AtomicUsize::new(all) }

@@ -30,6 +30,7 @@ use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::{AgentTools, Endpoint};
 
 use crate::accounts::Place;
+use crate::answer::Ongoing;
 use crate::gate::Shared;
 use crate::runner::Ran;
 pub use body::{Body, Broken};
@@ -108,6 +109,8 @@ pub struct Outbound {
     grpc: Option<Reading>,
     /// That it is bridged to a server of another era, and what renews its credential there and keeps what goes on after it.
     bridged: Option<(bridge::Need, Arc<Shared>)>,
+    /// What is to be known of its call where that waits behind its answer for the client.
+    ongoing: Option<Arc<Ongoing>>,
 }
 
 impl Outbound {
@@ -140,6 +143,7 @@ impl Outbound {
             place: None,
             grpc: None,
             bridged: None,
+            ongoing: None,
         })
     }
 
@@ -179,6 +183,13 @@ impl Outbound {
             let need = bridge::Need::of(&server.endpoint, &self.headers, &self.body);
             self.bridged = need.map(|need| (need, shared.clone()));
         }
+    }
+
+    /// It may wait behind its answer for the client, where it is bridged.
+    #[must_use]
+    pub(crate) fn that_may_wait(mut self, ongoing: impl FnOnce() -> Ongoing) -> Self {
+        self.ongoing = self.bridged.as_ref().map(|_| Arc::new(ongoing()));
+        self
     }
 
     /// The same below the address where the agent is served over HTTP+JSON.
@@ -303,7 +314,7 @@ pub(crate) fn client_beside(guard: AddressGuard, roots: Option<&[u8]>) -> Result
 /// `upstream_timeout`, or `upstream_invalid` for what is not HTTP. Of a job also `overloaded`, where too many run; of a server of another era
 /// also `era_unbridged`.
 pub async fn forward(upstream: &Upstream, outbound: Outbound) -> Result<Response<Body>, Refusal> {
-    let Outbound { permit, method, uri, headers, body, card, ran, place, grpc, bridged } = outbound;
+    let Outbound { permit, method, uri, headers, body, card, ran, place, grpc, bridged, ongoing } = outbound;
     if let Some(job) = permit.endpoint()?.job.clone() {
         let asked = job::Asked { method: &method, headers: &headers, body: &body };
         let ran = (ran.unwrap_or_default(), place);
@@ -312,7 +323,7 @@ pub async fn forward(upstream: &Upstream, outbound: Outbound) -> Result<Response
     if let Some((need, shared)) = bridged {
         let asked = bridge::Asked { method, uri, headers, body };
         // Few calls are bridged, and what is kept in place is moved with each.
-        return Box::pin(bridge::answer(upstream, (permit, shared), need, asked)).await;
+        return Box::pin(bridge::answer(upstream, (permit, shared), need, (asked, ongoing))).await;
     }
     if let Some(agent) = permit.endpoint()?.agent.clone() {
         let asked = job::Asked { method: &method, headers: &headers, body: &body };

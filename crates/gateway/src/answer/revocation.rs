@@ -35,7 +35,7 @@ pub struct Asked {
     method: Box<str>,
     action: Action,
     /// When it was decided: the copy that made it was there.
-    made: UnixMillis,
+    pub(super) made: UnixMillis,
     pub part: Part,
     /// The task that it is about, by the upstream's id.
     pub task: Option<Box<str>>,
@@ -244,7 +244,7 @@ impl Asked {
 impl Asked {
     /// Why a call that was allowed goes on no more, whatever the configuration says of it: its chain was ended, the copy that made it is gone,
     /// or its route is closed by the age of the configuration.
-    fn ended(&self, shared: &Shared, caller: &Caller, destination: &Destination) -> Option<Code> {
+    pub(super) fn ended(&self, shared: &Shared, caller: &Caller, destination: &Destination) -> Option<Code> {
         if is_ended(shared, caller) {
             return Some(Code::ChainEnded);
         }
@@ -475,13 +475,14 @@ fn credential_ends(caller: &Caller) -> Option<i64> {
 }
 
 /// When the caller's credential, the first of its grants or the first window ends after `since`.
-fn next_end(decided: &Snapshot, caller: &Caller, since: UnixMillis) -> Option<UnixMillis> {
+pub(super) fn next_end(decided: &Snapshot, caller: &Caller, since: UnixMillis) -> Option<UnixMillis> {
     let of_grants = decided.next_grant_end(caller.proven.principal.entity(), since);
     let of_credential = credential_ends(caller).map(UnixMillis).filter(|until| *until > since);
     [of_grants, of_credential, decided.next_closing(since)].into_iter().flatten().min()
 }
 
-fn timer_until(shared: &Shared, until: UnixMillis) -> Sleep {
+/// Wakes then.
+pub(super) fn timer_until(shared: &Shared, until: UnixMillis) -> Sleep {
     let now = millis(shared.clock.now().wall);
     let left = u64::try_from(until.0.saturating_sub(now.0)).unwrap_or_default();
     // A timer looks at whole milliseconds, and may be early by one.

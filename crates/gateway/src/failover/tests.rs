@@ -117,6 +117,21 @@ fn who_fails_one_caller_is_set_aside_for_that_one() {
     assert_eq!(failovers.order(&candidates, &"platform/third".into(), begin), [1]);
 }
 
+/// Attack: a caller that has a provider say for how long it is to be left alone, so that it is for everybody.
+#[test]
+fn who_says_to_one_caller_when_to_come_again_is_set_aside_for_that_one() {
+    let (failovers, candidates, begin) = (Failovers::default(), candidates(&[1, 0]), Instant::now());
+    let (called, other): (_, Arc<str>) = (name(&candidates, 0), "platform/other".into());
+    assert_eq!(failovers.failed((&called, &one()), Some(LONGEST), begin), Some(LONGEST));
+    assert_eq!(failovers.order(&candidates, &one(), begin), [1]);
+    assert_eq!(failovers.order(&candidates, &other, begin), [0, 1]);
+    // It answers the other, and says it to it later.
+    failovers.did_well(&called);
+    assert_eq!(failovers.order(&candidates, &one(), begin), [1]);
+    failovers.failed((&called, &other), Some(LONGEST), begin);
+    assert_eq!(failovers.order(&candidates, &"platform/third".into(), begin), [1]);
+}
+
 /// Attack: everything fails, and each call is sent several times over.
 #[test]
 fn further_tries_are_a_share_of_the_calls() {

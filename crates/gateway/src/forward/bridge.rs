@@ -31,6 +31,7 @@ use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::{Endpoint, Era};
 
 use super::{Body, Upstream, send};
+use crate::answer::Ongoing;
 use crate::gate::Shared;
 use crate::protocol::mcp::SESSION_HEADER;
 use crate::protocol::mcp::bridge::session::Session;
@@ -85,7 +86,7 @@ pub(super) struct Asked {
     pub(super) body: Bytes,
 }
 
-/// Answers one permitted message in the caller's era.
+/// Answers one permitted message in the caller's era. `ongoing`: what is to be known of its call where that waits behind its answer.
 ///
 /// # Errors
 /// As [`super::forward`], and `era_unbridged` for what has no like in the server's era or is not held here any more.
@@ -93,7 +94,7 @@ pub(super) async fn answer(
     upstream: &Upstream,
     (permit, shared): (Permit, Arc<Shared>),
     need: Need,
-    asked: Asked,
+    (asked, ongoing): (Asked, Option<Arc<Ongoing>>),
 ) -> Result<Response<Body>, Refusal> {
     let refused = match need {
         Need::Speaks(_) => None,
@@ -111,7 +112,7 @@ pub(super) async fn answer(
     let holder = holder(&permit, need, &asked.headers)?;
     let held = shared.standing.bridged();
     let wire = Wire::new(upstream, (permit, &shared), asked.uri.clone(), &asked.headers);
-    let way = Way { wire, held, holder };
+    let way = Way { wire, held, holder, ongoing };
     let answer = match need {
         Need::Speaks(Era::Sessions) => sessions::answer(way, asked).await,
         Need::Speaks(Era::Stateless) | Need::Begins => stateless::answer(way, asked).await,
@@ -175,6 +176,7 @@ struct Way {
     wire: Wire,
     held: Held,
     holder: Box<str>,
+    ongoing: Option<Arc<Ongoing>>,
 }
 
 /// A message of a client's, as far as it is read here. What it may be was looked at when it was parsed.

@@ -22,7 +22,7 @@ use super::addressed::Addressed;
 use super::authenticate::authenticate;
 use super::content::{Beside, Said};
 use super::crossing::{self, Crossed};
-use super::decided::{among, decided, with_approvals, with_counts};
+use super::decided::{among, counted, decided, with_approvals, with_counts};
 use super::definition::Source;
 use super::grants;
 use super::hold::{Given, Standing};
@@ -144,7 +144,7 @@ pub async fn admit<'p, B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Err
     let (so_far, guarded) = (reservation.so_far(), OnceLock::new());
     call.so_far = so_far.as_deref().unwrap_or(SoFar::nothing());
     let decision = decided(gate, &world, &mut call, (json.as_ref(), &guarded)).await?;
-    let so_far = gate.accounts.count(&mut reservation, &decision, moment).await?.or_else(|| so_far.clone());
+    let so_far = counted(gate, &mut reservation, &decision, (parts, message), moment).await?;
     let decision = with_counts(&world, (&mut call, decision), so_far.as_deref());
     let given = Given::to(gate, &decision, call.now);
     let decision = with_approvals(&world, (&mut call, decision), given.as_ref());

@@ -2,6 +2,7 @@
 //! answer lifted back. Another one is asked only where nothing of an answer has come.
 
 use std::borrow::Cow;
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -172,7 +173,8 @@ impl Elsewhere {
             outbound = outbound.turned_to(which, (&path, headers, body))?;
             check_not_taken_back(gate, answering)?;
             effect.asks(candidate);
-            let answer = asked(gate, &mut outbound, (candidate, &caller), effect).await;
+            let noted = (&mut *effect, &*answering);
+            let answer = asked(gate, &mut outbound, (candidate, &caller), noted).await;
             let is_failure = match &answer {
                 Ok(response) => is_of_failure(response.status()),
                 Err(refusal) => {
@@ -202,18 +204,29 @@ async fn asked(
     gate: &Gate,
     outbound: &mut Outbound,
     (candidate, caller): (&Candidate, &Arc<str>),
-    effect: &mut Effect,
+    (effect, answering): (&mut Effect, &Answering<'_>),
 ) -> Result<Response<Body>, Refusal> {
     let began = gate.clock.now().monotonic;
     effect.attempts.push(Attempt::of(&candidate.entity().id));
     let answer = match credential::apply(gate, outbound) {
-        Ok(_) => attempt(&gate.upstream, outbound).await,
-        Err(refusal) => Err(refusal),
+        Ok(_) => {
+            let attempt = pin!(attempt(&gate.upstream, outbound));
+            answering.unless_taken_back(attempt).await
+        }
+        Err(refusal) => Ok(Err(refusal)),
     };
     let ended = gate.clock.now().monotonic;
-    let Some(tried) = effect.attempts.last_mut() else { return answer };
+    let Some(tried) = effect.attempts.last_mut() else { return answer.unwrap_or_else(Err) };
     tried.duration_us = u64::try_from(ended.saturating_duration_since(began).as_micros()).unwrap_or(u64::MAX);
     let provider = &candidate.provider.id.id;
+    let answer = match answer {
+        Ok(answer) => answer,
+        // That says nothing of the provider.
+        Err(taken_back) => {
+            tried.code = Some(taken_back.code.as_str().into());
+            return Err(taken_back);
+        }
+    };
     let again = match &answer {
         Ok(response) => {
             tried.status = response.status().as_u16();

@@ -1,6 +1,7 @@
 //! The second half of a request's lifecycle: a permitted call, carried out.
 
 use std::borrow::Cow;
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -16,13 +17,13 @@ use vidimus_core::snapshot::Snapshot;
 use super::admit::{Admitted, OwnPermit};
 use super::attempts::Elsewhere;
 use super::{agent_tool, front, news, pins};
-use crate::answer::{Answering, Asked, taken_back_before};
+use crate::answer::{Answering, Asked, Ongoing, taken_back_before};
 use crate::bodies::Lease;
 use crate::changes::{self, Demands, Tally};
 use crate::credential;
 use crate::data_plane::only_here;
 use crate::effect::{Begun, Effect, Ending};
-use crate::forward::{Outbound, forward, headers};
+use crate::forward::{Body, Outbound, forward, headers};
 use crate::gate::Gate;
 use crate::protocol::a2a::webhook;
 use crate::protocol::members::{self, Replaced};
@@ -49,15 +50,10 @@ pub(super) async fn carry(
             // Few calls have several that may answer, and what is kept in place is moved with each.
             Box::pin(elsewhere.sent(gate, (&*context, parts), outbound, noted)).await
         }
-        (Ok(outbound), _) if outbound.permit().endpoint().is_ok_and(Endpoint::is_of_members) => {
-            Box::pin(front::answer(gate, context, (parts, credential), (&outbound, &answering))).await
-        }
         (Ok(outbound), _) => {
             effect.ran = outbound.ran();
-            match outbound.agent() {
-                Some(agent) => agent_tool::carried(gate, context, parts, (agent, outbound)).await,
-                None => forward(&gate.upstream, outbound).await,
-            }
+            let sent = pin!(sent(gate, context, (parts, credential), (outbound, &answering)));
+            answering.unless_taken_back(sent).await.unwrap_or_else(Err)
         }
         (Err(refusal), _) => Err(refusal),
     };
@@ -78,6 +74,22 @@ pub(super) async fn carry(
             effect.record_refused(&refusal).await.map_err(closed)?;
             Err(refusal)
         }
+    }
+}
+
+/// Has the one who may answer do so.
+async fn sent(
+    gate: &Gate,
+    context: &RequestContext,
+    (parts, credential): (&Parts, Option<&str>),
+    (outbound, answering): (Outbound, &Answering<'_>),
+) -> Result<Response<Body>, Refusal> {
+    if outbound.permit().endpoint().is_ok_and(Endpoint::is_of_members) {
+        return Box::pin(front::answer(gate, context, (parts, credential), (&outbound, answering))).await;
+    }
+    match outbound.agent() {
+        Some(agent) => agent_tool::carried(gate, context, parts, (agent, outbound)).await,
+        None => forward(&gate.upstream, outbound).await,
     }
 }
 
@@ -213,7 +225,7 @@ fn ready<'g, 'p>(
         }
         // From here on it counts, whoever leaves.
         effect.sent = true;
-        outbound
+        outbound.that_may_wait(|| Ongoing::of(&answering, &effect))
     });
     Ready { answering, effect, outbound, elsewhere: written, requested, lease: admitted.lease }
 }

@@ -1,8 +1,11 @@
 //! What is decided of a call, and decided again once more of it is known: what guards found, what it counts for, who approved it.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
+use http::request::Parts;
 use vidimus_core::call::{Call, SoFar};
+use vidimus_core::clock::Moment;
 use vidimus_core::decision::Decision;
 use vidimus_core::guard::Guarded;
 use vidimus_core::json::Json;
@@ -11,6 +14,7 @@ use vidimus_core::snapshot::Snapshot;
 
 use super::guards;
 use super::hold::Given;
+use crate::accounts::Reservation;
 use crate::gate::{Gate, millis};
 use crate::protocol::llm::shapes::Shape;
 use crate::request_context::RequestContext;
@@ -41,6 +45,23 @@ pub(super) async fn decided<'c>(
         }
     }
     Ok(world.authorize(call))
+}
+
+/// Takes what the call counts for, and gives what it has come to with that. One that answers what was asked in a former call, which waits for it, has the
+/// place of that one among the calls at once.
+///
+/// # Errors
+/// As [`crate::accounts::Accounts::count`].
+pub(super) async fn counted(
+    gate: &Gate,
+    reservation: &mut Reservation,
+    decision: &Decision<'_>,
+    (parts, message): (&Parts, &Bytes),
+    now: Moment,
+) -> Result<Option<Arc<SoFar>>, Refusal> {
+    let former = || gate.standing.bridged().goes_on(decision.call(), &parts.headers, message);
+    let counted = gate.accounts.count(reservation, decision, former, now).await?;
+    Ok(counted.or_else(|| reservation.so_far()))
 }
 
 /// The decision with what the call counts for, where limits are of it.

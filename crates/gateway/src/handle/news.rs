@@ -220,8 +220,8 @@ impl Told {
         let so_far = reservation.so_far();
         call.so_far = so_far.as_deref().unwrap_or(SoFar::nothing());
         let decision = decided(gate, world, &mut call, (Some(&json), &guarded)).await?;
-        let so_far =
-            gate.accounts.count(&mut reservation, &decision, moment).await?.or_else(|| so_far.clone());
+        let counted = gate.accounts.count(&mut reservation, &decision, || None, moment).await?;
+        let so_far = counted.or_else(|| so_far.clone());
         call.so_far = so_far.as_deref().unwrap_or(SoFar::nothing());
         let decision = if decision.limits().is_empty() { decision } else { world.authorize(&call) };
         let (protocol, bytes_in) = (Protocol::A2a, bytes.len());

@@ -4,6 +4,7 @@
 
 mod counter;
 pub mod restored;
+mod under_way;
 
 use std::hash::{BuildHasher as _, Hash, Hasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -19,6 +20,7 @@ use vidimus_core::resource::limit::{CountedBy, LimitWindow, Measure, WhenLost};
 
 pub use self::counter::Division;
 use self::counter::{Counter, Try};
+pub use self::under_way::UnderWay;
 use super::StandingState;
 use super::store::limits::{Settled, Wanted};
 use super::taken::Used;
@@ -135,9 +137,11 @@ pub struct Claims {
     claims: Vec<Claim>,
     left: Vec<Left>,
     is_permitted: bool,
+    /// Its places among the calls at once.
+    under_way: Option<Arc<UnderWay>>,
 }
 
-/// What it has taken of one.
+/// What it has taken of one, but for calls at once.
 #[derive(Debug)]
 struct Claim {
     limit: Arc<Limit>,
@@ -160,20 +164,36 @@ impl StandingState {
         limits: &[Arc<Limit>],
         now: Moment,
     ) -> Result<Claims, Refusal> {
+        self.claim_after(None, (call, limits), now).await
+    }
+
+    /// The same for a call that goes on with what a `former` one began: the places of that one among the calls at once are its own.
+    ///
+    /// # Errors
+    /// As [`StandingState::claim`].
+    pub async fn claim_after(
+        self: &Arc<Self>,
+        former: Option<Arc<UnderWay>>,
+        (call, limits): (&Call<'_>, &[Arc<Limit>]),
+        now: Moment,
+    ) -> Result<Claims, Refusal> {
+        let mut under_way = UnderWay::after(former, self);
         let mut claims = Claims {
             state: self.clone(),
             claims: Vec::with_capacity(limits.len()),
             left: Vec::with_capacity(limits.len()),
             is_permitted: false,
+            under_way: None,
         };
         for limit in limits {
-            claims.take(limit, call, now)?;
+            claims.take(limit, (call, &mut under_way), now)?;
         }
         if claims.fits() && self.is_shared() {
             claims.take_of_store(call).await?;
         }
-        if !claims.fits() {
-            claims.close(|_| 0);
+        match claims.fits() {
+            true => claims.under_way = under_way.taken(),
+            false => claims.close(|_| 0),
         }
         Ok(claims)
     }
@@ -183,6 +203,11 @@ impl Claims {
     /// How the call stands to its limits.
     pub fn left(&self) -> &[Left] {
         &self.left
+    }
+
+    /// Its places among the calls at once, for what of it goes on when it has ended here. `None` where it counts for no such limit.
+    pub fn under_way(&self) -> Option<Arc<UnderWay>> {
+        self.under_way.clone()
     }
 
     /// The call was permitted.
@@ -205,11 +230,23 @@ impl Claims {
         self.left.iter().all(|one| one.left >= 0)
     }
 
-    fn take(&mut self, limit: &Arc<Limit>, call: &Call<'_>, now: Moment) -> Result<(), Refusal> {
+    fn take(
+        &mut self,
+        limit: &Arc<Limit>,
+        (call, under_way): (&Call<'_>, &mut UnderWay),
+        now: Moment,
+    ) -> Result<(), Refusal> {
         let counters = &self.state.limits;
-        let (key, taken) = (counters.key(limit, CountedBy::of(call)), limit.takes(&call.ask));
+        let key = counters.key(limit, CountedBy::of(call));
+        let is_at_once = limit.of == Measure::Concurrency;
+        // What goes on with a former call is no further one.
+        let taken = if is_at_once && under_way.has(key) { 0 } else { limit.takes(&call.ask) };
         let caller = call.principal().entity();
         let (left, again) = match counters.take(limit, (key, caller), taken, now)? {
+            Try::Taken { left, number } if is_at_once => {
+                under_way.take(key, number, taken);
+                (left, None)
+            }
             Try::Taken { left, number } => {
                 self.claims.push(Claim { limit: limit.clone(), key, number, taken, in_store: None });
                 (left, None)
@@ -217,8 +254,8 @@ impl Claims {
             Try::Full { left, again } => {
                 let at = counters.at(limit.window, now);
                 let again = again.map(|again| i64::try_from(again.saturating_sub(at)).unwrap_or(i64::MAX));
-                let at_once = limit.of == Measure::Concurrency && taken <= limit.amount;
-                let again = again.or(at_once.then_some(AGAIN_AT_ONCE));
+                let frees_up = is_at_once && taken <= limit.amount;
+                let again = again.or(frees_up.then_some(AGAIN_AT_ONCE));
                 (left, again.map(|after| UnixMillis(call.now.0.saturating_add(after))))
             }
         };
@@ -238,8 +275,7 @@ impl Claims {
     /// Takes the same of what gateways share. Calls at once are each gateway's own.
     async fn take_of_store(&mut self, call: &Call<'_>) -> Result<(), Refusal> {
         let Some(store) = self.state.store() else { return Ok(()) };
-        let shared = |claim: &&mut Claim| claim.limit.of != Measure::Concurrency;
-        let mut claims: Vec<&mut Claim> = self.claims.iter_mut().filter(shared).collect();
+        let mut claims: Vec<&mut Claim> = self.claims.iter_mut().collect();
         if claims.is_empty() {
             return Ok(());
         }

@@ -8,7 +8,7 @@ use std::time::Instant;
 use foldhash::fast::RandomState;
 
 use super::{Entry, SWEEP_INTERVAL};
-use crate::fair_share::Denied;
+use crate::fair_share::{Denied, one_more};
 
 /// At most `capacity` entries, each of somebody: its holder.
 #[derive(Debug)]
@@ -69,9 +69,8 @@ impl<K: Eq + Hash, H: Clone + Eq + Hash, V: Entry> Divided<K, H, V> {
     }
 
     fn room_for(&self, holder: &H) -> Result<(), Denied> {
-        let left = self.capacity.saturating_sub(self.entries.len()).checked_sub(1).ok_or(Denied::Empty)?;
         let held = self.held.get(holder).copied().unwrap_or_default();
-        if held < left.max(1) { Ok(()) } else { Err(Denied::Share) }
+        one_more(self.capacity, self.entries.len(), held)
     }
 
     /// Forgets what is out of use, at most once a second; whether it looked.

@@ -35,6 +35,11 @@ fn document() -> Value {
 /// A world with an API, whose `spec.openapi` has `more`; `cedar` is in force too.
 async fn world(more: &Value, cedar: &str) -> World {
     let world = World::new().await;
+    world.gate.take_into_use(snapshot(&configured(&world, more, cedar)));
+    world
+}
+
+fn configured(world: &World, more: &Value, cedar: &str) -> Vec<Value> {
     let mut all = objects(&world.upstream);
     let mut openapi =
         json!({"url": world.upstream.url("/api?tenant=a"), "timeout": "3s", "document": document()});
@@ -49,8 +54,42 @@ async fn world(more: &Value, cedar: &str) -> World {
         json!({"owner": "a@b.example", "team": "t", "riskLevel": "low", "openapi": openapi}),
     ));
     all.push(object("Policy", "pets", json!({"description": "pets", "cedar": format!("{CEDAR} {cedar}")})));
-    world.gate.take_into_use(snapshot(&all));
-    world
+    all
+}
+
+/// Attack: an API works on for who is forbidden meanwhile, since nothing of its answer passes before its end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_whose_answer_is_awaited_ends_with_what_allowed_it() {
+    let world = world(&json!({"timeout": "30s"}), "").await;
+    let forbid = r#"forbid (principal == Agent::"t/caller", action, resource);"#;
+    let forbidden = snapshot(&configured(&world, &json!({"timeout": "30s"}), forbid));
+    let (begun, stream) = Answer::stream("application/json");
+    for answer in [begun, Answer::hang()] {
+        world.gate.take_into_use(snapshot(&configured(&world, &json!({"timeout": "30s"}), "")));
+        world.upstream.next(answer);
+        let before = world.upstream.received().len();
+        let forbids = async {
+            world.upstream.until_received(before + 1).await;
+            stream.send("{").await;
+            world.gate.take_into_use(forbidden.clone());
+        };
+        let asked = rest(&world, Method::GET, "/pets/7", &[], &Value::Null);
+        let asked = tokio::time::timeout(Duration::from_secs(10), asked);
+        let (came, ()) = tokio::join!(asked, forbids);
+        let came = came.expect("in time");
+        assert_eq!(came.code(), Some("revoked"), "{:?}", came.body);
+        let effect = &world.records(&call_id(&came.headers), 2).await[1];
+        assert_eq!((&effect["result"], &effect["code"]), (&json!("failed"), &json!("revoked")));
+    }
+    let mut is_there = true;
+    for _ in 0..1000 {
+        is_there = stream.send(" ").await;
+        if !is_there {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(!is_there, "the API is told by the end of its connection");
 }
 
 /// What came of one request.

@@ -16,13 +16,13 @@ use super::world::{World, call_id, json_of, objects, snapshot};
 const PATH: &str = "/mcp/t/tools";
 
 /// The world, whose server speaks one era alone.
-async fn world(mcp: &str) -> World {
+pub async fn world(mcp: &str) -> World {
     let world = World::new().await;
     world.gate.take_into_use(configured(&world, mcp));
     world
 }
 
-fn configured(world: &World, mcp: &str) -> Arc<Snapshot> {
+pub fn configured(world: &World, mcp: &str) -> Arc<Snapshot> {
     let mut all = objects(&world.upstream);
     for object in &mut all {
         match object["kind"].as_str() {
@@ -77,7 +77,7 @@ fn stateless(received: &Received) -> Answer {
 }
 
 /// A server that only has sessions.
-fn sessions(received: &Received) -> Answer {
+pub fn sessions(received: &Received) -> Answer {
     let message = received.json();
     match (received.method.as_str(), message["method"].as_str()) {
         ("GET" | "DELETE", _) => Answer::whole("text/plain", "").with_status(StatusCode::METHOD_NOT_ALLOWED),
@@ -97,7 +97,7 @@ fn sessions(received: &Received) -> Answer {
 }
 
 /// A request of `subject`, with what its era has in headers.
-fn request(world: &World, subject: &str, session: Option<&str>, message: &Value) -> Request<Full<Bytes>> {
+pub fn request(world: &World, subject: &str, session: Option<&str>, message: &Value) -> Request<Full<Bytes>> {
     let mut request = world.request(Method::POST, PATH, message);
     let token = world.token(subject, Duration::from_secs(600));
     let headers = request.headers_mut();
@@ -122,7 +122,7 @@ fn request(world: &World, subject: &str, session: Option<&str>, message: &Value)
     request
 }
 
-async fn call(world: &World, session: Option<&str>, message: &Value) -> (StatusCode, HeaderMap, Value) {
+pub async fn call(world: &World, session: Option<&str>, message: &Value) -> (StatusCode, HeaderMap, Value) {
     let (status, headers, body) = world.call(request(world, "caller", session, message)).await;
     let text = String::from_utf8(body.to_vec()).expect("well formed");
     // The last event of a stream is the answer.
@@ -153,7 +153,7 @@ fn tool(id: &str, name: &str) -> Value {
 }
 
 /// The same without a session.
-fn modern(id: &str, method: &str, params: &Value) -> Value {
+pub fn modern(id: &str, method: &str, params: &Value) -> Value {
     let mut params = params.clone();
     params["_meta"] = json!({
         "io.modelcontextprotocol/protocolVersion": "2026-07-28",
@@ -163,7 +163,7 @@ fn modern(id: &str, method: &str, params: &Value) -> Value {
     json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params})
 }
 
-fn modern_tool(id: &str, name: &str) -> Value {
+pub fn modern_tool(id: &str, name: &str) -> Value {
     modern(id, "tools/call", &json!({"name": name, "arguments": {"a": 1}}))
 }
 
@@ -180,7 +180,7 @@ async fn event(body: &mut Incoming) -> Value {
     }
 }
 
-fn code(answer: &Value) -> &Value {
+pub fn code(answer: &Value) -> &Value {
     &answer["error"]["data"]["code"]
 }
 
@@ -734,7 +734,7 @@ async fn a_session_that_does_not_begin_holds_up_nobody_for_long() {
 }
 
 /// A server that only has sessions, whose tool asks the client.
-fn asking(received: &Received) -> Answer {
+pub fn asking(received: &Received) -> Answer {
     if received.json()["method"] != json!("tools/call") {
         return sessions(received);
     }

@@ -45,6 +45,7 @@ mod logged;
 mod members;
 mod news;
 mod own_guards;
+mod parked;
 mod payloads;
 mod pins;
 mod present;

@@ -2,23 +2,33 @@
 //! taken back. All of it is of this process, bounded for each caller, and nothing is lost with it but what is under way.
 
 use std::collections::{BTreeSet, HashMap};
+use std::future::pending;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::HeaderMap;
 use quick_cache::sync::Cache;
+use serde_json::value::RawValue;
 use tokio::sync::{Mutex as Turn, Notify, oneshot, watch};
 use tokio::task::AbortHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use uuid::Uuid;
+use vidimus_core::call;
 use vidimus_core::refusal::{Code, Refusal};
+use vidimus_core::resource::Era;
 
 use super::beside::Beside;
 use super::ended::Ended;
 use super::sessions::Exchange;
+use super::{Message, Need};
+use crate::fair_share::{Denied, one_more};
 use crate::protocol::mcp::bridge::capabilities::Capabilities;
 use crate::protocol::mcp::bridge::refusal;
-use crate::protocol::mcp::bridge::to_sessions::Begun;
+use crate::protocol::mcp::bridge::to_sessions::{Begun, answers};
+use crate::seal;
+use crate::standing::limits::UnderWay;
 
 /// For how long a session is kept that nobody uses.
 const IDLE: Duration = Duration::from_secs(1800);
@@ -26,7 +36,8 @@ const IDLE: Duration = Duration::from_secs(1800);
 const MOST_HOLDERS: usize = 4_096;
 /// How many sessions one caller has at one server: one for each set of capabilities that its clients have.
 const MOST_SESSIONS: usize = 4;
-/// For how long a question waits for the request that answers it, and how many wait: of one caller at one server, and in all.
+/// For how long a question waits for the request that answers it, and how many wait: of one caller at one server, and in all, of which no principal has
+/// more than are left for all others.
 const PATIENCE: Duration = Duration::from_secs(300);
 const MOST_PARKED_OF_ONE: usize = 16;
 const MOST_PARKED: usize = 1_024;
@@ -224,27 +235,56 @@ impl Held {
         }
     }
 
-    /// Keeps a call until its client answers, and gives the handle by which it is known.
+    /// Keeps a call until its client answers, or something takes it back, and gives the handle by which it is known.
     ///
     /// # Errors
     /// `overloaded` where too many wait.
     pub(super) fn park(&self, parked: Parked) -> Result<String, Refusal> {
         let handle = Uuid::new_v4().simple().to_string();
         let mut all = lock(&self.0.parked);
-        let of_one = all.values().filter(|(other, _)| other.holder == parked.holder).count();
-        if all.len() >= MOST_PARKED || of_one >= MOST_PARKED_OF_ONE {
-            let message = "too many calls wait for an answer of their clients";
-            return Err(Refusal::new(Code::Overloaded, message));
-        }
+        check_room(&all, &parked)?;
         // Its connection is let go in time, whether anybody calls or not.
-        let (held, late) = (self.clone(), handle.clone());
+        let (held, late, ongoing) = (self.clone(), handle.clone(), parked.exchange.ongoing().cloned());
         let ends = tokio::spawn(async move {
-            tokio::time::sleep(PATIENCE).await;
-            let parked = lock(&held.0.parked).remove(&*late);
-            drop(parked);
+            let taken_back = async {
+                match &ongoing {
+                    Some(ongoing) => ongoing.taken_back().await,
+                    None => pending().await,
+                }
+            };
+            let taken_back = timeout(PATIENCE, taken_back).await;
+            let waited = lock(&held.0.parked).remove(&*late);
+            let is_ended_here = waited.is_some();
+            // By that the server is told.
+            drop(waited);
+            if let (Ok(code), Some(ongoing), true) = (taken_back, &ongoing, is_ended_here) {
+                ongoing.record(code).await;
+            }
         });
         all.insert(handle.as_str().into(), (parked, ends.abort_handle()));
         Ok(handle)
+    }
+
+    /// The places among the calls at once of the call that a request answers for, where that waits here. They go on with it: what is no answer to that
+    /// call after all is not sent.
+    pub(crate) fn goes_on(
+        &self,
+        call: &call::Call<'_>,
+        headers: &HeaderMap,
+        body: &Bytes,
+    ) -> Option<Arc<UnderWay>> {
+        let destination = call.ask.target.destination();
+        let endpoint = destination.endpoint().filter(|endpoint| endpoint.mcp == Some(Era::Sessions))?;
+        if Need::of(endpoint, headers, body) != Some(Need::Speaks(Era::Sessions)) {
+            return None;
+        }
+        let (_, message) = Message::of(body).ok()?;
+        let (handle, _) = answers(message.params.map(RawValue::get))?;
+        let all = lock(&self.0.parked);
+        let (parked, _) = all.get(&*handle)?;
+        let rest = parked.holder.strip_prefix(&*seal::binding(&destination, call.caller))?;
+        let is_own = rest.starts_with('|') && parked.called.get(0)?.as_str() == message.method.as_deref();
+        parked.exchange.ongoing().filter(|_| is_own)?.under_way()
     }
 
     /// The call of this handle does not wait: its client is not asked after all.
@@ -274,7 +314,7 @@ impl Held {
             parked
         });
         parked.ok_or_else(|| {
-            refusal("what params.requestState names does not wait at this replica of the gateway: it waited too long, was answered, is another call, or waits at another replica")
+            refusal("what params.requestState names does not wait at this replica of the gateway: it waited too long, was answered or taken back, is another call, or waits at another replica")
         })
     }
 
@@ -328,6 +368,26 @@ impl Held {
     pub(super) fn followed(&self, holder: &str, number: &str) -> watch::Receiver<BTreeSet<String>> {
         self.client(holder, number).uris.subscribe()
     }
+}
+
+/// That one more call may wait.
+///
+/// # Errors
+/// `overloaded` where as many wait as can, or as many of this caller as is fair to the others.
+fn check_room(all: &HashMap<Box<str>, (Parked, AbortHandle)>, parked: &Parked) -> Result<(), Refusal> {
+    let (mut of_holder, mut of_principal) = (0, 0);
+    for (other, _) in all.values() {
+        of_holder += usize::from(other.holder == parked.holder);
+        of_principal += usize::from(other.exchange.principal() == parked.exchange.principal());
+    }
+    let message = match one_more(MOST_PARKED, all.len(), of_principal) {
+        Ok(()) if of_holder < MOST_PARKED_OF_ONE => return Ok(()),
+        Err(Denied::Empty) => "as many calls wait for an answer of their clients as can",
+        Ok(()) | Err(Denied::Share) => {
+            "as many calls of this caller wait for an answer of their clients as is fair to the others"
+        }
+    };
+    Err(Refusal::new(Code::Overloaded, message))
 }
 
 /// A question that waits for its answer. It waits for none once this is dropped.

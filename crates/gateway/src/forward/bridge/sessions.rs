@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use serde_json::Value;
 use serde_json::value::RawValue;
+use vidimus_core::entity::EntityId;
 use vidimus_core::refusal::{Code, Refusal};
 
 use super::super::Body;
@@ -16,6 +17,7 @@ use super::beside::Questions;
 use super::held::{Held, Parked, Session};
 use super::wire::{ALIVE, Messages, Said, event, header};
 use super::{Asked, Message, Source, Way, check_id, events, is_response, listening, response_of, whole};
+use crate::answer::Ongoing;
 use crate::protocol::mcp::bridge::object;
 use crate::protocol::mcp::bridge::to_sessions::{self, Begun, Client, Wanted, unwritten};
 use crate::protocol::mcp::bridge::{QUESTIONS, unlike};
@@ -204,6 +206,16 @@ enum Next {
 }
 
 impl Exchange {
+    /// What is to be known of its call while that waits.
+    pub(super) fn ongoing(&self) -> Option<&Arc<Ongoing>> {
+        self.way.ongoing.as_ref()
+    }
+
+    /// Who makes it.
+    pub(super) fn principal(&self) -> &EntityId {
+        self.way.wire.principal()
+    }
+
     /// A short answer as it is, and a stream of events otherwise.
     async fn answer(mut self) -> Result<Response<Body>, Refusal> {
         if self.messages.is_stream {
@@ -322,14 +334,14 @@ impl Drop for Exchange {
             return;
         }
         let message = format!(
-            r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{},"reason":"the client left"}}}}"#,
+            r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{},"reason":"nobody waits for it any more"}}}}"#,
             self.id
         );
         let Ok(headers) = in_session(&self.way, &self.session) else { return };
         let wire = self.way.wire.clone();
         runtime.spawn(async move {
             if let Err(refusal) = wire.post(headers, message).await {
-                tracing::debug!(%refusal, "a server was not told that its client left");
+                tracing::debug!(%refusal, "a server was not told that nobody waits for its answer");
             }
         });
     }

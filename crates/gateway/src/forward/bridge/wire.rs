@@ -9,6 +9,7 @@ use http::header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
 use http_body_util::BodyExt as _;
 use tokio::time::{Instant, timeout};
+use vidimus_core::entity::EntityId;
 use vidimus_core::permit::Permit;
 use vidimus_core::refusal::{Code, Refusal};
 
@@ -69,6 +70,11 @@ impl Wire {
         let (permit, shared) = (Arc::new(permit), Arc::downgrade(shared));
         let (upstream, minted) = (upstream.clone(), Instant::now());
         Self { upstream, permit, shared, uri, headers: passed, key, minted, patience }
+    }
+
+    /// Who makes the call.
+    pub(super) fn principal(&self) -> &EntityId {
+        self.permit.caller().proven.principal.entity()
     }
 
     /// The same for the message that is the call.

@@ -164,6 +164,10 @@ pub fn rewrite(text: &str, passing: &Passing<'_>, rpc: bool) -> Result<String, R
         Some(_) => return Err(invalid("the agent card is not an object")),
         None => {}
     }
+    // Where cards are signed, no other word of an agent's is one.
+    if let (Some(Value::Object(error)), Some(_)) = (document.get_mut("error"), passing.keys) {
+        error.retain(|member, _| matches!(member.as_str(), "code" | "message"));
+    }
     serde_json::to_string(&document).map_err(unreadable)
 }
 

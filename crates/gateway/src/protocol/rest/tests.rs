@@ -153,6 +153,13 @@ fn what_could_be_read_in_two_ways_is_refused() {
         ("GET", "/pets", &[], "{}", MessageInvalid),
         ("POST", "/pets", &[("content-type", "text/plain")], "{}", MessageInvalid),
         ("POST", "/pets", &[("content-encoding", "gzip")], "{}", MessageInvalid),
+        (
+            "POST",
+            "/pets",
+            &[("content-type", "application/json"), ("content-type", "application/json")],
+            "{}",
+            MessageInvalid,
+        ),
         ("POST", "/pets", &[], r#"{}},"id":2,"x":{"#, BodyNotJson),
         ("POST", "/pets", &[], r#"{},"name":"drop""#, BodyNotJson),
         ("POST", "/pets", &[], "{} {}", BodyNotJson),

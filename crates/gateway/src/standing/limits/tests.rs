@@ -69,6 +69,17 @@ fn tried(
     state.claim(&call, limits, now()).now_or_never().expect("ready at once")
 }
 
+/// What one call takes that goes on with what a former one began.
+fn claim_after(state: &Arc<StandingState>, former: Arc<UnderWay>, limits: &[Arc<Limit>]) -> Claims {
+    let (server, caller) = (crate::protocol::tests::server(), caller("n/a", None, "t"));
+    let target = Target::Tool { server: &server, name: "x" };
+    let ask = Ask::about("tools/call", Action::InvokeTool, target);
+    let (now, so_far) = (now(), SoFar::nothing());
+    let call = Call { caller: &caller, ask, now: UnixMillis(0), source_ip: None, so_far, approvals: &[] };
+    let claims = state.claim_after(Some(former), (&call, limits), now).now_or_never();
+    claims.expect("ready at once").expect("room for one more")
+}
+
 fn left(claims: &Claims) -> Vec<i64> {
     claims.left().iter().map(|one| one.left).collect()
 }
@@ -137,6 +148,33 @@ fn of_two_limits_of_one_id_both_are_taken_and_the_narrower_is_told() {
         let found = [(); 3].map(|()| left(&permitted(claim(&state, &caller, &limits, ("x", 0)))));
         assert_eq!(found, [[1], [0], [-1]]);
     }
+}
+
+/// A call that waits has its place after its answer has ended, and who goes on with it takes no second one.
+#[test]
+fn what_goes_on_has_its_place_until_nobody_goes_on_with_it() {
+    let (state, caller) = (alone(), caller("n/a", None, "t"));
+    let limits = [limit(Measure::Concurrency, 1, &[]), limit(Measure::Requests, 9, &[])];
+    let next = || left(&claim(&state, &caller, &limits, ("x", 0)))[0];
+    let first = permitted(claim(&state, &caller, &limits, ("x", 0)));
+    let waits = first.under_way().expect("a place");
+    first.settle(true, None);
+    assert_eq!(next(), -1, "it waits");
+    // Who is refused after all takes nothing of it.
+    drop(claim_after(&state, waits.clone(), &limits));
+    assert_eq!(next(), -1);
+    let second = permitted(claim_after(&state, waits.clone(), &limits));
+    assert_eq!(left(&second)[0], 0);
+    let goes_on = second.under_way().expect("the same place");
+    drop(waits);
+    second.settle(true, None);
+    assert_eq!(next(), -1, "it waits again");
+    // By another count it has none, and so takes one.
+    let other = [limit(Measure::Concurrency, 2, &[Per::Tool])];
+    let third = permitted(claim_after(&state, goes_on, &other));
+    assert_eq!((left(&third)[0], next()), (1, -1));
+    drop(third);
+    assert_eq!(next(), 0);
 }
 
 #[test]

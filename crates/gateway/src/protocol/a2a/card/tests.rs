@@ -129,6 +129,10 @@ fn what_is_no_card_is_refused_and_an_error_passes() {
     }
     let error = r#"{"error":{"code":-32601,"message":"no"},"id":1,"jsonrpc":"2.0"}"#;
     assert_eq!(passed_on(error, true, &agent(false, None)).as_deref(), Ok(error));
+    // Attack: a card that nobody signed, in an error.
+    let with_card = error.replace(r#""message""#, r#""data":{"name":"b","url":"http://evil:1"},"message""#);
+    let by_keys = agent(false, Some(json!({"keys": []}).to_string().into()));
+    assert_eq!(passed_on(&with_card, true, &by_keys).as_deref(), Ok(error));
 }
 
 /// A card as the official SDK signs and serves it (`signed_by_sdk.py`): with the members of 0.3 beside what is signed, by a key of each algorithm.

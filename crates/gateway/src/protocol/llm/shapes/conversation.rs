@@ -4,6 +4,10 @@
 use std::collections::HashMap;
 
 use serde_json::{Number, Value};
+use vidimus_core::json::Json;
+use vidimus_core::refusal::Refusal;
+
+use super::taken::no_equivalent;
 
 /// What a model is asked. The model itself is none of it: which one is asked was decided.
 #[derive(Debug, Default, PartialEq)]
@@ -54,6 +58,32 @@ pub(super) enum Part {
     ImageAt(String),
     Call(ToolCall),
     Result(ToolResult),
+}
+
+/// An image by its address, which whoever answers fetches: over the web, and from nothing else that it may reach.
+///
+/// # Errors
+/// `no_equivalent` for an address that is not `https`.
+pub(super) fn image_at(url: String) -> Result<Part, Refusal> {
+    let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
+    if !scheme.eq_ignore_ascii_case("https") {
+        return Err(no_equivalent("an image", "an address that is not https"));
+    }
+    Ok(Part::ImageAt(url))
+}
+
+/// The arguments of a call that come as a text, as all who read it find them: an object in which no member is there twice.
+///
+/// # Errors
+/// What else it is.
+pub(super) fn arguments_of(text: &str) -> Result<Value, &'static str> {
+    let text = if text.trim().is_empty() { "{}" } else { text };
+    let is_one = Json::parse(text.as_bytes()).is_ok();
+    match serde_json::from_str::<Value>(text) {
+        Ok(arguments @ Value::Object(_)) if is_one => Ok(arguments),
+        Ok(Value::Object(_)) => Err("arguments with a member twice"),
+        _ => Err("arguments that are no JSON object"),
+    }
 }
 
 /// The model wants a tool to be called.

@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 use vidimus_core::refusal::Refusal;
 
-use super::super::conversation::{Choice, Part, Request, Side, Tool, ToolCall, ToolResult};
+use super::super::conversation::{Choice, Part, Request, Side, Tool, ToolCall, ToolResult, image_at};
 use super::super::taken::{Taken, invalid, no_equivalent};
 use super::super::with;
 use crate::protocol::llm::UNSAID;
@@ -119,7 +119,7 @@ fn read_image(mut source: Taken) -> Result<Part, Refusal> {
     let kind = source.needed("type")?;
     let read = match &*kind {
         "base64" => Part::Image(source.needed("media_type")?, source.needed("data")?),
-        "url" => Part::ImageAt(source.needed("url")?),
+        "url" => image_at(source.needed("url")?)?,
         _ => return Err(no_equivalent("the source of an image", &kind)),
     };
     source.done()?;

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use vidimus_core::refusal::Refusal;
 
-use super::super::conversation::{Event, Said, Stop, ToolCall, Usage};
+use super::super::conversation::{Event, Said, Stop, ToolCall, Usage, arguments_of};
 use super::super::taken::unreadable;
 use super::super::{Answered, text_at, with};
 use super::answer::{document, fault, part, read_candidate, usage_of, write_fault, write_usage};
@@ -121,14 +121,9 @@ impl Writer {
     /// The call that was being said is whole.
     fn called(&mut self, answered: &Answered, out: &mut String) -> Result<(), Refusal> {
         let Some((id, name, text)) = self.call.take() else { return Ok(()) };
-        let text = if text.trim().is_empty() { "{}" } else { &*text };
-        match serde_json::from_str::<Value>(text) {
-            Ok(arguments) if arguments.is_object() => {
-                self.say(Said::Call(ToolCall { id, name, arguments }), answered, out);
-                Ok(())
-            }
-            _ => Err(unreadable("the arguments of a tool are no object")),
-        }
+        let arguments = arguments_of(&text).map_err(unreadable)?;
+        self.say(Said::Call(ToolCall { id, name, arguments }), answered, out);
+        Ok(())
     }
 
     fn say(&self, said: Said, answered: &Answered, out: &mut String) {

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 use vidimus_core::refusal::Refusal;
 
-use super::super::conversation::{Fault, Reply, Said, Stop, ToolCall, Usage};
+use super::super::conversation::{Fault, Reply, Said, Stop, ToolCall, Usage, arguments_of};
 use super::super::taken::unreadable;
 use super::super::{Answered, text_at, value_at, with};
 
@@ -38,12 +38,7 @@ pub(in super::super) fn read_reply(reply: &Value) -> Result<Reply, Refusal> {
 
 fn read_call(call: &Value) -> Result<ToolCall, Refusal> {
     let function = &call["function"];
-    let text = text_at(function, "arguments");
-    let arguments: Value = serde_json::from_str(if text.trim().is_empty() { "{}" } else { text })
-        .map_err(|_| unreadable("arguments of a tool that are no JSON"))?;
-    if !arguments.is_object() {
-        return Err(unreadable("arguments of a tool that are no object"));
-    }
+    let arguments = arguments_of(text_at(function, "arguments")).map_err(unreadable)?;
     Ok(ToolCall { id: text_at(call, "id").to_owned(), name: text_at(function, "name").to_owned(), arguments })
 }
 

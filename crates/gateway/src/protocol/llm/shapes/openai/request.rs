@@ -4,7 +4,9 @@
 use serde_json::{Map, Value, json};
 use vidimus_core::refusal::Refusal;
 
-use super::super::conversation::{Choice, Part, Request, Side, Tool, ToolCall, ToolResult, Turn};
+use super::super::conversation::{
+    Choice, Part, Request, Side, Tool, ToolCall, ToolResult, Turn, arguments_of, image_at,
+};
 use super::super::taken::{Taken, invalid, no_equivalent};
 
 /// Reads a request.
@@ -134,7 +136,7 @@ fn read_part(part: Value) -> Result<Part, Refusal> {
 
 /// An image by its address, which may be its bytes (RFC 2397).
 fn image_of(url: String) -> Result<Part, Refusal> {
-    let Some(data) = url.strip_prefix("data:") else { return Ok(Part::ImageAt(url)) };
+    let Some(data) = url.strip_prefix("data:") else { return image_at(url) };
     let (kind, data) =
         data.split_once(";base64,").ok_or_else(|| invalid("image_url", "must have its data in Base64"))?;
     if !kind.starts_with("image/") || kind.contains([';', ',']) {
@@ -153,22 +155,19 @@ fn read_call(call: Value) -> Result<ToolCall, Refusal> {
         .object("function", "a function that is called")?
         .ok_or_else(|| invalid("a tool call", "has no function"))?;
     let (name, arguments) = (function.needed("name")?, function.needed("arguments")?);
-    let read = ToolCall { id: call.needed("id")?, name, arguments: arguments_of(&arguments)? };
+    let read = ToolCall { id: call.needed("id")?, name, arguments: read_arguments(&arguments)? };
     function.done()?;
     call.done()?;
     Ok(read)
 }
 
-/// Arguments as the object that their text is. A text that is none has no equivalent.
-pub(in super::super) fn arguments_of(text: &str) -> Result<Value, Refusal> {
-    let text = if text.trim().is_empty() { "{}" } else { text };
+/// Arguments as the object that their text is. A text that is none has no equivalent, nor has a number that would become another one.
+fn read_arguments(text: &str) -> Result<Value, Refusal> {
+    let arguments = arguments_of(text).map_err(|what| no_equivalent("a tool call", what))?;
     if vidimus_core::json::inexact_number(text.as_bytes()).is_some() {
         return Err(no_equivalent("a tool call", "arguments with a number that is not exact"));
     }
-    match serde_json::from_str::<Value>(text) {
-        Ok(arguments) if arguments.is_object() => Ok(arguments),
-        _ => Err(no_equivalent("a tool call", "arguments that are no JSON object")),
-    }
+    Ok(arguments)
 }
 
 fn read_tool(tool: Value) -> Result<Tool, Refusal> {

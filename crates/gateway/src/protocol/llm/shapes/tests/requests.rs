@@ -247,6 +247,26 @@ fn what_has_no_equivalent_is_refused() {
                 {"id": "t", "type": "function", "function": {"name": "f", "arguments": "{\"a\":1e-400}"}},
             ]}]}),
         ),
+        // Attack: readers differ in which of them it is.
+        (
+            openai,
+            anthropic,
+            json!({"messages": [{"role": "assistant", "tool_calls": [
+                {"id": "t", "type": "function", "function": {"name": "f", "arguments": "{\"a\":1,\"a\":2}"}},
+            ]}]}),
+        ),
+        // Attack: what whoever answers may reach, and its caller may not.
+        (
+            openai,
+            anthropic,
+            user(json!([{"type": "image_url", "image_url": {"url": "http://169.254.169.254/latest"}}])),
+        ),
+        (openai, anthropic, user(json!([{"type": "image_url", "image_url": {"url": "file:///etc/passwd"}}]))),
+        (
+            anthropic,
+            openai,
+            user(json!([{"type": "image", "source": {"type": "url", "url": "gopher://a.example/"}}])),
+        ),
         (openai, gemini, json!({"parallel_tool_calls": false})),
         (openai, gemini, json!({"user": "u"})),
         (openai, gemini, user(json!([{"type": "image_url", "image_url": {"url": "https://a.example/i"}}]))),
