@@ -72,7 +72,7 @@ class AsTools(unittest.TestCase):
         sent = reached()[-1]
         self.assertEqual((sent["method"], sent["path"], dict(sent["headers"])["x-api-key"]), ("GET", "/pets/7", KEY))
         self.assertNotIn("authorization", dict(sent["headers"]))
-        missing = run("get_pet", {"pet_id": 8})["call_tool"]["result"]
+        missing = run("get_pet", {"pet_id": 99})["call_tool"]["result"]
         self.assertTrue(missing["isError"], missing)
         self.assertEqual(json.loads(missing["content"][0]["text"]), {"status": 404})
         self.assertEqual(json.loads(missing["content"][1]["text"]), {"detail": "no such pet"})

@@ -83,7 +83,7 @@ impl Content {
 pub struct ResponseStream {
     content: Content,
     gathered: Gathered,
-    /// The last frame was taken just before the stream ends by a fault: it has to be written before the connection is cut.
+    /// The head, or the last frame, was taken just before the stream ends by a fault: it has to be written before the connection is cut.
     unwritten: bool,
     /// How what was passed on ends.
     tail: Tail,
@@ -187,7 +187,7 @@ impl ResponseStream {
         Self {
             content,
             gathered: Gathered::default(),
-            unwritten: false,
+            unwritten: true,
             tail: Tail::default(),
             bounds,
             last_words,
@@ -452,7 +452,6 @@ impl ResponseStream {
             return None;
         }
         let last = self.last(refusal.code);
-        self.unwritten = last.is_some();
         self.fail(refusal, true);
         last
     }

@@ -117,6 +117,31 @@ pub(super) fn probes() -> Vec<Probe> {
             chat().with("api-key", "evil").with("x-goog-api-key", "evil"),
         ),
         row("nobody", "an agent that is permitted nothing", chat().by("nobody")),
+        row(
+            "other-api-not-permitted",
+            "a model that is not permitted, in another API than its provider's",
+            openai(r#"{"model":"large","max_tokens":1,"messages":[{"role":"user","content":"x"}]}"#)
+                .at("/llm/r/openai/v1/messages"),
+        ),
+        row(
+            "other-api-twice",
+            "two models, in another API than their provider's",
+            openai(r#"{"model":"small","model":"large","max_tokens":1,"messages":[{"role":"user","content":"x"}]}"#)
+                .at("/llm/r/openai/v1/messages"),
+        ),
+        row(
+            "other-api-no-equivalent",
+            "what the provider would do by itself is lost on the way to its API",
+            openai(r#"{"model":"small","messages":[{"role":"user","content":"x"}],"logit_bias":{"1":1}}"#)
+                .at("/llm/r/anthropic/v1/chat/completions"),
+        )
+        .expect(Expect::refused(&["no_equivalent"]).unrecorded()),
+        row(
+            "other-api-gemini",
+            "a model in the path, another in the body",
+            openai(r#"{"model":"large","contents":[{"role":"user","parts":[{"text":"x"}]}]}"#)
+                .at("/llm/r/openai/v1beta/models/small:generateContent"),
+        ),
         stolen(
             "thief",
             "a provider whose key is the ledger's",

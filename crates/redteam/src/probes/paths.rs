@@ -49,8 +49,8 @@ const MCP: &[(&str, &str)] = &[
 const LLM: &[(&str, &str, &str)] = &[
     ("llm-moderations", "POST", "/llm/r/openai/v1/moderations"),
     ("llm-files", "POST", "/llm/r/openai/v1/files"),
-    ("llm-other-api", "POST", "/llm/r/openai/v1/messages"),
-    ("llm-other-api-back", "POST", "/llm/r/anthropic/v1/chat/completions"),
+    ("llm-other-api", "POST", "/llm/r/openai/v1/messages/count_tokens"),
+    ("llm-other-api-back", "POST", "/llm/r/anthropic/v1/responses"),
     ("llm-batches", "POST", "/llm/r/anthropic/v1/messages/batches"),
     ("llm-slash", "POST", "/llm/r/openai/v1/chat/completions/"),
     ("llm-dots", "POST", "/llm/r/openai/v1/chat/../chat/completions"),
