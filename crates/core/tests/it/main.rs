@@ -20,6 +20,7 @@ mod contest;
 mod digest;
 mod examples;
 mod explanations;
+mod fronts;
 mod generate;
 mod guards;
 mod hold;
