@@ -208,6 +208,22 @@ async fn a_server_with_members_permits_nothing() {
     assert!(front.world.upstream.received().is_empty() && front.crm.received().is_empty());
 }
 
+/// A refusal names what was decided: policies know nothing of the name that the caller used.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_names_what_was_decided() {
+    let front = Front::new().await;
+    for (tool, decided) in [("crm__wipe", "Tool/t/crm/wipe"), ("ledger__forbidden", "Tool/t/tools/forbidden")]
+    {
+        let (_, _, said) = front.ask("tools/call", json!({"name": tool})).await;
+        let told = format!("what came by MCPServer/t/front was decided as {decided}");
+        assert!(said.to_string().contains(&told), "{said}");
+    }
+    // At the member's own address there is nothing to say.
+    let message = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "wipe"}});
+    let (_, _, body) = front.world.call(front.world.request(Method::POST, "/mcp/t/crm", &message)).await;
+    assert!(!json_of(&body).to_string().contains("was decided as"));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn listings_are_one_page_by_page_with_what_the_caller_may_use() {
     let front = Front::new().await;
