@@ -263,7 +263,7 @@ pub struct EffectRecord<'a> {
     /// Index of the decision record in the ledger.
     pub decision: u64,
     /// Why no full answer came, for the operator: at most 256 bytes; of an answer that did not pass, how it begins; of one at which guards looked,
-    /// what they found. Never a secret.
+    /// what they found; of a key of the gateway's that was refused, whose it is; why a provider that may answer was not asked. Never a secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<Cow<'a, str>>,
     /// From the whole request to the end of the answer, microseconds.

@@ -92,7 +92,7 @@ pub struct Effect {
     charged: Option<Used>,
     /// `jti` of the minted token.
     pub token: Option<String>,
-    /// Why no full answer came, as the record says it.
+    /// Why no full answer came, and what else was noted, as the record says it.
     detail: Option<String>,
     found: Observation,
     /// From the request to the first event with something of a model's answer.
@@ -255,7 +255,17 @@ impl Effect {
 
     /// Why no full answer came.
     pub fn explain(&mut self, refusal: &Refusal) {
-        self.detail = refusal.detail.as_deref().map(short);
+        if let Some(detail) = &refusal.detail {
+            self.note(detail);
+        }
+    }
+
+    /// Something for who operates, behind what was noted before.
+    pub fn note(&mut self, note: &str) {
+        self.detail = Some(match self.detail.take() {
+            None => short(note),
+            Some(before) => short(&format!("{before}; {note}")),
+        });
     }
 
     /// How a call ended whose upstream has said all: an HTTP error status and the protocol's own error are errors. It went well where

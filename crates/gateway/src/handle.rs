@@ -15,6 +15,7 @@ mod grants;
 mod guards;
 mod hold;
 mod keep;
+mod key_refused;
 pub(crate) mod news;
 mod on_account;
 mod operations;

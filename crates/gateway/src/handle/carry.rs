@@ -15,7 +15,7 @@ use vidimus_core::snapshot::Snapshot;
 
 use super::admit::{Admitted, OwnPermit};
 use super::attempts::Elsewhere;
-use super::{agent_tool, front, news, pins};
+use super::{agent_tool, front, key_refused, news, pins};
 use crate::answer::{Answering, Asked, taken_back_before};
 use crate::bodies::Lease;
 use crate::changes::{self, Demands, Tally};
@@ -61,6 +61,7 @@ pub(super) async fn carry(
         }
         (Err(refusal), _) => Err(refusal),
     };
+    let response = response.and_then(|response| key_refused::checked((&mut effect, &answering), response));
     match response {
         Ok(response) => {
             let response = match elsewhere {

@@ -289,9 +289,9 @@ fn models(call: &Call<'_>, world: &Snapshot) -> Option<String> {
 }
 
 /// The SDKs of all providers repeat a call that ends with a 5xx, unless they are told not to. What may have been carried out is
-/// not to be repeated without a thought.
+/// not to be repeated without a thought, and a key that is refused is so again.
 fn not_to_be_repeated(refusal: &Refusal, mut response: Response<String>) -> Response<String> {
-    if matches!(refusal.code, Code::UpstreamInterrupted | Code::GatewayStopping) {
+    if matches!(refusal.code, Code::UpstreamInterrupted | Code::GatewayStopping | Code::CredentialRefused) {
         let name = HeaderName::from_static("x-should-retry");
         response.headers_mut().insert(name, HeaderValue::from_static("false"));
     }

@@ -362,6 +362,14 @@ async fn the_key_of_an_api_is_the_gateways() {
         }
         assert_eq!(world.upstream.received().len(), 2);
     }
+    // One that it refuses is told to who operates.
+    let refused = world(&json!({"credential": {"env": "CARGO_PKG_NAME"}}), "").await;
+    let no = json!({"error": "no"});
+    refused.upstream.otherwise(move |_| Answer::json(&no).with_status(StatusCode::UNAUTHORIZED));
+    let came = rest(&refused, Method::GET, "/pets/7", &[], &json!(null)).await;
+    let records = refused.records(&call_id(&came.headers), 2).await;
+    let note = "401 to the gateway's key: look at spec.openapi.credential of MCPServer t/pets";
+    assert_eq!((came.status, &records[1]["detail"]), (StatusCode::UNAUTHORIZED, &json!(note)));
     let world = world(&json!({"credential": {"env": "VIDIMUS_NO_SUCH_VARIABLE"}}), "").await;
     let came = rest(&world, Method::GET, "/pets/7", &[], &json!(null)).await;
     assert_eq!(came.code(), Some("credential_unavailable"));
