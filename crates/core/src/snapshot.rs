@@ -27,7 +27,6 @@ mod memory;
 mod named;
 mod names;
 mod nowhere;
-mod of_fronts;
 mod people;
 mod prepared;
 mod preserved;

@@ -196,11 +196,6 @@ pub(super) fn unborne(policy: &Policy, literal: &EntityUid) -> Rejection {
     Rejection { value: shortened(&literal.to_string()), reason, fix: fix.to_owned(), ..about_text(policy) }
 }
 
-/// A policy speaks of what a server with members has.
-pub(super) fn of_a_front(policy: &Policy, literal: &EntityUid, reason: String, fix: String) -> Rejection {
-    Rejection { value: shortened(&literal.to_string()), reason, fix, ..about_text(policy) }
-}
-
 /// Objects of other namespaces bear a name by which a policy grants something.
 pub(super) fn borne_elsewhere(policy: &Policy, name: &Granting, namespaces: &[Arc<str>]) -> Rejection {
     let Granting { of, name } = name;

@@ -11,7 +11,7 @@ use super::closings::Closings;
 use super::difference::Difference;
 use super::names::NamesLookedUp;
 use super::world::World;
-use super::{Made, Snapshot, builtin, coming, digest, of_fronts, registration, reject};
+use super::{Made, Snapshot, builtin, coming, digest, registration, reject};
 use crate::authorize::{self, Named};
 use crate::decide::statement::Statement;
 use crate::resource::{Object, ObjectKey, Rejection};
@@ -208,9 +208,7 @@ impl Snapshot {
                     let compiled = made.compiled.as_ref()?;
                     let names = NamesLookedUp::of(policy, compiled, registered, borne);
                     let confusing = compiled.remarks.iter().map(|remark| reject::confusing(policy, remark));
-                    let of_fronts = of_fronts::remarks(policy, compiled, registered);
-                    let all: Vec<Rejection> =
-                        confusing.chain(names.remarks(policy)).chain(of_fronts).collect();
+                    let all: Vec<Rejection> = confusing.chain(names.remarks(policy)).collect();
                     (!all.is_empty()).then(|| all.into())
                 }
             }

@@ -60,10 +60,10 @@ impl World {
 }
 
 /// Whether something has the name of an object is touched where it is gone or new, and not where it is both. What a provider has is looked
-/// at too, and whether a server has members.
+/// at too.
 fn toggle(touched: &mut Touched, object: &Object) {
     let Some(mention) = mention_of_object(object) else { return };
-    if matches!(object, Object::LlmProvider(_) | Object::McpServer(_)) || !touched.remove(&mention) {
+    if matches!(object, Object::LlmProvider(_)) || !touched.remove(&mention) {
         touched.insert(mention);
     }
 }

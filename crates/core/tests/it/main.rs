@@ -20,7 +20,6 @@ mod contest;
 mod digest;
 mod examples;
 mod explanations;
-mod fronts;
 mod generate;
 mod guards;
 mod hold;
