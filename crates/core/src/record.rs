@@ -149,6 +149,9 @@ pub struct DecisionRecord<'a> {
     pub labels: Vec<Arc<str>>,
     /// The protocol's method, by its newest name.
     pub method: Cow<'a, str>,
+    /// Of a model that others may answer for (`spec.failover`): the providers that may not, each with why, `namespace/name: why`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_tried: Vec<String>,
     /// What policies demand that is changed of the call or of its answer; of a held call, once it is approved.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub obligations: Vec<Demanded>,

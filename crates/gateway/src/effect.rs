@@ -103,6 +103,8 @@ pub struct Effect {
     pub ran: Option<Ran>,
     /// Whom it was sent to, where several providers may answer.
     pub attempts: Vec<Attempt>,
+    /// Who of these was not asked, with why: public words.
+    pub unasked: Vec<String>,
     /// Registered provider and model, for the token metric.
     model: Option<(Arc<str>, Arc<str>)>,
     pub span: Option<Span>,
@@ -171,6 +173,7 @@ impl Effect {
             task: None,
             ran: None,
             attempts: Vec::new(),
+            unasked: Vec::new(),
             model,
             span: None,
             trace: begun.trace,
@@ -228,6 +231,13 @@ impl Effect {
         }
     }
 
+    /// One of those that may answer is not asked.
+    pub fn does_not_ask(&mut self, candidate: &Candidate, why: &str) {
+        let unasked = format!("{} ({why})", candidate.provider.id.id);
+        self.note(&format!("not asked: {unasked}"));
+        self.unasked.push(unasked);
+    }
+
     /// Which call it is of.
     pub fn call(&self) -> &Arc<str> {
         &self.call
@@ -256,7 +266,11 @@ impl Effect {
     /// Why no full answer came.
     pub fn explain(&mut self, refusal: &Refusal) {
         if let Some(detail) = &refusal.detail {
+            let before = self.detail.take();
             self.note(detail);
+            if let Some(before) = before {
+                self.note(&before);
+            }
         }
     }
 

@@ -19,6 +19,7 @@ mod key_refused;
 pub(crate) mod news;
 mod on_account;
 mod operations;
+mod others;
 mod pins;
 mod waiting;
 
