@@ -338,7 +338,7 @@ pub struct Awaited {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Served {
     /// With `method_not_allowed`: the HTTP methods, as in `GET, POST`.
-    Methods(&'static str),
+    Methods(Cow<'static, str>),
     /// With `protocol_version_unsupported`.
     Versions {
         /// The one that was asked for.
@@ -385,7 +385,8 @@ impl Refusal {
     }
 
     /// An HTTP method that is not served here; `allow` lists those that are, separated by ", " (RFC 9110 section 15.5.6).
-    pub fn method_not_allowed(what: &str, allow: &'static str) -> Self {
+    pub fn method_not_allowed(what: &str, allow: impl Into<Cow<'static, str>>) -> Self {
+        let allow = allow.into();
         let message = format!("{what} is served by {allow}");
         Self { served: Some(Box::new(Served::Methods(allow))), ..Self::new(Code::MethodNotAllowed, message) }
     }
