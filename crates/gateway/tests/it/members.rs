@@ -462,6 +462,31 @@ async fn a_member_with_members_is_none() {
             ask(json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": tool}})).await;
         assert_eq!(headers["vidimus-code"], "resource_unknown", "{said}");
     }
+    // In a session as without one: nothing is down.
+    let hello =
+        json!({"protocolVersion": NEWEST, "capabilities": {}, "clientInfo": {"name": "c", "version": "1"}});
+    let hello = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello});
+    let (headers, _) = ask(hello).await;
+    let list = json!({"jsonrpc": "2.0", "id": 2, "method": "tools/list", "params": {}});
+    let mut asked = front.world.request(Method::POST, "/mcp/t/one", &list);
+    asked.headers_mut().insert("mcp-session-id", headers["mcp-session-id"].clone());
+    asked.headers_mut().insert("mcp-protocol-version", NEWEST.parse().expect("a version"));
+    let (_, _, body) = front.world.call(asked).await;
+    let said = json_of(&body);
+    let absent = said["result"]["_meta"]["dev.vidimus/members"]["absent"].as_array().expect("named");
+    let codes: Vec<&Value> = absent.iter().map(|one| &one["code"]).collect();
+    assert_eq!(codes, ["resource_unknown", "resource_unknown"], "{said}");
+    // Where there is no member at all, no policy is why nobody may connect.
+    let mut all = objects(&front.world.upstream);
+    all.push(json!({"apiVersion": "vidimus.dev/v1alpha1", "kind": "MCPServer", "metadata": {"namespace": "t", "name": "one"},
+        "spec": {"owner": "ada.lovelace@example.com", "team": "t", "riskLevel": "low", "members": [member("none", "none")]}}));
+    front.world.gate.take_into_use(snapshot(&all));
+    let (headers, said) = ask(list).await;
+    assert_eq!(headers["vidimus-code"], "resource_unknown", "{said}");
+    assert!(
+        said.to_string().contains("no member of MCPServer/t/one is there: no MCPServer t/none"),
+        "{said}"
+    );
 }
 
 /// A policy that waits for a guard is lifted by it, by a front as at the member's own address.
