@@ -35,8 +35,8 @@ impl Snapshot {
     ///
     /// Not tried is a model that the call would not be allowed of, by itself and without what people approved or lent for the one that is
     /// called; one of which something else would have to be changed, kept or counted; one whose provider does other things with information;
-    /// where spending is counted, one that costs more than was reserved; and any other at all for who may reach only so many destinations. Why is said of each
-    /// that is not.
+    /// where spending is counted, one that costs more than was reserved; and any other at all for who may reach only so many destinations.
+    /// Why is said of each.
     pub fn with_candidates<'c>(&self, decision: Decision<'c>) -> Decision<'c> {
         let Target::Model { provider, name } = decision.call.ask.target else { return decision };
         let is_allowed = matches!(decision.outcome(), Outcome::Allow | Outcome::AllowWithObligations);

@@ -66,8 +66,8 @@ pub(super) struct Crossed {
 /// decided is whether the call may be made now.
 ///
 /// # Errors
-/// As [`Addressed::now`], and `config_stale`; those of [`multiplex::way`] for what is of no member, `resource_unknown` where there is none, `data_plane_unable` where a data plane would
-/// carry it, and `token_expired` where the caller's token ended while a guard was asked.
+/// As [`Addressed::now`], and `config_stale`; those of [`multiplex::way`] for what is of no member, `resource_unknown` where there is none,
+/// `data_plane_unable` where a data plane would carry it, and `token_expired` where the caller's token ended while a guard was asked.
 pub(super) async fn present<'p>(
     gate: &Gate,
     context: &mut RequestContext,
