@@ -65,14 +65,10 @@ fn who_is_passed_over_is_told_of_with_the_reason() {
     let second = r#"(principal, action == Action::"callModel", resource == Model::"t/second/n")"#;
     let hold = r#"unless { context has approval && context.approval.role == "ops" }"#;
     let refused = |code: &str| format!("t/second: policies do not let the caller call it ({code})");
-    let plain = |_: &mut LlmProvider| {};
-    let without = |provider: &mut LlmProvider| provider.aliases.clear();
+    let plain: fn(&mut LlmProvider) = |_| {};
+    let without: fn(&mut LlmProvider) = |provider| provider.aliases.clear();
     for (cedar, change, why) in [
-        (
-            ALL.to_owned(),
-            without as fn(&mut LlmProvider),
-            "t/second: it has no model or alias \"m\"".to_owned(),
-        ),
+        (ALL.to_owned(), without, "t/second: it has no model or alias \"m\"".to_owned()),
         (format!("{ALL} forbid {second};"), plain, refused("forbidden_by_policy")),
         (format!(r#"{ALL} @approval("ops") forbid {second} {hold};"#), plain, refused("approval_required")),
         (
