@@ -107,7 +107,8 @@ impl Snapshot {
         }
         finding = finding.guarded(call);
         let keeps = self.keeps(call, &finding);
-        Decision { call: *call, finding, ends_chain, keeps, would_refuse, candidates: Vec::new() }
+        let (candidates, passed_over) = (Vec::new(), Vec::new());
+        Decision { call: *call, finding, ends_chain, keeps, would_refuse, candidates, passed_over }
     }
 
     /// What of an allowed call its records keep, as the permits say that its record names. What only connects to something, or lists it, has no

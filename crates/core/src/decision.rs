@@ -1,6 +1,7 @@
 //! What is answered, as data: the outcome, the policies that decided, and the attribute values that they looked at.
 
 mod candidates;
+mod passed_over;
 mod refused;
 
 use std::borrow::Cow;
@@ -17,6 +18,7 @@ use crate::refusal::Code;
 use crate::resource::{Limit, limit};
 
 pub use candidates::Candidate;
+pub use passed_over::{PassedOver, Why};
 
 /// The outcome of a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -139,6 +141,8 @@ pub struct Decision<'c> {
     pub(crate) would_refuse: bool,
     /// Who may answer it, where several may: first the model that is called.
     pub(crate) candidates: Vec<Candidate>,
+    /// Who may not, of those that the failover of its provider names.
+    pub(crate) passed_over: Vec<PassedOver>,
 }
 
 /// What a decision's record says that the decision does not know.
@@ -297,6 +301,7 @@ impl<'c> Decision<'c> {
                 false => Vec::new(),
             },
             method: ask.method.into(),
+            not_tried: self.passed_over.iter().map(ToString::to_string).collect(),
             obligations: self.finding.obligations.iter().map(Demanded::of).collect(),
             observed: self.observed().iter().map(ObservedOutcome::of).collect(),
             on_account_of: about.on_account_of.map(Cow::Borrowed),

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::approval::Requirement;
 use crate::call::Destination;
 use crate::caller::Caller;
-use crate::decision::{Candidate, Decision};
+use crate::decision::{Candidate, Decision, PassedOver};
 use crate::keep::Keep;
 use crate::obligation::Obligation;
 use crate::refusal::{Awaited, Code, Refusal};
@@ -179,6 +179,7 @@ pub struct Permit {
     obligations: Arc<[Obligation]>,
     keeps: Keep,
     candidates: Vec<Candidate>,
+    passed_over: Vec<PassedOver>,
     news_to: Option<Box<str>>,
 }
 
@@ -194,12 +195,18 @@ impl Permit {
             obligations: decision.finding.obligations,
             keeps: decision.keeps,
             candidates: decision.candidates,
+            passed_over: decision.passed_over,
         }
     }
 
     /// Who may answer the call, where several may: first who was called.
     pub fn candidates(&self) -> &[Candidate] {
         &self.candidates
+    }
+
+    /// Who may not, of those that the failover of its provider names.
+    pub fn passed_over(&self) -> &[PassedOver] {
+        &self.passed_over
     }
 
     /// The call goes to another of its candidates from here on. False where there is none of this number, and nothing changes.

@@ -149,6 +149,9 @@ pub struct DecisionRecord<'a> {
     pub labels: Vec<Arc<str>>,
     /// The protocol's method, by its newest name.
     pub method: Cow<'a, str>,
+    /// Of a model that others may answer for (`spec.failover`): the providers that may not, each with why, `namespace/name: why`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_tried: Vec<String>,
     /// What policies demand that is changed of the call or of its answer; of a held call, once it is approved.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub obligations: Vec<Demanded>,
@@ -263,7 +266,7 @@ pub struct EffectRecord<'a> {
     /// Index of the decision record in the ledger.
     pub decision: u64,
     /// Why no full answer came, for the operator: at most 256 bytes; of an answer that did not pass, how it begins; of one at which guards looked,
-    /// what they found. Never a secret.
+    /// what they found; of a key of the gateway's that was refused, whose it is; why a provider that may answer was not asked. Never a secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<Cow<'a, str>>,
     /// From the whole request to the end of the answer, microseconds.

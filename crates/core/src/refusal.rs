@@ -262,6 +262,8 @@ codes! {
     Overloaded = "overloaded", Unavailable, "Try again later with fewer concurrent requests.";
     /// The key that the gateway holds for the provider could not be read.
     CredentialUnavailable = "credential_unavailable", Unavailable, "The provider's key could not be read; check spec.credential of the LLMProvider.";
+    /// The provider refused the key that the gateway holds for it. The caller's own token is good.
+    CredentialRefused = "credential_refused", BadUpstream, "The provider answered 401 to the gateway's key; whoever operates it: look at spec.credential of the LLMProvider, and put a key there that the provider takes.";
     /// No connection to the upstream came about, so nothing of the call was sent.
     UpstreamUnreachable = "upstream_unreachable", BadUpstream, "The upstream did not accept a connection, so nothing was sent; check the address in its record (spec.endpoint, spec.grpc or spec.openapi) and the server.";
     /// The connection broke when the call may have been sent, or before its answer ended.
@@ -338,7 +340,7 @@ pub struct Awaited {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Served {
     /// With `method_not_allowed`: the HTTP methods, as in `GET, POST`.
-    Methods(&'static str),
+    Methods(Cow<'static, str>),
     /// With `protocol_version_unsupported`.
     Versions {
         /// The one that was asked for.
@@ -385,7 +387,8 @@ impl Refusal {
     }
 
     /// An HTTP method that is not served here; `allow` lists those that are, separated by ", " (RFC 9110 section 15.5.6).
-    pub fn method_not_allowed(what: &str, allow: &'static str) -> Self {
+    pub fn method_not_allowed(what: &str, allow: impl Into<Cow<'static, str>>) -> Self {
+        let allow = allow.into();
         let message = format!("{what} is served by {allow}");
         Self { served: Some(Box::new(Served::Methods(allow))), ..Self::new(Code::MethodNotAllowed, message) }
     }

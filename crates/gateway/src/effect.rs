@@ -92,7 +92,7 @@ pub struct Effect {
     charged: Option<Used>,
     /// `jti` of the minted token.
     pub token: Option<String>,
-    /// Why no full answer came, as the record says it.
+    /// Why no full answer came, and what else was noted, as the record says it.
     detail: Option<String>,
     found: Observation,
     /// From the request to the first event with something of a model's answer.
@@ -103,6 +103,8 @@ pub struct Effect {
     pub ran: Option<Ran>,
     /// Whom it was sent to, where several providers may answer.
     pub attempts: Vec<Attempt>,
+    /// Who of these was not asked, with why: public words.
+    pub unasked: Vec<String>,
     /// Registered provider and model, for the token metric.
     model: Option<(Arc<str>, Arc<str>)>,
     pub span: Option<Span>,
@@ -171,6 +173,7 @@ impl Effect {
             task: None,
             ran: None,
             attempts: Vec::new(),
+            unasked: Vec::new(),
             model,
             span: None,
             trace: begun.trace,
@@ -228,6 +231,13 @@ impl Effect {
         }
     }
 
+    /// One of those that may answer is not asked.
+    pub fn does_not_ask(&mut self, candidate: &Candidate, why: &str) {
+        let unasked = format!("{} ({why})", candidate.provider.id.id);
+        self.note(&format!("not asked: {unasked}"));
+        self.unasked.push(unasked);
+    }
+
     /// Which call it is of.
     pub fn call(&self) -> &Arc<str> {
         &self.call
@@ -260,7 +270,21 @@ impl Effect {
 
     /// Why no full answer came.
     pub fn explain(&mut self, refusal: &Refusal) {
-        self.detail = refusal.detail.as_deref().map(short);
+        if let Some(detail) = &refusal.detail {
+            let before = self.detail.take();
+            self.note(detail);
+            if let Some(before) = before {
+                self.note(&before);
+            }
+        }
+    }
+
+    /// Something for who operates, behind what was noted before.
+    pub fn note(&mut self, note: &str) {
+        self.detail = Some(match self.detail.take() {
+            None => short(note),
+            Some(before) => short(&format!("{before}; {note}")),
+        });
     }
 
     /// How a call ended whose upstream has said all: an HTTP error status and the protocol's own error are errors. It went well where

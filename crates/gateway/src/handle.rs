@@ -15,9 +15,11 @@ mod grants;
 mod guards;
 mod hold;
 mod keep;
+mod key_refused;
 pub(crate) mod news;
 mod on_account;
 mod operations;
+mod others;
 mod pins;
 mod waiting;
 

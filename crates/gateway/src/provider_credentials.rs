@@ -41,6 +41,16 @@ struct Wanted<'a> {
     header: &'a str,
 }
 
+/// The key that goes to a destination: the kind and the id of its record, and the field that says where the key comes from. `None` where it gets none.
+pub(crate) fn key_of(destination: &Destination) -> Option<(&'static str, &str, &'static str)> {
+    let (wanted, field) = match destination {
+        Destination::Provider(provider) => (Wanted::of_provider(provider), "spec.credential"),
+        Destination::Server(server) => (Wanted::of_server(server)?, "spec.openapi.credential"),
+        Destination::Agent(_) => return None,
+    };
+    (*wanted.source != CredentialSource::None).then_some((wanted.kind, wanted.id, field))
+}
+
 impl<'a> Wanted<'a> {
     fn of_provider(provider: &'a LlmProvider) -> Self {
         let header = match provider.provider {

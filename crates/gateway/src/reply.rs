@@ -148,8 +148,10 @@ pub fn refused(
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(CODE_HEADER, HeaderValue::from_static(refusal.code.as_str()));
-    if let Some(Served::Methods(allow)) = refusal.served.as_deref() {
-        headers.insert(ALLOW, HeaderValue::from_static(allow));
+    if let Some(Served::Methods(allow)) = refusal.served.as_deref()
+        && let Ok(allow) = HeaderValue::from_str(allow)
+    {
+        headers.insert(ALLOW, allow);
     }
     if let Ok(call) = HeaderValue::from_str(call) {
         headers.insert(CALL_HEADER, call);

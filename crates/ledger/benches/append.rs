@@ -48,6 +48,7 @@ fn decision<'a>(
         kind: DecisionKind,
         labels: Vec::new(),
         method: "tools/call".into(),
+        not_tried: Vec::new(),
         obligations: Vec::new(),
         observed: Vec::new(),
         approval: None,

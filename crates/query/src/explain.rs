@@ -18,7 +18,7 @@ use vidimus_core::json::Json;
 use vidimus_core::obligation::Demanded;
 use vidimus_core::record::ObservedOutcome;
 use vidimus_core::refusal::{Code, Refusal};
-use vidimus_core::resource::{Identity, Kind, Principal};
+use vidimus_core::resource::{Identity, Kind, McpServer, Principal};
 use vidimus_core::snapshot::Snapshot;
 
 use crate::Misasked;
@@ -104,6 +104,10 @@ pub struct Explanation {
     /// What would turn the outcome: the smallest sets of facts that were found, each decided with; empty where none was found.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub would_change: Vec<WouldChange>,
+    /// What was decided, where that is not what was asked about: what is called by a server with members is decided as its member's, unless
+    /// policies refuse, or hold, what comes by that server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource: Option<String>,
     /// Of a call that was made: what its record says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recorded: Option<Recorded>,
@@ -156,13 +160,18 @@ pub fn explain(state: &State, question: &ExplainQuestion, now: UnixMillis) -> Re
     }
     let principal = principal(state, &question.principal)?;
     let action = target::action(&question.resource)?;
-    let target = target::target(state, &question.resource)?;
     let world = &*state.loaded.snapshot;
+    let followed = target::followed(world, &question.resource);
+    let (front, followed) = followed.map_or((None, Ok(None)), |(front, own)| (Some(front), own.map(Some)));
+    let target = match &followed {
+        Ok(own) => target::target(state, own.as_ref().unwrap_or(&question.resource))?,
+        Err(refusal) => Err(refusal.clone()),
+    };
     let user = question.user.as_ref();
     let proven = can_prove(world, &principal)
         .and_then(|()| user.map_or(Ok(()), |user| may_act_for(world, &principal, user)));
     let explanation = match proven.and(target) {
-        Ok(target) => decide(world, &principal, question, &arguments, (action, target, now)),
+        Ok(target) => decide(world, &principal, question, &arguments, Asked { action, target, front, now }),
         Err(refusal) => Explanation::refused(action, &refusal),
     };
     Ok(Explanation { state: state.described(), ..explanation })
@@ -220,12 +229,21 @@ fn pod(uid: &str) -> Instance {
 /// The method by which a tool is called.
 const CALL: &str = "tools/call";
 
+/// What would be called.
+struct Asked<'a> {
+    action: Action,
+    target: Target<'a>,
+    /// The server with members by which it would be.
+    front: Option<&'a Arc<McpServer>>,
+    now: UnixMillis,
+}
+
 fn decide(
     world: &Snapshot,
     principal: &Principal,
     question: &ExplainQuestion,
     arguments: &Json<'_>,
-    (action, target, now): (Action, Target<'_>, UnixMillis),
+    Asked { action, target, front, now }: Asked<'_>,
 ) -> Explanation {
     let actor = &question.principal;
     let chain = Chain {
@@ -246,6 +264,11 @@ fn decide(
         expires: None,
     };
     let caller = Caller { proven: Arc::new(proven), chain: Arc::new(chain) };
+    if let Some(front) = front
+        && let Some(barred) = barred(world, front, &caller, (action, now))
+    {
+        return barred;
+    }
     let arguments = if action == Action::InvokeTool { Arguments::Known(arguments) } else { Arguments::None };
     // What a tool is called by is in its digest.
     let method = if action == Action::InvokeTool { CALL } else { "" };
@@ -256,7 +279,28 @@ fn decide(
     let call = Call { caller: &caller, ask, now, source_ip: None, so_far: &so_far, approvals: &[] };
     let decision = world.authorize(&call);
     let would_change = would_change(world, &call, &decision);
-    Explanation { would_change, ..Explanation::decided(&decision) }
+    let resource = front.map(|_| target.entity().to_string());
+    Explanation { would_change, resource, ..Explanation::decided(&decision) }
+}
+
+/// Why nothing comes by a server with members, where policies about that refuse it, or hold it: they are asked first.
+fn barred(
+    world: &Snapshot,
+    front: &Arc<McpServer>,
+    caller: &Caller,
+    (action, now): (Action, UnixMillis),
+) -> Option<Explanation> {
+    let method = match action {
+        Action::GetPrompt => "prompts/get",
+        Action::ReadResource => "resources/read",
+        _ => CALL,
+    };
+    let ask = Ask::about(method, Action::ConnectServer, Target::Server(front));
+    let call = Call { caller, ask, now, source_ip: None, so_far: SoFar::nothing(), approvals: &[] };
+    let resource = Some(front.id.to_string());
+    world
+        .stands_against(&call)
+        .then(|| Explanation { resource, ..Explanation::decided(&world.authorize(&call)) })
 }
 
 /// What would turn the outcome of a call.

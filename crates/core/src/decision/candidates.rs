@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::{Decision, Finding, Outcome};
+use super::{Decision, Finding, Outcome, PassedOver, Why};
 use crate::call::{Ask, Call, Target};
 use crate::entity::EntityId;
 use crate::resource::limit::{Measure, Per};
@@ -36,45 +36,79 @@ impl Snapshot {
     /// Not tried is a model that the call would not be allowed of, by itself and without what people approved or lent for the one that is
     /// called; one of which something else would have to be changed, kept or counted; one whose provider does other things with information;
     /// where spending is counted, one that costs more than was reserved; and any other at all for who may reach only so many destinations.
+    /// Why is said of each.
     pub fn with_candidates<'c>(&self, decision: Decision<'c>) -> Decision<'c> {
         let Target::Model { provider, name } = decision.call.ask.target else { return decision };
         let is_allowed = matches!(decision.outcome(), Outcome::Allow | Outcome::AllowWithObligations);
         let Some(failover) = provider.failover.as_ref().filter(|_| is_allowed) else { return decision };
-        if reaches_few(&decision.call) || self.takes_a_use(&decision.finding.policies) {
-            return decision;
-        }
+        let none_may = if reaches_few(&decision.call) {
+            Some(Why::FewDestinations)
+        } else if self.takes_a_use(&decision.finding.policies) {
+            Some(Why::Grant)
+        } else {
+            None
+        };
         let mut candidates =
             vec![Candidate { provider: provider.clone(), model: name.into(), weight: failover.weight }];
+        let mut passed_over = Vec::new();
         for alternative in &failover.to {
-            let Some(other) = self.llm_provider(&alternative.provider) else { continue };
-            let Some(model) = other.meant(name) else { continue };
-            if self.may_answer(&decision, other, &model.name) {
-                let (provider, model, weight) = (other.clone(), model.name.clone(), alternative.weight);
-                candidates.push(Candidate { provider, model, weight });
+            let may =
+                none_may.clone().map_or_else(|| self.answers(&decision, &alternative.provider, name), Err);
+            match may {
+                Ok((provider, model)) => {
+                    candidates.push(Candidate { provider, model, weight: alternative.weight });
+                }
+                Err(why) => passed_over.push(PassedOver { provider: alternative.provider.clone(), why }),
             }
         }
         if candidates.len() == 1 {
             candidates.clear();
         }
-        Decision { candidates, ..decision }
+        Decision { candidates, passed_over, ..decision }
+    }
+
+    /// The provider of this name and its model, where that may answer in place of the one that was decided, of which `name` is the name.
+    fn answers(
+        &self,
+        decision: &Decision<'_>,
+        provider: &str,
+        name: &str,
+    ) -> Result<(Arc<LlmProvider>, Arc<str>), Why> {
+        let other = self.llm_provider(provider).ok_or(Why::Unregistered)?;
+        let model = other.meant(name).ok_or_else(|| Why::NoModel(name.into()))?;
+        self.may_answer(decision, other, &model.name)?;
+        Ok((other.clone(), model.name.clone()))
     }
 
     /// Whether another model may answer in place of the one that was decided.
-    fn may_answer(&self, decision: &Decision<'_>, provider: &Arc<LlmProvider>, name: &str) -> bool {
+    fn may_answer(
+        &self,
+        decision: &Decision<'_>,
+        provider: &Arc<LlmProvider>,
+        name: &str,
+    ) -> Result<(), Why> {
         let (target, of) = (Target::Model { provider, name }, &decision.call);
         // What people approved is a call of the other one.
         let call = Call { ask: Ask { target, ..of.ask }, approvals: &[], ..*of };
         let is_counted = self.chain_reads().counts
             || decision.finding.limits.iter().any(|limit| limit.of == Measure::Spend);
         if is_counted && call.ask.reserves().1 > of.ask.reserves().1 {
-            return false;
+            return Err(Why::Dearer);
         }
         let other = self.authorize(&call);
-        other.call.ask.target.labels() == of.ask.target.labels()
-            && is_covered(&other.finding, &decision.finding)
+        if let Some(code) = other.code() {
+            return Err(Why::Decided(code));
+        }
+        if other.call.ask.target.labels() != of.ask.target.labels() {
+            return Err(Why::Labels);
+        }
+        if self.takes_a_use(&other.finding.policies) {
+            return Err(Why::Grant);
+        }
+        let is_as_decided = is_covered(&other.finding, &decision.finding)
             && other.keeps == decision.keeps
-            && other.would_refuse == decision.would_refuse
-            && !self.takes_a_use(&other.finding.policies)
+            && other.would_refuse == decision.would_refuse;
+        if is_as_decided { Ok(()) } else { Err(Why::Otherwise) }
     }
 }
 

@@ -6,10 +6,15 @@ use crate::refusal::{Code, Limited, Refusal};
 use crate::snapshot::next_of;
 
 impl Decision<'_> {
-    /// The denial, with when there is room again where a limit denies.
+    /// The denial, with when there is room again where a limit denies, and with what was decided where the caller named something else.
     pub(super) fn refusal(&self) -> Refusal {
-        let refusal = self.finding.refusal();
+        let mut refusal = self.finding.refusal();
         let limited = if refusal.code == Code::LimitExceeded { self.limited() } else { None };
+        if let Some(by) = self.call.ask.via {
+            let decided = self.call.ask.target.entity();
+            refusal.message =
+                format!("{}; what came by {by} was decided as {decided}", refusal.message).into();
+        }
         Refusal { limited: limited.map(Box::new), ..refusal }
     }
 

@@ -71,6 +71,7 @@ fn decision<'a>(text: &'a str, facts: &'a [(Arc<str>, Arc<str>)], policies: &'a 
         kind: DecisionKind,
         labels: policies.to_vec(),
         method: text.into(),
+        not_tried: vec![text.to_owned()],
         obligations: vec![Demanded { change: "redact".into(), policy: text.into(), value: text.to_owned() }],
         observed: Vec::new(),
         approval: Some(text.into()),
@@ -241,6 +242,7 @@ fn samples() -> Vec<Record<'static>> {
         (record.reserved_spend, record.reserved_tokens) = (None, None);
         record.obligations.clear();
         record.alternatives.clear();
+        record.not_tried.clear();
     }
     if let Record::Effect(record) = &mut effect {
         (record.code, record.detail, record.task, record.token) = (None, None, None, None);

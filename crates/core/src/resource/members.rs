@@ -20,6 +20,10 @@ const SCHEME: &str = "members";
 const MOST: usize = 32;
 /// Longest name of a member, in bytes: it stands before the name of each tool, for which models have 64 at times.
 const LONGEST_NAME: usize = 32;
+/// Between a member and its tool or prompt: what all models take in a name. A member's name has no `_`, so the first is where it ends.
+pub const IN_NAMES: &str = "__";
+/// Between a member and the URI of its resource: what a scheme may have (RFC 3986 section 3.1).
+pub const IN_URIS: char = '+';
 /// A member's name. It has no `_`, by which it ends in a tool's name, and no `+`, by which it ends in a URI, whose scheme it begins.
 const NAME: &str = "^[a-z]([a-z0-9-]*[a-z0-9])?$";
 
@@ -46,6 +50,28 @@ impl Members {
     pub fn named(&self, name: &str) -> Option<&Member> {
         self.all.iter().find(|member| *member.name == *name)
     }
+
+    /// Whose tool or prompt this is, and what it is called there.
+    pub fn of_name<'n>(&self, full: &'n str) -> Option<(&Member, &'n str)> {
+        let (member, own) = split_name(full)?;
+        Some((self.named(member)?, own))
+    }
+
+    /// The same of a resource.
+    pub fn of_uri<'n>(&self, full: &'n str) -> Option<(&Member, &'n str)> {
+        let (member, own) = split_uri(full)?;
+        Some((self.named(member)?, own))
+    }
+}
+
+/// The member that a name of a tool or a prompt begins with, and what it is called there.
+pub fn split_name(full: &str) -> Option<(&str, &str)> {
+    full.split_once(IN_NAMES).filter(|(_, own)| !own.is_empty())
+}
+
+/// The same of a resource.
+pub fn split_uri(full: &str) -> Option<(&str, &str)> {
+    full.split_once(IN_URIS).filter(|(_, own)| !own.is_empty())
 }
 
 impl Endpoint {

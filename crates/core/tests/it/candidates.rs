@@ -36,6 +36,11 @@ fn world(cedar: &str, change: impl Fn(&mut LlmProvider)) -> Snapshot {
 
 /// The candidates of a call of `t/first/m`, as the permit has them; none where there is no permit.
 fn candidates(world: &Snapshot, facts: &Facts) -> Vec<String> {
+    asked(world, facts).0
+}
+
+/// The same, with those that are none.
+fn asked(world: &Snapshot, facts: &Facts) -> (Vec<String>, Vec<String>) {
     let first = world.llm_provider("t/first").unwrap();
     let target = Target::Model { provider: first, name: "m" };
     let answer = facts.ask(Action::CallModel, target, |call| {
@@ -43,12 +48,48 @@ fn candidates(world: &Snapshot, facts: &Facts) -> Vec<String> {
         Answer::of(world.with_candidates(world.authorize(&Call { ask, ..*call })))
     });
     let shown = |permit: &Permit| {
-        permit.candidates().iter().map(|one| format!("{} {}", one.entity().id, one.weight)).collect()
+        let candidates = permit.candidates().iter();
+        let candidates = candidates.map(|one| format!("{} {}", one.entity().id, one.weight)).collect();
+        (candidates, permit.passed_over().iter().map(ToString::to_string).collect())
     };
     match &answer.verdict {
         Verdict::Permitted(permit) => shown(permit),
-        Verdict::Held(_) | Verdict::Refused(_) => Vec::new(),
+        Verdict::Held(_) | Verdict::Refused(_) => Default::default(),
     }
+}
+
+/// Of each that is passed over it is said why: a failover that never works is else found when it is needed.
+#[test]
+fn who_is_passed_over_is_told_of_with_the_reason() {
+    const ABSENT: &str = "t/absent: no LLMProvider of this name is registered";
+    let second = r#"(principal, action == Action::"callModel", resource == Model::"t/second/n")"#;
+    let hold = r#"unless { context has approval && context.approval.role == "ops" }"#;
+    let refused = |code: &str| format!("t/second: policies do not let the caller call it ({code})");
+    let plain: fn(&mut LlmProvider) = |_| {};
+    let without: fn(&mut LlmProvider) = |provider| provider.aliases.clear();
+    for (cedar, change, why) in [
+        (ALL.to_owned(), without, "t/second: it has no model or alias \"m\"".to_owned()),
+        (format!("{ALL} forbid {second};"), plain, refused("forbidden_by_policy")),
+        (format!(r#"{ALL} @approval("ops") forbid {second} {hold};"#), plain, refused("approval_required")),
+        (
+            r#"permit (principal, action == Action::"callModel", resource) when { resource.name == "m" };"#
+                .to_owned(),
+            plain,
+            refused("no_permit"),
+        ),
+        (
+            format!(r#"{ALL} @cap_tokens("10") forbid {second};"#),
+            plain,
+            "t/second: policies demand something else of a call of it".to_owned(),
+        ),
+    ] {
+        let world = world(&cedar, change);
+        let (candidates, passed_over) = asked(&world, &Facts::of(&world, "a/caller"));
+        assert_eq!(candidates, ["t/first/m 1", "t/third/m 0"], "{cedar}");
+        assert_eq!(passed_over, [why.as_str(), ABSENT], "{cedar}");
+    }
+    let world = world(ALL, plain);
+    assert_eq!(asked(&world, &Facts::of(&world, "a/caller")).1, [ABSENT]);
 }
 
 const EACH: [&str; 3] = ["t/first/m 1", "t/second/n 2", "t/third/m 0"];

@@ -211,6 +211,7 @@ pub(super) fn refusal(error: &legacy::Error) -> Refusal {
     let mut cause: &(dyn std::error::Error + 'static) = error;
     let mut detail = error.to_string();
     let mut unreachable = ("no connection to the upstream could be made", None);
+    let mut broke = ("the connection to the upstream broke before it answered", None);
     while let Some(source) = cause.source() {
         detail = format!("{detail}: {source}");
         let inner = source.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
@@ -222,6 +223,11 @@ pub(super) fn refusal(error: &legacy::Error) -> Refusal {
         }
         if source.is::<rustls::Error>() || wraps::<rustls::Error>(inner) {
             unreachable = ("TLS with the upstream could not be agreed upon", Some(TLS));
+        }
+        // So the first words of HTTP/1 look, read as a frame.
+        let reason = source.downcast_ref::<h2::Error>().and_then(h2::Error::reason);
+        if reason == Some(h2::Reason::FRAME_SIZE_ERROR) {
+            broke = ("what the upstream answered is not HTTP/2", Some(HTTP2));
         }
         let answer = source.downcast_ref::<hyper::Error>();
         if answer.is_some_and(|error| error.is_parse() || error.is_parse_too_large()) {
@@ -235,8 +241,8 @@ pub(super) fn refusal(error: &legacy::Error) -> Refusal {
         return Refusal { next, ..Refusal::new(Code::UpstreamUnreachable, message).with_detail(detail) };
     }
     // Whether it was sent is not known of every connection that broke, so it is said of none that it was not.
-    let message = "the connection to the upstream broke before it answered";
-    Refusal::new(Code::UpstreamInterrupted, message).with_detail(detail)
+    let (message, next) = broke;
+    Refusal { next, ..Refusal::new(Code::UpstreamInterrupted, message).with_detail(detail) }
 }
 
 /// Whether what an error of the system's wraps, however often, is an `E`: as a source, what is wrapped is passed over.
@@ -260,6 +266,10 @@ const NAME: &str =
 const TLS: &str = "Let the upstream have a certificate for the host in spec.endpoint.url, signed by a root that the gateway trusts \
     (spec.endpoint.caFile, or the system's), or register it with http:// where it speaks no TLS; nothing was sent. \
     The record of the call has the details.";
+
+/// What to do about a server that speaks another protocol than gRPC does.
+const HTTP2: &str = "Look whether what listens at the address in the record (spec.grpc.url, or spec.endpoint.grpc of an Agent) speaks HTTP/2, as gRPC does: \
+    HTTP/1 alone is not enough. If it does, the call may have been carried out; find out at the upstream before you repeat it.";
 
 #[cfg(test)]
 mod tests {

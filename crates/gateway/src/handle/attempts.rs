@@ -17,11 +17,16 @@ use vidimus_core::resource::LlmProvider;
 use crate::answer::{Answering, taken_back_before};
 use crate::credential;
 use crate::effect::Effect;
-use crate::failover::{again_after, is_of_failure};
+use crate::failover::{MOST_ATTEMPTS, again_after, is_of_failure};
 use crate::forward::{Body, Outbound, attempt, headers};
 use crate::gate::{Gate, millis};
 use crate::protocol::llm::shapes::{self, Answered, Going, Gone, Shape};
 use crate::request_context::RequestContext;
+
+/// Why one that may answer is not asked.
+const ASIDE: &str = "it failed lately, and is left alone for a time";
+const BEYOND: &str = "no more than three are asked for one call";
+const NO_BUDGET: &str = "the budget for further tries is used up";
 
 /// A message of a caller to a model, to be written for any provider that may answer it.
 pub(super) struct Elsewhere {
@@ -147,7 +152,7 @@ impl Elsewhere {
         let caller = answering.caller.proven.principal.entity().id.clone();
         let order = gate.failovers.order(&candidates, &caller, gate.clock.now().monotonic);
         let mut came: Option<Result<Response<Body>, Refusal>> = None;
-        for which in order {
+        for (place, which) in order.iter().copied().enumerate() {
             let Some(candidate) = candidates.get(which) else { continue };
             let written = match (&self.own, which) {
                 (Some((path, headers, body)), 0) => {
@@ -159,11 +164,15 @@ impl Elsewhere {
             let (path, headers, body) = match written {
                 Ok(written) => written,
                 Err(refusal) => {
+                    effect.does_not_ask(candidate, &refusal.message);
                     came = came.or(Some(Err(refusal)));
                     continue;
                 }
             };
             if !effect.attempts.is_empty() && !gate.failovers.may_try_again(&called) {
+                let left = order.get(place..).unwrap_or_default().iter();
+                let left = left.filter_map(|which| candidates.get(*which));
+                left.for_each(|candidate| effect.does_not_ask(candidate, NO_BUDGET));
                 break;
             }
             match which {
@@ -181,10 +190,14 @@ impl Elsewhere {
                     matches!(refusal.code, Code::UpstreamUnreachable | Code::CredentialUnavailable)
                 }
             };
-            came = Some(answer);
             if !is_failure {
-                break;
+                return answer;
             }
+            came = Some(answer);
+        }
+        // Nobody answered, so whoever was left alone is told of too.
+        for (_, candidate) in candidates.iter().enumerate().filter(|(which, _)| !order.contains(which)) {
+            effect.does_not_ask(candidate, if order.len() < MOST_ATTEMPTS { ASIDE } else { BEYOND });
         }
         came.unwrap_or_else(|| Err(Refusal::new(Code::Internal, "nobody may answer this call")))
     }

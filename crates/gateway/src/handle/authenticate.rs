@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::header::AUTHORIZATION;
 use http::request::Parts;
+use url::form_urlencoded;
 use vidimus_core::caller::{Caller, Chain, Proven};
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::snapshot::Snapshot;
@@ -34,7 +35,8 @@ pub(crate) async fn authenticate<'p>(
         route: context.presented_at.as_deref().unwrap_or(address),
         now: millis(gate.clock.now().wall),
     };
-    let proven = gate.authenticator.authenticate(world, evidence).await?;
+    let proven = gate.authenticator.authenticate(world, evidence).await;
+    let proven = proven.map_err(|refusal| not_in_address(refusal, parts))?;
     let chain = Arc::new(chain(&proven, context));
     context.proven(&proven);
     Ok((Caller { proven, chain }, bearer))
@@ -69,6 +71,15 @@ fn one_token(text: &str) -> Option<&str> {
     (!token.is_empty() && !odd).then_some(token)
 }
 
+/// The refusal of a request without a credential, with that one in its address is none: some SDKs put their key there.
+fn not_in_address(refusal: Refusal, parts: &Parts) -> Refusal {
+    const NEXT: &str = "A key in the address is not looked at, since addresses stand in logs: present your token as a bearer token, or in the header for keys of your SDK (x-goog-api-key, x-api-key).";
+    let query = parts.uri.query().unwrap_or_default();
+    let is_key = |name: &str| matches!(name, "key" | "api_key" | "access_token" | "oauth_token");
+    let has_key = || form_urlencoded::parse(query.as_bytes()).any(|(name, _)| is_key(&name));
+    if refusal.code == Code::CredentialMissing && has_key() { refusal.with_next(NEXT) } else { refusal }
+}
+
 fn malformed(message: &'static str) -> Refusal {
     Refusal::new(Code::TokenMalformed, message)
 }
@@ -87,6 +98,25 @@ mod tests {
     use http::{HeaderValue, Request};
 
     use super::*;
+
+    #[test]
+    fn a_key_in_the_address_is_told_not_to_be_looked_at() {
+        for (target, code, says) in [
+            ("/llm/t/g/v1beta/models/m:generateContent?key=secret", Code::CredentialMissing, true),
+            (
+                "/llm/t/g/v1beta/models/m:generateContent?alt=sse&access_token=s",
+                Code::CredentialMissing,
+                true,
+            ),
+            ("/llm/t/g/v1beta/models/m:generateContent?alt=sse", Code::CredentialMissing, false),
+            ("/llm/t/g/v1beta/models/m:generateContent?key=secret", Code::TokenExpired, false),
+        ] {
+            let (parts, ()) = Request::get(target).body(()).expect("a request").into_parts();
+            let told = not_in_address(Refusal::new(code, "no"), &parts);
+            assert_eq!(told.next().contains("not looked at"), says, "{target}");
+            assert!(!told.next().contains("secret"));
+        }
+    }
 
     #[test]
     fn exactly_one_credential_holds_for_every_way_to_give_one() {

@@ -16,7 +16,7 @@ use vidimus_core::snapshot::Snapshot;
 
 use super::admit::{Admitted, OwnPermit};
 use super::attempts::Elsewhere;
-use super::{agent_tool, front, news, pins};
+use super::{agent_tool, front, key_refused, news, others, pins};
 use crate::answer::{Answering, Asked, Ongoing, taken_back_before};
 use crate::bodies::Lease;
 use crate::changes::{self, Demands, Tally};
@@ -44,6 +44,8 @@ pub(super) async fn carry(
     let parts = crossed.as_deref().map_or(parts, |crossed| &crossed.parts);
     let Ready { mut answering, mut effect, outbound, elsewhere, requested, lease: _lease } =
         ready(gate, context, parts, admitted);
+    let permit = outbound.as_ref().map(Outbound::permit);
+    let passed_over = permit.map_or_else(|_| Vec::new(), |permit| permit.passed_over().to_vec());
     let response = match (outbound, elsewhere.as_deref()) {
         (Ok(outbound), Some(elsewhere)) if !outbound.permit().candidates().is_empty() => {
             let noted = (&mut effect, &mut answering);
@@ -57,6 +59,7 @@ pub(super) async fn carry(
         }
         (Err(refusal), _) => Err(refusal),
     };
+    let response = response.and_then(|response| key_refused::checked((&mut effect, &answering), response));
     match response {
         Ok(response) => {
             let response = match elsewhere {
@@ -71,6 +74,7 @@ pub(super) async fn carry(
                 refusal.code,
                 Code::UpstreamUnreachable | Code::Overloaded | Code::ArgumentsInvalid | Code::EraUnbridged
             ) || effect.attempts.iter().any(|attempt| attempt.status != 0);
+            let refusal = others::told(refusal, &passed_over, &effect.unasked);
             effect.record_refused(&refusal).await.map_err(closed)?;
             Err(refusal)
         }

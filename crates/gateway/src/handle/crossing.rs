@@ -66,8 +66,8 @@ pub(super) struct Crossed {
 /// decided is whether the call may be made now.
 ///
 /// # Errors
-/// As [`Addressed::now`], and `config_stale`; those of [`multiplex::way`] for what is of no member, `data_plane_unable` where a data plane would
-/// carry it, and `token_expired` where the caller's token ended while a guard was asked.
+/// As [`Addressed::now`], and `config_stale`; those of [`multiplex::way`] for what is of no member, `resource_unknown` where there is none,
+/// `data_plane_unable` where a data plane would carry it, and `token_expired` where the caller's token ended while a guard was asked.
 pub(super) async fn present<'p>(
     gate: &Gate,
     context: &mut RequestContext,
@@ -82,7 +82,10 @@ pub(super) async fn present<'p>(
     let Some(members) = members else { return Ok((addressed, moment, Crossing::None)) };
     let request = Request { gate, context, parts, addressed: &addressed, moment };
     let crossing = match request.way(&members, json)? {
-        Way::All => Crossing::Front,
+        Way::All => {
+            request.check_members(&members)?;
+            Crossing::Front
+        }
         // Few calls come here, and what is kept in place is moved with each.
         Way::To(to) => match Box::pin(request.passed(json)).await? {
             None => Crossing::Barred,
@@ -124,6 +127,22 @@ impl Request<'_, '_> {
 
     fn caller(&self) -> &Caller {
         &self.addressed.caller
+    }
+
+    /// That there is a member: where there is none, nobody may use anything of one, and no policy is why.
+    fn check_members(&self, members: &Members) -> Result<(), Refusal> {
+        let mut first = None;
+        for member in &*members.all {
+            match self.member(member) {
+                Ok(_) => return Ok(()),
+                Err(refusal) => first = first.or(Some(refusal)),
+            }
+        }
+        first.map_or(Ok(()), |refusal| {
+            let front = self.addressed.destination.id();
+            let message = format!("no member of {front} is there: {}", refusal.message);
+            Err(Refusal { message: message.into(), ..refusal })
+        })
     }
 
     /// The guards that looked at the message for policies about the server, where these let it come by; `None` where they refuse it, or hold it.

@@ -221,7 +221,8 @@ impl<'a> Front<'a> {
             match joined.transpose() {
                 Ok(joined) => asked.push(One { member, joined, cursor: cursor.flatten() }),
                 Err(refusal) if may_join(world, caller, member, at) => {
-                    let refusal = Refusal { code: Code::UpstreamUnreachable, ..refusal };
+                    let was_down = Refusal { code: Code::UpstreamUnreachable, ..refusal };
+                    let refusal = destination(world, member).err().unwrap_or(was_down);
                     absent.push(Absent::of(&member.name, &refusal));
                 }
                 // Who may not reach it is not told of it.

@@ -136,16 +136,34 @@ fn only(allowed: &'static str, method: &Method, path: &str) -> Result<(), Refusa
     }
 }
 
+/// What is of one API alone: it is translated for no provider of another. How its path ends, and whose it is.
+const UNTRANSLATED: [(&str, &str); 7] = [
+    ("/v1/responses", "OpenAI's"),
+    ("/v1/embeddings", "OpenAI's"),
+    ("/v1/messages/count_tokens", "Anthropic's"),
+    (":countTokens", "Gemini's"),
+    (":embedContent", "Gemini's"),
+    (":batchEmbedContents", "Gemini's"),
+    ("/v1beta/models", "Gemini's"),
+];
+
 /// The refusal of a path that a provider does not serve.
 fn not_served(path: &str, served: &[&str], base_url: &str) -> Refusal {
+    const NEXT: &str = "Call a provider of that API; or use /v1/chat/completions, /v1/messages or /v1beta/models/{model}:generateContent, which go to providers of every type (docs/clients.md).";
     let shown: String = path.chars().take(64).collect();
+    let of_another = UNTRANSLATED.iter().find(|(end, _)| path.ends_with(end));
+    if let Some((end, whose)) = of_another.filter(|(end, _)| !served.iter().any(|one| one.ends_with(end))) {
+        let message = format!("{end:?} is of {whose} own API alone, and this provider speaks another one");
+        return Refusal::new(Code::RouteUnknown, message).with_next(NEXT);
+    }
     let served = match served.split_last() {
         Some((last, [])) => (*last).to_owned(),
         Some((last, others)) => format!("{} and {last}", others.join(", ")),
         None => String::new(),
     };
     let message = format!(
-        "{shown:?} is not a governed path; this provider serves {served}; does the base URL end in {base_url}?"
+        "{shown:?} is not a governed path; this provider serves {served}, and clients of other APIs at /v1/chat/completions, /v1/messages and \
+         /v1beta/models/{{model}}:generateContent; does the base URL end in {base_url}?"
     );
     Refusal::new(Code::RouteUnknown, message)
 }
@@ -289,9 +307,9 @@ fn models(call: &Call<'_>, world: &Snapshot) -> Option<String> {
 }
 
 /// The SDKs of all providers repeat a call that ends with a 5xx, unless they are told not to. What may have been carried out is
-/// not to be repeated without a thought.
+/// not to be repeated without a thought, and a key that is refused is so again.
 fn not_to_be_repeated(refusal: &Refusal, mut response: Response<String>) -> Response<String> {
-    if matches!(refusal.code, Code::UpstreamInterrupted | Code::GatewayStopping) {
+    if matches!(refusal.code, Code::UpstreamInterrupted | Code::GatewayStopping | Code::CredentialRefused) {
         let name = HeaderName::from_static("x-should-retry");
         response.headers_mut().insert(name, HeaderValue::from_static("false"));
     }

@@ -97,8 +97,15 @@ impl Binding for Rest {
         jsonrpc::id_text(message)
     }
 
+    /// What is forbidden of a tool, since policies have its arguments held to its schema, is of a request the client's slip, as any other in it.
     fn refused(&self, refusal: &Refusal, call: &str, _id: Option<&str>) -> Response<String> {
-        reply::plain(refusal, call)
+        const NEXT: &str = "Send parameters and a body as the API's OpenAPI document has them; the reason names the place in its schema.";
+        if refusal.code != Code::ArgumentsInvalid {
+            return reply::plain(refusal, call);
+        }
+        let mut response = reply::plain(&refusal.clone().with_next(NEXT), call);
+        *response.status_mut() = StatusCode::BAD_REQUEST;
+        response
     }
 }
 
@@ -119,7 +126,10 @@ fn no_operation(why: &NoMatch) -> Refusal {
         NoMatch::Path => {
             Refusal::new(Code::RouteUnknown, "no operation of the API has this path").with_next(NEXT)
         }
-        NoMatch::Method(_) => Refusal::method_not_allowed("an API", METHODS).with_next(NEXT),
+        NoMatch::Method(verbs) => {
+            let allow: Vec<&str> = verbs.iter().map(|verb| verb.as_str()).collect();
+            Refusal::method_not_allowed("this path of the API", allow.join(", ")).with_next(NEXT)
+        }
         NoMatch::Ambiguous => {
             let message =
                 "two operations of the API match this path, and servers differ in which of them it is";

@@ -305,9 +305,9 @@ async fn what_is_not_permitted_or_no_operation_reaches_nobody() {
         (Method::GET, "/pets/a", json!(null), 400, "message_invalid"),
         (Method::GET, "/pets/%2e%2e%2fadmin", json!(null), 400, "message_invalid"),
         (Method::GET, "/pets?limit=5&limit=6", json!(null), 400, "message_invalid"),
-        (Method::GET, "/pets?limit=500", json!(null), 403, "arguments_invalid"),
-        (Method::GET, "/pets/0", json!(null), 403, "arguments_invalid"),
-        (Method::POST, "/pets", json!({"name": 7}), 403, "arguments_invalid"),
+        (Method::GET, "/pets?limit=500", json!(null), 400, "arguments_invalid"),
+        (Method::GET, "/pets/0", json!(null), 400, "arguments_invalid"),
+        (Method::POST, "/pets", json!({"name": 7}), 400, "arguments_invalid"),
         (Method::POST, "/pets", json!(null), 403, "no_permit"),
         (Method::GET, "/pets", json!({}), 400, "message_invalid"),
     ] {
@@ -319,6 +319,9 @@ async fn what_is_not_permitted_or_no_operation_reaches_nobody() {
             came.body
         );
         assert_eq!(came.json()["error"], json!(code), "{method} {path}");
+        // Of the path, and not of all that APIs have.
+        let allow = came.headers.get("allow").map(|allow| allow.to_str().expect("text"));
+        assert_eq!(allow, (status == 405).then_some("GET, DELETE"), "{method} {path}");
         let records = world.records(&call_id(&came.headers), 1).await;
         assert_eq!((records.len(), &records[0]["code"]), (1, &json!(code)), "{method} {path}: {records:?}");
     }
@@ -401,6 +404,14 @@ async fn the_key_of_an_api_is_the_gateways() {
         }
         assert_eq!(world.upstream.received().len(), 2);
     }
+    // One that it refuses is told to who operates.
+    let refused = world(&json!({"credential": {"env": "CARGO_PKG_NAME"}}), "").await;
+    let no = json!({"error": "no"});
+    refused.upstream.otherwise(move |_| Answer::json(&no).with_status(StatusCode::UNAUTHORIZED));
+    let came = rest(&refused, Method::GET, "/pets/7", &[], &json!(null)).await;
+    let records = refused.records(&call_id(&came.headers), 2).await;
+    let note = "401 to the gateway's key: look at spec.openapi.credential of MCPServer t/pets";
+    assert_eq!((came.status, &records[1]["detail"]), (StatusCode::UNAUTHORIZED, &json!(note)));
     let world = world(&json!({"credential": {"env": "VIDIMUS_NO_SUCH_VARIABLE"}}), "").await;
     let came = rest(&world, Method::GET, "/pets/7", &[], &json!(null)).await;
     assert_eq!(came.code(), Some("credential_unavailable"));

@@ -1,5 +1,6 @@
 //! Several providers that may answer one call: who is asked, and what is on record.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::{Method, StatusCode};
@@ -17,6 +18,11 @@ fn object(kind: &str, name: &str, spec: &Value) -> Value {
 /// `first` fails over to `second` (Anthropic's API) and then to `third`, `plain` to `second`. The caller may call the models of those that are
 /// `permitted`. All are at one upstream, below their names.
 async fn world(permitted: &[&str], more: &str) -> World {
+    world_with(permitted, more, &json!({"none": {}})).await
+}
+
+/// The same, in which `first` has this key.
+async fn world_with(permitted: &[&str], more: &str, key: &Value) -> World {
     let world = World::new().await;
     let mut all = objects(&world.upstream);
     let to = json!({"to": [{"provider": "second"}, {"provider": "third"}, {"provider": "absent"}]});
@@ -33,6 +39,9 @@ async fn world(permitted: &[&str], more: &str) -> World {
             "models": [{"name": if name == "second" { "claude" } else { "small" }, "price": price}]});
         if name == "second" {
             spec["aliases"] = json!({"small": "claude"});
+        }
+        if name == "first" {
+            spec["credential"] = key.clone();
         }
         if let Some(failover) = failover {
             spec["failover"] = failover;
@@ -178,6 +187,66 @@ async fn who_is_not_permitted_is_never_asked() {
     let (status, _, records) = call(&world, CHAT).await;
     assert_eq!((status, asked(&world).len()), (StatusCode::SERVICE_UNAVAILABLE, 1));
     assert!(records[0].get("alternatives").is_none() && records[1].get("attempts").is_none());
+}
+
+/// A failover that never works is told of: of each that is not asked it is said why, to the caller as far as it may know.
+#[tokio::test]
+async fn why_nobody_else_answers_is_on_record_and_told() {
+    let world = world_with(&["first", "second"], "", &json!({"env": "VIDIMUS_NO_SUCH_VARIABLE"})).await;
+    let body = json!({"model": "small", "seed": 7, "messages": [{"role": "user", "content": "hi"}]});
+    let (status, headers, said) = world.call(world.request(Method::POST, CHAT, &body)).await;
+    let said = json_of(&said);
+    assert_eq!((status, asked(&world).len()), (StatusCode::SERVICE_UNAVAILABLE, 0), "{said}");
+    let records = world.records(&call_id(&headers), 2).await;
+    let absent = "no LLMProvider of this name is registered";
+    let no_permit = "policies do not let the caller call it (no_permit)";
+    assert_eq!(
+        records[0]["not_tried"],
+        json!([format!("t/third: {no_permit}"), format!("t/absent: {absent}")])
+    );
+    assert_eq!(records[0]["alternatives"], json!(["Model/t/second/claude"]));
+    let reason = said["error"]["vidimus"]["reason"].as_str().expect("a reason");
+    let told =
+        [r#"t/second (the request: "seed" has no equivalent"#, absent, "one that policies keep from you"];
+    assert!(told.iter().all(|words| reason.contains(words)) && !reason.contains("t/third"), "{reason}");
+    let detail = records[1]["detail"].as_str().expect("a detail");
+    let noted = ["VIDIMUS_NO_SUCH_VARIABLE", "not asked: t/second (the request: 'seed' has no equivalent"];
+    assert!(noted.iter().all(|words| detail.contains(words)), "{detail}");
+    // Where somebody answers there is nothing to tell, and who may not is on record all the same.
+    let world = self::world(&["first", "second", "third"], "").await;
+    failing(&world, &[], 500);
+    let (status, _, records) = call(&world, CHAT).await;
+    assert_eq!((status, records[1].get("detail")), (StatusCode::OK, None));
+    assert_eq!(records[0]["not_tried"], json!([format!("t/absent: {absent}")]));
+}
+
+/// Who failed lately, and who is beyond what is spent on further tries, is told of in the record of the end.
+#[tokio::test]
+async fn who_is_left_alone_is_told_of_where_nobody_answers() {
+    async fn noted(world: &World, calls: usize) -> String {
+        let mut noted = String::new();
+        for _ in 0..calls {
+            let (.., records) = call(world, CHAT).await;
+            noted.push_str(records[1]["detail"].as_str().unwrap_or_default());
+        }
+        noted
+    }
+    let world = world(&["first", "second", "third"], "").await;
+    failing(&world, &["first", "second", "third"], 429);
+    let told = noted(&world, 10).await;
+    assert!(told.contains("not asked: t/second (it failed lately, and is left alone for a time)"), "{told}");
+    // Who answers every other time is never left alone, and each further try is taken from what is left for them.
+    let world = self::world(&["first", "second"], "").await;
+    let calls = AtomicUsize::new(0);
+    world.upstream.otherwise(move |received| {
+        let is_first = received.uri.path().starts_with("/first/");
+        match is_first && calls.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
+            true => status(503),
+            false => good(received),
+        }
+    });
+    let told = noted(&world, 60).await;
+    assert!(told.contains("not asked: t/second (the budget for further tries is used up)"), "{told}");
 }
 
 /// Attack: providers that fail over to each other. There is one step: `second` names `first`, and that is nothing to a call of `first`.

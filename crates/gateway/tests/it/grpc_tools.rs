@@ -19,6 +19,7 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::world::{World, call_id, json_of, objects, snapshot};
 
@@ -154,7 +155,17 @@ struct Grpc {
 impl Grpc {
     /// The gateway of the world, whose server speaks gRPC.
     async fn new() -> Self {
-        let (world, server) = (World::new().await, Server::start().await);
+        Self::of(Server::start().await).await
+    }
+
+    /// The same with what listens at this address.
+    async fn at(url: &str) -> Self {
+        let server = Server::start().await;
+        Self::of(Server { url: url.to_owned(), ..server }).await
+    }
+
+    async fn of(server: Server) -> Self {
+        let world = World::new().await;
         let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../core/src/resource/grpc");
         let mut compiler = protox::Compiler::new([directory]).expect("a directory");
         compiler.include_imports(true).open_file("invoices.proto").expect("a description");
@@ -186,6 +197,30 @@ impl Grpc {
     async fn tool(&self, name: &str, arguments: Value) -> (String, Value) {
         self.ask("tools/call", json!({"name": name, "arguments": arguments})).await
     }
+}
+
+/// A server at the address that speaks HTTP/1 is told to be that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_without_http2_is_told_so() {
+    let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}", socket.local_addr().expect("an address"));
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = socket.accept().await {
+            let mut begun = [0; 24];
+            stream.read_exact(&mut begun).await.expect("the preface of HTTP/2");
+            let answer = b"HTTP/1.1 505 HTTP Version Not Supported\r\nContent-Length: 0\r\n\r\n";
+            stream.write_all(answer).await.expect("written");
+            // What is closed with bytes unread is reset, and the answer with it.
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+        }
+    });
+    let grpc = Grpc::at(&url).await;
+    let (id, answer) = grpc.tool("Invoices_GetInvoice", json!({"invoiceId": "7"})).await;
+    let told = &answer["error"]["data"];
+    assert_eq!(told["code"], "upstream_interrupted", "{answer}");
+    assert_eq!(told["reason"], "what the upstream answered is not HTTP/2", "{answer}");
+    assert!(told["next"].as_str().is_some_and(|next| next.contains("spec.grpc.url")), "{answer}");
+    assert_eq!(grpc.world.records(&id, 2).await[1]["code"], "upstream_interrupted");
 }
 
 /// `{"invoiceId": "7", "amountCents": 1250}`.

@@ -39,6 +39,7 @@ mod handle;
 mod header_fields;
 mod http;
 mod jobs;
+mod keys;
 mod limits;
 mod lists;
 mod logged;

@@ -208,6 +208,22 @@ async fn a_server_with_members_permits_nothing() {
     assert!(front.world.upstream.received().is_empty() && front.crm.received().is_empty());
 }
 
+/// A refusal names what was decided: policies know nothing of the name that the caller used.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_names_what_was_decided() {
+    let front = Front::new().await;
+    for (tool, decided) in [("crm__wipe", "Tool/t/crm/wipe"), ("ledger__forbidden", "Tool/t/tools/forbidden")]
+    {
+        let (_, _, said) = front.ask("tools/call", json!({"name": tool})).await;
+        let told = format!("what came by MCPServer/t/front was decided as {decided}");
+        assert!(said.to_string().contains(&told), "{said}");
+    }
+    // At the member's own address there is nothing to say.
+    let message = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "wipe"}});
+    let (_, _, body) = front.world.call(front.world.request(Method::POST, "/mcp/t/crm", &message)).await;
+    assert!(!json_of(&body).to_string().contains("was decided as"));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn listings_are_one_page_by_page_with_what_the_caller_may_use() {
     let front = Front::new().await;
@@ -506,6 +522,31 @@ async fn a_member_with_members_is_none() {
             ask(json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": tool}})).await;
         assert_eq!(headers["vidimus-code"], "resource_unknown", "{said}");
     }
+    // In a session as without one: nothing is down.
+    let hello =
+        json!({"protocolVersion": NEWEST, "capabilities": {}, "clientInfo": {"name": "c", "version": "1"}});
+    let hello = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello});
+    let (headers, _) = ask(hello).await;
+    let list = json!({"jsonrpc": "2.0", "id": 2, "method": "tools/list", "params": {}});
+    let mut asked = front.world.request(Method::POST, "/mcp/t/one", &list);
+    asked.headers_mut().insert("mcp-session-id", headers["mcp-session-id"].clone());
+    asked.headers_mut().insert("mcp-protocol-version", NEWEST.parse().expect("a version"));
+    let (_, _, body) = front.world.call(asked).await;
+    let said = json_of(&body);
+    let absent = said["result"]["_meta"]["dev.vidimus/members"]["absent"].as_array().expect("named");
+    let codes: Vec<&Value> = absent.iter().map(|one| &one["code"]).collect();
+    assert_eq!(codes, ["resource_unknown", "resource_unknown"], "{said}");
+    // Where there is no member at all, no policy is why nobody may connect.
+    let mut all = objects(&front.world.upstream);
+    all.push(json!({"apiVersion": "vidimus.dev/v1alpha1", "kind": "MCPServer", "metadata": {"namespace": "t", "name": "one"},
+        "spec": {"owner": "ada.lovelace@example.com", "team": "t", "riskLevel": "low", "members": [member("none", "none")]}}));
+    front.world.gate.take_into_use(snapshot(&all));
+    let (headers, said) = ask(list).await;
+    assert_eq!(headers["vidimus-code"], "resource_unknown", "{said}");
+    assert!(
+        said.to_string().contains("no member of MCPServer/t/one is there: no MCPServer t/none"),
+        "{said}"
+    );
 }
 
 /// A policy that waits for a guard is lifted by it, by a front as at the member's own address.

@@ -90,6 +90,7 @@ pub(crate) async fn decide(ledger: &Ledger, asked: &Asked) -> u64 {
         kind: DecisionKind,
         labels: Vec::new(),
         method: "tools/call".into(),
+        not_tried: Vec::new(),
         obligations: Vec::new(),
         observed: Vec::new(),
         approval: None,

@@ -1,9 +1,12 @@
 //! What would be called, as the gateway's adapters find it.
 
+use std::sync::Arc;
+
 use vidimus_core::call::{Action, Target};
 use vidimus_core::entity::{EntityId, EntityKind};
 use vidimus_core::refusal::{Code, Refusal};
-use vidimus_core::resource::Kind;
+use vidimus_core::resource::{Kind, McpServer};
+use vidimus_core::snapshot::Snapshot;
 
 use crate::Misasked;
 use crate::state::State;
@@ -47,6 +50,31 @@ const fn form(kind: EntityKind) -> &'static str {
         EntityKind::Model => "the id of a Model is namespace/provider/model, as in platform/openai/gpt-5.2",
         _ => "the id of a Tool is namespace/server/tool, as in finance/ledger/get_invoice",
     }
+}
+
+/// The server with members at which something would be called, and what of which member that is; `None` of what is called at no such server.
+pub(crate) fn followed<'a>(
+    world: &'a Snapshot,
+    id: &EntityId,
+) -> Option<(&'a Arc<McpServer>, Result<EntityId, Refusal>)> {
+    if !matches!(id.kind, EntityKind::Tool | EntityKind::Prompt | EntityKind::Resource) {
+        return None;
+    }
+    let (key, full) = split(id).ok()?;
+    let front = world.mcp_server(key)?;
+    let members = front.members.as_ref()?;
+    let found = if id.kind == EntityKind::Resource { members.of_uri(full) } else { members.of_name(full) };
+    let own = match found {
+        Some((member, _)) if world.mcp_server(&member.server).is_some_and(|own| own.members.is_some()) => {
+            Err(unknown(format!("the member {:?} has members itself, so it cannot be one", &*member.name)))
+        }
+        Some((member, own)) => Ok(EntityId::new(id.kind, format!("{}/{own}", member.server))),
+        None => Err(unknown(format!(
+            "{} has members, and this names none of them; a tool or prompt is MEMBER__NAME there, and a resource MEMBER+URI",
+            front.id
+        ))),
+    };
+    Some((front, own))
 }
 
 /// What is called, or what the gateway's adapters say of it.

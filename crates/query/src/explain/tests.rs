@@ -287,3 +287,54 @@ spec:
         assert_eq!(said, (code, would), "{tool} {instance:?} {answer:?}");
     }
 }
+
+/// What is called at a server with members is explained as what is decided: the member's, unless policies let nothing come by the server.
+#[test]
+fn what_is_called_at_a_server_with_members_is_explained_as_its_members() {
+    let estate = |more: &str| {
+        format!(
+            r#"
+apiVersion: vidimus.dev/v1alpha1
+kind: Agent
+metadata: {{namespace: t, name: bot}}
+spec: {{owner: ada.lovelace@example.com, team: t, purpose: x, riskLevel: low, identities: [{{serviceAccount: {{name: bot}}}}]}}
+---
+apiVersion: vidimus.dev/v1alpha1
+kind: MCPServer
+metadata: {{namespace: t, name: ledger}}
+spec: {{owner: ada.lovelace@example.com, team: t, riskLevel: low, endpoint: {{url: "http://127.0.0.1:1/mcp"}}}}
+---
+apiVersion: vidimus.dev/v1alpha1
+kind: MCPServer
+metadata: {{namespace: t, name: desk}}
+spec: {{owner: ada.lovelace@example.com, team: t, riskLevel: low, members: [{{name: books, server: {{name: ledger}}}}, {{name: gone, server: {{name: gone}}}}]}}
+---
+apiVersion: vidimus.dev/v1alpha1
+kind: Policy
+metadata: {{namespace: t, name: rules}}
+spec:
+  description: One tool.
+  cedar: |
+    permit (principal, action == Action::"invokeTool", resource == Tool::"t/ledger/get");
+    {more}
+"#
+        )
+    };
+    let bar = r#"forbid (principal, action == Action::"connectServer", resource == MCPServer::"t/desk");"#;
+    for (more, resource, code, decided) in [
+        ("", "Tool/t/desk/books__get", None, Some("Tool/t/ledger/get")),
+        ("", "Tool/t/desk/books__put", Some("no_permit"), Some("Tool/t/ledger/put")),
+        ("", "Tool/t/ledger/get", None, None),
+        ("", "Tool/t/desk/get", Some("resource_unknown"), None),
+        ("", "Tool/t/desk/gone__get", Some("resource_unknown"), None),
+        ("", "Resource/t/desk/books+file:///x", Some("no_permit"), Some("Resource/t/ledger/file:///x")),
+        (bar, "Tool/t/desk/books__get", Some("forbidden_by_policy"), Some("MCPServer/t/desk")),
+        (bar, "Tool/t/ledger/get", None, None),
+    ] {
+        let directory = tempfile::tempdir().expect("a directory");
+        fs::write(directory.path().join("a.yaml"), estate(more)).expect("written");
+        let answer = answer_in(directory.path(), &asked("Agent/t/bot", resource, None));
+        let said = (answer.code.as_deref(), answer.resource.as_deref());
+        assert_eq!(said, (code, decided), "{resource} {more} {answer:?}");
+    }
+}

@@ -53,8 +53,8 @@ pub use webhook::WebhookAddress;
 
 /// Governs calls: authenticates, decides, records, mints, forwards.
 ///
-/// Routes: /mcp/{namespace}/{name}, /a2a/{namespace}/{name}, /llm/{namespace}/{name}/… (the provider's native paths below it); with --traces also
-/// /v1/traces, for the spans of agents.
+/// Routes: /mcp/{namespace}/{name}, /a2a/{namespace}/{name} (and A2A over gRPC), /llm/{namespace}/{name}/… (paths of the APIs of models below it),
+/// /rest/{namespace}/{name}/… (paths of an API below it); with --traces also /v1/traces, for the spans of agents.
 /// Every option can also be given by the environment variable named with it.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:

@@ -75,6 +75,26 @@ fn only_governed_paths_of_the_providers_own_type_exist() {
     }
 }
 
+/// Who asks a provider for what only another API has is told whose that is, and what goes to any.
+#[test]
+fn what_is_of_another_api_alone_is_told_so() {
+    for (binding, path, says) in [
+        (ANTHROPIC, "/v1/responses", "\"/v1/responses\" is of OpenAI's own API alone"),
+        (GEMINI, "/v1/embeddings", "is of OpenAI's own API alone"),
+        (OPENAI, "/v1/messages/count_tokens", "is of Anthropic's own API alone"),
+        (ANTHROPIC, "/v1beta/models/m:countTokens", "is of Gemini's own API alone"),
+        // It has them, at another path.
+        (OPENAI, "/v1/v1/responses", "does the base URL end in"),
+        (AZURE, "/v1/responses", "does the base URL end in"),
+        (ANTHROPIC, "/v1/files", "clients of other APIs at /v1/chat/completions"),
+    ] {
+        let refusal = binding.operation(&Method::POST, path).expect_err("not served");
+        assert!(refusal.message.contains(says), "{binding:?} {path}: {refusal}");
+        let is_of_another = says.ends_with("alone");
+        assert_eq!(refusal.next().contains("providers of every type"), is_of_another, "{refusal}");
+    }
+}
+
 /// `check` of what a body POSTed to a path asks.
 fn asked<T>(
     binding: &dyn Binding,

@@ -139,8 +139,7 @@ fn named<'f>(
     path: &'static [&'static str],
     name: Option<&str>,
 ) -> Result<To<'f>, Refusal> {
-    let split = name.and_then(names::split_name);
-    let found = split.and_then(|(member, own)| Some((members.named(member)?, own)));
+    let found = name.and_then(|name| members.of_name(name));
     let (member, own) = found.ok_or_else(|| unknown("a tool or prompt"))?;
     Ok(To::new(member, path, quoted(own), Some(own)))
 }
@@ -151,8 +150,7 @@ fn located<'f>(
     path: &'static [&'static str],
     uri: Option<&str>,
 ) -> Result<To<'f>, Refusal> {
-    let split = uri.and_then(names::split_uri);
-    let found = split.and_then(|(member, own)| Some((members.named(member)?, own)));
+    let found = uri.and_then(|uri| members.of_uri(uri));
     let (member, own) = found.ok_or_else(|| unknown("a resource"))?;
     Ok(To::new(member, path, quoted(own), Some(own)))
 }

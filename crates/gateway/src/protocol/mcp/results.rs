@@ -79,6 +79,8 @@ impl OutputSchema {
             validator,
             content,
             (&self.text, "the result is not what the output schema of the tool lets it be"),
+            // What a server says is not its caller's to know before it passes.
+            |_| None,
         )))
     }
 }

@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
+use jsonschema::error::ValidationErrorKind;
 use jsonschema::{PatternOptions, Validator};
 use serde_json::Value;
 use vidimus_core::refusal::{Code, Refusal};
@@ -69,15 +70,20 @@ impl InputSchema {
         const PLAIN: &str = "the arguments are not what the input schema of the tool lets them be";
         Err(Refusal::new(
             Code::ArgumentsInvalid,
-            fault(validator, arguments, (self.text.as_deref().unwrap_or_default(), PLAIN)),
+            fault(validator, arguments, (self.text.as_deref().unwrap_or_default(), PLAIN), member),
         ))
     }
 }
 
 /// What is wrong with a value, in words without it: where in the schema it stands, behind what is said of all such. In a schema with choices that is not
 /// looked for: of each choice it is what is wrong with it, and with each of its own, which has no end where they stand in each other. An escape may hide
-/// such a keyword.
-pub(super) fn fault(validator: &Validator, value: &Value, (schema, plain): (&str, &str)) -> String {
+/// such a keyword. `member` says which member it is, where whoever is told may know that.
+pub(super) fn fault(
+    validator: &Validator,
+    value: &Value,
+    (schema, plain): (&str, &str),
+    member: fn(&ValidationErrorKind) -> Option<String>,
+) -> String {
     if ["anyOf", "oneOf", "\\u"].iter().any(|word| schema.contains(word)) {
         return plain.to_owned();
     }
@@ -85,8 +91,24 @@ pub(super) fn fault(validator: &Validator, value: &Value, (schema, plain): (&str
         Ok(()) => plain.to_owned(),
         Err(error) => {
             let at: String = error.schema_path().as_str().chars().take(256).collect();
-            format!("{plain}: see {at} there")
+            let member = member(error.kind()).map(|member| format!("; {member}")).unwrap_or_default();
+            format!("{plain}: see {at} there{member}")
         }
+    }
+}
+
+/// The member that is missing in a caller's own value, or is one too many: its name, and nothing of what it says.
+fn member(wrong: &ValidationErrorKind) -> Option<String> {
+    let shown = |name: &str| name.chars().take(64).collect::<String>();
+    match wrong {
+        ValidationErrorKind::Required { property } => {
+            Some(format!("{:?} is missing", shown(property.as_str()?)))
+        }
+        ValidationErrorKind::AdditionalProperties { unexpected }
+        | ValidationErrorKind::UnevaluatedProperties { unexpected } => {
+            Some(format!("it has no {:?}", shown(unexpected.first()?)))
+        }
+        _ => None,
     }
 }
 
@@ -253,6 +275,16 @@ mod tests {
             InputSchema::of(&entry).check(br#"{"params":{"arguments":{"to":424242}}}"#).expect_err("refused");
         assert!(refusal.message.contains("/properties/to/type"), "{refusal}");
         assert!(!refusal.message.contains("424242"), "{refusal}");
+        let entry = json!({"inputSchema": {"$ref": "#/$defs/pet", "$defs": {"pet": {
+            "properties": {"name": {"type": "string"}}, "required": ["name"], "additionalProperties": false}}}});
+        for (arguments, member) in [
+            (json!({}), r#"; "name" is missing"#),
+            (json!({"name": "a", "nam": 424242}), r#"; it has no "nam""#),
+        ] {
+            let message = json!({"params": {"arguments": arguments}}).to_string();
+            let refusal = InputSchema::of(&entry.to_string()).check(message.as_bytes()).expect_err("refused");
+            assert!(refusal.message.ends_with(member) && !refusal.message.contains("424242"), "{refusal}");
+        }
     }
 
     #[test]

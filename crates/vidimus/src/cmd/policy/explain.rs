@@ -119,6 +119,7 @@ fn print(asked: &Explain, answer: &Explanation) {
         _ => {}
     }
     output::line(&format!("{:<17}{}", "outcome", output::verdict(&answer.outcome, answer.allowed())));
+    row("resource", answer.resource.as_deref().unwrap_or_default());
     row("code", answer.code.as_deref().unwrap_or_default());
     row("would_refuse", answer.would_refuse.as_deref().unwrap_or_default());
     let copy = answer.recorded.as_ref().and_then(|recorded| recorded.instance.as_ref());

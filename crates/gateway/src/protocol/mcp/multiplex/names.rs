@@ -4,12 +4,10 @@
 //! the member calls its own: two names that are not the same stay so. Two `_`, of which one would do, are for who reads it: `pay_roll_run` looks as
 //! if it were of `payroll`.
 
+use vidimus_core::resource::members::{IN_NAMES, IN_URIS};
+
 use crate::protocol::MAX_NAME;
 
-/// Between a member and its tool or prompt: what all models take in a name.
-const NAME: &str = "__";
-/// Between a member and the URI of its resource: what a scheme may have (RFC 3986 section 3.1).
-const URI: char = '+';
 /// Between a member and the id of what it asks.
 const TAG: char = '/';
 /// The longest id of a question that is passed on, in bytes.
@@ -17,23 +15,13 @@ const LONGEST_ID: usize = 1_024;
 
 /// What a tool or a prompt is called by; `None` where that is longer than a name may be.
 pub fn full_name(member: &str, own: &str) -> Option<String> {
-    let full = [member, NAME, own].concat();
+    let full = [member, IN_NAMES, own].concat();
     (full.len() <= MAX_NAME).then_some(full)
 }
 
 /// What a resource, or a template of such, is called by.
 pub fn full_uri(member: &str, own: &str) -> String {
-    format!("{member}{URI}{own}")
-}
-
-/// The member that a name of a tool or a prompt begins with, and what it is called there.
-pub fn split_name(full: &str) -> Option<(&str, &str)> {
-    full.split_once(NAME).filter(|(_, own)| !own.is_empty())
-}
-
-/// The same of a resource.
-pub fn split_uri(full: &str) -> Option<(&str, &str)> {
-    full.split_once(URI).filter(|(_, own)| !own.is_empty())
+    format!("{member}{IN_URIS}{own}")
 }
 
 /// What a client answers a member's question by: the member, and its own id, which is JSON. `None` where that is too long.
@@ -52,6 +40,7 @@ pub fn tagged(text: &str) -> Option<(&str, &str)> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use vidimus_core::resource::members::{split_name, split_uri};
 
     use super::*;
 

@@ -1,0 +1,91 @@
+//! A provider that refuses the gateway's key: who operates is told, and the caller does not take it for its own token.
+
+use http::{HeaderMap, Method, StatusCode};
+use serde_json::{Value, json};
+use vidimus_testkit::upstream::Answer;
+
+use super::logged::Logged;
+use super::world::{World, call_id, json_of, objects, snapshot};
+
+/// What providers say to a wrong key: it shows a part of it.
+const SAID: &str = "Incorrect API key provided: sk-pr***wxyz";
+
+async fn world(credential: &Value) -> World {
+    let world = World::new().await;
+    let mut all = objects(&world.upstream);
+    let object = |kind: &str, name: &str, spec: Value| json!({"apiVersion": "vidimus.dev/v1alpha1", "kind": kind, "metadata": {"namespace": "t", "name": name}, "spec": spec});
+    all.push(object(
+        "LLMProvider",
+        "main",
+        json!({"owner": "a@b.example", "type": "openAI", "credential": credential,
+            "endpoint": {"url": world.upstream.url("/at"), "timeout": "3s"}, "models": [{"name": "small"}]}),
+    ));
+    let permit = r#"permit (principal == Agent::"t/caller", action == Action::"callModel", resource == Model::"t/main/small");"#;
+    all.push(object("Policy", "keys", json!({"description": "keys", "cedar": permit})));
+    world.gate.take_into_use(snapshot(&all));
+    world
+}
+
+/// A call that the provider answers with this status.
+async fn call(world: &World, status: u16) -> (StatusCode, HeaderMap, Value, Vec<Value>) {
+    let error =
+        json!({"error": {"message": SAID, "type": "invalid_request_error", "code": "invalid_api_key"}});
+    let status = StatusCode::from_u16(status).expect("a status");
+    world.upstream.next(Answer::json(&error).with_status(status));
+    let body = json!({"model": "small", "messages": [{"role": "user", "content": "hi"}]});
+    let asked = world.request(Method::POST, "/llm/t/main/v1/chat/completions", &body);
+    let (status, headers, body) = world.call(asked).await;
+    let records = world.records(&call_id(&headers), 2).await;
+    (status, headers, json_of(&body), records)
+}
+
+/// Attack: a part of the gateway's key in what a provider says to it.
+#[tokio::test]
+async fn a_key_that_a_provider_refuses_is_told_to_who_operates_and_not_taken_for_the_callers() {
+    let world = world(&json!({"env": "CARGO_PKG_NAME"})).await;
+    let logged = Logged::begin();
+    let (status, headers, said, records) = call(&world, 401).await;
+    assert_eq!(
+        (status, &headers["vidimus-code"]),
+        (StatusCode::BAD_GATEWAY, &"credential_refused".parse().expect("text"))
+    );
+    assert_eq!(headers["x-should-retry"], "false");
+    assert_eq!(said["error"]["vidimus"]["upstream_status"], 401);
+    assert!(
+        !said.to_string().contains("sk-pr") && said.to_string().contains("your own token is good"),
+        "{said}"
+    );
+    let note = "401 to the gateway's key: look at spec.credential of LLMProvider t/main";
+    let end = &records[1];
+    assert_eq!(
+        (&end["code"], &end["status"], &end["detail"]),
+        (&json!("credential_refused"), &json!(401), &json!(note))
+    );
+    // What it refuses for another reason than the key it says itself.
+    let (status, headers, said, records) = call(&world, 403).await;
+    assert_eq!((status, headers.get("vidimus-code")), (StatusCode::FORBIDDEN, None));
+    assert_eq!((&said["error"]["message"], &records[1]["result"]), (&json!(SAID), &json!("error")));
+    assert!(
+        records[1]["detail"].as_str().is_some_and(|detail| detail.starts_with("403 to the gateway's key"))
+    );
+    let told = logged.with("refuses the key");
+    assert_eq!(told.len(), 2, "{told:?}");
+    for (line, status) in told.iter().zip(["401", "403"]) {
+        let says = ["t/main", "LLMProvider", "spec.credential", status];
+        assert!(says.iter().all(|word| line.contains(word)), "{line}");
+    }
+    let (.., records) = call(&world, 429).await;
+    assert!(records[1].get("detail").is_none(), "of another kind");
+    assert_eq!(logged.with("refuses the key").len(), 2);
+}
+
+/// Where the gateway has no key, none is refused.
+#[tokio::test]
+async fn what_is_refused_without_a_key_passes() {
+    let world = world(&json!({"none": {}})).await;
+    let logged = Logged::begin();
+    let (status, headers, said, records) = call(&world, 401).await;
+    assert_eq!((status, headers.get("vidimus-code")), (StatusCode::UNAUTHORIZED, None));
+    assert_eq!((&said["error"]["message"], records[1].get("detail")), (&json!(SAID), None));
+    assert!(logged.with("refuses the key").is_empty());
+}
