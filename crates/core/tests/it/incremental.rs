@@ -300,9 +300,7 @@ fn change(dice: &mut Dice, objects: &mut Vec<Object>, spare: &[Object]) {
 /// A record that names others, or that others name: what is said of it depends on what there is.
 fn naming(dice: &mut Dice) -> Object {
     let namespace = dice.one(&["n0", "n1"]);
-    let of = |dice: &mut Dice, names: &[&'static str]| {
-        json!([{"name": "a", "server": {"namespace": dice.one(&["n0", "n1"]), "name": dice.one(names)}}])
-    };
+    let of = |dice: &mut Dice, names: &[&'static str]| json!([{"name": "a", "server": {"namespace": dice.one(&["n0", "n1"]), "name": dice.one(names)}}]);
     let skills = if dice.chance(50) { json!({"read": {"description": "d"}}) } else { json!({}) };
     let (kind, name, more) = match dice.below(7) {
         0 => ("MCPServer", "f0", json!({"members": of(dice, &["x0", "x1", "m0"])})),
