@@ -49,7 +49,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::entity::{EntityId, EntityKind};
-use problem::{At, Problems};
+use problem::Problems;
 
 pub use agent::Agent;
 pub use agent_tool::{AgentTool, AgentTools, Sends};
@@ -72,6 +72,7 @@ pub use members::{Member, Members, WhenDown};
 pub use openapi::Api;
 pub use own_guard::OwnGuard;
 pub use policy::Policy;
+pub(crate) use problem::At;
 pub(crate) use reference::ObjectKey;
 pub use reference::{Kind, ObjectRef, Origin};
 pub use rejection::{Rejection, Subject};

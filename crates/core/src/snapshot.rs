@@ -41,6 +41,7 @@ mod said;
 mod standing;
 mod surveyed;
 mod tables;
+mod undecided;
 mod withdrawn;
 mod world;
 
@@ -126,7 +127,7 @@ pub struct Snapshot {
     beside: Vec<Arc<Statement>>,
     /// What the policies say together.
     said: Arc<Said>,
-    /// By the names that are looked up for them, where in memory what was made of the policies is.
+    /// By the names that are looked up for them, where in memory what was made of policies and of records that name others is.
     mentioned: Shards<u64, Vec<usize>>,
     /// What of the state of chains is looked at by anything, and by what is not only tried.
     chain_reads: (ChainReads, ChainReads),
@@ -361,8 +362,8 @@ impl Snapshot {
         &self.digest
     }
 
-    /// What was accepted and deserves a look, such as a policy on an agent that does not exist. Same form as a rejection;
-    /// nothing was left out.
+    /// What was accepted and deserves a look, such as a policy on an agent that does not exist, or a member that no server is. Same form as a
+    /// rejection; nothing was left out.
     pub fn warnings(&self) -> &[Rejection] {
         &self.warnings
     }

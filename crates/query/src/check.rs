@@ -114,6 +114,14 @@ impl CheckReport {
     }
 }
 
+/// So many warnings have the line of their field: for each its file is read.
+const LOCATED: usize = 256;
+
+fn warning((place, warning): (usize, &Rejection)) -> Fault {
+    let warning = Fault::from(warning);
+    if place < LOCATED { warning.at_its_field() } else { warning }
+}
+
 /// Checks what is registered in a state.
 pub fn check(state: &State) -> CheckReport {
     let loaded = &state.loaded;
@@ -122,7 +130,7 @@ pub fn check(state: &State) -> CheckReport {
         objects: objects.iter().map(name).collect(),
         addresses: objects.iter().filter_map(|object| Some((name(object), address(object)?))).collect(),
         rejections: loaded.rejections.iter().map(|rejection| Fault::from(rejection).at_its_field()).collect(),
-        warnings: loaded.snapshot.warnings().iter().map(Fault::from).collect(),
+        warnings: loaded.snapshot.warnings().iter().enumerate().map(warning).collect(),
         counts: Counts::of(loaded),
         snapshot: loaded.snapshot.digest().to_owned(),
     }

@@ -96,7 +96,7 @@ fn check_document(
     };
     let kind = check_kind(members, problems)?;
     for unknown in members.keys().filter(|key| !ENVELOPE.contains(&key.as_str())) {
-        shape::report_unknown(ENVELOPE.into_iter(), unknown, root, problems);
+        shape::report_unknown((ENVELOPE.into_iter(), &|_| false), unknown, root, problems);
     }
     let mut meta = check_meta(origin, members.get("metadata"), problems);
     meta.document = document_text(kind, &meta, members.get("spec"));
@@ -176,7 +176,7 @@ fn check_meta(origin: &Origin, metadata: Option<&Value>, problems: &mut Problems
         .keys()
         .filter(|key| !META.contains(&key.as_str()) && !META_OF_CLUSTER.contains(&key.as_str()))
     {
-        shape::report_unknown(META.into_iter(), unknown, at, problems);
+        shape::report_unknown((META.into_iter(), &|_| false), unknown, at, problems);
     }
     let namespace = Value::from(DEFAULT_NAMESPACE);
     let namespace = metadata.get("namespace").unwrap_or(&namespace);

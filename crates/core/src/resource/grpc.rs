@@ -139,10 +139,12 @@ impl GrpcSpec {
             stale_after: self.stale_after.clone(),
             ..EndpointSpec::default()
         };
-        let endpoint = endpoint.check(document, DEFAULT_TIMEOUT_MS, at, problems);
-        if endpoint.as_ref().is_some_and(|endpoint| endpoint.url.query().is_some()) {
-            problems.report(at.key("url"), &self.url, Fault::new("gRPC has no query", "remove it"));
+        let url = at.key("url");
+        if let Err(fault) = web_url::check_grpc(&self.url) {
+            // It is said once, and in words that are about gRPC.
+            problems.report_shape(url, &self.url, fault, &[url.to_string()]);
         }
+        let endpoint = endpoint.check(document, DEFAULT_TIMEOUT_MS, at, problems);
         let pool = problems.take(at.key("descriptors"), "", self.pool());
         let services = pool.as_ref().and_then(|(pool, _)| self.services(pool, at.key("services"), problems));
         let (digest, services) = (pool?.1, services?);

@@ -146,16 +146,18 @@ pub(super) fn check(
         problems.take(server.key("name"), &spec.server.name, name::check_object_name(&spec.server.name));
         let key = format!("{namespace}/{}", spec.server.name);
         let twice = if key == meta.key() {
-            Some((server, "the server is no member of itself", "name another server"))
+            Some((server, &*key, "the server is no member of itself", "name another server"))
         } else if all.iter().any(|other| *other.name == *spec.name) {
-            Some((at.key("name"), "another member has this name", "give each member a name of its own"))
+            let fix = "give each member a name of its own";
+            Some((at.key("name"), &*spec.name, "another member has this name", fix))
         } else if all.iter().any(|other| *other.server == *key) {
-            Some((server, "the server is a member already", "remove one: its tools would have two names"))
+            let fix = "remove one: its tools would have two names";
+            Some((server, &*key, "the server is a member already", fix))
         } else {
             None
         };
-        if let Some((at, reason, fix)) = twice {
-            problems.report(at, &key, Fault::new(reason, fix));
+        if let Some((at, value, reason, fix)) = twice {
+            problems.report(at, value, Fault::new(reason, fix));
         }
         all.push(Member { name: spec.name.as_str().into(), server: key.into() });
     }
@@ -242,6 +244,19 @@ mod tests {
         assert_eq!(keys, [("ledger", "f/ledger"), ("crm", "sales/crm")]);
         assert!(members.named("crm").is_some() && members.named("Crm").is_none());
         assert!(server.endpoint.is_of_members() && server.endpoint.url.as_str() == "members://f/front");
+    }
+
+    #[test]
+    fn of_two_that_share_something_that_is_the_value() {
+        for (again, value) in
+            [(member("a", "y"), "a"), (member("b", "x"), "f/x"), (member("b", "front"), "f/front")]
+        {
+            let document = json!({"apiVersion": "vidimus.dev/v1alpha1", "kind": "MCPServer",
+                "metadata": {"namespace": "f", "name": "front"},
+                "spec": {"owner": "ada.lovelace@example.com", "team": "t", "riskLevel": "low", "members": [member("a", "x"), again]}});
+            let refused = check(&Origin::default(), &document).expect_err("refused");
+            assert_eq!(refused[0].value, value, "{refused:?}");
+        }
     }
 
     /// Attack: names by which a tool of one member is taken for that of another.

@@ -279,7 +279,9 @@ fn checked(specs: &[PatternSpec], at: At<'_>, problems: &mut Problems) -> Option
             let fix = "write a regular expression of the Rust crate regex, which has no look-around and no back-references";
             Fault::new(format!("not a regular expression that can be used: {why}"), fix)
         });
-        patterns.push((Arc::from(kind.as_str()), problems.take(at.key("pattern"), pattern, compiled)?));
+        // Of several that are none each is told; then there is no guard.
+        let compiled = problems.take(at.key("pattern"), pattern, compiled);
+        patterns.extend(compiled.map(|compiled| (Arc::from(kind.as_str()), compiled)));
     }
     Some(patterns.into())
 }
@@ -412,5 +414,10 @@ mod tests {
             |number: usize| json!({"name": format!("a{number}"), "webhook": {"url": "http://a.example/"}});
         let many: Vec<Value> = (0..=MAX_GUARDS).map(one).collect();
         assert!(read(&json!(many)).is_err());
+        let several = json!([{"kind": "a b", "pattern": "("}, {"kind": "k", "pattern": "a*"}]);
+        let said = read(&json!([{"name": "a", "regex": several}])).expect_err("three faults");
+        for field in ["regex[0].kind", "regex[0].pattern", "regex[1].pattern"] {
+            assert!(said.contains(field), "{said}");
+        }
     }
 }

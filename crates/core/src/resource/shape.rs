@@ -40,6 +40,11 @@ fn misfit(schema: &JSONSchemaProps, value: &Value) -> Option<Fault> {
             Value::Number(number) if number.is_u64() && timeout::is_duration(schema) => {
                 timeout::without_unit(&number.to_string())
             }
+            Value::Null => wrong_type(expected, value),
+            _ if expected == "object" => {
+                let fix = format!("write a mapping: {}", sketch(schema));
+                Fault { fix, ..wrong_type(expected, value) }
+            }
             _ => wrong_type(expected, value),
         });
     }
@@ -112,9 +117,7 @@ pub(super) fn wrong_type(expected: &str, value: &Value) -> Fault {
         ("boolean", _) => (words(expected), "write true or false, without quotes"),
         ("integer", _) => (words(expected), "write a whole number, without quotes"),
         ("array", _) => (words(expected), "write a list: [a, b], or one `- entry` a line"),
-        ("object", _) => {
-            (words(expected), "write a mapping: {field: value}, or one indented `field: value` a line")
-        }
+        ("object", _) => (words(expected), "write a mapping"),
         _ => (words(expected), "write plain text"),
     };
     Fault::new(format!("expected {wanted}, found {found}"), fix)
@@ -149,7 +152,8 @@ fn fit_object(
     let mut unknown: Vec<_> = members.keys().filter(|key| !properties.contains_key(*key)).cloned().collect();
     unknown.sort();
     for key in unknown {
-        report_unknown(properties.keys().map(String::as_str), &key, at, problems);
+        let is_given = |name: &str| members.contains_key(name);
+        report_unknown((properties.keys().map(String::as_str), &is_given), &key, at, problems);
         members.remove(&key);
     }
     for required in schema.required.iter().flatten() {
@@ -175,14 +179,14 @@ fn fit_object(
 /// What a JSON Web Key has that is secret (RFC 7518 sections 6.2.2, 6.3.2 and 6.4.1).
 const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
 
-/// The value of an unknown field is never shown: it may be a secret in a place that we do not know.
+/// The value of an unknown field is never shown: it may be a secret in a place that we do not know. What `is_given` beside it was not meant by it.
 pub(super) fn report_unknown<'a>(
-    known: impl Iterator<Item = &'a str> + Clone,
+    (known, is_given): (impl Iterator<Item = &'a str> + Clone, &dyn Fn(&str) -> bool),
     found: &str,
     at: At<'_>,
     problems: &mut Problems,
 ) {
-    let near = nearest(known.clone(), found);
+    let near = nearest(known.clone().filter(|name| !is_given(name)), found);
     let is_private = PRIVATE.contains(&found) && known.clone().any(|name| name == "kty");
     let reason = if is_private { "unknown field, the private half of a key" } else { "unknown field" };
     let fix = match near {
@@ -241,6 +245,28 @@ fn describe(schema: &JSONSchemaProps) -> String {
         }
         None if sentence.is_empty() => "…".to_owned(),
         None => sentence,
+    }
+}
+
+/// What a value of the shape looks like, by the fields that it must have, or the first that it may.
+fn sketch(schema: &JSONSchemaProps) -> String {
+    const MOST: usize = 4;
+    let field = |name: &str, of: &JSONSchemaProps| format!("{name}: {}", sketch(of));
+    match (schema.type_.as_deref(), &schema.properties, &schema.items, &schema.additional_properties) {
+        (Some("object"), Some(properties), ..) => {
+            let first = || properties.keys().next().into_iter();
+            let required = schema.required.as_ref().filter(|required| !required.is_empty());
+            let names: Vec<&String> = required.map_or_else(|| first().collect(), |all| all.iter().collect());
+            let fields =
+                names.into_iter().take(MOST).filter_map(|name| Some(field(name, properties.get(name)?)));
+            format!("{{{}}}", fields.collect::<Vec<_>>().join(", "))
+        }
+        (Some("object"), None, _, Some(JSONSchemaPropsOrBool::Schema(each))) => {
+            format!("{{{}}}", field("name", each))
+        }
+        (Some("object"), ..) => "{field: value}".to_owned(),
+        (Some("array"), _, Some(JSONSchemaPropsOrArray::Schema(each)), _) => format!("[{}]", sketch(each)),
+        _ => "…".to_owned(),
     }
 }
 

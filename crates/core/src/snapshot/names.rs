@@ -1,14 +1,16 @@
-//! What is to be said of the names in a policy: that nothing bears one, or who else could.
+//! What is to be said of the names in a policy: that nothing bears one, or is decided as it, or who else could.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use cedar_policy::EntityUid;
 
 use super::borne::{Borne, mention, mention_of};
 use super::compile::Compiled;
+use super::nowhere::MOST_TOLD;
 use super::registered::Registered;
 use super::reject;
+use super::undecided::{self, Undecided};
 use crate::decide::membership::Granting;
 use crate::decide::statement::Statement;
 use crate::resource::policy::Scope;
@@ -19,6 +21,8 @@ use crate::resource::{Policy, Rejection};
 pub(super) struct NamesLookedUp {
     /// Nothing bears them.
     unborne: Vec<EntityUid>,
+    /// Their server is registered, and nothing is decided as what they name of it.
+    undecided: Vec<(EntityUid, Undecided)>,
     /// Something is granted by them, and objects of these other namespaces bear them too.
     elsewhere: Vec<(Granting, Vec<Arc<str>>)>,
 }
@@ -59,13 +63,22 @@ impl NamesLookedUp {
         let literals = compiled.statements.iter().flat_map(|statement| &statement.literals);
         let unborne: BTreeSet<_> =
             literals.filter(|literal| !is_borne(literal) && !is_said(literal)).collect();
-        Self { unborne: unborne.into_iter().cloned().collect(), elsewhere }
+        let named = compiled.statements.iter();
+        let named = named.flat_map(|one| one.literals.iter().map(move |literal| (one, literal)));
+        let undecided = named.filter_map(|(statement, literal)| {
+            Some((literal, undecided::of(policy, statement, literal, registered)?))
+        });
+        let undecided: BTreeMap<_, _> = undecided.take(MOST_TOLD).collect();
+        let undecided = undecided.into_iter().map(|(literal, why)| (literal.clone(), why)).collect();
+        Self { unborne: unborne.into_iter().cloned().collect(), undecided, elsewhere }
     }
 
     pub(super) fn remarks<'a>(&'a self, policy: &'a Policy) -> impl Iterator<Item = Rejection> + 'a {
         let unborne = self.unborne.iter().map(|literal| reject::unborne(policy, literal));
+        let undecided = self.undecided.iter().map(|(literal, why)| reject::undecided(policy, literal, why));
         let elsewhere = self.elsewhere.iter();
-        unborne.chain(elsewhere.map(|(name, namespaces)| reject::borne_elsewhere(policy, name, namespaces)))
+        let elsewhere = elsewhere.map(|(name, namespaces)| reject::borne_elsewhere(policy, name, namespaces));
+        unborne.chain(undecided).chain(elsewhere)
     }
 }
 

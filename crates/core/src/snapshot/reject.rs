@@ -7,11 +7,12 @@ use cedar_policy::EntityUid;
 use super::builtin::QUARANTINE_ID;
 use super::compile::Problem;
 use super::doubt::Doubt;
+use super::nowhere::Nowhere;
+use super::undecided::Undecided;
 use crate::decide::membership::Granting;
 use crate::resource::policy::Scope;
 use crate::resource::{
-    Endpoint, Identity, Kind, McpServer, Meta, Object, ObjectRef, Origin, Policy, Principal, Rejection,
-    Subject,
+    Endpoint, Identity, Kind, Meta, Object, ObjectRef, Origin, Policy, Principal, Rejection, Subject,
 };
 
 /// Another object has, or had, the name of this one; `others` are the places of these, sorted.
@@ -106,14 +107,10 @@ pub(super) fn audience_shared(object: &Object, endpoint: &Endpoint, other: &str)
     }
 }
 
-/// A server names what is not there.
-pub(super) fn named_and_not_there(server: &McpServer, field: &str, name: &str, reason: String) -> Rejection {
-    Rejection {
-        value: shortened(name),
-        reason,
-        fix: "correct the name, or register it".to_owned(),
-        ..about(Kind::McpServer, &server.meta, field)
-    }
+/// A part of a record leads nowhere.
+pub(super) fn leads_nowhere(object: &Object, part: Nowhere) -> Rejection {
+    let Nowhere { field, value, reason, fix } = part;
+    Rejection { value: shortened(&value), reason, fix, ..about(object.kind(), object.meta(), &field) }
 }
 
 /// A cluster-wide policy names a person by one of the identities of this principal.
@@ -194,6 +191,12 @@ pub(super) fn unborne(policy: &Policy, literal: &EntityUid) -> Rejection {
         (reason.to_owned(), "correct the name, or register the object")
     };
     Rejection { value: shortened(&literal.to_string()), reason, fix: fix.to_owned(), ..about_text(policy) }
+}
+
+/// A policy names what is never decided as that.
+pub(super) fn undecided(policy: &Policy, literal: &EntityUid, why: &Undecided) -> Rejection {
+    let (reason, fix) = (why.reason.clone(), why.fix.clone());
+    Rejection { value: shortened(&literal.to_string()), reason, fix, ..about_text(policy) }
 }
 
 /// Objects of other namespaces bear a name by which a policy grants something.

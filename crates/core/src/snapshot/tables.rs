@@ -1,6 +1,7 @@
 //! The tables of a snapshot: each is that of the snapshot before, with what is gone taken out and what is new added. From an empty snapshot
 //! that is building from nothing; there is no other way.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use super::closings::Closings;
 use super::difference::Difference;
 use super::names::NamesLookedUp;
 use super::world::World;
-use super::{Made, Snapshot, builtin, coming, digest, registration, reject};
+use super::{Made, Snapshot, builtin, coming, digest, nowhere, registration, reject};
 use crate::authorize::{self, Named};
 use crate::decide::statement::Statement;
 use crate::resource::{Object, ObjectKey, Rejection};
@@ -56,16 +57,16 @@ impl Snapshot {
             authorize::named(self.beside.iter()),
         );
         self.mentioned = last.mentioned.clone();
-        for made in difference.added(&self.made) {
-            for mention in mentions(made) {
+        for (object, made) in difference.added(&self.objects).zip(difference.added(&self.made)) {
+            for mention in &*mentions(object, made) {
                 self.mentioned
                     .or_insert(mention, Vec::new)
                     .into_iter()
                     .for_each(|all| all.push(address(made)));
             }
         }
-        for made in difference.taken(&last.made) {
-            for mention in mentions(made) {
+        for (object, made) in difference.taken(&last.objects).zip(difference.taken(&last.made)) {
+            for mention in &*mentions(object, made) {
                 take_back(&mut self.mentioned, *mention, address(made));
             }
         }
@@ -193,22 +194,26 @@ impl Snapshot {
         touched
     }
 
-    /// Looks at what is accepted and still deserves a look, in the order of the policies: names that nothing bears, text that may confuse. Only
-    /// policies that are new, and those with names of which something else is known, are looked at.
+    /// Looks at what is accepted and still deserves a look, in the order of the objects: names that nothing bears, text that may confuse, what
+    /// leads nowhere. Only objects that are new, and those with names of which something else is known, are looked at.
     pub(super) fn remark(&mut self, last: &Self, Anew { difference, touched }: &Anew) {
         let World { registered, borne, .. } = &*self.world;
         let again: HashSet<usize, RandomState> =
             touched.iter().filter_map(|name| self.mentioned.get(name)).flatten().copied().collect();
         let remark = |(place, (object, made)): (usize, (&Object, &Arc<Made>))| {
-            let Object::Policy(policy) = object else { return None };
             let known = difference.from(place).and_then(|from| last.remarks.get(from));
             match known {
                 Some(known) if again.is_empty() || !again.contains(&address(made)) => known.clone(),
                 _ => {
-                    let compiled = made.compiled.as_ref()?;
-                    let names = NamesLookedUp::of(policy, compiled, registered, borne);
-                    let confusing = compiled.remarks.iter().map(|remark| reject::confusing(policy, remark));
-                    let all: Vec<Rejection> = confusing.chain(names.remarks(policy)).collect();
+                    let all: Vec<Rejection> = match (object, &made.compiled) {
+                        (Object::Policy(policy), Some(compiled)) => {
+                            let names = NamesLookedUp::of(policy, compiled, registered, borne);
+                            let confusing = compiled.remarks.iter();
+                            let confusing = confusing.map(|remark| reject::confusing(policy, remark));
+                            confusing.chain(names.remarks(policy)).collect()
+                        }
+                        _ => nowhere::remarks(object, registered),
+                    };
                     (!all.is_empty()).then(|| all.into())
                 }
             }
@@ -269,8 +274,12 @@ fn named(made: &Arc<Made>) -> Option<&Named> {
     made.compiled.as_ref().map(|compiled| &compiled.named).filter(|named| !named.is_empty())
 }
 
-fn mentions(made: &Arc<Made>) -> impl Iterator<Item = &u64> {
-    made.compiled.iter().flat_map(|compiled| &compiled.mentions)
+/// The names that are looked up for an object, each once.
+fn mentions<'a>(object: &Object, made: &'a Made) -> Cow<'a, [u64]> {
+    match &made.compiled {
+        Some(compiled) => Cow::Borrowed(&compiled.mentions),
+        None => Cow::Owned(nowhere::mentions(object)),
+    }
 }
 
 fn take_back(mentioned: &mut Shards<u64, Vec<usize>>, mention: u64, made: usize) {

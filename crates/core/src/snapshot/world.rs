@@ -1,10 +1,15 @@
 //! What exists beside policies: the registered objects, the identities that prove them, and the names that they bear.
 
+use std::collections::HashMap;
+
+use foldhash::fast::RandomState;
+
 use super::bindings::Bindings;
 use super::borne::{Borne, Touched, mention_of_object};
+use super::nowhere;
 use super::refusing::Refusing;
 use super::registered::Registered;
-use crate::resource::{Object, Principal};
+use crate::resource::{Object, ObjectKey, Principal};
 
 /// Everything that is made of the objects other than policies. What of it did not change, one snapshot shares with the next.
 #[derive(Clone, Debug, Default)]
@@ -17,7 +22,8 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// Makes it that of other objects; the names in policies that are to be looked up again.
+    /// Makes it that of other objects; the names that are to be looked up again for the policies and records that have them. Those are of objects
+    /// that are gone or new, or of which something else is looked up than before.
     pub(super) fn change<'o>(
         &mut self,
         gone: impl Iterator<Item = &'o Object> + Clone,
@@ -26,21 +32,26 @@ impl World {
         let mut touched = Touched::default();
         // First what is new: what an object bears as it did before is then not touched.
         new.clone().for_each(|object| self.borne.add(object, &mut touched));
+        let mut were: HashMap<ObjectKey, &Object, RandomState> = HashMap::default();
         for object in gone {
             self.borne.remove(object, &mut touched);
             self.registered.remove(object);
             if let Some(principal) = principal(object) {
                 self.bindings.unbind(&principal);
             }
-            toggle(&mut touched, object);
+            were.insert(ObjectKey::of(object), object);
         }
         for object in new {
             self.registered.insert(object);
             if let Some(principal) = principal(object) {
                 self.bindings.bind(&principal);
             }
-            toggle(&mut touched, object);
+            let was = were.remove(&ObjectKey::of(object));
+            if was.is_none_or(|was| !nowhere::is_alike(was, object)) {
+                touched.extend(mention_of_object(object));
+            }
         }
+        touched.extend(were.into_values().filter_map(mention_of_object));
         touched
     }
 
@@ -56,15 +67,6 @@ impl World {
         }
         self.claiming = refusing.iter().filter(|one| !one.identities.is_empty()).cloned().collect();
         self.claiming.iter().for_each(|one| self.bindings.claim(one));
-    }
-}
-
-/// Whether something has the name of an object is touched where it is gone or new, and not where it is both. What a provider has is looked
-/// at too.
-fn toggle(touched: &mut Touched, object: &Object) {
-    let Some(mention) = mention_of_object(object) else { return };
-    if matches!(object, Object::LlmProvider(_)) || !touched.remove(&mention) {
-        touched.insert(mention);
     }
 }
 

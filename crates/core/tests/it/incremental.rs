@@ -30,7 +30,9 @@ const SUBJECTS: [&str; 6] = [
 ];
 
 /// Texts that say something of every kind that is counted: names, chains, windows, people, payloads, redactions, classes.
-const TEXTS: [&str; 11] = [
+const TEXTS: [&str; 13] = [
+    r#"forbid (principal, action == Action::"invokeTool", resource == Tool::"n0/x0/read");"#,
+    r#"permit (principal, action == Action::"invokeTool", resource in MCPServer::"n1/x1");"#,
     r#"permit (principal, action == Action::"invokeTool", resource == Tool::"n0/m0/read");"#,
     r#"permit (principal in Group::"g0", action, resource) when { resource in ToolSet::"set0" };"#,
     r#"@ends_chain forbid (principal, action, resource) when { context.chain.calls > 2 };"#,
@@ -62,6 +64,7 @@ fn what_is_changed_step_by_step_is_what_is_made_anew() {
         "standing",
         "ruled",
         "warned",
+        "nowhere",
         "windows",
         "rollouts",
         "nothing beside",
@@ -148,6 +151,7 @@ fn sequence(seed: u64, seen: &mut Seen) {
             ("doubted", said("what it refused stays refused")),
             ("ruled", said("may not bear")),
             ("warned", !next.warnings().is_empty()),
+            ("nowhere", next.warnings().iter().any(|one| one.field != "spec.cedar")),
             ("windows", next.next_closing(NOW).is_some()),
             (
                 "rollouts",
@@ -271,6 +275,11 @@ fn change(dice: &mut Dice, objects: &mut Vec<Object>, spare: &[Object]) {
             let one = policy(namespace, name, Scope::Cluster, dice.one(&TEXTS));
             objects.push(changed(&one, |meta| meta.origin = file(dice)));
         }
+        9 => {
+            let one = naming(dice);
+            objects.retain(|object| !object.reference().is_same_object(&one.reference()));
+            objects.push(one);
+        }
         _ => {
             let policies = objects.iter_mut().filter_map(|object| match object {
                 Object::Policy(policy) => Some(policy),
@@ -286,6 +295,35 @@ fn change(dice: &mut Dice, objects: &mut Vec<Object>, spare: &[Object]) {
             **policy = Arc::new(Policy { cedar, description: "another".into(), ..(***policy).clone() });
         }
     }
+}
+
+/// A record that names others, or that others name: what is said of it depends on what there is.
+fn naming(dice: &mut Dice) -> Object {
+    let namespace = dice.one(&["n0", "n1"]);
+    let of = |dice: &mut Dice, names: &[&'static str]| json!([{"name": "a", "server": {"namespace": dice.one(&["n0", "n1"]), "name": dice.one(names)}}]);
+    let skills = if dice.chance(50) { json!({"read": {"description": "d"}}) } else { json!({}) };
+    let (kind, name, more) = match dice.below(7) {
+        0 => ("MCPServer", "f0", json!({"members": of(dice, &["x0", "x1", "m0"])})),
+        1 => ("MCPServer", "x1", json!({"members": of(dice, &["x0", "m0"])})),
+        2 => ("MCPServer", "x0", json!({"agent": {"name": "x0", "skills": skills}})),
+        3 => ("MCPServer", dice.one(&["x0", "x1"]), json!({"endpoint": {"url": "http://x/"}})),
+        4 if dice.chance(50) => ("Agent", "x0", json!({"endpoint": {"url": "http://bot/"}})),
+        4 => ("Agent", "x0", json!({"identities": [{"spiffe": format!("spiffe://t/own-{namespace}")}]})),
+        5 => ("LLMProvider", "x0", json!({"failover": {"to": [{"provider": dice.one(&["llm", "x1"])}]}})),
+        _ => ("LLMProvider", "x1", json!({})),
+    };
+    let mut spec = match kind {
+        "LLMProvider" => {
+            let models = json!([{"name": dice.one(&["big", "fast"])}]);
+            json!({"owner": "ada.l@example.com", "type": "openAI", "credential": {"none": {}}, "models": models})
+        }
+        "Agent" => json!({"owner": "ada.l@example.com", "team": "red", "riskLevel": "low", "purpose": "p"}),
+        _ => json!({"owner": "ada.l@example.com", "team": "red", "riskLevel": "low"}),
+    };
+    spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let document = json!({"apiVersion": "vidimus.dev/v1alpha1", "kind": kind,
+        "metadata": {"namespace": namespace, "name": name}, "spec": spec});
+    resource::check(&file(dice), &document).unwrap_or_else(|problems| panic!("{problems:?}"))
 }
 
 fn windowed(dice: &mut Dice) -> Object {

@@ -27,6 +27,7 @@ mod incremental;
 mod keep;
 mod limits;
 mod membership;
+mod nowhere;
 #[expect(dead_code, reason = "the benchmark asks for more")]
 mod oracle;
 mod people;

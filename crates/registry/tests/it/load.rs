@@ -157,11 +157,35 @@ fn a_secret_in_a_wrong_place_is_not_printed() {
 #[test]
 fn every_example_is_clean_alone_and_with_the_others() {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
-    for (folder, objects) in [("", 30), ("demo", 18), ("policies", 9), ("quickstart", 3)] {
+    let mut folders: Vec<String> = std::fs::read_dir(&examples)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    folders.sort();
+    let expected = [
+        ("agent", 4),
+        ("demo", 18),
+        ("failover", 5),
+        ("grpc", 3),
+        ("guards", 3),
+        ("members", 7),
+        ("openapi", 3),
+        ("policies", 9),
+        ("quickstart", 3),
+    ];
+    assert_eq!(folders, expected.map(|(folder, _)| folder));
+    for (folder, objects) in expected {
         let loaded = load(&examples.join(folder));
         assert_eq!(loaded.rejections, [], "examples/{folder}");
         assert_eq!(loaded.snapshot.objects().len(), objects, "examples/{folder}");
+        // What policies alone are about is registered elsewhere.
+        if folder != "policies" {
+            assert_eq!(loaded.snapshot.warnings(), [], "examples/{folder}");
+        }
     }
+    let loaded = load(&examples);
+    assert_eq!(loaded.rejections, [], "examples");
+    assert_eq!(loaded.snapshot.objects().len(), expected.iter().map(|(_, objects)| objects).sum::<usize>());
 }
 
 #[test]

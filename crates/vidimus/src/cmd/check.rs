@@ -57,11 +57,9 @@ pub fn run(check: &Check, format: Format) -> anyhow::Result<ExitCode> {
     };
     let unusable = secrets.map(|secrets| vidimus_gateway::unusable(&loaded.snapshot, Some(&secrets)));
     let shared = loaded.snapshot.shared_audiences();
-    let nowhere = loaded.snapshot.named_and_not_there();
     let state = State::new(loaded, check.dir.display().to_string());
     let mut report = check::check(&state);
     report.warn_of(&shared);
-    report.warn_of(&nowhere);
     report.warn_of(&check::shut_for_good(&state, millis(SystemClock.now().wall)));
     report.warn_of(&unusable.unwrap_or_default());
     told(check, &report, format)
@@ -132,7 +130,8 @@ pub(super) fn rejected(what: &str, fault: &Fault) {
 }
 
 pub(super) fn warned(warning: &Fault) -> String {
-    let mut about = vec![warning.place(), warning.object.clone(), warning.value.clone()];
+    let mut about =
+        vec![warning.place(), warning.object.clone(), warning.field.clone(), warning.value.clone()];
     about.retain(|part| !part.is_empty());
     format!("warning  {}: {} ({})", about.join(" "), warning.reason, warning.fix)
 }
@@ -157,9 +156,9 @@ mod tests {
 
     #[test]
     fn a_line_that_is_not_known_is_not_shown() {
-        assert_eq!(warned(&fault(0, "")), "warning  a.yaml: x (x)");
-        assert_eq!(warned(&fault(7, "")), "warning  a.yaml:7: x (x)");
-        assert_eq!(warned(&fault(7, "Policy a/b")), "warning  a.yaml:7 Policy a/b: x (x)");
+        assert_eq!(warned(&fault(0, "")), "warning  a.yaml x: x (x)");
+        assert_eq!(warned(&fault(7, "")), "warning  a.yaml:7 x: x (x)");
+        assert_eq!(warned(&fault(7, "Policy a/b")), "warning  a.yaml:7 Policy a/b x: x (x)");
     }
 
     #[test]

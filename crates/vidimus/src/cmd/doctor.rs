@@ -193,7 +193,7 @@ pub fn run(doctor: &Doctor, format: Format) -> anyhow::Result<ExitCode> {
         let runs = gateway::look(doctor, &mut report)?;
         machine::look(doctor, runs, &mut report);
         replica_keys::look(doctor, runs, &mut report)?;
-        objects::look(doctor, &mut report);
+        objects::look(doctor, runs, &mut report);
         address::look(doctor, runs, &mut report)?;
     }
     // The worst first; what was found first stays first.

@@ -170,6 +170,30 @@ fn what_a_gateway_here_could_not_read_is_warned_of() {
     }
 }
 
+/// What leads nowhere is told with its line, and the start says it as well.
+#[test]
+fn what_leads_nowhere_is_told_where_it_stands() {
+    let directory = tempfile::tempdir().unwrap();
+    let resources = directory.path().join("resources");
+    std::fs::create_dir(&resources).unwrap();
+    let text = "apiVersion: vidimus.dev/v1alpha1\nkind: MCPServer\nmetadata: {name: desk, namespace: a}\nspec:\n  owner: ada.l@example.com\n  \
+                team: t\n  riskLevel: low\n  members:\n  - {name: ledger, server: {name: ledger}}\n  - {name: crm, server: {name: crm}}\n";
+    write(&resources, "desk.yaml", text);
+    let at = resources.display().to_string();
+    assert_eq!((run(&["check", &at]).code, run(&["check", &at, "--strict"]).code), (Some(0), Some(1)));
+    let said = run(&["check", &at, "-o", "json"]).json();
+    let told = said["warnings"].as_array().unwrap().iter();
+    let told: Vec<String> =
+        told.map(|one| format!("{} {}", one["field"].as_str().unwrap(), one["line"])).collect();
+    assert_eq!(told, ["spec.members[0].server 9", "spec.members[1].server 10"]);
+    let table = run(&["check", &at]).out;
+    let line = "desk.yaml:10 MCPServer a/desk spec.members[1].server a/crm: no MCPServer a/crm is registered (correct the name";
+    assert!(table.contains(line), "{table}");
+    let gateway = Gateway::start_in(directory);
+    let log = std::fs::read_to_string(gateway.path("log")).unwrap();
+    assert!(log.contains("accepted with a warning: no MCPServer a/crm is registered"), "{log}");
+}
+
 #[test]
 fn an_attribute_that_only_agents_have_says_so() {
     let directory = tempfile::tempdir().unwrap();

@@ -256,6 +256,48 @@ fn what_is_wrong_with_keys_that_gateways_share_is_found() {
     assert_eq!(gateway.stop().1, Some(0));
 }
 
+/// What this command has not a gateway that runs may have; what records name and nobody registered nobody has.
+#[test]
+fn what_records_name_is_looked_for() {
+    let gateway = Gateway::start(1);
+    let at = gateway.path("resources");
+    let record = |kind: &str, name: &str, spec: &str| {
+        let text = format!(
+            "apiVersion: vidimus.dev/v1alpha1\nkind: {kind}\nmetadata: {{name: {name}, namespace: a}}\nspec: {{owner: ada.l@example.com, team: t, {spec}}}\n"
+        );
+        write(Path::new(&at), &format!("{name}.yaml"), &text);
+    };
+    record("MCPServer", "desk", "riskLevel: low, members: [{name: x, server: {name: none}}]");
+    record(
+        "LLMProvider",
+        "models",
+        "type: openAI, credential: {env: VIDIMUS_TEST_NO_SUCH_VARIABLE}, models: [{name: m}]",
+    );
+    let (data, listen, admin) = (gateway.path("data"), gateway.listen.clone(), gateway.admin.clone());
+    let words = ["--data", &data, "--resources", &at, "--listen", &listen, "--admin", &admin];
+    let found = |ran: &Ran| {
+        let (codes, answer) = (codes(ran), ran.json());
+        let what = |code: &str| {
+            let findings = answer["findings"].as_array().unwrap();
+            let found = findings.iter().find(|finding| finding["code"] == code);
+            found.map_or("", |found| found["what"].as_str().unwrap()).to_owned()
+        };
+        (codes, what("resources_warned"), what("secret_unusable"))
+    };
+    let (codes, warned, unusable) = found(&asked(&words));
+    assert_eq!(codes, set(&["resources_warned", "secret_unusable"]));
+    assert!(warned.contains("spec.members[0].server a/none: no MCPServer a/none is registered"), "{warned}");
+    let said = "VIDIMUS_TEST_NO_SUCH_VARIABLE is not set for this command; the gateway that runs";
+    assert!(unusable.contains(said), "{unusable}");
+    let (_directory, code) = gateway.stop();
+    assert_eq!(code, Some(0));
+    let (codes, _, unusable) = found(&asked(&words));
+    assert!(
+        codes.contains("gateway_down") && unusable.contains("calls will be refused"),
+        "{codes:?}: {unusable}"
+    );
+}
+
 #[test]
 fn who_answers_otherwise_is_no_gateway() {
     let foreign = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -11,6 +11,8 @@ const MOST: u32 = 64;
 const LONGEST: usize = 128;
 /// The longest value, in bytes.
 const LONGEST_VALUE: usize = 1024;
+/// What is said of a text that is no name.
+const NO_NAME: &str = "not the name of a header field";
 /// A name as records write it: fewer characters than HTTP's tokens have (RFC 9110 section 5.6.2), and all that are used.
 const NAME: &str = "^[A-Za-z0-9][A-Za-z0-9_.-]*([-][*])?$";
 
@@ -173,7 +175,7 @@ fn check_name(text: &str) -> Result<String, Fault> {
     let begins_well = text.bytes().next().is_some_and(|first| first.is_ascii_alphanumeric());
     if !begins_well || text.len() > LONGEST || !text.bytes().all(is_part) {
         let fix = "write a name as in X-Tenant, or a prefix that ends in '-' as in X-Tenant-";
-        return Err(Fault::new("not the name of a header field", fix));
+        return Err(Fault::new(NO_NAME, fix));
     }
     let name = text.to_ascii_lowercase();
     match why_never(&name) {
@@ -197,6 +199,9 @@ pub(crate) fn check_credential(text: &str) -> Result<String, Fault> {
         "set-cookie2",
         "x-amz-security-token",
     ];
+    if check_name(text).is_err_and(|fault| fault.reason == NO_NAME) {
+        return Err(Fault::new(NO_NAME, "write the whole name of one header field, as in X-API-Key"));
+    }
     let name = text.to_ascii_lowercase();
     let is_key = || {
         let among = |names: &[&str]| names.iter().any(|listed| is_listed(&name, listed));

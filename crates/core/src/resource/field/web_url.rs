@@ -10,7 +10,11 @@ use super::text_with_rules;
 use crate::resource::problem::Fault;
 
 const LONGEST: u32 = 2048;
+/// What to write in place of what is no such URL.
 const FIX: &str = "write http:// or https://, a host, and a path, as in http://ledger-mcp.finance:9000/mcp";
+/// The same of a server of gRPC, which has no path.
+const FIX_GRPC: &str =
+    "write http:// (HTTP/2 without TLS) or https://, a host, and a port, as in http://invoices.finance:50051";
 
 /// The CEL rules of any URL that is called: `self` is the text. Kubernetes cannot estimate what a rule on a part of a URL
 /// costs, and then refuses it: hence expressions on the whole. An address in disguise (`http://2852039166`) and port 0 pass here;
@@ -44,6 +48,18 @@ pub(crate) fn schema(_: &mut SchemaGenerator) -> Schema {
 /// What is wrong with it, in words that may be shown.
 pub fn check_given(text: &str) -> Result<Url, String> {
     check(text).map_err(|fault| fault.reason)
+}
+
+/// The URL of a gRPC server: the paths of its methods are their own.
+pub(crate) fn check_grpc(text: &str) -> Result<Url, Fault> {
+    let url = check(text).map_err(|fault| {
+        let fix = if fault.fix == FIX { FIX_GRPC.to_owned() } else { fault.fix };
+        Fault { reason: fault.reason, fix }
+    })?;
+    if url.path() != "/" || url.query().is_some() {
+        return Err(Fault::new("has a path or a query, which gRPC has no place for", "leave both out"));
+    }
+    Ok(url)
 }
 
 pub(crate) fn check(text: &str) -> Result<Url, Fault> {

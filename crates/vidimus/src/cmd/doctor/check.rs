@@ -44,6 +44,7 @@ checks! {
     CLOCK_BEHIND = "clock_behind", Fault, "tokens and certificates are taken as not good yet, and records have times that go back";
     RESOURCES_UNREADABLE = "resources_unreadable", Fault, "the gateway does not start, or goes on with what it read before";
     RESOURCES_REJECTED = "resources_rejected", Fault, "what it permits is not in force, and a start with a new data directory refuses everything";
+    RESOURCES_WARNED = "resources_warned", Warning, "it is in force, and does not do what it seems to";
     SECRETS_UNUSABLE = "secrets_unusable", Fault, "the gateway does not start";
     SECRET_UNUSABLE = "secret_unusable", Warning, "calls that need it are refused";
     CERTIFICATE_UNUSABLE = "certificate_unusable", Fault, "the gateway does not start, or goes on with the certificate it had";
