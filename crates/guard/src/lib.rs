@@ -3,6 +3,7 @@
 //!
 //! Every rule is deterministic, and says its kind. What was found is never given away, only how often.
 
+pub mod definition;
 mod injection;
 mod patterns;
 mod personal_data;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub const MOST_PINNED: usize = 64;
 
 /// The longest name of a tool that is pinned at first sight, in bytes.
-pub const LONGEST_PINNED: usize = 512;
+pub const LONGEST_PINNED: usize = 256;
 
 /// Tools of a server whose record has tools pinned at first sight (`spec.integrity.unpinned`): from now on each is what it was then, until its server's
 /// record pins it as something else (ADR 91).

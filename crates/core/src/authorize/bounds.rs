@@ -1,7 +1,6 @@
 //! What is refused whatever policies say: a chain that was ended, what is beyond the limits of a record, and what cannot be seen as it is.
 
 use super::*;
-use crate::resource::integrity::Unpinned;
 
 /// A call of a chain that was ended.
 pub(super) fn ended(call: &Call<'_>) -> Option<Finding> {
@@ -72,9 +71,11 @@ pub(super) fn unrepresentable(call: &Call<'_>) -> Option<Finding> {
 pub(super) fn drifted(call: &Call<'_>) -> Option<Finding> {
     let Target::Tool { server, name } = call.ask.target else { return None };
     let integrity = server.integrity.as_ref().filter(|_| !asks_of_made(call.ask.method))?;
-    let (said, of_record) = (call.ask.definition, integrity.pins.get(name).map(|pin| &**pin));
-    let at_first_sight = of_record.is_none() && integrity.unpinned == Unpinned::FirstSight;
-    let pin = if at_first_sight { call.ask.first_seen } else { of_record };
+    let (said, at_first_sight) = (call.ask.definition, integrity.is_at_first_sight(name));
+    let pin = match at_first_sight {
+        true => call.ask.first_seen,
+        false => integrity.pins.get(name).map(|pin| &**pin),
+    };
     let is_it = match (pin, said) {
         (Some(pin), said) => said.is_none_or(|said| pin == said),
         // Who carries the call looks first, and pins what it sees.

@@ -42,6 +42,11 @@ impl Integrity {
     pub fn holds(&self, tool: &str) -> bool {
         self.unpinned == Unpinned::FirstSight || self.pins.contains_key(tool)
     }
+
+    /// Whether a tool is held to what it was when it was first seen.
+    pub fn is_at_first_sight(&self, tool: &str) -> bool {
+        self.unpinned == Unpinned::FirstSight && !self.pins.contains_key(tool)
+    }
 }
 
 /// What the arguments, or the results, of a pinned tool are held to.

@@ -50,9 +50,9 @@ impl Standing {
         let placed = Arc::new(Placed::by(record));
         let known = Arc::make_mut(self.pinned.entry(server.clone()).or_default());
         for (tool, digest) in tools {
-            let is_earlier = known.get(tool).is_none_or(|other| {
-                (&placed.time, &placed.id) < (&other.placed.time, &other.placed.id)
-            });
+            let is_earlier = known
+                .get(tool)
+                .is_none_or(|other| (&placed.time, &placed.id) < (&other.placed.time, &other.placed.id));
             if is_earlier {
                 known.insert(tool.clone(), Pin { digest: digest.as_str().into(), placed: placed.clone() });
             }

@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use tokio::runtime::Builder;
 use url::Url;
 use vidimus_core::resource::McpServer;
-use vidimus_gateway::{DescribedTool, ask_tools};
-use vidimus_query::tools::{Drift, Finding, differences, drifts, scan};
+use vidimus_gateway::{DescribedTool, Finding, ask_tools, scan};
+use vidimus_query::tools::{Drift, differences, drifts};
 
 use crate::output::{self, Format, printable};
 
