@@ -33,6 +33,11 @@ impl Standing {
         self.pinned.get(server)?.get(tool)
     }
 
+    /// What the tools of a server are held to since they were first seen.
+    pub fn pins_of(&self, server: &str) -> impl Iterator<Item = (&str, &Pin)> {
+        self.pinned.get(server).into_iter().flat_map(|pins| pins.iter().map(|(tool, pin)| (&**tool, pin)))
+    }
+
     /// That all of these may be pinned: none of them is, and there is room.
     pub(super) fn check_pinned(&self, Pinned { server, tools }: &Pinned) -> Result<(), Unfit> {
         let known = self.pinned.get(server);
@@ -105,8 +110,7 @@ mod tests {
     const LATE: &str = "2026-11-28T23:00:01.000000Z";
 
     fn digests(standing: &Standing) -> Vec<(&str, &str)> {
-        let all = standing.pinned.get(SERVER).into_iter().flat_map(|pins| &**pins);
-        all.map(|(tool, pin)| (&**tool, &*pin.digest)).collect()
+        standing.pins_of(SERVER).map(|(tool, pin)| (tool, &*pin.digest)).collect()
     }
 
     #[test]

@@ -30,6 +30,7 @@ mod eras;
 mod ext_authz;
 mod facts;
 mod failover;
+mod first_sight;
 mod forward;
 mod grpc;
 mod grpc_tools;
