@@ -35,6 +35,7 @@ mod forward;
 mod found;
 mod gate;
 mod handle;
+mod held_to;
 mod last_calls;
 pub mod listener;
 mod local_files;
