@@ -38,6 +38,7 @@ mod guarded_answers;
 mod guards;
 mod handle;
 mod header_fields;
+mod held_to;
 mod http;
 mod jobs;
 mod limits;
