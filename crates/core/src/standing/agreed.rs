@@ -112,8 +112,9 @@ impl Standing {
             None if self.agreed.is_some() && record.act.is_done_alone() => {
                 // Where nobody is ever told, what refuses is kept longest: what came of calls goes first.
                 let came = |told: &Arc<ActRecord<'_>>| matches!(told.act, Act::Came(_));
-                let goes =
-                    |told: &Arc<ActRecord<'_>>| !matches!(told.act, Act::Quarantine(_) | Act::Shred(_) | Act::Pin(_));
+                let goes = |told: &Arc<ActRecord<'_>>| {
+                    !matches!(told.act, Act::Quarantine(_) | Act::Shred(_) | Act::Pin(_))
+                };
                 let first = || {
                     let told = &self.unshared;
                     told.iter().position(came).or_else(|| told.iter().position(goes))
