@@ -42,8 +42,9 @@ impl Server {
                 answer["jsonrpc"] = json!("2.0");
                 answer["id"] = message["id"].clone();
                 let body = answer.to_string();
-                let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nMcp-Session-Id: s1\r\nConnection: close";
-                let _ = write!(stream, "{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+                let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close";
+                let session = if has_handshake { "\r\nMcp-Session-Id: s1" } else { "" };
+                let _ = write!(stream, "{head}{session}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
             }
         });
         Self { url, tools, asked }
