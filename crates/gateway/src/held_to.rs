@@ -7,15 +7,8 @@ use vidimus_core::guard::Kinds;
 use vidimus_core::json::Json;
 use vidimus_core::json_schema::HeldSchema;
 
+use crate::changes::Speech;
 use crate::protocol::is_same_member;
-
-/// Whose words an answer has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Whose {
-    Server,
-    Agent,
-    Model,
-}
 
 /// A member that says what is held is spelled in another way: some readers take it for that, and some do not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +56,7 @@ pub fn asked(ask: &Ask<'_>) -> Result<Vec<Value>, Misspelt> {
 ///
 /// # Errors
 /// [`Misspelt`].
-pub fn answered(whose: Whose, message: &Value) -> Result<Vec<Value>, Misspelt> {
+pub fn answered(speech: Speech, message: &Value) -> Result<Vec<Value>, Misspelt> {
     let mut said = Vec::new();
     let each = match message {
         Value::Array(messages) => messages.as_slice(),
@@ -73,10 +66,10 @@ pub fn answered(whose: Whose, message: &Value) -> Result<Vec<Value>, Misspelt> {
         if let Some(error) = member(message, "error")? {
             said.push(error.clone());
         }
-        match whose {
-            Whose::Server => of_server(message, &mut said)?,
-            Whose::Agent => parts(message, true, &mut said)?,
-            Whose::Model => of_model(message, &mut said)?,
+        match speech {
+            Speech::Server => of_server(message, &mut said)?,
+            Speech::Agent => parts(message, true, &mut said)?,
+            Speech::Model => of_model(message, &mut said)?,
         }
     }
     Ok(said)
@@ -216,9 +209,9 @@ mod tests {
 
     use super::*;
 
-    fn check(whose: Whose, cases: &[(Value, Result<Value, Misspelt>)]) {
+    fn check(speech: Speech, cases: &[(Value, Result<Value, Misspelt>)]) {
         for (message, expected) in cases {
-            assert_eq!(answered(whose, message).map(Value::Array), *expected, "{message}");
+            assert_eq!(answered(speech, message).map(Value::Array), *expected, "{message}");
         }
     }
 
@@ -243,7 +236,7 @@ mod tests {
         let result = |result: Value| json!({"jsonrpc": "2.0", "id": 1, "result": result});
         let image = json!({"type": "image", "data": "AA=="});
         check(
-            Whose::Server,
+            Speech::Server,
             &[
                 (result(json!({"structuredContent": {"a": 1}})), Ok(json!([{"a": 1}]))),
                 (
@@ -278,7 +271,7 @@ mod tests {
             "status": {"message": {"role": "agent", "parts": [{"text": "b", "data": 1}]}}}});
         let expected = json!([{"parts": [7]}, {"kind": "file", "file": {"uri": "u"}}, {}, "b", 1]);
         check(
-            Whose::Agent,
+            Speech::Agent,
             &[
                 (task, Ok(expected)),
                 (json!({"message": {"role": "ROLE_AGENT", "parts": [{"data": [1]}]}}), Ok(json!([[1]]))),
@@ -291,7 +284,7 @@ mod tests {
     #[test]
     fn what_a_model_says_is_its_texts() {
         check(
-            Whose::Model,
+            Speech::Model,
             &[
                 (
                     json!({"choices": [{"message": {"content": "{\"a\":1}", "refusal": null}}, {"text": "b"},

@@ -23,7 +23,7 @@ use crate::protocol::sse::EventFilter;
 use held::Held;
 use held_to_schemas::UnheldEvents;
 pub use noted::Noted;
-use pieces::Speech;
+pub use pieces::Speech;
 
 /// The most values of one message that are taken out: each is looked for on the way to every other.
 const MOST: usize = 256;

@@ -6,10 +6,9 @@ use vidimus_core::guard::{Came, OnFinding};
 use vidimus_core::json::Json;
 use vidimus_core::refusal::Refusal;
 
-use super::pieces::Speech;
-use super::{Screen, refused, unmet, unread};
+use super::{Screen, Speech, refused, unmet, unread};
 use crate::changes::answer::Redaction;
-use crate::held_to::{self, Misspelt, Whose};
+use crate::held_to::{self, Misspelt};
 use crate::protocol::sse::EventFilter;
 
 impl Screen {
@@ -21,19 +20,14 @@ impl Screen {
         if self.schemas.is_empty() {
             return Ok(());
         }
-        let whose = match self.speech {
-            Speech::Server => Whose::Server,
-            Speech::Agent => Whose::Agent,
-            Speech::Model => Whose::Model,
-        };
         // What has a member twice is read in two ways.
         Json::parse(message.as_bytes()).map_err(|_| unread())?;
         let message: Value = serde_json::from_str(message).map_err(|_| unread())?;
         // Gemini's stream may be one list.
-        if whose == Whose::Model && message.is_array() {
+        if self.speech == Speech::Model && message.is_array() {
             return Err(streams());
         }
-        let said = held_to::answered(whose, &message).map_err(|Misspelt| {
+        let said = held_to::answered(self.speech, &message).map_err(|Misspelt| {
             unmet("a guard holds the answer to a schema, and a member of it is spelled in another way")
         })?;
         for (guard, on_finding) in &*self.schemas {
