@@ -29,6 +29,10 @@ use crate::request_context::RequestContext;
 const LOOK: &str = "Whoever keeps the server's record: look at what the tool says (`vidimus pin`), and pin it in the record (spec.integrity.pins) if that is well, \
      or have the server put right.";
 
+/// What to do where the act by which a tool is pinned cannot be done.
+const UNPINNED: &str = "Make the call again; where it goes on, look at the ledger and at the store of what gateways share, or pin the tool in its server's record \
+     (spec.integrity.pins).";
+
 /// The pinned tool that is called: its server, what that pins, and its name.
 fn pinned<'c>(ask: &Ask<'c>) -> Option<(&'c Arc<McpServer>, &'c Integrity, &'c str)> {
     let Target::Tool { server, name } = ask.target else { return None };
@@ -153,7 +157,7 @@ async fn first_sight(
     gate.shared.pin_at_first_sight(&server.id.to_string(), &seen).await.map_err(|refusal| {
         let message = "the tool is seen for the first time, and what it is could not be pinned";
         let detail = format!("{}: {}", refusal.code.as_str(), refusal.message);
-        Refusal::new(Code::ToolUnverified, message).with_detail(detail)
+        Refusal::new(Code::ToolUnverified, message).with_detail(detail).with_next(UNPINNED)
     })?;
     Ok(gate.shared.first_seen(server, name))
 }
