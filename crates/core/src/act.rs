@@ -5,6 +5,7 @@
 
 mod export;
 mod grant;
+mod pinned;
 mod prune;
 mod register;
 mod rotate;
@@ -26,6 +27,7 @@ use crate::standing::agreed::Agreed;
 
 pub use export::Export;
 pub use grant::{BadTerms, Granted, MOST_RESOURCES, OfGrant, Requested, Terms, Thing, Used};
+pub use pinned::{LONGEST_PINNED, MOST_PINNED, Pinned};
 pub use prune::Prune;
 pub use register::Registration;
 pub use rotate::RotateKey;
@@ -85,11 +87,13 @@ pub enum Act {
     Stop(Stop),
     /// An object is registered, changed or deleted: the API server of a cluster was told that it may be.
     Register(Registration),
+    /// Tools are held to what they were when they were first seen.
+    Pin(Pinned),
 }
 
 impl Act {
     /// The names of all that this program knows, as a record has them.
-    pub const NAMES: [&str; 23] = [
+    pub const NAMES: [&str; 24] = [
         "quarantine",
         "lift",
         "declassify",
@@ -111,6 +115,7 @@ impl Act {
         "export",
         "shred",
         "register",
+        "pin",
         "start",
         "stop",
     ];
@@ -147,6 +152,7 @@ impl Act {
             Self::Start(_) => "start",
             Self::Stop(_) => "stop",
             Self::Register(_) => "register",
+            Self::Pin(_) => "pin",
         }
     }
 
@@ -175,7 +181,8 @@ impl Act {
             | Self::Shred(_)
             | Self::Start(_)
             | Self::Stop(_)
-            | Self::Register(_) => return None,
+            | Self::Register(_)
+            | Self::Pin(_) => return None,
         })
     }
 
@@ -236,6 +243,7 @@ impl Act {
             Self::Start(start) => format!("Gateway/{}", start.version),
             Self::Stop(stop) => format!("Start/{}", stop.of),
             Self::Register(registration) => registration.object.clone(),
+            Self::Pin(pinned) => pinned.server.clone(),
         }
     }
 }

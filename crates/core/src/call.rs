@@ -228,6 +228,9 @@ pub struct Ask<'a> {
     /// What the server last said the tool is: the digest of its definition (`sha256:…`), or [`Ask::NOT_LISTED`]. `None` where that is not
     /// known, or not of now, or asked for by nobody.
     pub definition: Option<&'a str>,
+    /// What the tool is held to since it was first seen, where its server's record has tools pinned so: the digest of its definition. `None` where nobody
+    /// saw it yet, or that is not known.
+    pub first_seen: Option<&'a str>,
     /// The guards that looked at the message: `context.guarded` has those that let it pass.
     pub guarded: &'a Guarded,
     /// The server with members by which the call came to the target's, or the one by whose tool a message came to its agent. No policy sees it: the
@@ -254,6 +257,7 @@ impl<'a> Ask<'a> {
             content: Content::default(),
             body: &[],
             definition: None,
+            first_seen: None,
             guarded: Guarded::nothing(),
             via: None,
         }

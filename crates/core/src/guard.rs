@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::json_schema::HeldSchema;
 use crate::obligation::Obligation;
 use crate::resource::own_guard::{Looks, OwnGuard, Webhook};
 
@@ -42,12 +43,23 @@ impl Guard {
         Self::ALL.into_iter().find(|guard| guard.as_str() == name)
     }
 
+    /// What is said is held to this; `None` of a guard that looks for something.
+    pub fn schema(&self) -> Option<&HeldSchema> {
+        match self {
+            Self::Own(own) => match &own.looks {
+                Looks::Schema(schema) => Some(schema),
+                Looks::Patterns(_) | Looks::Webhook(_) => None,
+            },
+            Self::Injection | Self::PersonalData | Self::Secrets => None,
+        }
+    }
+
     /// Who is asked what there is to find, and has to be waited for; `None` of a guard that looks by itself.
     pub fn webhook(&self) -> Option<&Webhook> {
         match self {
             Self::Own(own) => match &own.looks {
                 Looks::Webhook(webhook) => Some(webhook),
-                Looks::Patterns(_) => None,
+                Looks::Patterns(_) | Looks::Schema(_) => None,
             },
             Self::Injection | Self::PersonalData | Self::Secrets => None,
         }

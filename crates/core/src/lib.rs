@@ -18,6 +18,7 @@ pub mod entity;
 pub mod exposure;
 pub mod guard;
 pub mod json;
+pub mod json_schema;
 pub mod keep;
 pub mod obligation;
 pub mod permit;

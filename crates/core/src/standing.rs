@@ -3,6 +3,7 @@
 
 pub mod agreed;
 mod ended;
+mod pins;
 mod quarantines;
 mod shreds;
 mod unfit;
@@ -20,6 +21,7 @@ use crate::record::ActRecord;
 use self::agreed::Agreement;
 
 pub use ended::{EndedGrant, GrantEnd};
+pub use pins::{Pin, Pins};
 pub use unfit::Unfit;
 
 /// What stands now. Its serialized form is what is kept, so that a start need not read the whole log. What does not change is shared between
@@ -47,6 +49,9 @@ pub struct Standing {
     /// The acts that destroyed keys of kept payloads in the last days, by their id.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     shreds: BTreeMap<String, Arc<ActRecord<'static>>>,
+    /// What tools are held to since they were first seen, by their servers (`MCPServer/namespace/name`).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pinned: BTreeMap<String, Arc<Pins>>,
     /// How far the acts are known that several gateways agree on; `None` where none ever did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agreed: Option<Agreement>,
@@ -176,7 +181,9 @@ impl Standing {
             | Act::Shred(_)
             | Act::Start(_)
             | Act::Stop(_)
-            | Act::Register(_) => false,
+            | Act::Register(_)
+            // What a tool is, is a fact of its call.
+            | Act::Pin(_) => false,
             Act::UseGrant(Used { of, .. }) => self.grants.get(of).is_some_and(|grant| {
                 grant.terms.uses.is_some_and(|uses| grant.used.saturating_add(1) >= uses)
             }),
@@ -220,6 +227,7 @@ impl Standing {
             // Labels are counted where calls are, and no part of a snapshot; nor is what the ledger keeps, and who was given it.
             Act::Declassify(_) | Act::Prune(_) | Act::RotateKey(_) | Act::Export(_) | Act::Register(_) => {}
             Act::Shred(_) => self.note_shred(record),
+            Act::Pin(pinned) => self.note_pinned(record, pinned),
             Act::Start(_) => self.run = Some(Run { start: record.id.to_string(), is_stopped: false }),
             Act::Stop(Stop { of }) => {
                 if let Some(run) = self.run.as_mut().filter(|run| run.start == *of) {
@@ -285,6 +293,7 @@ impl Standing {
             },
             Act::Quarantine(of) => self.check_quarantine(&of.subject),
             Act::Lift(lifted) => self.check_lift(lifted),
+            Act::Pin(pinned) => self.check_pinned(pinned),
             // A label that nobody has is taken away from nobody.
             Act::Declassify(_)
             | Act::Agree(_)

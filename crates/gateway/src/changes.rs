@@ -22,7 +22,7 @@ pub use answer::{Own, Redaction, answers_redacted, bare_task};
 pub use beside::{document_without_words, without_words};
 pub use cancelled::{Caller, RedactedCalls};
 use pointers::Pointers;
-pub use screen::{Noted, Screen};
+pub use screen::{Noted, Screen, Speech};
 
 /// What is demanded of one call.
 #[derive(Debug)]

@@ -3,6 +3,7 @@
 //!
 //! Every rule is deterministic, and says its kind. What was found is never given away, only how often.
 
+pub mod definition;
 mod injection;
 mod patterns;
 mod personal_data;
@@ -21,7 +22,8 @@ pub use readings::readings;
 /// What a guard finds in one value: how often each kind. `name` is that of the member which has the value, or empty: a password is told by it.
 ///
 /// # Errors
-/// Where the rules could not be compiled, which a test excludes; and of a guard that asks somebody else: nothing is known of the text.
+/// Where the rules could not be compiled, which a test excludes; and of a guard that asks somebody else, or holds a message to a schema:
+/// nothing is known of the text.
 pub fn find(guard: &Guard, name: &str, text: &str) -> Result<Kinds, &'static Fault> {
     let name = readings::folded(name).map_or(Cow::Borrowed(name), Cow::Owned);
     let mut found = Kinds::new();
@@ -32,6 +34,7 @@ pub fn find(guard: &Guard, name: &str, text: &str) -> Result<Kinds, &'static Fau
             Guard::Secrets => secrets::find(&name, &reading)?,
             Guard::Own(own) => match &own.looks {
                 Looks::Patterns(patterns) => matched(patterns, &reading),
+                Looks::Schema(_) => return Err(&HELD),
                 Looks::Webhook(_) => return Err(&ASKED),
             },
         };
@@ -46,6 +49,8 @@ pub fn find(guard: &Guard, name: &str, text: &str) -> Result<Kinds, &'static Fau
     }
     Ok(found)
 }
+
+static HELD: Fault = Fault::known("what a message says is held to a schema, and not each text of it");
 
 static ASKED: Fault = Fault::known("what is to be found is asked of a webhook");
 

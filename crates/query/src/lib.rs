@@ -23,7 +23,7 @@
 //! | [`audit`] | a file of evidence | [`EvidenceReport`](audit::EvidenceReport): is all in it proven? |
 //! | [`audit`] | [`AssessmentQuestion`](audit::AssessmentQuestion) | [`Assessment`](audit::Assessment): what shows what a framework asks for? |
 //! | [`trace`] | [`TraceQuestion`](trace::TraceQuestion) | [`ShownTrace`](trace::ShownTrace): what led to what, and how long did it take? |
-//! | [`tools`] | what a server says of its tools | [`Finding`](tools::Finding), [`Drift`](tools::Drift): what is hidden in it, and what is not what is pinned? |
+//! | [`tools`] | what a server says of its tools | [`Drift`](tools::Drift): what is not what is pinned? |
 //! | [`approvals`] | what waits for people | [`Approvals`](approvals::Approvals): which call, who is asked, what became of it? |
 //! | [`admission`] | [`Asked`](admission::Asked) | [`Answer`](admission::Answer): may it be registered, may this pod run? |
 //! | [`acts`] | what stands by acts of people | [`Quarantines`](acts::Quarantines): what is out of use, by whom and why? |

@@ -71,16 +71,27 @@ pub(super) fn unrepresentable(call: &Call<'_>) -> Option<Finding> {
 pub(super) fn drifted(call: &Call<'_>) -> Option<Finding> {
     let Target::Tool { server, name } = call.ask.target else { return None };
     let integrity = server.integrity.as_ref().filter(|_| !asks_of_made(call.ask.method))?;
-    let (pin, said) = (integrity.pins.get(name), call.ask.definition);
-    if pin.is_some_and(|pin| said.is_none_or(|said| **pin == *said)) {
+    let (said, at_first_sight) = (call.ask.definition, integrity.is_at_first_sight(name));
+    let pin = match at_first_sight {
+        true => call.ask.first_seen,
+        false => integrity.pins.get(name).map(|pin| &**pin),
+    };
+    let is_it = match (pin, said) {
+        (Some(pin), said) => said.is_none_or(|said| pin == said),
+        // Who carries the call looks first, and pins what it sees.
+        (None, None) => at_first_sight,
+        (None, Some(_)) => false,
+    };
+    if is_it {
         return None;
     }
     let facts: [Fact; 3] = [
         ("resource.definition".into(), said.unwrap_or("not asked for").into()),
         ("resource.drifted".into(), "true".into()),
-        ("resource.pinned".into(), pin.cloned().unwrap_or_else(|| "not pinned".into())),
+        ("resource.pinned".into(), pin.unwrap_or("not pinned").into()),
     ];
-    let by = format!("{} spec.integrity.pins", server.id).into();
+    let field = if at_first_sight { "unpinned" } else { "pins" };
+    let by = format!("{} spec.integrity.{field}", server.id).into();
     Some(refused(Code::ToolDrifted, by, facts.into()))
 }
 

@@ -1,4 +1,4 @@
-//! Guards that a policy declares (`spec.guards`, ADR 87): regular expressions, or a webhook that is asked. Which calls wait for one is said by a forbid
+//! Guards that a policy declares (`spec.guards`, ADR 87): regular expressions, a JSON Schema, or a webhook that is asked. Which calls wait for one is said by a forbid
 //! of the same policy that carries `@guard("name")`.
 
 use std::cmp::Ordering;
@@ -6,8 +6,9 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use regex::{Regex, RegexBuilder};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::Meta;
 use super::check::Document;
@@ -15,6 +16,7 @@ use super::endpoint::{beside, check_roots, text_schema};
 use super::field::{name, timeout, web_url};
 use super::problem::{At, Fault, Problems};
 use crate::guard::Guard;
+use crate::json_schema::HeldSchema;
 
 /// The most guards that one policy declares.
 pub const MAX_GUARDS: usize = 16;
@@ -37,12 +39,12 @@ const UNSAID_TIMEOUT: u32 = 1_000;
 /// The longest that a webhook may be waited for, in milliseconds: the call waits with it.
 const MAX_TIMEOUT: u32 = 10_000;
 
-/// A guard: one of regex and webhook.
+/// A guard: one of regex, schema and webhook.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(extend("x-kubernetes-validations" = [{
-    "rule": "has(self.regex) != has(self.webhook)",
-    "message": "a guard is one of regex and webhook",
+    "rule": "[has(self.regex), has(self.schema), has(self.webhook)].exists_one(given, given)",
+    "message": "a guard is one of regex, schema and webhook",
 }]))]
 pub struct GuardSpec {
     /// What @guard calls it by. In context.guarded it is namespace/policy/name.
@@ -52,9 +54,18 @@ pub struct GuardSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 16))]
     pub regex: Option<Vec<PatternSpec>>,
+    /// A JSON Schema that the arguments of a tool, the parts of a message to an agent, or a request of a model are held to; and of an answer its structured
+    /// content, its parts or its texts. A reference leads to a place in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "held_schema")]
+    pub schema: Option<Map<String, Value>>,
     /// Who is asked about a call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub webhook: Option<WebhookSpec>,
+}
+
+fn held_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "object", "maxProperties": 64, "x-kubernetes-preserve-unknown-fields": true})
 }
 
 /// What is looked for.
@@ -124,6 +135,8 @@ type Patterns = Box<[(Arc<str>, Pattern)]>;
 pub enum Looks {
     /// For these, each by the name that records have for it.
     Patterns(Patterns),
+    /// Whether what is said is what this lets it be.
+    Schema(HeldSchema),
     /// It asks.
     Webhook(Webhook),
 }
@@ -248,12 +261,15 @@ impl GuardSpec {
         problems: &mut Problems,
     ) -> Option<OwnGuard> {
         problems.take(at.key("name"), &self.name, name::check_plain(&self.name));
-        let looks = match (&self.regex, &self.webhook) {
-            (Some(patterns), None) => Looks::Patterns(checked(patterns, at.key("regex"), problems)?),
-            (None, Some(webhook)) => Looks::Webhook(webhook.check(document, at.key("webhook"), problems)?),
+        let looks = match (&self.regex, &self.schema, &self.webhook) {
+            (Some(patterns), None, None) => Looks::Patterns(checked(patterns, at.key("regex"), problems)?),
+            (None, Some(schema), None) => Looks::Schema(held(schema, at.key("schema"), problems)?),
+            (None, None, Some(webhook)) => {
+                Looks::Webhook(webhook.check(document, at.key("webhook"), problems)?)
+            }
             _ => {
                 let fault = Fault::new(
-                    "a guard is one of regex and webhook",
+                    "a guard is one of regex, schema and webhook",
                     "write one of them: regex: [{kind: host, pattern: '…'}]",
                 );
                 problems.report(at, &self.name, fault);
@@ -284,6 +300,15 @@ fn checked(specs: &[PatternSpec], at: At<'_>, problems: &mut Problems) -> Option
         patterns.extend(compiled.map(|compiled| (Arc::from(kind.as_str()), compiled)));
     }
     Some(patterns.into())
+}
+
+fn held(schema: &Map<String, Value>, at: At<'_>, problems: &mut Problems) -> Option<HeldSchema> {
+    let text = Value::Object(schema.clone()).to_string();
+    let compiled = HeldSchema::try_from(text.clone()).map_err(|why| {
+        let fix = "write a schema of draft 6 or later whose references lead to places in it (#/$defs/…), with patterns of the Rust crate regex";
+        Fault::new(format!("nothing can be held to it: {why}"), fix)
+    });
+    problems.take(at, &text, compiled)
 }
 
 impl WebhookSpec {
@@ -334,11 +359,12 @@ mod tests {
             {"name": "hosts", "regex": [{"kind": "host", "pattern": r"\b[a-z0-9-]+\.corp\.example\b"}]},
             {"name": "opa", "webhook": {"url": "http://opa.example:8181/v1/data/guard", "timeout": "500ms", "onFailure": "open"}},
             {"name": "strict", "webhook": {"url": "https://dlp.example/"}},
+            {"name": "amount", "schema": {"type": "object", "properties": {"amount": {"maximum": 100}}, "additionalProperties": false}},
         ]);
         let all = read(&given).unwrap();
         assert_eq!(
             all.iter().map(|one| &*one.id).collect::<Vec<_>>(),
-            ["n/p/hosts", "n/p/opa", "n/p/strict"]
+            ["n/p/hosts", "n/p/opa", "n/p/strict", "n/p/amount"]
         );
         let Looks::Patterns(patterns) = &all[0].looks else { panic!("{all:?}") };
         assert_eq!(patterns[0].1.count("see a.corp.example and b-1.corp.example, not corp.example"), 2);
@@ -349,6 +375,12 @@ mod tests {
         );
         let Looks::Webhook(strict) = &all[2].looks else { panic!("{all:?}") };
         assert_eq!((strict.timeout_ms, strict.on_failure), (1_000, OnFailure::Closed));
+        let Looks::Schema(schema) = &all[3].looks else { panic!("{all:?}") };
+        for (value, fits) in
+            [(json!({"amount": 100}), true), (json!({"amount": 101}), false), (json!({"amounT": 1}), false)]
+        {
+            assert_eq!(schema.lets(&value), fits, "{value}");
+        }
         for one in all.iter() {
             let kept = serde_json::to_string(&**one).unwrap();
             assert_eq!(serde_json::from_str::<OwnGuard>(&kept).unwrap(), **one, "{kept}");
@@ -369,6 +401,7 @@ mod tests {
     fn what_cannot_look_is_refused() {
         let regex = |pattern: &str| json!([{"name": "a", "regex": [{"kind": "k", "pattern": pattern}]}]);
         let webhook = |webhook: &Value| json!([{"name": "a", "webhook": webhook}]);
+        let schema = |schema: &Value| json!([{"name": "a", "schema": schema}]);
         let long = "a".repeat(MAX_PATTERN + 1);
         let many: Vec<Value> = (0..=MAX_PATTERNS).map(|_| json!({"kind": "k", "pattern": "a"})).collect();
         for (guards, field) in [
@@ -391,6 +424,17 @@ mod tests {
                 json!([{"name": "a", "webhook": {"url": "http://a.example/"}}, {"name": "a", "regex": [{"kind": "k", "pattern": "x"}]}]),
                 "spec.guards[1].name: another guard",
             ),
+            (
+                json!([{"name": "a", "schema": {}, "webhook": {"url": "http://a.example/"}}]),
+                "spec.guards[0]: a guard is one of",
+            ),
+            (schema(&json!(true)), "spec.guards[0].schema"),
+            (schema(&json!({"type": "everything"})), "spec.guards[0].schema: nothing can be held to it"),
+            (schema(&json!({"$ref": "https://schemas.example/s"})), "spec.guards[0].schema: nothing can"),
+            (schema(&json!({"$ref": "file:///etc/passwd"})), "spec.guards[0].schema: nothing can"),
+            (schema(&json!({"pattern": "(?=a)"})), "spec.guards[0].schema: nothing can"),
+            (schema(&json!({"pattern": "((a{1000}){1000}){1000}"})), "spec.guards[0].schema: nothing can"),
+            (schema(&json!({"description": "x".repeat(65_536)})), "spec.guards[0].schema: nothing can"),
             (regex(""), "spec.guards[0].regex[0].pattern"),
             (regex("("), "spec.guards[0].regex[0].pattern: not a regular"),
             (regex("(?=a)b"), "spec.guards[0].regex[0].pattern: not a regular"),

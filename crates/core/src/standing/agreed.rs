@@ -112,8 +112,9 @@ impl Standing {
             None if self.agreed.is_some() && record.act.is_done_alone() => {
                 // Where nobody is ever told, what refuses is kept longest: what came of calls goes first.
                 let came = |told: &Arc<ActRecord<'_>>| matches!(told.act, Act::Came(_));
-                let goes =
-                    |told: &Arc<ActRecord<'_>>| !matches!(told.act, Act::Quarantine(_) | Act::Shred(_));
+                let goes = |told: &Arc<ActRecord<'_>>| {
+                    !matches!(told.act, Act::Quarantine(_) | Act::Shred(_) | Act::Pin(_))
+                };
                 let first = || {
                     let told = &self.unshared;
                     told.iter().position(came).or_else(|| told.iter().position(goes))
@@ -143,14 +144,14 @@ impl Standing {
         self.ended.clear();
         let known: BTreeSet<String> = self.unshared.iter().map(|record| record.id.to_string()).collect();
         // What of them is in the list comes with it. What destroyed keys is told as well: who was away may have its own still.
-        let untold = self.quarantines().chain(self.shreds(now));
+        let untold = self.quarantines().chain(self.shreds(now)).chain(self.pins());
         let untold = untold.filter(|record| !known.contains(&*record.id));
         let untold: Vec<_> = untold.map(Arc::new).collect();
         self.unshared.extend(untold);
         self.agreed = Some(Agreement { era: era.clone(), number: 0, last: String::new() });
     }
 
-    /// What a list that begins anew begins with: what refuses, what destroyed keys of late, what is asked of people, and what is asked for. What opens something (a given
+    /// What a list that begins anew begins with: what refuses, what destroyed keys of late, what tools are held to, what is asked of people, and what is asked for. What opens something (a given
     /// approval, a grant) is not in it: whether it was used, or taken back, may be what was lost.
     pub fn told_again(&self, now: i64) -> Vec<ActRecord<'static>> {
         let time = super::rfc3339(now).unwrap_or_default();
@@ -173,7 +174,7 @@ impl Standing {
             let requested = Requested { terms: request.terms.clone(), until_ms: request.until_ms };
             record(&request.placed, Act::RequestGrant(requested))
         });
-        self.quarantines().chain(self.shreds(now)).chain(asked).chain(requests).collect()
+        self.quarantines().chain(self.shreds(now)).chain(self.pins()).chain(asked).chain(requests).collect()
     }
 
     /// Whether who joins later needs to know of an act that is in the list.
@@ -183,6 +184,7 @@ impl Standing {
             Act::Quarantine(of) => self.quarantined_by(&of.subject).any(|placed| is(&placed.id)),
             Act::Declassify(_) => now.saturating_sub(super::at(record)) < DECLASSIFIED,
             Act::Shred(_) => Self::needs_shred(record, now),
+            Act::Pin(pinned) => self.needs_pinned(&record.id, pinned),
             Act::RequestGrant(_) => self.requests.contains_key(&*record.id),
             Act::Grant(_) => self.grants.contains_key(&*record.id),
             Act::UseGrant(used) => self.grants.contains_key(&used.of),
@@ -218,7 +220,7 @@ impl Standing {
 }
 
 /// The record of an act that stands.
-fn record(placed: &Placed, act: Act) -> ActRecord<'static> {
+pub(super) fn record(placed: &Placed, act: Act) -> ActRecord<'static> {
     ActRecord {
         act,
         actor: placed.actor.clone().into(),

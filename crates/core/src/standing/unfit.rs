@@ -36,6 +36,9 @@ pub enum Unfit {
         "the grant is not within what {id} asks for: the same agent and transaction, and none but its resources"
     )]
     Wider { id: String },
+    /// It was first seen before.
+    #[error("the tool {tool} of {server} was seen before, and is held to what it was then")]
+    Pinned { server: String, tool: String },
     #[error("as many grants, or requests for them, stand as may")]
     Full,
 }
@@ -84,6 +87,9 @@ impl Unfit {
             }
             Self::Wider { .. } => {
                 "Grant what was asked for or less, or give a grant of its own (`vidimus grant give`)."
+            }
+            Self::Pinned { .. } => {
+                "Pin it as it is in the server's record (`vidimus pin`), if that is what it is to be."
             }
             Self::Full => {
                 "Lift, revoke or decide what is not needed any more, or wait until some of it is over."

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use vidimus_core::call::{Action, Ask, Call, Target};
 use vidimus_core::decision::Outcome;
 use vidimus_core::guard::{Came, Guard, Guarded, Kinds, Looked, OnFinding};
+use vidimus_core::json_schema::HeldSchema;
 use vidimus_core::refusal::Code;
 use vidimus_core::resource::own_guard::{Looks, OnFailure, OwnGuard, Pattern, Webhook};
 use vidimus_core::resource::policy::{Mode, Scope};
@@ -137,12 +138,15 @@ fn a_guard_that_is_changed_is_the_one_that_looks() {
     let guard = |looks: Looks| Arc::new(OwnGuard { id: "t/own/own".into(), name: "own".into(), looks });
     let pattern =
         |text: &str| Looks::Patterns([("k".into(), Pattern::try_from(text.to_owned()).unwrap())].into());
+    let schema = |text: &str| Looks::Schema(HeldSchema::try_from(text.to_owned()).unwrap());
     let webhook = |url: &str, on_failure| {
         Looks::Webhook(Webhook { url: url.into(), ca_file: None, timeout_ms: 7, on_failure })
     };
     let all = [
         pattern("SEC-"),
         pattern("ABC-"),
+        schema(r#"{"type":"object"}"#),
+        schema(r#"{"type":"string"}"#),
         webhook("http://one.example/", OnFailure::Closed),
         webhook("http://other.example/", OnFailure::Closed),
         webhook("http://other.example/", OnFailure::Open),

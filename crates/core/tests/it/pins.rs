@@ -3,6 +3,7 @@
 use vidimus_core::call::{Action, Arguments, Ask, Call, Target};
 use vidimus_core::decision::Outcome;
 use vidimus_core::refusal::Code;
+use vidimus_core::resource::integrity::Unpinned;
 use vidimus_core::resource::{Integrity, McpServer};
 use vidimus_core::snapshot::Snapshot;
 
@@ -58,6 +59,45 @@ fn what_differs_stands_in_the_decision() {
     let facts = [("resource.definition", OTHER), ("resource.drifted", "true"), ("resource.pinned", PIN)];
     assert_eq!(answer.facts(), facts);
     assert!(answer.refusal().next().contains("vidimus pin --diff"), "{:?}", answer.refusal());
+}
+
+/// A server whose record has tools pinned as what they are when they are first seen, but for one that it pins itself.
+#[test]
+fn a_tool_is_held_to_what_it_was_when_it_was_first_seen() {
+    const DRIFTED: Option<Code> = Some(Code::ToolDrifted);
+    let integrity = Integrity {
+        pins: [("pay".into(), PIN.into())].into(),
+        unpinned: Unpinned::FirstSight,
+        ..Integrity::default()
+    };
+    let pinned = McpServer { integrity: Some(integrity), ..server("a", "s") };
+    let world = snapshot(objects(vec![agent("a", "x")], vec![pinned], vec![cluster(ALL)]));
+    for (tool, definition, first_seen, code) in [
+        // Nobody looked: who carries the call does.
+        ("get", None, None, None),
+        ("get", None, Some(PIN), None),
+        ("get", Some(PIN), Some(PIN), None),
+        ("get", Some(OTHER), Some(PIN), DRIFTED),
+        ("get", Some(Ask::NOT_LISTED), Some(PIN), DRIFTED),
+        // Somebody looked, and it could not be pinned.
+        ("get", Some(OTHER), None, DRIFTED),
+        ("get", Some(Ask::NOT_LISTED), None, DRIFTED),
+        // What the record says counts.
+        ("pay", Some(OTHER), Some(OTHER), DRIFTED),
+        ("pay", Some(PIN), Some(OTHER), None),
+    ] {
+        let ask = Ask { first_seen, ..ask(&world, ("a/s", tool), definition) };
+        let answer = Facts::of(&world, "a/x").asked(&world, ask);
+        assert_eq!(answer.code, code, "{tool} {definition:?} {first_seen:?}");
+        if code.is_some() {
+            let field = if tool == "pay" { "pins" } else { "unpinned" };
+            assert_eq!(answer.policies(), [format!("MCPServer/a/s spec.integrity.{field}")]);
+        }
+    }
+    // Elsewhere nothing is first seen.
+    let elsewhere = self::world(ALL);
+    let ask = Ask { first_seen: Some(PIN), ..ask(&elsewhere, ("a/s", "get"), Some(PIN)) };
+    assert_eq!(Facts::of(&elsewhere, "a/x").asked(&elsewhere, ask).code, DRIFTED);
 }
 
 /// Who may not call it is told that, and nothing of what it is.

@@ -312,8 +312,8 @@ impl Shared {
         }
     }
 
-    /// Has the list begin anew with what this gateway knows, and with what the list, where there still is one, has quarantined
-    /// and destroyed.
+    /// Has the list begin anew with what this gateway knows, and with what the list, where there still is one, has quarantined,
+    /// destroyed and pinned.
     async fn renew(
         &self,
         connection: &mut MultiplexedConnection,
@@ -329,6 +329,9 @@ impl Shared {
         let known: BTreeSet<_> = standing.quarantines().map(|act| act.id).collect();
         all.extend(theirs.quarantines().filter(|act| !known.contains(&act.id)));
         all.extend(theirs.shreds(now).filter(|act| !standing.has_shredded(&act.id)));
+        // Of one tool the earlier sight stands, whoever hears of both.
+        let pinned: BTreeSet<_> = standing.pins().map(|act| act.id).collect();
+        all.extend(theirs.pins().filter(|act| !pinned.contains(&act.id)));
         let all: Vec<_> = all.iter().map(|act| self.named(act, &era)).collect();
         // Where another gateway was first its list is taken up.
         acts::renew(connection, head, &era, &all).await.map(drop)

@@ -7,6 +7,7 @@ use vidimus_core::call::Destination;
 use vidimus_core::refusal::{Code, Refusal};
 
 use super::Answering;
+use crate::first_sight::FirstSights;
 use crate::gate::Gate;
 use crate::protocol::mcp::listing::Listing;
 use crate::protocol::mcp::listing_filter::ListingFilter;
@@ -63,6 +64,7 @@ impl Answering<'_> {
             left: AtomicUsize::new(0),
             so_far: self.asked.so_far.clone(),
             redacts: None,
+            first_sights: FirstSights::default(),
         })
     }
 }

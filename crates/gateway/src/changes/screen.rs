@@ -2,6 +2,7 @@
 //! whole, a stream event by event, and the texts in it that come in pieces in windows over what has come. What passed before is not called back.
 
 mod held;
+mod held_to_schemas;
 mod noted;
 mod pieces;
 mod window;
@@ -20,8 +21,9 @@ use crate::found::{Found, InPlace};
 use crate::protocol::event::{self, Change, Parts, Rewrite};
 use crate::protocol::sse::EventFilter;
 use held::Held;
+use held_to_schemas::UnheldEvents;
 pub use noted::Noted;
-use pieces::Speech;
+pub use pieces::Speech;
 
 /// The most values of one message that are taken out: each is looked for on the way to every other.
 const MOST: usize = 256;
@@ -30,6 +32,8 @@ const MOST: usize = 256;
 #[derive(Clone, Debug)]
 pub struct Screen {
     guards: Arc<[(Guard, OnFinding)]>,
+    /// Those that hold it to a schema.
+    schemas: Arc<[(Guard, OnFinding)]>,
     speech: Speech,
     /// What they find.
     pub(super) noted: Arc<Noted>,
@@ -41,6 +45,7 @@ impl Screen {
         guards.sort_unstable();
         guards.dedup();
         (!guards.is_empty()).then(|| Self {
+            schemas: guards.extract_if(.., |(guard, _)| guard.schema().is_some()).collect(),
             guards: guards.into(),
             speech: Speech::default(),
             noted: Arc::default(),
@@ -65,7 +70,10 @@ impl Screen {
     pub fn document(&self, text: &str) -> Result<Option<String>, Refusal> {
         match self.speech {
             Speech::Server => self.message(text),
-            Speech::Agent | Speech::Model => Held::new(self.clone()).document(text),
+            Speech::Agent | Speech::Model => {
+                self.hold(text)?;
+                if self.guards.is_empty() { Ok(None) } else { Held::new(self.clone()).document(text) }
+            }
         }
     }
 
@@ -74,6 +82,7 @@ impl Screen {
     /// # Errors
     /// `change_impossible` for one in which something is found that is not to pass, or cannot be taken out, and for what cannot be read.
     pub fn message(&self, message: &str) -> Result<Option<String>, Refusal> {
+        self.hold(message)?;
         self.values(message, &|_| false)
     }
 
@@ -139,6 +148,7 @@ impl Screen {
     pub fn after(self, filter: Box<dyn EventFilter>) -> Box<dyn EventFilter> {
         match self.speech {
             Speech::Server => Box::new(ScreenedEvents { filter, screen: self }),
+            Speech::Agent | Speech::Model if !self.schemas.is_empty() => Box::new(UnheldEvents),
             Speech::Agent | Speech::Model => Box::new(HeldEvents { filter, held: Held::new(self) }),
         }
     }

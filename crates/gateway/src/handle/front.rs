@@ -24,6 +24,7 @@ use super::decided::decided;
 use super::definition::Source;
 use super::on_account::{self, NotSaid, Question, Said};
 use crate::answer::{Answering, filtered};
+use crate::first_sight::FirstSights;
 use crate::forward::{Body, Outbound};
 use crate::gate::{Gate, millis};
 use crate::part::Part;
@@ -350,6 +351,7 @@ impl<'a> Front<'a> {
             left: AtomicUsize::new(0),
             so_far: self.answering.asked.so_far.clone(),
             redacts: None,
+            first_sights: FirstSights::default(),
         };
         let text = filtered(self.gate, filter, bytes, listing).await?;
         let result = merge::result(&text, StatusCode::OK.as_u16(), id)?;

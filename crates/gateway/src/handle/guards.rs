@@ -1,16 +1,18 @@
 //! Guards look at a call that a policy has wait for them (ADR 77): at every text, number and name of the message as it was parsed, and at what
-//! goes on beside it. Of a webhook (ADR 87) it is asked what it finds.
+//! goes on beside it. Of a webhook (ADR 87) it is asked what it finds; to a schema all is held that the message says.
 
 use futures_util::future::join_all;
 use vidimus_core::call::{Action, Ask, Call};
 use vidimus_core::guard::{Came, Guarded, Kinds, Looked, OnFinding, Wanted};
 use vidimus_core::json::Json;
+use vidimus_core::json_schema::HeldSchema;
 use vidimus_core::obligation::{Change, MAX_POINTER, MAX_POINTERS, Obligation};
 use vidimus_core::resource::own_guard::{OnFailure, Webhook};
 use vidimus_core::snapshot::Snapshot;
 
 use crate::found::{Found, InPlace};
 use crate::gate::{Gate, rfc3339};
+use crate::held_to;
 
 /// Where the arguments of a tool are, which alone can go on without a value.
 const ARGUMENTS: &str = "/params/arguments";
@@ -52,14 +54,7 @@ async fn ask(gate: &Gate, wanted: &Wanted, webhook: &Webhook, call: &Call<'_>) -
     let time = rfc3339(gate.clock.now().wall);
     let (came, kinds) = match gate.upstream.ask(webhook, (guard.as_str(), call, &time)).await {
         Ok(kinds) if kinds.is_empty() => (Came::Passed, kinds),
-        Ok(kinds) => {
-            let came = match wanted.on_finding {
-                OnFinding::Record => Came::Recorded,
-                OnFinding::Redact => Came::Unredactable,
-                OnFinding::Refuse => Came::Found,
-            };
-            (came, kinds)
-        }
+        Ok(kinds) => (found_nowhere(wanted.on_finding), kinds),
         Err(why) => {
             let came = if webhook.on_failure == OnFailure::Open { Came::Open } else { Came::Failed };
             (came, Kinds::from([(why.as_str().into(), 1)]))
@@ -70,6 +65,9 @@ async fn ask(gate: &Gate, wanted: &Wanted, webhook: &Webhook, call: &Call<'_>) -
 
 fn look(wanted: &Wanted, call: &Call<'_>, message: Option<&Json<'_>>) -> (Looked, Vec<Obligation>) {
     let Wanted { guard, on_finding, policy } = wanted;
+    if let Some(schema) = guard.schema() {
+        return (held(wanted, schema, &call.ask), Vec::new());
+    }
     let guard = guard.clone();
     let content = &call.ask.content;
     let parts = [
@@ -97,6 +95,29 @@ fn look(wanted: &Wanted, call: &Call<'_>, message: Option<&Json<'_>>) -> (Looked
     let obligation =
         |place: String| Obligation { change: Change::RedactArgument(place.into()), policy: policy.clone() };
     (Looked { guard, came, kinds }, redacted.into_iter().map(obligation).collect())
+}
+
+/// What comes of it that a message is held to a schema. What is not as it has to be has no place that could be taken out.
+fn held(wanted: &Wanted, schema: &HeldSchema, ask: &Ask<'_>) -> Looked {
+    let guard = wanted.guard.clone();
+    let Ok(said) = held_to::asked(ask) else {
+        return Looked { guard, came: Came::Failed, kinds: Kinds::new() };
+    };
+    let kinds = held_to::invalid(schema, &said);
+    let came = match (kinds.is_empty(), wanted.on_finding) {
+        (true, _) => Came::Passed,
+        (false, on_finding) => found_nowhere(on_finding),
+    };
+    Looked { guard, came, kinds }
+}
+
+/// What becomes of a call in which something is found that has no place.
+const fn found_nowhere(on_finding: OnFinding) -> Came {
+    match on_finding {
+        OnFinding::Record => Came::Recorded,
+        OnFinding::Redact => Came::Unredactable,
+        OnFinding::Refuse => Came::Found,
+    }
 }
 
 /// The pointer of a value in the arguments; `None` for one elsewhere, and for the arguments as a whole.

@@ -12,7 +12,7 @@ use super::changes::with;
 use super::world::{World, call_id, json_of, snapshot};
 
 /// A gateway with one policy that declares a guard, and has calls of the tool wait for it.
-async fn world(guard: &Value, annotations: &str) -> World {
+pub async fn world(guard: &Value, annotations: &str) -> World {
     let world = World::new().await;
     let name = guard["name"].as_str().expect("a name");
     let cedar = format!(
@@ -32,7 +32,7 @@ fn echo(world: &World, arguments: &Value) -> Request<Full<Bytes>> {
 }
 
 /// Whether the call passes, and what its record says of the guard.
-async fn asked(world: &World, arguments: &Value, fact: &str) -> (bool, String) {
+pub async fn asked(world: &World, arguments: &Value, fact: &str) -> (bool, String) {
     world.upstream.next(Answer::json(&json!({"jsonrpc": "2.0", "id": ANSWERED, "result": {"content": []}})));
     let before = world.upstream.received().len();
     let (_, headers, body) = world.call(echo(world, arguments)).await;

@@ -10,18 +10,18 @@ use vidimus_testkit::upstream::Answer;
 
 use super::world::{World, call_id, json_of, objects, snapshot};
 
-fn echo(description: &str) -> Value {
+pub fn echo(description: &str) -> Value {
     json!({"name": "echo", "description": description, "inputSchema": {
         "type": "object", "properties": {"amount": {"type": "integer"}}, "additionalProperties": false}})
 }
 
-fn digest(tool: &Value) -> String {
+pub fn digest(tool: &Value) -> String {
     let page = json!({"tools": [tool]}).to_string();
     described(&page).expect("a listing").0.remove(0).digest
 }
 
 /// The objects, with these pins of the server's tools.
-fn pinned(world: &World, integrity: &Value) -> Vec<Value> {
+pub fn pinned(world: &World, integrity: &Value) -> Vec<Value> {
     let mut all = objects(&world.upstream);
     let server = all.iter_mut().find(|object| object["kind"] == "MCPServer").expect("a server");
     server["spec"]["integrity"] = integrity.clone();
@@ -36,12 +36,12 @@ async fn world(tool: &Value) -> World {
     world
 }
 
-fn pin(world: &World, integrity: &Value) {
+pub fn pin(world: &World, integrity: &Value) {
     world.gate.take_into_use(snapshot(&pinned(world, integrity)));
 }
 
 /// The code of the refusal of a call with these arguments, and its id.
-async fn call_with(world: &World, arguments: &Value) -> (Option<String>, String) {
+pub async fn call_with(world: &World, arguments: &Value) -> (Option<String>, String) {
     let params = json!({"name": "echo", "arguments": arguments});
     let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params});
     let (_, headers, body) = world.call(world.request(Method::POST, "/mcp/t/tools", &call)).await;
@@ -49,12 +49,12 @@ async fn call_with(world: &World, arguments: &Value) -> (Option<String>, String)
     (code, call_id(&headers))
 }
 
-async fn call(world: &World) -> Option<String> {
+pub async fn call(world: &World) -> Option<String> {
     call_with(world, &json!({"amount": 5})).await.0
 }
 
 /// The names that a listing has which the server answers with these tools.
-async fn listed(world: &World, tools: &Value) -> Vec<String> {
+pub async fn listed(world: &World, tools: &Value) -> Vec<String> {
     world.upstream.next(Answer::json(&json!({"jsonrpc": "2.0", "id": 1, "result": {"tools": tools}})));
     let ask = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"});
     let (_, _, body) = world.call(world.request(Method::POST, "/mcp/t/tools", &ask)).await;
@@ -63,7 +63,7 @@ async fn listed(world: &World, tools: &Value) -> Vec<String> {
     tools.iter().filter_map(|tool| tool["name"].as_str().map(str::to_owned)).collect()
 }
 
-fn calls_made(world: &World) -> usize {
+pub fn calls_made(world: &World) -> usize {
     world.upstream.received().iter().filter(|one| one.json()["method"] == "tools/call").count()
 }
 

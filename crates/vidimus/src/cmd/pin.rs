@@ -12,9 +12,11 @@ use serde_json::{Value, json};
 use tokio::runtime::Builder;
 use url::Url;
 use vidimus_core::resource::McpServer;
-use vidimus_gateway::{DescribedTool, ask_tools};
-use vidimus_query::tools::{Drift, Finding, differences, drifts, scan};
+use vidimus_core::standing::Standing;
+use vidimus_gateway::{DescribedTool, Finding, ask_tools, scan};
+use vidimus_query::tools::{Drift, differences, drifts};
 
+use super::admin_client::Asking;
 use crate::output::{self, Format, printable};
 
 /// Where a token for the server is.
@@ -34,6 +36,7 @@ const MAX_EARLIER: u64 = 64 * 1024 * 1024;
   vidimus pin finance/ledger --resources DIR > pins.yaml
   kubectl patch vmcp ledger -n finance --type merge --patch-file pins.yaml
   vidimus pin finance/ledger --resources DIR --diff   # what changed?
+  vidimus pin finance/ledger --resources DIR --diff --first-seen
   vidimus pin finance/ledger --url https://ledger.example/mcp -o json > was.json
   vidimus pin finance/ledger --url https://ledger.example/mcp --earlier was.json
 
@@ -55,6 +58,12 @@ pub struct Pin {
     /// Say which tools are not what the record pins, instead of what pins them.
     #[arg(long, requires = "resources")]
     diff: bool,
+    /// With --diff: where tools are pinned when they are first seen (spec.integrity.unpinned),
+    /// ask the gateway at --admin what they were then, and say which are something else.
+    #[arg(long, requires = "diff")]
+    first_seen: bool,
+    #[command(flatten)]
+    asking: Asking,
     /// What this printed earlier with -o json: say what differs, in words.
     #[arg(long, value_name = "FILE")]
     earlier: Option<PathBuf>,
@@ -77,7 +86,10 @@ struct Pinned {
 
 pub fn run(pin: &Pin, format: Format) -> anyhow::Result<ExitCode> {
     let earlier = pin.earlier.as_deref().map(earlier).transpose()?;
-    let (url, roots, pins) = server(pin)?;
+    let (url, roots, mut pins) = server(pin)?;
+    if let Some(pins) = pins.as_mut().filter(|_| pin.first_seen) {
+        first_seen(pin, pins)?;
+    }
     let roots = roots.map(|file| fs::read(&file).with_context(|| file.display().to_string())).transpose()?;
     let token = std::env::var(TOKEN).ok().filter(|token| !token.is_empty());
     let runtime = Builder::new_current_thread().enable_all().build()?;
@@ -143,6 +155,15 @@ fn server(pin: &Pin) -> anyhow::Result<(Url, Option<PathBuf>, Option<Pins>)> {
     }
     let named = || server.endpoint.ca_file.as_deref().map(PathBuf::from);
     Ok((server.endpoint.url.clone(), roots.or_else(named), pins))
+}
+
+/// What a gateway holds tools to since it first saw them, of those that the record does not pin itself.
+fn first_seen(pin: &Pin, pins: &mut Pins) -> anyhow::Result<()> {
+    let standing: Standing = pin.asking.get("/registry/standing")?;
+    for (tool, first) in standing.pins_of(&format!("MCPServer/{}", pin.server)) {
+        pins.entry(tool.to_owned()).or_insert_with(|| first.digest.to_string());
+    }
+    Ok(())
 }
 
 fn record(directory: &Path, server: &str) -> anyhow::Result<std::sync::Arc<McpServer>> {

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
-use super::{run, write};
+use super::gateway::Gateway;
+use super::{resources, run, write};
 
 /// An MCP server that lists what it is told to.
 struct Server {
@@ -41,8 +42,9 @@ impl Server {
                 answer["jsonrpc"] = json!("2.0");
                 answer["id"] = message["id"].clone();
                 let body = answer.to_string();
-                let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nMcp-Session-Id: s1\r\nConnection: close";
-                let _ = write!(stream, "{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+                let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close";
+                let session = if has_handshake { "\r\nMcp-Session-Id: s1" } else { "" };
+                let _ = write!(stream, "{head}{session}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
             }
         });
         Self { url, tools, asked }
@@ -121,6 +123,41 @@ fn what_is_printed_pins_the_tools() {
         }
         assert_eq!(server.asked.lock().unwrap()[0], "initialize");
     }
+}
+
+/// The real thing: what was seen first is known to a gateway that was killed, and what changed since is said to who pins it.
+#[test]
+fn what_was_seen_first_is_kept_over_a_kill_and_what_changed_since_is_said() {
+    let server = Server::start(false, json!([get()]));
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path().join("resources");
+    resources(&at, 1);
+    let record = format!(
+        "apiVersion: vidimus.dev/v1alpha1\nkind: MCPServer\nmetadata: {{name: tools, namespace: a}}\nspec:\n  owner: ada.l@example.com\n  team: t\n  \
+         riskLevel: low\n  endpoint: {{url: \"{}\"}}\n  integrity: {{unpinned: firstSight}}\n",
+        server.url
+    );
+    write(&at, "b.yaml", &record);
+    let gateway = Gateway::start_in(directory);
+    let called = |gateway: &Gateway| gateway.call(Some(&gateway.token()));
+    // The server knows no such call, which is its answer to it.
+    let first = called(&gateway);
+    assert!(first.contains("no such method"), "{first}");
+    assert_eq!(server.asked.lock().unwrap().iter().filter(|method| *method == "tools/call").count(), 1);
+    let compare = |gateway: &Gateway| {
+        let data = gateway.path("data");
+        let words = ["pin", "a/tools", "--resources", &gateway.path("resources"), "--diff", "--first-seen"];
+        run(&[&words[..], &["--admin", &gateway.admin, "--data", &data]].concat())
+    };
+    let same = compare(&gateway);
+    assert_eq!((same.code, same.out.as_str()), (Some(0), ""), "{same:?}");
+    server.lists(json!([{"name": "get", "description": "Gets, and more."}]));
+    let gateway = gateway.killed_and_started();
+    let drifted = called(&gateway);
+    assert!(drifted.contains("tool_drifted"), "{drifted}");
+    let changed = compare(&gateway);
+    assert_eq!(changed.code, Some(1), "{changed:?}");
+    assert!(changed.out.contains("get  was sha256:"), "{changed:?}");
 }
 
 #[test]

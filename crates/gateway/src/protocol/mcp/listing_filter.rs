@@ -14,6 +14,7 @@ use super::listing::{self, Listing};
 use super::{mirrored, pinned, sealed};
 use crate::answer::rebound;
 use crate::changes::{Own, Redaction, answers_redacted, without_words};
+use crate::first_sight::FirstSights;
 use crate::gate::{Shared, millis};
 use crate::protocol::event::{self, Change, Rewrite};
 use crate::protocol::handles::Handles;
@@ -34,6 +35,8 @@ pub struct ListingFilter {
     /// Whether something is redacted of what some tool of the server answers this caller; `None` while that is not known of the present
     /// configuration.
     pub redacts: Option<bool>,
+    /// The tools among what is shown that nobody saw before, where they are held to what they are then.
+    pub first_sights: FirstSights,
 }
 
 /// How many entries a listing may have. A server has pages (MCP, "Pagination").
@@ -60,6 +63,7 @@ impl ListingFilter {
             self.shows(other, (name, entry), now)
         })?;
         self.check_left()?;
+        self.first_sights.pin(&self.shared, &self.server);
         Ok(others.unwrap_or(filtered))
     }
 
@@ -97,19 +101,37 @@ impl ListingFilter {
             }
         };
         let definition = self.definition(listing, (name, entry));
+        let pinned = definition.as_ref().and_then(|_| self.shared.first_seen(server, name));
+        let first = definition.as_ref().filter(|_| pinned.is_none());
+        let first = first.and_then(|definition| self.first_sight(name, definition));
         let ask = Ask {
             arguments: Arguments::Unknown,
             definition: definition.as_deref(),
+            first_seen: pinned.as_deref().or(first.as_deref()),
             ..Ask::about(listing.method(), action, target)
         };
-        self.world.could_allow(&Call {
+        let shows = self.world.could_allow(&Call {
             caller: &self.caller,
             ask,
             now,
             source_ip: self.source_ip,
             so_far: self.so_far.as_deref().unwrap_or(SoFar::nothing()),
             approvals: &[],
-        })
+        });
+        if let Some(first) = first.filter(|_| shows) {
+            self.first_sights.show(name, &first);
+        }
+        shows
+    }
+
+    /// What a tool is to be held to of which this is the first sight: what the listing showed before under its name, or what it is here. `None` where it is
+    /// not pinned unseen by people, since something is hidden in it, or it cannot be read.
+    fn first_sight(&self, tool: &str, definition: &Arc<str>) -> Option<Arc<str>> {
+        self.server.integrity.as_ref().filter(|integrity| integrity.is_at_first_sight(tool))?;
+        let sight = self.shared.standing.sight(&pinned::key(&self.server, tool))?;
+        let is_plain = sight.found().is_none() && **definition != *Ask::NOT_LISTED;
+        let before = self.first_sights.get(tool);
+        is_plain.then(|| before.unwrap_or_else(|| definition.clone()))
     }
 
     /// What the entry says that the tool is, where the server's record says what its tools are.
@@ -190,6 +212,7 @@ impl Rewrite for ServerEvents {
             self.listings.shows(listing, (name, entry), now)
         })?;
         self.listings.check_left()?;
+        self.listings.first_sights.pin(&self.listings.shared, &self.listings.server);
         let sealed = sealed::message(filtered.as_deref().unwrap_or(data), &self.handles)?;
         Ok(match (sealed, filtered) {
             (Change::Same, Some(filtered)) => Change::To(filtered),

@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use serde_json::value::RawValue;
 use vidimus_core::call::Ask;
 use vidimus_core::resource::McpServer;
+use vidimus_core::resource::integrity::Unpinned;
+use vidimus_guard::definition::scan;
 
 use super::definition::digest_of;
 use super::results::OutputSchema;
@@ -20,12 +23,20 @@ pub struct Sight {
     at: Instant,
     schema: Arc<InputSchema>,
     results: Option<Arc<OutputSchema>>,
+    /// What speaks against pinning it unseen by people: the first rule that found something in it.
+    found: Option<&'static str>,
 }
 
 impl Sight {
     /// Of a tool that is not listed.
     pub fn none(now: Instant) -> Arc<Self> {
-        Arc::new(Self { digest: Ask::NOT_LISTED.into(), at: now, schema: Arc::default(), results: None })
+        Arc::new(Self {
+            digest: Ask::NOT_LISTED.into(),
+            at: now,
+            schema: Arc::default(),
+            results: None,
+            found: None,
+        })
     }
 
     /// The digest of its definition, as a call has it ([`Ask::definition`]).
@@ -41,6 +52,11 @@ impl Sight {
     /// What its results are, as it says, where it does.
     pub fn results(&self) -> Option<&Arc<OutputSchema>> {
         self.results.as_ref()
+    }
+
+    /// Which rule found something in it that is hidden, or speaks to a model, where one did.
+    pub fn found(&self) -> Option<&'static str> {
+        self.found
     }
 
     /// Whether it is of no longer ago than `life`.
@@ -63,17 +79,29 @@ pub fn note(
     now: Instant,
 ) -> Arc<str> {
     let digest: Arc<str> = digest_of(entry).map_or_else(|_| Ask::NOT_LISTED.into(), Into::into);
-    if server.integrity.as_ref().is_some_and(|integrity| integrity.pins.contains_key(tool)) {
+    if let Some(integrity) = server.integrity.as_ref().filter(|integrity| integrity.holds(tool)) {
         let key = key(server, tool);
         // What is compiled of a schema is so once.
         let known = standing.sight(&key).filter(|known| known.digest == digest);
-        let (schema, results) = known.map_or_else(
-            || (Arc::new(InputSchema::of(entry)), OutputSchema::of(entry).map(Arc::new)),
-            |known| (Arc::clone(&known.schema), known.results.clone()),
+        let (schema, results, found) = known.map_or_else(
+            || {
+                let found =
+                    if integrity.unpinned == Unpinned::FirstSight { hidden(tool, entry) } else { None };
+                (Arc::new(InputSchema::of(entry)), OutputSchema::of(entry).map(Arc::new), found)
+            },
+            |known| (Arc::clone(&known.schema), known.results.clone(), known.found),
         );
-        standing.saw(key, Arc::new(Sight { digest: digest.clone(), at: now, schema, results }));
+        standing.saw(key, Arc::new(Sight { digest: digest.clone(), at: now, schema, results, found }));
     }
     digest
+}
+
+/// Which rule finds something in an entry that people would have to look at before it is pinned. So would they at what cannot be read.
+fn hidden(tool: &str, entry: &str) -> Option<&'static str> {
+    match serde_json::from_str::<Value>(entry) {
+        Ok(definition) => scan(tool, &definition).first().map(|finding| finding.rule),
+        Err(_) => Some("what cannot be read"),
+    }
 }
 
 /// Notes each tool in the answer to `tools/list`, which was read as one.

@@ -5,9 +5,10 @@ use std::sync::OnceLock;
 use jsonschema::Validator;
 use serde_json::Value;
 use vidimus_core::json::Json;
+use vidimus_core::json_schema::compile;
 use vidimus_core::refusal::{Code, Refusal};
 
-use super::schema::{compile, fault};
+use super::schema::fault;
 use crate::protocol::event::Parts;
 use crate::protocol::members::Members;
 use crate::protocol::sse::EventFilter;
@@ -36,7 +37,7 @@ impl OutputSchema {
     /// # Errors
     /// `tool_unverified` where nothing can be held to it.
     pub fn usable(&self) -> Result<&Validator, Refusal> {
-        let compiled = self.compiled.get_or_init(|| compile(Some(&self.text)));
+        let compiled = self.compiled.get_or_init(|| compile(&self.text));
         compiled.as_ref().map_err(|why| {
             let message = format!("results cannot be held to the output schema of the tool: {why}");
             Refusal::new(Code::ToolUnverified, message).with_next(UNHELD)
@@ -87,7 +88,7 @@ impl OutputSchema {
 
 /// Why results cannot be held to the schema in the entry of a listing; `None` where they can, or it has none. What `vidimus pin` says of it.
 pub fn unheld(entry: &str) -> Option<String> {
-    compile(Some(&OutputSchema::of(entry)?.text)).err()
+    compile(&OutputSchema::of(entry)?.text).err()
 }
 
 fn invalid(message: impl Into<std::borrow::Cow<'static, str>>) -> Refusal {

@@ -1,32 +1,16 @@
 //! The arguments of a pinned tool are held to its input schema (ADR 76).
 //!
-//! The schema is a server's, and the arguments are a caller's, so each may be made to take long. Nothing is fetched for a reference, and a pattern
-//! is matched in linear time (crate `jsonschema`). What references lead to is validated as often as they lead there, which doubles with each step
-//! of a chain of pairs, so a schema that comes to too much is none that anything is held to ([`check_size`]).
+//! What of a schema can be held to is said where it is compiled ([`json_schema`]).
 
-use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
+use jsonschema::Validator;
 use jsonschema::error::ValidationErrorKind;
-use jsonschema::{PatternOptions, Validator};
 use serde_json::Value;
+use vidimus_core::json_schema;
 use vidimus_core::refusal::{Code, Refusal};
 
 use crate::protocol::members::Members;
-
-/// The longest schema that arguments are held to, in bytes.
-const MAX_SCHEMA: usize = 64 * 1024;
-/// The most memory that a pattern may take when it is compiled, in bytes, and how many a schema may have.
-const MAX_PATTERN: usize = 1024 * 1024;
-const MAX_PATTERNS: usize = 64;
-
-/// The drafts of JSON Schema that are held to, below the address of json-schema.org.
-const DRAFTS: [&str; 4] =
-    ["draft-06/schema", "draft-07/schema", "draft/2019-09/schema", "draft/2020-12/schema"];
-/// How many values a schema may come to, when each reference stands for what it leads to.
-const MAX_EXPANDED: usize = 50_000;
-/// How many references may lead on from one another.
-const MAX_REFERENCES: usize = 64;
 
 /// What to do where nothing can be held to the schema.
 const UNHELD: &str = "Whoever keeps the server's record: have the server's schema put right, or hold the arguments of its tools to nothing \
@@ -53,7 +37,7 @@ impl InputSchema {
     /// # Errors
     /// `arguments_invalid`, with the place where they are not; `tool_unverified` where nothing can be held to the schema.
     pub fn check(&self, message: &[u8]) -> Result<(), Refusal> {
-        let compiled = self.compiled.get_or_init(|| compile(self.text.as_deref()));
+        let compiled = self.compiled.get_or_init(|| compiled(self.text.as_deref()));
         let validator = compiled.as_ref().map_err(|why| {
             let message = format!("arguments cannot be held to the input schema of the tool: {why}");
             Refusal::new(Code::ToolUnverified, message).with_next(UNHELD)
@@ -113,98 +97,19 @@ fn member(wrong: &ValidationErrorKind) -> Option<String> {
 }
 
 /// The schema as it is used; why it cannot be.
-pub(super) fn compile(text: Option<&str>) -> Result<Validator, String> {
-    let text = text.ok_or("the tool has none")?;
-    if text.len() > MAX_SCHEMA {
-        return Err(format!("it is larger than {MAX_SCHEMA} bytes"));
-    }
-    let schema: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    let draft_is_known = match schema.get("$schema") {
-        Some(draft) => draft.as_str().is_some_and(is_known),
-        None => true,
-    };
-    if !draft_is_known {
-        return Err("it is of a draft that is not known here".to_owned());
-    }
-    check_size(&schema)?;
-    let patterns = PatternOptions::regex().size_limit(MAX_PATTERN);
-    let options = jsonschema::options().offline().with_pattern_options(patterns);
-    options.build(&schema).map_err(|error| error.to_string().chars().take(256).collect())
-}
-
-/// Whether a draft is one of those in which references lead where [`check_size`] follows them.
-fn is_known(draft: &str) -> bool {
-    let at = draft.strip_prefix("https://json-schema.org/").or(draft.strip_prefix("http://json-schema.org/"));
-    at.is_some_and(|at| DRAFTS.contains(&at.trim_end_matches('#')))
-}
-
-/// That a schema does not come to too much, where each reference stands for what it leads to, once on each way. Only what leads to a place in
-/// the schema, by the names on the way there, is followed here, so no other reference may be in it.
-fn check_size(schema: &Value) -> Result<(), String> {
-    enum Step<'a> {
-        Into(&'a Value, bool),
-        Back,
-    }
-    let (mut left, mut way): (_, Vec<&str>) = (vec![Step::Into(schema, true)], Vec::new());
-    let mut patterns: BTreeSet<&str> = BTreeSet::new();
-    for _ in 0..MAX_EXPANDED {
-        let members = match left.pop() {
-            None => return Ok(()),
-            Some(Step::Back) => {
-                way.pop();
-                continue;
-            }
-            Some(Step::Into(Value::Array(values), _)) => {
-                left.extend(values.iter().map(|value| Step::Into(value, false)));
-                continue;
-            }
-            Some(Step::Into(Value::Object(members), is_root)) => {
-                let others = ["$dynamicRef", "$recursiveRef", "$anchor", "$dynamicAnchor", "$id", "$schema"];
-                let is_one = |name: &&str| members.get(*name).is_some_and(Value::is_string);
-                let is_of_root = |name: &&str| is_root && ["$id", "$schema"].contains(name);
-                let other = others.into_iter().find(|name| is_one(name) && !is_of_root(name));
-                if let Some(name) = other {
-                    return Err(format!("it has {name}, which is not followed"));
-                }
-                members
-            }
-            Some(Step::Into(..)) => continue,
-        };
-        left.extend(members.values().map(|value| Step::Into(value, false)));
-        patterns.extend(members.get("pattern").and_then(Value::as_str));
-        let of_names = members.get("patternProperties").and_then(Value::as_object);
-        patterns.extend(of_names.into_iter().flat_map(|all| all.keys().map(String::as_str)));
-        if patterns.len() > MAX_PATTERNS {
-            return Err(format!("it has more than {MAX_PATTERNS} patterns"));
-        }
-        let Some(reference) = members.get("$ref").and_then(Value::as_str) else { continue };
-        if way.contains(&reference) {
-            continue;
-        }
-        // Escapes of a URI lead the validator elsewhere than a pointer as it is written.
-        if reference.contains('%') {
-            return Err("it has a reference with escapes, which is not followed".to_owned());
-        }
-        let target = reference.strip_prefix('#').and_then(|pointer| schema.pointer(pointer));
-        let shown = || reference.chars().take(128).collect::<String>();
-        let target = target.ok_or_else(|| format!("its reference {:?} leads to no place in it", shown()))?;
-        if way.len() == MAX_REFERENCES {
-            return Err(format!("more than {MAX_REFERENCES} references lead on from one another"));
-        }
-        way.push(reference);
-        left.extend([Step::Back, Step::Into(target, std::ptr::eq(target, schema))]);
-    }
-    Err(format!("its references come to more than {MAX_EXPANDED} values"))
+fn compiled(text: Option<&str>) -> Result<Validator, String> {
+    json_schema::compile(text.ok_or("the tool has none")?)
 }
 
 /// Why arguments cannot be held to the schema in the entry of a listing; `None` where they can. What `vidimus pin` says of it.
 pub fn unheld(entry: &str) -> Option<String> {
-    compile(InputSchema::of(entry).text.as_deref()).err()
+    compiled(InputSchema::of(entry).text.as_deref()).err()
 }
 
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use vidimus_core::json_schema::{MAX_PATTERNS, MAX_SCHEMA};
 
     use super::*;
 

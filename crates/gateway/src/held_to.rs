@@ -1,0 +1,347 @@
+//! What of a message is held to the JSON Schema of a policy's guard (`spec.guards[].schema`, ADR 87): each thing that it says, as a value. A text that is
+//! JSON is that, and any other text a string. What some readers take for another message than this does is none that can be held to anything.
+
+use serde_json::{Map, Value};
+use vidimus_core::call::{Action, Ask};
+use vidimus_core::guard::Kinds;
+use vidimus_core::json::Json;
+use vidimus_core::json_schema::HeldSchema;
+
+use crate::changes::Speech;
+use crate::protocol::is_same_member;
+
+/// A member that says what is held is spelled in another way: some readers take it for that, and some do not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Misspelt;
+
+/// What a record calls what is not as a schema lets it be.
+const INVALID: &str = "invalid";
+
+/// How many of these values a schema does not let be, as records have it.
+pub fn invalid(schema: &HeldSchema, values: &[Value]) -> Kinds {
+    let count = values.iter().filter(|value| !schema.lets(value)).count();
+    match u32::try_from(count).unwrap_or(u32::MAX) {
+        0 => Kinds::new(),
+        count => Kinds::from([(INVALID.into(), count)]),
+    }
+}
+
+/// What a call says: the arguments of a tool or a prompt, the parts of a message to an agent, the request of a model. Of another message nothing is
+/// held, as of one that asks for a task.
+///
+/// # Errors
+/// [`Misspelt`], also for what is no JSON.
+pub fn asked(ask: &Ask<'_>) -> Result<Vec<Value>, Misspelt> {
+    if ask.body.is_empty() {
+        return Ok(Vec::new());
+    }
+    let message: Value = serde_json::from_slice(ask.body).map_err(|_| Misspelt)?;
+    match ask.action {
+        Action::CallModel => Ok(vec![message]),
+        Action::CallAgent => {
+            let mut said = Vec::new();
+            parts(&message, false, &mut said)?;
+            Ok(said)
+        }
+        _ if matches!(ask.method, "tools/call" | "prompts/get") => {
+            let given = message.pointer("/params/arguments").filter(|given| !given.is_null());
+            Ok(vec![given.cloned().unwrap_or_else(|| Value::Object(Map::new()))])
+        }
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// What an answer says: the structured content of a tool and each block beside it; the parts of an agent's messages and artifacts, but for what its caller
+/// said; the texts of a model. An error is what it is. A list has what each of its members says.
+///
+/// # Errors
+/// [`Misspelt`].
+pub fn answered(speech: Speech, message: &Value) -> Result<Vec<Value>, Misspelt> {
+    let mut said = Vec::new();
+    let each = match message {
+        Value::Array(messages) => messages.as_slice(),
+        message => std::slice::from_ref(message),
+    };
+    for message in each {
+        if let Some(error) = member(message, "error")? {
+            said.push(error.clone());
+        }
+        match speech {
+            Speech::Server => of_server(message, &mut said)?,
+            Speech::Agent => parts(message, true, &mut said)?,
+            Speech::Model => of_model(message, &mut said)?,
+        }
+    }
+    Ok(said)
+}
+
+/// What a text says.
+fn text(text: &str) -> Value {
+    // What has a member twice is read in two ways, and is held as the text that it is.
+    let is_plain = Json::parse(text.as_bytes()).is_ok();
+    let read = serde_json::from_str(text).ok().filter(|_| is_plain);
+    read.unwrap_or_else(|| Value::String(text.to_owned()))
+}
+
+/// A member of an object, if it is one and has it; null is as if it were not there.
+fn member<'v>(value: &'v Value, name: &str) -> Result<Option<&'v Value>, Misspelt> {
+    let Value::Object(members) = value else { return Ok(None) };
+    if members.keys().any(|other| other != name && is_same_member(other, name)) {
+        return Err(Misspelt);
+    }
+    Ok(members.get(name).filter(|value| !value.is_null()))
+}
+
+/// The elements of a member that is a list; a single one is as a list of it.
+fn list<'v>(value: &'v Value, name: &str) -> Result<&'v [Value], Misspelt> {
+    Ok(match member(value, name)? {
+        Some(Value::Array(elements)) => elements,
+        Some(one) => std::slice::from_ref(one),
+        None => &[],
+    })
+}
+
+fn of_server(message: &Value, said: &mut Vec<Value>) -> Result<(), Misspelt> {
+    let Some(result) = member(message, "result")? else { return Ok(()) };
+    said.extend(member(result, "structuredContent")?.cloned());
+    for block in list(result, "content")? {
+        match member(block, "text")? {
+            Some(Value::String(words)) => said.push(text(words)),
+            _ => said.push(block.clone()),
+        }
+    }
+    Ok(())
+}
+
+/// Every part below a value, wherever it stands; nothing below a part.
+fn parts(value: &Value, is_answer: bool, said: &mut Vec<Value>) -> Result<(), Misspelt> {
+    match value {
+        Value::Array(values) => values.iter().try_for_each(|value| parts(value, is_answer, said)),
+        Value::Object(members) => {
+            let role = member(value, "role")?.and_then(Value::as_str);
+            if is_answer && matches!(role, Some("user" | "ROLE_USER")) {
+                return Ok(());
+            }
+            list(value, "parts")?.iter().try_for_each(|one| part(one, said))?;
+            let mut others = members.iter().filter(|(name, _)| *name != "parts");
+            others.try_for_each(|(_, value)| parts(value, is_answer, said))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// One part: its data, its text, or where it has neither all that it is.
+fn part(part: &Value, said: &mut Vec<Value>) -> Result<(), Misspelt> {
+    let (data, words) = (member(part, "data")?, member(part, "text")?);
+    if let Some(Value::String(words)) = words {
+        said.push(text(words));
+    }
+    said.extend(data.cloned());
+    if data.is_none() && !matches!(words, Some(Value::String(_))) {
+        said.push(part.clone());
+    }
+    Ok(())
+}
+
+/// The texts of a model's answers, in the members of OpenAI, of Anthropic or of Gemini, without what it thinks and the tools that it calls. What has none of
+/// their members is held as a whole.
+fn of_model(answer: &Value, said: &mut Vec<Value>) -> Result<(), Misspelt> {
+    let known = ["choices", "output", "content", "candidates", "error"];
+    let mut is_known = false;
+    for name in known {
+        is_known |= member(answer, name)?.is_some();
+    }
+    if !is_known {
+        said.push(answer.clone());
+        return Ok(());
+    }
+    for choice in list(answer, "choices")? {
+        words(choice, said)?;
+        if let Some(message) = member(choice, "message")? {
+            words(message, said)?;
+            blocks(message, said)?;
+        }
+    }
+    for item in list(answer, "output")? {
+        if member(item, "type")?.and_then(Value::as_str) != Some("reasoning") {
+            blocks(item, said)?;
+        }
+    }
+    blocks(answer, said)?;
+    for candidate in list(answer, "candidates")? {
+        let Some(content) = member(candidate, "content")? else { continue };
+        // A client puts the parts of one answer together.
+        let mut whole = String::new();
+        for part in list(content, "parts")? {
+            let is_thought = member(part, "thought")?.and_then(Value::as_bool) == Some(true);
+            let words = member(part, "text")?.and_then(Value::as_str);
+            whole.push_str(words.filter(|_| !is_thought).unwrap_or_default());
+        }
+        if !whole.is_empty() {
+            said.push(text(&whole));
+        }
+    }
+    Ok(())
+}
+
+/// The content of a message: a text, or blocks of which some are texts.
+fn blocks(message: &Value, said: &mut Vec<Value>) -> Result<(), Misspelt> {
+    for block in list(message, "content")? {
+        match block {
+            Value::String(block) => said.push(text(block)),
+            block => words(block, said)?,
+        }
+    }
+    Ok(())
+}
+
+/// The text that an object has, and why it has none.
+fn words(value: &Value, said: &mut Vec<Value>) -> Result<(), Misspelt> {
+    for name in ["text", "refusal"] {
+        said.extend(member(value, name)?.and_then(Value::as_str).map(text));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn check(speech: Speech, cases: &[(Value, Result<Value, Misspelt>)]) {
+        for (message, expected) in cases {
+            assert_eq!(answered(speech, message).map(Value::Array), *expected, "{message}");
+        }
+    }
+
+    #[test]
+    fn a_text_that_is_json_is_that() {
+        for (words, expected) in [
+            (r#" {"a": 1} "#, json!({"a": 1})),
+            ("7", json!(7)),
+            ("hello", json!("hello")),
+            ("```json\n{}\n```", json!("```json\n{}\n```")),
+            // Attack: one reader takes the first, another the last.
+            (r#"{"a": 1, "a": "x"}"#, json!(r#"{"a": 1, "a": "x"}"#)),
+            (r#"{"a": 1} x"#, json!(r#"{"a": 1} x"#)),
+            ("", json!("")),
+        ] {
+            assert_eq!(text(words), expected, "{words}");
+        }
+    }
+
+    #[test]
+    fn what_a_server_says_is_its_structured_content_and_each_block() {
+        let result = |result: Value| json!({"jsonrpc": "2.0", "id": 1, "result": result});
+        let image = json!({"type": "image", "data": "AA=="});
+        check(
+            Speech::Server,
+            &[
+                (result(json!({"structuredContent": {"a": 1}})), Ok(json!([{"a": 1}]))),
+                (
+                    result(
+                        json!({"content": [{"type": "text", "text": "{\"a\":1}"}, {"type": "text", "text": "b"}, image]}),
+                    ),
+                    Ok(json!([{"a": 1}, "b", image])),
+                ),
+                (
+                    result(json!({"isError": true, "content": [{"type": "text", "text": "no"}]})),
+                    Ok(json!(["no"])),
+                ),
+                (result(json!({"task": {"taskId": "1"}})), Ok(json!([]))),
+                (
+                    json!({"id": 1, "error": {"code": 1, "message": "no"}}),
+                    Ok(json!([{"code": 1, "message": "no"}])),
+                ),
+                (json!({"method": "notifications/progress", "params": {}}), Ok(json!([]))),
+                // Attack: a reader that ignores case.
+                (result(json!({"Content": [{"type": "text", "text": "b"}]})), Err(Misspelt)),
+                (result(json!({"structured_content": {}})), Err(Misspelt)),
+                (result(json!({"content": [{"type": "text", "text": "{}", "Text": "b"}]})), Err(Misspelt)),
+            ],
+        );
+    }
+
+    #[test]
+    fn what_an_agent_says_is_its_parts() {
+        let task = json!({"result": {"kind": "task", "history": [
+                {"role": "user", "parts": [{"kind": "text", "text": "asked"}]}, {"role": "agent", "parts": [{"kind": "text", "text": "{}"}]}],
+            "artifacts": [{"parts": [{"kind": "data", "data": {"parts": [7]}}, {"kind": "file", "file": {"uri": "u"}}]}],
+            "status": {"message": {"role": "agent", "parts": [{"text": "b", "data": 1}]}}}});
+        let expected = json!([{"parts": [7]}, {"kind": "file", "file": {"uri": "u"}}, {}, "b", 1]);
+        check(
+            Speech::Agent,
+            &[
+                (task, Ok(expected)),
+                (json!({"message": {"role": "ROLE_AGENT", "parts": [{"data": [1]}]}}), Ok(json!([[1]]))),
+                (json!({"message": {"parts": {"text": "b"}}}), Ok(json!(["b"]))),
+                (json!({"message": {"Parts": [{"text": "b"}]}}), Err(Misspelt)),
+            ],
+        );
+    }
+
+    #[test]
+    fn what_a_model_says_is_its_texts() {
+        check(
+            Speech::Model,
+            &[
+                (
+                    json!({"choices": [{"message": {"content": "{\"a\":1}", "refusal": null}}, {"text": "b"},
+                        {"message": {"content": null, "tool_calls": []}}, {"message": {"content": [{"type": "text", "text": "c"}]}}]}),
+                    Ok(json!([{"a": 1}, "b", "c"])),
+                ),
+                (
+                    json!({"output": [{"type": "reasoning", "content": [{"text": "t"}]},
+                        {"type": "message", "content": [{"type": "output_text", "text": "1"}, {"type": "refusal", "refusal": "no"}]}]}),
+                    Ok(json!([1, "no"])),
+                ),
+                (
+                    json!({"content": [{"type": "thinking", "thinking": "t"}, {"type": "text", "text": "{}"}, {"type": "tool_use", "input": {}}]}),
+                    Ok(json!([{}])),
+                ),
+                (
+                    json!({"candidates": [{"content": {"parts": [{"text": "t", "thought": true}, {"text": "{\"a\""}, {"text": ":1}"}]}}]}),
+                    Ok(json!([{"a": 1}])),
+                ),
+                (json!({"data": [{"embedding": [1]}]}), Ok(json!([{"data": [{"embedding": [1]}]}]))),
+                (json!({"error": {"message": "no"}}), Ok(json!([{"message": "no"}]))),
+                (json!({"choices": [], "Choices": [{"text": "b"}]}), Err(Misspelt)),
+            ],
+        );
+    }
+
+    #[test]
+    fn what_a_call_says_is_its_arguments_its_parts_or_all_of_it() {
+        let server = crate::protocol::tests::server();
+        let target = vidimus_core::call::Target::Server(&server);
+        for (action, method, body, expected) in [
+            (
+                Action::InvokeTool,
+                "tools/call",
+                json!({"params": {"name": "t", "arguments": {"a": 1}}}),
+                Ok(json!([{"a": 1}])),
+            ),
+            (Action::InvokeTool, "tools/call", json!({"params": {"name": "t"}}), Ok(json!([{}]))),
+            (Action::InvokeTool, "tasks/get", json!({"params": {"taskId": "t"}}), Ok(json!([]))),
+            (
+                Action::CallAgent,
+                "message/send",
+                json!({"params": {"message": {"role": "user", "parts": [{"text": "{}"}, {"data": 1}]}}}),
+                Ok(json!([{}, 1])),
+            ),
+            (
+                Action::CallModel,
+                "chat/completions",
+                json!({"model": "m", "messages": []}),
+                Ok(json!([{"model": "m", "messages": []}])),
+            ),
+        ] {
+            let text = body.to_string();
+            let ask = Ask { body: text.as_bytes(), ..Ask::about(method, action, target) };
+            assert_eq!(asked(&ask).map(Value::Array), expected, "{body}");
+        }
+        let none = Ask::about("tools/list", Action::ConnectServer, target);
+        assert_eq!(asked(&none), Ok(Vec::new()));
+    }
+}
