@@ -283,6 +283,7 @@ mod tests {
             (&llm::OpenAi, &none, &["tracestate"]),
             (&llm::Gemini, &none, &["tracestate"]),
             (&llm::Azure, &none, &["tracestate"]),
+            (&llm::Bedrock, &none, &["tracestate"]),
         ] {
             assert_eq!(passed(binding, &given, rules, secret), expected, "{binding:?}");
         }
