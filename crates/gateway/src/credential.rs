@@ -31,8 +31,7 @@ pub fn apply(gate: &Gate, outbound: &mut Outbound) -> Result<Option<String>, Ref
             Destination::Provider(provider) if provider.provider == ProviderType::Bedrock => {
                 aws::strip(outbound.headers_mut());
                 let (method, uri) = outbound.address();
-                let request =
-                    aws::Signed { method, uri, headers: outbound.headers(), body: outbound.body() };
+                let request = aws::Signed { method, uri, headers: outbound.headers(), body: outbound.body() };
                 let added = aws::headers(provider, &value, &request, now.wall)?;
                 outbound.headers_mut().extend(added);
             }

@@ -274,12 +274,23 @@ impl LlmProviderSpec {
         let models = check_models(&self.models, spec.key("models"), problems);
         match self.type_ {
             ProviderType::Gemini => {
-                let written = "without \"models/\", of letters, digits, '-', '_' and '.', as in gemini-2.5-flash";
-                check_in_path(&self.models, (is_path_segment, "Gemini", written), spec.key("models"), problems);
+                let written =
+                    "without \"models/\", of letters, digits, '-', '_' and '.', as in gemini-2.5-flash";
+                check_in_path(
+                    &self.models,
+                    (is_path_segment, "Gemini", written),
+                    spec.key("models"),
+                    problems,
+                );
             }
             ProviderType::Bedrock => {
                 let written = "as its id or its ARN is, as in anthropic.claude-sonnet-4-20250514-v1:0";
-                check_in_path(&self.models, (region::is_model, "Bedrock", written), spec.key("models"), problems);
+                check_in_path(
+                    &self.models,
+                    (region::is_model, "Bedrock", written),
+                    spec.key("models"),
+                    problems,
+                );
             }
             _ => {}
         }

@@ -98,8 +98,7 @@ impl<'t> KeyPair<'t> {
             .map_err(Unsigned::of)?
             .into();
         let body = SignableBody::Bytes(request.body);
-        let signable =
-            SignableRequest::new(request.method.as_str(), request.uri.to_string(), fields, body);
+        let signable = SignableRequest::new(request.method.as_str(), request.uri.to_string(), fields, body);
         let signed = sign(signable.map_err(Unsigned::of)?, &params).map_err(Unsigned::of)?;
         let (instructions, _) = signed.into_parts();
         let (added, _) = instructions.into_parts();

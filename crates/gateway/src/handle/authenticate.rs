@@ -128,7 +128,14 @@ mod tests {
             (&[("authorization", "Bearer a\tb")], KEYS, malformed),
             (&[("authorization", "Bearer \u{e9}")], KEYS, malformed),
             (&[("authorization", "Basic YTpi")], KEYS, malformed),
-            (&[("authorization", "AWS4-HMAC-SHA256 Credential=AKID/20261128/x/bedrock/aws4_request, SignedHeaders=host, Signature=0")], KEYS, malformed),
+            (
+                &[(
+                    "authorization",
+                    "AWS4-HMAC-SHA256 Credential=AKID/20261128/x/bedrock/aws4_request, SignedHeaders=host, Signature=0",
+                )],
+                KEYS,
+                malformed,
+            ),
             (&[("authorization", "a")], KEYS, malformed),
             (&[(KEY, "")], KEYS, malformed),
             (&[(KEY, "a b")], KEYS, malformed),

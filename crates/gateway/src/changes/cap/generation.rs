@@ -34,7 +34,8 @@ pub(super) fn capped(body: &str, most: u32, form: Form) -> Result<Option<(String
         return Err(spelled());
     }
     let Some(value) = value(&request, name) else {
-        return with_first(body, format!("\"{name}\":{{\"{limited_by}\":{most}}}")).map(|body| Some((body, 1)));
+        return with_first(body, format!("\"{name}\":{{\"{limited_by}\":{most}}}"))
+            .map(|body| Some((body, 1)));
     };
     let mut edits = Edits::of(body);
     if value.get() == "null" {

@@ -236,7 +236,8 @@ fn check_limits(value: &Json<'_>, depth: usize) -> Result<(), Refusal> {
 /// The most tokens that the answer may have.
 fn most(body: &Json<'_>) -> Result<i64, Refusal> {
     let Some(config) = body.get(CONFIG).filter(|config| is_given(config)) else { return Ok(UNSAID) };
-    let members = config.as_object().ok_or_else(|| invalid("member \"inferenceConfig\" must be an object"))?;
+    let members =
+        config.as_object().ok_or_else(|| invalid("member \"inferenceConfig\" must be an object"))?;
     for (name, _) in members.iter().filter(|(name, _)| *name != LIMIT) {
         check_is_other(&plain(name), &[LIMIT])?;
     }

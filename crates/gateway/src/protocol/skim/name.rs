@@ -49,7 +49,9 @@ impl Name {
             b"usage" | b"usageMetadata" => Self::Usage,
             b"message" | b"response" => Self::Message,
             b"input_tokens" | b"prompt_tokens" | b"promptTokenCount" | b"inputTokens" => Self::Input,
-            b"output_tokens" | b"completion_tokens" | b"candidatesTokenCount" | b"outputTokens" => Self::Output,
+            b"output_tokens" | b"completion_tokens" | b"candidatesTokenCount" | b"outputTokens" => {
+                Self::Output
+            }
             b"cacheReadInputTokens" => Self::KeptRead,
             b"cacheWriteInputTokens" => Self::KeptWritten,
             b"toolUsePromptTokenCount" => Self::InputBeside,

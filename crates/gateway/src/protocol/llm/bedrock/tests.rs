@@ -16,7 +16,10 @@ fn a_model_stands_in_the_path_once_and_in_one_spelling() {
     };
     for (path, expected) in [
         ("/model/small/converse", Ok("/model/small/converse")),
-        ("/model/anthropic.claude-v1%3A0/converse-stream", Ok("/model/anthropic.claude-v1%3A0/converse-stream")),
+        (
+            "/model/anthropic.claude-v1%3A0/converse-stream",
+            Ok("/model/anthropic.claude-v1%3A0/converse-stream"),
+        ),
         // As some write it, and as it goes on.
         ("/model/anthropic.claude-v1:0/converse", Ok("/model/anthropic.claude-v1%3A0/converse")),
         (&format!("/model/{PROFILE}/converse"), Ok(&*format!("/model/{PROFILE}/converse"))),
@@ -47,15 +50,30 @@ fn nothing_runs_beside_the_model_and_nothing_of_the_account_is_read() {
     const UNDECIDED: Option<Code> = Some(Code::MemberUndecided);
     const INVALID: Option<Code> = Some(Code::MessageInvalid);
     for (body, code) in [
-        (r#"{"messages":[{"role":"user","content":[{"text":"hi"}]}],"system":[{"text":"x"},{"cachePoint":{"type":"default"}}]}"#, None),
+        (
+            r#"{"messages":[{"role":"user","content":[{"text":"hi"}]}],"system":[{"text":"x"},{"cachePoint":{"type":"default"}}]}"#,
+            None,
+        ),
         (r#"{"inferenceConfig":{"maxTokens":5,"temperature":0.5,"topP":1,"stopSequences":["x"]}}"#, None),
-        (r#"{"inferenceConfig":null,"toolConfig":{"tools":[{"toolSpec":{"name":"f","inputSchema":{"json":{}}}}],"toolChoice":{"auto":{}}}}"#, None),
-        (r#"{"guardrailConfig":{"guardrailIdentifier":"g","guardrailVersion":"1"},"requestMetadata":{"model":"x"},"performanceConfig":{"latency":"optimized"}}"#, None),
-        (r#"{"additionalModelRequestFields":{"thinking":{"type":"enabled","budget_tokens":1024},"top_k":5,"inferenceConfig":{"topK":5}}}"#, None),
+        (
+            r#"{"inferenceConfig":null,"toolConfig":{"tools":[{"toolSpec":{"name":"f","inputSchema":{"json":{}}}}],"toolChoice":{"auto":{}}}}"#,
+            None,
+        ),
+        (
+            r#"{"guardrailConfig":{"guardrailIdentifier":"g","guardrailVersion":"1"},"requestMetadata":{"model":"x"},"performanceConfig":{"latency":"optimized"}}"#,
+            None,
+        ),
+        (
+            r#"{"additionalModelRequestFields":{"thinking":{"type":"enabled","budget_tokens":1024},"top_k":5,"inferenceConfig":{"topK":5}}}"#,
+            None,
+        ),
         (r#"{"additionalModelResponseFieldPaths":["/stop_sequence"]}"#, None),
         // A tool's own words may be any.
-        (r#"{"messages":[{"role":"assistant","content":[{"toolUse":{"toolUseId":"1","name":"f","input":{"s3Location":{}}}}]},
-            {"role":"user","content":[{"toolResult":{"toolUseId":"1","content":[{"json":{"s3Location":{"uri":"x"}}}]}}]}]}"#, None),
+        (
+            r#"{"messages":[{"role":"assistant","content":[{"toolUse":{"toolUseId":"1","name":"f","input":{"s3Location":{}}}}]},
+            {"role":"user","content":[{"toolResult":{"toolUseId":"1","content":[{"json":{"s3Location":{"uri":"x"}}}]}}]}]}"#,
+            None,
+        ),
         // Another model, or something of another's.
         (r#"{"modelId":"large"}"#, UNDECIDED),
         (r#"{"model":"large"}"#, UNDECIDED),
@@ -76,9 +94,18 @@ fn nothing_runs_beside_the_model_and_nothing_of_the_account_is_read() {
         (r#"{"inferenceConfig":[]}"#, INVALID),
         (r"[]", INVALID),
         // What only the account of the gateway may read.
-        (r#"{"messages":[{"role":"user","content":[{"image":{"format":"png","source":{"s3Location":{"uri":"s3://b/k"}}}}]}]}"#, UNDECIDED),
-        (r#"{"messages":[{"role":"user","content":[{"document":{"name":"d","source":{"s3Location":{"uri":"s3://b/k"}}}}]}]}"#, UNDECIDED),
-        (r#"{"messages":[{"role":"user","content":[{"toolResult":{"toolUseId":"1","content":[{"video":{"source":{"S3Location":{}}}}]}}]}]}"#, UNDECIDED),
+        (
+            r#"{"messages":[{"role":"user","content":[{"image":{"format":"png","source":{"s3Location":{"uri":"s3://b/k"}}}}]}]}"#,
+            UNDECIDED,
+        ),
+        (
+            r#"{"messages":[{"role":"user","content":[{"document":{"name":"d","source":{"s3Location":{"uri":"s3://b/k"}}}}]}]}"#,
+            UNDECIDED,
+        ),
+        (
+            r#"{"messages":[{"role":"user","content":[{"toolResult":{"toolUseId":"1","content":[{"video":{"source":{"S3Location":{}}}}]}}]}]}"#,
+            UNDECIDED,
+        ),
     ] {
         assert_eq!(refused(body), code, "{body}");
     }
@@ -117,9 +144,11 @@ fn a_refusal_is_an_error_of_bedrocks() {
 /// Attack: an address that somebody signed, which authenticates whoever has it.
 #[test]
 fn a_signed_address_is_a_credential_too_many() {
-    for (query, code) in
-        [("", None), ("a=b", None), ("X-Amz-Signature=0&X-Amz-Credential=AKID", Some(Code::CredentialAmbiguous))]
-    {
+    for (query, code) in [
+        ("", None),
+        ("a=b", None),
+        ("X-Amz-Signature=0&X-Amz-Credential=AKID", Some(Code::CredentialAmbiguous)),
+    ] {
         let request = http::Request::builder().uri(format!("/llm/t/x/model/m/converse?{query}")).body(());
         let (parts, ()) = request.expect("a request").into_parts();
         let to = Destination::Provider(crate::protocol::tests::provider());

@@ -117,10 +117,7 @@ fn what_is_no_frame_ends_the_stream() {
         (frame(&[(":message-type", "event")], "{}"), &invalid),
         (frame(&[(":event-type", "x")], "{}"), &invalid),
         (frame(&[(":message-type", "other"), (":event-type", "x")], "{}"), &invalid),
-        (
-            frame(&[(":message-type", "exception"), (":exception-type", "x")], r#"1},"usage":{"#),
-            &invalid,
-        ),
+        (frame(&[(":message-type", "exception"), (":exception-type", "x")], r#"1},"usage":{"#), &invalid),
         (good[..good.len() - 1].to_vec(), &Err(Code::UpstreamInterrupted)),
         (good[..3].to_vec(), &Err(Code::UpstreamInterrupted)),
     ] {

@@ -31,8 +31,7 @@ pub(in super::super) fn write(request: Request) -> Result<Value, Refusal> {
         user,
         streams: _,
     } = request;
-    let is_given =
-        |penalty: &Option<Number>| penalty.as_ref().is_some_and(|one| one.as_f64() != Some(0.0));
+    let is_given = |penalty: &Option<Number>| penalty.as_ref().is_some_and(|one| one.as_f64() != Some(0.0));
     // Some models know some of these by names of their own (additionalModelRequestFields), and which do, nobody here knows.
     let unsaid = [
         ("seed", seed.is_some()),

@@ -92,7 +92,8 @@ fn usage_is_neither_lost_nor_made_up() {
     assert_eq!(body["usage"]["completion_tokens_details"]["reasoning_tokens"], 30);
 
     let mut bedrock = reply(Shape::Bedrock);
-    bedrock["usage"] = json!({"inputTokens": 2, "cacheReadInputTokens": 7, "cacheWriteInputTokens": 3, "outputTokens": 5});
+    bedrock["usage"] =
+        json!({"inputTokens": 2, "cacheReadInputTokens": 7, "cacheWriteInputTokens": 3, "outputTokens": 5});
     // The same, read as it comes.
     let native = Observation::of(&MODEL, bedrock.to_string().as_bytes());
     assert_eq!(native.usage, Usage { input: Some(12), output: Some(5) });
@@ -410,8 +411,14 @@ fn events_that_cannot_be_said_end_the_stream() {
         (Shape::Gemini, r#"data: {"candidates":[{},{}]}"#.to_owned() + "\n\n"),
         (Shape::Gemini, format!("data: {{\"x\":\"{}\"", "x".repeat(70_000))),
         (Shape::Bedrock, r#"data: {"contentBlockIndex":0,"delta":{"text":"x"}}"#.to_owned() + "\n\n"),
-        (Shape::Bedrock, of_bedrock(&[json!({"contentBlockIndex": 0, "delta": {"reasoningContent": {"text": "x"}}})])),
-        (Shape::Bedrock, of_bedrock(&[json!({"contentBlockIndex": 0, "delta": {"toolUse": {"input": "{}"}}})])),
+        (
+            Shape::Bedrock,
+            of_bedrock(&[json!({"contentBlockIndex": 0, "delta": {"reasoningContent": {"text": "x"}}})]),
+        ),
+        (
+            Shape::Bedrock,
+            of_bedrock(&[json!({"contentBlockIndex": 0, "delta": {"toolUse": {"input": "{}"}}})]),
+        ),
         (
             Shape::Bedrock,
             of_bedrock(&[
