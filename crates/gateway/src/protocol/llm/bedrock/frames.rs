@@ -44,7 +44,7 @@ pub fn unframed(response: Response<Body>, limit: usize) -> Response<Body> {
     let form = if parts.status.is_success() && is_frames(&parts.headers) {
         parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
         match Encoding::of(&parts.headers) {
-            Encoding::Identity => Form::Frames { held: BytesMut::new(), limit },
+            Encoding::Identity => Form::Frames(Reader::new(limit)),
             Encoding::Gzip | Encoding::Other => Form::Encoded,
         }
     } else if parts.status.is_client_error() || parts.status.is_server_error() {
@@ -74,8 +74,7 @@ pub struct Unframed {
 
 #[derive(Debug)]
 enum Form {
-    /// What has come of a frame.
-    Frames { held: BytesMut, limit: usize },
+    Frames(Reader),
     /// What has come of an error.
     Error(Vec<u8>),
     /// The gateway asked for no encoding.
@@ -122,14 +121,7 @@ impl Unframed {
 impl Form {
     fn push(&mut self, data: &Bytes) -> Result<Bytes, Refusal> {
         match self {
-            Self::Frames { held, limit } => {
-                held.extend_from_slice(data);
-                let mut events = String::new();
-                while let Some(message) = next_message(held, *limit)? {
-                    event_of(&message, &mut events)?;
-                }
-                Ok(events.into())
-            }
+            Self::Frames(reader) => reader.push(data).map(Bytes::from),
             Self::Error(read) if read.len() + data.len() > LONGEST_ERROR => {
                 Err(unreadable(format_args!("its error is longer than {LONGEST_ERROR} bytes")))
             }
@@ -143,18 +135,51 @@ impl Form {
 
     fn finish(&mut self) -> Result<Bytes, Refusal> {
         match self {
-            Self::Frames { held, .. } if !held.is_empty() => {
-                let message = "the provider's answer broke off within a frame";
-                Err(Refusal::new(Code::UpstreamInterrupted, message))
-            }
+            Self::Frames(reader) => reader.finish().map(|()| Bytes::new()),
             Self::Error(read) => {
                 let read = std::mem::take(read);
                 let error = std::str::from_utf8(&read).ok().filter(|error| says_why(error));
                 let told = error.map(|error| Bytes::from(format!("{{\"error\":{error}}}")));
                 Ok(told.unwrap_or_else(|| read.into()))
             }
-            Self::Frames { .. } | Self::Encoded => Ok(Bytes::new()),
+            Self::Encoded => Ok(Bytes::new()),
         }
+    }
+}
+
+/// Frames, read as events, whatever the chunks they come in. What is held is what has come of one frame.
+#[derive(Debug)]
+pub struct Reader {
+    held: BytesMut,
+    limit: usize,
+}
+
+impl Reader {
+    /// A frame may have `limit` bytes.
+    pub fn new(limit: usize) -> Self {
+        Self { held: BytesMut::new(), limit }
+    }
+
+    /// The events of the frames that are whole now.
+    ///
+    /// # Errors
+    /// `upstream_invalid` for what is no frame of a stream of Bedrock's, or one that is too long.
+    pub fn push(&mut self, data: &[u8]) -> Result<String, Refusal> {
+        self.held.extend_from_slice(data);
+        let mut events = String::new();
+        while let Some(message) = next_message(&mut self.held, self.limit)? {
+            event_of(&message, &mut events)?;
+        }
+        Ok(events)
+    }
+
+    /// That a stream which has ended did not end within a frame.
+    ///
+    /// # Errors
+    /// `upstream_interrupted`.
+    pub fn finish(&self) -> Result<(), Refusal> {
+        let message = "the provider's answer broke off within a frame";
+        if self.held.is_empty() { Ok(()) } else { Err(Refusal::new(Code::UpstreamInterrupted, message)) }
     }
 }
 
@@ -189,12 +214,14 @@ fn event_of(message: &Message, events: &mut String) -> Result<(), Refusal> {
     };
     let payload = std::str::from_utf8(message.payload()).map_err(unreadable)?;
     match said(":message-type") {
+        // It would leave as an exception.
+        Some("event") if error_in(payload).is_some() => Err(unreadable("an event that is an error")),
         Some("event") => write(said(":event-type"), payload, events),
         Some("exception") => {
             if serde_json::from_str::<Members<'_>>(payload).is_err() {
                 return Err(unreadable("an exception that is no object"));
             }
-            write(said(":exception-type"), &format!("{{\"error\":{payload}}}"), events)
+            write(said(":exception-type"), &format!("{{\"error\":{}}}", payload.trim()), events)
         }
         Some("error") => {
             let error = json!({"error": {"message": said(":error-message").unwrap_or_default()}});
@@ -272,8 +299,8 @@ impl InFrames {
 }
 
 /// Writes each event as a frame.
-#[derive(Debug)]
-struct Framer;
+#[derive(Clone, Copy, Debug)]
+pub struct Framer;
 
 impl EventFilter for Framer {
     fn filter(&mut self, event: &[u8]) -> Result<Option<Vec<u8>>, Refusal> {

@@ -23,13 +23,12 @@ fn event(name: &str, payload: &str) -> Vec<u8> {
 
 /// What frames are read as, in chunks of this size.
 fn read(frames: &[u8], size: usize) -> Result<String, Code> {
-    let mut form = Form::Frames { held: BytesMut::new(), limit: LIMIT };
-    let mut events = Vec::new();
+    let (mut reader, mut events) = (Reader::new(LIMIT), String::new());
     for chunk in frames.chunks(size) {
-        events.extend(form.push(&Bytes::copy_from_slice(chunk)).map_err(|refusal| refusal.code)?);
+        events += &reader.push(chunk).map_err(|refusal| refusal.code)?;
     }
-    events.extend(form.finish().map_err(|refusal| refusal.code)?);
-    Ok(String::from_utf8(events).expect("UTF-8"))
+    reader.finish().map_err(|refusal| refusal.code)?;
+    Ok(events)
 }
 
 async fn written(events: &str) -> Vec<u8> {
@@ -114,6 +113,7 @@ fn what_is_no_frame_ends_the_stream() {
         (long, &invalid),
         (event("a\n\ndata: x", "{}"), &invalid),
         (event("", "{}"), &invalid),
+        (event("x", r#"{"error":1}"#), &invalid),
         (frame(&[(":message-type", "event")], "{}"), &invalid),
         (frame(&[(":event-type", "x")], "{}"), &invalid),
         (frame(&[(":message-type", "other"), (":event-type", "x")], "{}"), &invalid),
