@@ -326,9 +326,11 @@ impl LlmProviderSpec {
             return endpoint.check(document, DEFAULT_MODEL_TIMEOUT_MS, at, problems);
         }
         let own = match (self.type_, &self.region) {
-            (ProviderType::Bedrock, Some(region)) => Some(region::address(region)),
+            (ProviderType::Bedrock, Some(region)) if region::is_region(region) => {
+                Some(region::address(region))
+            }
             // That it has none is told of the region.
-            (ProviderType::Bedrock, None) => return None,
+            (ProviderType::Bedrock, _) => return None,
             (other, _) => other.default_url().map(str::to_owned),
         };
         let Some(url) = own else {

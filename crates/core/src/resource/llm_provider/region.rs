@@ -13,7 +13,7 @@ pub(super) fn schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
 }
 
 /// It stands in an address, and in what is signed.
-fn is_region(name: &str) -> bool {
+pub(super) fn is_region(name: &str) -> bool {
     name.len() <= LONGEST
         && name.starts_with(|c: char| c.is_ascii_lowercase())
         && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
