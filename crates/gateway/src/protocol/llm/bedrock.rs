@@ -93,7 +93,7 @@ impl Binding for Bedrock {
                 "Send your token in Authorization alone (AWS_BEARER_TOKEN_BEDROCK); the gateway signs for AWS.",
             ));
         }
-        Ok(if body.is_empty() { Bytes::from_static(b"{}") } else { body.clone() })
+        Ok(body.clone())
     }
 
     fn parse<'a>(&self, message: &Message<'a>) -> Result<Parsed<'a>, Refusal> {

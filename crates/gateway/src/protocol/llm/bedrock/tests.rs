@@ -152,7 +152,7 @@ fn a_signed_address_is_a_credential_too_many() {
         let request = http::Request::builder().uri(format!("/llm/t/x/model/m/converse?{query}")).body(());
         let (parts, ()) = request.expect("a request").into_parts();
         let to = Destination::Provider(crate::protocol::tests::provider());
-        let lifted = Bedrock.lifted(&to, &parts, "", &Bytes::new());
+        let lifted = Bedrock.lifted(&to, &parts, "", &Bytes::from_static(b"{}"));
         assert_eq!(lifted.as_ref().err().map(|refusal| refusal.code), code, "{query}");
         assert!(lifted.is_err() || lifted.is_ok_and(|body| body == "{}"));
     }
