@@ -59,6 +59,7 @@ e2e: ## The gateway binary between real clients and real servers
 	e2e/sinks/test.sh
 	e2e/authzen/test.sh
 	e2e/opa/test.sh
+	e2e/bedrock/test.sh
 	e2e/wrap/test.sh
 	e2e/inspector/test.sh
 	e2e/editors/test.sh

@@ -101,6 +101,7 @@ impl Answering<'_> {
         response: Response<Body>,
         mut effect: Effect,
     ) -> Result<Response<ReplyBody>, Refusal> {
+        let (binding, limit) = (self.binding, self.gate.limits.held_answer);
         let (parts, body) = response.into_parts();
         let body = Cooperative::new(body);
         effect.status = parts.extensions.get().map_or(parts.status, |came: &Came| came.status).as_u16();
@@ -160,7 +161,7 @@ impl Answering<'_> {
         let mut response = Response::new(body);
         *response.status_mut() = status;
         *response.headers_mut() = head;
-        Ok(response)
+        Ok(binding.sent(response, limit))
     }
 
     /// Carries out the plan as far as the answer is read here.

@@ -1,11 +1,14 @@
 //! How the one credential of a hop is applied: one step over the finished request, whatever form it takes (a header now; a query
 //! parameter or a signature over the request is the same step).
 
+mod aws;
+
 use http::HeaderValue;
 use http::header::AUTHORIZATION;
 use vidimus_core::call::Destination;
 use vidimus_core::permit::Permit;
 use vidimus_core::refusal::{Code, Refusal};
+use vidimus_core::resource::llm_provider::ProviderType;
 
 use crate::forward::Outbound;
 use crate::gate::{Gate, Shared, millis};
@@ -23,7 +26,19 @@ pub fn apply(gate: &Gate, outbound: &mut Outbound) -> Result<Option<String>, Ref
     }
     let now = gate.clock.now();
     if let Some((name, value)) = gate.provider_credentials.header(outbound.permit(), now.monotonic)? {
-        outbound.headers_mut().insert(name, value);
+        let destination = outbound.permit().destination().clone();
+        match &destination {
+            Destination::Provider(provider) if provider.provider == ProviderType::Bedrock => {
+                aws::strip(outbound.headers_mut());
+                let (method, uri) = outbound.address();
+                let request = aws::Signed { method, uri, headers: outbound.headers(), body: outbound.body() };
+                let added = aws::headers(provider, &value, &request, now.wall)?;
+                outbound.headers_mut().extend(added);
+            }
+            _ => {
+                outbound.headers_mut().insert(name, value);
+            }
+        }
         return Ok(None);
     }
     match outbound.permit().destination() {

@@ -10,6 +10,7 @@ use vidimus_core::decision::Decision;
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::Endpoint;
 use vidimus_core::resource::limit::Measure;
+use vidimus_core::resource::llm_provider::ProviderType;
 use vidimus_identity::SpiffeId;
 
 use crate::accounts::Holder;
@@ -98,6 +99,13 @@ impl Carried {
             let message = format!("a policy demands a change (@{what}), which this data plane cannot make");
             let policies = decision.obligations().iter().map(|one| one.policy.clone()).collect();
             return Some(Refusal { policies, ..unable(message) });
+        }
+        if let Target::Model { provider, .. } = parsed.ask.target
+            && provider.provider == ProviderType::Bedrock
+        {
+            return Some(unable(
+                "a call of Bedrock is signed for the address that the gateway calls, and answered in frames that it reads",
+            ));
         }
         if decision.limits().iter().any(|limit| limit.of == Measure::Concurrency) {
             return Some(unable(

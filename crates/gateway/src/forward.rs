@@ -225,6 +225,11 @@ impl Outbound {
         &self.headers
     }
 
+    /// How and where it goes.
+    pub(crate) fn address(&self) -> (&Method, &Uri) {
+        (&self.method, &self.uri)
+    }
+
     /// The message.
     pub(crate) fn body(&self) -> &Bytes {
         &self.body

@@ -33,6 +33,7 @@ use vidimus_core::resource::Kind;
 use vidimus_core::snapshot::Snapshot;
 
 use crate::gate::Limits;
+use crate::reply::ReplyBody;
 use crate::route::{Protocol, Route};
 use crate::seal::{self, Holder};
 use crate::standing::StandingState;
@@ -137,6 +138,11 @@ pub trait Binding: fmt::Debug + Sync {
     /// asked had been answered before.
     fn ends_streams(&self, answered: bool, _id: Option<&str>) -> bool {
         !answered
+    }
+
+    /// An answer as it leaves, where its streams are something else on the wire than events. `limit`: an event may have so many bytes.
+    fn sent(&self, answer: Response<ReplyBody>, _limit: usize) -> Response<ReplyBody> {
+        answer
     }
 
     /// A refusal as the last event of a stream; `error` is the body of [`Binding::refused`], which has no line feed.

@@ -57,6 +57,8 @@ impl<'a> Wanted<'a> {
             ProviderType::Anthropic => "x-api-key",
             ProviderType::Gemini => "x-goog-api-key",
             ProviderType::Azure => "api-key",
+            // No field of a request: what it has is signed with, or a bearer ([`crate::credential`]).
+            ProviderType::Bedrock => "aws",
             ProviderType::OpenAi | ProviderType::OpenAiCompatible => "authorization",
         };
         Self { kind: "LLMProvider", id: &provider.id.id, source: &provider.credential, header }
@@ -299,6 +301,7 @@ mod tests {
             (ProviderType::Gemini, "x-goog-api-key", "key-1"),
             (ProviderType::Azure, "api-key", "key-1"),
             (ProviderType::OpenAiCompatible, "authorization", "Bearer key-1"),
+            (ProviderType::Bedrock, "aws", "key-1"),
         ] {
             let mut given = (*provider()).clone();
             (given.provider, given.credential) = (kind, source.clone());

@@ -15,6 +15,7 @@ use vidimus_core::refusal::{Class, Code, Refusal, Served};
 
 use crate::answer::ResponseStream;
 use crate::listener::grpc::Lowering;
+use crate::protocol::llm::bedrock::frames::InFrames;
 
 /// The call id, on every answer: what to search the audit for.
 pub const CALL_HEADER: HeaderName = HeaderName::from_static("vidimus-call");
@@ -33,6 +34,8 @@ enum Kind {
     Stream(Box<ResponseStream>),
     /// Over gRPC.
     Lowered(Box<Lowering>),
+    /// In frames of AWS's.
+    InFrames(Box<InFrames>),
 }
 
 impl ReplyBody {
@@ -57,6 +60,10 @@ impl ReplyBody {
     pub(crate) fn lowered(lowering: Lowering) -> Self {
         Self(Kind::Lowered(Box::new(lowering)))
     }
+
+    pub(crate) fn in_frames(frames: InFrames) -> Self {
+        Self(Kind::InFrames(Box::new(frames)))
+    }
 }
 
 impl Body for ReplyBody {
@@ -72,6 +79,7 @@ impl Body for ReplyBody {
             Kind::Framed(frames) => Poll::Ready(frames.next().map(Ok)),
             Kind::Stream(stream) => Pin::new(&mut **stream).poll_frame(cx),
             Kind::Lowered(lowering) => lowering.poll_frame(cx),
+            Kind::InFrames(frames) => frames.poll_frame(cx),
         }
     }
 
@@ -79,14 +87,14 @@ impl Body for ReplyBody {
         match &self.0 {
             Kind::Whole(full) => full.is_end_stream(),
             Kind::Framed(frames) => frames.as_slice().is_empty(),
-            Kind::Stream(_) | Kind::Lowered(_) => false,
+            Kind::Stream(_) | Kind::Lowered(_) | Kind::InFrames(_) => false,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Kind::Whole(full) => full.size_hint(),
-            Kind::Framed(_) | Kind::Stream(_) | Kind::Lowered(_) => SizeHint::default(),
+            Kind::Framed(_) | Kind::Stream(_) | Kind::Lowered(_) | Kind::InFrames(_) => SizeHint::default(),
         }
     }
 }
@@ -191,7 +199,7 @@ mod tests {
     use super::*;
     use crate::protocol::{Binding, a2a, llm, mcp};
 
-    const SHAPES: [Option<&dyn Binding>; 9] = [
+    const SHAPES: [Option<&dyn Binding>; 10] = [
         Some(&mcp::StreamableHttp),
         Some(&a2a::JsonRpc),
         Some(&a2a::Rest),
@@ -200,6 +208,7 @@ mod tests {
         Some(&llm::Anthropic),
         Some(&llm::Gemini),
         Some(&llm::Azure),
+        Some(&llm::Bedrock),
         None,
     ];
 

@@ -218,6 +218,7 @@ const fn provider_name(provider: ProviderType) -> &'static str {
         ProviderType::Anthropic => "anthropic",
         ProviderType::Gemini => "gcp.gemini",
         ProviderType::Azure => "azure.ai.openai",
+        ProviderType::Bedrock => "aws.bedrock",
         ProviderType::OpenAi | ProviderType::OpenAiCompatible => "openai",
     }
 }

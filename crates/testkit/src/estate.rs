@@ -353,6 +353,7 @@ fn provider(number: usize) -> LlmProvider {
         provider: ProviderType::OpenAiCompatible,
         endpoint: endpoint("providers"),
         credential: CredentialSource::None,
+        region: None,
         models: (0..3).map(model).collect(),
         stream_usage: false,
         aliases: BTreeMap::new(),

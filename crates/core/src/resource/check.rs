@@ -102,9 +102,6 @@ fn check_document(
     meta.document = document_text(kind, &meta, members.get("spec"));
     let schema = crd::schema(kind.as_str())?.properties.as_ref()?.get("spec")?;
     let mut spec = members.get("spec").cloned().unwrap_or_else(|| Value::Object(Map::new()));
-    if kind == Kind::LlmProvider {
-        report_planned_type(&spec, problems);
-    }
     shape::fit(schema, &mut spec, root.key("spec"), problems);
     let file = origin.path().map(|path| path.to_string_lossy()).unwrap_or_default();
     check_spec(kind, spec, meta, Document { file: &file, of_cluster }, problems)
@@ -272,17 +269,6 @@ fn check_label_key(key: &str) -> Result<(), Fault> {
         return Ok(());
     }
     Err(Fault::new("not a label key", "write name or dns.prefix/name"))
-}
-
-/// A type that is planned deserves a better answer than that it is unknown.
-fn report_planned_type(spec: &Value, problems: &mut Problems) {
-    let Some(planned) =
-        spec.get("type").and_then(Value::as_str).filter(|name| ProviderType::PLANNED.contains(name))
-    else {
-        return;
-    };
-    let fault = Fault::new("not supported yet", "use openAI, anthropic, gemini, azure or openAICompatible");
-    problems.report_shape(At::Root.key("spec").key("type"), planned, fault, &["spec.type".to_owned()]);
 }
 
 fn check_spec(

@@ -2,6 +2,7 @@
 
 mod aliases;
 mod failover;
+mod region;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use super::*;
 
 pub use super::credential::{CredentialSource, SecretKey, one_key};
 pub use failover::{Alternative, Failover, FailoverSpec};
+pub use region::is_model as is_model_of_bedrock;
 
 /// Which API the provider speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
@@ -35,6 +37,8 @@ pub enum ProviderType {
     Gemini,
     #[serde(rename = "azure")]
     Azure,
+    #[serde(rename = "bedrock")]
+    Bedrock,
 }
 
 impl ProviderType {
@@ -46,19 +50,18 @@ impl ProviderType {
             Self::OpenAiCompatible => "openAICompatible",
             Self::Gemini => "gemini",
             Self::Azure => "azure",
+            Self::Bedrock => "bedrock",
         }
     }
 
-    /// Types that are planned: they are refused, and say so.
-    pub(super) const PLANNED: [&'static str; 1] = ["bedrock"];
-
-    /// Where the provider is when the object does not say. A compatible one may be anywhere, and each customer of Azure has an address.
+    /// Where the provider is when the object does not say. A compatible one may be anywhere, each customer of Azure has an address, and Bedrock has one
+    /// in each region.
     const fn default_url(self) -> Option<&'static str> {
         match self {
             Self::OpenAi => Some("https://api.openai.com"),
             Self::Anthropic => Some("https://api.anthropic.com"),
             Self::Gemini => Some("https://generativelanguage.googleapis.com"),
-            Self::OpenAiCompatible | Self::Azure => None,
+            Self::OpenAiCompatible | Self::Azure | Self::Bedrock => None,
         }
     }
 }
@@ -82,6 +85,8 @@ pub struct LlmProvider {
     pub endpoint: Endpoint,
     /// Where the gateway's own key for it is.
     pub credential: CredentialSource,
+    /// The region of AWS in which its calls are signed: of Bedrock alone, which always has one.
+    pub region: Option<Arc<str>>,
     /// Allow-list; a model not listed does not exist.
     pub models: Vec<Model>,
     /// Other names of models, each with the listed model that it stands for. What is decided and called is that model.
@@ -160,10 +165,16 @@ impl LlmProvider {
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(extend("x-kubernetes-validations" = [{
-    "rule": "!(self.type in ['openAICompatible', 'azure']) || has(self.endpoint)",
-    "message": "an openAICompatible or azure provider needs an endpoint",
-}]))]
+#[schemars(extend("x-kubernetes-validations" = [
+    {
+        "rule": "!(self.type in ['openAICompatible', 'azure']) || has(self.endpoint)",
+        "message": "an openAICompatible or azure provider needs an endpoint",
+    },
+    {
+        "rule": "(self.type == 'bedrock') == has(self.region)",
+        "message": "a bedrock provider needs a region, and no other has one",
+    },
+]))]
 pub struct LlmProviderSpec {
     /// The e-mail address of the person who answers for the provider. Never a team alias.
     #[schemars(schema_with = "person::schema")]
@@ -182,9 +193,15 @@ pub struct LlmProviderSpec {
     /// Where it is reached; the provider's public address when it is left out. Its path goes before the API's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<EndpointSpec>,
-    /// Where its key comes from. The gateway holds it; callers never see it.
+    /// Where its key comes from. The gateway holds it; callers never see it. Of bedrock it is ACCESS_KEY_ID:SECRET_ACCESS_KEY, with
+    /// :SESSION_TOKEN behind it where there is one, by which requests are signed; or an API key of Bedrock's.
     pub credential: CredentialSpec,
-    /// Which of its models exist here. One that is not listed does not. Of azure they are its deployments.
+    /// The region of AWS, as in eu-central-1: of bedrock alone, which needs it. Without an endpoint it says where Bedrock is reached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "region::schema")]
+    pub region: Option<String>,
+    /// Which of its models exist here. One that is not listed does not. Of azure they are its deployments; of bedrock the ids of models and
+    /// inference profiles.
     #[schemars(length(min = 1, max = 128))]
     pub models: Vec<ModelSpec>,
     /// Other names by which callers may ask for its models, each with the model, or another alias, that it stands for: {fast: gpt-5-mini}.
@@ -251,11 +268,31 @@ impl LlmProviderSpec {
             plain(spec.key("team"), &self.team, problems);
         }
         plain(spec.key("environment"), &self.environment, problems);
+        let region = self.check_region(spec.key("region"), problems);
         let endpoint = self.check_endpoint(document, problems);
         let credential = self.credential.check(&meta, document, spec.key("credential"), problems);
         let models = check_models(&self.models, spec.key("models"), problems);
-        if self.type_ == ProviderType::Gemini {
-            check_in_path(&self.models, spec.key("models"), problems);
+        match self.type_ {
+            ProviderType::Gemini => {
+                let written =
+                    "without \"models/\", of letters, digits, '-', '_' and '.', as in gemini-2.5-flash";
+                check_in_path(
+                    &self.models,
+                    (is_path_segment, "Gemini", written),
+                    spec.key("models"),
+                    problems,
+                );
+            }
+            ProviderType::Bedrock => {
+                let written = "as its id or its ARN is, as in anthropic.claude-sonnet-4-20250514-v1:0";
+                check_in_path(
+                    &self.models,
+                    (region::is_model, "Bedrock", written),
+                    spec.key("models"),
+                    problems,
+                );
+            }
+            _ => {}
         }
         let aliases = aliases::check(&self.aliases, &models, spec.key("aliases"), problems);
         let labels = self.labels.unwrap_or_default().check(spec.key("labels"), problems);
@@ -264,6 +301,7 @@ impl LlmProviderSpec {
             id: EntityId::new(EntityKind::LlmProvider, meta.key()),
             endpoint: endpoint?,
             credential: credential?,
+            region: region?,
             owner: self.owner.into(),
             team: self.team.into(),
             environment: self.environment.into(),
@@ -287,7 +325,15 @@ impl LlmProviderSpec {
             has_no_era(endpoint, at, problems);
             return endpoint.check(document, DEFAULT_MODEL_TIMEOUT_MS, at, problems);
         }
-        let Some(url) = self.type_.default_url() else {
+        let own = match (self.type_, &self.region) {
+            (ProviderType::Bedrock, Some(region)) if region::is_region(region) => {
+                Some(region::address(region))
+            }
+            // That it has none is told of the region.
+            (ProviderType::Bedrock, _) => return None,
+            (other, _) => other.default_url().map(str::to_owned),
+        };
+        let Some(url) = own else {
             let fault = Fault::new(
                 format!("a provider of type {} has no address of its own", self.type_.as_str()),
                 "add endpoint: {url: https://…}",
@@ -295,7 +341,7 @@ impl LlmProviderSpec {
             problems.report(at, "", fault);
             return None;
         };
-        EndpointSpec { url: url.to_owned(), ..EndpointSpec::default() }.check(
+        EndpointSpec { url, ..EndpointSpec::default() }.check(
             document,
             DEFAULT_MODEL_TIMEOUT_MS,
             at,
@@ -331,14 +377,17 @@ fn check_models(specs: &[ModelSpec], at: At<'_>, problems: &mut Problems) -> Vec
     models
 }
 
-/// Gemini has the name of a model in its paths, where it stands as it is.
-fn check_in_path(specs: &[ModelSpec], at: At<'_>, problems: &mut Problems) {
+/// That names can stand in the paths of a provider that has its models there: what can, whose paths they are, and how a name is written.
+fn check_in_path(
+    specs: &[ModelSpec],
+    (can_stand, whose, written): (fn(&str) -> bool, &str, &str),
+    at: At<'_>,
+    problems: &mut Problems,
+) {
     for (index, spec) in specs.iter().enumerate() {
-        if !is_path_segment(&spec.name) {
-            let fault = Fault::new(
-                "not the name of a model of Gemini's",
-                "write it without \"models/\", of letters, digits, '-', '_' and '.', as in gemini-2.5-flash",
-            );
+        if !can_stand(&spec.name) {
+            let fault =
+                Fault::new(format!("not the name of a model of {whose}'s"), format!("write it {written}"));
             problems.report(at.index(index).key("name"), &spec.name, fault);
         }
     }

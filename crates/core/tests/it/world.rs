@@ -131,6 +131,7 @@ pub(crate) fn provider(namespace: &str, name: &str, models: &[(&str, &[&str])]) 
         provider: ProviderType::OpenAi,
         endpoint: endpoint(),
         credential: CredentialSource::None,
+        region: None,
         stream_usage: true,
         aliases: BTreeMap::new(),
         labels: Labels::default(),

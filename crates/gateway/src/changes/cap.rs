@@ -9,7 +9,7 @@ use vidimus_core::resource::llm_provider::ProviderType;
 use super::unmet;
 use crate::protocol::beside::{is_plain_of, plain};
 use crate::protocol::llm::shapes::Shape;
-use crate::protocol::llm::{CHOICES, MOST, RESPONSES};
+use crate::protocol::llm::{CHOICES, CONVERSE, MOST, RESPONSES};
 use crate::protocol::members::{Edits, Members, first_member};
 
 /// Objects in which servers take limits of their own beside those of the protocol (Ollama, Gemini, Bedrock, TGI, SGLang, NVIDIA), in lower
@@ -41,7 +41,8 @@ pub fn of(
     most: u32,
 ) -> Result<Option<(String, u64)>, Refusal> {
     match Shape::of_method(method) {
-        Some(Shape::Gemini) => generation::capped(body, most),
+        _ if method == CONVERSE => generation::capped(body, most, generation::BEDROCK),
+        Some(Shape::Gemini) => generation::capped(body, most, generation::GEMINI),
         _ => capped(body, most, limits_of(provider, method)),
     }
 }

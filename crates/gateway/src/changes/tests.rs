@@ -186,7 +186,7 @@ fn what_is_hidden_of_a_text_is_not_shown_to_people_at_all() {
 
 #[test]
 fn an_answer_is_capped_in_every_form_of_its_limit() {
-    use ProviderType::{Anthropic, Azure, Gemini, OpenAi, OpenAiCompatible};
+    use ProviderType::{Anthropic, Azure, Bedrock, Gemini, OpenAi, OpenAiCompatible};
     for (provider, body, expected) in [
         (Anthropic, r#"{"max_tokens": 5000, "x":1.0}"#, Ok(Some((r#"{"max_tokens": 100, "x":1.0}"#, 1)))),
         (Anthropic, r#"{"max_tokens": 100}"#, Ok(None)),
@@ -288,10 +288,21 @@ fn an_answer_is_capped_in_every_form_of_its_limit() {
         (Gemini, r#"{"generationConfig":{"candidateCount":101}}"#, Err("more answers are asked for")),
         (Gemini, r#"{"generationConfig":{"max_output_tokens":5}}"#, Err("spelled in another way")),
         (Gemini, r#"{"generation_config":{}}"#, Err("spelled in another way")),
+        // Bedrock too.
+        (Bedrock, "{}", Ok(Some((r#"{"inferenceConfig":{"maxTokens":100}}"#, 1)))),
+        (
+            Bedrock,
+            r#"{"inferenceConfig":{"maxTokens":5000,"topP":1.0}}"#,
+            Ok(Some((r#"{"inferenceConfig":{"maxTokens":100,"topP":1.0}}"#, 1))),
+        ),
+        (Bedrock, r#"{"inferenceConfig":{"maxTokens":99}}"#, Ok(None)),
+        (Bedrock, r#"{"inferenceConfig":{"max_tokens":5}}"#, Err("spelled in another way")),
+        (Bedrock, r#"{"InferenceConfig":{}}"#, Err("spelled in another way")),
     ] {
         let method = match provider {
             Anthropic => "messages",
             Gemini => "models.generate_content",
+            Bedrock => "converse",
             Azure | OpenAi | OpenAiCompatible => "chat.completions",
         };
         let capped = cap::of(provider, method, body, 100).map_err(|refusal| refusal.message.to_string());
@@ -317,6 +328,8 @@ fn a_message_for_a_provider_of_another_api_is_capped_in_its_own() {
         (ProviderType::Anthropic, "chat.completions", r#"{"max_completion_tokens":100}"#),
         (ProviderType::Gemini, "messages", r#"{"max_tokens":100}"#),
         (ProviderType::OpenAi, "messages", r#"{"max_tokens":100}"#),
+        (ProviderType::Bedrock, "messages", r#"{"max_tokens":100}"#),
+        (ProviderType::Bedrock, "chat.completions", r#"{"max_completion_tokens":100}"#),
         (ProviderType::OpenAi, "models.generate_content", r#"{"generationConfig":{"maxOutputTokens":100}}"#),
     ] {
         let capped = cap::of(provider, method, "{}", 100).expect("capped");

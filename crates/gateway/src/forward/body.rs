@@ -11,6 +11,7 @@ use vidimus_core::refusal::{Code, Refusal};
 use super::bridge::Bridged;
 use super::grpc::Messages;
 use super::job::Events;
+use crate::protocol::llm::bedrock::frames::Unframed;
 use crate::protocol::llm::shapes::Lifted;
 
 /// The body of an upstream's answer.
@@ -24,6 +25,8 @@ pub enum Body {
     Events(Box<Events>),
     /// Of a provider of another API than the caller's, in the caller's.
     Lifted(Box<Lifted>),
+    /// Of Bedrock, whose frames are read as events.
+    Unframed(Box<Unframed>),
     /// It comes over gRPC, and is read as JSON-RPC.
     Grpc(Box<Messages>),
     /// Of a server of another era. What it says ends with whoever reads this.
@@ -60,6 +63,7 @@ impl http_body::Body for Body {
             Self::Events(events) => events.poll_next(cx).map(framed),
             Self::Bridged(events) => events.poll_next(cx).map(framed),
             Self::Lifted(lifted) => lifted.poll_next(cx),
+            Self::Unframed(unframed) => unframed.poll_next(cx),
             Self::Grpc(messages) => messages.poll_next(cx).map(|next| next.map(|said| said.map(Frame::data))),
         }
     }
@@ -70,6 +74,7 @@ impl http_body::Body for Body {
             Self::Whole(bytes) => bytes.is_none(),
             Self::Events(_) | Self::Bridged(_) => false,
             Self::Lifted(lifted) => lifted.has_ended(),
+            Self::Unframed(unframed) => unframed.has_ended(),
             Self::Grpc(messages) => messages.is_end(),
         }
     }
@@ -78,7 +83,9 @@ impl http_body::Body for Body {
         match self {
             Self::Http(body) => body.size_hint(),
             Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Self::Events(_) | Self::Bridged(_) | Self::Lifted(_) | Self::Grpc(_) => SizeHint::default(),
+            Self::Events(_) | Self::Bridged(_) | Self::Lifted(_) | Self::Unframed(_) | Self::Grpc(_) => {
+                SizeHint::default()
+            }
         }
     }
 }

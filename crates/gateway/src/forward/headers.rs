@@ -14,7 +14,7 @@ use crate::protocol::sse::is_events;
 use crate::trace::{TRACEPARENT, TraceContext};
 
 /// The fields of any upstream's answer that the caller gets, by name, or by prefix where one ends in `-`.
-const ANSWERED: [&str; 34] = [
+const ANSWERED: [&str; 36] = [
     // What the body is, and how long it may be kept.
     "content-type",
     "content-encoding",
@@ -53,6 +53,8 @@ const ANSWERED: [&str; 34] = [
     "x-stainless-",
     "x-openai-",
     "x-client-request-id",
+    "x-amzn-errortype",
+    "x-amzn-requestid",
 ];
 
 /// The headers of a caller that go on: those that `names` allows (see `Binding::passed_headers`) and the record's `rules`, and none
@@ -281,6 +283,7 @@ mod tests {
             (&llm::OpenAi, &none, &["tracestate"]),
             (&llm::Gemini, &none, &["tracestate"]),
             (&llm::Azure, &none, &["tracestate"]),
+            (&llm::Bedrock, &none, &["tracestate"]),
         ] {
             assert_eq!(passed(binding, &given, rules, secret), expected, "{binding:?}");
         }

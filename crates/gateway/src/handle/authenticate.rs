@@ -15,6 +15,9 @@ use crate::protocol;
 use crate::request_context::RequestContext;
 use crate::route::Route;
 
+/// What to do about a request that an SDK of AWS's has signed.
+const SIGNED: &str = "Send your token as a bearer, which SDKs of AWS's take from AWS_BEARER_TOKEN_BEDROCK; the gateway signs for AWS itself.";
+
 /// Who calls, on a route or, where there is none, only for the record. The credential is returned as well, only so that it can be
 /// kept from going further.
 pub(crate) async fn authenticate<'p>(
@@ -51,6 +54,9 @@ pub(crate) fn credential<'p>(key_headers: &[&str], parts: &'p Parts) -> Result<O
         (None, None) => Ok(None),
         (Some(line), None) if lines.next().is_none() => {
             let said = str::from_utf8(line.as_bytes()).ok().and_then(|said| said.split_once(' '));
+            if said.is_some_and(|(scheme, _)| scheme.starts_with("AWS4-")) {
+                return Err(malformed("a signature of AWS's proves nothing here").with_next(SIGNED));
+            }
             let token = said.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
             let token = token.and_then(|(_, token)| one_token(token));
             token.map(Some).ok_or_else(|| malformed("Authorization must be \"Bearer\" and one token"))
@@ -152,6 +158,14 @@ mod tests {
             (&[("authorization", "Bearer a\tb")], KEYS, malformed),
             (&[("authorization", "Bearer \u{e9}")], KEYS, malformed),
             (&[("authorization", "Basic YTpi")], KEYS, malformed),
+            (
+                &[(
+                    "authorization",
+                    "AWS4-HMAC-SHA256 Credential=AKID/20261128/x/bedrock/aws4_request, SignedHeaders=host, Signature=0",
+                )],
+                KEYS,
+                malformed,
+            ),
             (&[("authorization", "a")], KEYS, malformed),
             (&[(KEY, "")], KEYS, malformed),
             (&[(KEY, "a b")], KEYS, malformed),

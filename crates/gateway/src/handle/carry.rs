@@ -11,6 +11,7 @@ use vidimus_core::call::Destination;
 use vidimus_core::obligation::{Change, Changed};
 use vidimus_core::permit::Permit;
 use vidimus_core::refusal::{Code, Refusal, Served};
+use vidimus_core::resource::llm_provider::ProviderType;
 use vidimus_core::resource::{Endpoint, HeaderRules};
 use vidimus_core::snapshot::Snapshot;
 
@@ -26,6 +27,7 @@ use crate::effect::{Begun, Effect, Ending};
 use crate::forward::{Body, Outbound, forward, headers};
 use crate::gate::Gate;
 use crate::protocol::a2a::webhook;
+use crate::protocol::llm::bedrock;
 use crate::protocol::members::{self, Replaced};
 use crate::protocol::{Below, Binding, Dropped, Instead, Lowered, a2a, mcp};
 use crate::reply::{self, ReplyBody};
@@ -62,6 +64,7 @@ pub(super) async fn carry(
     let response = response.and_then(|response| key_refused::checked((&mut effect, &answering), response));
     match response {
         Ok(response) => {
+            let response = unframed(gate, &answering, response);
             let response = match elsewhere {
                 Some(elsewhere) => elsewhere.lifted(gate, (&effect, &answering), response),
                 None => response,
@@ -94,6 +97,16 @@ async fn sent(
     match outbound.agent() {
         Some(agent) => agent_tool::carried(gate, context, parts, (agent, outbound)).await,
         None => forward(&gate.upstream, outbound).await,
+    }
+}
+
+/// The answer of whoever answers, where that is Bedrock: in events, as the others of models have them.
+fn unframed(gate: &Gate, answering: &Answering<'_>, response: Response<Body>) -> Response<Body> {
+    match answering.asked.by().map_or(&answering.destination, |(by, _)| by) {
+        Destination::Provider(provider) if provider.provider == ProviderType::Bedrock => {
+            bedrock::frames::unframed(response, gate.limits.held_answer)
+        }
+        _ => response,
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod added_usage;
 mod anthropic;
 mod azure;
+pub mod bedrock;
 mod extras;
 mod gemini;
 mod openai;
@@ -10,6 +11,7 @@ pub mod shapes;
 
 pub use anthropic::Anthropic;
 pub use azure::Azure;
+pub use bedrock::Bedrock;
 pub use gemini::Gemini;
 pub use openai::OpenAi;
 
@@ -41,6 +43,7 @@ const COUNT_TOKENS: &str = "messages.count_tokens";
 const GENERATE: &str = "models.generate_content";
 const COUNT: &str = "models.count_tokens";
 const EMBED: &str = "models.embed_content";
+pub const CONVERSE: &str = "converse";
 
 /// Whether a model writes tokens to answer this. What it does not write is neither reserved nor capped.
 pub fn writes(method: &str) -> bool {
@@ -55,6 +58,8 @@ pub fn binding_by_path(rest: &str) -> &'static dyn Binding {
         &Gemini
     } else if rest.starts_with("/openai/") {
         &Azure
+    } else if rest.starts_with("/model/") {
+        &Bedrock
     } else {
         &OpenAi
     }
@@ -68,6 +73,7 @@ pub fn binding_at(provider: &LlmProvider, rest: &str) -> &'static dyn Binding {
         Some(shapes::Shape::OpenAi) => &OpenAi,
         Some(shapes::Shape::Anthropic) => &Anthropic,
         Some(shapes::Shape::Gemini) => &Gemini,
+        Some(shapes::Shape::Bedrock) => &Bedrock,
     }
 }
 
@@ -77,6 +83,7 @@ pub fn binding_of(provider: &LlmProvider) -> &'static dyn Binding {
         ProviderType::Anthropic => &Anthropic,
         ProviderType::Gemini => &Gemini,
         ProviderType::Azure => &Azure,
+        ProviderType::Bedrock => &Bedrock,
         ProviderType::OpenAi | ProviderType::OpenAiCompatible => &OpenAi,
     }
 }

@@ -23,7 +23,7 @@ const MAX_DEPTH: usize = 4;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Skimmed {
     /// `usage`, `message.usage` of Anthropic's streams, `response.usage` of OpenAI's responses or `usageMetadata` of Gemini, in the members
-    /// of any of these.
+    /// of any of these or of Bedrock.
     pub usage: Usage,
     /// Whether there is a member `error` that is not `null`, or `result.isError` is `true`, and it is about the request whose id is
     /// looked for, if one is: it has that id, or an error has none. In a batch, of any of its messages.
@@ -37,7 +37,8 @@ pub struct Skimmed {
     /// Whether it is a model's answer: it has `choices`, `output` or `data` (OpenAI), `content` or a count of tokens (Anthropic), `candidates`,
     /// `promptFeedback`, embeddings or a count (Gemini); or it is a list of Gemini's.
     pub is_completion: bool,
-    /// Whether it ends a model's stream: `[DONE]`, `message_stop`, the last of a response's events, or why Gemini answers nothing.
+    /// Whether it ends a model's stream: `[DONE]`, `message_stop`, the last of a response's events, why Gemini answers nothing, or `stopReason` of
+    /// Bedrock.
     pub ends_stream: bool,
     /// What it says of the choices of a model's stream.
     pub choices: Choices,
@@ -96,6 +97,8 @@ pub struct Skimmer {
     of_all: Usage,
     /// What Gemini counts apart of both.
     beside: Usage,
+    /// What Bedrock counts apart of a question: as input what it read, as output what it wrote.
+    kept: Usage,
     /// Some message has what answers of Gemini's have.
     is_of_list: bool,
     names_id: bool,
@@ -152,8 +155,9 @@ impl Skimmer {
             (None, None) => None,
             (one, beside) => Some(one.unwrap_or_default().saturating_add(beside.unwrap_or_default())),
         };
+        let kept = both(done.kept.input, done.kept.output);
         let usage = Usage {
-            input: both(done.of_all.input.or(done.in_message.input), done.beside.input),
+            input: both(done.of_all.input.or(done.in_message.input), both(done.beside.input, kept)),
             output: both(done.of_all.output.or(done.in_message.output), done.beside.output),
         };
         let is_whole = !done.broken && done.depth == 0 && done.state == State::Between;
@@ -428,12 +432,18 @@ impl Skimmer {
             (1, [Name::Candidates | Name::Feedback, ..]) if !is_null => {
                 (self.found.is_completion, self.is_of_list) = (true, true);
             }
+            (1, [Name::StopReason, ..]) => {
+                self.found.is_completion |= !is_null;
+                self.found.ends_stream |= !is_null;
+            }
             (2, [Name::Feedback, Name::BlockReason, ..]) => self.found.ends_stream |= !is_null,
             (2, [Name::Result, Name::IsError, ..]) => {
                 self.is_tool_error |= scalar == Some(b"true".as_slice());
             }
             (2, [Name::Usage, Name::InputBeside, ..]) => count(&mut self.beside, Name::Input, scalar),
             (2, [Name::Usage, Name::OutputBeside, ..]) => count(&mut self.beside, Name::Output, scalar),
+            (2, [Name::Usage, Name::KeptRead, ..]) => count(&mut self.kept, Name::Input, scalar),
+            (2, [Name::Usage, Name::KeptWritten, ..]) => count(&mut self.kept, Name::Output, scalar),
             (2, [Name::Usage, member, ..]) => count(&mut self.of_all, member, scalar),
             (3, [Name::Message, Name::Usage, member, _]) => count(&mut self.in_message, member, scalar),
             (3, [_, _, Name::Index, _]) if self.is_in_choices() => {

@@ -92,6 +92,7 @@ pub(crate) fn provider() -> Arc<LlmProvider> {
         provider: ProviderType::OpenAi,
         endpoint: endpoint(),
         credential: CredentialSource::None,
+        region: None,
         stream_usage: true,
         aliases: Default::default(),
         failover: None,

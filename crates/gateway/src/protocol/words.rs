@@ -53,6 +53,7 @@ static MODEL: LazyLock<Words> = LazyLock::new(|| {
                 ESCAPE,
                 member("\"finish_reason\"", Glance::Answers),
                 member("\"finishReason\"", Glance::Answers),
+                member("\"stopReason\"", Glance::Answers),
                 word("promptFeedback", Glance::Answers),
                 word("message_stop", Glance::Answers),
                 word("response.completed", Glance::Answers),
@@ -115,6 +116,7 @@ pub fn has_token(json: &[u8]) -> bool {
     has(b"content_block_delta")
         || has(b"\"candidates\"") && has(b"\"parts\"")
         || has(b"response.output_text.delta")
+        || has(b"\"contentBlockIndex\"") && has(b"\"delta\"")
         || has_choice() && (has(b"\"tool_calls\"") || has(b"\"reasoning") || !EMPTY.into_iter().any(has))
 }
 
@@ -162,6 +164,8 @@ mod tests {
             (r#"{"type":"ping"}"#, false),
             (r#"{"type":"content_block_start","index":0}"#, false),
             (r#"{"type":"content_block_delta","delta":{"text":"x"}}"#, true),
+            (r#"{"contentBlockIndex":0,"delta":{"text":"x"}}"#, true),
+            (r#"{"contentBlockIndex":0,"start":{"toolUse":{"name":"x"}}}"#, false),
         ] {
             assert_eq!(has_token(text.as_bytes()), expected, "{text}");
         }
@@ -184,6 +188,8 @@ mod tests {
                 Glance::Nothing,
             ),
             (r#"{"type":"message_stop"}"#, Glance::Answers, Glance::Nothing),
+            (r#"{"stopReason":"end_turn"}"#, Glance::Answers, Glance::Nothing),
+            (r#"{"contentBlockIndex":1,"delta":{"text":"x"}}"#, Glance::Nothing, Glance::Nothing),
             (r#"{"choices":[{"index":0,"delta":{}}]}"#, Glance::Nothing, Glance::Nothing),
             (r#"{"choices":[{"index": 1,"delta":{}}]}"#, Glance::Answers, Glance::Nothing),
             (r#"{"error":{}}"#, Glance::Tells, Glance::Tells),

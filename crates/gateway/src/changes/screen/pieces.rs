@@ -19,7 +19,7 @@ pub enum Speech {
     Server,
     /// An agent's, in either version and binding of A2A.
     Agent,
-    /// A model's, in the members of OpenAI, of Anthropic or of Gemini.
+    /// A model's, in the members of OpenAI, of Anthropic, of Gemini or of Bedrock.
     Model,
 }
 
@@ -71,7 +71,7 @@ const LAST: [&str; 6] = [
     "response.cancelled",
     "error",
 ];
-const OF_MODELS: [&str; 12] = [
+const OF_MODELS: [&str; 13] = [
     "type",
     "choices",
     "candidates",
@@ -81,10 +81,14 @@ const OF_MODELS: [&str; 12] = [
     "content_index",
     "summary_index",
     "content_block",
+    "contentBlockIndex",
     "content",
     "parts",
     "text",
 ];
+
+/// Which block it is, in Bedrock's words.
+const BLOCK: &str = "contentBlockIndex";
 
 /// The longest name of a text, in bytes.
 const MAX_NAME: usize = 256;
@@ -117,7 +121,7 @@ impl<'d> Said<'d> {
                         ["output_index", "content_index", "summary_index"].map(|index| key(event, index));
                     self.push(format!("item {item}/{part}/{summary}/{kind}"), "/delta".to_owned(), value);
                 }
-                "delta" => self.strings(value, &format!("block {}", key(event, "index")), "/delta"),
+                "delta" => self.strings(value, &format!("block {}", block_of(event)), "/delta"),
                 "content_block" => {
                     let block = key(event, "index");
                     for (name, value) in object(value) {
@@ -136,10 +140,14 @@ impl<'d> Said<'d> {
         if kind == "content_block_stop" {
             self.ended.push(format!("block {}/", key(event, "index")));
         }
+        let has = |name| member(event, name).is_some();
+        if has(BLOCK) && !has("delta") && !has("start") {
+            self.ended.push(format!("block {}/", block_of(event)));
+        }
         if kind.ends_with(".done") {
             self.ended.push(format!("item {}/", key(event, "output_index")));
         }
-        self.is_last = LAST.contains(&&*kind);
+        self.is_last = LAST.contains(&&*kind) || has("stopReason");
     }
 
     /// One of several answers, in OpenAI's words.
@@ -282,6 +290,11 @@ fn key(object: &Object<'_>, name: &str) -> String {
     }
 }
 
+/// Which block an event is of, in Anthropic's or in Bedrock's words.
+fn block_of(event: &Object<'_>) -> String {
+    key(event, if member(event, BLOCK).is_some() { BLOCK } else { "index" })
+}
+
 /// Every element of a list, with its pointer.
 fn each<'d>(value: &'d RawValue, pointer: &str, mut on: impl FnMut(&'d RawValue, &str)) {
     let items: Vec<&'d RawValue> = serde_json::from_str(value.get()).unwrap_or_default();
@@ -343,6 +356,24 @@ mod tests {
                 &[],
                 "item 3/",
             ),
+            (
+                Speech::Model,
+                r#"{"contentBlockIndex":1,"delta":{"text":"a"},"p":"abc"}"#,
+                &["block 1/text /delta/text=a"],
+                "",
+            ),
+            (
+                Speech::Model,
+                r#"{"contentBlockIndex":2,"delta":{"toolUse":{"input":"a"},"reasoningContent":{"text":"b"}}}"#,
+                &[
+                    "block 2/tooluse/input /delta/toolUse/input=a",
+                    "block 2/reasoningcontent/text /delta/reasoningContent/text=b",
+                ],
+                "",
+            ),
+            (Speech::Model, r#"{"contentBlockIndex":2,"start":{"toolUse":{"name":"f"}}}"#, &[], ""),
+            (Speech::Model, r#"{"contentBlockIndex":2,"p":"abc"}"#, &[], "block 2/"),
+            (Speech::Model, r#"{"stopReason":"end_turn"}"#, &[], "all"),
             (
                 Speech::Model,
                 r#"{"candidates":[{"content":{"parts":[{"text":"a"},{"text":"t","thought":true},{"functionCall":{"name":"f"}},{"text":"b"}]},"finishReason":"STOP"}]}"#,

@@ -5,6 +5,7 @@
 //! table of members ([`taken`]): what is read is written, and what is not read, known or not, is refused. Nothing of it is left out.
 
 mod anthropic;
+mod bedrock;
 mod conversation;
 mod gemini;
 mod lifted;
@@ -25,7 +26,9 @@ use vidimus_core::resource::llm_provider::ProviderType;
 
 use self::openai::Takes;
 use self::taken::no_equivalent;
-use super::{CHAT, GENERATE, MESSAGES, added_usage};
+use super::bedrock::frames::FRAMES;
+use super::bedrock::path_of;
+use super::{CHAT, CONVERSE, GENERATE, MESSAGES, added_usage};
 use crate::protocol::members::{Members, first_member, member, quoted, without};
 pub use lifted::{Lifted, lifted};
 
@@ -38,6 +41,8 @@ pub enum Shape {
     OpenAi,
     Anthropic,
     Gemini,
+    /// Of providers alone.
+    Bedrock,
 }
 
 impl Shape {
@@ -57,6 +62,7 @@ impl Shape {
             ProviderType::OpenAi | ProviderType::OpenAiCompatible | ProviderType::Azure => Self::OpenAi,
             ProviderType::Anthropic => Self::Anthropic,
             ProviderType::Gemini => Self::Gemini,
+            ProviderType::Bedrock => Self::Bedrock,
         }
     }
 
@@ -124,7 +130,11 @@ impl Going<'_> {
         };
         let mut headers = Vec::new();
         if shape != self.client {
-            let accepts = if streams { "text/event-stream" } else { "application/json" };
+            let accepts = match (streams, shape) {
+                (false, _) => "application/json",
+                (true, Shape::Bedrock) => FRAMES,
+                (true, _) => "text/event-stream",
+            };
             headers.push(("accept", HeaderValue::from_static(accepts)));
         }
         if shape == Shape::Anthropic {
@@ -143,7 +153,7 @@ impl Going<'_> {
         let renamed = std::str::from_utf8(self.body).ok().and_then(|text| {
             let text = match self.client {
                 Shape::OpenAi => limited(text, provider.provider)?,
-                Shape::Anthropic | Shape::Gemini => text.into(),
+                Shape::Anthropic | Shape::Gemini | Shape::Bedrock => text.into(),
             };
             let text = &*text;
             let (at, with) = match (member(text, "model")?, self.client) {
@@ -175,6 +185,7 @@ impl Going<'_> {
             Shape::OpenAi => openai::read(body)?,
             Shape::Anthropic => anthropic::read(body)?,
             Shape::Gemini => gemini::read(body, self.streams_by_path())?,
+            Shape::Bedrock => return Err(no_equivalent("the request", CONVERSE)),
         };
         self.check_form(request.streams)?;
         let streams = request.streams;
@@ -186,6 +197,7 @@ impl Going<'_> {
             Shape::OpenAi => openai::write(request, model, takes)?,
             Shape::Anthropic => anthropic::write(request, model)?,
             Shape::Gemini => gemini::write(request)?,
+            Shape::Bedrock => bedrock::write(request)?,
         };
         Ok((streams, body.to_string().into()))
     }
@@ -238,6 +250,7 @@ fn path_at(provider: &LlmProvider, model: &str, streams: bool) -> Cow<'static, s
         (ProviderType::Gemini, true) => {
             format!("/v1beta/models/{model}:streamGenerateContent?alt=sse").into()
         }
+        (ProviderType::Bedrock, _) => path_of(model, streams).into(),
     }
 }
 

@@ -14,6 +14,7 @@ const OPENAI: &dyn Binding = &OpenAi;
 const ANTHROPIC: &dyn Binding = &Anthropic;
 const GEMINI: &dyn Binding = &Gemini;
 const AZURE: &dyn Binding = &Azure;
+const BEDROCK: &dyn Binding = &Bedrock;
 
 #[test]
 fn only_governed_paths_of_the_providers_own_type_exist() {
@@ -62,6 +63,10 @@ fn only_governed_paths_of_the_providers_own_type_exist() {
         (AZURE, Method::POST, "/openai/deployments/a/b/embeddings", Err(Code::RouteUnknown)),
         (AZURE, Method::POST, "/openai/deployments/sim-small/images/generations", Err(Code::RouteUnknown)),
         (AZURE, Method::POST, "/v1/chat/completions", Err(Code::RouteUnknown)),
+        (BEDROCK, Method::POST, "/model/sim-small/converse", Ok(true)),
+        (BEDROCK, Method::POST, "/model/sim-small/converse-stream", Ok(true)),
+        (BEDROCK, Method::GET, "/v1/models", Ok(false)),
+        (BEDROCK, Method::POST, "/v1/chat/completions", Err(Code::RouteUnknown)),
         (OPENAI, Method::POST, "/v1/messages", Err(Code::RouteUnknown)),
         (ANTHROPIC, Method::POST, "/v1/chat/completions", Err(Code::RouteUnknown)),
         (OPENAI, Method::POST, "/v1/files", Err(Code::RouteUnknown)),
@@ -262,7 +267,7 @@ fn a_path_that_is_not_served_is_told_what_is() {
 
 #[test]
 fn sdks_are_told_not_to_repeat_what_may_have_been_carried_out() {
-    for binding in [OPENAI, ANTHROPIC, GEMINI, AZURE] {
+    for binding in [OPENAI, ANTHROPIC, GEMINI, AZURE, BEDROCK] {
         for (code, told) in [
             (Code::UpstreamInterrupted, true),
             (Code::GatewayStopping, true),

@@ -26,6 +26,11 @@ pub enum Name {
     OutputBeside,
     Content,
     FinishReason,
+    /// Why a model of Bedrock stopped, which it says once.
+    StopReason,
+    /// Tokens of a question that Bedrock read from what it keeps, or keeps from now on: some of neither each other nor [`Name::Input`].
+    KeptRead,
+    KeptWritten,
     Index,
     JsonRpc,
     Method,
@@ -43,8 +48,12 @@ impl Name {
             b"isError" => Self::IsError,
             b"usage" | b"usageMetadata" => Self::Usage,
             b"message" | b"response" => Self::Message,
-            b"input_tokens" | b"prompt_tokens" | b"promptTokenCount" => Self::Input,
-            b"output_tokens" | b"completion_tokens" | b"candidatesTokenCount" => Self::Output,
+            b"input_tokens" | b"prompt_tokens" | b"promptTokenCount" | b"inputTokens" => Self::Input,
+            b"output_tokens" | b"completion_tokens" | b"candidatesTokenCount" | b"outputTokens" => {
+                Self::Output
+            }
+            b"cacheReadInputTokens" => Self::KeptRead,
+            b"cacheWriteInputTokens" => Self::KeptWritten,
             b"toolUsePromptTokenCount" => Self::InputBeside,
             b"thoughtsTokenCount" => Self::OutputBeside,
             b"id" => Self::Id,
@@ -56,6 +65,7 @@ impl Name {
             b"data" | b"embedding" | b"embeddings" | b"output" | b"totalTokens" => Self::Made,
             b"content" => Self::Content,
             b"finish_reason" | b"finishReason" => Self::FinishReason,
+            b"stopReason" => Self::StopReason,
             b"index" => Self::Index,
             b"jsonrpc" => Self::JsonRpc,
             b"method" => Self::Method,

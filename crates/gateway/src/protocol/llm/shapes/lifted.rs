@@ -12,7 +12,7 @@ use vidimus_core::refusal::{Code, Refusal};
 
 use super::conversation::{Event, Reply};
 use super::taken::unreadable;
-use super::{Answered, Shape, anthropic, gemini, openai};
+use super::{Answered, Shape, anthropic, bedrock, gemini, openai};
 use crate::answer::encoding::Encoding;
 use crate::forward::{Body, Broken};
 use crate::protocol::sse::{self, EventFilter, EventStream, TooLong, is_events};
@@ -135,12 +135,14 @@ pub(super) fn document(text: &[u8], status: u16, answered: &Answered) -> Result<
             Shape::OpenAi => openai::fault(&value, status),
             Shape::Anthropic => anthropic::fault(&value, status),
             Shape::Gemini => gemini::fault(&value, status),
+            Shape::Bedrock => bedrock::fault(&value, status),
         };
         let Some(fault) = fault else { return Ok(None) };
         let written = match answered.client {
             Shape::OpenAi => openai::write_fault(&fault),
             Shape::Anthropic => anthropic::write_fault(&fault),
             Shape::Gemini => gemini::write_fault(&fault),
+            Shape::Bedrock => return Err(nobody()),
         };
         return Ok(Some(written.to_string().into()));
     }
@@ -149,13 +151,20 @@ pub(super) fn document(text: &[u8], status: u16, answered: &Answered) -> Result<
         Shape::OpenAi => openai::read_reply(&value)?,
         Shape::Anthropic => anthropic::read_reply(&value)?,
         Shape::Gemini => gemini::read_reply(&value, answered)?,
+        Shape::Bedrock => bedrock::read_reply(&value)?,
     };
     let written = match answered.client {
         Shape::OpenAi => openai::write_reply(reply, answered),
         Shape::Anthropic => anthropic::write_reply(reply, answered),
         Shape::Gemini => gemini::write_reply(reply, answered),
+        Shape::Bedrock => return Err(nobody()),
     };
     Ok(Some(written.to_string().into()))
+}
+
+/// Who asks in Bedrock's API is answered by no other.
+fn nobody() -> Refusal {
+    unreadable("nobody who asks so is answered by another API")
 }
 
 /// Lifts events.
@@ -174,6 +183,7 @@ enum Reader {
     OpenAi(openai::Reader),
     Anthropic(anthropic::Reader),
     Gemini(gemini::Reader),
+    Bedrock(bedrock::Reader),
 }
 
 #[derive(Debug)]
@@ -181,6 +191,7 @@ enum Writer {
     OpenAi(openai::Writer),
     Anthropic(anthropic::Writer),
     Gemini(gemini::Writer),
+    Nobody,
 }
 
 impl Translator {
@@ -189,11 +200,13 @@ impl Translator {
             Shape::OpenAi => Reader::OpenAi(openai::Reader::default()),
             Shape::Anthropic => Reader::Anthropic(anthropic::Reader::default()),
             Shape::Gemini => Reader::Gemini(gemini::Reader::default()),
+            Shape::Bedrock => Reader::Bedrock(bedrock::Reader::default()),
         };
         let writer = match answered.client {
             Shape::OpenAi => Writer::OpenAi(openai::Writer::default()),
             Shape::Anthropic => Writer::Anthropic(anthropic::Writer::default()),
             Shape::Gemini => Writer::Gemini(gemini::Writer::default()),
+            Shape::Bedrock => Writer::Nobody,
         };
         Self { answered, reader, writer, has_begun: false, has_ended: false }
     }
@@ -215,6 +228,7 @@ impl Translator {
                 Writer::OpenAi(writer) => writer.write(event, &self.answered, &mut out),
                 Writer::Anthropic(writer) => writer.write(event, &self.answered, &mut out),
                 Writer::Gemini(writer) => writer.write(event, &self.answered, &mut out)?,
+                Writer::Nobody => return Err(nobody()),
             }
         }
         Ok(out.into_bytes())
@@ -231,6 +245,7 @@ impl EventFilter for Translator {
                 Reader::OpenAi(reader) => reader.read(&data, &mut events)?,
                 Reader::Anthropic(reader) => reader.read(&data, &mut events)?,
                 Reader::Gemini(reader) => reader.read(&data, &self.answered, &mut events)?,
+                Reader::Bedrock(reader) => reader.read(&data, &mut events)?,
             }
         }
         let out = self.write(events)?;
@@ -247,6 +262,7 @@ impl EventFilter for Translator {
             // It says its end itself.
             Reader::Anthropic(_) => {}
             Reader::Gemini(reader) => reader.finish(&mut events),
+            Reader::Bedrock(reader) => reader.finish(&mut events),
         }
         self.write(events)
     }

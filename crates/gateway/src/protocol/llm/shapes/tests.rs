@@ -7,13 +7,17 @@ use serde_json::json;
 use super::*;
 use crate::protocol::tests::provider;
 
+/// Of those who ask.
 const SHAPES: [Shape; 3] = [Shape::OpenAi, Shape::Anthropic, Shape::Gemini];
+/// Of those who answer.
+const PROVIDERS: [Shape; 4] = [Shape::OpenAi, Shape::Anthropic, Shape::Gemini, Shape::Bedrock];
 
 fn provider_of(shape: Shape) -> LlmProvider {
     let provider_type = match shape {
         Shape::OpenAi => ProviderType::OpenAi,
         Shape::Anthropic => ProviderType::Anthropic,
         Shape::Gemini => ProviderType::Gemini,
+        Shape::Bedrock => ProviderType::Bedrock,
     };
     let stream_usage = shape == Shape::OpenAi;
     LlmProvider { provider: provider_type, stream_usage, ..(*provider()).clone() }
@@ -25,6 +29,7 @@ fn gone(client: Shape, to: &LlmProvider, body: &Value) -> Result<(String, Value)
         Shape::OpenAi => "/v1/chat/completions",
         Shape::Anthropic => "/v1/messages",
         Shape::Gemini => "/v1beta/models/asked:generateContent",
+        Shape::Bedrock => "/model/asked/converse",
     };
     gone_by(client, (path, None), to, body)
 }
@@ -72,6 +77,9 @@ fn a_path_is_of_one_api() {
         (ProviderType::Azure, "/v1/chat/completions", false),
         (ProviderType::Gemini, "/v1beta/models/x:generateContent", true),
         (ProviderType::Gemini, "/v1beta/models/x:embedContent", true),
+        (ProviderType::Bedrock, "/model/x/converse", true),
+        (ProviderType::Bedrock, "/v1/models", true),
+        (ProviderType::Bedrock, "/v1/messages", false),
     ] {
         let provider = LlmProvider { provider: kind, ..(*provider()).clone() };
         assert_eq!(is_native(&provider, path), native, "{kind:?} {path}");
@@ -137,7 +145,7 @@ fn what_headers_and_queries_ask_for_is_refused() {
         body: &body,
         amends: false,
     };
-    for to in SHAPES {
+    for to in PROVIDERS {
         let refused = going.to(&provider_of(to), "m").map(|_| ()).map_err(|refusal| refusal.code);
         assert_eq!(refused, Err(Code::NoEquivalent), "{to:?}");
     }

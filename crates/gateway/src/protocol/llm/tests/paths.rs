@@ -38,6 +38,22 @@ fn asked(binding: &dyn Binding, path: &str, body: &str) -> Result<String, Code> 
 }
 
 #[test]
+fn the_model_of_bedrock_is_that_of_the_path() {
+    for (path, body, expected) in [
+        ("/model/sim-small/converse", "{}", Ok("converse sim-small false 4096 -")),
+        (
+            "/model/sim-small/converse-stream",
+            r#"{"inferenceConfig":{"maxTokens":7}}"#,
+            Ok("converse sim-small true 7 -"),
+        ),
+        ("/model/fast/converse", "{}", Ok("converse sim-small false 4096 /model/sim-small/converse")),
+        ("/model/other/converse", "{}", Err(Code::ResourceUnknown)),
+    ] {
+        assert_eq!(asked(&Bedrock, path, body), expected.map(str::to_owned), "{path} {body}");
+    }
+}
+
+#[test]
 fn the_model_of_gemini_is_that_of_the_path_and_no_other() {
     const UNDECIDED: Result<&str, Code> = Err(Code::MemberUndecided);
     const INVALID: Result<&str, Code> = Err(Code::MessageInvalid);

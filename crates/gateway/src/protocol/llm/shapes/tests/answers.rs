@@ -34,11 +34,19 @@ fn reply(shape: Shape) -> Value {
             "modelVersion": "m", "responseId": "r1",
             "usageMetadata": {"promptTokenCount": 12, "candidatesTokenCount": 5, "totalTokenCount": 17},
         }),
+        Shape::Bedrock => json!({
+            "output": {"message": {"role": "assistant", "content": [
+                {"text": "I look."},
+                {"toolUse": {"toolUseId": "t1", "name": "weather", "input": {"city": "Bern"}}},
+            ]}},
+            "stopReason": "tool_use", "metrics": {"latencyMs": 1},
+            "usage": {"inputTokens": 12, "outputTokens": 5, "totalTokens": 17},
+        }),
     }
 }
 
 fn pairs() -> impl Iterator<Item = (Shape, Shape)> {
-    SHAPES.into_iter().flat_map(|client| SHAPES.map(|provider| (client, provider))).filter(|(a, b)| a != b)
+    SHAPES.into_iter().flat_map(|client| PROVIDERS.map(|provider| (client, provider))).filter(|(a, b)| a != b)
 }
 
 #[test]
@@ -48,7 +56,11 @@ fn an_answer_is_the_same_in_every_api() {
         let lifted = document(text.as_bytes(), 200, &answered(client, provider));
         let lifted = lifted.expect("an answer").expect("changed");
         let read: Value = serde_json::from_slice(&lifted).expect("JSON");
-        assert_eq!(read, reply(client), "{provider:?} to {client:?}");
+        // Bedrock's answers have no id; what is made of one has that of the call.
+        let id = if provider == Shape::Bedrock { "c-1" } else { "r1" };
+        let expected = reply(client).to_string().replace("r1", id);
+        let expected: Value = serde_json::from_str(&expected).expect("JSON");
+        assert_eq!(read, expected, "{provider:?} to {client:?}");
         // And the record has of it what it would have of the provider's own.
         let found = Observation::of(&MODEL, &lifted);
         assert_eq!(found.usage, Usage { input: Some(12), output: Some(5) });
@@ -79,6 +91,17 @@ fn usage_is_neither_lost_nor_made_up() {
     let (_, body) = of(Shape::OpenAi, Shape::Gemini, gemini);
     assert_eq!(body["usage"]["completion_tokens_details"]["reasoning_tokens"], 30);
 
+    let mut bedrock = reply(Shape::Bedrock);
+    bedrock["usage"] =
+        json!({"inputTokens": 2, "cacheReadInputTokens": 7, "cacheWriteInputTokens": 3, "outputTokens": 5});
+    // The same, read as it comes.
+    let native = Observation::of(&MODEL, bedrock.to_string().as_bytes());
+    assert_eq!(native.usage, Usage { input: Some(12), output: Some(5) });
+    assert!(native.answered && !native.is_error && !native.unread);
+    let (usage, body) = of(Shape::OpenAi, Shape::Bedrock, bedrock);
+    assert_eq!(usage, Usage { input: Some(12), output: Some(5) });
+    assert_eq!(body["usage"]["prompt_tokens_details"]["cached_tokens"], 7);
+
     // Attack: a provider that says nothing. A 0 would be an answer that cost nothing.
     for (client, provider) in pairs() {
         let mut silent = reply(provider);
@@ -98,6 +121,7 @@ fn what_cannot_be_said_is_no_answer() {
         changed
     };
     let (openai, anthropic, gemini) = (Shape::OpenAi, Shape::Anthropic, Shape::Gemini);
+    let bedrock = Shape::Bedrock;
     for (provider, body) in [
         (openai, with(openai, "/choices", json!([]))),
         (openai, with(openai, "/choices/0/finish_reason", json!("unheard_of"))),
@@ -110,6 +134,12 @@ fn what_cannot_be_said_is_no_answer() {
         (gemini, with(gemini, "/candidates/0/content/parts/0", json!({"executableCode": {}}))),
         (gemini, with(gemini, "/candidates/0/content/parts/0", json!({"text": "a", "thought": true}))),
         (gemini, with(gemini, "/candidates/0/finishReason", json!("MALFORMED_FUNCTION_CALL"))),
+        (bedrock, with(bedrock, "/output/message/content/0", json!({"reasoningContent": {}}))),
+        (bedrock, with(bedrock, "/output/message/content/0", json!({"text": "a", "toolUse": {}}))),
+        (bedrock, with(bedrock, "/output/message/content/0", json!({"text": 1}))),
+        (bedrock, with(bedrock, "/output/message/content/1/toolUse/input", json!("{}"))),
+        (bedrock, with(bedrock, "/stopReason", json!("malformed_tool_use"))),
+        (bedrock, json!({"something": "else"})),
     ] {
         for client in SHAPES.into_iter().filter(|client| *client != provider) {
             let lifted = document(body.to_string().as_bytes(), 200, &answered(client, provider));
@@ -126,11 +156,13 @@ fn errors_are_said_in_the_callers_api() {
         json!({"error": {"message": "slow down", "type": "rate_limit_error", "param": null, "code": null}}),
         json!({"type": "error", "error": {"type": "rate_limit_error", "message": "slow down"}}),
         json!({"error": {"code": 429, "message": "slow down", "status": "RESOURCE_EXHAUSTED"}}),
+        json!({"error": {"message": "slow down"}}),
     ];
     let of = |shape: Shape| match shape {
         Shape::OpenAi => &errors[0],
         Shape::Anthropic => &errors[1],
         Shape::Gemini => &errors[2],
+        Shape::Bedrock => &errors[3],
     };
     for (client, provider) in pairs() {
         let lifted = document(of(provider).to_string().as_bytes(), 429, &answered(client, provider));
@@ -206,6 +238,17 @@ fn stream(shape: Shape) -> String {
                 json!({"promptTokenCount": 12, "candidatesTokenCount": 5, "totalTokenCount": 17});
             said(&[part(json!({"text": "I "})), part(json!({"text": "look."})), last])
         }
+        Shape::Bedrock => said(&[
+            json!({"role": "assistant", "p": "abc"}),
+            json!({"contentBlockIndex": 0, "delta": {"text": "I "}, "p": "a"}),
+            json!({"contentBlockIndex": 0, "delta": {"text": "look."}}),
+            json!({"contentBlockIndex": 0}),
+            json!({"contentBlockIndex": 1, "start": {"toolUse": {"toolUseId": "t1", "name": "weather"}}}),
+            json!({"contentBlockIndex": 1, "delta": {"toolUse": {"input": "{\"city\":\"Bern\"}"}}}),
+            json!({"contentBlockIndex": 1}),
+            json!({"stopReason": "tool_use"}),
+            json!({"usage": {"inputTokens": 12, "outputTokens": 5, "totalTokens": 17}, "metrics": {"latencyMs": 1}}),
+        ]),
     }
 }
 
@@ -266,6 +309,7 @@ fn heard(shape: Shape, text: &str) -> Value {
                     stop = candidate["finishReason"].clone();
                 }
             }
+            Shape::Bedrock => panic!("nobody asks so"),
         }
     }
     json!([said, call, arguments, stop])
@@ -283,6 +327,7 @@ fn a_stream_is_the_same_in_every_api_however_it_is_cut() {
             Shape::OpenAi => "tool_calls",
             Shape::Anthropic => "tool_use",
             Shape::Gemini => "STOP",
+            Shape::Bedrock => panic!("nobody asks so"),
         };
         let expected = json!(["I look.", ["t1", "weather"], "{\"city\":\"Bern\"}", stop]);
         assert_eq!(heard(client, &whole), expected, "{provider:?} to {client:?}: {whole}");
@@ -324,6 +369,7 @@ fn a_stream_that_ends_by_an_error_says_so() {
                 json!({"type": "error", "error": {"type": "overloaded_error", "message": "no"}})
             }
             Shape::Gemini => json!({"error": {"code": 503, "message": "no", "status": "UNAVAILABLE"}}),
+            Shape::Bedrock => json!({"error": {"message": "no"}}),
         };
         let text = format!("data: {error}\n\n{}", stream(provider));
         let lifted = lifted_stream(client, provider, &text, usize::MAX).expect("a stream");
@@ -340,6 +386,10 @@ fn a_stream_that_ends_by_an_error_says_so() {
 #[test]
 fn events_that_cannot_be_said_end_the_stream() {
     let begin = r#"{"id":"r1","choices":[{"index":0,"delta":{"content":"x"}}]}"#;
+    let of_bedrock = |events: &[Value]| -> String {
+        let start = json!({"role": "assistant"});
+        [&start].into_iter().chain(events).map(|event| format!("data: {event}\n\n")).collect()
+    };
     let call = |index: u8| {
         format!(
             r#"{{"choices":[{{"index":0,"delta":{{"tool_calls":[{{"index":{index},"id":"t","function":{{"name":"f","arguments":""}}}}]}}}}]}}"#
@@ -360,6 +410,30 @@ fn events_that_cannot_be_said_end_the_stream() {
         ),
         (Shape::Gemini, r#"data: {"candidates":[{},{}]}"#.to_owned() + "\n\n"),
         (Shape::Gemini, format!("data: {{\"x\":\"{}\"", "x".repeat(70_000))),
+        (Shape::Bedrock, r#"data: {"contentBlockIndex":0,"delta":{"text":"x"}}"#.to_owned() + "\n\n"),
+        (
+            Shape::Bedrock,
+            of_bedrock(&[json!({"contentBlockIndex": 0, "delta": {"reasoningContent": {"text": "x"}}})]),
+        ),
+        (
+            Shape::Bedrock,
+            of_bedrock(&[json!({"contentBlockIndex": 0, "delta": {"toolUse": {"input": "{}"}}})]),
+        ),
+        (
+            Shape::Bedrock,
+            of_bedrock(&[
+                json!({"contentBlockIndex": 0, "delta": {"text": "x"}}),
+                json!({"contentBlockIndex": 1, "delta": {"text": "y"}}),
+            ]),
+        ),
+        (
+            Shape::Bedrock,
+            of_bedrock(&[
+                json!({"contentBlockIndex": 0, "start": {"toolUse": {"toolUseId": "a", "name": "f"}}}),
+                json!({"contentBlockIndex": 0, "delta": {"text": "x"}}),
+            ]),
+        ),
+        (Shape::Bedrock, of_bedrock(&[json!({"somethingNew": {}})])),
     ] {
         for client in SHAPES.into_iter().filter(|client| *client != provider) {
             let lifted = lifted_stream(client, provider, &text, usize::MAX);

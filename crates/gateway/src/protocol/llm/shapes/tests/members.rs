@@ -31,7 +31,7 @@ fn what_stands_in_a_request_goes_on_or_is_refused() {
         let whole = conversation(client);
         let mut all = Vec::new();
         pointers(&whole, String::new(), &mut all);
-        for to in SHAPES.into_iter().filter(|to| *to != client) {
+        for to in PROVIDERS.into_iter().filter(|to| *to != client) {
             for at in &all {
                 let mut changed = whole.clone();
                 let mark = match changed.pointer_mut(at).expect("there") {
@@ -75,7 +75,7 @@ fn each_member_can_be_left_out() {
         for name in whole.as_object().expect("an object").keys() {
             let mut less = whole.clone();
             less.as_object_mut().expect("an object").remove(name);
-            for to in SHAPES.into_iter().filter(|to| *to != client) {
+            for to in PROVIDERS.into_iter().filter(|to| *to != client) {
                 assert!(gone(client, &provider_of(to), &less).is_ok(), "{client:?} to {to:?} without {name}");
             }
         }

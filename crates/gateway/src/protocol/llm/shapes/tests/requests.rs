@@ -73,19 +73,42 @@ fn same(shape: Shape, model: &str) -> Value {
             "toolConfig": {"functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": ["weather"]}},
             "generationConfig": {"maxOutputTokens": 100, "temperature": 0.5, "topP": 0.9, "stopSequences": ["END"]},
         }),
+        Shape::Bedrock => json!({
+            "system": [{"text": "Be brief."}],
+            "messages": [
+                {"role": "user", "content": [
+                    {"text": "What is this?"},
+                    {"image": {"format": "png", "source": {"bytes": "AAAA"}}},
+                ]},
+                {"role": "assistant", "content": [
+                    {"text": "I look."},
+                    {"toolUse": {"toolUseId": "t1", "name": "weather", "input": {"city": "Bern"}}},
+                ]},
+                {"role": "user", "content": [
+                    {"toolResult": {"toolUseId": "t1", "content": [{"text": "sun"}]}},
+                    {"text": "And now?"},
+                ]},
+            ],
+            "toolConfig": {
+                "tools": [{"toolSpec": {"name": "weather", "description": "Says it.", "inputSchema": {"json": schema}}}],
+                "toolChoice": {"tool": {"name": "weather"}},
+            },
+            "inferenceConfig": {"maxTokens": 100, "temperature": 0.5, "topP": 0.9, "stopSequences": ["END"]},
+        }),
     }
 }
 
 #[test]
 fn a_conversation_is_the_same_in_every_api() {
     for client in SHAPES {
-        for to in SHAPES.into_iter().filter(|to| *to != client) {
+        for to in PROVIDERS.into_iter().filter(|to| *to != client) {
             let (path, body) = gone(client, &provider_of(to), &same(client, "asked")).expect("it goes on");
             assert_eq!(body, same(to, "m"), "{client:?} to {to:?}");
             let expected = match to {
                 Shape::OpenAi => "/v1/chat/completions",
                 Shape::Anthropic => "/v1/messages",
                 Shape::Gemini => "/v1beta/models/m:generateContent",
+                Shape::Bedrock => "/model/m/converse",
             };
             assert_eq!(path, expected);
         }
@@ -151,6 +174,23 @@ fn what_one_says_in_another_way() {
             "/contents/1/parts/0/functionResponse/response",
             json!({"error": "no"}),
         ),
+        (
+            anthropic,
+            Shape::Bedrock,
+            json!({"max_tokens": 5, "messages": [
+                {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "f", "input": {}}]},
+                {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": "no", "is_error": true}]},
+            ]}),
+            "/messages/1/content/0/toolResult",
+            json!({"toolUseId": "t", "content": [{"text": "no"}], "status": "error"}),
+        ),
+        (
+            openai,
+            Shape::Bedrock,
+            json!({"messages": [], "tools": [{"type": "function", "function": {"name": "f"}}], "tool_choice": "required"}),
+            "/toolConfig/toolChoice",
+            json!({"any": {}}),
+        ),
         // Gemini's calls may have no ids: the n-th result of a function is of its n-th call.
         (
             Shape::Gemini,
@@ -202,6 +242,7 @@ fn what_has_no_equivalent_is_refused() {
             Shape::OpenAi => json!({"model": "x", "messages": []}),
             Shape::Anthropic => json!({"model": "x", "max_tokens": 5, "messages": []}),
             Shape::Gemini => json!({"contents": []}),
+            Shape::Bedrock => panic!("nobody asks so"),
         };
         request.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
         request
@@ -311,6 +352,26 @@ fn what_has_no_equivalent_is_refused() {
             json!({"contents": [{"role": "user", "parts": [{"functionResponse": {"name": "f", "response": {}}}]}]}),
         ),
         (gemini, anthropic, json!({"generationConfig": {"seed": 7}})),
+        (openai, Shape::Bedrock, json!({"user": "u"})),
+        (openai, Shape::Bedrock, json!({"seed": 7})),
+        (openai, Shape::Bedrock, json!({"presence_penalty": 0.5})),
+        (openai, Shape::Bedrock, json!({"parallel_tool_calls": false})),
+        (
+            openai,
+            Shape::Bedrock,
+            json!({"tools": [{"type": "function", "function": {"name": "f"}}], "tool_choice": "none"}),
+        ),
+        (
+            openai,
+            Shape::Bedrock,
+            user(json!([{"type": "image_url", "image_url": {"url": "https://a.example/i"}}])),
+        ),
+        (
+            openai,
+            Shape::Bedrock,
+            user(json!([{"type": "image_url", "image_url": {"url": "data:image/tiff;base64,AAAA"}}])),
+        ),
+        (anthropic, Shape::Bedrock, json!({"top_k": 4})),
     ] {
         let request = of(client, more);
         let refused = gone(client, &provider_of(to), &request).map(|(_, body)| body);
