@@ -117,31 +117,6 @@ pub(super) fn probes() -> Vec<Probe> {
             chat().with("api-key", "evil").with("x-goog-api-key", "evil"),
         ),
         row("nobody", "an agent that is permitted nothing", chat().by("nobody")),
-        row(
-            "other-api-not-permitted",
-            "a model that is not permitted, in another API than its provider's",
-            openai(r#"{"model":"large","max_tokens":1,"messages":[{"role":"user","content":"x"}]}"#)
-                .at("/llm/r/openai/v1/messages"),
-        ),
-        row(
-            "other-api-twice",
-            "two models, in another API than their provider's",
-            openai(r#"{"model":"small","model":"large","max_tokens":1,"messages":[{"role":"user","content":"x"}]}"#)
-                .at("/llm/r/openai/v1/messages"),
-        ),
-        row(
-            "other-api-no-equivalent",
-            "what the provider would do by itself is lost on the way to its API",
-            openai(r#"{"model":"small","messages":[{"role":"user","content":"x"}],"logit_bias":{"1":1}}"#)
-                .at("/llm/r/anthropic/v1/chat/completions"),
-        )
-        .expect(Expect::refused(&["no_equivalent"]).unrecorded()),
-        row(
-            "other-api-gemini",
-            "a model in the path, another in the body",
-            openai(r#"{"model":"large","contents":[{"role":"user","parts":[{"text":"x"}]}]}"#)
-                .at("/llm/r/openai/v1beta/models/small:generateContent"),
-        ),
         stolen(
             "thief",
             "a provider whose key is the ledger's",
@@ -173,5 +148,40 @@ pub(super) fn probes() -> Vec<Probe> {
         .reply(Reply::events("data: {\"error\":{\"message\":\"x\"}}\n\n"))
         .expect(Expect::ended(&["error"])),
     ]);
+    probes.extend(in_other_apis());
     probes
+}
+
+/// Models that are asked in another API than their provider's.
+fn in_other_apis() -> [Probe; 4] {
+    let row = |name: &str, tries: &str, message: Message| {
+        Probe::new(format!("models/{name}"), tries, Protocol::Llm, message)
+    };
+    [
+        row(
+            "other-api-not-permitted",
+            "a model that is not permitted, in another API than its provider's",
+            openai(r#"{"model":"large","max_tokens":1,"messages":[{"role":"user","content":"x"}]}"#)
+                .at("/llm/r/openai/v1/messages"),
+        ),
+        row(
+            "other-api-twice",
+            "two models, in another API than their provider's",
+            openai(r#"{"model":"small","model":"large","max_tokens":1,"messages":[{"role":"user","content":"x"}]}"#)
+                .at("/llm/r/openai/v1/messages"),
+        ),
+        row(
+            "other-api-no-equivalent",
+            "what the provider would do by itself is lost on the way to its API",
+            openai(r#"{"model":"small","messages":[{"role":"user","content":"x"}],"logit_bias":{"1":1}}"#)
+                .at("/llm/r/anthropic/v1/chat/completions"),
+        )
+        .expect(Expect::refused(&["no_equivalent"]).unrecorded()),
+        row(
+            "other-api-gemini",
+            "a model in the path, another in the body",
+            openai(r#"{"model":"large","contents":[{"role":"user","parts":[{"text":"x"}]}]}"#)
+                .at("/llm/r/openai/v1beta/models/small:generateContent"),
+        ),
+    ]
 }
