@@ -31,11 +31,16 @@ impl Condition {
 
     /// Whether it says the same, whenever that began.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
-        self.of == other.of
+        self.is_same_of(other, other.observed_generation)
+    }
+
+    /// Whether it says the same as the other would of this generation.
+    pub(crate) fn is_same_of(&self, other: &Self, generation: Option<i64>) -> bool {
+        self.observed_generation == generation
+            && self.of == other.of
             && self.status == other.status
             && self.reason == other.reason
             && self.message == other.message
-            && self.observed_generation == other.observed_generation
     }
 
     /// With the time since when it has been so: that which stands there already, where its status is the same.
