@@ -402,7 +402,10 @@ impl Live {
         self.index.note_waiting(self.feed.waiting());
         if let (Some(kept), Some(synced), false) = (&mut self.kept, synced, is_kept) {
             match is_done && !is_behind {
-                true => kept.all(objects, self.feed.current().snapshot.clone(), synced, is_heard),
+                true => {
+                    let snapshot = self.feed.current().snapshot.clone();
+                    kept.all((objects, snapshot), self.feed.refusals_kept(), synced, is_heard);
+                }
                 false => kept.falls_behind(),
             }
         }
