@@ -14,7 +14,7 @@ use vidimus_core::resource::Rejection;
 use vidimus_core::snapshot::Snapshot;
 
 use crate::in_force::InForce;
-use crate::kept::{Before, Kept};
+use crate::kept::Kept;
 use crate::load::about;
 
 /// It rests so many times as long as it took.
@@ -167,9 +167,7 @@ fn keep(in_force: &InForce, told: &Receiver<Told>, done: &Done) {
 }
 
 fn keep_one(in_force: &InForce, kept: &mut Kept, snapshot: &Snapshot) -> bool {
-    let written = panic::catch_unwind(AssertUnwindSafe(|| {
-        kept.write(&Before { memory: snapshot.memory(), silent: None })
-    }));
+    let written = panic::catch_unwind(AssertUnwindSafe(|| kept.write_of(&snapshot.written_memory(), None)));
     let unkept = written.unwrap_or_else(|_| Err("a fault of this program".to_owned())).err();
     let is_kept = unkept.is_none();
     in_force.kept(unkept.map(|reason| Rejection {
