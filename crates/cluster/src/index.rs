@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use vidimus_core::resource::{API_VERSION, Kind, Object, Origin, Rejection, check};
 
-use crate::condition::Condition;
+use crate::condition::{Condition, Shared};
 use crate::pods::Runs;
 use crate::seen::{FieldManager, Seen};
 
@@ -25,7 +25,7 @@ pub(crate) struct Entry {
     pub(crate) generation: Option<i64>,
     /// What stands in its status.
     pub(crate) observed: Option<i64>,
-    pub(crate) conditions: Vec<Condition>,
+    pub(crate) conditions: Arc<[Condition]>,
     pub(crate) runs: Runs,
     /// Who is said to have written it last; not known of what was kept on disk.
     pub(crate) manager: Option<FieldManager>,
@@ -55,6 +55,7 @@ pub(crate) struct Index {
     waiting: HashSet<Arc<str>>,
     /// With a key of its own, so that nobody can write two objects that look the same.
     hasher: RandomState,
+    statuses: Shared,
     /// What changed, where it is to be known.
     seen: Option<Vec<Seen>>,
 }
@@ -66,6 +67,7 @@ impl Index {
             entries: BTreeMap::new(),
             waiting: HashSet::new(),
             hasher: RandomState::new(),
+            statuses: Shared::default(),
             seen: None,
         }
     }
@@ -107,7 +109,8 @@ impl Index {
             return self.gone(kind, &document);
         }
         let Some(key) = key(kind, &document) else { return Changed::Nothing };
-        let entry = |last: Option<&Entry>| Entry::of(&self.cluster, &self.hasher, kind, document, last);
+        let (cluster, known) = (&self.cluster, (&self.hasher, &mut self.statuses));
+        let entry = |last: Option<&Entry>| Entry::of(cluster, known, kind, document, last);
         match self.entries.entry(key) {
             Place::Vacant(free) => {
                 let next = entry(None);
@@ -138,7 +141,7 @@ impl Index {
             version: resource_version.clone().unwrap_or_default(),
             generation: meta.generation,
             observed: None,
-            conditions: Vec::new(),
+            conditions: Arc::default(),
             runs: Runs::default(),
             manager: None,
             content: None,
@@ -165,7 +168,8 @@ impl Index {
         for document in documents.into_iter().filter(|document| !is_going(document)) {
             let Some(key) = key(kind, &document) else { continue };
             let was = last.remove(&key);
-            let next = Entry::of(&self.cluster, &self.hasher, kind, document, was.as_ref());
+            let known = (&self.hasher, &mut self.statuses);
+            let next = Entry::of(&self.cluster, known, kind, document, was.as_ref());
             let how = was.as_ref().map_or(Changed::Content, |was| next.since(was));
             if how == Changed::Content {
                 note(&mut self.seen, &key, was.as_ref(), Some(&next));
@@ -217,7 +221,7 @@ impl Entry {
     /// Checks an object; what was made of the `last` version of it is taken over where nothing that counts is otherwise.
     fn of(
         cluster: &Arc<str>,
-        hasher: &RandomState,
+        (hasher, statuses): (&RandomState, &mut Shared),
         kind: Kind,
         document: Value,
         last: Option<&Self>,
@@ -229,6 +233,7 @@ impl Entry {
         let observed = document.pointer("/status/observedGeneration").and_then(Value::as_i64);
         let conditions = document.pointer("/status/conditions").and_then(Value::as_array);
         let conditions = conditions.into_iter().flatten().filter_map(Condition::read).collect();
+        let conditions = statuses.share(conditions);
         let runs = Runs::read(&document);
         let manager = FieldManager::read(&document);
         let content = Some(content(hasher, &document, generation));
