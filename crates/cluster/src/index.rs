@@ -27,7 +27,7 @@ pub(crate) struct Entry {
     pub(crate) observed: Option<i64>,
     pub(crate) conditions: Arc<[Condition]>,
     pub(crate) runs: Runs,
-    /// Who is said to have written it last; not known of what was kept on disk.
+    /// Who is said to have written it last, while it is told; not known of what was kept on disk.
     pub(crate) manager: Option<FieldManager>,
     /// Of all that counts of it: its spec and its labels, and neither its status nor which write it was.
     /// `None` of what was kept on disk.
@@ -50,7 +50,8 @@ pub(crate) enum Changed {
 #[derive(Debug)]
 pub(crate) struct Index {
     cluster: Arc<str>,
-    entries: BTreeMap<Key, Entry>,
+    /// A tree has room for more than it holds.
+    entries: BTreeMap<Key, Box<Entry>>,
     /// The uids of what waits for its turn to be compiled.
     waiting: HashSet<Arc<str>>,
     /// With a key of its own, so that nobody can write two objects that look the same.
@@ -78,7 +79,7 @@ impl Index {
     }
 
     pub(crate) fn entries(&self) -> impl Iterator<Item = (&Key, &Entry)> {
-        self.entries.iter()
+        self.entries.iter().map(|(key, entry)| (key, &**entry))
     }
 
     /// What was heard of these is not in force yet: they wait for their turn to be compiled.
@@ -115,16 +116,17 @@ impl Index {
             Place::Vacant(free) => {
                 let next = entry(None);
                 note(&mut self.seen, free.key(), None, Some(&next));
-                free.insert(next);
+                free.insert(next.kept());
                 Changed::Content
             }
             Place::Occupied(mut taken) => {
-                let next = entry(Some(taken.get()));
-                let changed = next.since(taken.get());
+                let last: &Entry = taken.get();
+                let next = entry(Some(last));
+                let changed = next.since(last);
                 if changed == Changed::Content {
-                    note(&mut self.seen, taken.key(), Some(taken.get()), Some(&next));
+                    note(&mut self.seen, taken.key(), Some(last), Some(&next));
                 }
-                *taken.get_mut() = next;
+                *taken.get_mut() = next.kept();
                 changed
             }
         }
@@ -147,14 +149,14 @@ impl Index {
             content: None,
             says: Ok(object),
         };
-        self.entries.insert(key, entry);
+        self.entries.insert(key, entry.kept());
     }
 
     /// An object was deleted.
     pub(crate) fn gone(&mut self, kind: Kind, document: &Value) -> Changed {
         let removed = key(kind, document).and_then(|key| self.entries.remove_entry(&key));
         let Some((key, was)) = removed else { return Changed::Nothing };
-        note(&mut self.seen, &key, Some(&was), None);
+        note(&mut self.seen, &key, Some(&*was), None);
         Changed::Content
     }
 
@@ -169,15 +171,15 @@ impl Index {
             let Some(key) = key(kind, &document) else { continue };
             let was = last.remove(&key);
             let known = (&self.hasher, &mut self.statuses);
-            let next = Entry::of(&self.cluster, known, kind, document, was.as_ref());
-            let how = was.as_ref().map_or(Changed::Content, |was| next.since(was));
+            let next = Entry::of(&self.cluster, known, kind, document, was.as_deref());
+            let how = was.as_deref().map_or(Changed::Content, |was| next.since(was));
             if how == Changed::Content {
-                note(&mut self.seen, &key, was.as_ref(), Some(&next));
+                note(&mut self.seen, &key, was.as_deref(), Some(&next));
             }
             changed = changed.max(how);
-            self.entries.insert(key, next);
+            self.entries.insert(key, next.kept());
         }
-        last.iter().for_each(|(key, was)| note(&mut self.seen, key, Some(was), None));
+        last.iter().for_each(|(key, was)| note(&mut self.seen, key, Some(&**was), None));
         if last.is_empty() { changed } else { Changed::Content }
     }
 }
@@ -243,6 +245,11 @@ impl Entry {
             None => read(cluster, kind, document),
         };
         Self { uid, version, generation, observed, conditions, runs, manager, content, says }
+    }
+
+    /// As it is kept when a change of it was told: who made that is known then.
+    fn kept(self) -> Box<Self> {
+        Box::new(Self { manager: None, ..self })
     }
 
     /// As it was read, where it is good.
