@@ -203,6 +203,8 @@ impl Live {
                 if self.statuses <= ended {
                     self.want();
                 }
+                let statuses = ended.elapsed().as_millis();
+                tracing::debug!(ms = (ended - now).as_millis(), statuses, "what was heard is in force");
                 continue;
             }
             if self.statuses <= now {
