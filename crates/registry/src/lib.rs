@@ -6,7 +6,7 @@
 //! - A directory that cannot be read at all changes nothing: the last good configuration stays live, and says so.
 //! - What a file that is whole by itself permits no longer is not permitted, whatever happens to others meanwhile.
 //! - The objects of a cluster are kept on disk (`kept_objects`), so that a start without its API server serves by them.
-//! - What is refused is kept over restarts (`kept`), so that a start in which something is malformed, or may be half-written, holds it.
+//! - What is refused is kept over restarts (`kept`, `refusals`), so that a start in which something is malformed, or may be half-written, holds it.
 
 pub mod configurations;
 mod contents;
