@@ -10,7 +10,7 @@ use vidimus_core::snapshot::TOO_COSTLY;
 use vidimus_registry::Loaded;
 
 use crate::condition::{Condition, stand};
-use crate::index::{Entry, Index};
+use crate::index::{Entry, Index, Key};
 use crate::pods::{Joined, Runs};
 use crate::runs_jobs::{Known as Jobs, RunsJobs, is_job};
 use crate::secrets::{self, Known, Secrets};
@@ -43,20 +43,21 @@ pub(crate) fn wanted(
     let refusing: HashSet<&str> = loaded.snapshot.only_refusing().filter_map(|one| uid(one.origin)).collect();
     let jobs = jobs.known();
     let plainly = Verdict::default().conditions(None);
-    let is_plain = |entry: &Entry| {
+    let is_plain = |key: &Key, entry: &Entry| {
         let uid: &str = &entry.uid;
         let has_more = rejected.contains_key(uid)
             || warned.contains_key(uid)
             || over.contains_key(uid)
             || named.contains_key(uid)
             || of_jobs.contains(uid)
-            || index.waits(uid);
-        !has_more && joined.is_none() && loaded.not_ready.is_none() && in_force.contains(uid)
+            || index.waits(uid)
+            || joined.is_some_and(|joined| joined.concerns(key));
+        !has_more && loaded.not_ready.is_none() && in_force.contains(uid)
     };
     let (mut wanted, mut runs_otherwise) = (Vec::new(), Vec::new());
     for (key, entry) in index.entries() {
         // Nearly all are in force, nothing else is to be said of them, and that stands there: nothing is made of these.
-        if says(entry, &plainly) && is_plain(entry) {
+        if says(entry, &plainly) && is_plain(key, entry) {
             continue;
         }
         let is_job = of_jobs.contains(&*entry.uid);
