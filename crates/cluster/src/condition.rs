@@ -1,10 +1,13 @@
 //! The conditions in the status of an object: `Accepted` (it is good), `Programmed` (it is in force) and `Ready` (both), each with reason and message.
 
+use std::collections::HashSet;
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// One condition, as in `metav1.Condition`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Condition {
     /// `Accepted`, `Programmed` or `Ready`; others are of others.
@@ -31,11 +34,16 @@ impl Condition {
 
     /// Whether it says the same, whenever that began.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
-        self.of == other.of
+        self.is_same_of(other, other.observed_generation)
+    }
+
+    /// Whether it says the same as the other would of this generation.
+    pub(crate) fn is_same_of(&self, other: &Self, generation: Option<i64>) -> bool {
+        self.observed_generation == generation
+            && self.of == other.of
             && self.status == other.status
             && self.reason == other.reason
             && self.message == other.message
-            && self.observed_generation == other.observed_generation
     }
 
     /// With the time since when it has been so: that which stands there already, where its status is the same.
@@ -44,6 +52,32 @@ impl Condition {
         let time = last.map(|last| last.last_transition_time.as_str()).filter(|time| !time.is_empty());
         self.last_transition_time = time.unwrap_or(now).to_owned();
         self
+    }
+}
+
+/// What stands in statuses, the same for all that say the same since the same second: nearly all of many objects do.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    all: HashSet<Arc<[Condition]>>,
+    /// When they are so many, it is looked which of them nobody has any more.
+    full: usize,
+}
+
+impl Shared {
+    /// As few as are not looked through.
+    const FEW: usize = 1024;
+
+    pub(crate) fn share(&mut self, conditions: Vec<Condition>) -> Arc<[Condition]> {
+        if let Some(known) = self.all.get(conditions.as_slice()) {
+            return known.clone();
+        }
+        if self.all.len() >= self.full.max(Self::FEW) {
+            self.all.retain(|one| Arc::strong_count(one) > 1);
+            self.full = self.all.len() * 2;
+        }
+        let new: Arc<[Condition]> = conditions.into();
+        self.all.insert(new.clone());
+        new
     }
 }
 
@@ -93,6 +127,23 @@ mod tests {
             assert_eq!(stand(&[other.clone(), there], &[ready("True", "m", 1, "now")]), stands);
         }
         assert!(!stand(&[other], &[ready("True", "m", 1, "now")]));
+    }
+
+    #[test]
+    fn what_says_the_same_is_there_once_and_what_nobody_has_is_let_go() {
+        let mut shared = Shared::default();
+        let one = shared.share(vec![ready("True", "m", 1, "then")]);
+        let (same, other) = (
+            shared.share(vec![ready("True", "m", 1, "then")]),
+            shared.share(vec![ready("True", "m", 1, "now")]),
+        );
+        assert!(Arc::ptr_eq(&one, &same) && !Arc::ptr_eq(&one, &other));
+        assert_eq!(&*other, [ready("True", "m", 1, "now")]);
+        for number in 0..5 * Shared::FEW {
+            drop(shared.share(vec![ready("True", &number.to_string(), 1, "then")]));
+        }
+        assert!(shared.all.len() <= Shared::FEW, "{}", shared.all.len());
+        assert!(Arc::ptr_eq(&one, &shared.share(vec![ready("True", "m", 1, "then")])));
     }
 
     #[test]

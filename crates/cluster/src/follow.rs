@@ -13,13 +13,14 @@ use jiff::Timestamp;
 use kube_client::core::params::{ListParams, WatchParams};
 use kube_client::core::{Request, WatchEvent};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 use vidimus_core::resource::{API_VERSION, Kind};
 
 use crate::access::Client;
 use crate::answer;
 use crate::live::Told;
+use crate::seen::FieldManager;
 
 /// How long one watch goes on, in seconds.
 const WATCH: u32 = 15;
@@ -35,6 +36,8 @@ const PAGE_TIME: Duration = Duration::from_secs(30);
 const PAGE: u32 = 500;
 /// A watch that ends sooner than this is not followed by the next one at once.
 const LEAST: Duration = Duration::from_secs(1);
+/// The annotation in which `kubectl apply` keeps the object as it was applied.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// Before what failed is tried again: at first, and at most.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 
@@ -139,15 +142,33 @@ struct PageMeta {
 }
 
 impl Follow {
-    /// Objects whole. `name` is for messages, `collection` the path of the objects.
+    /// Objects, without what of them nobody reads. `name` is for messages, `collection` the path of the objects.
     pub(crate) fn new(
         client: Client,
         name: String,
         collection: String,
         tell: impl Fn(Told) -> bool + Send + Sync + 'static,
     ) -> Self {
-        Self::reading(Some, client, (name, collection), tell)
+        Self::reading(|object| Some(lean(object)), client, (name, collection), tell)
     }
+}
+
+/// An object without what others say of its fields, which is most of what comes with many an object, while it waits to be taken: of its managed fields it is
+/// left who wrote it last, of its annotations all but the copy of itself.
+fn lean(mut object: Value) -> Value {
+    let manager = FieldManager::read(&object);
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        match manager {
+            Some(by) => {
+                metadata.insert("managedFields".to_owned(), json!([{"manager": by.name, "time": by.time}]));
+            }
+            None => drop(metadata.remove("managedFields")),
+        }
+        if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
+            annotations.remove(LAST_APPLIED);
+        }
+    }
+    object
 }
 
 impl<T> Follow<T> {
@@ -380,6 +401,25 @@ mod tests {
         }
         assert_eq!(collection(Kind::Policy, None), "/apis/vidimus.dev/v1alpha1/policies");
         assert_eq!(collection(Kind::Agent, Some("a")), "/apis/vidimus.dev/v1alpha1/namespaces/a/agents");
+    }
+
+    #[test]
+    fn of_what_others_say_of_an_object_it_is_left_who_wrote_it() {
+        let metadata = |managed: Value, annotations: Value| json!({"metadata": {"name": "a", "managedFields": managed, "annotations": annotations}, "spec": {"x": 1}, "status": {"y": 2}});
+        let by = |name: &str, subresource: &str| json!({"manager": name, "subresource": subresource, "time": "2026-01-01T00:00:00Z", "fieldsV1": {"f:spec": {}}});
+        let object = metadata(
+            json!([by("kubectl", ""), by("vidimus", "status")]),
+            json!({LAST_APPLIED: "{}", "other": "stays"}),
+        );
+        let expected = metadata(
+            json!([{"manager": "kubectl", "time": "2026-01-01T00:00:00Z"}]),
+            json!({"other": "stays"}),
+        );
+        assert_eq!(FieldManager::read(&object), FieldManager::read(&expected));
+        assert_eq!(lean(object), expected);
+        for plain in [json!({"metadata": {"name": "a"}, "spec": {}}), json!(7), json!({"metadata": []})] {
+            assert_eq!(lean(plain.clone()), plain);
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use vidimus_core::resource::{API_VERSION, Kind, Object, Origin, Rejection, check};
 
-use crate::condition::Condition;
+use crate::condition::{Condition, Shared};
 use crate::pods::Runs;
 use crate::seen::{FieldManager, Seen};
 
@@ -25,9 +25,9 @@ pub(crate) struct Entry {
     pub(crate) generation: Option<i64>,
     /// What stands in its status.
     pub(crate) observed: Option<i64>,
-    pub(crate) conditions: Vec<Condition>,
+    pub(crate) conditions: Arc<[Condition]>,
     pub(crate) runs: Runs,
-    /// Who is said to have written it last; not known of what was kept on disk.
+    /// Who is said to have written it last, while it is told; not known of what was kept on disk.
     pub(crate) manager: Option<FieldManager>,
     /// Of all that counts of it: its spec and its labels, and neither its status nor which write it was.
     /// `None` of what was kept on disk.
@@ -50,11 +50,13 @@ pub(crate) enum Changed {
 #[derive(Debug)]
 pub(crate) struct Index {
     cluster: Arc<str>,
-    entries: BTreeMap<Key, Entry>,
+    /// A tree has room for more than it holds.
+    entries: BTreeMap<Key, Box<Entry>>,
     /// The uids of what waits for its turn to be compiled.
     waiting: HashSet<Arc<str>>,
     /// With a key of its own, so that nobody can write two objects that look the same.
     hasher: RandomState,
+    statuses: Shared,
     /// What changed, where it is to be known.
     seen: Option<Vec<Seen>>,
 }
@@ -66,6 +68,7 @@ impl Index {
             entries: BTreeMap::new(),
             waiting: HashSet::new(),
             hasher: RandomState::new(),
+            statuses: Shared::default(),
             seen: None,
         }
     }
@@ -76,7 +79,7 @@ impl Index {
     }
 
     pub(crate) fn entries(&self) -> impl Iterator<Item = (&Key, &Entry)> {
-        self.entries.iter()
+        self.entries.iter().map(|(key, entry)| (key, &**entry))
     }
 
     /// What was heard of these is not in force yet: they wait for their turn to be compiled.
@@ -107,21 +110,23 @@ impl Index {
             return self.gone(kind, &document);
         }
         let Some(key) = key(kind, &document) else { return Changed::Nothing };
-        let entry = |last: Option<&Entry>| Entry::of(&self.cluster, &self.hasher, kind, document, last);
+        let (cluster, known) = (&self.cluster, (&self.hasher, &mut self.statuses));
+        let entry = |last: Option<&Entry>| Entry::of(cluster, known, kind, document, last);
         match self.entries.entry(key) {
             Place::Vacant(free) => {
                 let next = entry(None);
                 note(&mut self.seen, free.key(), None, Some(&next));
-                free.insert(next);
+                free.insert(next.kept());
                 Changed::Content
             }
             Place::Occupied(mut taken) => {
-                let next = entry(Some(taken.get()));
-                let changed = next.since(taken.get());
+                let last: &Entry = taken.get();
+                let next = entry(Some(last));
+                let changed = next.since(last);
                 if changed == Changed::Content {
-                    note(&mut self.seen, taken.key(), Some(taken.get()), Some(&next));
+                    note(&mut self.seen, taken.key(), Some(last), Some(&next));
                 }
-                *taken.get_mut() = next;
+                *taken.get_mut() = next.kept();
                 changed
             }
         }
@@ -138,20 +143,20 @@ impl Index {
             version: resource_version.clone().unwrap_or_default(),
             generation: meta.generation,
             observed: None,
-            conditions: Vec::new(),
+            conditions: Arc::default(),
             runs: Runs::default(),
             manager: None,
             content: None,
             says: Ok(object),
         };
-        self.entries.insert(key, entry);
+        self.entries.insert(key, entry.kept());
     }
 
     /// An object was deleted.
     pub(crate) fn gone(&mut self, kind: Kind, document: &Value) -> Changed {
         let removed = key(kind, document).and_then(|key| self.entries.remove_entry(&key));
         let Some((key, was)) = removed else { return Changed::Nothing };
-        note(&mut self.seen, &key, Some(&was), None);
+        note(&mut self.seen, &key, Some(&*was), None);
         Changed::Content
     }
 
@@ -165,15 +170,16 @@ impl Index {
         for document in documents.into_iter().filter(|document| !is_going(document)) {
             let Some(key) = key(kind, &document) else { continue };
             let was = last.remove(&key);
-            let next = Entry::of(&self.cluster, &self.hasher, kind, document, was.as_ref());
-            let how = was.as_ref().map_or(Changed::Content, |was| next.since(was));
+            let known = (&self.hasher, &mut self.statuses);
+            let next = Entry::of(&self.cluster, known, kind, document, was.as_deref());
+            let how = was.as_deref().map_or(Changed::Content, |was| next.since(was));
             if how == Changed::Content {
-                note(&mut self.seen, &key, was.as_ref(), Some(&next));
+                note(&mut self.seen, &key, was.as_deref(), Some(&next));
             }
             changed = changed.max(how);
-            self.entries.insert(key, next);
+            self.entries.insert(key, next.kept());
         }
-        last.iter().for_each(|(key, was)| note(&mut self.seen, key, Some(was), None));
+        last.iter().for_each(|(key, was)| note(&mut self.seen, key, Some(&**was), None));
         if last.is_empty() { changed } else { Changed::Content }
     }
 }
@@ -217,7 +223,7 @@ impl Entry {
     /// Checks an object; what was made of the `last` version of it is taken over where nothing that counts is otherwise.
     fn of(
         cluster: &Arc<str>,
-        hasher: &RandomState,
+        (hasher, statuses): (&RandomState, &mut Shared),
         kind: Kind,
         document: Value,
         last: Option<&Self>,
@@ -229,6 +235,7 @@ impl Entry {
         let observed = document.pointer("/status/observedGeneration").and_then(Value::as_i64);
         let conditions = document.pointer("/status/conditions").and_then(Value::as_array);
         let conditions = conditions.into_iter().flatten().filter_map(Condition::read).collect();
+        let conditions = statuses.share(conditions);
         let runs = Runs::read(&document);
         let manager = FieldManager::read(&document);
         let content = Some(content(hasher, &document, generation));
@@ -238,6 +245,11 @@ impl Entry {
             None => read(cluster, kind, document),
         };
         Self { uid, version, generation, observed, conditions, runs, manager, content, says }
+    }
+
+    /// As it is kept when a change of it was told: who made that is known then.
+    fn kept(self) -> Box<Self> {
+        Box::new(Self { manager: None, ..self })
     }
 
     /// As it was read, where it is good.

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use vidimus_core::caller::UnixMillis;
 use vidimus_core::resource::{Object, Origin, Rejection, Subject};
 use vidimus_core::snapshot::Snapshot;
-use vidimus_registry::{KeptObjects, Restored, Times};
+use vidimus_registry::{KeptObjects, KeptUpTo, Restored, Times, at_low_priority};
 
 use crate::SOURCE;
 
@@ -41,6 +41,8 @@ enum Told {
 struct All {
     objects: Vec<Object>,
     snapshot: Arc<Snapshot>,
+    /// It is written when that is kept which they refuse.
+    refused: KeptUpTo,
     times: Times,
 }
 
@@ -133,18 +135,18 @@ impl Kept {
         }
     }
 
-    /// All of it is known, and goes live: these, as of `synced`.
+    /// All of it is known, and goes live: these, as of `synced`. They are kept when what they refuse is (`refused`).
     pub(crate) fn all(
         &mut self,
-        objects: Vec<Object>,
-        snapshot: Arc<Snapshot>,
+        (objects, snapshot): (Vec<Object>, Arc<Snapshot>),
+        refused: KeptUpTo,
         synced: Timestamp,
         is_heard: bool,
     ) {
         // Whoever is whole needs what was kept no more.
         (self.due, self.behind) = (None, false);
         let times = self.times(Instant::now(), synced, is_heard);
-        self.send(Told::All(Box::new(All { objects, snapshot, times })));
+        self.send(Told::All(Box::new(All { objects, snapshot, refused, times })));
     }
 
     /// What there is could not be brought into force: what was kept before is not all there is any more.
@@ -237,7 +239,7 @@ impl Pending {
 
     /// Writes it; what could not be written is tried again.
     fn write(&mut self, disk: &mut KeptObjects, of: &str) -> Result<(), String> {
-        if let Some(All { objects, snapshot, times }) = self.all.as_deref() {
+        if let Some(All { objects, snapshot, times, .. }) = self.all.as_deref() {
             disk.write(of, (objects, snapshot), *times)?;
         }
         if let Some(times) = self.times {
@@ -251,8 +253,9 @@ impl Pending {
     }
 }
 
-/// Goes on until nobody can tell anything any more.
+/// Goes on until nobody can tell anything any more, and leaves the cores to others.
 fn write((disk, of): &(Arc<Mutex<KeptObjects>>, Arc<str>), told: &Receiver<Told>) {
+    at_low_priority();
     let mut pending = Pending::default();
     let mut not_before = Instant::now();
     let mut failed = None;
@@ -267,6 +270,10 @@ fn write((disk, of): &(Arc<Mutex<KeptObjects>>, Arc<str>), told: &Receiver<Told>
             Err(RecvTimeoutError::Disconnected) => return,
         }
         if pending.is_none() || Instant::now() < not_before {
+            continue;
+        }
+        // Objects that are newer than what is known to be refused would be taken for deleted.
+        if pending.all.as_ref().is_some_and(|all| !all.refused.wait(EVERY)) {
             continue;
         }
         let begun = Instant::now();
@@ -324,8 +331,14 @@ mod tests {
 
     #[test]
     fn what_is_written_next_is_the_newest_and_as_old_as_it_is() {
-        let all =
-            |at| Told::All(Box::new(All { objects: vec![], snapshot: Arc::default(), times: times(at, at) }));
+        let all = |at| {
+            Told::All(Box::new(All {
+                objects: vec![],
+                snapshot: Arc::default(),
+                refused: KeptUpTo::default(),
+                times: times(at, at),
+            }))
+        };
         let mut pending = Pending::default();
         assert!(pending.is_none());
         pending.take(Told::Whole(times(1, 1)));

@@ -199,6 +199,12 @@ impl Live {
                 self.compile();
                 let ended = Instant::now();
                 not_before = ended + (ended - now);
+                // In that pause, so that what is heard next does not wait for it.
+                if self.statuses <= ended {
+                    self.want();
+                }
+                let statuses = ended.elapsed().as_millis();
+                tracing::debug!(ms = (ended - now).as_millis(), statuses, "what was heard is in force");
                 continue;
             }
             if self.statuses <= now {
@@ -363,7 +369,7 @@ impl Live {
         kept.still(now, state.synced.filter(|_| !is_kept), state.reason.is_none());
     }
 
-    /// Brings what was heard into force, and says what is to stand in statuses.
+    /// Brings what was heard into force. What is to stand in statuses is to be looked at next.
     fn compile(&mut self) {
         let lost = self.watches.iter().find_map(|watch| Some((&watch.known, watch.known.lost.as_ref()?)));
         if !self.is_whole() {
@@ -398,14 +404,15 @@ impl Live {
         self.index.note_waiting(self.feed.waiting());
         if let (Some(kept), Some(synced), false) = (&mut self.kept, synced, is_kept) {
             match is_done && !is_behind {
-                true => kept.all(objects, self.feed.current().snapshot.clone(), synced, is_heard),
+                true => {
+                    let snapshot = self.feed.current().snapshot.clone();
+                    kept.all((objects, snapshot), self.feed.refusals_kept(), synced, is_heard);
+                }
                 false => kept.falls_behind(),
             }
         }
-        match is_behind {
-            true => self.statuses = self.statuses.min(Instant::now() + LOOK_WRITTEN),
-            false => self.want(),
-        }
+        let look = if is_behind { LOOK_WRITTEN } else { Duration::ZERO };
+        self.statuses = self.statuses.min(Instant::now() + look);
     }
 
     fn want(&mut self) {

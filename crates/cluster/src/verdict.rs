@@ -10,8 +10,8 @@ use vidimus_core::snapshot::TOO_COSTLY;
 use vidimus_registry::Loaded;
 
 use crate::condition::{Condition, stand};
-use crate::index::Index;
-use crate::pods::Joined;
+use crate::index::{Entry, Index, Key};
+use crate::pods::{Joined, Runs};
 use crate::runs_jobs::{Known as Jobs, RunsJobs, is_job};
 use crate::secrets::{self, Known, Secrets};
 use crate::status::Write;
@@ -36,29 +36,30 @@ pub(crate) fn wanted(
     joined: Option<&Joined>,
     now: Timestamp,
 ) -> Vec<Write> {
-    let over: HashMap<&str, String> = loaded
-        .snapshot
-        .objects()
-        .iter()
-        .filter_map(|object| Some((uid(&object.meta().origin)?, over(object, now)?)))
-        .collect();
+    let InForce { all: in_force, over, named, of_jobs } = InForce::of(loaded, now);
     let now = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let rejected = by_uid(&loaded.rejections);
     let warned = by_uid(loaded.snapshot.warnings());
-    let in_force: HashSet<&str> =
-        loaded.snapshot.objects().iter().filter_map(|object| uid(&object.meta().origin)).collect();
     let refusing: HashSet<&str> = loaded.snapshot.only_refusing().filter_map(|one| uid(one.origin)).collect();
-    let named: HashMap<&str, &SecretKey> = loaded
-        .snapshot
-        .objects()
-        .iter()
-        .filter_map(|object| Some((uid(&object.meta().origin)?, secrets::named_by(object)?)))
-        .collect();
-    let of_jobs = loaded.snapshot.objects().iter().filter(|object| is_job(object));
-    let of_jobs: HashSet<&str> = of_jobs.filter_map(|object| uid(&object.meta().origin)).collect();
     let jobs = jobs.known();
+    let plainly = Verdict::default().conditions(None);
+    let is_plain = |key: &Key, entry: &Entry| {
+        let uid: &str = &entry.uid;
+        let has_more = rejected.contains_key(uid)
+            || warned.contains_key(uid)
+            || over.contains_key(uid)
+            || named.contains_key(uid)
+            || of_jobs.contains(uid)
+            || index.waits(uid)
+            || joined.is_some_and(|joined| joined.concerns(key));
+        !has_more && loaded.not_ready.is_none() && in_force.contains(uid)
+    };
     let (mut wanted, mut runs_otherwise) = (Vec::new(), Vec::new());
     for (key, entry) in index.entries() {
+        // Nearly all are in force, nothing else is to be said of them, and that stands there: nothing is made of these.
+        if says(entry, &plainly) && is_plain(key, entry) {
+            continue;
+        }
         let is_job = of_jobs.contains(&*entry.uid);
         if is_job && jobs == Jobs::Unread {
             continue;
@@ -105,6 +106,41 @@ pub(crate) fn wanted(
     }
     wanted.append(&mut runs_otherwise);
     wanted
+}
+
+/// Whether the status of an object says this of it as it is, and nothing of what runs as it.
+fn says(entry: &Entry, conditions: &[Condition]) -> bool {
+    let stands =
+        |wanted: &Condition| entry.conditions.iter().any(|there| there.is_same_of(wanted, entry.generation));
+    entry.observed == entry.generation && entry.runs == Runs::default() && conditions.iter().all(stands)
+}
+
+/// What of the objects in force is of interest here, each by its uid.
+#[derive(Default)]
+struct InForce<'l> {
+    all: HashSet<&'l str>,
+    /// That it permits nothing any more.
+    over: HashMap<&'l str, String>,
+    /// The key that it names.
+    named: HashMap<&'l str, &'l SecretKey>,
+    of_jobs: HashSet<&'l str>,
+}
+
+impl<'l> InForce<'l> {
+    fn of(loaded: &'l Loaded, now: Timestamp) -> Self {
+        let objects = loaded.snapshot.objects();
+        let mut found = Self { all: HashSet::with_capacity(objects.len()), ..Self::default() };
+        for object in objects {
+            let Some(uid) = uid(&object.meta().origin) else { continue };
+            found.all.insert(uid);
+            found.over.extend(over(object, now).map(|why| (uid, why)));
+            found.named.extend(secrets::named_by(object).map(|named| (uid, named)));
+            if is_job(object) {
+                found.of_jobs.insert(uid);
+            }
+        }
+        found
+    }
 }
 
 /// That a policy permits nothing any more, since its window does not open again; a rollout then lets nothing pass.
@@ -155,6 +191,22 @@ struct Verdict<'a> {
     /// Why the key that it names in a Secret cannot be used, its jobs cannot be run, or it permits nothing any more: in one word, and with what
     /// to do. No call passes by it.
     unusable: Option<(&'static str, String)>,
+}
+
+/// It is in force, and nothing else is to be said of it.
+impl Default for Verdict<'_> {
+    fn default() -> Self {
+        Self {
+            rejected: &[],
+            warned: &[],
+            in_force: true,
+            refuses: false,
+            audience_taken: false,
+            waits: false,
+            closed: None,
+            unusable: None,
+        }
+    }
 }
 
 impl Verdict<'_> {

@@ -102,6 +102,8 @@ pub struct Snapshot {
     /// The same with what is let pass while namespaces observe; `None` where none does.
     rollout: Option<Box<Self>>,
     pub(crate) named: NamedParts,
+    /// What its policies come to.
+    sums: bounds::Sums,
     /// What refuses although it is not in force.
     refusing: Vec<Refusing>,
     /// The names that several objects have, with the places of these.

@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use vidimus_core::resource::{self, Object, Origin};
-use vidimus_core::snapshot::{Beside, Forgotten, NotPreserved, Overlay, Snapshot};
+use vidimus_core::snapshot::{Beside, Forgotten, NotPreserved, Overlay, PreservedObject, Snapshot};
 
 use self::lists::Entry;
 use self::store::{Digest, Store};
@@ -58,6 +58,8 @@ pub struct Configurations {
     kept: BTreeSet<String>,
     /// The texts that these name.
     texts: HashSet<Digest>,
+    /// The objects of the last one, and what stands of each in a list: most of the next one are the same.
+    last: (Vec<Object>, Vec<Entry>),
 }
 
 /// Why a configuration is not kept.
@@ -102,7 +104,8 @@ impl Configurations {
     /// When the directory cannot be made or read. What of it cannot be used is as if it were not there: every text is held to its digest.
     pub fn open(directory: &Path) -> Result<Self, KeepError> {
         let store = Store::make(directory)?;
-        let mut all = Self { kept: BTreeSet::new(), texts: HashSet::new(), store };
+        let mut all =
+            Self { kept: BTreeSet::new(), texts: HashSet::new(), last: (Vec::new(), Vec::new()), store };
         let mut damaged: HashSet<Digest> = HashSet::new();
         for name in all.store.manifests()? {
             let named = manifest(&all.store, &name).and_then(|manifest| texts(&all.store, &manifest));
@@ -137,22 +140,17 @@ impl Configurations {
             return Ok(false);
         }
         let preserved = snapshot.preserved()?;
-        let entries = preserved.objects.iter().map(|object| Entry {
-            text: Digest::of(object.text.as_bytes()),
-            quarantined: object.quarantined,
-        });
-        let entries: Vec<Entry> = entries.collect();
+        let entries = self.entries(snapshot.objects(), &preserved.objects);
         let lists = lists::of(entries.clone());
-        let mut new: Vec<(Digest, &[u8])> = Vec::new();
-        for (entry, object) in entries.iter().zip(&preserved.objects) {
-            new.push((entry.text, object.text.as_bytes()));
-        }
+        let objects = entries.iter().zip(&preserved.objects);
+        let objects = objects.map(|(entry, object)| (entry.text, object.text.as_bytes()));
         let written: Vec<(Digest, String)> =
-            lists.iter().map(|list| (Digest::of(list.as_bytes()), list.clone())).collect();
-        new.extend(written.iter().map(|(digest, list)| (*digest, list.as_bytes())));
+            lists.into_iter().map(|list| (Digest::of(list.as_bytes()), list)).collect();
+        let written_lists = written.iter().map(|(digest, list)| (*digest, list.as_bytes()));
+        let mut new: Vec<(Digest, &[u8])> =
+            objects.chain(written_lists).filter(|(digest, _)| !self.texts.contains(digest)).collect();
         new.sort_unstable_by_key(|(digest, _)| *digest);
         new.dedup_by_key(|(digest, _)| *digest);
-        new.retain(|(digest, _)| !self.texts.contains(digest));
         self.store.write_texts(&new)?;
         let manifest = Manifest {
             version: VERSION,
@@ -165,7 +163,24 @@ impl Configurations {
         self.store.write_manifest(&manifest.snapshot, &serde_json::to_vec(&manifest)?)?;
         self.texts.extend(new.into_iter().map(|(digest, _)| digest));
         self.kept.insert(manifest.snapshot);
+        self.last = (snapshot.objects().to_vec(), entries);
         Ok(true)
+    }
+
+    /// What stands of each object in a list. What is the same in memory as in the last configuration, but for what is between, is not digested again.
+    fn entries(&self, objects: &[Object], preserved: &[PreservedObject<'_>]) -> Vec<Entry> {
+        let (last, known) = &self.last;
+        let is_same = |(one, other): &(&Object, &Object)| one.is_identical(other);
+        let first = last.iter().zip(objects).take_while(is_same).count();
+        let rest = last.iter().skip(first).rev().zip(objects.iter().skip(first).rev());
+        let at_end = rest.take_while(is_same).count();
+        let new = preserved.iter().skip(first).take(objects.len() - first - at_end);
+        let new = new.map(|object| Entry {
+            text: Digest::of(object.text.as_bytes()),
+            quarantined: object.quarantined,
+        });
+        let before = known.iter().take(first).cloned();
+        before.chain(new).chain(known.iter().skip(last.len() - at_end).cloned()).collect()
     }
 
     /// Drops every configuration that `stays` does not say, and the texts that no other one has; how many there were.

@@ -15,6 +15,7 @@ use vidimus_core::snapshot::{Before, Checked, Configuration, Overlay, Snapshot};
 use crate::in_force::{InForce, Parts, stand_by};
 use crate::kept::{Before as Was, Keeping, Kept};
 use crate::load::{Loaded, about};
+use crate::refusals::{Done, KeptUpTo, Refusals};
 use crate::turns::{Ready, Turns};
 
 /// All that a source says.
@@ -32,7 +33,9 @@ pub struct Says {
 #[derive(Debug)]
 pub struct Feed {
     in_force: Arc<InForce>,
+    /// What was kept before the start, until what is refused is kept for the next one.
     kept: Option<Kept>,
+    refusals: Option<Refusals>,
     /// The words for it, as in "the cluster".
     source: &'static str,
     begun: bool,
@@ -54,6 +57,8 @@ pub struct Feed {
 pub struct Acts {
     stands: Sender<Arc<Overlay>>,
     round: Arc<Mutex<Instant>>,
+    /// Where what is refused is kept.
+    refusals: Option<Arc<Done>>,
 }
 
 impl Acts {
@@ -61,6 +66,12 @@ impl Acts {
     pub fn stand(&self, standing: Arc<Overlay>) {
         // Somebody receives for as long as this is here.
         let _ = self.stands.send(standing);
+    }
+
+    /// Before an end: waits until what is refused now is kept for the next start, at most so long; whether it is.
+    #[must_use]
+    pub fn settle(&self, most: Duration) -> bool {
+        self.refusals.as_ref().is_none_or(|refusals| refusals.now().wait(most))
     }
 
     /// How long the reader of the source has not come round ([`Feed::came_round`]).
@@ -73,7 +84,7 @@ impl Acts {
 /// and `standing` are as of [`crate::watch()`].
 ///
 /// # Errors
-/// When the thread for acts cannot be started.
+/// When a thread cannot be started.
 pub fn feed(
     source: &'static str,
     kept: Option<Keeping>,
@@ -87,9 +98,12 @@ pub fn feed(
     let acts = in_force.clone();
     thread::Builder::new().name("vidimus-acts".to_owned()).spawn(move || stand_by(&acts, &told))?;
     let round = Arc::new(Mutex::new(Instant::now()));
+    let refusals = kept.is_some().then(|| Refusals::begin(in_force.clone())).transpose()?;
+    let acts = Acts { stands, round: round.clone(), refusals: refusals.as_ref().map(|it| it.done().clone()) };
     let feed = Feed {
         in_force,
         kept: kept.map(Kept::at),
+        refusals,
         source,
         begun: false,
         before: Before::Known,
@@ -99,9 +113,9 @@ pub fn feed(
         fault: None,
         last: Arc::new(Snapshot::default()),
         turns: Turns::default(),
-        round: round.clone(),
+        round,
     };
-    Ok((current, feed, Acts { stands, round }))
+    Ok((current, feed, acts))
 }
 
 impl Feed {
@@ -170,12 +184,15 @@ impl Feed {
         self.in_force.current()
     }
 
-    /// To be said every few seconds, whether the source says something or not. What could not be kept is tried again.
-    pub fn came_round(&mut self) {
+    /// That what is refused now is kept for the next start. What is kept of the objects themselves is never newer than that: what came since would be
+    /// taken for what was deleted.
+    pub fn refusals_kept(&self) -> KeptUpTo {
+        self.refusals.as_ref().map(|refusals| refusals.done().now()).unwrap_or_default()
+    }
+
+    /// To be said every few seconds, whether the source says something or not.
+    pub fn came_round(&self) {
         *self.round.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-        if self.in_force.is_unkept() {
-            self.keep();
-        }
     }
 
     fn parts(&mut self, says: Says) -> Parts {
@@ -239,17 +256,12 @@ impl Feed {
         };
     }
 
-    /// Keeps what is refused, for the next start.
+    /// Has what is refused kept, for the next start.
     fn keep(&mut self) {
         let is_known = self.begun && self.before == Before::Known;
-        let Some(kept) = self.kept.as_mut().filter(|_| is_known) else { return };
-        let memory = self.in_force.current().snapshot.memory();
-        let unkept = kept.write(&Was { memory, silent: None }).err().map(|reason| Rejection {
-            reason: format!("what is refused cannot be kept for the next start: {reason}"),
-            fix: "see that the data directory can be written".to_owned(),
-            ..about(kept.path())
-        });
-        self.in_force.kept(unkept);
+        if let Some(refusals) = self.refusals.as_ref().filter(|_| is_known) {
+            refusals.keep(self.kept.take(), self.in_force.current().snapshot.clone());
+        }
     }
 }
 
@@ -322,6 +334,7 @@ mod tests {
         let earlier = says(&[old.clone(), gone]).objects;
         let (_, mut feed) = begun(root.path());
         assert!(feed.says(says(&[old.clone(), policy("new", "3", 1, FORBID)])));
+        drop(feed);
         let (loaded, mut feed) = begun(root.path());
         let objects = feed.still_there(earlier.clone(), vec![]);
         assert_eq!(objects.len(), 1);
@@ -334,6 +347,7 @@ mod tests {
         assert!(feed.says(says(&[old])));
         assert_eq!(in_force(&loaded), (1, 0));
         // Where it is not known what was refused, nothing passes by what was kept.
+        drop(feed);
         std::fs::remove_file(root.path().join("refused")).unwrap();
         let (loaded, mut feed) = begun(root.path());
         let objects = feed.still_there(earlier, vec![]);

@@ -4,6 +4,7 @@
 //! machine, for as long as that takes. So what a configuration is made from is kept, and whoever has something new makes the next one of
 //! it: both threads do so in turn, and neither reads anything meanwhile.
 
+use std::mem;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -118,12 +119,15 @@ impl InForce {
     /// The directory was looked at: `next` is what was made of `parts`, with what stood when the look began.
     pub(crate) fn looked(&self, next: Loaded, parts: Option<Arc<Parts>>) {
         let mut live = self.live();
-        live.parts = parts;
+        let last = mem::replace(&mut live.parts, parts);
         let next = match &live.parts {
             Some(parts) if !next.snapshot.has(&live.standing) => parts.with(&live.standing),
             _ => next,
         };
         self.publish(&live, next);
+        drop(live);
+        // Mostly nobody else has the snapshot that the last one was built on: it is let go when nobody waits for the next one any more.
+        drop(last);
     }
 
     /// From now on this stands by acts.
@@ -147,7 +151,7 @@ impl InForce {
         if let Some(fault) = &unkept {
             tracing::error!(reason = fault.reason, fix = fault.fix, "{}", fault.origin);
         }
-        let last = std::mem::replace(&mut live.unkept, unkept.clone());
+        let last = mem::replace(&mut live.unkept, unkept.clone());
         self.publish.send_modify(|published| {
             let rejections = &mut Arc::make_mut(published).rejections;
             rejections.retain(|rejection| Some(rejection) != last.as_ref());

@@ -5,12 +5,13 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, BufWriter, IntoInnerError, Read as _, Seek as _, SeekFrom, Write};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::{hkdf, hmac};
 use data_encoding::HEXLOWER;
+use serde::Serialize;
 use vidimus_core::snapshot::{Memory, Snapshot};
 
 use crate::files;
@@ -25,6 +26,13 @@ const MAX: u64 = 256 * 1024 * 1024;
 const HEAD: &str = "vidimus refusals ";
 /// What the file with the number of the last one begins with; the seal of the rest follows.
 const COUNT_HEAD: &str = "vidimus refusals count ";
+
+/// Length of a seal in hexadecimal digits.
+const SEAL: usize = 64;
+/// So much is written at a time, in bytes.
+const PIECE: usize = 64 * 1024;
+/// So much is synced at a time, in bytes.
+const UNSYNCED: usize = 1024 * 1024;
 
 /// Where what is refused is kept over restarts, and with what it is sealed.
 pub struct Keeping {
@@ -167,32 +175,48 @@ impl Kept {
     }
 
     /// Writes it, if it differs from what was written last: whole, and on disk when this returns.
-    pub(crate) fn write(&mut self, before: &Before) -> Result<(), String> {
-        let line = |json: serde_json::Result<String>| json.map_err(|error| error.to_string());
-        let mut json = line(serde_json::to_string(&before.memory))?;
-        if let Some(silent) = &before.silent {
-            json = format!("{json}\n{}", line(serde_json::to_string(silent))?);
-        }
-        if json.len() as u64 > MAX - 256 {
+    pub(crate) fn write(&mut self, Before { memory, silent }: &Before) -> Result<(), String> {
+        self.write_of(memory, silent.as_ref())
+    }
+
+    /// The same, of what may be made as it is written.
+    pub(crate) fn write_of(
+        &mut self,
+        memory: &impl Serialize,
+        silent: Option<&BTreeSet<PathBuf>>,
+    ) -> Result<(), String> {
+        let reason = |error: io::Error| error.to_string();
+        let json = |to: &mut dyn Write| -> io::Result<()> {
+            serde_json::to_writer(&mut *to, memory)?;
+            if let Some(silent) = silent {
+                to.write_all(b"\n")?;
+                serde_json::to_writer(to, silent)?;
+            }
+            Ok(())
+        };
+        let (tag, length) = seal(&self.at.of_file, json).map_err(reason)?;
+        if length > MAX - 256 {
             return Err(format!("it is larger than {MAX} bytes"));
         }
-        let tag = hmac::sign(&self.at.of_file, json.as_bytes());
         if self.written.as_ref().is_some_and(|written| written.as_ref() == tag.as_ref()) {
             return Ok(());
         }
         if !self.counted {
             // Before the first: a file without a number is then one whose number was taken away.
             let text = sealed(COUNT_HEAD, &self.at.of_count, "0\n");
-            replace(&self.at.count, &text).map_err(|error| error.to_string())?;
+            replace(&self.at.count, &text).map_err(reason)?;
             self.counted = true;
         }
         let number = self.last.saturating_add(1);
-        let text = sealed(HEAD, &self.at.of_file, &format!("{number}\n{json}"));
-        replace(&self.at.file, &text).map_err(|error| error.to_string())?;
+        let numbered = |to: &mut dyn Write| -> io::Result<()> {
+            writeln!(to, "{number}")?;
+            json(to)
+        };
+        replace_sealed(&self.at.file, HEAD, &self.at.of_file, numbered).map_err(reason)?;
         self.last = number;
         // After it: a file that is newer than its number is good, an older one is not.
         let text = sealed(COUNT_HEAD, &self.at.of_count, &format!("{number}\n"));
-        replace(&self.at.count, &text).map_err(|error| error.to_string())?;
+        replace(&self.at.count, &text).map_err(reason)?;
         self.written = Some(tag);
         Ok(())
     }
@@ -222,12 +246,97 @@ pub(crate) fn opened<'a>(text: &'a str, head: &str, key: &hmac::Key) -> Option<&
     Some(rest)
 }
 
+/// Goes on to where it is to be written, with its seal.
+struct Sealing<W> {
+    to: W,
+    seal: hmac::Context,
+    length: u64,
+}
+
+impl<W: Write> Sealing<W> {
+    /// In pieces: what comes is mostly short.
+    fn begin(to: W, key: &hmac::Key) -> BufWriter<Self> {
+        BufWriter::with_capacity(PIECE, Self { to, seal: hmac::Context::with_key(key), length: 0 })
+    }
+
+    /// Whole.
+    fn end(all: BufWriter<Self>) -> io::Result<(hmac::Tag, u64)> {
+        let Self { seal, length, .. } = all.into_inner().map_err(IntoInnerError::into_error)?;
+        Ok((seal.sign(), length))
+    }
+}
+
+impl<W: Write> Write for Sealing<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.to.write(bytes)?;
+        self.seal.update(bytes.get(..written).unwrap_or_default());
+        self.length += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
+/// A file that is synced as it is written, so that what somebody syncs beside it does not wait for all of it.
+struct Synced<'f> {
+    file: &'f mut File,
+    unsynced: usize,
+}
+
+impl Write for Synced<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.unsynced += written;
+        if self.unsynced >= UNSYNCED {
+            self.file.sync_data()?;
+            self.unsynced = 0;
+        }
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// The seal of what is written, and how long that is.
+pub(crate) fn seal(
+    key: &hmac::Key,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<(hmac::Tag, u64)> {
+    let mut all = Sealing::begin(io::sink(), key);
+    write(&mut all)?;
+    Sealing::end(all)
+}
+
+/// As [`replace`], of what is written, sealed as of [`sealed`]. It is never in memory as a whole.
+pub(crate) fn replace_sealed(
+    path: &Path,
+    head: &str,
+    key: &hmac::Key,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<()> {
+    let permissions = Permissions::from_mode(0o600);
+    put(path, &path.with_extension("new"), &permissions, |file| {
+        // The seal is known last and stands first.
+        file.write_all(format!("{head}{}\n", "0".repeat(SEAL)).as_bytes())?;
+        let mut all = Sealing::begin(Synced { file: &mut *file, unsynced: 0 }, key);
+        write(&mut all)?;
+        let (seal, _) = Sealing::end(all)?;
+        file.seek(SeekFrom::Start(head.len() as u64))?;
+        file.write_all(HEXLOWER.encode(seal.as_ref()).as_bytes())
+    })
+}
+
 /// Writes a file for its owner alone, beside and then over: what is there is always whole, and on disk when this returns.
 ///
 /// # Errors
 /// When it cannot be written; then nothing is left beside.
 pub fn replace(path: &Path, bytes: impl AsRef<[u8]>) -> io::Result<()> {
-    put(path, &path.with_extension("new"), bytes.as_ref(), &Permissions::from_mode(0o600))
+    let permissions = Permissions::from_mode(0o600);
+    put(path, &path.with_extension("new"), &permissions, |file| file.write_all(bytes.as_ref()))
 }
 
 /// The same of a file that is there, with the permissions that it has. A link stays one, and what is behind it is written.
@@ -240,10 +349,15 @@ pub fn rewrite(path: &Path, bytes: impl AsRef<[u8]>) -> io::Result<()> {
     // Hidden, so that nobody takes it for a file of resources meanwhile, and of a name that no other file beside it has.
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let beside = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
-    put(&path, &beside, bytes.as_ref(), &permissions)
+    put(&path, &beside, &permissions, |file| file.write_all(bytes.as_ref()))
 }
 
-fn put(path: &Path, beside: &Path, bytes: &[u8], permissions: &Permissions) -> io::Result<()> {
+fn put(
+    path: &Path,
+    beside: &Path,
+    permissions: &Permissions,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+) -> io::Result<()> {
     let directory = path.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(directory)?;
     // What a crash has left there means nothing; and what somebody puts there, such as a link to another file, is not written to.
@@ -251,14 +365,14 @@ fn put(path: &Path, beside: &Path, bytes: &[u8], permissions: &Permissions) -> i
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let write = || {
+    let written = || {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(beside)?;
-        file.write_all(bytes)?;
+        write(&mut file)?;
         file.set_permissions(permissions.clone())?;
         file.sync_all()?;
         fs::rename(beside, path)
     };
-    if let Err(error) = write() {
+    if let Err(error) = written() {
         // It takes room from a disk that may have none.
         let _ = fs::remove_file(beside);
         return Err(error);
@@ -388,6 +502,22 @@ mod tests {
             assert!(!fs::symlink_metadata(at(name)).unwrap().is_symlink(), "{name}");
         }
         assert_eq!(fs::read_dir(root.path()).unwrap().count(), 3);
+    }
+
+    /// What is written as it is made is sealed as what was in memory is, however long it is.
+    #[test]
+    fn what_is_sealed_as_it_is_written_is_sealed_as_ever() {
+        let root = tempfile::tempdir().unwrap();
+        let (path, key) = (root.path().join("file"), kept(root.path(), &KEY).at.of_file);
+        for length in [0, 1, PIECE, PIECE + 1, UNSYNCED - 1, 3 * UNSYNCED + 5] {
+            let text = "0123456789abc".repeat(length / 13 + 1)[..length].to_owned();
+            let write =
+                |to: &mut dyn Write| text.as_bytes().chunks(7_001).try_for_each(|some| to.write_all(some));
+            replace_sealed(&path, HEAD, &key, write).unwrap();
+            assert!(fs::read_to_string(&path).unwrap() == sealed(HEAD, &key, &text), "{length}");
+            let (tag, written) = seal(&key, write).unwrap();
+            assert_eq!((tag.as_ref(), written), (hmac::sign(&key, text.as_bytes()).as_ref(), length as u64));
+        }
     }
 
     /// A start that finds all as it was writes nothing; what an older version wrote is read, and written anew.

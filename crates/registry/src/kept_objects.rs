@@ -5,6 +5,7 @@
 //! moves on while nothing changes, and is kept with the number, in a small file. There are no secrets in it: an object names where one is.
 
 use std::fmt;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -16,7 +17,7 @@ use vidimus_core::caller::UnixMillis;
 use vidimus_core::resource::{self, Object, Origin, Rejection};
 use vidimus_core::snapshot::{Checked, Snapshot, checks};
 
-use crate::kept::{KEY_LENGTH, NoKey, keys, opened, read, replace, sealed};
+use crate::kept::{KEY_LENGTH, NoKey, keys, opened, read, replace, replace_sealed, seal, sealed};
 
 /// Maximum bytes of the file.
 const MAX: u64 = 512 * 1024 * 1024;
@@ -207,7 +208,9 @@ impl KeptObjects {
             // The one that was written last before an end: its number was not written any more.
             false => Times { synced, seen: UnixMillis(last.times.seen.0.max(head.synced)) },
         };
-        self.written = Some(Written { content: self.content(&head.of, &head.checks, lines), times });
+        let content = self.content(&head.of, &head.checks, |to| to.write_all(lines.as_bytes()));
+        let (content, _) = content.map_err(|error| unusable(&error.to_string()))?;
+        self.written = Some(Written { content, times });
         let (lines, is_own) = (lines.to_owned(), head.checks == checks());
         Ok(Some(Opened { lines, times, is_own, of: head.of }))
     }
@@ -232,12 +235,16 @@ impl KeptObjects {
         replace(&self.count, &text).map_err(|error| error.to_string())
     }
 
-    fn content(&self, of: &str, checks: &str, lines: &str) -> hmac::Tag {
-        let mut content = hmac::Context::with_key(&self.of_file);
-        for part in [of, "\n", checks, "\n", lines] {
-            content.update(part.as_bytes());
-        }
-        content.sign()
+    fn content(
+        &self,
+        of: &str,
+        checks: &str,
+        lines: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> io::Result<(hmac::Tag, u64)> {
+        seal(&self.of_file, |to| {
+            write!(to, "{of}\n{checks}\n")?;
+            lines(to)
+        })
     }
 
     /// Writes the objects of the cluster `of`, if they differ from those that are there, and these times; `snapshot` is what was made of them. When this
@@ -255,11 +262,15 @@ impl KeptObjects {
             // Only its number counts: it is replaced, whatever it is.
             drop(self.open(Some(of)));
         }
-        let lines: String = objects.iter().filter_map(|object| line(object, snapshot)).collect();
-        if lines.len() as u64 > MAX - 4096 {
+        // Each is made as it is written, twice: all of them are many, and together take as much memory as what is in force.
+        let lines = |to: &mut dyn Write| {
+            let mut lines = objects.iter().filter_map(|object| line(object, snapshot));
+            lines.try_for_each(|line| to.write_all(line.as_bytes()))
+        };
+        let (content, length) = self.content(of, checks(), lines).map_err(|error| error.to_string())?;
+        if length > MAX - 4096 {
             return Err(format!("it is larger than {MAX} bytes"));
         }
-        let content = self.content(of, checks(), &lines);
         let is_there = |written: &Written| written.content.as_ref() == content.as_ref();
         if self.written.as_ref().is_some_and(is_there) {
             return self.note(times);
@@ -273,10 +284,13 @@ impl KeptObjects {
         let head =
             Of { version: VERSION, of: of.to_owned(), checks: checks().to_owned(), synced: times.synced.0 };
         let head = serde_json::to_string(&head).map_err(|error| error.to_string())?;
-        let text = sealed(HEAD, &self.of_file, &format!("{number}\n{head}\n{lines}"));
         // From here on it is not known what is there.
         self.written = None;
-        replace(&self.file, &text).map_err(|error| error.to_string())?;
+        let all = |to: &mut dyn Write| {
+            writeln!(to, "{number}\n{head}")?;
+            lines(to)
+        };
+        replace_sealed(&self.file, HEAD, &self.of_file, all).map_err(|error| error.to_string())?;
         self.last = number;
         // After it: a file that is newer than its number is good, an older one is not.
         self.write_count(Count { number, times })?;

@@ -6,7 +6,7 @@
 //! - A directory that cannot be read at all changes nothing: the last good configuration stays live, and says so.
 //! - What a file that is whole by itself permits no longer is not permitted, whatever happens to others meanwhile.
 //! - The objects of a cluster are kept on disk (`kept_objects`), so that a start without its API server serves by them.
-//! - What is refused is kept over restarts (`kept`), so that a start in which something is malformed, or may be half-written, holds it.
+//! - What is refused is kept over restarts (`kept`, `refusals`), so that a start in which something is malformed, or may be half-written, holds it.
 
 pub mod configurations;
 mod contents;
@@ -22,6 +22,7 @@ mod kept_objects;
 mod list;
 mod load;
 mod manifests;
+mod refusals;
 mod settle;
 mod source;
 mod standing;
@@ -35,6 +36,7 @@ pub use kept::{KEY_LENGTH, Keeping, NoKey, replace, rewrite};
 pub use kept_objects::{KeptObjects, LookedAt, Restored, Times};
 pub use load::{Loaded, load, load_of_cluster};
 pub use manifests::{Manifest, Manifests, manifests, warnings_beside};
+pub use refusals::{KeptUpTo, at_low_priority};
 pub use source::{as_running, as_started};
 pub use standing::{StandingFile, Stood, digest_of};
 pub use watch::{Watching, watch};

@@ -7,9 +7,10 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::ops::Range;
 use std::sync::Arc;
 
-use vidimus_core::resource::{Object, Origin, Policy, Rejection, Subject};
+use vidimus_core::resource::{Meta, Object, Origin, Policy, Rejection, Subject};
 use vidimus_core::snapshot::{Checked, Prepared, Snapshot};
 
 /// So much text is compiled at a time, in bytes: some tens of milliseconds. The longest policy fits in it.
@@ -27,7 +28,7 @@ const WAITS: &str = "it is not compiled yet, since many policies were written at
 pub(crate) struct Turns {
     prepared: Prepared,
     /// The policies of the last configuration.
-    given: Vec<Object>,
+    given: Vec<Arc<Policy>>,
     /// In which turn something of a namespace was compiled last.
     served: HashMap<Arc<str>, u64>,
     turn: u64,
@@ -47,7 +48,8 @@ pub(crate) struct Ready {
 }
 
 impl Turns {
-    /// Compiles a piece of what is new among `objects`; all of it where `at_once`. The next snapshot is built on `last`.
+    /// Compiles a piece of what is new among `objects`; all of it where `at_once`. The next snapshot is built on `last`. What was there the last time is
+    /// not looked at.
     pub(crate) fn take(
         &mut self,
         last: &Snapshot,
@@ -55,35 +57,61 @@ impl Turns {
         checked: &[Checked],
         at_once: bool,
     ) -> Ready {
-        let new = policies(&objects)
-            .filter(|policy| !self.prepared.has(policy) && !last.has_compiled(policy))
-            .cloned()
-            .collect();
+        let now: Vec<&Arc<Policy>> = policies(&objects).collect();
+        let (was, is) = differing(&self.given, &now);
+        let others: Vec<Arc<Policy>> =
+            now.get(is).unwrap_or_default().iter().map(|policy| Arc::clone(policy)).collect();
+        let new: Vec<Arc<Policy>> =
+            others.iter().filter(|policy| !self.is_compiled(last, policy)).cloned().collect();
+        let count = new.len();
         let piece = if at_once { new } else { self.piece(new) };
         self.prepared.prepare(&piece, checked);
+        if piece.len() < count {
+            return self.with_waiting(last, objects);
+        }
+        (self.behind, self.waiting) = (0, HashSet::new());
+        let stay: HashSet<*const Policy> = others.iter().map(Arc::as_ptr).collect();
+        let gone: Vec<Arc<Policy>> = self.given.splice(was, others).collect();
+        // What is gone takes no memory.
+        self.prepared.forget(gone.iter().filter(|policy| !stay.contains(&Arc::as_ptr(policy))));
+        self.forget_others();
+        Ready { objects, held: Vec::new(), prepared: self.prepared.clone() }
+    }
+
+    /// Some of `objects` wait.
+    fn with_waiting(&mut self, last: &Snapshot, objects: Vec<Object>) -> Ready {
         let is_ready = |object: &Object| match object {
-            Object::Policy(policy) => self.prepared.has(policy) || last.has_compiled(policy),
+            Object::Policy(policy) => self.is_compiled(last, policy),
             Object::Agent(_) | Object::Service(_) | Object::McpServer(_) | Object::LlmProvider(_) => true,
         };
         let (mut ready, waiting): (Vec<Object>, Vec<Object>) = objects.into_iter().partition(is_ready);
         let mut held = Vec::new();
-        let former = if waiting.is_empty() { HashMap::new() } else { by_name(&self.given) };
+        let former = by_name(&self.given);
         for object in &waiting {
             // One that was deleted and made anew is another one.
-            let former = former.get(&name(object)).filter(|former| uid(former) == uid(object));
-            match former {
-                Some(former) => ready.push((*former).clone()),
+            let meta = object.meta();
+            match former.get(&name(meta)).filter(|former| uid(&former.meta) == uid(meta)) {
+                Some(former) => ready.push(Object::Policy(Arc::clone(former))),
                 None => held.extend(waits(last, object)),
             }
         }
         self.behind = waiting.len();
-        self.waiting = waiting.iter().filter_map(uid).cloned().collect();
-        self.given = policies(&ready).map(|policy| Object::Policy(policy.clone())).collect();
-        // What is gone takes no memory.
-        if self.prepared.len() > self.given.len() {
-            self.prepared.keep(policies(&ready));
-        }
+        self.waiting = waiting.iter().filter_map(|object| uid(object.meta())).cloned().collect();
+        self.given = policies(&ready).cloned().collect();
+        self.forget_others();
         Ready { objects: ready, held, prepared: self.prepared.clone() }
+    }
+
+    /// Whether the next snapshot has it without compiling it.
+    fn is_compiled(&self, last: &Snapshot, policy: &Arc<Policy>) -> bool {
+        self.prepared.has(policy) || last.has_compiled(policy)
+    }
+
+    /// Forgets what of `prepared` is not given any more.
+    fn forget_others(&mut self) {
+        if self.prepared.len() > self.given.len() {
+            self.prepared.keep(self.given.iter());
+        }
     }
 
     /// Whether anything waits.
@@ -147,17 +175,25 @@ fn policies(objects: &[Object]) -> impl Iterator<Item = &Arc<Policy>> {
     })
 }
 
-fn by_name(objects: &[Object]) -> HashMap<(&str, &str), &Object> {
-    objects.iter().map(|object| (name(object), object)).collect()
+/// The places of those that are not the same in both, but for what both begin and end with.
+fn differing(last: &[Arc<Policy>], now: &[&Arc<Policy>]) -> (Range<usize>, Range<usize>) {
+    let is_same = |(one, other): &(&Arc<Policy>, &&Arc<Policy>)| Arc::ptr_eq(one, other);
+    let first = last.iter().zip(now).take_while(is_same).count();
+    let rest = last.iter().skip(first).rev().zip(now.iter().skip(first).rev());
+    let at_end = rest.take_while(is_same).count();
+    (first..last.len() - at_end, first..now.len() - at_end)
 }
 
-fn name(object: &Object) -> (&str, &str) {
-    let meta = object.meta();
+fn by_name(policies: &[Arc<Policy>]) -> HashMap<(&str, &str), &Arc<Policy>> {
+    policies.iter().map(|policy| (name(&policy.meta), policy)).collect()
+}
+
+fn name(meta: &Meta) -> (&str, &str) {
     (&meta.namespace, &meta.name)
 }
 
-fn uid(object: &Object) -> Option<&Arc<str>> {
-    match &object.meta().origin {
+fn uid(meta: &Meta) -> Option<&Arc<str>> {
+    match &meta.origin {
         Origin::Cluster { uid, .. } => uid.as_ref(),
         Origin::File { .. } => None,
     }

@@ -147,6 +147,11 @@ impl Joined {
         Self { is_whole: known.is_whole(), lost, records, unclaimed, calls }
     }
 
+    /// Whether anything is to be said of an object of which its status says nothing.
+    pub(crate) fn concerns(&self, key: &Key) -> bool {
+        self.records.contains_key(key) || self.calls.contains_key(key)
+    }
+
     /// What is to stand in the status of an object, where `there` does: nothing where no pods are to run as it. What is not known yet stays as it is.
     pub(crate) fn runs(
         &self,

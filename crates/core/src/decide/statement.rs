@@ -84,8 +84,8 @@ pub(crate) struct Statement {
     pub(crate) pace: Option<Pace>,
     /// Less `trust_score` could make it allow more.
     pub(crate) loosens: bool,
-    /// Of a permit with a window.
-    pub(crate) windowed: Option<Windowed>,
+    /// Of a permit with a window: few have one, and it is large.
+    pub(crate) windowed: Option<Box<Windowed>>,
 }
 
 /// A permit that permits in its window only: what it is without, and the window. `Statement::policy` says both in Cedar; on an edge the
@@ -202,7 +202,7 @@ impl Statement {
         let pace = Pace::of_policy(&body);
         let nodes = nodes(body.clauses());
         // Last, so that it is looked at where everything else holds.
-        let windowed = window.map(|window| Windowed::new(&mut body, window)).transpose()?;
+        let windowed = window.map(|window| Windowed::new(&mut body, window)).transpose()?.map(Box::new);
         let whole = policy_of(&body)?;
         let asks = annotation::requirement(policy, (&whole, actions), &id)?;
         let changes = changes::of(policy, actions, (&id, guards))?;
@@ -249,10 +249,11 @@ impl Statement {
         let under = |one: &Obligation| Obligation { policy: id.clone(), ..one.clone() };
         let changes = self.changes.as_ref().map(|changes| changes.iter().map(under).collect());
         let policy = self.policy.new_id(PolicyId::new(&id));
-        let windowed = self.windowed.as_ref().map(|windowed| Windowed {
+        let windowed = self.windowed.as_deref().map(|windowed| Windowed {
             policy: windowed.policy.new_id(PolicyId::new(&id)),
             ..windowed.clone()
         });
+        let windowed = windowed.map(Box::new);
         Self { policy, asks: asks.map(Arc::new), changes, windowed, id, ..self.clone() }
     }
 

@@ -375,7 +375,7 @@ pub(super) fn answered(
     let known: HashMap<&str, &Arc<Statement>> = deciding.iter().map(|one| (&*one.id, **one)).collect();
     let says = |id: &Arc<str>| known.get(&**id).map_or(Says::Refused, |one| one.says());
     let limits = |id: &Arc<str>| known.get(&**id).and_then(|one| one.limits.clone()).unwrap_or_default();
-    let windowed = |id: &Arc<str>| known.get(&**id).and_then(|one| one.windowed.as_ref());
+    let windowed = |id: &Arc<str>| known.get(&**id).and_then(|one| one.windowed.as_deref());
     let mut policies = PolicySet::new();
     for statement in &deciding {
         policies.add(statement.at_all_times().clone()).map_err(|error| fault(&error))?;

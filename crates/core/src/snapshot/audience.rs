@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use super::difference::Difference;
 use super::refusing::Refusing;
 use super::{Made, Snapshot, reject};
 use crate::resource::{Endpoint, Kind, Object, ObjectKey, Origin, Rejection};
@@ -37,8 +38,18 @@ fn endpoint(object: &Object) -> Option<&Endpoint> {
     (!is_nowhere && !has_key).then_some(endpoint)
 }
 
-/// Which of the `good` objects may not have the audience that they claim. What is `hidden` by a fault claims what it did.
-pub(super) fn taken(last: &Snapshot, good: &[(Object, Arc<Made>)], hidden: &[Refusing]) -> Taken {
+/// Which of the `good` objects may not have the audience that they claim, where they differ from those of `last` so. What is `hidden` by a fault claims
+/// what it did.
+pub(super) fn taken(
+    (last, difference): (&Snapshot, &Difference),
+    good: &[(Object, Arc<Made>)],
+    hidden: &[Refusing],
+) -> Taken {
+    // Of what is in force nothing takes what another has: where nothing that is new claims anything, they are not looked through.
+    let claims = difference.added(good).any(|(object, _)| claimed(object).is_some());
+    if !claims && hidden.iter().all(|one| one.audience.is_none()) {
+        return Taken::new();
+    }
     let of_good =
         good.iter().filter_map(|(object, _)| Some((&**claimed(object)?, &*object.meta().namespace)));
     let of_hidden = hidden.iter().filter_map(|one| Some((one.audience.as_deref()?, &*one.object.namespace)));

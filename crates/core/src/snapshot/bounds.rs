@@ -5,6 +5,7 @@
 //! adding something. Otherwise what forbids comes first, then what costs less, then the name.
 
 use std::collections::{HashMap, HashSet};
+use std::iter;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
@@ -15,6 +16,7 @@ use super::{Made, Snapshot, reject};
 use crate::decide::index::Key;
 use crate::decide::statement::Statement;
 use crate::resource::{Object, ObjectKey, Rejection};
+use crate::shards::Shards;
 
 /// Maximum bytes of the text of all policies of one namespace: 10,000 policies of 400 bytes. Compiled, they take some hundred times as much.
 pub const MAX_TEXT: usize = 4 * 1024 * 1024;
@@ -52,14 +54,16 @@ impl Cost {
     }
 }
 
-/// What the policies of one namespace come to.
-#[derive(Default)]
-struct Sum<'c> {
+/// What the policies of one namespace come to. A copy shares what does not change.
+#[derive(Clone, Debug, Default)]
+struct Sum {
     text: usize,
-    on_edge: HashMap<Option<&'c Key>, usize, RandomState>,
+    on_edge: Shards<Option<Key>, usize>,
+    /// How many of `on_edge` are over their bound.
+    over: usize,
 }
 
-impl<'c> Sum<'c> {
+impl Sum {
     /// Why this is too much with the others.
     fn excess(&self, cost: &Cost, namespace: &str) -> Option<String> {
         let text = self.text + cost.text;
@@ -68,10 +72,8 @@ impl<'c> Sum<'c> {
                 "{TOO_COSTLY}with it the policies of namespace {namespace} are {text} bytes long, more than {MAX_TEXT}"
             ));
         }
-        let sums = cost
-            .on_edge
-            .iter()
-            .map(|(key, cost)| self.on_edge.get(&key.as_ref()).copied().unwrap_or_default() + cost);
+        let sums =
+            cost.on_edge.iter().map(|(key, cost)| self.on_edge.get(key).copied().unwrap_or_default() + cost);
         sums.filter(|sum| *sum > MAX_ON_EDGE).max().map(|sum| {
             format!(
                 "{TOO_COSTLY}with it the policies of namespace {namespace} come to {sum} parts of expressions that one call may have to look at, \
@@ -80,23 +82,69 @@ impl<'c> Sum<'c> {
         })
     }
 
-    fn fits(&self) -> bool {
-        self.text <= MAX_TEXT && self.on_edge.values().all(|sum| *sum <= MAX_ON_EDGE)
+    const fn fits(&self) -> bool {
+        self.text <= MAX_TEXT && self.over == 0
     }
 
-    fn take_back(&mut self, cost: &'c Cost) {
+    fn take_back(&mut self, cost: &Cost) {
         self.text = self.text.saturating_sub(cost.text);
         for (key, cost) in &cost.on_edge {
-            let sum = self.on_edge.entry(key.as_ref()).or_default();
-            *sum = sum.saturating_sub(*cost);
+            let Some(sum) = self.on_edge.get_mut(key) else { continue };
+            let left = sum.saturating_sub(*cost);
+            self.over -= usize::from(*sum > MAX_ON_EDGE && left <= MAX_ON_EDGE);
+            *sum = left;
+            if left == 0 {
+                self.on_edge.remove(key);
+            }
         }
     }
 
-    fn add(&mut self, cost: &'c Cost) {
+    fn add(&mut self, cost: &Cost) {
         self.text += cost.text;
         for (key, cost) in &cost.on_edge {
-            *self.on_edge.entry(key.as_ref()).or_default() += cost;
+            let Some(sum) = self.on_edge.or_insert(key, usize::default) else { continue };
+            let with = *sum + cost;
+            self.over += usize::from(*sum <= MAX_ON_EDGE && with > MAX_ON_EDGE);
+            *sum = with;
         }
+    }
+}
+
+/// What the policies in force come to, by namespace. Those of one snapshot are those of the last, with what is gone taken back and what is new added.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Sums(Shards<Arc<str>, Sum>);
+
+impl Sums {
+    /// Makes them those of other objects.
+    pub(super) fn change<'m>(
+        &mut self,
+        gone: impl Iterator<Item = (&'m Object, &'m Arc<Made>)>,
+        new: impl Iterator<Item = (&'m Object, &'m Arc<Made>)>,
+    ) {
+        for (object, made) in new {
+            if let Some(compiled) = &made.compiled {
+                self.add(&object.meta().namespace, &compiled.cost);
+            }
+        }
+        for (object, made) in gone {
+            let Some(compiled) = &made.compiled else { continue };
+            let namespace = &*object.meta().namespace;
+            let Some(sum) = self.0.get_mut(namespace) else { continue };
+            sum.take_back(&compiled.cost);
+            if sum.text == 0 {
+                self.0.remove(namespace);
+            }
+        }
+    }
+
+    fn add(&mut self, namespace: &Arc<str>, cost: &Cost) {
+        if let Some(sum) = self.0.or_insert(namespace, Sum::default) {
+            sum.add(cost);
+        }
+    }
+
+    fn fit(&self, namespace: &str) -> bool {
+        self.0.get(namespace).is_none_or(Sum::fits)
     }
 }
 
@@ -129,23 +177,22 @@ pub(super) fn keep(last: &Snapshot, good: Good, rejected: &mut Vec<Rejection>) -
 }
 
 /// Whether all of them fit, with what each was before and all that is held: then in no order one is over. It is so of nearly every change, and is known
-/// without the order.
+/// without the order, from what changed.
 fn fit_together(
     last: &Snapshot,
     good: &[(Object, Arc<Made>)],
     concerned: &HashSet<Arc<str>>,
     difference: &Difference,
 ) -> bool {
-    let (was, made) = (difference.taken(&last.objects), difference.taken(&last.made));
-    let all = good.iter().map(|(object, made)| (object, made)).chain(was.zip(made));
-    let all = all.filter_map(|(object, made)| Some((&object.meta().namespace, made.compiled.as_ref()?)));
+    // What is gone counts still: it may be held.
+    let mut sums = last.sums.clone();
+    sums.change(iter::empty(), difference.added(good).map(|(object, made)| (object, made)));
     let held = last.refusing.iter();
     let held = held.filter_map(|one| Some((&one.object.namespace, &one.policy.as_ref()?.1)));
-    let mut sums: HashMap<&str, Sum<'_>, RandomState> = HashMap::default();
-    for (namespace, compiled) in all.chain(held).filter(|(namespace, _)| concerned.contains(*namespace)) {
-        sums.entry(namespace).or_default().add(&compiled.cost);
+    for (namespace, compiled) in held.filter(|(namespace, _)| concerned.contains(*namespace)) {
+        sums.add(namespace, &compiled.cost);
     }
-    sums.values().all(Sum::fits)
+    concerned.iter().all(|namespace| sums.fit(namespace))
 }
 
 /// The places of those that are over a bound, and why.
@@ -161,7 +208,7 @@ fn over(
     let mut places: Vec<usize> =
         (0..good.len()).filter(|place| good.get(*place).is_some_and(is_policy)).collect();
     places.sort_by_cached_key(|place| good.get(*place).map(|one| rank(last, one)));
-    let mut sums: HashMap<&str, Sum<'_>> = HashMap::new();
+    let mut sums: HashMap<&str, Sum> = HashMap::new();
     // Of what is wrong now, or will be too much, it is held what it refused before.
     let wrong = rejected.iter().filter_map(|one| one.object.reference());
     let wrong = wrong.map(|one| (ObjectKey::of_reference(one), (&*one.namespace, None)));

@@ -50,7 +50,7 @@ impl Contest {
         contested.extend(malformed.map(ObjectKey::of_reference).filter(|key| places.contains_key(key)));
         let held = Held::of((last, came), (&good, &places, &difference), rejected, doubts);
         contested.extend(held.names().filter(|key| places.contains_key(key)));
-        let taken = audience::taken(last, &good, &held.hidden);
+        let taken = audience::taken((last, &difference), &good, &held.hidden);
         let Held { hidden: mut refusing, doubted } = held;
         let mut doubted: Vec<Refusing> = doubted
             .into_iter()

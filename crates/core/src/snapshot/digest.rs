@@ -93,6 +93,10 @@ impl Parts {
 /// `sha256:` and hex over the digests of all parts, sorted, so that their order does not count.
 pub(crate) fn of_all(mut parts: Vec<Digest>) -> String {
     parts.sort_unstable();
+    of_sorted(&parts)
+}
+
+fn of_sorted(parts: &[Digest]) -> String {
     format!("sha256:{}", HEXLOWER.encode(&Sha256::digest(parts.as_flattened())))
 }
 
@@ -130,8 +134,12 @@ impl Digests {
 
     /// The digest of all, with what is beside them.
     pub(super) fn digest(&self, beside: impl Iterator<Item = Digest>) -> String {
-        let mut all = self.0.clone();
         // Nearly always there is nothing, or little.
+        let mut beside = beside.peekable();
+        if beside.peek().is_none() {
+            return of_sorted(&self.0);
+        }
+        let mut all = self.0.clone();
         for one in beside {
             all.insert(all.partition_point(|other| *other < one), one);
         }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use data_encoding::HEXLOWER;
+use serde::ser::{SerializeStruct as _, Serializer};
 use serde::{Deserialize, Serialize};
 
 use super::Snapshot;
@@ -95,20 +96,47 @@ enum Place {
     Cluster { cluster: Arc<str>, uid: Option<Arc<str>> },
 }
 
+/// As the [`Memory`] of it is.
+struct Written<'s>(&'s Snapshot);
+
+impl Serialize for Written<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        struct Objects<'s>(&'s Snapshot);
+        impl Serialize for Objects<'_> {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_seq(self.0.remembered())
+            }
+        }
+        let Self(snapshot) = self;
+        let mut memory = serializer.serialize_struct("Memory", 2 + usize::from(snapshot.administered))?;
+        memory.serialize_field("version", &VERSION)?;
+        memory.serialize_field("objects", &Objects(snapshot))?;
+        if snapshot.administered {
+            memory.serialize_field("administered", &true)?;
+        }
+        memory.end()
+    }
+}
+
 impl Snapshot {
     /// What it refuses, to be kept over a restart.
     pub fn memory(&self) -> Memory {
+        Memory { version: VERSION, objects: self.remembered().collect(), administered: self.administered }
+    }
+
+    /// The same, made as it is written: it is of all names that there are.
+    pub fn written_memory(&self) -> impl Serialize + '_ {
+        Written(self)
+    }
+
+    fn remembered(&self) -> impl Iterator<Item = Remembered> + '_ {
         // All objects: each claims its name.
         let in_force = self.objects.iter().zip(&self.made);
         let in_force = in_force.map(|(object, made)| Remembered::of(&Refusing::of(object, made, false)));
         let beside = self.refusing.iter().map(Remembered::of);
         let coming =
             self.coming.iter().map(|(object, made)| Remembered::of(&Refusing::of(object, made, false)));
-        Memory {
-            version: VERSION,
-            objects: in_force.chain(beside).chain(coming).collect(),
-            administered: self.administered,
-        }
+        in_force.chain(beside).chain(coming)
     }
 
     /// This snapshot, as one to build the next on that was refused what `memory` says too: the first one after a restart is built

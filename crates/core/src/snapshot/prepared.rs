@@ -51,6 +51,11 @@ impl Prepared {
         }
     }
 
+    /// Forgets these.
+    pub fn forget<'p>(&mut self, policies: impl Iterator<Item = &'p Arc<Policy>>) {
+        policies.for_each(|policy| drop(self.outcomes.remove(&place(policy))));
+    }
+
     /// Forgets all but these.
     pub fn keep<'p>(&mut self, policies: impl Iterator<Item = &'p Arc<Policy>>) {
         let kept: HashSet<usize, RandomState> = policies.map(place).collect();
@@ -126,5 +131,7 @@ mod tests {
         assert!(one.has_compiled(&policies[0]) && !one.has_compiled(&policies[1]));
         prepared.keep(policies.iter().take(1));
         assert_eq!((prepared.len(), prepared.has(&policies[1])), (1, false));
+        prepared.forget(policies.iter());
+        assert!(prepared.is_empty());
     }
 }

@@ -37,6 +37,8 @@ pub(super) struct Said {
     guarding: Shards<Arc<str>, Guarding>,
     /// How many permit people something in more than one namespace.
     permits_of_people: usize,
+    /// How many let pass what no other permits.
+    rollouts: usize,
     /// Those that say who may bear which names.
     ruling: Vec<Arc<Statement>>,
     /// `issuer#subject` of whom those name that say in more than one namespace what people may.
@@ -90,6 +92,7 @@ impl Said {
             self.guarding.insert(statement.id.clone(), Guarding { observes, ..guarding });
         }
         self.permits_of_people += usize::from(permits_people(statement));
+        self.rollouts += usize::from(statement.lets_pass);
         for person in people(statement) {
             *self.people.entry(person.into()).or_default() += 1;
         }
@@ -119,6 +122,7 @@ impl Said {
         self.keeping.remove(&*statement.id);
         self.guarding.remove(&*statement.id);
         self.permits_of_people -= usize::from(permits_people(statement));
+        self.rollouts -= usize::from(statement.lets_pass);
         people(statement).for_each(|person| take_back(&mut self.people, &person.into()));
         self.ruling.retain(|other| !Arc::ptr_eq(other, statement));
     }
@@ -174,6 +178,11 @@ impl Said {
 
     pub(super) const fn permits_people(&self) -> bool {
         self.permits_of_people > 0
+    }
+
+    /// Whether something lets pass what no other permits.
+    pub(super) const fn lets_pass(&self) -> bool {
+        self.rollouts > 0
     }
 
     /// Whether such a policy names somebody.

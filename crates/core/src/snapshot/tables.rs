@@ -56,6 +56,11 @@ impl Snapshot {
             difference.added(&self.made).filter_map(named),
             authorize::named(self.beside.iter()),
         );
+        self.sums = last.sums.clone();
+        self.sums.change(
+            difference.taken(&last.objects).zip(difference.taken(&last.made)),
+            difference.added(&self.objects).zip(difference.added(&self.made)),
+        );
         self.mentioned = last.mentioned.clone();
         for (object, made) in difference.added(&self.objects).zip(difference.added(&self.made)) {
             for mention in &*mentions(object, made) {
@@ -257,6 +262,7 @@ impl Snapshot {
             policies: self.policies.again(),
             rollout: self.rolled_out(self, [&[], &[]]),
             named: self.named.clone(),
+            sums: self.sums.clone(),
             apart: self.apart.clone(),
             beside: self.beside.clone(),
             // By what was withdrawn it is told which statements are in force.

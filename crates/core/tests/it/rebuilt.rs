@@ -51,6 +51,8 @@ fn sequence(seed: u64, seen: &mut Seen) {
         let unread = if dice.chance(30) { vec![unread(&mut dice)] } else { Vec::new() };
         let (next, rejected) = last.rebuilt(objects.clone(), unread.clone());
         let context = format!("seed {seed}, step {step}");
+        let memory = serde_json::to_string(&last.memory()).unwrap();
+        assert_eq!(serde_json::to_string(&last.written_memory()).unwrap(), memory, "{context}");
         // From nothing: what was refused before, and then the step, with nothing that the step could recognize.
         let base = Snapshot::default().remembering(&last.memory()).unwrap().unwrap_or_default();
         let (expected, wanted) = base.rebuilt(objects.iter().map(copy).collect(), unread);

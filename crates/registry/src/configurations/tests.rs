@@ -79,6 +79,34 @@ fn what_is_kept_decides_as_what_was_in_force() {
     assert_eq!(restored(&at, empty.digest()).unwrap().snapshot.digest(), empty.digest());
 }
 
+/// Whatever of the objects stays the same in memory, and wherever: each configuration is whole.
+#[test]
+fn what_is_the_same_as_in_the_last_one_is_known_and_nothing_else() {
+    let resources = tempfile::tempdir().unwrap();
+    let text = |more: &str| (0..6).map(|n| agent(&format!("x{n}"), more)).collect::<Vec<_>>().join("---\n");
+    let objects = |more: &str| {
+        fs::write(resources.path().join("a.yaml"), text(more)).unwrap();
+        load(resources.path()).snapshot.objects().to_vec()
+    };
+    let (all, others) = (objects(""), objects(", version: v2"));
+    let directory = tempfile::tempdir().unwrap();
+    let mut kept = Configurations::open(directory.path()).unwrap();
+    for changed in (0..1_usize << all.len()).step_by(3) {
+        let mut some: Vec<Object> = (0..all.len())
+            .filter(|place| *place != changed % 7)
+            .map(|place| if changed >> place & 1 == 1 { others[place].clone() } else { all[place].clone() })
+            .collect();
+        if changed % 5 == 4 {
+            some.reverse();
+        }
+        let (snapshot, _) = Snapshot::build(some);
+        kept.keep(&snapshot).unwrap();
+        let restored = restored(directory.path(), snapshot.digest()).unwrap();
+        assert!(restored.verified && restored.snapshot.digest() == snapshot.digest(), "{changed:b}");
+        assert_texts_make_the_digest(directory.path(), snapshot.digest());
+    }
+}
+
 /// What a cluster had in force is read again as of a cluster.
 #[test]
 fn a_provider_whose_key_is_of_a_secret_is_restored() {

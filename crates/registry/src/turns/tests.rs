@@ -184,3 +184,18 @@ fn an_act_is_in_force_while_policies_wait() {
         assert!(feed.current().snapshot.has(&overlay));
     }
 }
+
+/// What comes and goes is compiled and let go as it was where all was looked at each time.
+#[test]
+fn what_is_gone_takes_no_memory() {
+    let (mut turns, last) = (Turns::default(), Snapshot::default());
+    let all: Vec<Object> = (0..6).map(|n| policy("a", &format!("p{n}"), 1, FORBID)).collect();
+    for chosen in [0b11_1111, 0b10_1011, 0b11_1011, 0b00_0100, 0, 0b11_0011_usize] {
+        let is_in = |place: &usize| chosen >> place & 1 == 1;
+        let some: Vec<Object> = (0..all.len()).filter(is_in).map(|place| all[place].clone()).collect();
+        let ready = turns.take(&last, some.clone(), &[], false);
+        assert_eq!((ready.objects.len(), ready.held.len(), turns.is_behind()), (some.len(), 0, false));
+        assert!(policies(&some).all(|policy| turns.prepared.has(policy)), "{chosen:b}");
+        assert_eq!((turns.prepared.len(), turns.given.len()), (some.len(), some.len()), "{chosen:b}");
+    }
+}

@@ -58,7 +58,7 @@ impl Compilation<'_> {
         condition: Condition,
         mut references: Vec<ContextReference>,
     ) -> Residual {
-        let windowed = statement.windowed.as_ref();
+        let windowed = statement.windowed.as_deref();
         let of_window = windowed.iter().flat_map(|windowed| windowed.references.iter().cloned());
         references.extend(of_window);
         Residual {

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use serde_json::json;
 
 use super::super::Configuration;
@@ -138,4 +140,44 @@ fn what_fits_together_is_never_over() {
         }
     }
     assert!(found.iter().all(|times| *times > 50), "{found:?}");
+}
+
+/// What policies come to, as text.
+fn told(sums: &Sums) -> BTreeMap<String, (usize, BTreeMap<String, usize>, usize)> {
+    let of = |sum: &Sum| {
+        let on_edge = sum.on_edge.iter().map(|(key, cost)| (format!("{key:?}"), *cost)).collect();
+        (sum.text, on_edge, sum.over)
+    };
+    sums.0.iter().map(|(namespace, sum)| (namespace.to_string(), of(sum))).collect()
+}
+
+/// What is added up from change to change is what is added up from nothing, whatever comes, goes, moves to another namespace or is held.
+#[test]
+fn what_is_added_up_step_by_step_is_what_all_come_to() {
+    let open = heavy("principal is Agent");
+    let texts: [&str; 5] = [
+        "forbid (principal, action, resource);",
+        "permit (principal == Agent::\"a/b\", action, resource);",
+        "permit (principal in Group::\"g\", action, resource) when { principal.team == \"t\" };",
+        &open,
+        "forbid (principal",
+    ];
+    let mut objects: Vec<Object> = Vec::new();
+    let mut last = Snapshot::default();
+    for step in 0..60_usize {
+        let namespace = ["a", "evil"][step % 2];
+        let name = format!("p{}", step % 7);
+        objects.retain(|object| *object.meta().name != *name);
+        if step % 5 != 4 {
+            objects.push(policy(namespace, &name, texts[step / 2 % texts.len()]));
+        }
+        (last, _) = last.rebuilt(objects.clone(), Vec::new());
+        let (anew, _) = Snapshot::build(last.objects().to_vec());
+        assert_eq!(told(&last.sums), told(&anew.sums), "{step}");
+        // As one that remembers has them too.
+        assert_eq!(told(&last.with_objects_alone().sums), told(&anew.sums), "{step}");
+    }
+    assert!(last.objects().len() > 2);
+    (last, _) = last.rebuilt(Vec::new(), Vec::new());
+    assert!(told(&last.sums).is_empty());
 }
