@@ -175,8 +175,10 @@ pub struct Lowered {
 pub enum Below {
     /// The registered one.
     Url,
-    /// That below which an agent is served over HTTP+JSON.
-    Rest,
+    /// The same, as a message of JSON-RPC is sent, by whatever method of HTTP it was asked.
+    Rpc,
+    /// That below which an agent is served over HTTP+JSON; by what its caller asked, where that was asked in another binding.
+    Rest(Option<a2a::rest::Sent>),
     /// That at which an agent is served over gRPC.
     Grpc(a2a::grpc::Sent),
 }
@@ -261,6 +263,8 @@ pub struct Answer {
     pub seals: Option<(&'static str, seal::Kind)>,
     /// It has no end of its own, so it ends with the caller's credential.
     pub open_ended: bool,
+    /// It comes as responses of JSON-RPC, and leaves as what HTTP+JSON has in their place.
+    pub leaves_bare: bool,
 }
 
 /// A change of an answer that has to be read whole.
@@ -378,7 +382,7 @@ impl<'a> Parsed<'a> {
 impl Answer {
     /// Passed on as it comes.
     pub const fn pass(observe: Observe) -> Self {
-        Self { observe, document: None, events: None, seals: None, open_ended: false }
+        Self { observe, document: None, events: None, seals: None, open_ended: false, leaves_bare: false }
     }
 }
 

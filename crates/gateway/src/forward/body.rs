@@ -11,6 +11,7 @@ use vidimus_core::refusal::{Code, Refusal};
 use super::bridge::Bridged;
 use super::grpc::Messages;
 use super::job::Events;
+use super::rest::Responses;
 use crate::protocol::llm::shapes::Lifted;
 
 /// The body of an upstream's answer.
@@ -26,6 +27,8 @@ pub enum Body {
     Lifted(Box<Lifted>),
     /// It comes over gRPC, and is read as JSON-RPC.
     Grpc(Box<Messages>),
+    /// It comes over HTTP+JSON, and is read as JSON-RPC.
+    Rest(Box<Responses>),
     /// Of a server of another era. What it says ends with whoever reads this.
     Bridged(Bridged),
 }
@@ -61,6 +64,9 @@ impl http_body::Body for Body {
             Self::Bridged(events) => events.poll_next(cx).map(framed),
             Self::Lifted(lifted) => lifted.poll_next(cx),
             Self::Grpc(messages) => messages.poll_next(cx).map(|next| next.map(|said| said.map(Frame::data))),
+            Self::Rest(responses) => {
+                responses.poll_next(cx).map(|next| next.map(|said| said.map(Frame::data)))
+            }
         }
     }
 
@@ -71,6 +77,7 @@ impl http_body::Body for Body {
             Self::Events(_) | Self::Bridged(_) => false,
             Self::Lifted(lifted) => lifted.has_ended(),
             Self::Grpc(messages) => messages.is_end(),
+            Self::Rest(responses) => responses.is_end(),
         }
     }
 
@@ -78,7 +85,9 @@ impl http_body::Body for Body {
         match self {
             Self::Http(body) => body.size_hint(),
             Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Self::Events(_) | Self::Bridged(_) | Self::Lifted(_) | Self::Grpc(_) => SizeHint::default(),
+            Self::Events(_) | Self::Bridged(_) | Self::Lifted(_) | Self::Grpc(_) | Self::Rest(_) => {
+                SizeHint::default()
+            }
         }
     }
 }

@@ -25,7 +25,7 @@ use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::Agent;
 
 use self::schema::{Fault, Rpc};
-use super::{Framing, METHODS, PASSED_HEADERS, VERSION_HEADER, number, posted};
+use super::{Framings, METHODS, PASSED_HEADERS, VERSION_HEADER, number, posted, rest};
 use crate::protocol::members::{Members, quoted, text};
 use crate::protocol::{Below, Binding, Lowered, Message, Operation, Parsed, jsonrpc};
 use crate::reply;
@@ -128,7 +128,7 @@ impl Binding for Grpc {
     }
 
     fn lowered(&self, _method: &Method, path: Cow<'static, str>, message: Bytes) -> Result<Lowered, Refusal> {
-        lowered(path, message)
+        super::lowered(path, message)
     }
 
     fn parse<'a>(&self, message: &Message<'a>) -> Result<Parsed<'a>, Refusal> {
@@ -136,14 +136,15 @@ impl Binding for Grpc {
             return Err(Refusal::new(Code::Internal, "this binding is not the destination's"));
         };
         let json = message.body()?;
-        let mut parsed = posted(message, agent, json, Framing::Rpc)?;
+        let mut parsed = posted(message, agent, json, Framings::RPC)?;
         parsed.lifted = true;
         let speaks = agent.endpoint.as_ref().is_some_and(|endpoint| endpoint.grpc.is_some());
         if speaks {
             goes_on(json, &mut parsed);
+        } else if rest::is_alone(agent) {
+            rest::goes_on(json, &mut parsed);
         } else {
-            let both = HeaderValue::from_static("application/json, text/event-stream");
-            parsed.headers.extend([version(), (ACCEPT, both)]);
+            parsed.headers.extend(of_rpc());
         }
         Ok(parsed)
     }
@@ -209,8 +210,13 @@ pub fn goes_on(json: &Json<'_>, parsed: &mut Parsed<'_>) {
 }
 
 /// What is told an agent of the version: one that is told none takes it for 0.3.
-fn version() -> (HeaderName, HeaderValue) {
+pub fn version() -> (HeaderName, HeaderValue) {
     (HeaderName::from_static(VERSION_HEADER), HeaderValue::from_static("1.0"))
+}
+
+/// What is said beside a message of JSON-RPC whose caller speaks another binding.
+pub fn of_rpc() -> [(HeaderName, HeaderValue); 2] {
+    [version(), (ACCEPT, HeaderValue::from_static("application/json, text/event-stream"))]
 }
 
 /// Whether an agent is called over gRPC whatever its caller speaks.
