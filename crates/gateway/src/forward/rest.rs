@@ -113,7 +113,9 @@ impl Responses {
             }
             let next = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
                 // Trailers say nothing in this binding.
-                Some(Ok(frame)) => frame.into_data().map_or_else(|_| Ok(Bytes::new()), |data| self.push(&data)),
+                Some(Ok(frame)) => {
+                    frame.into_data().map_or_else(|_| Ok(Bytes::new()), |data| self.push(&data))
+                }
                 Some(Err(broken)) => {
                     self.ended = true;
                     return Poll::Ready(Some(Err(broken)));

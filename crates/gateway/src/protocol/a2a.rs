@@ -33,8 +33,8 @@ use super::jsonrpc::{self, Envelope};
 use super::members;
 use super::observe::Observe;
 use super::{
-    Answer, Below, Binding, DocumentChange, EventChange, Expected, Lowered, MAX_NAME, Message, Operation, Parsed,
-    check_spelling, is_same_member,
+    Answer, Below, Binding, DocumentChange, EventChange, Expected, Lowered, MAX_NAME, Message, Operation,
+    Parsed, check_spelling, is_same_member,
 };
 
 /// Where the card is served: A2A 1.0 section 8.2 and 0.3 section 5.3; the second is what 0.2 clients still ask for.

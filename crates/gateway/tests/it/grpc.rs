@@ -71,24 +71,24 @@ fn messages(mut body: &[u8]) -> Vec<Vec<u8>> {
 
 /// What came of one call.
 #[derive(Debug)]
-struct Came {
-    headers: HeaderMap,
-    messages: Vec<Value>,
+pub(super) struct Came {
+    pub(super) headers: HeaderMap,
+    pub(super) messages: Vec<Value>,
     trailers: HeaderMap,
 }
 
 impl Came {
-    fn status(&self) -> u16 {
+    pub(super) fn status(&self) -> u16 {
         let said = self.trailers.get("grpc-status").expect("a status");
         said.to_str().expect("text").parse().expect("a number")
     }
 
-    fn code(&self) -> Option<&str> {
+    pub(super) fn code(&self) -> Option<&str> {
         self.headers.get("vidimus-code").map(|code| code.to_str().expect("text"))
     }
 
     /// Whether the details of the status have this word.
-    fn details_have(&self, word: &str) -> bool {
+    pub(super) fn details_have(&self, word: &str) -> bool {
         let details = self.trailers.get("grpc-status-details-bin").expect("details");
         use base64::Engine as _;
         let details = base64::engine::general_purpose::STANDARD_NO_PAD.decode(details).expect("base64");
@@ -118,7 +118,7 @@ async fn sent(world: &World, method: &str, request: Request<Full<Bytes>>) -> Cam
 }
 
 /// Calls the agent by its path.
-async fn ask(world: &World, subject: &str, method: &str, said: &Value) -> Came {
+pub(super) async fn ask(world: &World, subject: &str, method: &str, said: &Value) -> Came {
     let body = framed(&written(types(method).0, said));
     sent(world, method, request(world, subject, &format!("{ROUTE}{SERVICE}{method}"), body)).await
 }
@@ -408,21 +408,21 @@ fn varint(mut number: usize) -> Vec<u8> {
 }
 
 /// An agent over gRPC, that answers what a test says.
-struct GrpcAgent {
-    address: SocketAddr,
+pub(super) struct GrpcAgent {
+    pub(super) address: SocketAddr,
     received: Arc<Mutex<Vec<(String, HeaderMap, Bytes)>>>,
     next: Arc<Mutex<Vec<Scripted>>>,
 }
 
 #[derive(Clone)]
-struct Scripted {
+pub(super) struct Scripted {
     head: Vec<(&'static str, &'static str)>,
     frames: Vec<Bytes>,
     trailers: Vec<(&'static str, String)>,
 }
 
 impl Scripted {
-    fn of(method: &str, messages: &[Value], status: &str) -> Self {
+    pub(super) fn of(method: &str, messages: &[Value], status: &str) -> Self {
         let frames = messages.iter().map(|said| framed(&written(types(method).1, said))).collect();
         Self {
             head: vec![("content-type", "application/grpc")],
@@ -433,7 +433,7 @@ impl Scripted {
 }
 
 impl GrpcAgent {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let (received, next) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
@@ -449,12 +449,12 @@ impl GrpcAgent {
         agent
     }
 
-    fn answers(&self, scripted: Scripted) {
+    pub(super) fn answers(&self, scripted: Scripted) {
         self.next.lock().expect("a lock").push(scripted);
     }
 
     /// The last request: its path, its headers and its message.
-    fn last(&self, method: &str) -> (String, HeaderMap, Value) {
+    pub(super) fn last(&self, method: &str) -> (String, HeaderMap, Value) {
         let received = self.received.lock().expect("a lock");
         let (path, headers, body) = received.last().expect("a request").clone();
         (path, headers, read(types(method).0, &messages(&body)[0]))

@@ -16,6 +16,7 @@ mod answer;
 mod apis;
 mod approvals;
 mod approved_whole;
+mod bindings;
 mod broken;
 mod browsers;
 mod carriers;

@@ -244,7 +244,8 @@ fn names_all(segments: &[Segment], params: &Members<'_>) -> Result<(), Refusal> 
     });
     let missing = named.find(|name| params.get(name).and_then(text).is_none_or(|id| id.is_empty()));
     missing.map_or(Ok(()), |name| {
-        const NEXT: &str = "Write each member as the schema of A2A 1.0 has it: the agent is served over HTTP+JSON.";
+        const NEXT: &str =
+            "Write each member as the schema of A2A 1.0 has it: the agent is served over HTTP+JSON.";
         let message = format!("what is asked cannot be said over HTTP+JSON: member {name:?} names nothing");
         Err(invalid(message).with_next(NEXT))
     })

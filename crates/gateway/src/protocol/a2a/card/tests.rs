@@ -67,7 +67,8 @@ fn a_card_announces_the_gateway_and_only_what_it_governs() {
         assert!(!out.to_string().contains("http://b:"), "{out}");
         assert_eq!((&out["url"], &out["additionalInterfaces"]), (&json!(GATEWAY), &json!([])));
         // What the agent does not speak is translated.
-        let of = |binding: &str| json!({"url": GATEWAY, "protocolBinding": binding, "protocolVersion": "1.0"});
+        let of =
+            |binding: &str| json!({"url": GATEWAY, "protocolBinding": binding, "protocolVersion": "1.0"});
         assert_eq!(out["supportedInterfaces"], json!([of("JSONRPC"), of("HTTP+JSON")]));
         assert!(out["signatures"][0]["protected"] != "x" && out["skills"][0]["id"] == "s");
     }
@@ -262,7 +263,12 @@ fn over_grpc_an_agent_is_called_by_the_tenant_that_the_gateway_knows_it_by() {
     };
     for (given, alone, reached, expected) in [
         (json!([of("JSONRPC", "1.0")]), "", true, Ok(json!([rpc(), grpc("1.0"), rest()]))),
-        (json!([of("JSONRPC", "0.3")]), "", true, Ok(json!([{"url": GATEWAY, "protocolBinding": "JSONRPC", "protocolVersion": "0.3"}]))),
+        (
+            json!([of("JSONRPC", "0.3")]),
+            "",
+            true,
+            Ok(json!([{"url": GATEWAY, "protocolBinding": "JSONRPC", "protocolVersion": "0.3"}])),
+        ),
         (json!([of("GRPC", "1.0"), of("JSONRPC", "1.0")]), "", true, Ok(json!([grpc("1.0"), rpc(), rest()]))),
         (json!([of("GRPC", "1.0")]), GRPC, true, Ok(json!([grpc("1.0"), rpc(), rest()]))),
         // Whatever it speaks alone, each caller of 1.0 reaches it.

@@ -264,8 +264,7 @@ impl Status {
         let http = in_http(self.code);
         let details: Vec<Value> =
             self.infos.iter().map(|one| info(&one.reason, &one.domain, &json!(one.metadata))).collect();
-        let error =
-            json!({"code": http, "status": self.name(), "message": self.message, "details": details});
+        let error = json!({"code": http, "status": self.name(), "message": self.message, "details": details});
         (http, json!({"error": error}))
     }
 
@@ -285,7 +284,8 @@ impl Status {
             (None, _) => -32603,
         };
         // What the number does not tell.
-        let bare = Info { reason: self.name().to_owned(), domain: OF_GRPC.to_owned(), metadata: BTreeMap::new() };
+        let bare =
+            Info { reason: self.name().to_owned(), domain: OF_GRPC.to_owned(), metadata: BTreeMap::new() };
         let said = self.infos.iter().chain(own.is_none().then_some(&bare));
         let data: Vec<Value> = said.map(|one| info(&one.reason, &one.domain, &json!(one.metadata))).collect();
         json!({"code": number, "message": self.message, "data": data})

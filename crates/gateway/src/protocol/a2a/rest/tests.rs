@@ -390,7 +390,8 @@ fn sealed_task() -> String {
 
 #[test]
 fn who_asks_over_http_json_reaches_an_agent_of_each_other_binding() {
-    let get = |method: &str| json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": {"id": sealed_task()}});
+    let get =
+        |method: &str| json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": {"id": sealed_task()}});
     let url = |at: &str| at.parse::<url::Url>().expect("a URL");
     let rpc = speaking(&|_| {});
     let grpc = speaking(&|endpoint| {
@@ -433,15 +434,45 @@ fn an_agent_of_http_json_alone_is_asked_as_it_would_be_by_its_own_clients() {
     let task = sealed_task();
     let config = json!({"taskId": task, "id": "c"});
     for (method, params, by, path, body) in [
-        ("SendMessage", json!({"message": {"messageId": "m"}}), "POST", "/message:send", r#"{"message":{"messageId":"m"}}"#),
+        (
+            "SendMessage",
+            json!({"message": {"messageId": "m"}}),
+            "POST",
+            "/message:send",
+            r#"{"message":{"messageId":"m"}}"#,
+        ),
         ("SendStreamingMessage", json!({"message": {}}), "POST", "/message:stream", r#"{"message":{}}"#),
-        ("GetTask", json!({"id": task, "historyLength": 2, "beside": 1}), "GET", "/tasks/1?historyLength=2", ""),
-        ("ListTasks", json!({"pageSize": 5, "includeArtifacts": true}), "GET", "/tasks?pageSize=5&includeArtifacts=true", ""),
-        ("CancelTask", json!({"id": task, "metadata": {"a": 1}}), "POST", "/tasks/1:cancel", r#"{"metadata":{"a":1}}"#),
+        (
+            "GetTask",
+            json!({"id": task, "historyLength": 2, "beside": 1}),
+            "GET",
+            "/tasks/1?historyLength=2",
+            "",
+        ),
+        (
+            "ListTasks",
+            json!({"pageSize": 5, "includeArtifacts": true}),
+            "GET",
+            "/tasks?pageSize=5&includeArtifacts=true",
+            "",
+        ),
+        (
+            "CancelTask",
+            json!({"id": task, "metadata": {"a": 1}}),
+            "POST",
+            "/tasks/1:cancel",
+            r#"{"metadata":{"a":1}}"#,
+        ),
         ("SubscribeToTask", json!({"id": task}), "POST", "/tasks/1:subscribe", "{}"),
         ("GetTaskPushNotificationConfig", config.clone(), "GET", "/tasks/1/pushNotificationConfigs/c", ""),
         ("DeleteTaskPushNotificationConfig", config, "DELETE", "/tasks/1/pushNotificationConfigs/c", ""),
-        ("ListTaskPushNotificationConfigs", json!({"taskId": task}), "GET", "/tasks/1/pushNotificationConfigs", ""),
+        (
+            "ListTaskPushNotificationConfigs",
+            json!({"taskId": task}),
+            "GET",
+            "/tasks/1/pushNotificationConfigs",
+            "",
+        ),
         ("GetExtendedAgentCard", json!({}), "GET", "/extendedAgentCard", ""),
     ] {
         let message = json!({"jsonrpc": "2.0", "id": "own", "method": method, "params": params});

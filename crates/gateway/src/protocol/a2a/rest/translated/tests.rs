@@ -58,14 +58,21 @@ fn an_error_is_the_same_in_each_binding_and_so_is_its_status() {
         (-31429, 429, "RESOURCE_EXHAUSTED"),
         (1, 500, "UNKNOWN"),
     ] {
-        let (status, document) = left(&json!({"jsonrpc": "2.0", "id": 7, "error": {"code": number, "message": "m"}}));
+        let (status, document) =
+            left(&json!({"jsonrpc": "2.0", "id": 7, "error": {"code": number, "message": "m"}}));
         assert_eq!((status, &document["error"]["status"]), (http, &json!(name)), "{number}");
         assert_eq!(document["error"]["code"], http);
     }
-    for (http, name, number) in [(401, "UNAUTHENTICATED", -32603), (400, "INVALID_ARGUMENT", -32602), (501, "UNIMPLEMENTED", -32601)] {
-        let said = json!({"error": {"code": http, "status": name, "message": "m"}, "vidimus": {"code": "x"}}).to_string();
+    for (http, name, number) in
+        [(401, "UNAUTHENTICATED", -32603), (400, "INVALID_ARGUMENT", -32602), (501, "UNIMPLEMENTED", -32601)]
+    {
+        let said = json!({"error": {"code": http, "status": name, "message": "m"}, "vidimus": {"code": "x"}})
+            .to_string();
         let response = came(&said, http).expect("an error");
-        assert_eq!((&response["error"]["code"], &response["error"]["message"]), (&json!(number), &json!("m")));
+        assert_eq!(
+            (&response["error"]["code"], &response["error"]["message"]),
+            (&json!(number), &json!("m"))
+        );
         assert_eq!(response.get("vidimus"), None, "nobody speaks in the gateway's name");
     }
     // An error is one whatever it says that it is.
@@ -108,8 +115,14 @@ fn what_is_no_result_and_no_error_of_the_protocol_is_refused() {
     ] {
         assert_eq!(came(said, status), Err(Code::UpstreamInvalid), "{said} {status}");
     }
-    for response in [&b"{}"[..], b"[]", b"", b"\xff", br#"{"result":{},"Result":{}}"#, br#"{"jsonrpc":"2.0","id":1}"#] {
-        assert_eq!(document(response).map_err(|refusal| refusal.code), Err(Code::UpstreamInvalid), "{response:?}");
+    for response in
+        [&b"{}"[..], b"[]", b"", b"\xff", br#"{"result":{},"Result":{}}"#, br#"{"jsonrpc":"2.0","id":1}"#]
+    {
+        assert_eq!(
+            document(response).map_err(|refusal| refusal.code),
+            Err(Code::UpstreamInvalid),
+            "{response:?}"
+        );
     }
 }
 
@@ -117,7 +130,8 @@ fn through(filter: Box<dyn EventFilter>, chunks: &[&str]) -> Result<String, Code
     let mut stream = EventStream::new(filter, 4096, TooLong::EndsStream);
     let mut out = Vec::new();
     for chunk in chunks {
-        let passes = stream.push(&Bytes::copy_from_slice(chunk.as_bytes())).map_err(|refusal| refusal.code)?;
+        let passes =
+            stream.push(&Bytes::copy_from_slice(chunk.as_bytes())).map_err(|refusal| refusal.code)?;
         out.extend_from_slice(&passes);
     }
     out.extend_from_slice(&stream.finish().map_err(|refusal| refusal.code)?);
@@ -126,8 +140,11 @@ fn through(filter: Box<dyn EventFilter>, chunks: &[&str]) -> Result<String, Code
 
 #[test]
 fn events_are_responses_in_one_binding_and_results_in_the_other() {
-    let error = json!({"error": {"code": 404, "status": "NOT_FOUND", "message": "no", "details": []}}).to_string();
-    let rest = format!("data: {{\"task\":{{}}}}\n\n: ping\n\nid: e\ndata: {{\"a\":\ndata: 1}}\n\nevent: error\ndata: {error}\n\n");
+    let error =
+        json!({"error": {"code": 404, "status": "NOT_FOUND", "message": "no", "details": []}}).to_string();
+    let rest = format!(
+        "data: {{\"task\":{{}}}}\n\n: ping\n\nid: e\ndata: {{\"a\":\ndata: 1}}\n\nevent: error\ndata: {error}\n\n"
+    );
     let wrapped = through(Box::new(Enveloped { id: "7".into() }), &[&rest]).expect("events");
     let lines: Vec<&str> = wrapped.lines().filter(|line| !line.is_empty()).collect();
     assert_eq!(lines[0], r#"data: {"jsonrpc":"2.0","id":7,"result":{"task":{}}}"#);
@@ -135,11 +152,8 @@ fn events_are_responses_in_one_binding_and_results_in_the_other() {
     assert!(wrapped.contains("event: error\ndata: {\"jsonrpc\":\"2.0\",\"id\":7,\"error\":{"), "{wrapped}");
     // And back, in whatever chunks it comes.
     for size in [1, 7, usize::MAX] {
-        let chunks: Vec<&str> = wrapped
-            .as_bytes()
-            .chunks(size)
-            .map(|chunk| std::str::from_utf8(chunk).expect("ASCII"))
-            .collect();
+        let chunks: Vec<&str> =
+            wrapped.as_bytes().chunks(size).map(|chunk| std::str::from_utf8(chunk).expect("ASCII")).collect();
         let back = through(Box::new(Bare::behind(Box::new(crate::protocol::sse::Unchanged))), &chunks);
         let back = back.expect("events");
         assert!(back.starts_with("data: {\"task\":{}}\n\n"), "{back}");
