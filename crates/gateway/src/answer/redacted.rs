@@ -92,10 +92,12 @@ impl Answering<'_> {
         let (mut filter, mut bounds) = (filter, (most, too_long));
         let unread = (self.gate.limits.held_answer, TooLong::EndsStream);
         if let Some(screen) = self.screen.clone() {
-            (filter, bounds) = (screen.after(filter), unread);
+            filter = screen.after(filter);
+            bounds = unread;
         }
         if self.answer.leaves_bare {
-            (filter, bounds) = (Box::new(Bare::behind(filter)), unread);
+            filter = Box::new(Bare::behind(filter));
+            bounds = unread;
         }
         let (most, too_long) = bounds;
         EventStream::new(filter, most, too_long)
