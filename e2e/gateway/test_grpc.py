@@ -146,7 +146,7 @@ class Grpc(unittest.TestCase):
             old = channel.unary_unary("/a2a.v1.A2AService/GetTask", lambda raw: raw, lambda raw: raw)
             with self.assertRaises(grpc.RpcError) as raised:
                 old(b"", metadata=metadata)
-            self.assertEqual(info(raised.exception).reason, "VERSION_NOT_SUPPORTED")
+            self.assertEqual(info(raised.exception).reason, "MESSAGE_INVALID", "0.3 names a task in its request")
         slow = a2a_pb2.SendMessageRequest(message=a2a_pb2.Message(message_id="m", role="ROLE_USER", parts=[a2a_pb2.Part(text="a b c")]))
         slow.message.metadata.update({"delay_ms": 5000})
         late = self.ask("SendMessage", slow, timeout=0.5)

@@ -171,7 +171,7 @@ pub fn goes_on(json: &Json<'_>, parsed: &mut Parsed<'_>) {
         return;
     }
     parsed.path = Some(TO_REST.into());
-    parsed.headers.push(grpc::version());
+    parsed.headers.push(grpc::version(false));
 }
 
 /// Has a request over HTTP+JSON go on to an agent that is not served in it.
@@ -183,12 +183,12 @@ fn goes_elsewhere(agent: &Agent, json: &Json<'_>, parsed: &mut Parsed<'_>) {
         grpc::goes_on(json, parsed);
     } else {
         parsed.path = Some(TO_RPC.into());
-        parsed.headers.extend(grpc::of_rpc());
+        parsed.headers.extend(grpc::of_rpc(false));
     }
 }
 
 /// Whether the method is spelled as in 0.3, whose HTTP+JSON is other JSON than its JSON-RPC.
-fn is_old(json: &Json<'_>, parsed: &Parsed<'_>) -> bool {
+pub fn is_old(json: &Json<'_>, parsed: &Parsed<'_>) -> bool {
     json.get("method").and_then(Json::as_str) != Some(parsed.ask.method)
 }
 
