@@ -217,15 +217,17 @@ fn new_config(request: &mut Object) -> Result<Value, Fault> {
 fn named(object: &Object, member: &str, of_config: bool) -> Result<(String, String), Fault> {
     let name = object.get(member).and_then(Value::as_str).unwrap_or_default();
     let below = name.strip_prefix("tasks/").unwrap_or_default();
-    let (task, behind) = below.split_once('/').unwrap_or((below, ""));
-    let config = behind.strip_prefix("pushNotificationConfigs").unwrap_or(behind);
-    let config = config.strip_prefix('/').unwrap_or(config);
-    let is_whole = if of_config {
-        !config.is_empty()
-            && !config.contains('/')
-            && behind.len() == "pushNotificationConfigs/".len() + config.len()
-    } else {
-        behind.is_empty() || member == "parent" && behind == "pushNotificationConfigs"
+    let (task, behind) = match below.split_once('/') {
+        Some((task, behind)) => (task, Some(behind)),
+        None => (below, None),
+    };
+    let config =
+        behind.and_then(|behind| behind.strip_prefix("pushNotificationConfigs/")).unwrap_or_default();
+    let is_whole = match behind {
+        _ if of_config => !config.is_empty() && !config.contains('/'),
+        None => true,
+        // As the annotations of the schema have it.
+        Some(behind) => member == "parent" && behind == "pushNotificationConfigs",
     };
     if task.is_empty() || !is_whole {
         let what = if of_config { "tasks/{id}/pushNotificationConfigs/{id}" } else { "tasks/{id}" };
