@@ -263,8 +263,17 @@ pub struct Answer {
     pub seals: Option<(&'static str, seal::Kind)>,
     /// It has no end of its own, so it ends with the caller's credential.
     pub open_ended: bool,
-    /// It comes as responses of JSON-RPC, and leaves as what HTTP+JSON has in their place.
-    pub leaves_bare: bool,
+    pub leaves: Leaves,
+}
+
+/// As what an answer leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leaves {
+    AsItComes,
+    /// It comes as responses of JSON-RPC (A2A 1.0), and leaves as what HTTP+JSON has in their place.
+    Bare,
+    /// The same of 0.3, whose HTTP+JSON has the JSON of its schema, to a method of JSON-RPC.
+    OldBare(&'static str),
 }
 
 /// A change of an answer that has to be read whole.
@@ -382,7 +391,14 @@ impl<'a> Parsed<'a> {
 impl Answer {
     /// Passed on as it comes.
     pub const fn pass(observe: Observe) -> Self {
-        Self { observe, document: None, events: None, seals: None, open_ended: false, leaves_bare: false }
+        Self {
+            observe,
+            document: None,
+            events: None,
+            seals: None,
+            open_ended: false,
+            leaves: Leaves::AsItComes,
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use vidimus_core::refusal::{Code, Refusal};
 
 use super::{Answering, Done};
+use crate::protocol::Leaves;
 use crate::protocol::a2a::rest::translated;
 use crate::protocol::rest::Came;
 
@@ -21,8 +22,8 @@ impl Answering<'_> {
         parts: &Parts,
         (head, status): (&mut HeaderMap, &mut StatusCode),
     ) -> Result<Done, Refusal> {
-        if self.answer.leaves_bare {
-            return by_itself(done, (head, status));
+        if self.answer.leaves != Leaves::AsItComes {
+            return by_itself(done, self.answer.leaves, (head, status));
         }
         let Some(came) = parts.extensions.get::<Came>() else { return Ok(done) };
         let Done::Whole(bytes) = done else { return Ok(done) };
@@ -38,7 +39,11 @@ impl Answering<'_> {
 }
 
 /// A response of JSON-RPC as what stands by itself. Events become that as they pass.
-fn by_itself(done: Done, (head, status): (&mut HeaderMap, &mut StatusCode)) -> Result<Done, Refusal> {
+fn by_itself(
+    done: Done,
+    leaves: Leaves,
+    (head, status): (&mut HeaderMap, &mut StatusCode),
+) -> Result<Done, Refusal> {
     let bytes = match done {
         Done::Stream(content) if content.events.is_some() => return Ok(Done::Stream(content)),
         Done::Stream(_) => {
@@ -47,7 +52,7 @@ fn by_itself(done: Done, (head, status): (&mut HeaderMap, &mut StatusCode)) -> R
         }
         Done::Whole(bytes) => bytes,
     };
-    let (came, body) = translated::document(&bytes)?;
+    let (came, body) = translated::document(&bytes, leaves)?;
     *status = came;
     head.remove(CONTENT_LENGTH);
     head.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -10,9 +10,9 @@ use super::plan::Plan;
 use super::{Answering, Done};
 use crate::changes::{Own, document_without_words};
 use crate::part::Part;
-use crate::protocol::DocumentChange;
 use crate::protocol::a2a::rest::translated::Bare;
 use crate::protocol::sse::{EventFilter, EventStream, TooLong, Unchanged};
+use crate::protocol::{DocumentChange, Leaves};
 use crate::seal::{self, Kind};
 
 impl Answering<'_> {
@@ -95,8 +95,8 @@ impl Answering<'_> {
             filter = screen.after(filter);
             bounds = unread;
         }
-        if self.answer.leaves_bare {
-            filter = Box::new(Bare::behind(filter));
+        if self.answer.leaves != Leaves::AsItComes {
+            filter = Box::new(Bare::behind(filter, self.answer.leaves));
             bounds = unread;
         }
         let (most, too_long) = bounds;

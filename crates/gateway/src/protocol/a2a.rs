@@ -33,8 +33,8 @@ use super::jsonrpc::{self, Envelope};
 use super::members;
 use super::observe::Observe;
 use super::{
-    Answer, Below, Binding, DocumentChange, EventChange, Expected, Lowered, MAX_NAME, Message, Operation,
-    Parsed, check_spelling, is_same_member,
+    Answer, Below, Binding, DocumentChange, EventChange, Expected, Leaves, Lowered, MAX_NAME, Message,
+    Operation, Parsed, check_spelling, is_same_member,
 };
 
 /// Where the card is served: A2A 1.0 section 8.2 and 0.3 section 5.3; the second is what 0.2 clients still ask for.
@@ -243,6 +243,10 @@ impl Binding for JsonRpc {
 fn lowered(path: Cow<'static, str>, message: Bytes) -> Result<Lowered, Refusal> {
     match &*path {
         rest::TO_RPC => Ok(Lowered { path: "".into(), body: message, below: Below::Rpc }),
+        rest::TO_OLD_RPC => {
+            let body = rest::translated::old_message(message)?;
+            Ok(Lowered { path: "".into(), body, below: Below::Rpc })
+        }
         rest::TO_REST => rest::lowered(&message),
         _ => grpc::lowered(path, message),
     }
@@ -298,12 +302,16 @@ fn posted<'a>(
     let of_task = found.task.or(found.waits.filter(|_| !sends));
     let (task, push_url) = (of_task.map(|task| &*task.id), found.push_url);
     let ask = Ask { streaming, task, push_url, ..Ask::about(new, Action::CallAgent, target) };
-    let leaves_bare = framings == Framings::TRANSLATED;
+    let leaves = match framings {
+        Framings::TRANSLATED if method == old => Leaves::OldBare(old),
+        Framings::TRANSLATED => Leaves::Bare,
+        _ => Leaves::AsItComes,
+    };
     let document = match of_method.answer {
         Some(shape) => Some(DocumentChange::A2aTasks(shape, framing)),
         None if new == EXTENDED_CARD => Some(DocumentChange::Card { rpc: framing == Framing::Rpc }),
         // What leaves as something else is read whole.
-        None => leaves_bare.then_some(DocumentChange::Redacted),
+        None => (leaves != Leaves::AsItComes).then_some(DocumentChange::Redacted),
     };
     let events = of_method.answer.map(|shape| EventChange::A2aTasks(shape, framing));
     let open_ended = new == "SubscribeToTask";
@@ -317,7 +325,7 @@ fn posted<'a>(
         Framing::Bare => Observe::Bare,
     };
     let form = held::Form { old: method == old, framing: framings.caller };
-    let answer = Answer { document, events, open_ended, leaves_bare, ..Answer::pass(observe) };
+    let answer = Answer { document, events, open_ended, leaves, ..Answer::pass(observe) };
     let mut parsed = Parsed::new(ask, answer);
     parsed.replaced = found.replaced;
     parsed.headers.extend(tasks::resumed(message, target)?);

@@ -386,6 +386,64 @@ async fn callers_of_each_other_binding_reach_an_agent_of_http_json() {
     assert_eq!(headers["vidimus-code"], "binding_unserved");
 }
 
+#[tokio::test]
+async fn a_caller_over_http_json_of_0_3_reaches_an_agent_of_json_rpc() {
+    let world = of_rpc().await;
+    let task =
+        |id: &str| json!({"kind": "task", "id": id, "contextId": "ctx", "status": {"state": "working"}});
+    // As the official SDK writes it: by the names of the schema.
+    let send = json!({"request": {"message_id": "m", "role": "ROLE_USER", "content": [{"text": "x"}], "metadata": {"note": "n"}},
+        "configuration": {"blocking": true}});
+    world.upstream.next(response(&task("1")));
+    let came = ask(&world, "caller", ("POST", "/v1/message:send"), send.clone()).await;
+    assert_eq!((came.status, came.code()), (StatusCode::OK, None), "{came:?}");
+    let made = came.json()["task"].clone();
+    let id = made["id"].as_str().expect("an id").to_owned();
+    assert_eq!((id != "1", &made["status"]["state"]), (true, &json!("TASK_STATE_WORKING")), "{made}");
+    let sent = last(&world);
+    let params = json!({"message": {"kind": "message", "messageId": "m", "role": "user", "parts": [{"kind": "text", "text": "x"}],
+        "metadata": {"note": "n"}}, "configuration": {"blocking": true}});
+    assert_eq!((&sent.json()["method"], &sent.json()["params"]), (&json!("message/send"), &params));
+    assert_eq!(
+        (sent.method.as_str(), sent.uri.path(), sent.header("a2a-version")),
+        ("POST", "/a2a", Some("0.3"))
+    );
+    for (method, path, asks) in [
+        ("GET", format!("/v1/tasks/{id}"), "tasks/get"),
+        ("POST", format!("/v1/tasks/{id}:cancel"), "tasks/cancel"),
+    ] {
+        world.upstream.next(response(&task("1")));
+        let came = ask(&world, "caller", (method, &path), json!(null)).await;
+        assert_eq!((came.code(), &came.json()["id"]), (None, &json!(id)), "{came:?}");
+        assert!(came.json().get("kind").is_none(), "it is of the schema: {came:?}");
+        let sent = last(&world).json();
+        assert_eq!((&sent["method"], &sent["params"]), (&json!(asks), &json!({"id": "1"})));
+    }
+    let event =
+        |result: &Value| format!("data: {}\n\n", json!({"jsonrpc": "2.0", "id": 1, "result": result}));
+    let update = json!({"kind": "status-update", "taskId": "1", "contextId": "ctx", "final": true, "status": {"state": "completed"}});
+    world.upstream.next(Answer::whole("text/event-stream", event(&task("1")) + &event(&update)));
+    let came = ask(&world, "caller", ("POST", "/v1/message:stream"), send).await;
+    let text = came.text();
+    assert!(text.contains(r#"data: {"task":{"#) && text.contains("TASK_STATE_COMPLETED"), "{text}");
+    assert!(!text.contains("kind") && !text.contains("jsonrpc"), "{text}");
+    // Attacks: another's task; a task that is named twice, in two spellings; the words of JSON-RPC.
+    let before = world.upstream.received().len();
+    let raw = json!({"request": {"message_id": "m", "task_id": "1"}});
+    let twice = json!({"request": {"message_id": "m", "task_id": id, "taskId": "1"}});
+    let of_rpc = json!({"message": {"kind": "message", "messageId": "m", "role": "user", "parts": []}});
+    for (subject, method, path, body, code) in [
+        ("stranger", "GET", format!("/v1/tasks/{id}"), json!(null), "task_foreign"),
+        ("caller", "POST", "/v1/message:send".to_owned(), raw, "task_foreign"),
+        ("caller", "POST", "/v1/message:send".to_owned(), twice, "duplicate_key"),
+        ("caller", "POST", "/v1/message:send".to_owned(), of_rpc, "message_invalid"),
+    ] {
+        let came = ask(&world, subject, (method, &path), body).await;
+        assert_eq!(came.code(), Some(code), "{subject} {path} {came:?}");
+    }
+    assert_eq!(world.upstream.received().len(), before);
+}
+
 /// Attacks: one thing in the path and another in the body, a query or a tenant; another's task; an answer in which ids stand elsewhere.
 #[tokio::test]
 async fn what_is_decided_is_what_is_translated() {

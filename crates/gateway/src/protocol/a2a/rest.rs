@@ -3,7 +3,7 @@
 //! A request is *lifted* into the message of JSON-RPC that asks the same. As that it is read, decided, held, changed and recorded; nothing else
 //! knows of this binding. Where it goes on it is *lowered*, by the same table: of path and query nothing is sent that was not in the message.
 //!
-//! Where an agent of 1.0 is not served in it, the message goes on as what the agent speaks, and what it answers, which is JSON-RPC until then, leaves
+//! Where an agent is not served in it, the message goes on as what the agent speaks, and what it answers, which is JSON-RPC until then, leaves
 //! as what stands by itself ([`translated`]). Where an agent is served in nothing else, it is the other way round.
 
 mod paths;
@@ -35,6 +35,9 @@ const ID: u8 = 1;
 
 /// What stands for the path of a request over HTTP+JSON that goes on as a message of JSON-RPC.
 pub const TO_RPC: &str = "/:rpc";
+
+/// The same in 0.3, whose HTTP+JSON has other JSON.
+pub const TO_OLD_RPC: &str = "/:rpc-0.3";
 
 /// What stands for the path of a message that goes on over HTTP+JSON, until all that is in its path is known.
 pub const TO_REST: &str = "/:rest";
@@ -176,14 +179,12 @@ pub fn goes_on(json: &Json<'_>, parsed: &mut Parsed<'_>) {
 
 /// Has a request over HTTP+JSON go on to an agent that is not served in it.
 fn goes_elsewhere(agent: &Agent, json: &Json<'_>, parsed: &mut Parsed<'_>) {
-    if is_old(json, parsed) {
-        let message = "the agent's record has no address where it is served over HTTP+JSON, and what 0.3 says there is not translated";
-        parsed.fault = Some(Box::new(Refusal::new(Code::BindingUnserved, message)));
-    } else if grpc::is_alone(agent) {
+    let is_old = is_old(json, parsed);
+    if grpc::is_alone(agent) {
         grpc::goes_on(json, parsed);
     } else {
-        parsed.path = Some(TO_RPC.into());
-        parsed.headers.extend(grpc::of_rpc(false));
+        parsed.path = Some(if is_old { TO_OLD_RPC } else { TO_RPC }.into());
+        parsed.headers.extend(grpc::of_rpc(is_old));
     }
 }
 

@@ -66,6 +66,11 @@ impl Rpc {
         Self { input: method.input(), output: method.output(), streams: method.is_server_streaming(), old }
     }
 
+    /// The method of 0.3 of this name in JSON-RPC.
+    pub fn of_old(method: &str) -> Option<&'static Self> {
+        SCHEMA.as_ref()?.values().find(|rpc| rpc.rpc_method() == Some(method))
+    }
+
     /// Its name in JSON-RPC, where that is not its own.
     pub fn rpc_method(&self) -> Option<&'static str> {
         self.old.map(|old| old.rpc)

@@ -4,10 +4,10 @@ use vidimus_core::resource::Endpoint;
 
 use super::*;
 use crate::part::Part;
-use crate::protocol::Expected;
 use crate::protocol::members::replace;
 use crate::protocol::observe::Observe;
 use crate::protocol::tests::{agent, caller, seal, sealed};
+use crate::protocol::{Expected, Leaves};
 use crate::seal::{Holder, Kind};
 
 /// An agent that is served over HTTP+JSON.
@@ -403,24 +403,38 @@ fn who_asks_over_http_json_reaches_an_agent_of_each_other_binding() {
     let sent: serde_json::Value = serde_json::from_slice(&lowered.body).expect("JSON");
     assert_eq!(sent, json!({"jsonrpc": "2.0", "id": 1, "method": "GetTask", "params": {"id": "1"}}));
     let Expected::Upstream(answer) = expected else { panic!("it is answered here") };
-    assert_eq!((answer.observe, answer.leaves_bare), (Observe::Rpc, true));
+    assert_eq!((answer.observe, answer.leaves), (Observe::Rpc, Leaves::Bare));
     let (fault, lowered, expected) = goes_on(&Rest, grpc.clone(), (&Method::GET, &get("GetTask")));
     assert_eq!((fault, &*lowered.path), (None, "/lf.a2a.v1.A2AService/GetTask"));
     assert!(matches!(lowered.below, Below::Grpc(_)));
-    assert!(matches!(expected, Expected::Upstream(answer) if answer.leaves_bare));
+    assert!(matches!(expected, Expected::Upstream(answer) if answer.leaves == Leaves::Bare));
     // Where it is served in the same binding, all is as it was.
     let (fault, lowered, expected) = goes_on(&Rest, served(), (&Method::GET, &get("GetTask")));
     assert_eq!((fault, &*lowered.path, lowered.below), (None, "/tasks/1", Below::Rest(None)));
-    assert!(matches!(expected, Expected::Upstream(answer) if !answer.leaves_bare));
+    assert!(matches!(expected, Expected::Upstream(answer) if answer.leaves == Leaves::AsItComes));
     // What says nothing is read whole as well.
     let delete = json!({"jsonrpc": "2.0", "id": 1, "method": "DeleteTaskPushNotificationConfig",
         "params": {"taskId": sealed_task(), "id": "c"}});
     let (_, _, expected) = goes_on(&Rest, rpc.clone(), (&Method::DELETE, &delete));
     assert!(matches!(expected, Expected::Upstream(answer) if answer.document.is_some()));
-    for agent in [rpc, grpc] {
-        let (fault, ..) = goes_on(&Rest, agent, (&Method::GET, &get("tasks/get")));
-        assert_eq!(fault, Some(Code::BindingUnserved), "0.3 has other JSON there");
-    }
+    // 0.3 has the JSON of its schema there, and its gRPC is none of agents.
+    let (fault, ..) = goes_on(&Rest, grpc, (&Method::GET, &get("tasks/get")));
+    assert_eq!(fault, Some(Code::BindingUnserved));
+    let (fault, lowered, expected) = goes_on(&Rest, rpc.clone(), (&Method::GET, &get("tasks/get")));
+    assert_eq!((fault, lowered.below), (None, Below::Rpc));
+    assert!(matches!(expected, Expected::Upstream(answer) if answer.leaves == Leaves::OldBare("tasks/get")));
+    let said = json!({"messageId": "m", "role": "ROLE_USER", "content": [{"file": {"file_with_uri": "u"}}]});
+    let send = json!({"jsonrpc": "2.0", "id": 1, "method": "message/send", "params": {"message": said}});
+    let (_, lowered, _) = goes_on(&Rest, rpc.clone(), (&Method::POST, &send));
+    let sent: serde_json::Value = serde_json::from_slice(&lowered.body).expect("JSON");
+    let said = json!({"kind": "message", "messageId": "m", "role": "user", "parts": [{"kind": "file", "file": {"uri": "u"}}]});
+    assert_eq!((&sent["method"], &sent["params"]), (&json!("message/send"), &json!({"message": said})));
+    // What is not of the schema is not sent.
+    let odd =
+        json!({"jsonrpc": "2.0", "id": 1, "method": "message/send", "params": {"message": {"role": "user"}}});
+    let odd =
+        super::super::lowered(TO_OLD_RPC.into(), odd.to_string().into()).map_err(|refusal| refusal.code);
+    assert_eq!(odd, Err(Code::MessageInvalid));
 }
 
 #[test]
@@ -482,7 +496,7 @@ fn an_agent_of_http_json_alone_is_asked_as_it_would_be_by_its_own_clients() {
             let below = Below::Rest(Some(Sent { by, id: r#""own""#.into() }));
             assert_eq!((fault, &*lowered.path, lowered.below), (None, path, below), "{method}");
             assert_eq!(lowered.body, body, "{method}");
-            assert!(matches!(expected, Expected::Upstream(answer) if !answer.leaves_bare));
+            assert!(matches!(expected, Expected::Upstream(answer) if answer.leaves == Leaves::AsItComes));
         }
     }
     let old = json!({"jsonrpc": "2.0", "id": 1, "method": "tasks/get", "params": {"id": task}});

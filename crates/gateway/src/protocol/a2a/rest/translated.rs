@@ -1,5 +1,6 @@
 //! Answers between HTTP+JSON and the other bindings. In those each is a response of JSON-RPC; here a result stands by itself, and so does an error,
-//! whose status says what the number says there (A2A 1.0, sections 5.4, 11.4, 11.6 and 11.7).
+//! whose status says what the number says there (A2A 1.0, sections 5.4, 11.4, 11.6 and 11.7). In 0.3 HTTP+JSON has the JSON of its schema, as gRPC has
+//! its bytes, so what is said there is said through that.
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -7,10 +8,12 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use vidimus_core::refusal::{Code, Refusal};
 
+use super::super::grpc::schema::{Fault, Rpc};
 use super::super::grpc::status::Status;
 use super::super::sealed::by_itself;
+use crate::protocol::Leaves;
 use crate::protocol::event::{self, Change, Parts, Rewrite};
-use crate::protocol::members::Members;
+use crate::protocol::members::{Members, text};
 use crate::protocol::sse::{EventFilter, EventStream, TooLong};
 
 /// The name of an event that is an error.
@@ -53,13 +56,35 @@ fn error_in(value: &RawValue) -> Result<Option<Value>, Refusal> {
     Ok(Some(error).filter(Value::is_object))
 }
 
+/// A message of 0.3 whose parameters are written as its schema has them, as its JSON-RPC has them.
+///
+/// # Errors
+/// `message_invalid` for what the schema does not have; `internal` for what is no message.
+pub fn old_message(message: Bytes) -> Result<Bytes, Refusal> {
+    let lost = || Refusal::new(Code::Internal, "what is to be sent is no message of JSON-RPC");
+    let said = std::str::from_utf8(&message).map_err(|_| lost())?;
+    let envelope = Members::unique(said).map_err(|error| lost().with_detail(error))?;
+    let method = envelope.get("method").and_then(text).ok_or_else(lost)?;
+    // What only names a task names it in the same way.
+    if !matches!(&*method, "message/send" | "message/stream") {
+        return Ok(message);
+    }
+    let rpc = Rpc::of_old(&method).ok_or_else(lost)?;
+    let params = envelope.get("params").ok_or_else(lost)?.get();
+    let params = rpc.request(params).and_then(|request| rpc.asked(&request, None));
+    let params = params.map_err(|fault| {
+        Refusal::new(Code::MessageInvalid, format!("what is asked is none of A2A 0.3: {fault}"))
+    })?;
+    Ok(envelope.write("params", &params).into())
+}
+
 /// A response of JSON-RPC as what stands by itself, with its status of HTTP.
 ///
 /// # Errors
 /// `upstream_invalid` for what is no response.
-pub fn document(response: &[u8]) -> Result<(StatusCode, Bytes), Refusal> {
+pub fn document(response: &[u8], leaves: Leaves) -> Result<(StatusCode, Bytes), Refusal> {
     let response = std::str::from_utf8(response).map_err(|_| no_response())?;
-    Ok(match opened(response)? {
+    Ok(match opened(response, leaves)? {
         Opened::Result(result) => (StatusCode::OK, result.into()),
         Opened::Error(status) => {
             let (http, document) = status.document();
@@ -76,13 +101,21 @@ enum Opened {
     Error(Status),
 }
 
-fn opened(response: &str) -> Result<Opened, Refusal> {
+fn opened(response: &str, leaves: Leaves) -> Result<Opened, Refusal> {
     let members = Members::unique(response).map_err(unreadable)?;
     if let Some(error) = members.get("error").filter(|error| error.get() != "null") {
         let error: Value = serde_json::from_str(error.get()).map_err(unreadable)?;
         return Ok(Opened::Error(Status::of_error(&error)));
     }
     let result = members.get("result").ok_or_else(no_response)?.get();
+    if let Leaves::OldBare(method) = leaves {
+        let rpc = Rpc::of_old(method).ok_or_else(no_response)?;
+        return rpc
+            .answer(result)
+            .and_then(|answer| rpc.answered(&answer))
+            .map(Opened::Result)
+            .map_err(unsayable);
+    }
     // google.protobuf.Empty.
     Ok(Opened::Result(if result == "null" { "{}" } else { result }.to_owned()))
 }
@@ -123,9 +156,10 @@ pub struct Bare {
 
 impl Bare {
     /// Of the events that another filter lets pass.
-    pub fn behind(filter: Box<dyn EventFilter>) -> Self {
+    pub fn behind(filter: Box<dyn EventFilter>, leaves: Leaves) -> Self {
         // No more comes than was held before it.
-        Self { filter, opening: EventStream::new(Box::new(Opening), usize::MAX, TooLong::EndsStream) }
+        let opening = EventStream::new(Box::new(Opening(leaves)), usize::MAX, TooLong::EndsStream);
+        Self { filter, opening }
     }
 }
 
@@ -152,13 +186,13 @@ impl EventFilter for Bare {
 
 /// What becomes of one of them.
 #[derive(Debug)]
-struct Opening;
+struct Opening(Leaves);
 
 impl EventFilter for Opening {
     fn filter(&mut self, event: &[u8]) -> Result<Option<Vec<u8>>, Refusal> {
         let Some(parts) = Parts::of(event)? else { return Ok(None) };
         let Some(data) = parts.data.as_deref().filter(|data| is_message(data)) else { return Ok(None) };
-        let (name, data) = match opened(data)? {
+        let (name, data) = match opened(data, self.0)? {
             Opened::Result(result) => (None, result),
             Opened::Error(status) => (Some(ERROR.to_owned()), status.document().1.to_string()),
         };
@@ -173,6 +207,10 @@ fn is_message(data: &str) -> bool {
 
 fn no_response() -> Refusal {
     Refusal::new(Code::UpstreamInvalid, "what the agent answered is no response")
+}
+
+fn unsayable(fault: Fault) -> Refusal {
+    Refusal::new(Code::UpstreamInvalid, format!("what the agent answered is none of A2A 0.3: {fault}"))
 }
 
 fn unreadable(error: serde_json::Error) -> Refusal {

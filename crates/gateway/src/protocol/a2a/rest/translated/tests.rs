@@ -26,7 +26,7 @@ const ERRORS: [(i64, u16, &str, &str); 9] = [
 ];
 
 fn left(response: &Value) -> (u16, Value) {
-    let (status, document) = document(response.to_string().as_bytes()).expect("a document");
+    let (status, document) = document(response.to_string().as_bytes(), Leaves::Bare).expect("a document");
     (status.as_u16(), serde_json::from_slice(&document).expect("JSON"))
 }
 
@@ -87,7 +87,7 @@ fn a_result_stands_by_itself_or_in_a_response_byte_for_byte() {
     let result = r#"{"task": {"id": "\u0041", "n": 1.50}}"#;
     let said = response("\"own\"", result, StatusCode::OK).expect("a response");
     assert_eq!(said, format!(r#"{{"jsonrpc":"2.0","id":"own","result":{result}}}"#));
-    let (status, document) = document(said.as_bytes()).expect("a document");
+    let (status, document) = document(said.as_bytes(), Leaves::Bare).expect("a document");
     assert_eq!((status, &*document), (StatusCode::OK, result.as_bytes()));
     // google.protobuf.Empty, as each of them says it.
     assert_eq!(left(&json!({"jsonrpc": "2.0", "id": 7, "result": null})), (200, json!({})));
@@ -119,7 +119,7 @@ fn what_is_no_result_and_no_error_of_the_protocol_is_refused() {
         [&b"{}"[..], b"[]", b"", b"\xff", br#"{"result":{},"Result":{}}"#, br#"{"jsonrpc":"2.0","id":1}"#]
     {
         assert_eq!(
-            document(response).map_err(|refusal| refusal.code),
+            document(response, Leaves::Bare).map_err(|refusal| refusal.code),
             Err(Code::UpstreamInvalid),
             "{response:?}"
         );
@@ -154,7 +154,8 @@ fn events_are_responses_in_one_binding_and_results_in_the_other() {
     for size in [1, 7, usize::MAX] {
         let chunks: Vec<&str> =
             wrapped.as_bytes().chunks(size).map(|chunk| std::str::from_utf8(chunk).expect("ASCII")).collect();
-        let back = through(Box::new(Bare::behind(Box::new(crate::protocol::sse::Unchanged))), &chunks);
+        let back =
+            through(Box::new(Bare::behind(Box::new(crate::protocol::sse::Unchanged), Leaves::Bare)), &chunks);
         let back = back.expect("events");
         assert!(back.starts_with("data: {\"task\":{}}\n\n"), "{back}");
         assert!(!back.contains("jsonrpc") && back.contains("event: error\ndata: {\"error\":{"), "{back}");
@@ -162,7 +163,10 @@ fn events_are_responses_in_one_binding_and_results_in_the_other() {
         assert!(back.contains(r#""code":404"#), "{back}");
     }
     for broken in ["data: {\n\n", "data: []\n\n", "data: {\"x\":1}\n\n"] {
-        let through = through(Box::new(Bare::behind(Box::new(crate::protocol::sse::Unchanged))), &[broken]);
+        let through = through(
+            Box::new(Bare::behind(Box::new(crate::protocol::sse::Unchanged), Leaves::Bare)),
+            &[broken],
+        );
         assert_eq!(through, Err(Code::UpstreamInvalid), "{broken}");
     }
 }
@@ -183,6 +187,33 @@ fn events_that_were_held_back_leave_as_results_too() {
     }
     let event = |n: u8| format!("data: {{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{{\"n\":{n}}}}}\n\n");
     let (one, two) = (event(1), event(2));
-    let out = through(Box::new(Bare::behind(Box::<Holding>::default())), &[&one, &two]);
+    let out = through(Box::new(Bare::behind(Box::<Holding>::default(), Leaves::Bare)), &[&one, &two]);
     assert_eq!(out.as_deref(), Ok("data: {\"n\":1}\n\ndata: {\"n\":2}\n\n"));
+}
+
+#[test]
+fn what_leaves_in_0_3_is_the_json_of_its_schema() {
+    let task = json!({"kind": "task", "id": "t", "status": {"state": "canceled"},
+        "history": [{"kind": "message", "messageId": "m", "role": "user", "parts": [{"kind": "text", "text": "x"}]}]});
+    let said = json!({"id": "t", "status": {"state": "TASK_STATE_CANCELLED"},
+        "history": [{"messageId": "m", "role": "ROLE_USER", "content": [{"text": "x"}]}]});
+    let response = json!({"jsonrpc": "2.0", "id": 1, "result": task}).to_string();
+    for (method, expected) in [("tasks/get", said.clone()), ("message/send", json!({"task": said}))] {
+        let (status, document) = document(response.as_bytes(), Leaves::OldBare(method)).expect("a document");
+        let document: Value = serde_json::from_slice(&document).expect("JSON");
+        assert_eq!((status, document), (StatusCode::OK, expected), "{method}");
+    }
+    let update =
+        json!({"kind": "status-update", "taskId": "t", "final": true, "status": {"state": "completed"}});
+    let event = format!("data: {}\n\n", json!({"jsonrpc": "2.0", "id": 1, "result": update}));
+    let bare = Bare::behind(Box::new(crate::protocol::sse::Unchanged), Leaves::OldBare("message/stream"));
+    let out = through(Box::new(bare), &[&event]).expect("events");
+    let data: Value = serde_json::from_str(out.trim().trim_start_matches("data: ")).expect("JSON");
+    let expected =
+        json!({"statusUpdate": {"taskId": "t", "final": true, "status": {"state": "TASK_STATE_COMPLETED"}}});
+    assert_eq!(data, expected);
+    let odd = json!({"jsonrpc": "2.0", "id": 1, "result": {"kind": "task", "status": {"state": "other"}}})
+        .to_string();
+    let odd = document(odd.as_bytes(), Leaves::OldBare("tasks/get")).map_err(|refusal| refusal.code);
+    assert_eq!(odd, Err(Code::UpstreamInvalid));
 }
