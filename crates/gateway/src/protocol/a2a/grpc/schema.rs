@@ -120,7 +120,15 @@ impl Rpc {
     /// # Errors
     /// For what is no such request.
     pub fn request(&self, json: &str) -> Result<Vec<u8>, Fault> {
-        of_json(&self.input, json)
+        of_json(&self.input, json, Unknown::LeftOut)
+    }
+
+    /// The same, where what the schema does not have is refused: in JSON that is of the schema it would be lost.
+    ///
+    /// # Errors
+    /// For what is no such request.
+    pub fn exact_request(&self, json: &str) -> Result<Vec<u8>, Fault> {
+        of_json(&self.input, json, Unknown::Refused)
     }
 
     /// An answer, or one of several, as JSON. What the schema does not have is left out: it is of a later minor version.
@@ -137,10 +145,10 @@ impl Rpc {
     /// For what is no such answer.
     pub fn answer(&self, json: &str) -> Result<Vec<u8>, Fault> {
         match self.old {
-            None => of_json(&self.output, json),
+            None => of_json(&self.output, json, Unknown::LeftOut),
             Some(old) => {
                 check_count(json)?;
-                of_json(&self.output, &old.answer(json)?)
+                of_json(&self.output, &old.answer(json)?, Unknown::LeftOut)
             }
         }
     }
@@ -174,10 +182,10 @@ fn json_of(
     String::from_utf8(written.into_inner()).map_err(|error| unreadable(&error))
 }
 
-fn of_json(of: &MessageDescriptor, json: &str) -> Result<Vec<u8>, Fault> {
+fn of_json(of: &MessageDescriptor, json: &str, unknown: Unknown) -> Result<Vec<u8>, Fault> {
     let unreadable = |error: serde_json::Error| Fault::Unreadable(error.to_string());
     check_count(json)?;
-    let options = DeserializeOptions::new().deny_unknown_fields(false);
+    let options = DeserializeOptions::new().deny_unknown_fields(unknown == Unknown::Refused);
     let mut reader = serde_json::Deserializer::from_str(json);
     let read = DynamicMessage::deserialize_with_options(of.clone(), &mut reader, &options);
     let read = read.map_err(unreadable)?;

@@ -71,7 +71,7 @@ pub fn old_message(message: Bytes) -> Result<Bytes, Refusal> {
     }
     let rpc = Rpc::of_old(&method).ok_or_else(lost)?;
     let params = envelope.get("params").ok_or_else(lost)?.get();
-    let params = rpc.request(params).and_then(|request| rpc.asked(&request, None));
+    let params = rpc.exact_request(params).and_then(|request| rpc.asked(&request, None));
     let params = params.map_err(|fault| {
         Refusal::new(Code::MessageInvalid, format!("what is asked is none of A2A 0.3: {fault}"))
     })?;
