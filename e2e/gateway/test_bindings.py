@@ -29,7 +29,7 @@ SAY = {"message": {"messageId": "m", "role": "ROLE_USER", "parts": [{"text": "a 
 def setUpModule():
     global STAGE
     STAGE = Stage("echo")
-    flags = ("--kind", "echo", "--versions", "1.0")
+    flags = ("--kind", "echo", "--versions", "1.0,0.3")
     over_grpc = free_port()
     rpc = STAGE.port(STAGE.start("rpc", "a2a_agent", *flags, "--bindings", "JSONRPC"))
     grpc = STAGE.port(STAGE.start("grpc", "a2a_agent", *flags, "--bindings", "GRPC", "--grpc-port", str(over_grpc)))
@@ -61,7 +61,7 @@ class Bindings(unittest.TestCase):
                 steps = STAGE.client("a2a_client", f"/a2a/finance/{name}", STAGE.token("invoice-bot"), "--version", "1.0", "--binding", binding)
                 for step in ("card", "send", "stream", "get", "cancel"):
                     self.assertTrue(steps[step]["ok"], steps[step])
-                announced = {one["protocolBinding"] for one in steps["card"]["result"]["supportedInterfaces"]}
+                announced = {one["protocolBinding"] for one in steps["card"]["result"]["supportedInterfaces"] if one["protocolVersion"] == "1.0"}
                 self.assertEqual(announced, {"JSONRPC", "HTTP+JSON", "GRPC"})
                 self.assertEqual(steps["send"]["result"]["task"]["status"]["state"], "TASK_STATE_COMPLETED")
                 words = [event["text"] for event in steps["stream"]["result"] if event["kind"] == "artifact_update"]
@@ -72,6 +72,16 @@ class Bindings(unittest.TestCase):
                 headers = dict(seen["headers"])
                 self.assertEqual(headers["a2a-version"], "1.0")
                 self.assertNotIn(STAGE.token("invoice-bot"), json.dumps(headers), "the hop has a credential of its own")
+
+    def test_the_official_client_of_0_3_over_http_json_reaches_an_agent_of_json_rpc(self):
+        steps = STAGE.client("a2a_client", "/a2a/finance/of-rpc", STAGE.token("invoice-bot"), "--version", "0.3", "--binding", "HTTP+JSON")
+        for step in ("card", "send", "stream", "get", "cancel"):
+            self.assertTrue(steps[step]["ok"], steps[step])
+        self.assertEqual(steps["send"]["result"]["task"]["status"]["state"], "TASK_STATE_COMPLETED")
+        words = [event["text"] for event in steps["stream"]["result"] if event["kind"] == "artifact_update"]
+        self.assertEqual(words, ["one ", "two ", "three "])
+        seen = STAGE.seen("rpc")[-1]
+        self.assertEqual((seen["path"], dict(seen["headers"])["a2a-version"]), ("/", "0.3"))
 
     def test_an_error_is_the_one_that_the_official_client_knows(self):
         for name, binding in (("of-rpc", "HTTP+JSON"), ("of-grpc", "HTTP+JSON"), ("of-rest", "JSONRPC"), ("of-rest", "GRPC")):

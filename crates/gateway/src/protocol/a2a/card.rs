@@ -116,24 +116,31 @@ impl Governed {
 
     /// What is announced beside `kept`, which the agent announced: it is called in these bindings whatever it speaks itself.
     fn beside(&self, kept: &[Value]) -> Vec<Value> {
-        let speaks = |name: &str| {
-            let mut all = kept.iter().filter(|one| is_new(one));
-            all.any(|one| one.get("protocolBinding").and_then(Value::as_str) == Some(name))
-        };
         let mut more = Vec::new();
-        if !(speaks(JSON_RPC) || self.is_grpc_alone || self.is_rest_alone && speaks(HTTP_JSON)) {
-            return more;
-        }
-        if !speaks(GRPC) {
-            more.extend(self.over_grpc("1.0"));
-        }
-        // Where its record says that it speaks it, of which version it does is the card's to say.
-        for (binding, is_own) in [(JSON_RPC, false), (HTTP_JSON, self.rest)] {
-            if !speaks(binding) && !is_own {
-                more.push(json!({"url": self.address, "protocolBinding": binding, "protocolVersion": "1.0"}));
+        let speaks = |name: &str| kept.iter().any(|one| is_new(one) && binding(one) == Some(name));
+        if speaks(JSON_RPC) || self.is_grpc_alone || self.is_rest_alone && speaks(HTTP_JSON) {
+            if !speaks(GRPC) {
+                more.extend(self.over_grpc("1.0"));
+            }
+            if !speaks(JSON_RPC) {
+                more.push(self.over_http(JSON_RPC, "1.0"));
+            }
+            // Where its record says that it speaks it, of which version it does is the card's to say.
+            if !self.rest {
+                more.push(self.over_http(HTTP_JSON, "1.0"));
             }
         }
+        // What 0.3 says there goes on to its JSON-RPC.
+        let is_old = |one: &&Value| binding(one) == Some(JSON_RPC) && !is_new(one);
+        let old = kept.iter().find(is_old).and_then(version);
+        if let Some(old) = old.filter(|_| !(self.rest || self.is_grpc_alone)) {
+            more.push(self.over_http(HTTP_JSON, old));
+        }
         more
+    }
+
+    fn over_http(&self, binding: &str, version: &str) -> Value {
+        json!({"url": self.address, "protocolBinding": binding, "protocolVersion": version})
     }
 
     /// What 0.3 is spoken in where the card says nothing that is governed.
@@ -150,6 +157,10 @@ impl Governed {
 /// Whether an interface is one of 1.0 or later.
 fn is_new(interface: &Value) -> bool {
     version(interface).is_some_and(|version| version.starts_with("1."))
+}
+
+fn binding(interface: &Value) -> Option<&str> {
+    interface.get("protocolBinding").and_then(Value::as_str)
 }
 
 fn version(interface: &Value) -> Option<&str> {

@@ -67,7 +67,7 @@ pub fn old_message(message: Bytes) -> Result<Bytes, Refusal> {
     let method = envelope.get("method").and_then(text).ok_or_else(lost)?;
     // What only names a task names it in the same way.
     if !matches!(&*method, "message/send" | "message/stream") {
-        return Ok(message);
+        return Ok(message.clone());
     }
     let rpc = Rpc::of_old(&method).ok_or_else(lost)?;
     let params = envelope.get("params").ok_or_else(lost)?.get();
