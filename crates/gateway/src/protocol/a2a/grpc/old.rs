@@ -112,7 +112,7 @@ impl Method {
         let asked = match self.asks {
             Asks::Message => {
                 sent(&mut said);
-                said.into()
+                Value::Object(said)
             }
             Asks::Task => {
                 let (task, _) = named(&said, "name", false)?;
