@@ -129,8 +129,9 @@ class Replay:
         if isinstance(before, dict) and isinstance(after, dict):
             if "supportedInterfaces" in before and "signatures" not in before:
                 after = {key: value for key, value in after.items() if key != "signatures"}  # the gateway signs cards
-                served = [one for one in after.get("supportedInterfaces", []) if one.get("protocolBinding") != "GRPC"]
-                after["supportedInterfaces"] = served  # and speaks gRPC for every agent
+                own = [one.get("protocolBinding") for one in before["supportedInterfaces"]]
+                served = [one for one in after.get("supportedInterfaces", []) if one.get("protocolBinding") in own]
+                after["supportedInterfaces"] = served  # and speaks the other bindings for every agent
             if before.keys() != after.keys():
                 return f"{at}: members {sorted(before.keys() ^ after.keys())}"
             return next(filter(None, (self.difference(before[key], after[key], f"{at}/{key}") for key in before)), None)

@@ -81,7 +81,7 @@ MEMBER = "only-member"  # a name that nothing in a suite has
 
 
 @contextlib.contextmanager
-def gateway(port: int, flags=(), **endpoint: str):
+def gateway(port: int, flags=(), **endpoint):
     """A gateway whose `mcp/conformance/…` and `a2a/conformance/sut` are at `port`: the MCP server as it is (`everything`), by a bridge as if it spoke
     one era alone (`sessions`, `stateless`), and as the only one of an endpoint with members (`members`). `endpoint` has the other addresses of the agent."""
     stage = Stage(flags=flags, bare=True)

@@ -1,9 +1,9 @@
 """The A2A compatibility kit, in all three bindings: against the agent alone, through the gateway, and through it to the same agent where it speaks
-JSON-RPC alone, and gRPC alone, so that the gateway translates between these two.
+one of them alone, so that the gateway translates what is asked in the two others.
 
     suite_a2a.py --kit DIRECTORY --python INTERPRETER [--bindings JSONRPC,HTTP+JSON,GRPC] [--keep recorded/a2a.jsonl.gz]
 
-DIRECTORY is a copy of the kit, INTERPRETER has its packages (kit.sh prints both). The four run at once: the kit mostly waits. What it sends to the
+DIRECTORY is a copy of the kit, INTERPRETER has its packages (kit.sh prints both). The five run at once: the kit mostly waits. What it sends to the
 agent alone over HTTP, and what the agent answers, is kept with --keep (with `--bindings JSONRPC`), so that `replay.py` can do it again without the kit.
 """
 
@@ -14,7 +14,6 @@ import contextlib
 import gzip
 import json
 import pathlib
-import re
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,7 @@ from stage_of_suite import free_port, gateway, serving
 
 WELL_KNOWN = "/.well-known/"
 ROUTE = "conformance/sut"
+ALONE = {"a2a_to_jsonrpc": "JSONRPC", "a2a_to_grpc": "GRPC", "a2a_to_rest": "HTTP+JSON"}
 
 
 def run(kit: pathlib.Path, python: str, url: str) -> dict[str, str]:
@@ -69,7 +69,8 @@ def agent(bindings: str, public: str = "http://127.0.0.1:1"):
     with serving("sut", "--bindings", bindings, "--public-url", public, *flags) as port:
         http, grpc = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{over_grpc}"
         at = {"JSONRPC": {"url": f"{http}/"}, "HTTP+JSON": {"rest": f"{http}/"}, "GRPC": {"grpc": grpc}}
-        endpoint = {"url": f"{grpc}/", "card": f"{http}{WELL_KNOWN}agent-card.json"} if bindings == "GRPC" else {}
+        only = {"GRPC": {"url": f"{grpc}/", "card": f"{http}{WELL_KNOWN}agent-card.json"}, "HTTP+JSON": {"restAlone": True}}
+        endpoint = only.get(bindings, {})
         for binding in bindings.split(","):
             endpoint |= at[binding]
         yield port, endpoint
@@ -97,11 +98,6 @@ def through(args, bindings: str) -> dict[str, str]:
         return run(args.kit, args.python, f"http://127.0.0.1:{front.port}")
 
 
-def translated(found: dict[str, str]) -> dict[str, str]:
-    """Without what is asked over HTTP+JSON, which is translated to nothing: an agent that does not speak it is not served in it."""
-    return {name: result for name, result in found.items() if not re.search("http_json|rest", name, re.IGNORECASE)}
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kit", required=True, type=pathlib.Path)
@@ -112,10 +108,10 @@ def main() -> int:
     with concurrent.futures.ThreadPoolExecutor() as at_once:
         before = at_once.submit(alone, args)
         after = at_once.submit(through, args, args.bindings)
-        between = {binding: at_once.submit(through, args, binding) for binding in ("JSONRPC", "GRPC")}
+        between = {name: at_once.submit(through, args, binding) for name, binding in ALONE.items()}
         lost = table("a2a", before.result(), after.result())
-        for binding, found in between.items():
-            lost += table(f"a2a_to_{binding.lower()}", translated(before.result()), translated(found.result()))
+        for name, found in between.items():
+            lost += table(name, before.result(), found.result())
     return 1 if lost else 0
 
 

@@ -4,6 +4,7 @@ import json
 import unittest
 
 import grpc
+from a2a.compat.v0_3 import a2a_v0_3_pb2 as old_pb2, a2a_v0_3_pb2_grpc as old_pb2_grpc
 from a2a.types import a2a_pb2, a2a_pb2_grpc
 from google.rpc import error_details_pb2, status_pb2
 
@@ -127,6 +128,33 @@ class Grpc(unittest.TestCase):
             self.assertEqual(info(refused).reason, reason, (route, tenant))
         self.assertEqual(len(STAGE.seen("echo")), before)
 
+    def test_a_caller_of_0_3_reaches_an_agent_of_json_rpc(self):
+        said = old_pb2.Message(message_id="m", role="ROLE_USER", content=[old_pb2.Part(text="one two")])
+        said.metadata.update({"skill": "echo"})
+        request = old_pb2.SendMessageRequest(request=said, configuration=old_pb2.SendMessageConfiguration(blocking=True))
+        metadata = [("authorization", f"Bearer {STAGE.token('invoice-bot')}"), ("vidimus-route", "finance/echo")]
+        with grpc.insecure_channel(AT) as channel:
+            stub = old_pb2_grpc.A2AServiceStub(channel)
+            task = stub.SendMessage(request, metadata=metadata, timeout=10).task
+            self.assertEqual(task.status.state, old_pb2.TaskState.TASK_STATE_COMPLETED)
+            self.assertEqual("".join(part.text for part in task.artifacts[0].parts), "one two ")
+            seen = STAGE.seen("echo")[-1]
+            self.assertEqual((seen["path"], dict(seen["headers"])["a2a-version"]), ("/", "0.3"))
+            events = list(stub.SendStreamingMessage(request, metadata=metadata, timeout=10))
+            self.assertTrue(events[-1].status_update.final, events)
+            name = f"tasks/{task.id}"
+            self.assertEqual(stub.GetTask(old_pb2.GetTaskRequest(name=name), metadata=metadata).id, task.id)
+            for subject, asked in (("hop-one", name), ("invoice-bot", "tasks/not-mine")):
+                other = [("authorization", f"Bearer {STAGE.token(subject)}"), ("vidimus-route", "finance/echo")]
+                with self.assertRaises(grpc.RpcError) as raised:
+                    stub.GetTask(old_pb2.GetTaskRequest(name=asked), metadata=other)
+                self.assertEqual(info(raised.exception).reason, "TASK_NOT_FOUND")
+            # An agent of gRPC alone speaks 1.0.
+            alone = [metadata[0], ("vidimus-route", "finance/alone")]
+            with self.assertRaises(grpc.RpcError) as raised:
+                stub.SendMessage(request, metadata=alone)
+            self.assertEqual(info(raised.exception).reason, "BINDING_UNSERVED")
+
     def test_what_is_compressed_or_broken_is_refused_and_a_deadline_is_kept(self):
         squeezed = self.ask("GetTask", a2a_pb2.GetTaskRequest(id="x" * 1000), compression=grpc.Compression.Gzip)
         self.assertEqual((squeezed.code(), info(squeezed).reason), (grpc.StatusCode.INVALID_ARGUMENT, "MESSAGE_INVALID"))
@@ -146,7 +174,7 @@ class Grpc(unittest.TestCase):
             old = channel.unary_unary("/a2a.v1.A2AService/GetTask", lambda raw: raw, lambda raw: raw)
             with self.assertRaises(grpc.RpcError) as raised:
                 old(b"", metadata=metadata)
-            self.assertEqual(info(raised.exception).reason, "VERSION_NOT_SUPPORTED")
+            self.assertEqual(info(raised.exception).reason, "MESSAGE_INVALID", "0.3 names a task in its request")
         slow = a2a_pb2.SendMessageRequest(message=a2a_pb2.Message(message_id="m", role="ROLE_USER", parts=[a2a_pb2.Part(text="a b c")]))
         slow.message.metadata.update({"delay_ms": 5000})
         late = self.ask("SendMessage", slow, timeout=0.5)

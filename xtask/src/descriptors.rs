@@ -7,7 +7,10 @@ use anyhow::{Context, Result};
 const SOURCES: &str = "crates/gateway/proto";
 
 /// Each source, and what is compiled from it.
-const COMPILED: [(&str, &str); 1] = [("a2a.proto", "crates/gateway/src/protocol/a2a/grpc/a2a.binpb")];
+const COMPILED: [(&str, &str); 2] = [
+    ("a2a.proto", "crates/gateway/src/protocol/a2a/grpc/a2a.binpb"),
+    ("a2a_0_3.proto", "crates/gateway/src/protocol/a2a/grpc/a2a_0_3.binpb"),
+];
 
 /// A source with all that it names, without comments.
 fn compiled(root: &Path, source: &str) -> Result<Vec<u8>> {

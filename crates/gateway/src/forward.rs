@@ -14,6 +14,7 @@ mod job;
 mod news;
 mod openapi;
 mod own_roots;
+mod rest;
 mod upstream;
 
 use std::sync::Arc;
@@ -107,6 +108,8 @@ pub struct Outbound {
     place: Option<Place>,
     /// How its answer is read, where it goes over gRPC.
     grpc: Option<Reading>,
+    /// The same, where it goes over HTTP+JSON in place of another binding.
+    rest: Option<rest::Reading>,
     /// That it is bridged to a server of another era, and what renews its credential there and keeps what goes on after it.
     bridged: Option<(bridge::Need, Arc<Shared>)>,
     /// What is to be known of its call where that waits behind its answer for the client.
@@ -142,6 +145,7 @@ impl Outbound {
             ran,
             place: None,
             grpc: None,
+            rest: None,
             bridged: None,
             ongoing: None,
         })
@@ -319,7 +323,7 @@ pub(crate) fn client_beside(guard: AddressGuard, roots: Option<&[u8]>) -> Result
 /// `upstream_timeout`, or `upstream_invalid` for what is not HTTP. Of a job also `overloaded`, where too many run; of a server of another era
 /// also `era_unbridged`.
 pub async fn forward(upstream: &Upstream, outbound: Outbound) -> Result<Response<Body>, Refusal> {
-    let Outbound { permit, method, uri, headers, body, card, ran, place, grpc, bridged, ongoing } = outbound;
+    let Outbound { permit, method, uri, headers, body, card, ran, place, grpc, rest, bridged, ongoing } = outbound;
     if let Some(job) = permit.endpoint()?.job.clone() {
         let asked = job::Asked { method: &method, headers: &headers, body: &body };
         let ran = (ran.unwrap_or_default(), place);
@@ -348,6 +352,10 @@ pub async fn forward(upstream: &Upstream, outbound: Outbound) -> Result<Response
         return reading.answer(response);
     }
     let client = upstream.client(endpoint)?;
+    if let Some(reading) = rest {
+        let response = send(upstream, (endpoint, client), method, uri, headers, body).await?;
+        return reading.answer(response);
+    }
     if let Some(api) = &endpoint.openapi {
         let asked = job::Asked { method: &method, headers: &headers, body: &body };
         return openapi::answer(upstream, (endpoint, client), api, asked).await;

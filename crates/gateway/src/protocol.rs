@@ -181,8 +181,10 @@ pub struct Lowered {
 pub enum Below {
     /// The registered one.
     Url,
-    /// That below which an agent is served over HTTP+JSON.
-    Rest,
+    /// The same, as a message of JSON-RPC is sent, by whatever method of HTTP it was asked.
+    Rpc,
+    /// That below which an agent is served over HTTP+JSON; by what its caller asked, where that was asked in another binding.
+    Rest(Option<a2a::rest::Sent>),
     /// That at which an agent is served over gRPC.
     Grpc(a2a::grpc::Sent),
 }
@@ -267,6 +269,17 @@ pub struct Answer {
     pub seals: Option<(&'static str, seal::Kind)>,
     /// It has no end of its own, so it ends with the caller's credential.
     pub open_ended: bool,
+    pub leaves: Leaves,
+}
+
+/// As what an answer leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leaves {
+    AsItComes,
+    /// It comes as responses of JSON-RPC (A2A 1.0), and leaves as what HTTP+JSON has in their place.
+    Bare,
+    /// The same of 0.3, whose HTTP+JSON has the JSON of its schema, to a method of JSON-RPC.
+    OldBare(&'static str),
 }
 
 /// A change of an answer that has to be read whole.
@@ -384,7 +397,14 @@ impl<'a> Parsed<'a> {
 impl Answer {
     /// Passed on as it comes.
     pub const fn pass(observe: Observe) -> Self {
-        Self { observe, document: None, events: None, seals: None, open_ended: false }
+        Self {
+            observe,
+            document: None,
+            events: None,
+            seals: None,
+            open_ended: false,
+            leaves: Leaves::AsItComes,
+        }
     }
 }
 

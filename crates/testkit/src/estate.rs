@@ -257,6 +257,7 @@ fn endpoint(host: &str) -> Endpoint {
         headers: Default::default(),
         card: None,
         rest: None,
+        rest_alone: false,
         grpc: None,
         stale_after: None,
         mcp: None,

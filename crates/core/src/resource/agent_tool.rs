@@ -130,6 +130,7 @@ impl AgentToolsSpec {
             headers: HeaderRules::default(),
             card: None,
             rest: None,
+            rest_alone: false,
             grpc: None,
             stale_after: stale.flatten(),
             mcp: None,

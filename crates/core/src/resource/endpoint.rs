@@ -34,6 +34,8 @@ pub struct Endpoint {
     pub card: Option<Url>,
     /// Below which address an agent is served over HTTP+JSON, at the origin of the URL; `None` where it does not speak that.
     pub rest: Option<Url>,
+    /// That it serves nothing else: at the URL nobody speaks JSON-RPC.
+    pub rest_alone: bool,
     /// Where an agent is served over gRPC, at the host of the URL; `None` where it does not speak that.
     pub grpc: Option<Url>,
     /// What becomes of calls when the configuration is old; nothing where it is not said.
@@ -107,10 +109,13 @@ pub struct EndpointSpec {
     #[schemars(schema_with = "web_url::schema")]
     pub card: Option<String>,
     /// Below which address an agent serves A2A over HTTP+JSON (message:send, tasks/…), if it does: an http or https URL at the origin of the
-    /// URL. Without it, the agent is called over JSON-RPC alone.
+    /// URL. Without it, what callers say over HTTP+JSON of 1.0 is translated to what the agent speaks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "web_url::schema")]
     pub rest: Option<String>,
+    /// Whether an agent serves nothing but that, and no JSON-RPC at the URL: callers over JSON-RPC and gRPC of 1.0 are then translated to it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rest_alone: bool,
     /// Where an agent serves A2A 1.0 over gRPC, if it does: an http or https URL without a path, at the host of the URL, whose port may be
     /// another. Callers over gRPC are led there, and all of JSON-RPC too where it is the URL itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -207,6 +212,10 @@ impl EndpointSpec {
         if let Some(grpc) = &grpc {
             check_grpc(grpc, &url, at, problems);
         }
+        if self.rest_alone && self.rest.is_none() {
+            let fix = "give the address over HTTP+JSON (rest), or remove it";
+            problems.report(at.key("restAlone"), "", Fault::new("is said of no address over HTTP+JSON", fix));
+        }
         Some(Endpoint {
             url,
             audience,
@@ -215,6 +224,7 @@ impl EndpointSpec {
             headers,
             card,
             rest,
+            rest_alone: self.rest_alone,
             grpc,
             stale_after,
             mcp: self.mcp,
@@ -245,6 +255,10 @@ pub(crate) fn has_no_card(endpoint: &EndpointSpec, at: At<'_>, problems: &mut Pr
     if let Some(rest) = &endpoint.rest {
         let fault = Fault::new("only an agent is called over HTTP+JSON", "remove it");
         problems.report(at.key("rest"), rest, fault);
+    }
+    if endpoint.rest_alone {
+        let fault = Fault::new("only an agent is called over HTTP+JSON", "remove it");
+        problems.report(at.key("restAlone"), "", fault);
     }
     if let Some(grpc) = &endpoint.grpc {
         let fault = Fault::new("only an agent is called over gRPC", "remove it");

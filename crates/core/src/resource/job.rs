@@ -222,6 +222,7 @@ impl JobSpec {
             headers: HeaderRules::default(),
             card: None,
             rest: None,
+            rest_alone: false,
             grpc: None,
             stale_after: stale.flatten(),
             mcp: None,

@@ -176,6 +176,7 @@ pub(super) fn check(
         headers: HeaderRules::default(),
         card: None,
         rest: None,
+        rest_alone: false,
         stale_after: None,
         mcp: None,
         grpc: None,

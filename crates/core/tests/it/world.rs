@@ -47,6 +47,7 @@ fn endpoint() -> Endpoint {
         headers: Default::default(),
         card: None,
         rest: None,
+        rest_alone: false,
         grpc: None,
         stale_after: None,
         mcp: None,

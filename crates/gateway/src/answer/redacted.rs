@@ -10,8 +10,9 @@ use super::plan::Plan;
 use super::{Answering, Done};
 use crate::changes::{Own, document_without_words};
 use crate::part::Part;
-use crate::protocol::DocumentChange;
+use crate::protocol::a2a::rest::translated::Bare;
 use crate::protocol::sse::{EventFilter, EventStream, TooLong, Unchanged};
+use crate::protocol::{DocumentChange, Leaves};
 use crate::seal::{self, Kind};
 
 impl Answering<'_> {
@@ -81,19 +82,25 @@ impl Answering<'_> {
         self.screen.as_ref().map(|_| self.looked_at(Box::new(Unchanged), unread))
     }
 
-    /// The events of an answer through a filter, and behind it before guards, where some look: then nothing of it passes unread, however long. Without
-    /// them an event is held up to so many bytes, and of a longer one becomes this.
+    /// The events of an answer through a filter, and behind it before guards, where some look: then nothing of it passes unread, however long; nor
+    /// where each leaves in another binding, which is done last. Else an event is held up to so many bytes, and of a longer one becomes this.
     pub(super) fn looked_at(
         &self,
         filter: Box<dyn EventFilter>,
         (most, too_long): (usize, TooLong),
     ) -> EventStream {
-        match self.screen.clone() {
-            Some(screen) => {
-                EventStream::new(screen.after(filter), self.gate.limits.held_answer, TooLong::EndsStream)
-            }
-            None => EventStream::new(filter, most, too_long),
+        let (mut filter, mut bounds) = (filter, (most, too_long));
+        let unread = (self.gate.limits.held_answer, TooLong::EndsStream);
+        if let Some(screen) = self.screen.clone() {
+            filter = screen.after(filter);
+            bounds = unread;
         }
+        if self.answer.leaves != Leaves::AsItComes {
+            filter = Box::new(Bare::behind(filter, self.answer.leaves));
+            bounds = unread;
+        }
+        let (most, too_long) = bounds;
+        EventStream::new(filter, most, too_long)
     }
 
     /// What of an answer reaches the caller, without what is redacted of it, and once guards looked at it.

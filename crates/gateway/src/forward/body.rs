@@ -12,6 +12,7 @@ use super::bridge::Bridged;
 use super::grpc::Messages;
 use super::job::Events;
 use crate::protocol::llm::bedrock::frames::Unframed;
+use super::rest::Responses;
 use crate::protocol::llm::shapes::Lifted;
 
 /// The body of an upstream's answer.
@@ -29,6 +30,8 @@ pub enum Body {
     Unframed(Box<Unframed>),
     /// It comes over gRPC, and is read as JSON-RPC.
     Grpc(Box<Messages>),
+    /// It comes over HTTP+JSON, and is read as JSON-RPC.
+    Rest(Box<Responses>),
     /// Of a server of another era. What it says ends with whoever reads this.
     Bridged(Bridged),
 }
@@ -65,6 +68,9 @@ impl http_body::Body for Body {
             Self::Lifted(lifted) => lifted.poll_next(cx),
             Self::Unframed(unframed) => unframed.poll_next(cx),
             Self::Grpc(messages) => messages.poll_next(cx).map(|next| next.map(|said| said.map(Frame::data))),
+            Self::Rest(responses) => {
+                responses.poll_next(cx).map(|next| next.map(|said| said.map(Frame::data)))
+            }
         }
     }
 
@@ -76,6 +82,7 @@ impl http_body::Body for Body {
             Self::Lifted(lifted) => lifted.has_ended(),
             Self::Unframed(unframed) => unframed.has_ended(),
             Self::Grpc(messages) => messages.is_end(),
+            Self::Rest(responses) => responses.is_end(),
         }
     }
 
@@ -83,7 +90,12 @@ impl http_body::Body for Body {
         match self {
             Self::Http(body) => body.size_hint(),
             Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Self::Events(_) | Self::Bridged(_) | Self::Lifted(_) | Self::Unframed(_) | Self::Grpc(_) => {
+            Self::Events(_)
+            | Self::Bridged(_)
+            | Self::Lifted(_)
+            | Self::Unframed(_)
+            | Self::Grpc(_)
+            | Self::Rest(_) => {
                 SizeHint::default()
             }
         }

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TE};
-use http::{HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
 use http_body::{Body as _, Frame};
 use vidimus_core::refusal::{Code, Refusal};
 
@@ -39,6 +39,8 @@ impl Outbound {
         self.uri = address(at, path).parse().map_err(|error: http::uri::InvalidUri| {
             Refusal::new(Code::Internal, "the agent's address over gRPC is not usable").with_detail(error)
         })?;
+        // Whatever it was asked by.
+        self.method = Method::POST;
         self.headers.remove(ACCEPT);
         self.headers.remove(ACCEPT_ENCODING);
         self.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));

@@ -365,7 +365,9 @@ impl Sent<'_> {
         let mut outbound = outbound.in_place(place);
         outbound = match at {
             Below::Url => outbound,
-            Below::Rest => outbound.of_rest(&path)?,
+            Below::Rpc => outbound.posted(),
+            Below::Rest(None) => outbound.of_rest(&path)?,
+            Below::Rest(Some(sent)) => outbound.of_rest(&path)?.in_place_of(sent, gate.limits.held_answer),
             Below::Grpc(sent) => outbound.of_grpc(&path, sent, gate.limits.held_answer)?,
         };
         // Where several may answer, whoever is asked gets the credential for it then.

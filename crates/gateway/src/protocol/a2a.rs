@@ -1,5 +1,6 @@
 //! A2A 1.0 and 0.3 over JSON-RPC and HTTP+JSON, 1.0 over gRPC, and the agent card. What a message asks is read in one place: the other bindings
-//! are lifted to JSON-RPC before, and lowered again where it goes on ([`Rest`], [`Grpc`]).
+//! are lifted to JSON-RPC before, and lowered again where it goes on ([`Rest`], [`Grpc`]). In which of them that is, the agent's record says: of
+//! 1.0 each reaches an agent of each other.
 //!
 //! A message names a skill in `message.metadata.skill` (or `params.metadata.skill`); neither version of the protocol has a
 //! field of its own for it. Naming one narrows the call to that skill; it never escapes what is said of the agent.
@@ -8,7 +9,7 @@ pub mod card;
 pub mod grpc;
 pub mod held;
 mod places;
-mod rest;
+pub mod rest;
 pub mod sealed;
 mod tasks;
 pub mod webhook;
@@ -32,8 +33,8 @@ use super::jsonrpc::{self, Envelope};
 use super::members;
 use super::observe::Observe;
 use super::{
-    Answer, Binding, DocumentChange, EventChange, Expected, Lowered, MAX_NAME, Message, Operation, Parsed,
-    check_spelling, is_same_member,
+    Answer, Below, Binding, DocumentChange, EventChange, Expected, Leaves, Lowered, MAX_NAME, Message,
+    Operation, Parsed, check_spelling, is_same_member,
 };
 
 /// Where the card is served: A2A 1.0 section 8.2 and 0.3 section 5.3; the second is what 0.2 clients still ask for.
@@ -87,6 +88,20 @@ pub enum Framing {
     Rpc,
     /// By itself.
     Bare,
+}
+
+/// How a caller is answered, and how the agent answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Framings {
+    caller: Framing,
+    agent: Framing,
+}
+
+impl Framings {
+    const RPC: Self = Self { caller: Framing::Rpc, agent: Framing::Rpc };
+    const BARE: Self = Self { caller: Framing::Bare, agent: Framing::Bare };
+    /// Who asks over HTTP+JSON is answered by an agent of another binding.
+    const TRANSLATED: Self = Self { caller: Framing::Bare, agent: Framing::Rpc };
 }
 
 /// The binding of a request to an agent, by the path below its route.
@@ -187,9 +202,11 @@ impl Binding for JsonRpc {
         };
         match message.json {
             Some(json) => {
-                let mut parsed = posted(message, agent, json, Framing::Rpc)?;
+                let mut parsed = posted(message, agent, json, Framings::RPC)?;
                 if grpc::is_alone(agent) {
                     grpc::goes_on(json, &mut parsed);
+                } else if rest::is_alone(agent) {
+                    rest::goes_on(json, &mut parsed);
                 }
                 Ok(parsed)
             }
@@ -197,9 +214,9 @@ impl Binding for JsonRpc {
         }
     }
 
-    /// An agent may speak gRPC alone.
+    /// An agent may speak gRPC, or HTTP+JSON, alone.
     fn lowered(&self, _method: &Method, path: Cow<'static, str>, message: Bytes) -> Result<Lowered, Refusal> {
-        grpc::lowered(path, message)
+        lowered(path, message)
     }
 
     fn message_id(&self, message: &Json<'_>) -> Option<Arc<str>> {
@@ -216,6 +233,22 @@ impl Binding for JsonRpc {
     /// Each event of an agent's stream answers the request, and so does the last.
     fn ends_streams(&self, _answered: bool, id: Option<&str>) -> bool {
         id.is_some()
+    }
+}
+
+/// A message of JSON-RPC as the request that goes on by this path, in the binding that the path is of.
+///
+/// # Errors
+/// As those of [`grpc::lowered`] and [`rest::lowered`].
+fn lowered(path: Cow<'static, str>, message: Bytes) -> Result<Lowered, Refusal> {
+    match &*path {
+        rest::TO_RPC => Ok(Lowered { path: "".into(), body: message, below: Below::Rpc }),
+        rest::TO_OLD_RPC => {
+            let body = rest::translated::old_message(message)?;
+            Ok(Lowered { path: "".into(), body, below: Below::Rpc })
+        }
+        rest::TO_REST => rest::lowered(&message),
+        _ => grpc::lowered(path, message),
     }
 }
 
@@ -237,8 +270,9 @@ fn posted<'a>(
     message: &Message<'a>,
     agent: &'a Arc<Agent>,
     body: &'a Json<'a>,
-    framing: Framing,
+    framings: Framings,
 ) -> Result<Parsed<'a>, Refusal> {
+    let framing = framings.agent;
     let Envelope::Request { method, params } = Envelope::of(body)? else {
         return Err(Refusal::new(
             Code::MessageInvalid,
@@ -268,9 +302,16 @@ fn posted<'a>(
     let of_task = found.task.or(found.waits.filter(|_| !sends));
     let (task, push_url) = (of_task.map(|task| &*task.id), found.push_url);
     let ask = Ask { streaming, task, push_url, ..Ask::about(new, Action::CallAgent, target) };
+    let leaves = match framings {
+        Framings::TRANSLATED if method == old => Leaves::OldBare(old),
+        Framings::TRANSLATED => Leaves::Bare,
+        _ => Leaves::AsItComes,
+    };
     let document = match of_method.answer {
         Some(shape) => Some(DocumentChange::A2aTasks(shape, framing)),
-        None => (new == EXTENDED_CARD).then_some(DocumentChange::Card { rpc: framing == Framing::Rpc }),
+        None if new == EXTENDED_CARD => Some(DocumentChange::Card { rpc: framing == Framing::Rpc }),
+        // What leaves as something else is read whole.
+        None => (leaves != Leaves::AsItComes).then_some(DocumentChange::Redacted),
     };
     let events = of_method.answer.map(|shape| EventChange::A2aTasks(shape, framing));
     let open_ended = new == "SubscribeToTask";
@@ -283,8 +324,9 @@ fn posted<'a>(
         Framing::Bare if new == DELETE_PUSH => Observe::BareOrNone,
         Framing::Bare => Observe::Bare,
     };
-    let form = held::Form { old: method == old, framing };
-    let mut parsed = Parsed::new(ask, Answer { document, events, open_ended, ..Answer::pass(observe) });
+    let form = held::Form { old: method == old, framing: framings.caller };
+    let answer = Answer { document, events, open_ended, leaves, ..Answer::pass(observe) };
+    let mut parsed = Parsed::new(ask, answer);
     parsed.replaced = found.replaced;
     parsed.headers.extend(tasks::resumed(message, target)?);
     parsed.dropped = found.dropped;

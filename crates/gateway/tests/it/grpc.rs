@@ -71,24 +71,24 @@ fn messages(mut body: &[u8]) -> Vec<Vec<u8>> {
 
 /// What came of one call.
 #[derive(Debug)]
-struct Came {
-    headers: HeaderMap,
-    messages: Vec<Value>,
+pub(super) struct Came {
+    pub(super) headers: HeaderMap,
+    pub(super) messages: Vec<Value>,
     trailers: HeaderMap,
 }
 
 impl Came {
-    fn status(&self) -> u16 {
+    pub(super) fn status(&self) -> u16 {
         let said = self.trailers.get("grpc-status").expect("a status");
         said.to_str().expect("text").parse().expect("a number")
     }
 
-    fn code(&self) -> Option<&str> {
+    pub(super) fn code(&self) -> Option<&str> {
         self.headers.get("vidimus-code").map(|code| code.to_str().expect("text"))
     }
 
     /// Whether the details of the status have this word.
-    fn details_have(&self, word: &str) -> bool {
+    pub(super) fn details_have(&self, word: &str) -> bool {
         let details = self.trailers.get("grpc-status-details-bin").expect("details");
         use base64::Engine as _;
         let details = base64::engine::general_purpose::STANDARD_NO_PAD.decode(details).expect("base64");
@@ -118,7 +118,7 @@ async fn sent(world: &World, method: &str, request: Request<Full<Bytes>>) -> Cam
 }
 
 /// Calls the agent by its path.
-async fn ask(world: &World, subject: &str, method: &str, said: &Value) -> Came {
+pub(super) async fn ask(world: &World, subject: &str, method: &str, said: &Value) -> Came {
     let body = framed(&written(types(method).0, said));
     sent(world, method, request(world, subject, &format!("{ROUTE}{SERVICE}{method}"), body)).await
 }
@@ -251,7 +251,7 @@ async fn who_is_called_is_said_once_and_only_to_who_is_known() {
     }
     let old = request(&world, "caller", &format!("{ROUTE}/a2a.v1.A2AService/GetTask"), framed(b""));
     let came = sent(&world, "GetTask", old).await;
-    assert_eq!((came.code(), came.status()), (Some("protocol_version_unsupported"), 9));
+    assert_eq!((came.code(), came.status()), (Some("message_invalid"), 3), "0.3 names a task in its request");
     assert_eq!(world.upstream.received().len(), 0, "nothing of it reached the agent");
 }
 
@@ -408,21 +408,21 @@ fn varint(mut number: usize) -> Vec<u8> {
 }
 
 /// An agent over gRPC, that answers what a test says.
-struct GrpcAgent {
-    address: SocketAddr,
+pub(super) struct GrpcAgent {
+    pub(super) address: SocketAddr,
     received: Arc<Mutex<Vec<(String, HeaderMap, Bytes)>>>,
     next: Arc<Mutex<Vec<Scripted>>>,
 }
 
 #[derive(Clone)]
-struct Scripted {
+pub(super) struct Scripted {
     head: Vec<(&'static str, &'static str)>,
     frames: Vec<Bytes>,
     trailers: Vec<(&'static str, String)>,
 }
 
 impl Scripted {
-    fn of(method: &str, messages: &[Value], status: &str) -> Self {
+    pub(super) fn of(method: &str, messages: &[Value], status: &str) -> Self {
         let frames = messages.iter().map(|said| framed(&written(types(method).1, said))).collect();
         Self {
             head: vec![("content-type", "application/grpc")],
@@ -433,7 +433,7 @@ impl Scripted {
 }
 
 impl GrpcAgent {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let (received, next) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
@@ -449,12 +449,12 @@ impl GrpcAgent {
         agent
     }
 
-    fn answers(&self, scripted: Scripted) {
+    pub(super) fn answers(&self, scripted: Scripted) {
         self.next.lock().expect("a lock").push(scripted);
     }
 
     /// The last request: its path, its headers and its message.
-    fn last(&self, method: &str) -> (String, HeaderMap, Value) {
+    pub(super) fn last(&self, method: &str) -> (String, HeaderMap, Value) {
         let received = self.received.lock().expect("a lock");
         let (path, headers, body) = received.last().expect("a request").clone();
         (path, headers, read(types(method).0, &messages(&body)[0]))
@@ -644,4 +644,81 @@ async fn a_card_says_where_an_agent_is_called_over_grpc() {
     world.upstream.next(response(&json!({"name": "b", "supportedInterfaces": [{"url": "b:1", "protocolBinding": "GRPC", "protocolVersion": "1.0"}]})));
     let came = ask(&world, "caller", "GetExtendedAgentCard", &json!({"tenant": "t/callee"})).await;
     assert_eq!((came.status(), &came.messages[0]["supportedInterfaces"]), (0, &json!([grpc])), "{came:?}");
+}
+
+/// The messages of a method of 0.3.
+fn old_types(method: &str) -> (prost_reflect::MessageDescriptor, prost_reflect::MessageDescriptor) {
+    let bytes = include_bytes!("../../src/protocol/a2a/grpc/a2a_0_3.binpb");
+    let pool = DescriptorPool::decode(&bytes[..]).expect("descriptors");
+    let service = pool.get_service_by_name("a2a.v1.A2AService").expect("the service");
+    let method = service.methods().find(|one| one.name() == method).expect("the method");
+    (method.input(), method.output())
+}
+
+#[tokio::test]
+async fn a_caller_over_grpc_of_0_3_is_one_over_json_rpc_of_0_3() {
+    let world = world(None, false).await;
+    let ask = async |subject: &str, method: &str, said: Value| {
+        let body = framed(&written(old_types(method).0, &said));
+        let asked = request(&world, subject, &format!("{ROUTE}/a2a.v1.A2AService/{method}"), body);
+        let collected = world.send_http2(asked).await;
+        let (parts, body) = collected.into_parts();
+        let collected = body.collect().await.expect("a whole answer");
+        let trailers = collected.trailers().cloned().unwrap_or_default();
+        let output = old_types(method).1;
+        let messages = messages(&collected.to_bytes()).iter().map(|one| read(output.clone(), one)).collect();
+        Came { headers: parts.headers, messages, trailers }
+    };
+    let task =
+        |id: &str| json!({"kind": "task", "id": id, "contextId": "ctx", "status": {"state": "working"}});
+    let send = json!({"message": {"messageId": "m", "role": "ROLE_USER", "content": [{"text": "x"}], "metadata": {"note": "n"}}});
+    world.upstream.next(response(&task("1")));
+    let came = ask("caller", "SendMessage", send.clone()).await;
+    assert_eq!((came.status(), came.code(), came.messages.len()), (0, None, 1), "{came:?}");
+    let made = came.messages[0]["task"]["id"].as_str().expect("an id").to_owned();
+    assert!(made != "1" && came.messages[0]["task"]["contextId"] != "ctx", "{came:?}");
+    assert_eq!(came.messages[0]["task"]["status"]["state"], "TASK_STATE_WORKING");
+    let sent = world.upstream.received()[0].clone();
+    let message = json!({"kind": "message", "messageId": "m", "role": "user", "parts": [{"kind": "text", "text": "x"}], "metadata": {"note": "n"}});
+    assert_eq!(
+        (&sent.json()["method"], &sent.json()["params"]["message"]),
+        (&json!("message/send"), &message)
+    );
+    assert_eq!(sent.header("a2a-version"), Some("0.3"));
+    let records = world.records(&call_id(&came.headers), 2).await;
+    assert_eq!((&records[0]["method"], &records[1]["task"]), (&json!("SendMessage"), &json!("1")));
+
+    world.upstream.next(response(&task("1")));
+    let came = ask("caller", "GetTask", json!({"name": format!("tasks/{made}")})).await;
+    assert_eq!((came.status(), &came.messages[0]["id"]), (0, &json!(made)), "{came:?}");
+    assert_eq!(world.upstream.received()[1].json()["params"], json!({"id": "1"}));
+    let event =
+        |result: &Value| format!("data: {}\n\n", json!({"jsonrpc": "2.0", "id": 1, "result": result}));
+    let update = json!({"kind": "status-update", "taskId": "1", "contextId": "ctx", "final": true, "status": {"state": "completed"}});
+    world.upstream.next(Answer::whole("text/event-stream", event(&task("1")) + &event(&update)));
+    let came = ask("caller", "TaskSubscription", json!({"name": format!("tasks/{made}")})).await;
+    assert_eq!((came.status(), came.messages.len()), (0, 2), "{came:?}");
+    assert_eq!(came.messages[1]["statusUpdate"]["taskId"], made);
+    assert_eq!(came.messages[1]["statusUpdate"]["status"]["state"], "TASK_STATE_COMPLETED");
+    // Attacks: another's task, the agent's own id, a name that is none.
+    let before = world.upstream.received().len();
+    for (subject, name, code, status) in [
+        ("stranger", format!("tasks/{made}"), "task_foreign", 5),
+        ("caller", "tasks/1".to_owned(), "task_foreign", 5),
+        ("caller", made.clone(), "message_invalid", 3),
+        ("caller", format!("tasks/x/../{made}"), "message_invalid", 3),
+    ] {
+        let came = ask(subject, "CancelTask", json!({"name": name})).await;
+        assert_eq!((came.code(), came.status()), (Some(code), status), "{name}");
+    }
+    // It names no tenant, so without a path or metadata nobody is meant.
+    let nobody = request(
+        &world,
+        "caller",
+        "/a2a.v1.A2AService/SendMessage",
+        framed(&written(old_types("SendMessage").0, &send)),
+    );
+    let (parts, _) = world.send_http2(nobody).await.into_parts();
+    assert_eq!(parts.headers["vidimus-code"], "route_unknown");
+    assert_eq!(world.upstream.received().len(), before);
 }

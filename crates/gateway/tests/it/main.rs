@@ -17,6 +17,7 @@ mod apis;
 mod approvals;
 mod approved_whole;
 mod bedrock;
+mod bindings;
 mod broken;
 mod browsers;
 mod carriers;

@@ -10,7 +10,7 @@ use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::Agent;
 use vidimus_identity::Mint;
 
-use super::grpc;
+use super::{grpc, rest};
 
 /// The members of a card that go on (A2A 1.0 section 4.4.1, 0.3 section 5.5). An allow-list: protobuf readers take other
 /// spellings of a member as well. Left out are the agent's own signatures, which are over what the agent wrote, and security schemes, which are
@@ -41,7 +41,7 @@ const INTERFACES: [(&str, &str); 2] =
 /// What is governed of every agent.
 const JSON_RPC: &str = "JSONRPC";
 
-/// What is governed of an agent whose record says where it speaks it.
+/// What is governed of 1.0, and of 0.3 of an agent whose record says where it speaks it.
 const HTTP_JSON: &str = "HTTP+JSON";
 
 /// By what a card is held, and what it says in place of what the agent wrote.
@@ -70,11 +70,13 @@ const GRPC: &str = "GRPC";
 pub struct Governed {
     /// Over HTTP.
     pub address: String,
-    /// Over HTTP+JSON too.
+    /// Over HTTP+JSON as it speaks that itself. What it does not speak is translated, of 1.0.
     pub rest: bool,
+    /// It speaks nothing else.
+    pub is_rest_alone: bool,
     /// Over gRPC; `None` where no address of gRPC leads to the gateway.
     pub grpc: Option<GrpcAddress>,
-    /// The agent itself speaks gRPC alone, so that it is called over JSON-RPC as well.
+    /// The agent itself speaks gRPC alone.
     pub is_grpc_alone: bool,
 }
 
@@ -98,6 +100,7 @@ impl Governed {
         Self {
             address: format!("{public_url}/a2a/{tenant}"),
             rest: endpoint.is_some_and(|endpoint| endpoint.rest.is_some()),
+            is_rest_alone: rest::is_alone(agent),
             grpc: authority.map(|authority| GrpcAddress { authority, tenant }),
             is_grpc_alone: grpc::is_alone(agent),
         }
@@ -114,18 +117,36 @@ impl Governed {
 
     /// What is announced beside `kept`, which the agent announced: it is called in these bindings whatever it speaks itself.
     fn beside(&self, kept: &[Value]) -> Vec<Value> {
-        let speaks = |name: &str| {
-            let mut all = kept.iter().filter(|one| is_new(one));
-            all.any(|one| one.get("protocolBinding").and_then(Value::as_str) == Some(name))
-        };
         let mut more = Vec::new();
-        if speaks(JSON_RPC) && !speaks(GRPC) {
-            more.extend(self.over_grpc("1.0"));
+        let speaks = |name: &str| kept.iter().any(|one| is_new(one) && binding(one) == Some(name));
+        if speaks(JSON_RPC) || self.is_grpc_alone || self.is_rest_alone && speaks(HTTP_JSON) {
+            if !speaks(GRPC) {
+                more.extend(self.over_grpc("1.0"));
+            }
+            if !speaks(JSON_RPC) {
+                more.push(self.over_http(JSON_RPC, "1.0"));
+            }
+            // Where its record says that it speaks it, of which version it does is the card's to say.
+            if !self.rest {
+                more.push(self.over_http(HTTP_JSON, "1.0"));
+            }
         }
-        if self.is_grpc_alone && !speaks(JSON_RPC) {
-            more.push(json!({"url": self.address, "protocolBinding": JSON_RPC, "protocolVersion": "1.0"}));
+        // What 0.3 says there goes on to its JSON-RPC.
+        let is_old = |one: &&Value| binding(one) == Some(JSON_RPC) && !is_new(one);
+        let old = kept.iter().find(is_old).and_then(version);
+        if let Some(old) = old.filter(|_| !(self.rest || self.is_grpc_alone)) {
+            more.push(self.over_http(HTTP_JSON, old));
         }
         more
+    }
+
+    fn over_http(&self, binding: &str, version: &str) -> Value {
+        json!({"url": self.address, "protocolBinding": binding, "protocolVersion": version})
+    }
+
+    /// What 0.3 is spoken in where the card says nothing that is governed.
+    const fn preferred(&self) -> &'static str {
+        if self.is_rest_alone { HTTP_JSON } else { JSON_RPC }
     }
 
     fn over_grpc(&self, version: &str) -> Option<Value> {
@@ -137,6 +158,10 @@ impl Governed {
 /// Whether an interface is one of 1.0 or later.
 fn is_new(interface: &Value) -> bool {
     version(interface).is_some_and(|version| version.starts_with("1."))
+}
+
+fn binding(interface: &Value) -> Option<&str> {
+    interface.get("protocolBinding").and_then(Value::as_str)
 }
 
 fn version(interface: &Value) -> Option<&str> {
@@ -188,7 +213,7 @@ fn announce(card: &mut Map<String, Value>, governed: &Governed) -> Result<(), Re
     if announced {
         card.insert("url".to_owned(), json!(governed.address));
         let preferred = card.get("preferredTransport").and_then(Value::as_str);
-        let preferred = governed.transport(preferred).unwrap_or(JSON_RPC);
+        let preferred = governed.transport(preferred).unwrap_or(governed.preferred());
         card.insert("preferredTransport".to_owned(), json!(preferred));
     }
     for (member, transport) in INTERFACES {

@@ -1,4 +1,4 @@
-//! A2A 1.0 over gRPC (its section 10, `lf.a2a.v1.A2AService`).
+//! A2A 1.0 over gRPC (its section 10, `lf.a2a.v1.A2AService`), and 0.3 of callers (`a2a.v1.A2AService`, [`old`]).
 //!
 //! A request is *lifted* into the message of JSON-RPC that asks the same, and its answer is one of JSON-RPC until it leaves
 //! ([`listener`](crate::listener)). Where an agent speaks gRPC the message is *lowered* again, and what it answers becomes one of JSON-RPC where it
@@ -8,6 +8,7 @@
 //! in metadata or by the tenant that the gateway's card names.
 
 pub mod frames;
+pub mod old;
 pub mod schema;
 pub mod status;
 
@@ -25,7 +26,7 @@ use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::Agent;
 
 use self::schema::{Fault, Rpc};
-use super::{Framing, METHODS, PASSED_HEADERS, VERSION_HEADER, number, posted};
+use super::{Framings, METHODS, PASSED_HEADERS, VERSION_HEADER, number, posted, rest};
 use crate::protocol::members::{Members, quoted, text};
 use crate::protocol::{Below, Binding, Lowered, Message, Operation, Parsed, jsonrpc};
 use crate::reply;
@@ -33,7 +34,7 @@ use crate::route::{Protocol, Route};
 
 /// The service of A2A 1.0.
 pub const SERVICE: &str = "lf.a2a.v1.A2AService";
-/// That of 0.3, which is not served.
+/// That of 0.3. Agents are not called by it.
 const OLD_SERVICE: &str = "a2a.v1.A2AService";
 
 /// In which metadata a caller says which agent it means: `namespace/name`.
@@ -54,7 +55,7 @@ pub struct Named<'p> {
     pub agent: Option<&'p str>,
     /// The service and the method, with the slashes before them.
     below: &'p str,
-    /// The name of the method.
+    /// The name of the method; of 0.3 with the service before it.
     pub method: &'p str,
 }
 
@@ -73,10 +74,14 @@ impl<'p> Named<'p> {
     }
 }
 
-/// The method that a path below a route names, of whichever version.
+/// The method that a path below a route names; of 0.3 with the service before it.
 fn method_of(path: &str) -> Option<&str> {
-    let (service, method) = path.strip_prefix('/')?.split_once('/')?;
-    [SERVICE, OLD_SERVICE].contains(&service).then_some(method)
+    let named = path.strip_prefix('/')?;
+    match named.split_once('/')? {
+        (SERVICE, method) => Some(method),
+        (OLD_SERVICE, _) => Some(named),
+        _ => None,
+    }
 }
 
 /// Whether a path below an object's route is one of gRPC.
@@ -96,12 +101,7 @@ impl Binding for Grpc {
     }
 
     fn operation(&self, method: &Method, path: &str) -> Result<Operation, Refusal> {
-        let named = method_of(path).unwrap_or_default();
-        if !path.starts_with(&format!("/{SERVICE}/")) {
-            let message = "over gRPC A2A 1.0 is served (lf.a2a.v1.A2AService); use another binding for 0.3";
-            return Err(Refusal::new(Code::ProtocolVersionUnsupported, message));
-        }
-        Rpc::named(named)?;
+        Rpc::named(method_of(path).unwrap_or_default())?;
         match *method {
             Method::POST => Ok(Operation { has_body: true, path: "".into() }),
             _ => Err(Refusal::method_not_allowed("gRPC", "POST")),
@@ -123,12 +123,12 @@ impl Binding for Grpc {
         // Whoever the path leads to is who the tenant of the gateway's card names; nothing is registered of another one.
         let route = Route::parse(parts.uri.path());
         let params = rpc.asked(message, route.map(|route| route.key)).map_err(|fault| refusal(&fault))?;
-        let method = quoted(method);
+        let method = quoted(rpc.rpc_method().unwrap_or(method));
         Ok(format!(r#"{{"jsonrpc":"2.0","id":{ID},"method":{method},"params":{params}}}"#).into())
     }
 
     fn lowered(&self, _method: &Method, path: Cow<'static, str>, message: Bytes) -> Result<Lowered, Refusal> {
-        lowered(path, message)
+        super::lowered(path, message)
     }
 
     fn parse<'a>(&self, message: &Message<'a>) -> Result<Parsed<'a>, Refusal> {
@@ -136,14 +136,16 @@ impl Binding for Grpc {
             return Err(Refusal::new(Code::Internal, "this binding is not the destination's"));
         };
         let json = message.body()?;
-        let mut parsed = posted(message, agent, json, Framing::Rpc)?;
+        let mut parsed = posted(message, agent, json, Framings::RPC)?;
         parsed.lifted = true;
+        let is_old = rest::is_old(json, &parsed);
         let speaks = agent.endpoint.as_ref().is_some_and(|endpoint| endpoint.grpc.is_some());
-        if speaks {
+        if is_alone(agent) || speaks && !is_old {
             goes_on(json, &mut parsed);
+        } else if rest::is_alone(agent) {
+            rest::goes_on(json, &mut parsed);
         } else {
-            let both = HeaderValue::from_static("application/json, text/event-stream");
-            parsed.headers.extend([version(), (ACCEPT, both)]);
+            parsed.headers.extend(of_rpc(is_old));
         }
         Ok(parsed)
     }
@@ -205,12 +207,18 @@ pub fn goes_on(json: &Json<'_>, parsed: &mut Parsed<'_>) {
         return;
     }
     parsed.path = Some(format!("/{SERVICE}/{method}").into());
-    parsed.headers.push(version());
+    parsed.headers.push(version(false));
 }
 
 /// What is told an agent of the version: one that is told none takes it for 0.3.
-fn version() -> (HeaderName, HeaderValue) {
-    (HeaderName::from_static(VERSION_HEADER), HeaderValue::from_static("1.0"))
+pub fn version(old: bool) -> (HeaderName, HeaderValue) {
+    let said = if old { "0.3" } else { "1.0" };
+    (HeaderName::from_static(VERSION_HEADER), HeaderValue::from_static(said))
+}
+
+/// What is said beside a message of JSON-RPC whose caller speaks another binding. `old`: it is of 0.3.
+pub fn of_rpc(old: bool) -> [(HeaderName, HeaderValue); 2] {
+    [version(old), (ACCEPT, HeaderValue::from_static("application/json, text/event-stream"))]
 }
 
 /// Whether an agent is called over gRPC whatever its caller speaks.
@@ -249,7 +257,7 @@ pub struct Sent {
 }
 
 fn refusal(fault: &Fault) -> Refusal {
-    let message = format!("the request is none of A2A 1.0: {fault}");
+    let message = format!("the request is none of A2A: {fault}");
     match fault {
         Fault::TooMuch => Refusal::new(Code::BodyTooLarge, message),
         Fault::Unreadable(_) | Fault::Unknown(_) => invalid(message),

@@ -2,8 +2,12 @@
 //!
 //! A request is *lifted* into the message of JSON-RPC that asks the same. As that it is read, decided, held, changed and recorded; nothing else
 //! knows of this binding. Where it goes on it is *lowered*, by the same table: of path and query nothing is sent that was not in the message.
+//!
+//! Where an agent is not served in it, the message goes on as what the agent speaks, and what it answers, which is JSON-RPC until then, leaves
+//! as what stands by itself ([`translated`]). Where an agent is served in nothing else, it is the other way round.
 
 mod paths;
+pub mod translated;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -18,15 +22,25 @@ use url::form_urlencoded;
 use vidimus_core::call::Destination;
 use vidimus_core::json::Json;
 use vidimus_core::refusal::{Class, Code, Refusal};
+use vidimus_core::resource::Agent;
 
 use self::paths::{Asked, Row, Segment, Written};
-use super::{Framing, METHODS, PASSED_HEADERS, posted};
+use super::{Framings, METHODS, PASSED_HEADERS, grpc, posted};
 use crate::protocol::members::{Members, first_member, quoted, text};
 use crate::protocol::{Below, Binding, Lowered, Message, Operation, Parsed, jsonrpc, parse};
 use crate::reply;
 
 /// What a request that has no id in its binding has in the message that it is lifted to.
 const ID: u8 = 1;
+
+/// What stands for the path of a request over HTTP+JSON that goes on as a message of JSON-RPC.
+pub const TO_RPC: &str = "/:rpc";
+
+/// The same in 0.3, whose HTTP+JSON has other JSON.
+pub const TO_OLD_RPC: &str = "/:rpc-0.3";
+
+/// What stands for the path of a message that goes on over HTTP+JSON, until all that is in its path is known.
+pub const TO_REST: &str = "/:rest";
 
 /// How deep the objects nest whose members the schema of 0.3 names: the request, its message or configuration, and where news go.
 const LEVELS: u8 = 3;
@@ -75,42 +89,24 @@ impl Binding for Rest {
         Ok(format!(r#"{{"jsonrpc":"2.0","id":{ID},"method":{method},"params":{params}}}"#).into())
     }
 
-    fn lowered(&self, method: &Method, _path: Cow<'static, str>, message: Bytes) -> Result<Lowered, Refusal> {
-        let lost =
-            || Refusal::new(Code::Internal, "what is to be sent is no message of the HTTP+JSON binding");
-        let message = std::str::from_utf8(&message).map_err(|_| lost())?;
-        let envelope = Members::unique(message).map_err(|error| lost().with_detail(error))?;
-        let name = envelope.get("method").and_then(text).ok_or_else(lost)?;
-        let (old, _, _) =
-            METHODS.into_iter().find(|(old, new, _)| *old == name || *new == name).ok_or_else(lost)?;
-        let is_old = old == name;
-        let row = Row::of(&name, is_old).ok_or_else(lost)?;
-        let params = envelope.get("params").ok_or_else(lost)?;
-        let members = Members::unique(params.get()).map_err(|error| lost().with_detail(error))?;
-        let segments = row.path(is_old).ok_or_else(lost)?;
-        let mut path = path_of(segments, is_old, &members)?;
-        let body = match *method {
-            Method::POST => body_of(segments, params, members),
-            _ => {
-                let query = query_of(row, &members);
-                if !query.is_empty() {
-                    path = format!("{path}?{query}");
-                }
-                Bytes::new()
-            }
-        };
-        Ok(Lowered { path: path.into(), body, below: Below::Rest })
+    fn lowered(&self, method: &Method, path: Cow<'static, str>, message: Bytes) -> Result<Lowered, Refusal> {
+        match path.is_empty() {
+            true => written(&message, Some(method)),
+            false => super::lowered(path, message),
+        }
     }
 
     fn parse<'a>(&self, message: &Message<'a>) -> Result<Parsed<'a>, Refusal> {
         let Destination::Agent(agent) = message.destination else {
             return Err(Refusal::new(Code::Internal, "this binding is not the destination's"));
         };
-        let mut parsed = posted(message, agent, message.body()?, Framing::Bare)?;
+        let json = message.body()?;
+        let speaks = agent.endpoint.as_ref().is_some_and(|endpoint| endpoint.rest.is_some());
+        let framings = if speaks { Framings::BARE } else { Framings::TRANSLATED };
+        let mut parsed = posted(message, agent, json, framings)?;
         parsed.lifted = true;
-        if agent.endpoint.as_ref().is_none_or(|endpoint| endpoint.rest.is_none()) {
-            let message = "the agent's record has no address where it is served over HTTP+JSON";
-            parsed.fault = Some(Box::new(Refusal::new(Code::BindingUnserved, message)));
+        if !speaks {
+            goes_elsewhere(agent, json, &mut parsed);
         }
         Ok(parsed)
     }
@@ -154,6 +150,106 @@ impl Binding for Rest {
     fn last_event(&self, error: &str) -> String {
         format!("event: error\ndata: {error}\n\n")
     }
+}
+
+/// A request that went out over HTTP+JSON in place of one of another binding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// The method of HTTP.
+    pub by: Method,
+    /// The id of the message that it stands for, as JSON.
+    pub id: Box<str>,
+}
+
+/// Whether an agent is called over HTTP+JSON whatever its caller speaks.
+pub fn is_alone(agent: &Agent) -> bool {
+    agent.endpoint.as_ref().is_some_and(|endpoint| endpoint.rest_alone && endpoint.rest.is_some())
+}
+
+/// Has a message of JSON-RPC go on over HTTP+JSON.
+pub fn goes_on(json: &Json<'_>, parsed: &mut Parsed<'_>) {
+    if is_old(json, parsed) {
+        let message = "the agent is served over HTTP+JSON alone, and what 0.3 says there is not translated";
+        parsed.fault = Some(Box::new(Refusal::new(Code::BindingUnserved, message)));
+        return;
+    }
+    parsed.path = Some(TO_REST.into());
+    parsed.headers.push(grpc::version(false));
+}
+
+/// Has a request over HTTP+JSON go on to an agent that is not served in it.
+fn goes_elsewhere(agent: &Agent, json: &Json<'_>, parsed: &mut Parsed<'_>) {
+    let is_old = is_old(json, parsed);
+    if grpc::is_alone(agent) {
+        grpc::goes_on(json, parsed);
+    } else {
+        parsed.path = Some(if is_old { TO_OLD_RPC } else { TO_RPC }.into());
+        parsed.headers.extend(grpc::of_rpc(is_old));
+    }
+}
+
+/// Whether the method is spelled as in 0.3, whose HTTP+JSON is other JSON than its JSON-RPC.
+pub fn is_old(json: &Json<'_>, parsed: &Parsed<'_>) -> bool {
+    json.get("method").and_then(Json::as_str) != Some(parsed.ask.method)
+}
+
+/// A message of another binding as the request over HTTP+JSON that asks the same.
+///
+/// # Errors
+/// As [`Binding::lowered`]; `message_invalid` for what names nothing where a path has to name it.
+pub fn lowered(message: &[u8]) -> Result<Lowered, Refusal> {
+    written(message, None)
+}
+
+/// A message as the request that asks the same, by the method of HTTP by which it was asked, where it was.
+fn written(message: &[u8], asked_by: Option<&Method>) -> Result<Lowered, Refusal> {
+    let lost = || Refusal::new(Code::Internal, "what is to be sent is no message of the HTTP+JSON binding");
+    let message = std::str::from_utf8(message).map_err(|_| lost())?;
+    let envelope = Members::unique(message).map_err(|error| lost().with_detail(error))?;
+    let name = envelope.get("method").and_then(text).ok_or_else(lost)?;
+    let (old, _, _) =
+        METHODS.into_iter().find(|(old, new, _)| *old == name || *new == name).ok_or_else(lost)?;
+    let is_old = old == name;
+    let row = Row::of(&name, is_old).ok_or_else(lost)?;
+    let params = envelope.get("params").map_or("{}", RawValue::get);
+    let params = if params == "null" { "{}" } else { params };
+    let members = Members::unique(params).map_err(|error| lost().with_detail(error))?;
+    let segments = row.path(is_old).ok_or_else(lost)?;
+    let sent = match asked_by {
+        Some(_) => None,
+        None => {
+            names_all(segments, &members)?;
+            let id = envelope.get("id").ok_or_else(lost)?.get().into();
+            Some(Sent { by: row.verb(), id })
+        }
+    };
+    let mut path = path_of(segments, is_old, &members)?;
+    let by = asked_by.or(sent.as_ref().map(|sent| &sent.by));
+    let body = if by == Some(&Method::POST) {
+        body_of(segments, params, members)
+    } else {
+        let query = query_of(row, &members);
+        if !query.is_empty() {
+            path = format!("{path}?{query}");
+        }
+        Bytes::new()
+    };
+    Ok(Lowered { path: path.into(), body, below: Below::Rest(sent) })
+}
+
+/// That a message of another binding names what its path has to.
+fn names_all(segments: &[Segment], params: &Members<'_>) -> Result<(), Refusal> {
+    let mut named = segments.iter().filter_map(|segment| match segment {
+        Segment::Id(name, _) => Some(*name),
+        Segment::Word(_) => None,
+    });
+    let missing = named.find(|name| params.get(name).and_then(text).is_none_or(|id| id.is_empty()));
+    missing.map_or(Ok(()), |name| {
+        const NEXT: &str =
+            "Write each member as the schema of A2A 1.0 has it: the agent is served over HTTP+JSON.";
+        let message = format!("what is asked cannot be said over HTTP+JSON: member {name:?} names nothing");
+        Err(invalid(message).with_next(NEXT))
+    })
 }
 
 /// The name of a status (google.rpc.Code) for a kind of refusal.
@@ -280,10 +376,10 @@ fn path_of(segments: &[Segment], old: bool, params: &Members<'_>) -> Result<Stri
 }
 
 /// The body of what is asked: the parameters that are not in its path.
-fn body_of(segments: &[Segment], params: &RawValue, members: Members<'_>) -> Bytes {
+fn body_of(segments: &[Segment], params: &str, members: Members<'_>) -> Bytes {
     let is_id = |name: &str| segments.iter().any(|one| matches!(one, Segment::Id(id, _) if *id == name));
     if !members.0.iter().any(|(name, _)| is_id(name)) {
-        return Bytes::copy_from_slice(params.get().as_bytes());
+        return Bytes::copy_from_slice(params.as_bytes());
     }
     let rest = members.0.into_iter().filter(|(name, _)| !is_id(name)).collect();
     Members(rest).write_all(|_| None).into()

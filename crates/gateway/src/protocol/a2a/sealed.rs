@@ -56,20 +56,28 @@ fn bare(json: &str, shape: Shape, handles: &Handles) -> Result<Option<String>, R
     if json.trim().is_empty() {
         return Ok(None);
     }
+    let value = by_itself(json)?;
+    let response = format!("{BEFORE}{}}}", value.get());
+    let Some(changed) = message(&response, shape, handles)? else { return Ok(None) };
+    let result = changed.strip_prefix(BEFORE).and_then(|changed| changed.strip_suffix('}'));
+    let lost = || Refusal::new(Code::Internal, "the result is not where it was found");
+    result.map(|result| Some(result.to_owned())).ok_or_else(lost)
+}
+
+/// A value that is a result, or an error in its place.
+///
+/// # Errors
+/// `upstream_invalid` for what is not exactly one value, and for a list or a response, in which ids stand where they are not looked for.
+pub fn by_itself(json: &str) -> Result<&RawValue, Refusal> {
     // Exactly one value: beside the result nothing stands.
     let value: &RawValue = serde_json::from_str(json).map_err(unreadable)?;
-    // In a list, or within another response, ids stand where they are not looked for.
     if value.get().starts_with(['{', '['])
         && Members::unique(value.get()).map_err(unreadable)?.0.iter().any(|(name, _)| is_of_response(name))
     {
         let message = "the agent answers over HTTP+JSON with a response of JSON-RPC";
         return Err(Refusal::new(Code::UpstreamInvalid, message));
     }
-    let response = format!("{BEFORE}{}}}", value.get());
-    let Some(changed) = message(&response, shape, handles)? else { return Ok(None) };
-    let result = changed.strip_prefix(BEFORE).and_then(|changed| changed.strip_suffix('}'));
-    let lost = || Refusal::new(Code::Internal, "the result is not where it was found");
-    result.map(|result| Some(result.to_owned())).ok_or_else(lost)
+    Ok(value)
 }
 
 /// Whether a member is one of a response, and of nothing that stands by itself.

@@ -66,10 +66,10 @@ fn a_card_announces_the_gateway_and_only_what_it_governs() {
         let out = rewritten(&given, rpc).expect("a card");
         assert!(!out.to_string().contains("http://b:"), "{out}");
         assert_eq!((&out["url"], &out["additionalInterfaces"]), (&json!(GATEWAY), &json!([])));
-        assert_eq!(
-            out["supportedInterfaces"],
-            json!([{"url": GATEWAY, "protocolBinding": "JSONRPC", "protocolVersion": "1.0"}])
-        );
+        // What the agent does not speak is translated.
+        let of =
+            |binding: &str| json!({"url": GATEWAY, "protocolBinding": binding, "protocolVersion": "1.0"});
+        assert_eq!(out["supportedInterfaces"], json!([of("JSONRPC"), of("HTTP+JSON")]));
         assert!(out["signatures"][0]["protected"] != "x" && out["skills"][0]["id"] == "s");
     }
 }
@@ -92,7 +92,8 @@ fn what_is_announced_is_what_the_record_says_is_served() {
         (preferred, of("supportedInterfaces", "protocolBinding"), of("additionalInterfaces", "transport"))
     };
     let text = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-    assert_eq!(announced(false), ("JSONRPC".to_owned(), text(&["JSONRPC"]), text(&[])));
+    // It is called over HTTP+JSON either way: by what is said there, or by what it is translated to.
+    assert_eq!(announced(false), ("JSONRPC".to_owned(), text(&["JSONRPC", "HTTP+JSON"]), text(&[])));
     let both = ("HTTP+JSON".to_owned(), text(&["HTTP+JSON", "JSONRPC"]), text(&["HTTP+JSON"]));
     assert_eq!(announced(true), both);
     // One that speaks nothing else is called by nothing else.
@@ -249,30 +250,41 @@ fn over_grpc_an_agent_is_called_by_the_tenant_that_the_gateway_knows_it_by() {
     let grpc = |version: &str| json!({"url": "gw:443", "protocolBinding": "GRPC", "protocolVersion": version, "tenant": "n/b"});
     // The agent's own would be refused in each call.
     let rpc = || json!({"url": GATEWAY, "protocolBinding": "JSONRPC", "protocolVersion": "1.0"});
-    let announced = |given: Value, is_grpc_alone: bool, reached: bool| {
+    let rest = || json!({"url": GATEWAY, "protocolBinding": "HTTP+JSON", "protocolVersion": "1.0"});
+    let announced = |given: Value, alone: &str, reached: bool| {
         let address = GrpcAddress { authority: "gw:443".to_owned(), tenant: "n/b".to_owned() };
         let governed = Governed {
             address: GATEWAY.to_owned(),
-            rest: false,
+            rest: alone == HTTP_JSON,
+            is_rest_alone: alone == HTTP_JSON,
             grpc: reached.then_some(address),
-            is_grpc_alone,
+            is_grpc_alone: alone == GRPC,
         };
         let card = json!({"supportedInterfaces": given}).to_string();
         let passing = Passing { governed, keys: None, mint: mint() };
         let card = rewrite(&card, &passing, false).map_err(|refusal| refusal.code)?;
         Ok(serde_json::from_str::<Value>(&card).expect("JSON")["supportedInterfaces"].clone())
     };
-    for (given, is_grpc_alone, reached, expected) in [
-        (json!([of("JSONRPC", "1.0")]), false, true, Ok(json!([rpc(), grpc("1.0")]))),
-        (json!([of("GRPC", "1.0"), of("JSONRPC", "1.0")]), false, true, Ok(json!([grpc("1.0"), rpc()]))),
-        (json!([of("GRPC", "1.0")]), true, true, Ok(json!([grpc("1.0"), rpc()]))),
+    for (given, alone, reached, expected) in [
+        (json!([of("JSONRPC", "1.0")]), "", true, Ok(json!([rpc(), grpc("1.0"), rest()]))),
+        (
+            json!([of("JSONRPC", "0.3")]),
+            "",
+            true,
+            Ok(json!([{"url": GATEWAY, "protocolBinding": "JSONRPC", "protocolVersion": "0.3"},
+                {"url": GATEWAY, "protocolBinding": "HTTP+JSON", "protocolVersion": "0.3"}])),
+        ),
+        (json!([of("GRPC", "1.0"), of("JSONRPC", "1.0")]), "", true, Ok(json!([grpc("1.0"), rpc(), rest()]))),
+        (json!([of("GRPC", "1.0")]), GRPC, true, Ok(json!([grpc("1.0"), rpc(), rest()]))),
+        // Whatever it speaks alone, each caller of 1.0 reaches it.
+        (json!([of("HTTP+JSON", "1.0")]), HTTP_JSON, true, Ok(json!([rest(), grpc("1.0"), rpc()]))),
         // gRPC of 0.3 is not served, and nothing of an agent that speaks 0.3 alone.
-        (json!([of("GRPC", "0.3"), of("JSONRPC", "1.0")]), false, true, Ok(json!([rpc(), grpc("1.0")]))),
-        (json!([of("GRPC", "0.3")]), false, true, Err(Code::UpstreamInvalid)),
+        (json!([of("GRPC", "0.3"), of("JSONRPC", "1.0")]), "", true, Ok(json!([rpc(), grpc("1.0"), rest()]))),
+        (json!([of("GRPC", "0.3")]), "", true, Err(Code::UpstreamInvalid)),
         // Where nobody reaches the gateway by it.
-        (json!([of("GRPC", "1.0"), of("JSONRPC", "1.0")]), false, false, Ok(json!([rpc()]))),
-        (json!([of("GRPC", "1.0")]), false, false, Err(Code::UpstreamInvalid)),
+        (json!([of("GRPC", "1.0"), of("JSONRPC", "1.0")]), "", false, Ok(json!([rpc(), rest()]))),
+        (json!([of("GRPC", "1.0")]), "", false, Err(Code::UpstreamInvalid)),
     ] {
-        assert_eq!(announced(given.clone(), is_grpc_alone, reached), expected, "{given}");
+        assert_eq!(announced(given.clone(), alone, reached), expected, "{given}");
     }
 }

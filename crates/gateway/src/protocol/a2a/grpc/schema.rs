@@ -1,4 +1,5 @@
-//! The messages of A2A 1.0 as protobuf has them, and as JSON has them (`a2a.binpb` is written by `cargo xtask crds` from `proto/a2a.proto`).
+//! The messages of A2A as protobuf has them, and as JSON has them (`a2a.binpb` and `a2a_0_3.binpb` are written by `cargo xtask crds` from
+//! `proto/a2a.proto` and `proto/a2a_0_3.proto`).
 //!
 //! What becomes of a message is many times its bytes, so how much there is in it is counted before anything is made of it.
 
@@ -8,12 +9,14 @@ use std::sync::LazyLock;
 use prost::Message as _;
 use prost::encoding::{WireType, decode_key, decode_varint};
 use prost_reflect::{
-    DescriptorPool, DeserializeOptions, DynamicMessage, Kind, MessageDescriptor, SerializeOptions,
+    DescriptorPool, DeserializeOptions, DynamicMessage, Kind, MessageDescriptor, MethodDescriptor,
+    SerializeOptions,
 };
 use vidimus_core::json::{Json, JsonError, MAX_VALUES};
 use vidimus_core::refusal::{Code, Refusal};
 
-use super::SERVICE;
+use super::old::Method;
+use super::{OLD_SERVICE, SERVICE};
 
 /// How deep messages nest in each other: an object of JSON is three of them. What reads protobuf goes to 100.
 const DEEPEST: u8 = 96;
@@ -22,14 +25,16 @@ const DEEPEST: u8 = 96;
 pub const TENANT: &str = "tenant";
 
 static SCHEMA: LazyLock<Option<HashMap<String, Rpc>>> = LazyLock::new(|| {
-    let pool = DescriptorPool::decode(&include_bytes!("a2a.binpb")[..]).ok()?;
-    let service = pool.get_service_by_name(SERVICE)?;
-    let rpcs = service.methods().map(|method| {
-        let rpc =
-            Rpc { input: method.input(), output: method.output(), streams: method.is_server_streaming() };
-        (method.name().to_owned(), rpc)
+    let new = DescriptorPool::decode(&include_bytes!("a2a.binpb")[..]).ok()?;
+    let new = new.get_service_by_name(SERVICE)?;
+    let old = DescriptorPool::decode(&include_bytes!("a2a_0_3.binpb")[..]).ok()?;
+    let old = old.get_service_by_name(OLD_SERVICE)?;
+    let new = new.methods().map(|method| (method.name().to_owned(), Rpc::of(&method, None)));
+    let old = old.methods().map(|method| {
+        let said = Method::named(method.name());
+        (format!("{OLD_SERVICE}/{}", method.name()), Rpc::of(&method, said))
     });
-    Some(rpcs.collect())
+    Some(new.chain(old).collect())
 });
 
 /// One method of the service.
@@ -39,6 +44,8 @@ pub struct Rpc {
     output: MessageDescriptor,
     /// Its answer is any number of messages.
     pub streams: bool,
+    /// What it says in JSON-RPC, where it is of 0.3, whose schema does not have the JSON of that.
+    old: Option<&'static Method>,
 }
 
 /// What is wrong with a message.
@@ -48,21 +55,37 @@ pub enum Fault {
     #[error("it cannot be read: {0}")]
     Unreadable(String),
     /// The schema has no such field.
-    #[error("field {0} is none of A2A 1.0")]
+    #[error("field {0} is none of the schema of A2A")]
     Unknown(u32),
     #[error("there are more than {MAX_VALUES} values in it, or they are in each other too deep")]
     TooMuch,
 }
 
 impl Rpc {
-    /// The method of this name.
+    fn of(method: &MethodDescriptor, old: Option<&'static Method>) -> Self {
+        Self { input: method.input(), output: method.output(), streams: method.is_server_streaming(), old }
+    }
+
+    /// The method of 0.3 of this name in JSON-RPC.
+    pub fn of_old(method: &str) -> Option<&'static Self> {
+        SCHEMA.as_ref()?.values().find(|rpc| rpc.rpc_method() == Some(method))
+    }
+
+    /// Its name in JSON-RPC, where that is not its own.
+    pub fn rpc_method(&self) -> Option<&'static str> {
+        self.old.map(|old| old.rpc)
+    }
+
+    /// The method of this name, which for 0.3 has its service before it.
     ///
     /// # Errors
     /// `method_unknown`.
     pub fn named(name: &str) -> Result<&'static Self, Refusal> {
         SCHEMA.as_ref().and_then(|all| all.get(name)).ok_or_else(|| {
             let shown: String = name.chars().take(64).collect();
-            Refusal::new(Code::MethodUnknown, format!("{SERVICE} of A2A 1.0 has no method {shown:?}"))
+            let message =
+                format!("neither {SERVICE} of A2A 1.0 nor {OLD_SERVICE} of 0.3 has a method {shown:?}");
+            Refusal::new(Code::MethodUnknown, message)
         })
     }
 
@@ -71,7 +94,11 @@ impl Rpc {
     /// # Errors
     /// For what is no such request.
     pub fn asked(&self, message: &[u8], own: Option<&str>) -> Result<String, Fault> {
-        json_of(&self.input, message, Unknown::Refused, own)
+        let said = json_of(&self.input, message, Unknown::Refused, own)?;
+        match self.old {
+            None => Ok(said),
+            Some(old) => old.asked(&said),
+        }
     }
 
     /// The tenant that a request names, which is read no further for that.
@@ -93,7 +120,15 @@ impl Rpc {
     /// # Errors
     /// For what is no such request.
     pub fn request(&self, json: &str) -> Result<Vec<u8>, Fault> {
-        of_json(&self.input, json)
+        of_json(&self.input, json, Unknown::LeftOut)
+    }
+
+    /// The same, where what the schema does not have is refused: in JSON that is of the schema it would be lost.
+    ///
+    /// # Errors
+    /// For what is no such request.
+    pub fn exact_request(&self, json: &str) -> Result<Vec<u8>, Fault> {
+        of_json(&self.input, json, Unknown::Refused)
     }
 
     /// An answer, or one of several, as JSON. What the schema does not have is left out: it is of a later minor version.
@@ -109,7 +144,13 @@ impl Rpc {
     /// # Errors
     /// For what is no such answer.
     pub fn answer(&self, json: &str) -> Result<Vec<u8>, Fault> {
-        of_json(&self.output, json)
+        match self.old {
+            None => of_json(&self.output, json, Unknown::LeftOut),
+            Some(old) => {
+                check_count(json)?;
+                of_json(&self.output, &old.answer(json)?, Unknown::LeftOut)
+            }
+        }
     }
 }
 
@@ -141,19 +182,25 @@ fn json_of(
     String::from_utf8(written.into_inner()).map_err(|error| unreadable(&error))
 }
 
-fn of_json(of: &MessageDescriptor, json: &str) -> Result<Vec<u8>, Fault> {
+fn of_json(of: &MessageDescriptor, json: &str, unknown: Unknown) -> Result<Vec<u8>, Fault> {
     let unreadable = |error: serde_json::Error| Fault::Unreadable(error.to_string());
-    // Each value has one of these behind it or before it. Those in texts are counted too, so more than enough is looked at.
-    let most = memchr::memchr3_iter(b',', b'{', b'[', json.as_bytes()).count();
-    if most > MAX_VALUES && matches!(Json::parse(json.as_bytes()), Err(JsonError::TooMany)) {
-        return Err(Fault::TooMuch);
-    }
-    let options = DeserializeOptions::new().deny_unknown_fields(false);
+    check_count(json)?;
+    let options = DeserializeOptions::new().deny_unknown_fields(unknown == Unknown::Refused);
     let mut reader = serde_json::Deserializer::from_str(json);
     let read = DynamicMessage::deserialize_with_options(of.clone(), &mut reader, &options);
     let read = read.map_err(unreadable)?;
     reader.end().map_err(unreadable)?;
     Ok(read.encode_to_vec())
+}
+
+/// Counts what is in a text, before anything is made of it.
+fn check_count(json: &str) -> Result<(), Fault> {
+    // Each value has one of these behind it or before it. Those in texts are counted too, so more than enough is looked at.
+    let most = memchr::memchr3_iter(b',', b'{', b'[', json.as_bytes()).count();
+    if most > MAX_VALUES && matches!(Json::parse(json.as_bytes()), Err(JsonError::TooMany)) {
+        return Err(Fault::TooMuch);
+    }
+    Ok(())
 }
 
 /// Counts what is in a message.

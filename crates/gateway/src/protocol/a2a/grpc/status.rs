@@ -1,5 +1,5 @@
-//! How an error is told: `google.rpc.Status` in the trailers of gRPC (A2A 1.0, section 10.6), and the error of JSON-RPC that says the same. What
-//! says more than one of them can is left out: a trailer is short.
+//! How an error is told: `google.rpc.Status` in the trailers of gRPC (A2A 1.0, section 10.6) and in a document of HTTP+JSON (11.6), and the error of
+//! JSON-RPC that says the same. What says more than one of them can is left out: a trailer is short.
 
 use std::collections::BTreeMap;
 
@@ -158,6 +158,24 @@ pub const fn of_http(status: u16) -> u8 {
     }
 }
 
+/// What HTTP says for a status (google/rpc/code.proto, and A2A 1.0, section 5.4).
+const fn in_http(code: u8) -> u16 {
+    match code {
+        0 => 200,
+        1 => 499,
+        3 | 9 | 11 => 400,
+        4 => 504,
+        5 => 404,
+        6 | 10 => 409,
+        7 => 403,
+        8 => 429,
+        12 => 501,
+        14 => 503,
+        16 => 401,
+        _ => 500,
+    }
+}
+
 /// What a code is called for programs, and who calls it so.
 pub fn reason(code: Code) -> (String, &'static str) {
     match code {
@@ -228,6 +246,32 @@ impl Status {
         trailers
     }
 
+    /// What the `error` of a document of HTTP+JSON says.
+    pub fn of_document(error: &Value) -> Self {
+        let text = |name: &str| error.get(name).and_then(Value::as_str);
+        let named = text("status").and_then(|name| NAMES.iter().position(|known| *known == name));
+        let named = named.and_then(|code| u8::try_from(code).ok());
+        let http = error.get("code").and_then(Value::as_u64).and_then(|code| u16::try_from(code).ok());
+        // An error is one whatever it says that it is.
+        let code = named.or(http.map(of_http)).filter(|code| *code != 0).unwrap_or(2);
+        let details = error.get("details").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        let infos = details.iter().filter_map(Info::of).take(MOST).collect();
+        Self { code, message: text("message").unwrap_or_default().to_owned(), infos }
+    }
+
+    /// The document of HTTP+JSON that says it, and its status of HTTP.
+    pub fn document(&self) -> (u16, Value) {
+        let http = in_http(self.code);
+        let details: Vec<Value> =
+            self.infos.iter().map(|one| info(&one.reason, &one.domain, &json!(one.metadata))).collect();
+        let error = json!({"code": http, "status": self.name(), "message": self.message, "details": details});
+        (http, json!({"error": error}))
+    }
+
+    fn name(&self) -> &'static str {
+        NAMES.get(usize::from(self.code)).copied().unwrap_or("UNKNOWN")
+    }
+
     /// The error of JSON-RPC that says it.
     pub fn error(&self) -> Value {
         let own = self.infos.iter().find(|info| info.domain == OF_A2A);
@@ -239,9 +283,9 @@ impl Status {
             (None, 12) => -32601,
             (None, _) => -32603,
         };
-        let name = NAMES.get(usize::from(self.code)).copied().unwrap_or("UNKNOWN");
         // What the number does not tell.
-        let bare = Info { reason: name.to_owned(), domain: OF_GRPC.to_owned(), metadata: BTreeMap::new() };
+        let bare =
+            Info { reason: self.name().to_owned(), domain: OF_GRPC.to_owned(), metadata: BTreeMap::new() };
         let said = self.infos.iter().chain(own.is_none().then_some(&bare));
         let data: Vec<Value> = said.map(|one| info(&one.reason, &one.domain, &json!(one.metadata))).collect();
         json!({"code": number, "message": self.message, "data": data})

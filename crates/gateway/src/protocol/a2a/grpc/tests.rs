@@ -79,7 +79,9 @@ fn what_is_no_call_of_grpc_is_refused() {
     }
     assert_eq!(lifted("Other", &good, GRPC), Err(Code::MethodUnknown));
     let old = Grpc.operation(&Method::POST, "/a2a.v1.A2AService/SendMessage").map_err(|refusal| refusal.code);
-    assert_eq!(old, Err(Code::ProtocolVersionUnsupported));
+    assert!(old.is_ok(), "0.3 is served too");
+    let none = Grpc.operation(&Method::POST, "/a2a.v1.A2AService/ListTasks").map_err(|refusal| refusal.code);
+    assert_eq!(none, Err(Code::MethodUnknown), "and has no list of tasks");
     let get = Grpc.operation(&Method::GET, "/lf.a2a.v1.A2AService/GetTask").map_err(|refusal| refusal.code);
     assert_eq!(get, Err(Code::MethodNotAllowed));
     let mut old_http = parts(&format!("{PATH}GetTask"), GRPC);
@@ -93,7 +95,11 @@ fn what_is_no_call_of_grpc_is_refused() {
 fn a_path_names_the_service_and_perhaps_the_agent() {
     let named = |path| Named::of(path).map(|named| (named.agent, named.method));
     assert_eq!(named("/lf.a2a.v1.A2AService/GetTask"), Some((None, "GetTask")));
-    assert_eq!(named("/a2a.v1.A2AService/GetTask"), Some((None, "GetTask")));
+    assert_eq!(
+        named("/a2a.v1.A2AService/GetTask"),
+        Some((None, "a2a.v1.A2AService/GetTask")),
+        "which is another"
+    );
     assert_eq!(named("/a2a/f/b/lf.a2a.v1.A2AService/GetTask"), Some((Some("f/b"), "GetTask")));
     for path in [
         "/a2a/f/b",
@@ -172,6 +178,12 @@ fn which_binding_goes_on_is_what_the_agents_record_says() {
     }
     let old = json!({"jsonrpc": "2.0", "id": 1, "method": "message/send", "params": {"message": {"messageId": "m"}}});
     assert_eq!(sent(at(both, alone), &JsonRpc, &old).0, Some(Code::BindingUnserved), "gRPC is 1.0");
+    assert_eq!(sent(at(both, alone), &Grpc, &old).0, Some(Code::BindingUnserved));
+    // Who speaks 0.3 is led to where JSON-RPC is spoken.
+    for agent in [at(None, rpc), at(both, rpc)] {
+        let (fault, lowered) = sent(agent, &Grpc, &old);
+        assert_eq!((fault, lowered.below, lowered.body), (None, Below::Url, old.to_string().into()));
+    }
     let beside =
         json!({"jsonrpc": "2.0", "id": 1, "method": "GetTask", "params": {"id": "t", "historyLength": "x"}});
     let path = "/lf.a2a.v1.A2AService/GetTask";

@@ -101,6 +101,15 @@ impl Row {
         known.filter(|_| old).map_or(self.method, |(name, ..)| name)
     }
 
+    /// By what it is asked for where nobody has asked over HTTP yet.
+    pub fn verb(&self) -> Method {
+        match self.by.first() {
+            Some(&"GET") => Method::GET,
+            Some(&"DELETE") => Method::DELETE,
+            Some(_) | None => Method::POST,
+        }
+    }
+
     /// Its path, in 0.3 below /v1.
     pub fn path(&self, old: bool) -> Option<Path> {
         if old { self.old } else { Some(self.new) }

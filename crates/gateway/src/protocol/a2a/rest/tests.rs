@@ -1,13 +1,26 @@
 use http::{HeaderMap, Request};
 use vidimus_core::call::Target;
+use vidimus_core::resource::Endpoint;
 
 use super::*;
 use crate::part::Part;
-use crate::protocol::Expected;
 use crate::protocol::members::replace;
 use crate::protocol::observe::Observe;
 use crate::protocol::tests::{agent, caller, seal, sealed};
+use crate::protocol::{Expected, Leaves};
 use crate::seal::{Holder, Kind};
+
+/// An agent that is served over HTTP+JSON.
+fn served() -> Arc<Agent> {
+    speaking(&|endpoint| endpoint.rest = Some(endpoint.url.clone()))
+}
+
+/// An agent that is served as this says.
+fn speaking(says: &dyn Fn(&mut Endpoint)) -> Arc<Agent> {
+    let mut agent = (*agent()).clone();
+    says(agent.endpoint.as_mut().expect("an endpoint"));
+    agent.into()
+}
 
 fn parts(method: &str, path: &str) -> Parts {
     Request::builder().method(method).uri(path).body(()).expect("a request").into_parts().0
@@ -19,7 +32,7 @@ fn lifted(method: &str, path: &str, body: &str) -> Result<String, Code> {
     let below = parts.uri.path().to_owned();
     Rest.operation(&parts.method, &below).map_err(|refusal| refusal.code)?;
     let lifted =
-        Rest.lifted(&Destination::Agent(agent()), &parts, &below, &Bytes::copy_from_slice(body.as_bytes()));
+        Rest.lifted(&Destination::Agent(served()), &parts, &below, &Bytes::copy_from_slice(body.as_bytes()));
     let lifted = String::from_utf8(lifted.map_err(|refusal| refusal.code)?.to_vec()).expect("UTF-8");
     Json::parse(lifted.as_bytes()).map_err(|_| Code::DuplicateKey)?;
     let message = lifted.strip_prefix(r#"{"jsonrpc":"2.0","id":1,"method":"#).expect("a message");
@@ -32,10 +45,10 @@ fn lowered(method: &str, path: &str, body: &str) -> (String, String) {
     let parts = parts(method, path);
     let below = parts.uri.path().to_owned();
     let lifted = Rest
-        .lifted(&Destination::Agent(agent()), &parts, &below, &Bytes::copy_from_slice(body.as_bytes()))
+        .lifted(&Destination::Agent(served()), &parts, &below, &Bytes::copy_from_slice(body.as_bytes()))
         .expect("lifted");
     let Lowered { path, body, below } = Rest.lowered(&parts.method, "".into(), lifted).expect("a request");
-    assert_eq!(below, Below::Rest);
+    assert_eq!(below, Below::Rest(None));
     (path.into_owned(), String::from_utf8(body.to_vec()).expect("UTF-8"))
 }
 
@@ -185,13 +198,13 @@ fn what_is_of_0_3_may_be_written_by_the_names_of_its_schema() {
 
 /// What is made of a request: the target, the task, and where it goes with the agent's own ids.
 fn asked(method: &str, path: &str, body: &str) -> Result<(String, Option<String>, String, String), Code> {
-    let (destination, caller, seal) = (Destination::Agent(agent()), caller(), seal());
+    let (destination, caller, seal) = (Destination::Agent(served()), caller(), seal());
     let holder = Holder::new(&seal, &destination, &caller);
     let (parts, headers) = (parts(method, path), HeaderMap::new());
     let below = parts.uri.path().to_owned();
     let code = |refusal: Refusal| refusal.code;
     let lifted = Rest
-        .lifted(&Destination::Agent(agent()), &parts, &below, &Bytes::copy_from_slice(body.as_bytes()))
+        .lifted(&Destination::Agent(served()), &parts, &below, &Bytes::copy_from_slice(body.as_bytes()))
         .map_err(code)?;
     let text = std::str::from_utf8(&lifted).expect("UTF-8");
     let json = parse(text.as_bytes()).map_err(code)?;
@@ -207,8 +220,7 @@ fn asked(method: &str, path: &str, body: &str) -> Result<(String, Option<String>
     };
     let parsed = Rest.parse(&message).map_err(code)?;
     assert!(parsed.lifted);
-    let fault = parsed.fault.as_ref().map(|fault| fault.code);
-    assert_eq!(fault, Some(Code::BindingUnserved), "its record has no address for it");
+    assert!(parsed.fault.is_none() && parsed.path.is_none());
     let sent = replace(text, &parsed.replaced).expect("its ids");
     let sent = Rest.lowered(&parts.method, "".into(), sent.into()).map_err(code)?;
     let target = match parsed.ask.target {
@@ -221,7 +233,7 @@ fn asked(method: &str, path: &str, body: &str) -> Result<(String, Option<String>
 
 #[test]
 fn ids_in_paths_and_queries_are_the_callers_and_go_on_as_the_agents() {
-    let agent = Destination::Agent(agent());
+    let agent = Destination::Agent(served());
     let task = |id: &str| sealed(Kind::Task, &agent, &Part::Skill("pay".into()), id);
     let (one, odd) = (task("1"), task("a/../b?c#d%é"));
     let (context, page) = (
@@ -278,7 +290,7 @@ fn ids_in_paths_and_queries_are_the_callers_and_go_on_as_the_agents() {
 
 #[test]
 fn what_the_answer_is_follows_from_the_method() {
-    let (destination, caller, seal) = (Destination::Agent(agent()), caller(), seal());
+    let (destination, caller, seal) = (Destination::Agent(served()), caller(), seal());
     let task = sealed(Kind::Task, &destination, &Part::Whole, "1");
     let config = format!("/tasks/{task}/pushNotificationConfigs/c");
     for (method, path, body, observe) in [
@@ -290,7 +302,7 @@ fn what_the_answer_is_follows_from_the_method() {
         let (parts, headers) = (parts(method, path), HeaderMap::new());
         let holder = Holder::new(&seal, &destination, &caller);
         let lifted = Rest
-            .lifted(&Destination::Agent(agent()), &parts, path, &Bytes::copy_from_slice(body.as_bytes()))
+            .lifted(&Destination::Agent(served()), &parts, path, &Bytes::copy_from_slice(body.as_bytes()))
             .expect("lifted");
         let json = parse(&lifted).expect("JSON");
         let message = Message {
@@ -342,4 +354,166 @@ fn a_refusal_is_a_status_of_google_rpc() {
                 && event.lines().count() == 3
         );
     }
+}
+
+/// What goes on of a message of JSON-RPC, as the binding of its caller has it: the fault, and the request.
+fn goes_on(
+    binding: &dyn Binding,
+    agent: Arc<Agent>,
+    (method, message): (&Method, &serde_json::Value),
+) -> (Option<Code>, Lowered, Expected) {
+    let (destination, caller, seal) = (Destination::Agent(agent), caller(), seal());
+    let holder = Holder::new(&seal, &destination, &caller);
+    let (text, headers) = (message.to_string(), HeaderMap::new());
+    let json = parse(text.as_bytes()).expect("JSON");
+    let message = Message {
+        destination: &destination,
+        method,
+        path: "",
+        headers: &headers,
+        holder: &holder,
+        json: Some(&json),
+        bytes: text.len(),
+        standing: None,
+    };
+    let parsed = binding.parse(&message).expect("a message");
+    let fault = parsed.fault.as_ref().map(|fault| fault.code);
+    let sent = replace(&text, &parsed.replaced).expect("its ids");
+    let lowered = binding.lowered(method, parsed.path.unwrap_or_default(), sent.into()).expect("a request");
+    (fault, lowered, parsed.expected)
+}
+
+/// A task of the agent's, as its caller has it.
+fn sealed_task() -> String {
+    sealed(Kind::Task, &Destination::Agent(agent()), &Part::Whole, "1")
+}
+
+#[test]
+fn who_asks_over_http_json_reaches_an_agent_of_each_other_binding() {
+    let get =
+        |method: &str| json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": {"id": sealed_task()}});
+    let url = |at: &str| at.parse::<url::Url>().expect("a URL");
+    let rpc = speaking(&|_| {});
+    let grpc = speaking(&|endpoint| {
+        endpoint.url = url("http://b:2/");
+        endpoint.grpc = Some(url("http://b:2/"));
+    });
+    let (fault, lowered, expected) = goes_on(&Rest, rpc.clone(), (&Method::GET, &get("GetTask")));
+    assert_eq!((fault, &*lowered.path, lowered.below), (None, "", Below::Rpc));
+    let sent: serde_json::Value = serde_json::from_slice(&lowered.body).expect("JSON");
+    assert_eq!(sent, json!({"jsonrpc": "2.0", "id": 1, "method": "GetTask", "params": {"id": "1"}}));
+    let Expected::Upstream(answer) = expected else { panic!("it is answered here") };
+    assert_eq!((answer.observe, answer.leaves), (Observe::Rpc, Leaves::Bare));
+    let (fault, lowered, expected) = goes_on(&Rest, grpc.clone(), (&Method::GET, &get("GetTask")));
+    assert_eq!((fault, &*lowered.path), (None, "/lf.a2a.v1.A2AService/GetTask"));
+    assert!(matches!(lowered.below, Below::Grpc(_)));
+    assert!(matches!(expected, Expected::Upstream(answer) if answer.leaves == Leaves::Bare));
+    // Where it is served in the same binding, all is as it was.
+    let (fault, lowered, expected) = goes_on(&Rest, served(), (&Method::GET, &get("GetTask")));
+    assert_eq!((fault, &*lowered.path, lowered.below), (None, "/tasks/1", Below::Rest(None)));
+    assert!(matches!(expected, Expected::Upstream(answer) if answer.leaves == Leaves::AsItComes));
+    // What says nothing is read whole as well.
+    let delete = json!({"jsonrpc": "2.0", "id": 1, "method": "DeleteTaskPushNotificationConfig",
+        "params": {"taskId": sealed_task(), "id": "c"}});
+    let (_, _, expected) = goes_on(&Rest, rpc.clone(), (&Method::DELETE, &delete));
+    assert!(matches!(expected, Expected::Upstream(answer) if answer.document.is_some()));
+    // 0.3 has the JSON of its schema there, and its gRPC is none of agents.
+    let (fault, ..) = goes_on(&Rest, grpc, (&Method::GET, &get("tasks/get")));
+    assert_eq!(fault, Some(Code::BindingUnserved));
+    let (fault, lowered, expected) = goes_on(&Rest, rpc.clone(), (&Method::GET, &get("tasks/get")));
+    assert_eq!((fault, lowered.below), (None, Below::Rpc));
+    assert!(matches!(expected, Expected::Upstream(answer) if answer.leaves == Leaves::OldBare("tasks/get")));
+    let said = json!({"messageId": "m", "role": "ROLE_USER", "content": [{"file": {"file_with_uri": "u"}}]});
+    let send = json!({"jsonrpc": "2.0", "id": 1, "method": "message/send", "params": {"message": said}});
+    let (_, lowered, _) = goes_on(&Rest, rpc.clone(), (&Method::POST, &send));
+    let sent: serde_json::Value = serde_json::from_slice(&lowered.body).expect("JSON");
+    let said = json!({"kind": "message", "messageId": "m", "role": "user", "parts": [{"kind": "file", "file": {"uri": "u"}}]});
+    assert_eq!((&sent["method"], &sent["params"]), (&json!("message/send"), &json!({"message": said})));
+    // What is not of the schema is not sent.
+    let odd =
+        json!({"jsonrpc": "2.0", "id": 1, "method": "message/send", "params": {"message": {"role": "user"}}});
+    let odd =
+        super::super::lowered(TO_OLD_RPC.into(), odd.to_string().into()).map_err(|refusal| refusal.code);
+    assert_eq!(odd, Err(Code::MessageInvalid));
+}
+
+#[test]
+fn an_agent_of_http_json_alone_is_asked_as_it_would_be_by_its_own_clients() {
+    let alone = || {
+        speaking(&|endpoint| {
+            endpoint.rest = Some(endpoint.url.clone());
+            endpoint.rest_alone = true;
+        })
+    };
+    let task = sealed_task();
+    let config = json!({"taskId": task, "id": "c"});
+    for (method, params, by, path, body) in [
+        (
+            "SendMessage",
+            json!({"message": {"messageId": "m"}}),
+            "POST",
+            "/message:send",
+            r#"{"message":{"messageId":"m"}}"#,
+        ),
+        ("SendStreamingMessage", json!({"message": {}}), "POST", "/message:stream", r#"{"message":{}}"#),
+        (
+            "GetTask",
+            json!({"id": task, "historyLength": 2, "beside": 1}),
+            "GET",
+            "/tasks/1?historyLength=2",
+            "",
+        ),
+        (
+            "ListTasks",
+            json!({"pageSize": 5, "includeArtifacts": true}),
+            "GET",
+            "/tasks?pageSize=5&includeArtifacts=true",
+            "",
+        ),
+        (
+            "CancelTask",
+            json!({"id": task, "metadata": {"a": 1}}),
+            "POST",
+            "/tasks/1:cancel",
+            r#"{"metadata":{"a":1}}"#,
+        ),
+        ("SubscribeToTask", json!({"id": task}), "POST", "/tasks/1:subscribe", "{}"),
+        ("GetTaskPushNotificationConfig", config.clone(), "GET", "/tasks/1/pushNotificationConfigs/c", ""),
+        ("DeleteTaskPushNotificationConfig", config, "DELETE", "/tasks/1/pushNotificationConfigs/c", ""),
+        (
+            "ListTaskPushNotificationConfigs",
+            json!({"taskId": task}),
+            "GET",
+            "/tasks/1/pushNotificationConfigs",
+            "",
+        ),
+        ("GetExtendedAgentCard", json!({}), "GET", "/extendedAgentCard", ""),
+    ] {
+        let message = json!({"jsonrpc": "2.0", "id": "own", "method": method, "params": params});
+        for binding in [&super::super::JsonRpc as &dyn Binding, &super::super::Grpc] {
+            let (fault, lowered, expected) = goes_on(binding, alone(), (&Method::POST, &message));
+            let by = Method::from_bytes(by.as_bytes()).expect("a method");
+            let below = Below::Rest(Some(Sent { by, id: r#""own""#.into() }));
+            assert_eq!((fault, &*lowered.path, lowered.below), (None, path, below), "{method}");
+            assert_eq!(lowered.body, body, "{method}");
+            assert!(matches!(expected, Expected::Upstream(answer) if answer.leaves == Leaves::AsItComes));
+        }
+    }
+    let old = json!({"jsonrpc": "2.0", "id": 1, "method": "tasks/get", "params": {"id": task}});
+    let (fault, ..) = goes_on(&super::super::JsonRpc, alone(), (&Method::POST, &old));
+    assert_eq!(fault, Some(Code::BindingUnserved));
+    // Attack: a path that would lead to another operation.
+    for (params, code) in [
+        (json!({"taskId": "1", "id": ""}), Code::MessageInvalid),
+        (json!({"taskId": "1"}), Code::MessageInvalid),
+        (json!({"taskId": "1", "id": 7}), Code::MessageInvalid),
+        (json!({"taskId": "1", "id": ".."}), Code::UpstreamInvalid),
+    ] {
+        let message = json!({"jsonrpc": "2.0", "id": 1, "method": "DeleteTaskPushNotificationConfig", "params": params});
+        let sent = super::lowered(message.to_string().as_bytes()).map_err(|refusal| refusal.code);
+        assert_eq!(sent, Err(code), "{params}");
+    }
+    let odd = json!({"jsonrpc": "2.0", "id": 1, "method": "GetTaskPushNotificationConfig", "params": {"taskId": "1", "id": "../x?y"}});
+    let sent = super::lowered(odd.to_string().as_bytes()).expect("a request");
+    assert_eq!(sent.path, "/tasks/1/pushNotificationConfigs/..%2Fx%3Fy");
 }

@@ -1,0 +1,164 @@
+//! Agents over HTTP+JSON whose caller speaks another binding: what they answer becomes JSON-RPC as it comes in, a document or events. From there on
+//! it is read, sealed and judged as any agent's.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderValue, Method, Response, StatusCode};
+use http_body::Body as _;
+use vidimus_core::refusal::{Code, Refusal};
+
+use super::{Body, Broken, Outbound};
+use crate::answer::encoding::Encoding;
+use crate::protocol::a2a::rest::Sent;
+use crate::protocol::a2a::rest::translated::{self, Enveloped};
+use crate::protocol::rest::Came;
+use crate::protocol::sse::{EventStream, TooLong, is_events};
+
+/// What is asked for.
+const ACCEPTED: HeaderValue =
+    HeaderValue::from_static("application/a2a+json, application/json, text/event-stream");
+/// What becomes of it.
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
+
+/// How the answer to such a request is read.
+#[derive(Debug)]
+pub(super) struct Reading {
+    /// The id of the message that it answers, as JSON.
+    id: Box<str>,
+    /// The longest document or event, in bytes.
+    limit: usize,
+}
+
+impl Outbound {
+    /// The same as a message of JSON-RPC is sent, by whatever method of HTTP it was asked.
+    #[must_use]
+    pub(crate) fn posted(self) -> Self {
+        Self { method: Method::POST, ..self }
+    }
+
+    /// The same in place of a message of another binding. No document or event of its answer may be longer than `limit` bytes.
+    #[must_use]
+    pub(crate) fn in_place_of(mut self, sent: Sent, limit: usize) -> Self {
+        self.method = sent.by;
+        self.headers.insert(ACCEPT, ACCEPTED);
+        self.rest = Some(Reading { id: sent.id, limit });
+        self
+    }
+}
+
+impl Reading {
+    /// The answer as JSON-RPC has it: what it says of HTTP stays with it for the record.
+    ///
+    /// # Errors
+    /// `upstream_invalid` for what is in an encoding: none was asked for.
+    pub(super) fn answer(self, response: Response<Body>) -> Result<Response<Body>, Refusal> {
+        let (mut parts, body) = response.into_parts();
+        let status = parts.status;
+        if status.is_informational() || status.is_redirection() {
+            // It is refused as of any upstream.
+            return Ok(Response::from_parts(parts, body));
+        }
+        if Encoding::of(&parts.headers) != Encoding::Identity {
+            let message = "the agent's answer is in an encoding, and none was asked for";
+            return Err(Refusal::new(Code::UpstreamInvalid, message));
+        }
+        let has_events = status.is_success() && is_events(&parts.headers);
+        parts.headers.remove(CONTENT_LENGTH);
+        parts.headers.insert(CONTENT_TYPE, if has_events { EVENTS } else { JSON });
+        // Over JSON-RPC an error is an answer.
+        parts.status = StatusCode::OK;
+        parts.extensions.insert(Came { status, kind: JSON });
+        let text = match has_events {
+            true => {
+                let filter = Box::new(Enveloped { id: self.id.clone() });
+                Text::Events(Box::new(EventStream::new(filter, self.limit, TooLong::EndsStream)))
+            }
+            false => Text::Document(Vec::new()),
+        };
+        let responses = Responses { reading: self, status, body, text, ended: false };
+        Ok(Response::from_parts(parts, Body::Rest(Box::new(responses))))
+    }
+}
+
+/// An answer, each part of which is a response of JSON-RPC.
+#[derive(Debug)]
+pub struct Responses {
+    reading: Reading,
+    status: StatusCode,
+    body: Body,
+    text: Text,
+    ended: bool,
+}
+
+/// What is held of it until it can be read.
+#[derive(Debug)]
+enum Text {
+    Document(Vec<u8>),
+    Events(Box<EventStream>),
+}
+
+impl Responses {
+    pub(super) const fn is_end(&self) -> bool {
+        self.ended
+    }
+
+    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
+        loop {
+            if self.ended {
+                return Poll::Ready(None);
+            }
+            let next = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                // Trailers say nothing in this binding.
+                Some(Ok(frame)) => {
+                    frame.into_data().map_or_else(|_| Ok(Bytes::new()), |data| self.push(&data))
+                }
+                Some(Err(broken)) => {
+                    self.ended = true;
+                    return Poll::Ready(Some(Err(broken)));
+                }
+                None => {
+                    self.ended = true;
+                    self.finish()
+                }
+            };
+            match next {
+                Ok(said) if said.is_empty() => {}
+                Ok(said) => return Poll::Ready(Some(Ok(said))),
+                Err(refusal) => {
+                    self.ended = true;
+                    return Poll::Ready(Some(Err(Broken::Refused(Box::new(refusal)))));
+                }
+            }
+        }
+    }
+
+    fn push(&mut self, data: &Bytes) -> Result<Bytes, Refusal> {
+        match &mut self.text {
+            Text::Events(events) => events.push(data),
+            Text::Document(held) => {
+                held.extend_from_slice(data);
+                if held.len() > self.reading.limit {
+                    let message = format!("the agent's answer is larger than {} bytes", self.reading.limit);
+                    return Err(Refusal::new(Code::UpstreamInvalid, message));
+                }
+                Ok(Bytes::new())
+            }
+        }
+    }
+
+    /// What is left when all has come. An event whose empty line never came is none (HTML, section 9.2.6).
+    fn finish(&mut self) -> Result<Bytes, Refusal> {
+        let Text::Document(held) = &mut self.text else { return Ok(Bytes::new()) };
+        let held = std::mem::take(held);
+        let said = std::str::from_utf8(&held)
+            .map_err(|_| Refusal::new(Code::UpstreamInvalid, "the agent's answer is not UTF-8"))?;
+        translated::response(&self.reading.id, said, self.status).map(Bytes::from)
+    }
+}
+
+#[cfg(test)]
+mod tests;
