@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::agent::AgentSpec;
-use super::llm_provider::{LlmProviderSpec, ProviderType};
+use super::llm_provider::LlmProviderSpec;
 use super::mcp_server::McpServerSpec;
 use super::policy::PolicySpec;
 use super::problem::{At, Fault, Problems};

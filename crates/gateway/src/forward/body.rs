@@ -11,8 +11,8 @@ use vidimus_core::refusal::{Code, Refusal};
 use super::bridge::Bridged;
 use super::grpc::Messages;
 use super::job::Events;
-use crate::protocol::llm::bedrock::frames::Unframed;
 use super::rest::Responses;
+use crate::protocol::llm::bedrock::frames::Unframed;
 use crate::protocol::llm::shapes::Lifted;
 
 /// The body of an upstream's answer.
@@ -95,9 +95,7 @@ impl http_body::Body for Body {
             | Self::Lifted(_)
             | Self::Unframed(_)
             | Self::Grpc(_)
-            | Self::Rest(_) => {
-                SizeHint::default()
-            }
+            | Self::Rest(_) => SizeHint::default(),
         }
     }
 }

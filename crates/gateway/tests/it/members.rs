@@ -81,12 +81,12 @@ impl Front {
             upstream.lists(None);
             upstream.otherwise(serves(name, NEWEST, tools));
         }
-        front.take(cedar, spec);
+        front.take(cedar, &spec);
         front
     }
 
-    fn take(&self, cedar: &str, spec: Value) {
-        self.world.gate.take_into_use(snapshot(&self.configured(cedar, &spec)));
+    fn take(&self, cedar: &str, spec: &Value) {
+        self.world.gate.take_into_use(snapshot(&self.configured(cedar, spec)));
     }
 
     /// All objects, of which the policy is the last.
@@ -274,7 +274,7 @@ async fn a_member_that_is_down_is_named_and_the_others_answer_or_not_as_the_reco
     );
     let (_, headers, said) = front.ask("tools/call", json!({"name": "crm__find"})).await;
     assert_eq!(headers["vidimus-code"], "upstream_interrupted", "{said}");
-    front.take("", json!({"whenDown": "fail"}));
+    front.take("", &json!({"whenDown": "fail"}));
     let (_, headers, said) = front.ask("tools/list", json!({})).await;
     assert_eq!(headers["vidimus-code"], "upstream_interrupted", "{said}");
     assert!(said["error"]["message"].as_str().is_some_and(|text| text.contains("\"crm\"")), "{said}");
@@ -472,7 +472,7 @@ async fn who_is_kept_from_the_server_or_from_a_member_comes_by_neither() {
     assert!(front.crm.received().is_empty());
     front.take(
         r#"forbid (principal, action == Action::"connectServer", resource == MCPServer::"t/crm");"#,
-        json!({}),
+        &json!({}),
     );
     let (_, _, said) = front.ask("tools/list", json!({})).await;
     assert_eq!(
@@ -599,7 +599,7 @@ async fn what_is_open_by_a_server_with_members_ends_with_what_policies_let_by_it
     assert!(is_told);
     let mut body = response.into_body();
     body.frame().await.expect("an event").expect("a frame");
-    front.take(r#"forbid (principal, action, resource == MCPServer::"t/front");"#, json!({}));
+    front.take(r#"forbid (principal, action, resource == MCPServer::"t/front");"#, &json!({}));
     let cut = async { while body.frame().await.is_some_and(|frame| frame.is_ok()) {} };
     tokio::time::timeout(Duration::from_secs(10), cut).await.expect("it is cut");
     drop(stream);
@@ -633,14 +633,14 @@ async fn the_session_of_one_server_reaches_no_other_of_its_members_name() {
     let call =
         |tool: &str| json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": tool}});
     let member = |name: &str, server: &str| json!({"name": name, "server": {"name": server}});
-    front.take("", json!({"members": [member("ledger", "crm"), member("crm", "tools")]}));
+    front.take("", &json!({"members": [member("ledger", "crm"), member("crm", "tools")]}));
     let (_, _, said) = front.send(&headers, &call("ledger__find")).await;
     assert!(said.get("result").is_some(), "{said}");
     assert_eq!(front.crm.received().pop().expect("a call").header("mcp-session-id"), Some("s-crm"));
     // One that began with another server alone.
-    front.take("", json!({"members": [member("ledger", "tools")]}));
+    front.take("", &json!({"members": [member("ledger", "tools")]}));
     let (session, _) = front.begins().await;
-    front.take("", json!({"members": [member("ledger", "crm")]}));
+    front.take("", &json!({"members": [member("ledger", "crm")]}));
     let before = front.crm.received().len();
     let (status, refused, said) = front.send(&[("mcp-session-id", &*session)], &call("ledger__find")).await;
     assert_eq!(

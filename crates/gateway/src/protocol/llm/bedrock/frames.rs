@@ -210,7 +210,7 @@ fn next_message(held: &mut BytesMut, limit: usize) -> Result<Option<Message>, Re
 fn event_of(message: &Message, events: &mut String) -> Result<(), Refusal> {
     let said = |name: &str| {
         let header = message.headers().iter().find(|header| header.name().as_str() == name)?;
-        header.value().as_string().ok().map(|text| text.as_str())
+        Some(header.value().as_string().ok()?.as_str())
     };
     let payload = std::str::from_utf8(message.payload()).map_err(unreadable)?;
     match said(":message-type") {

@@ -39,9 +39,9 @@ impl Reader {
         } else if has("stopReason") {
             self.stopped = true;
             out.push(Event::Stop(stop_of(text_at(&event, "stopReason"))?));
-        } else if has("usage") {
+        } else if let Some(usage) = event.get("usage") {
             // What it came to is the last that it says.
-            out.push(Event::Usage(usage_of(&event["usage"])));
+            out.push(Event::Usage(usage_of(usage)));
             self.finish(out);
         } else {
             return Err(unreadable("an event that is not known"));
