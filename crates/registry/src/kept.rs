@@ -510,7 +510,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let (path, key) = (root.path().join("file"), kept(root.path(), &KEY).at.of_file);
         for length in [0, 1, PIECE, PIECE + 1, UNSYNCED - 1, 3 * UNSYNCED + 5] {
-            let text = "0123456789abc".repeat(length / 13 + 1)[..length].to_owned();
+            let text = "0123456789abc".chars().cycle().take(length).collect::<String>();
             let write =
                 |to: &mut dyn Write| text.as_bytes().chunks(7_001).try_for_each(|some| to.write_all(some));
             replace_sealed(&path, HEAD, &key, write).unwrap();

@@ -144,7 +144,8 @@ impl Method {
         let result = match self.answers {
             Answers::Nothing => return Ok("{}".to_owned()),
             Answers::Configs => {
-                let configs: Vec<Object> = serde_json::from_str(result).map_err(unreadable)?;
+                let configs: Vec<Object> =
+                    serde_json::from_str(result).map_err(|error| unreadable(&error))?;
                 let configs: Vec<Value> = configs.into_iter().map(config).collect();
                 return Ok(json!({"configs": configs}).to_string());
             }
@@ -245,7 +246,7 @@ fn told(mut result: Object) -> Value {
             json!({"message": result})
         }
         Some("status-update") => {
-            status(result.get_mut("status"));
+            status(&mut result);
             json!({"statusUpdate": result})
         }
         Some("artifact-update") => {
@@ -259,14 +260,14 @@ fn told(mut result: Object) -> Value {
 }
 
 fn task(mut task: Object) -> Value {
-    status(task.get_mut("status"));
+    status(&mut task);
     each(task.get_mut("artifacts"), |artifact| each(artifact.get_mut("parts"), part));
     each(task.get_mut("history"), message);
     task.into()
 }
 
-fn status(status: Option<&mut Value>) {
-    let Some(Value::Object(status)) = status else { return };
+fn status(of: &mut Object) {
+    let Some(Value::Object(status)) = of.get_mut("status") else { return };
     reword(status, "state", STATES.iter().map(|(schema, rpc)| (*rpc, *schema)));
     if let Some(Value::Object(said)) = status.get_mut("message") {
         message(said);
@@ -323,10 +324,10 @@ fn each(list: Option<&mut Value>, change: impl Fn(&mut Object)) {
 }
 
 fn object(json: &str) -> Result<Object, Fault> {
-    serde_json::from_str(json).map_err(unreadable)
+    serde_json::from_str(json).map_err(|error| unreadable(&error))
 }
 
-fn unreadable(error: serde_json::Error) -> Fault {
+fn unreadable(error: &serde_json::Error) -> Fault {
     Fault::Unreadable(error.to_string())
 }
 

@@ -67,7 +67,7 @@ pub fn old_message(message: Bytes) -> Result<Bytes, Refusal> {
     let method = envelope.get("method").and_then(text).ok_or_else(lost)?;
     // What only names a task names it in the same way.
     if !matches!(&*method, "message/send" | "message/stream") {
-        return Ok(message.clone());
+        return Ok(message);
     }
     let rpc = Rpc::of_old(&method).ok_or_else(lost)?;
     let params = envelope.get("params").ok_or_else(lost)?.get();
@@ -114,7 +114,7 @@ fn opened(response: &str, leaves: Leaves) -> Result<Opened, Refusal> {
             .answer(result)
             .and_then(|answer| rpc.answered(&answer))
             .map(Opened::Result)
-            .map_err(unsayable);
+            .map_err(|fault| unsayable(&fault));
     }
     // google.protobuf.Empty.
     Ok(Opened::Result(if result == "null" { "{}" } else { result }.to_owned()))
@@ -209,7 +209,7 @@ fn no_response() -> Refusal {
     Refusal::new(Code::UpstreamInvalid, "what the agent answered is no response")
 }
 
-fn unsayable(fault: Fault) -> Refusal {
+fn unsayable(fault: &Fault) -> Refusal {
     Refusal::new(Code::UpstreamInvalid, format!("what the agent answered is none of A2A 0.3: {fault}"))
 }
 
