@@ -257,9 +257,11 @@ fn a_path_that_is_not_served_is_told_what_is() {
     for binding in [OPENAI, ANTHROPIC] {
         let message = binding.operation(&Method::POST, "/chat/completions").unwrap_err().message;
         assert!(message.contains("does the base URL end in"), "{message}");
+        let (own, of_others) = message.split_once("and clients of other APIs at").expect("both");
+        assert!(of_others.contains("/v1beta/models/{model}:generateContent"), "{message}");
         for path in paths {
             let served = [Method::GET, Method::POST].iter().any(|m| binding.operation(m, path).is_ok());
-            let named = message.split([' ', ',', ';']).any(|word| word == path);
+            let named = own.split([' ', ',', ';']).any(|word| word == path);
             assert_eq!(named, served, "{binding:?} {path}: {message}");
         }
     }
