@@ -23,6 +23,7 @@ spec:
   endpoint: {endpoint}
 """
 
+NEW = [("A2A-Version", "1.0")]
 SAY = {"message": {"messageId": "m", "role": "ROLE_USER", "parts": [{"text": "a b"}]}}
 
 
@@ -93,14 +94,14 @@ class Bindings(unittest.TestCase):
         token = STAGE.token("invoice-bot")
         for name in ("of-rpc", "of-grpc", "of-rest"):
             with self.subTest(name=name):
-                status, _, said = STAGE.post(f"/a2a/finance/{name}/message:send", SAY, token, [("A2A-Version", "1.0")])
+                status, _, said = STAGE.post(f"/a2a/finance/{name}/message:send", SAY, token, NEW)
                 self.assertEqual(status, 200, said)
                 ended = said["task"]["id"]
-                status, reply, said = STAGE.post(f"/a2a/finance/{name}/tasks/{ended}:cancel", {}, token, [("A2A-Version", "1.0")])
+                status, reply, said = STAGE.post(f"/a2a/finance/{name}/tasks/{ended}:cancel", {}, token, NEW)
                 self.assertEqual((status, reply.get("vidimus-code")), (400, None), said)
                 self.assertEqual(said["error"]["details"][0]["reason"], "TASK_NOT_CANCELABLE")
                 status, _, said = STAGE.post(f"/a2a/finance/{name}", {"jsonrpc": "2.0", "id": 1, "method": "CancelTask", "params": {"id": ended}},
-                                             token, [("A2A-Version", "1.0")])
+                                             token, NEW)
                 self.assertEqual((status, said["error"]["code"]), (200, -32002), said)
 
     def test_a_task_is_its_makers_and_what_is_asked_is_said_once(self):
@@ -108,14 +109,14 @@ class Bindings(unittest.TestCase):
         for name, log in (("of-rpc", "rpc"), ("of-grpc", "grpc"), ("of-rest", "rest")):
             with self.subTest(name=name):
                 at = f"/a2a/finance/{name}"
-                _, reply, said = STAGE.post(f"{at}/message:send", SAY, token)
+                _, reply, said = STAGE.post(f"{at}/message:send", SAY, token, NEW)
                 made = said["task"]["id"]
                 [raw] = [row["task"] for row in STAGE.records("--kind", "effect") if row["id"] == reply["vidimus-call"]]
                 self.assertNotEqual(made, raw)
                 # The handle that one binding gives is good in the others.
                 ask = {"jsonrpc": "2.0", "id": 1, "method": "GetTask", "params": {"id": made}}
-                self.assertEqual(STAGE.post(at, ask, token)[2]["result"]["id"], made)
-                self.assertEqual(STAGE.post(f"{at}/tasks/{made}", None, token, method="GET")[2]["id"], made)
+                self.assertEqual(STAGE.post(at, ask, token, NEW)[2]["result"]["id"], made)
+                self.assertEqual(STAGE.post(f"{at}/tasks/{made}", None, token, NEW, method="GET")[2]["id"], made)
                 before = len(STAGE.seen(log))
                 for bearer, method, path, body, code in (
                     (other, "GET", f"/tasks/{made}", None, "task_foreign"),
@@ -125,7 +126,7 @@ class Bindings(unittest.TestCase):
                     (token, "GET", f"/other/tasks/{made}", None, "member_undecided"),
                     (token, "POST", "/message:send", {**SAY, "tenant": "finance/echo"}, "member_undecided"),
                 ):
-                    _, reply, _ = STAGE.post(at + path, body, bearer, method=method)
+                    _, reply, _ = STAGE.post(at + path, body, bearer, NEW, method=method)
                     self.assertEqual(reply["vidimus-code"], code, path)
                 self.assertEqual(len(STAGE.seen(log)), before)
 
