@@ -8,7 +8,6 @@
 
 mod document;
 
-use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::ensure;
@@ -16,7 +15,7 @@ use serde_json::{Map, Value, json};
 use vidimus_core::resource::Object;
 use vidimus_testkit::estate::Estate;
 
-use crate::upstream::WIDE_PATH;
+use crate::upstream::{At, WIDE_PATH};
 
 /// The namespace of everything that is called.
 pub(crate) const NAMESPACE: &str = "bench";
@@ -33,6 +32,8 @@ pub(crate) const WIDE_TOOLS: usize = 1_000;
 pub(crate) const WIDE_PERMITTED: usize = WIDE_TOOLS / 4;
 /// The agents that are called.
 pub(crate) const AGENTS: [&str; 4] = ["matcher-0", "matcher-1", "matcher-2", "matcher-3"];
+/// Those that are called over gRPC, too.
+pub(crate) const GRPC_AGENTS: [&str; 4] = ["herald-0", "herald-1", "herald-2", "herald-3"];
 /// The provider and its model.
 pub(crate) const PROVIDER: &str = "models";
 pub(crate) const MODEL: &str = "bench-model";
@@ -67,15 +68,10 @@ pub(crate) fn wide_tool(number: usize) -> String {
 }
 
 /// Writes `policies` policies and `agents` agents in all, and what is called, to `directory`.
-pub(crate) fn write(
-    directory: &Path,
-    upstream: SocketAddr,
-    policies: usize,
-    agents: usize,
-) -> anyhow::Result<()> {
+pub(crate) fn write(directory: &Path, upstream: At, policies: usize, agents: usize) -> anyhow::Result<()> {
     let called = called(upstream);
     let own_policies = policies_here();
-    let own_agents = CALLERS + AGENTS.len();
+    let own_agents = CALLERS + AGENTS.len() + GRPC_AGENTS.len();
     ensure!(policies >= own_policies.len(), "at least {} policies are needed", own_policies.len());
     ensure!(agents >= own_agents, "at least {own_agents} agents are needed");
     let generated: Vec<Object> = Estate::generate(SEED, policies - own_policies.len(), agents - own_agents);
@@ -88,7 +84,7 @@ pub(crate) fn write(
 }
 
 /// The callers and what they call.
-fn called(upstream: SocketAddr) -> Vec<Value> {
+fn called(At { http: upstream, grpc }: At) -> Vec<Value> {
     let owner = "first.last@example.com";
     let mut tool_sets: Map<String, Value> =
         (0..CALLERS).map(|set| (format!("set-{set}"), json!(TOOLS))).collect();
@@ -131,12 +127,17 @@ fn called(upstream: SocketAddr) -> Vec<Value> {
         provider(GUARDED, &["bench-models", "bench-guarded"]),
     ];
     documents.extend(members.iter().map(|name| server(name)));
-    documents.extend(AGENTS.iter().map(|name| {
-        document::new("Agent", NAMESPACE, name, &json!({
+    let agent = |name: &str, endpoint: Value| {
+        let spec = json!({
             "owner": owner, "team": "bench", "riskLevel": "low", "purpose": "Matches invoices when it is asked to.",
-            "capabilities": ["invoice-matching"], "endpoint": {"url": format!("http://{upstream}/a2a/{name}")},
-        }))
-    }));
+            "capabilities": ["invoice-matching"], "endpoint": endpoint,
+        });
+        document::new("Agent", NAMESPACE, name, &spec)
+    };
+    let url = |name: &str| format!("http://{upstream}/a2a/{name}");
+    documents.extend(AGENTS.map(|name| agent(name, json!({"url": url(name)}))));
+    let grpc = format!("http://{grpc}");
+    documents.extend(GRPC_AGENTS.map(|name| agent(name, json!({"url": url(name), "grpc": grpc}))));
     documents.extend((0..CALLERS).map(|number| {
         document::new("Agent", NAMESPACE, &caller(number), &json!({
             "owner": owner, "team": format!("bench-team-{}", number % TEAMS), "riskLevel": "low",

@@ -9,6 +9,7 @@ mod estate;
 mod figure;
 mod gateway;
 mod ground;
+mod grpc;
 mod latency;
 mod load;
 mod machine;
@@ -106,7 +107,7 @@ impl Scale {
 enum Part {
     /// The server that the calls go to.
     Upstream {
-        /// Port on loopback; 0 takes a free one, which the first line of output names.
+        /// Port on loopback; 0 takes a free one. The first line of output names it, and that of gRPC.
         #[arg(long, default_value_t = 0)]
         port: u16,
     },
@@ -152,6 +153,8 @@ enum Only {
     McpCallMembers,
     McpList,
     A2aSend,
+    A2aGrpc,
+    A2aGrpcToRpc,
     LlmChat,
     LlmChatStream,
     LlmStreamGuarded,
@@ -168,6 +171,8 @@ impl Only {
             Self::McpCallMembers => Some(Scenario::McpCallMembers),
             Self::McpList => Some(Scenario::McpList),
             Self::A2aSend => Some(Scenario::A2aSend),
+            Self::A2aGrpc => Some(Scenario::A2aGrpc),
+            Self::A2aGrpcToRpc => Some(Scenario::A2aGrpcToRpc),
             Self::LlmChat => Some(Scenario::LlmChat),
             Self::LlmChatStream => Some(Scenario::LlmChatStream),
             Self::LlmStreamGuarded => Some(Scenario::LlmStreamGuarded),
@@ -196,7 +201,8 @@ fn main() -> anyhow::Result<ExitCode> {
         None => ours(&arguments),
         Some(Part::Upstream { port }) => {
             let upstream = Upstream::bind(port)?;
-            print(&format!("ready {}", upstream.address()?.port()))?;
+            let at = upstream.at()?;
+            print(&format!("ready {} {}", at.http.port(), at.grpc.port()))?;
             upstream.serve()?;
             Ok(ExitCode::SUCCESS)
         }
@@ -204,9 +210,14 @@ fn main() -> anyhow::Result<ExitCode> {
             machine::figure()?.print()?;
             let ground = Ground::prepare(&scale)?;
             let everything = peer.is_empty() && only.is_empty();
-            // None of them stands for servers by names of the same kind, lists to each caller what it may use, or has the guard.
+            // None of them stands for servers by names of the same kind, lists to each caller what it may use, reads A2A over gRPC, or has
+            // the guard.
             let is_offered = |scenario: &Scenario| {
-                !matches!(scenario, Scenario::McpCallMembers | Scenario::McpList | Scenario::LlmStreamGuarded)
+                !scenario.is_grpc()
+                    && !matches!(
+                        scenario,
+                        Scenario::McpCallMembers | Scenario::McpList | Scenario::LlmStreamGuarded
+                    )
             };
             let scenarios: Vec<Scenario> = all_unless(&only).into_iter().filter(is_offered).collect();
             let complete = peers::run(&ground, &all_unless(&peer), &scenarios, everything)?;

@@ -2,14 +2,16 @@
 
 use std::net::SocketAddr;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::estate::{
-    AGENTS, DESK, GUARDED, MEMBERS, MODEL, NAMESPACE, PROVIDER, SERVER, TOOLS, WIDE, WIDE_PERMITTED, member,
+    AGENTS, DESK, GRPC_AGENTS, GUARDED, MEMBERS, MODEL, NAMESPACE, PROVIDER, SERVER, TOOLS, WIDE,
+    WIDE_PERMITTED, member,
 };
-use crate::load::{Check, Request};
+use crate::grpc;
+use crate::load::{Call, Check, Request};
 use crate::upstream::{CHUNKS, WIDE_PATH};
 use crate::wire;
 
@@ -28,6 +30,10 @@ pub(crate) enum Scenario {
     /// The list of a server with 1,000 tools, of which the caller may use a quarter.
     McpList,
     A2aSend,
+    /// The same over gRPC, to agents that speak it.
+    A2aGrpc,
+    /// The same over gRPC, to agents of JSON-RPC.
+    A2aGrpcToRpc,
     LlmChat,
     LlmChatStream,
     /// The same from a provider whose answers a guard reads.
@@ -96,7 +102,7 @@ impl Surface {
             Scenario::McpCall => self.mcp.as_deref(),
             Scenario::McpCallMembers => self.members.as_deref(),
             Scenario::McpList => self.wide.as_deref(),
-            Scenario::A2aSend => self.a2a.as_deref(),
+            Scenario::A2aSend | Scenario::A2aGrpc | Scenario::A2aGrpcToRpc => self.a2a.as_deref(),
             Scenario::LlmChat | Scenario::LlmChatStream => self.chat.as_deref(),
             Scenario::LlmStreamGuarded => self.guarded.as_deref(),
         }
@@ -139,6 +145,8 @@ impl Scenario {
             Self::McpCallMembers => "mcp_call_members",
             Self::McpList => "mcp_list",
             Self::A2aSend => "a2a_send",
+            Self::A2aGrpc => "a2a_grpc",
+            Self::A2aGrpcToRpc => "a2a_grpc_to_rpc",
             Self::LlmChat => "llm_chat",
             Self::LlmChatStream => "llm_chat_stream",
             Self::LlmStreamGuarded => "llm_stream_guarded",
@@ -149,7 +157,7 @@ impl Scenario {
     pub(crate) const fn protocol(self) -> &'static str {
         match self {
             Self::McpCall | Self::McpCallMembers | Self::McpList => "mcp",
-            Self::A2aSend => "a2a",
+            Self::A2aSend | Self::A2aGrpc | Self::A2aGrpcToRpc => "a2a",
             Self::LlmChat | Self::LlmChatStream | Self::LlmStreamGuarded => "llm",
         }
     }
@@ -162,7 +170,11 @@ impl Scenario {
             Self::McpCallMembers => Some(132.0),
             Self::A2aSend => Some(93.0),
             Self::LlmChat => Some(84.0),
-            Self::McpList | Self::LlmChatStream | Self::LlmStreamGuarded => None,
+            Self::A2aGrpc
+            | Self::A2aGrpcToRpc
+            | Self::McpList
+            | Self::LlmChatStream
+            | Self::LlmStreamGuarded => None,
         }
     }
 
@@ -170,6 +182,7 @@ impl Scenario {
     pub(crate) const fn single(self) -> Option<Self> {
         match self {
             Self::McpCallMembers => Some(Self::McpCall),
+            Self::A2aGrpc | Self::A2aGrpcToRpc => Some(Self::A2aSend),
             Self::LlmStreamGuarded => Some(Self::LlmChatStream),
             Self::McpCall | Self::McpList | Self::A2aSend | Self::LlmChat | Self::LlmChatStream => None,
         }
@@ -179,7 +192,11 @@ impl Scenario {
     pub(crate) const fn latency_goal(self) -> Option<f64> {
         match self {
             Self::McpCall | Self::McpCallMembers | Self::A2aSend | Self::LlmChat => Some(170.0),
-            Self::McpList | Self::LlmChatStream | Self::LlmStreamGuarded => None,
+            Self::A2aGrpc
+            | Self::A2aGrpcToRpc
+            | Self::McpList
+            | Self::LlmChatStream
+            | Self::LlmStreamGuarded => None,
         }
     }
 
@@ -195,6 +212,36 @@ impl Scenario {
                 (0..VARIANTS).map(|variant| self.request(end, token, session.as_deref(), variant)).collect()
             })
             .collect()
+    }
+
+    /// The agents that are called over gRPC; `None` where HTTP/1.1 is spoken.
+    const fn over_grpc(self) -> Option<&'static [&'static str]> {
+        match self {
+            Self::A2aGrpc => Some(&GRPC_AGENTS),
+            Self::A2aGrpcToRpc => Some(&AGENTS),
+            _ => None,
+        }
+    }
+
+    pub(crate) const fn is_grpc(self) -> bool {
+        self.over_grpc().is_some()
+    }
+
+    /// As [`Scenario::scripts`], over gRPC.
+    pub(crate) fn calls(self, end: End<'_>, at_once: usize) -> anyhow::Result<Vec<Vec<Call>>> {
+        let agents = self.over_grpc().context("it is not over gRPC")?;
+        let below = end.surface.path(self).with_context(|| format!("{} is not offered", self.name()))?;
+        let call = |token: &str, variant: usize| {
+            let agent = agents.get(variant % agents.len()).context("no agent")?;
+            let path = format!("{below}{agent}{}", grpc::METHOD);
+            let message = grpc::request(&message(1_000 + variant))?;
+            Call::new((end.address, &path), token, message, self.check())
+        };
+        let of_caller = |number: usize| {
+            let token = end.tokens.get(number % end.tokens.len().max(1)).context("no caller")?;
+            (0..VARIANTS).map(|variant| call(token, variant)).collect::<anyhow::Result<Vec<Call>>>()
+        };
+        (0..at_once).map(of_caller).collect()
     }
 
     fn request(
@@ -218,8 +265,10 @@ impl Scenario {
             Self::McpList => (path.to_owned(), session_headers(session), rpc(id, "tools/list", &json!({}))),
             Self::A2aSend => {
                 let agent = AGENTS.get(variant % AGENTS.len()).context("no agent")?;
-                (format!("{path}{agent}"), vec!["a2a-version: 1.0".to_owned()], send_message(id))
+                let said = rpc(id, "SendMessage", &message(id));
+                (format!("{path}{agent}"), vec!["a2a-version: 1.0".to_owned()], said)
             }
+            Self::A2aGrpc | Self::A2aGrpcToRpc => bail!("{} is over gRPC", self.name()),
             Self::LlmChat | Self::LlmChatStream | Self::LlmStreamGuarded => {
                 (path.to_owned(), Vec::new(), chat(variant, self != Self::LlmChat))
             }
@@ -266,6 +315,11 @@ impl Scenario {
             },
             Self::A2aSend => |body| {
                 let state = result(body)?.pointer("/task/status/state").cloned();
+                ensure!(state == Some(json!("TASK_STATE_COMPLETED")), "the state of the task is {state:?}");
+                Ok(())
+            },
+            Self::A2aGrpc | Self::A2aGrpcToRpc => |body| {
+                let state = grpc::answered(body)?.pointer("/task/status/state").cloned();
                 ensure!(state == Some(json!("TASK_STATE_COMPLETED")), "the state of the task is {state:?}");
                 Ok(())
             },
@@ -351,15 +405,12 @@ fn tool_call(id: usize, tool: &str, variant: usize) -> String {
     rpc(id, "tools/call", &json!({"name": tool, "arguments": arguments, "_meta": {"progressToken": id}}))
 }
 
-fn send_message(id: usize) -> String {
+/// What an agent is sent.
+fn message(id: usize) -> Value {
     let message = json!({"messageId": format!("0c7a2f2e-93d1-4a3c-8a54-{id:012}"), "role": "ROLE_USER",
         "parts": [{"text": "Match the invoices of July to their purchase orders and tell me what is open."}],
         "metadata": {"ticket": "AP-1174", "priority": "normal"}});
-    rpc(
-        id,
-        "SendMessage",
-        &json!({"message": message, "configuration": {"acceptedOutputModes": ["text/plain"]}}),
-    )
+    json!({"message": message, "configuration": {"acceptedOutputModes": ["text/plain"]}})
 }
 
 fn chat(variant: usize, stream: bool) -> String {
