@@ -67,10 +67,9 @@ impl Ground {
         estate::write(&resources, upstream_at, scale.policies, scale.agents)?;
         // A gateway waits until what was just written is whole; that is no part of its start.
         std::thread::sleep(Duration::from_millis(600));
-        let config = Config { binary, resources: resources.clone(), data: folder("data")? };
+        let config = Config { binary, resources: resources.clone(), data: folder("data")?, more: Vec::new() };
         let other = scale.against.as_ref().map(|binary| {
-            let config =
-                Config { binary: binary.clone(), resources: resources.clone(), data: folder("other")? };
+            let config = Config { binary: binary.clone(), data: folder("other")?, ..config.clone() };
             Ok::<_, std::io::Error>((binary.display().to_string(), config))
         });
         let other = other.transpose()?;
@@ -167,6 +166,10 @@ impl Ground {
         self.upstream_at.http
     }
 
+    pub(crate) const fn upstream_at(&self) -> At {
+        self.upstream_at
+    }
+
     pub(crate) fn upstream_pid(&self) -> u32 {
         self.upstream.pid()
     }
@@ -177,6 +180,10 @@ impl Ground {
 
     pub(crate) const fn policies(&self) -> usize {
         self.policies
+    }
+
+    pub(crate) const fn agents(&self) -> usize {
+        self.agents
     }
 
     pub(crate) fn concurrency(&self) -> &[u16] {

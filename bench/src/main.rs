@@ -16,6 +16,7 @@ mod machine;
 mod peers;
 mod process;
 mod scenario;
+mod shared_limits;
 mod streams;
 mod turns;
 mod upstream;
@@ -158,6 +159,8 @@ enum Only {
     LlmChat,
     LlmChatStream,
     LlmStreamGuarded,
+    /// What limits cost that gateways count together in a Redis.
+    LimitsShared,
     /// From a quarantine, and from a change of policies, to the end of the last of the open streams.
     Streams,
     /// Memory of 10,000 open streams, and of 10,000 idle sessions.
@@ -188,6 +191,7 @@ impl Only {
             | Self::Audit
             | Self::LedgerAppend
             | Self::Credentials
+            | Self::LimitsShared
             | Self::Streams
             | Self::Held
             | Self::Start => None,
@@ -264,7 +268,7 @@ fn ours(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     let scenarios: Vec<Scenario> =
         all_unless(&arguments.only).iter().filter_map(|only| only.scenario()).collect();
-    if wanted(Only::Start) || !scenarios.is_empty() {
+    if wanted(Only::Start) || wanted(Only::LimitsShared) || !scenarios.is_empty() {
         let ground = Ground::prepare(&arguments.scale)?;
         if wanted(Only::Start) {
             attempt("start_to_serving", ground.start())?;
@@ -273,6 +277,9 @@ fn ours(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         for scenario in scenarios {
             let cost = ground.compare(scenario);
             attempt(scenario.name(), cost.and_then(|cpu| costs.add(scenario, cpu)))?;
+        }
+        if wanted(Only::LimitsShared) {
+            attempt("limits_shared", shared_limits::run(&ground))?;
         }
     }
     if wanted(Only::Streams) {

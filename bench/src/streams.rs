@@ -128,7 +128,7 @@ impl Cut<'_> {
         estate::write(&resources, upstream, self.policies, self.agents)?;
         // A gateway waits until what was just written is whole; that is no part of what is measured.
         std::thread::sleep(Duration::from_millis(600));
-        let config = Config { binary: self.binary.to_owned(), resources, data };
+        let config = Config { binary: self.binary.to_owned(), resources, data, more: Vec::new() };
         let gateway = Gateway::start(&config, "gateway")?;
         Ok((home, gateway))
     }
