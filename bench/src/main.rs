@@ -136,7 +136,7 @@ enum Only {
     Rebuild,
     /// Who can call what, over 10,000 agents and 10,000 policies.
     Reach,
-    /// How much text each guard reads in a second.
+    /// How much text each guard reads in a second, and how much of whole and of streamed answers.
     Guards,
     /// From a changed file to the snapshot in use.
     DirectoryChange,
@@ -255,6 +255,7 @@ fn ours(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         (Only::Rebuild, "rebuild", crate_benches::REBUILD),
         (Only::Reach, "reach", crate_benches::REACH),
         (Only::Guards, "guards", crate_benches::GUARDS),
+        (Only::Guards, "guarded_answers", crate_benches::GUARDED_ANSWERS),
         (Only::DirectoryChange, "directory_change", crate_benches::DIRECTORY_CHANGE),
         (Only::KeptStart, "start_kept", crate_benches::KEPT_START),
         (Only::LedgerAppend, "ledger_append", crate_benches::LEDGER),
