@@ -26,6 +26,8 @@ pub(crate) const TOOLS: [&str; 4] = ["get_invoice", "list_invoices", "match_invo
 pub(crate) const DESK: &str = "desk";
 /// How many it stands for.
 pub(crate) const MEMBERS: usize = 8;
+/// The server with as many tools of which callers may use all.
+pub(crate) const WHOLE: &str = "inventory";
 /// The server with many tools, how many, and how many of them the callers may use: one in four.
 pub(crate) const WIDE: &str = "catalogue";
 pub(crate) const WIDE_TOOLS: usize = 1_000;
@@ -114,14 +116,17 @@ fn called(At { http: upstream, grpc }: At) -> Vec<Value> {
     let desk = json!({"owner": owner, "team": "bench", "riskLevel": "low", "members": listed});
     let permitted: Vec<String> =
         (0..WIDE_TOOLS).step_by(WIDE_TOOLS / WIDE_PERMITTED).map(wide_tool).collect();
-    // Another team's, so that what is permitted of each of its tools is the set.
-    let wide = json!({
-        "owner": owner, "team": "bench-wide", "riskLevel": "low",
-        "endpoint": {"url": format!("http://{upstream}{WIDE_PATH}")}, "toolSets": {"bench-readonly": permitted},
-    });
+    // Another team's, so that what is permitted of each of their tools is the set, or by the server.
+    let wide = |sets: Value| {
+        json!({
+            "owner": owner, "team": "bench-wide", "riskLevel": "low",
+            "endpoint": {"url": format!("http://{upstream}{WIDE_PATH}")}, "toolSets": sets,
+        })
+    };
     let mut documents = vec![
         server(SERVER),
-        document::new("MCPServer", NAMESPACE, WIDE, &wide),
+        document::new("MCPServer", NAMESPACE, WIDE, &wide(json!({"bench-readonly": permitted}))),
+        document::new("MCPServer", NAMESPACE, WHOLE, &wide(json!({}))),
         document::new("MCPServer", NAMESPACE, DESK, &desk),
         provider(PROVIDER, &["bench-models"]),
         provider(GUARDED, &["bench-models", "bench-guarded"]),
@@ -155,6 +160,9 @@ fn called(At { http: upstream, grpc }: At) -> Vec<Value> {
 /// The policies that decide on the calls.
 fn policies_here() -> Vec<Value> {
     let mut policies: Vec<(String, String)> = Vec::new();
+    let whole = format!(
+        r#"action in [Action::"connectServer", Action::"invokeTool"], resource in MCPServer::"{NAMESPACE}/{WHOLE}""#
+    );
     for group in 0..GROUPS {
         let who = format!(r#"principal in Group::"bench-group-{group}""#);
         policies.push((
@@ -168,6 +176,7 @@ when {{ principal.risk_level == "low" && context.delegation_depth <= 3 }};"#
             r#"permit ({who}, action == Action::"connectServer", resource == MCPServer::"{NAMESPACE}/{SERVER}");"#)));
         policies.push((format!("group-{group}-wide"), format!(
             r#"permit ({who}, action == Action::"connectServer", resource == MCPServer::"{NAMESPACE}/{WIDE}");"#)));
+        policies.push((format!("group-{group}-whole"), format!("permit ({who}, {whole});")));
         policies.push((
             format!("group-{group}-agents"),
             format!(
@@ -190,6 +199,8 @@ when {{ context.tokens_estimated <= 32000 }};"#
 when {{ {who} && resource.team == "bench" && principal.capabilities.contains("invoice-matching") && resource.risk <= principal.risk }};"#)));
         policies.push((format!("team-{team}-wide"), format!(
             r#"permit (principal, action == Action::"connectServer", resource == MCPServer::"{NAMESPACE}/{WIDE}") when {{ {who} }};"#)));
+        policies
+            .push((format!("team-{team}-whole"), format!("permit (principal, {whole}) when {{ {who} }};")));
         policies.push((format!("team-{team}-agents"), format!(
             r#"permit (principal, action == Action::"callAgent", resource)
 when {{ {who} && resource.capabilities.contains("invoice-matching") && principal.environment == resource.environment }};"#)));

@@ -152,6 +152,7 @@ enum Only {
     Start,
     McpCall,
     McpCallMembers,
+    McpListWhole,
     McpList,
     A2aSend,
     A2aGrpc,
@@ -172,6 +173,7 @@ impl Only {
         match self {
             Self::McpCall => Some(Scenario::McpCall),
             Self::McpCallMembers => Some(Scenario::McpCallMembers),
+            Self::McpListWhole => Some(Scenario::McpListWhole),
             Self::McpList => Some(Scenario::McpList),
             Self::A2aSend => Some(Scenario::A2aSend),
             Self::A2aGrpc => Some(Scenario::A2aGrpc),
@@ -220,7 +222,10 @@ fn main() -> anyhow::Result<ExitCode> {
                 !scenario.is_grpc()
                     && !matches!(
                         scenario,
-                        Scenario::McpCallMembers | Scenario::McpList | Scenario::LlmStreamGuarded
+                        Scenario::McpCallMembers
+                            | Scenario::McpListWhole
+                            | Scenario::McpList
+                            | Scenario::LlmStreamGuarded
                     )
             };
             let scenarios: Vec<Scenario> = all_unless(&only).into_iter().filter(is_offered).collect();

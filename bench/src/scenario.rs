@@ -7,8 +7,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::estate::{
-    AGENTS, DESK, GRPC_AGENTS, GUARDED, MEMBERS, MODEL, NAMESPACE, PROVIDER, SERVER, TOOLS, WIDE,
-    WIDE_PERMITTED, member,
+    AGENTS, DESK, GRPC_AGENTS, GUARDED, MEMBERS, MODEL, NAMESPACE, PROVIDER, SERVER, TOOLS, WHOLE, WIDE,
+    WIDE_PERMITTED, WIDE_TOOLS, member,
 };
 use crate::grpc;
 use crate::load::{Call, Check, Request};
@@ -27,7 +27,9 @@ pub(crate) enum Scenario {
     McpCall,
     /// The same by one server that stands for eight.
     McpCallMembers,
-    /// The list of a server with 1,000 tools, of which the caller may use a quarter.
+    /// The list of a server with 1,000 tools, which the caller may all use.
+    McpListWhole,
+    /// The same, where the caller may use a quarter of them.
     McpList,
     A2aSend,
     /// The same over gRPC, to agents that speak it.
@@ -52,6 +54,9 @@ pub(crate) struct Surface {
     /// Path of the MCP server with many tools.
     #[serde(default)]
     wide: Option<String>,
+    /// Path of the one of which all may be used.
+    #[serde(default)]
+    whole: Option<String>,
     /// Path of the A2A agents, to which an agent's name is added.
     a2a: Option<String>,
     /// Path of chat completions.
@@ -69,25 +74,26 @@ pub(crate) struct Surface {
 impl Surface {
     /// The upstream itself.
     pub(crate) fn direct() -> Self {
-        let mcp = ["/mcp", "/mcp", WIDE_PATH].map(str::to_owned);
+        let mcp = ["/mcp", "/mcp", WIDE_PATH, WIDE_PATH].map(str::to_owned);
         Self::exact(mcp, "/a2a/".to_owned(), ["/v1/chat/completions"; 2].map(str::to_owned))
     }
 
     /// Vidimus.
     pub(crate) fn governed() -> Self {
         Self::exact(
-            [SERVER, DESK, WIDE].map(|server| format!("/mcp/{NAMESPACE}/{server}")),
+            [SERVER, DESK, WIDE, WHOLE].map(|server| format!("/mcp/{NAMESPACE}/{server}")),
             format!("/a2a/{NAMESPACE}/"),
             [PROVIDER, GUARDED].map(|provider| format!("/llm/{NAMESPACE}/{provider}/v1/chat/completions")),
         )
     }
 
-    fn exact([mcp, members, wide]: [String; 3], a2a: String, [chat, guarded]: [String; 2]) -> Self {
-        let (mcp, members, wide) = (Some(mcp), Some(members), Some(wide));
+    fn exact([mcp, members, wide, whole]: [String; 4], a2a: String, [chat, guarded]: [String; 2]) -> Self {
+        let [mcp, members, wide, whole] = [mcp, members, wide, whole].map(Some);
         Self {
             mcp,
             members,
             wide,
+            whole,
             a2a: Some(a2a),
             chat: Some(chat),
             guarded: Some(guarded),
@@ -101,6 +107,7 @@ impl Surface {
         match scenario {
             Scenario::McpCall => self.mcp.as_deref(),
             Scenario::McpCallMembers => self.members.as_deref(),
+            Scenario::McpListWhole => self.whole.as_deref(),
             Scenario::McpList => self.wide.as_deref(),
             Scenario::A2aSend | Scenario::A2aGrpc | Scenario::A2aGrpcToRpc => self.a2a.as_deref(),
             Scenario::LlmChat | Scenario::LlmChatStream => self.chat.as_deref(),
@@ -143,6 +150,7 @@ impl Scenario {
         match self {
             Self::McpCall => "mcp_call",
             Self::McpCallMembers => "mcp_call_members",
+            Self::McpListWhole => "mcp_list_whole",
             Self::McpList => "mcp_list",
             Self::A2aSend => "a2a_send",
             Self::A2aGrpc => "a2a_grpc",
@@ -156,7 +164,7 @@ impl Scenario {
     /// The name of its protocol in metrics and records.
     pub(crate) const fn protocol(self) -> &'static str {
         match self {
-            Self::McpCall | Self::McpCallMembers | Self::McpList => "mcp",
+            Self::McpCall | Self::McpCallMembers | Self::McpListWhole | Self::McpList => "mcp",
             Self::A2aSend | Self::A2aGrpc | Self::A2aGrpcToRpc => "a2a",
             Self::LlmChat | Self::LlmChatStream | Self::LlmStreamGuarded => "llm",
         }
@@ -172,6 +180,7 @@ impl Scenario {
             Self::LlmChat => Some(84.0),
             Self::A2aGrpc
             | Self::A2aGrpcToRpc
+            | Self::McpListWhole
             | Self::McpList
             | Self::LlmChatStream
             | Self::LlmStreamGuarded => None,
@@ -182,9 +191,10 @@ impl Scenario {
     pub(crate) const fn single(self) -> Option<Self> {
         match self {
             Self::McpCallMembers => Some(Self::McpCall),
+            Self::McpList => Some(Self::McpListWhole),
             Self::A2aGrpc | Self::A2aGrpcToRpc => Some(Self::A2aSend),
             Self::LlmStreamGuarded => Some(Self::LlmChatStream),
-            Self::McpCall | Self::McpList | Self::A2aSend | Self::LlmChat | Self::LlmChatStream => None,
+            Self::McpCall | Self::McpListWhole | Self::A2aSend | Self::LlmChat | Self::LlmChatStream => None,
         }
     }
 
@@ -194,6 +204,7 @@ impl Scenario {
             Self::McpCall | Self::McpCallMembers | Self::A2aSend | Self::LlmChat => Some(170.0),
             Self::A2aGrpc
             | Self::A2aGrpcToRpc
+            | Self::McpListWhole
             | Self::McpList
             | Self::LlmChatStream
             | Self::LlmStreamGuarded => None,
@@ -206,7 +217,9 @@ impl Scenario {
             .map(|connection| {
                 let token = end.tokens.get(connection % end.tokens.len().max(1)).context("no caller")?;
                 let session = match self {
-                    Self::McpCall | Self::McpCallMembers | Self::McpList => self.open_session(end, token)?,
+                    Self::McpCall | Self::McpCallMembers | Self::McpListWhole | Self::McpList => {
+                        self.open_session(end, token)?
+                    }
                     _ => None,
                 };
                 (0..VARIANTS).map(|variant| self.request(end, token, session.as_deref(), variant)).collect()
@@ -262,7 +275,9 @@ impl Scenario {
                 let call = tool_call(id, &end.surface.tool_of_member(variant), variant);
                 (path.to_owned(), session_headers(session), call)
             }
-            Self::McpList => (path.to_owned(), session_headers(session), rpc(id, "tools/list", &json!({}))),
+            Self::McpListWhole | Self::McpList => {
+                (path.to_owned(), session_headers(session), rpc(id, "tools/list", &json!({})))
+            }
             Self::A2aSend => {
                 let agent = AGENTS.get(variant % AGENTS.len()).context("no agent")?;
                 let said = rpc(id, "SendMessage", &message(id));
@@ -304,15 +319,8 @@ impl Scenario {
                 ensure!(answer.get("isError") == Some(&json!(false)), "the tool failed");
                 Ok(())
             },
-            Self::McpList => |body| {
-                let answer = result(body)?;
-                let tools = answer.get("tools").and_then(Value::as_array).map_or(0, Vec::len);
-                ensure!(
-                    tools >= WIDE_PERMITTED,
-                    "{tools} tools are listed, of which {WIDE_PERMITTED} are permitted"
-                );
-                Ok(())
-            },
+            Self::McpListWhole => |body| lists(body, WIDE_TOOLS),
+            Self::McpList => |body| lists(body, WIDE_PERMITTED),
             Self::A2aSend => |body| {
                 let state = result(body)?.pointer("/task/status/state").cloned();
                 ensure!(state == Some(json!("TASK_STATE_COMPLETED")), "the state of the task is {state:?}");
@@ -338,6 +346,14 @@ impl Scenario {
             },
         }
     }
+}
+
+/// Whether it is a list of so many tools; the upstream itself lists all.
+fn lists(body: &[u8], permitted: usize) -> anyhow::Result<()> {
+    let answer = result(body)?;
+    let tools = answer.get("tools").and_then(Value::as_array).map_or(0, Vec::len);
+    ensure!(tools >= permitted, "{tools} tools are listed, of which {permitted} are permitted");
+    Ok(())
 }
 
 /// The result of a JSON-RPC answer to one of the requests here, which MCP may send as the one event of a stream.

@@ -44,6 +44,9 @@ fn every_called_edge_is_allowed_by_several_kinds_of_policies() {
         vec![(Action::CallModel, Target::Model { provider, name: MODEL })];
     let wide = world.mcp_server(&key(WIDE)).unwrap();
     calls.push((Action::ConnectServer, Target::Server(wide)));
+    let (whole, unlisted) = (world.mcp_server(&key(WHOLE)).unwrap(), wide_tool(1));
+    calls.push((Action::ConnectServer, Target::Server(whole)));
+    calls.push((Action::InvokeTool, Target::Tool { server: whole, name: &unlisted }));
     calls.extend(TOOLS.map(|name| (Action::InvokeTool, Target::Tool { server, name })));
     calls.extend(agents.iter().map(|agent| (Action::CallAgent, Target::Agent(agent))));
     let now = UnixMillis(1_785_576_600_000);

@@ -5,9 +5,10 @@ use crate::turns::Calling;
 use crate::upstream::{At, Upstream};
 use crate::witness;
 
-const ALL: [Scenario; 9] = [
+const ALL: [Scenario; 10] = [
     Scenario::McpCall,
     Scenario::McpCallMembers,
+    Scenario::McpListWhole,
     Scenario::McpList,
     Scenario::A2aSend,
     Scenario::A2aGrpc,
