@@ -1,7 +1,5 @@
 //! The gateway beside the upstream itself, and beside another build of the gateway: the same requests each way, in turns.
 
-use std::net::SocketAddr;
-
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
@@ -10,6 +8,7 @@ use crate::gateway::Gateway;
 use crate::process::resident;
 use crate::scenario::{End, Scenario, Surface, WIDER_GOAL};
 use crate::turns::{self, Effort, Lane};
+use crate::upstream::At;
 use crate::witness::{self, Counts};
 
 /// Most that a figure may be in relation to the same figure of the other build (issue 9).
@@ -54,7 +53,7 @@ pub(crate) struct Other {
 pub(crate) struct Setting<'a> {
     pub(crate) ours: &'a Governed,
     pub(crate) other: Option<&'a Other>,
-    pub(crate) upstream: SocketAddr,
+    pub(crate) upstream: At,
     pub(crate) upstream_pid: u32,
     pub(crate) policies: usize,
     pub(crate) agents: usize,
@@ -87,7 +86,7 @@ impl Setting<'_> {
         let mut cpu = None;
         let governed = Surface::governed();
         let end = self.ours.end(&governed);
-        witness::examine(scenario, &self.ours.gateway, end, self.upstream)
+        witness::examine(scenario, &self.ours.gateway, end, self.upstream.http)
             .context("a governed call is not as it must be")?;
         for connections in self.concurrency.iter().copied().map(usize::from) {
             let lanes = self
@@ -110,20 +109,21 @@ impl Setting<'_> {
         let open = |end: End<'_>, process| Lane::open(scenario, end, connections, process, self.upstream_pid);
         let (straight, governed) = (Surface::direct(), Surface::governed());
         let through = |one: &Governed| open(one.end(&governed), Some(one.gateway.pid()));
-        let direct = End { surface: &straight, address: self.upstream, tokens: &self.ours.tokens };
+        let direct =
+            End { surface: &straight, address: self.upstream.of(scenario), tokens: &self.ours.tokens };
         let mut lanes = Lanes {
             direct: open(direct, None)?,
             ours: through(self.ours)?,
             other: self.other.map(|other| through(&other.governed)).transpose()?,
         };
-        let before = Counts::take(scenario, &self.ours.gateway, self.upstream)?;
+        let before = Counts::take(scenario, &self.ours.gateway, self.upstream.http)?;
         let all = [Some(&mut lanes.direct), Some(&mut lanes.ours), lanes.other.as_mut()];
         let mut all: Vec<&mut Lane> = all.into_iter().flatten().collect();
         if let Some(error) = turns::take(&mut all, self.effort).into_iter().flatten().next() {
             return Err(error);
         }
         let elsewhere = lanes.direct.requests() + lanes.other.as_ref().map_or(0, Lane::requests);
-        Counts::take(scenario, &self.ours.gateway, self.upstream)?.must_have_grown(
+        Counts::take(scenario, &self.ours.gateway, self.upstream.http)?.must_have_grown(
             &before,
             lanes.ours.requests(),
             Some(elsewhere),

@@ -46,6 +46,9 @@ pub(crate) const REACH: CrateBench =
 pub(crate) const GUARDS: CrateBench =
     CrateBench { package: "vidimus-guard", target: "guards", figures: &["guards"] };
 
+pub(crate) const GUARDED_ANSWERS: CrateBench =
+    CrateBench { package: "vidimus-gateway", target: "guarded_answers", figures: &["guarded_answers"] };
+
 pub(crate) const DIRECTORY_CHANGE: CrateBench =
     CrateBench { package: "vidimus-registry", target: "directory_change", figures: &["directory_change"] };
 

@@ -8,7 +8,6 @@
 
 mod document;
 
-use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::ensure;
@@ -16,7 +15,7 @@ use serde_json::{Map, Value, json};
 use vidimus_core::resource::Object;
 use vidimus_testkit::estate::Estate;
 
-use crate::upstream::WIDE_PATH;
+use crate::upstream::{At, WIDE_PATH};
 
 /// The namespace of everything that is called.
 pub(crate) const NAMESPACE: &str = "bench";
@@ -27,12 +26,16 @@ pub(crate) const TOOLS: [&str; 4] = ["get_invoice", "list_invoices", "match_invo
 pub(crate) const DESK: &str = "desk";
 /// How many it stands for.
 pub(crate) const MEMBERS: usize = 8;
+/// The server with as many tools of which callers may use all.
+pub(crate) const WHOLE: &str = "inventory";
 /// The server with many tools, how many, and how many of them the callers may use: one in four.
 pub(crate) const WIDE: &str = "catalogue";
 pub(crate) const WIDE_TOOLS: usize = 1_000;
 pub(crate) const WIDE_PERMITTED: usize = WIDE_TOOLS / 4;
 /// The agents that are called.
 pub(crate) const AGENTS: [&str; 4] = ["matcher-0", "matcher-1", "matcher-2", "matcher-3"];
+/// Those that are called over gRPC, too.
+pub(crate) const GRPC_AGENTS: [&str; 4] = ["herald-0", "herald-1", "herald-2", "herald-3"];
 /// The provider and its model.
 pub(crate) const PROVIDER: &str = "models";
 pub(crate) const MODEL: &str = "bench-model";
@@ -67,15 +70,10 @@ pub(crate) fn wide_tool(number: usize) -> String {
 }
 
 /// Writes `policies` policies and `agents` agents in all, and what is called, to `directory`.
-pub(crate) fn write(
-    directory: &Path,
-    upstream: SocketAddr,
-    policies: usize,
-    agents: usize,
-) -> anyhow::Result<()> {
+pub(crate) fn write(directory: &Path, upstream: At, policies: usize, agents: usize) -> anyhow::Result<()> {
     let called = called(upstream);
     let own_policies = policies_here();
-    let own_agents = CALLERS + AGENTS.len();
+    let own_agents = CALLERS + AGENTS.len() + GRPC_AGENTS.len();
     ensure!(policies >= own_policies.len(), "at least {} policies are needed", own_policies.len());
     ensure!(agents >= own_agents, "at least {own_agents} agents are needed");
     let generated: Vec<Object> = Estate::generate(SEED, policies - own_policies.len(), agents - own_agents);
@@ -88,7 +86,7 @@ pub(crate) fn write(
 }
 
 /// The callers and what they call.
-fn called(upstream: SocketAddr) -> Vec<Value> {
+fn called(At { http: upstream, grpc }: At) -> Vec<Value> {
     let owner = "first.last@example.com";
     let mut tool_sets: Map<String, Value> =
         (0..CALLERS).map(|set| (format!("set-{set}"), json!(TOOLS))).collect();
@@ -118,25 +116,33 @@ fn called(upstream: SocketAddr) -> Vec<Value> {
     let desk = json!({"owner": owner, "team": "bench", "riskLevel": "low", "members": listed});
     let permitted: Vec<String> =
         (0..WIDE_TOOLS).step_by(WIDE_TOOLS / WIDE_PERMITTED).map(wide_tool).collect();
-    // Another team's, so that what is permitted of each of its tools is the set.
-    let wide = json!({
-        "owner": owner, "team": "bench-wide", "riskLevel": "low",
-        "endpoint": {"url": format!("http://{upstream}{WIDE_PATH}")}, "toolSets": {"bench-readonly": permitted},
-    });
+    // Another team's, so that what is permitted of each of their tools is the set, or by the server.
+    let wide = |sets: Value| {
+        json!({
+            "owner": owner, "team": "bench-wide", "riskLevel": "low",
+            "endpoint": {"url": format!("http://{upstream}{WIDE_PATH}")}, "toolSets": sets,
+        })
+    };
     let mut documents = vec![
         server(SERVER),
-        document::new("MCPServer", NAMESPACE, WIDE, &wide),
+        document::new("MCPServer", NAMESPACE, WIDE, &wide(json!({"bench-readonly": permitted}))),
+        document::new("MCPServer", NAMESPACE, WHOLE, &wide(json!({}))),
         document::new("MCPServer", NAMESPACE, DESK, &desk),
         provider(PROVIDER, &["bench-models"]),
         provider(GUARDED, &["bench-models", "bench-guarded"]),
     ];
     documents.extend(members.iter().map(|name| server(name)));
-    documents.extend(AGENTS.iter().map(|name| {
-        document::new("Agent", NAMESPACE, name, &json!({
+    let agent = |name: &str, endpoint: Value| {
+        let spec = json!({
             "owner": owner, "team": "bench", "riskLevel": "low", "purpose": "Matches invoices when it is asked to.",
-            "capabilities": ["invoice-matching"], "endpoint": {"url": format!("http://{upstream}/a2a/{name}")},
-        }))
-    }));
+            "capabilities": ["invoice-matching"], "endpoint": endpoint,
+        });
+        document::new("Agent", NAMESPACE, name, &spec)
+    };
+    let url = |name: &str| format!("http://{upstream}/a2a/{name}");
+    documents.extend(AGENTS.map(|name| agent(name, json!({"url": url(name)}))));
+    let grpc = format!("http://{grpc}");
+    documents.extend(GRPC_AGENTS.map(|name| agent(name, json!({"url": url(name), "grpc": grpc}))));
     documents.extend((0..CALLERS).map(|number| {
         document::new("Agent", NAMESPACE, &caller(number), &json!({
             "owner": owner, "team": format!("bench-team-{}", number % TEAMS), "riskLevel": "low",
@@ -154,6 +160,9 @@ fn called(upstream: SocketAddr) -> Vec<Value> {
 /// The policies that decide on the calls.
 fn policies_here() -> Vec<Value> {
     let mut policies: Vec<(String, String)> = Vec::new();
+    let whole = format!(
+        r#"action in [Action::"connectServer", Action::"invokeTool"], resource in MCPServer::"{NAMESPACE}/{WHOLE}""#
+    );
     for group in 0..GROUPS {
         let who = format!(r#"principal in Group::"bench-group-{group}""#);
         policies.push((
@@ -167,6 +176,7 @@ when {{ principal.risk_level == "low" && context.delegation_depth <= 3 }};"#
             r#"permit ({who}, action == Action::"connectServer", resource == MCPServer::"{NAMESPACE}/{SERVER}");"#)));
         policies.push((format!("group-{group}-wide"), format!(
             r#"permit ({who}, action == Action::"connectServer", resource == MCPServer::"{NAMESPACE}/{WIDE}");"#)));
+        policies.push((format!("group-{group}-whole"), format!("permit ({who}, {whole});")));
         policies.push((
             format!("group-{group}-agents"),
             format!(
@@ -189,6 +199,8 @@ when {{ context.tokens_estimated <= 32000 }};"#
 when {{ {who} && resource.team == "bench" && principal.capabilities.contains("invoice-matching") && resource.risk <= principal.risk }};"#)));
         policies.push((format!("team-{team}-wide"), format!(
             r#"permit (principal, action == Action::"connectServer", resource == MCPServer::"{NAMESPACE}/{WIDE}") when {{ {who} }};"#)));
+        policies
+            .push((format!("team-{team}-whole"), format!("permit (principal, {whole}) when {{ {who} }};")));
         policies.push((format!("team-{team}-agents"), format!(
             r#"permit (principal, action == Action::"callAgent", resource)
 when {{ {who} && resource.capabilities.contains("invoice-matching") && principal.environment == resource.environment }};"#)));

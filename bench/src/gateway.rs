@@ -24,6 +24,8 @@ pub(crate) struct Config {
     pub(crate) resources: PathBuf,
     /// Holds the data directories, one for each start.
     pub(crate) data: PathBuf,
+    /// Further flags.
+    pub(crate) more: Vec<String>,
 }
 
 /// A gateway that serves.
@@ -52,6 +54,7 @@ impl Gateway {
             .arg("--data")
             .arg(&data)
             .args(["--listen", &address.to_string(), "--admin", &admin.to_string(), "--log", "warn"])
+            .args(&config.more)
             .env(estate::PROVIDER_KEY_VARIABLE, estate::PROVIDER_KEY)
             .stdin(Stdio::null())
             .stdout(Stdio::null())

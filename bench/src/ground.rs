@@ -17,6 +17,7 @@ use crate::latency::median;
 use crate::process::{Running, resident};
 use crate::scenario::Scenario;
 use crate::turns::Effort;
+use crate::upstream::At;
 use crate::{Scale, estate, note};
 
 /// Starts of the gateway, of which the middle one is reported.
@@ -31,7 +32,7 @@ const RESIDENT_GOAL_MB: f64 = 40.0;
 #[derive(Debug)]
 pub(crate) struct Ground {
     upstream: Running,
-    upstream_address: SocketAddr,
+    upstream_at: At,
     config: Config,
     /// Another build of the gateway that is measured beside this one.
     other: Option<(String, Config)>,
@@ -55,7 +56,7 @@ impl Ground {
     pub(crate) fn prepare(scale: &Scale) -> anyhow::Result<Self> {
         let own = std::env::current_exe()?;
         let binary = scale.binary()?;
-        let (upstream, upstream_address) = start_upstream(&own)?;
+        let (upstream, upstream_at) = start_upstream(&own)?;
         let scratch = tempfile::Builder::new().prefix("vidimus-bench-").tempdir()?;
         let resources = scratch.path().join("resources");
         let folder = |name: &str| {
@@ -63,13 +64,12 @@ impl Ground {
             fs::create_dir(&path).map(|()| path)
         };
         fs::create_dir(&resources)?;
-        estate::write(&resources, upstream_address, scale.policies, scale.agents)?;
+        estate::write(&resources, upstream_at, scale.policies, scale.agents)?;
         // A gateway waits until what was just written is whole; that is no part of its start.
         std::thread::sleep(Duration::from_millis(600));
-        let config = Config { binary, resources: resources.clone(), data: folder("data")? };
+        let config = Config { binary, resources: resources.clone(), data: folder("data")?, more: Vec::new() };
         let other = scale.against.as_ref().map(|binary| {
-            let config =
-                Config { binary: binary.clone(), resources: resources.clone(), data: folder("other")? };
+            let config = Config { binary: binary.clone(), data: folder("other")?, ..config.clone() };
             Ok::<_, std::io::Error>((binary.display().to_string(), config))
         });
         let other = other.transpose()?;
@@ -81,7 +81,7 @@ impl Ground {
         let effort = Effort { rounds, turn: Duration::try_from_secs_f64(seconds / f64::from(rounds))? };
         let (policies, agents) = (scale.policies, scale.agents);
         let concurrency = scale.concurrency.clone();
-        Ok(Self { upstream, upstream_address, config, other, policies, agents, concurrency, effort, scratch })
+        Ok(Self { upstream, upstream_at, config, other, policies, agents, concurrency, effort, scratch })
     }
 
     /// Start to serving, and memory before the first call.
@@ -149,7 +149,7 @@ impl Ground {
         let setting = Setting {
             ours: &ours,
             other: other.as_ref(),
-            upstream: self.upstream_address,
+            upstream: self.upstream_at,
             upstream_pid: self.upstream.pid(),
             policies: self.policies,
             agents: self.agents,
@@ -163,7 +163,11 @@ impl Ground {
     }
 
     pub(crate) const fn upstream_address(&self) -> SocketAddr {
-        self.upstream_address
+        self.upstream_at.http
+    }
+
+    pub(crate) const fn upstream_at(&self) -> At {
+        self.upstream_at
     }
 
     pub(crate) fn upstream_pid(&self) -> u32 {
@@ -176,6 +180,10 @@ impl Ground {
 
     pub(crate) const fn policies(&self) -> usize {
         self.policies
+    }
+
+    pub(crate) const fn agents(&self) -> usize {
+        self.agents
     }
 
     pub(crate) fn concurrency(&self) -> &[u16] {
@@ -207,13 +215,14 @@ impl Starts {
     }
 }
 
-fn start_upstream(own: &Path) -> anyhow::Result<(Running, SocketAddr)> {
+fn start_upstream(own: &Path) -> anyhow::Result<(Running, At)> {
     let mut command = Command::new(own);
     let mut upstream =
         Running::spawn("the upstream", command.arg("upstream").stdin(Stdio::null()).stdout(Stdio::piped()))?;
     let mut line = String::new();
     BufReader::new(upstream.stdout()?).read_line(&mut line)?;
-    let port =
-        line.trim().strip_prefix("ready ").with_context(|| format!("the upstream said {line:?}"))?.parse()?;
-    Ok((upstream, SocketAddr::from((Ipv4Addr::LOCALHOST, port))))
+    let ports = line.trim().strip_prefix("ready ").and_then(|ports| ports.split_once(' '));
+    let (http, grpc) = ports.with_context(|| format!("the upstream said {line:?}"))?;
+    let at = |port: &str| Ok::<_, anyhow::Error>(SocketAddr::from((Ipv4Addr::LOCALHOST, port.parse()?)));
+    Ok((upstream, At { http: at(http)?, grpc: at(grpc)? }))
 }

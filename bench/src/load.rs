@@ -4,6 +4,7 @@
 //! [`CHECK_EVERY`] is checked again. So what is measured is answers, never refusals.
 
 mod answer;
+mod channels;
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::SocketAddr;
@@ -18,6 +19,7 @@ use crate::latency::Latency;
 use crate::process::CpuClock;
 pub(crate) use answer::Answer;
 use answer::Complete;
+pub(crate) use channels::{Call, Channels, ask};
 
 /// Largest answer, headers and all.
 const LARGEST_ANSWER: usize = 128 * 1024;

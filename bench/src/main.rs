@@ -9,12 +9,14 @@ mod estate;
 mod figure;
 mod gateway;
 mod ground;
+mod grpc;
 mod latency;
 mod load;
 mod machine;
 mod peers;
 mod process;
 mod scenario;
+mod shared_limits;
 mod streams;
 mod turns;
 mod upstream;
@@ -106,7 +108,7 @@ impl Scale {
 enum Part {
     /// The server that the calls go to.
     Upstream {
-        /// Port on loopback; 0 takes a free one, which the first line of output names.
+        /// Port on loopback; 0 takes a free one. The first line of output names it, and that of gRPC.
         #[arg(long, default_value_t = 0)]
         port: u16,
     },
@@ -134,7 +136,7 @@ enum Only {
     Rebuild,
     /// Who can call what, over 10,000 agents and 10,000 policies.
     Reach,
-    /// How much text each guard reads in a second.
+    /// How much text each guard reads in a second, and how much of whole and of streamed answers.
     Guards,
     /// From a changed file to the snapshot in use.
     DirectoryChange,
@@ -150,11 +152,16 @@ enum Only {
     Start,
     McpCall,
     McpCallMembers,
+    McpListWhole,
     McpList,
     A2aSend,
+    A2aGrpc,
+    A2aGrpcToRpc,
     LlmChat,
     LlmChatStream,
     LlmStreamGuarded,
+    /// What limits cost that gateways count together in a Redis.
+    LimitsShared,
     /// From a quarantine, and from a change of policies, to the end of the last of the open streams.
     Streams,
     /// Memory of 10,000 open streams, and of 10,000 idle sessions.
@@ -166,8 +173,11 @@ impl Only {
         match self {
             Self::McpCall => Some(Scenario::McpCall),
             Self::McpCallMembers => Some(Scenario::McpCallMembers),
+            Self::McpListWhole => Some(Scenario::McpListWhole),
             Self::McpList => Some(Scenario::McpList),
             Self::A2aSend => Some(Scenario::A2aSend),
+            Self::A2aGrpc => Some(Scenario::A2aGrpc),
+            Self::A2aGrpcToRpc => Some(Scenario::A2aGrpcToRpc),
             Self::LlmChat => Some(Scenario::LlmChat),
             Self::LlmChatStream => Some(Scenario::LlmChatStream),
             Self::LlmStreamGuarded => Some(Scenario::LlmStreamGuarded),
@@ -183,6 +193,7 @@ impl Only {
             | Self::Audit
             | Self::LedgerAppend
             | Self::Credentials
+            | Self::LimitsShared
             | Self::Streams
             | Self::Held
             | Self::Start => None,
@@ -196,7 +207,8 @@ fn main() -> anyhow::Result<ExitCode> {
         None => ours(&arguments),
         Some(Part::Upstream { port }) => {
             let upstream = Upstream::bind(port)?;
-            print(&format!("ready {}", upstream.address()?.port()))?;
+            let at = upstream.at()?;
+            print(&format!("ready {} {}", at.http.port(), at.grpc.port()))?;
             upstream.serve()?;
             Ok(ExitCode::SUCCESS)
         }
@@ -204,9 +216,17 @@ fn main() -> anyhow::Result<ExitCode> {
             machine::figure()?.print()?;
             let ground = Ground::prepare(&scale)?;
             let everything = peer.is_empty() && only.is_empty();
-            // None of them stands for servers by names of the same kind, lists to each caller what it may use, or has the guard.
+            // None of them stands for servers by names of the same kind, lists to each caller what it may use, reads A2A over gRPC, or has
+            // the guard.
             let is_offered = |scenario: &Scenario| {
-                !matches!(scenario, Scenario::McpCallMembers | Scenario::McpList | Scenario::LlmStreamGuarded)
+                !scenario.is_grpc()
+                    && !matches!(
+                        scenario,
+                        Scenario::McpCallMembers
+                            | Scenario::McpListWhole
+                            | Scenario::McpList
+                            | Scenario::LlmStreamGuarded
+                    )
             };
             let scenarios: Vec<Scenario> = all_unless(&only).into_iter().filter(is_offered).collect();
             let complete = peers::run(&ground, &all_unless(&peer), &scenarios, everything)?;
@@ -240,6 +260,7 @@ fn ours(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         (Only::Rebuild, "rebuild", crate_benches::REBUILD),
         (Only::Reach, "reach", crate_benches::REACH),
         (Only::Guards, "guards", crate_benches::GUARDS),
+        (Only::Guards, "guarded_answers", crate_benches::GUARDED_ANSWERS),
         (Only::DirectoryChange, "directory_change", crate_benches::DIRECTORY_CHANGE),
         (Only::KeptStart, "start_kept", crate_benches::KEPT_START),
         (Only::LedgerAppend, "ledger_append", crate_benches::LEDGER),
@@ -253,7 +274,7 @@ fn ours(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     let scenarios: Vec<Scenario> =
         all_unless(&arguments.only).iter().filter_map(|only| only.scenario()).collect();
-    if wanted(Only::Start) || !scenarios.is_empty() {
+    if wanted(Only::Start) || wanted(Only::LimitsShared) || !scenarios.is_empty() {
         let ground = Ground::prepare(&arguments.scale)?;
         if wanted(Only::Start) {
             attempt("start_to_serving", ground.start())?;
@@ -262,6 +283,9 @@ fn ours(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         for scenario in scenarios {
             let cost = ground.compare(scenario);
             attempt(scenario.name(), cost.and_then(|cpu| costs.add(scenario, cpu)))?;
+        }
+        if wanted(Only::LimitsShared) {
+            attempt("limits_shared", shared_limits::run(&ground))?;
         }
     }
     if wanted(Only::Streams) {

@@ -2,14 +2,16 @@
 
 use std::net::SocketAddr;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::estate::{
-    AGENTS, DESK, GUARDED, MEMBERS, MODEL, NAMESPACE, PROVIDER, SERVER, TOOLS, WIDE, WIDE_PERMITTED, member,
+    AGENTS, DESK, GRPC_AGENTS, GUARDED, MEMBERS, MODEL, NAMESPACE, PROVIDER, SERVER, TOOLS, WHOLE, WIDE,
+    WIDE_PERMITTED, WIDE_TOOLS, member,
 };
-use crate::load::{Check, Request};
+use crate::grpc;
+use crate::load::{Call, Check, Request};
 use crate::upstream::{CHUNKS, WIDE_PATH};
 use crate::wire;
 
@@ -25,9 +27,15 @@ pub(crate) enum Scenario {
     McpCall,
     /// The same by one server that stands for eight.
     McpCallMembers,
-    /// The list of a server with 1,000 tools, of which the caller may use a quarter.
+    /// The list of a server with 1,000 tools, which the caller may all use.
+    McpListWhole,
+    /// The same, where the caller may use a quarter of them.
     McpList,
     A2aSend,
+    /// The same over gRPC, to agents that speak it.
+    A2aGrpc,
+    /// The same over gRPC, to agents of JSON-RPC.
+    A2aGrpcToRpc,
     LlmChat,
     LlmChatStream,
     /// The same from a provider whose answers a guard reads.
@@ -46,6 +54,9 @@ pub(crate) struct Surface {
     /// Path of the MCP server with many tools.
     #[serde(default)]
     wide: Option<String>,
+    /// Path of the one of which all may be used.
+    #[serde(default)]
+    whole: Option<String>,
     /// Path of the A2A agents, to which an agent's name is added.
     a2a: Option<String>,
     /// Path of chat completions.
@@ -63,25 +74,26 @@ pub(crate) struct Surface {
 impl Surface {
     /// The upstream itself.
     pub(crate) fn direct() -> Self {
-        let mcp = ["/mcp", "/mcp", WIDE_PATH].map(str::to_owned);
+        let mcp = ["/mcp", "/mcp", WIDE_PATH, WIDE_PATH].map(str::to_owned);
         Self::exact(mcp, "/a2a/".to_owned(), ["/v1/chat/completions"; 2].map(str::to_owned))
     }
 
     /// Vidimus.
     pub(crate) fn governed() -> Self {
         Self::exact(
-            [SERVER, DESK, WIDE].map(|server| format!("/mcp/{NAMESPACE}/{server}")),
+            [SERVER, DESK, WIDE, WHOLE].map(|server| format!("/mcp/{NAMESPACE}/{server}")),
             format!("/a2a/{NAMESPACE}/"),
             [PROVIDER, GUARDED].map(|provider| format!("/llm/{NAMESPACE}/{provider}/v1/chat/completions")),
         )
     }
 
-    fn exact([mcp, members, wide]: [String; 3], a2a: String, [chat, guarded]: [String; 2]) -> Self {
-        let (mcp, members, wide) = (Some(mcp), Some(members), Some(wide));
+    fn exact([mcp, members, wide, whole]: [String; 4], a2a: String, [chat, guarded]: [String; 2]) -> Self {
+        let [mcp, members, wide, whole] = [mcp, members, wide, whole].map(Some);
         Self {
             mcp,
             members,
             wide,
+            whole,
             a2a: Some(a2a),
             chat: Some(chat),
             guarded: Some(guarded),
@@ -95,8 +107,9 @@ impl Surface {
         match scenario {
             Scenario::McpCall => self.mcp.as_deref(),
             Scenario::McpCallMembers => self.members.as_deref(),
+            Scenario::McpListWhole => self.whole.as_deref(),
             Scenario::McpList => self.wide.as_deref(),
-            Scenario::A2aSend => self.a2a.as_deref(),
+            Scenario::A2aSend | Scenario::A2aGrpc | Scenario::A2aGrpcToRpc => self.a2a.as_deref(),
             Scenario::LlmChat | Scenario::LlmChatStream => self.chat.as_deref(),
             Scenario::LlmStreamGuarded => self.guarded.as_deref(),
         }
@@ -137,8 +150,11 @@ impl Scenario {
         match self {
             Self::McpCall => "mcp_call",
             Self::McpCallMembers => "mcp_call_members",
+            Self::McpListWhole => "mcp_list_whole",
             Self::McpList => "mcp_list",
             Self::A2aSend => "a2a_send",
+            Self::A2aGrpc => "a2a_grpc",
+            Self::A2aGrpcToRpc => "a2a_grpc_to_rpc",
             Self::LlmChat => "llm_chat",
             Self::LlmChatStream => "llm_chat_stream",
             Self::LlmStreamGuarded => "llm_stream_guarded",
@@ -148,8 +164,8 @@ impl Scenario {
     /// The name of its protocol in metrics and records.
     pub(crate) const fn protocol(self) -> &'static str {
         match self {
-            Self::McpCall | Self::McpCallMembers | Self::McpList => "mcp",
-            Self::A2aSend => "a2a",
+            Self::McpCall | Self::McpCallMembers | Self::McpListWhole | Self::McpList => "mcp",
+            Self::A2aSend | Self::A2aGrpc | Self::A2aGrpcToRpc => "a2a",
             Self::LlmChat | Self::LlmChatStream | Self::LlmStreamGuarded => "llm",
         }
     }
@@ -162,7 +178,12 @@ impl Scenario {
             Self::McpCallMembers => Some(132.0),
             Self::A2aSend => Some(93.0),
             Self::LlmChat => Some(84.0),
-            Self::McpList | Self::LlmChatStream | Self::LlmStreamGuarded => None,
+            Self::A2aGrpc
+            | Self::A2aGrpcToRpc
+            | Self::McpListWhole
+            | Self::McpList
+            | Self::LlmChatStream
+            | Self::LlmStreamGuarded => None,
         }
     }
 
@@ -170,8 +191,10 @@ impl Scenario {
     pub(crate) const fn single(self) -> Option<Self> {
         match self {
             Self::McpCallMembers => Some(Self::McpCall),
+            Self::McpList => Some(Self::McpListWhole),
+            Self::A2aGrpc | Self::A2aGrpcToRpc => Some(Self::A2aSend),
             Self::LlmStreamGuarded => Some(Self::LlmChatStream),
-            Self::McpCall | Self::McpList | Self::A2aSend | Self::LlmChat | Self::LlmChatStream => None,
+            Self::McpCall | Self::McpListWhole | Self::A2aSend | Self::LlmChat | Self::LlmChatStream => None,
         }
     }
 
@@ -179,7 +202,12 @@ impl Scenario {
     pub(crate) const fn latency_goal(self) -> Option<f64> {
         match self {
             Self::McpCall | Self::McpCallMembers | Self::A2aSend | Self::LlmChat => Some(170.0),
-            Self::McpList | Self::LlmChatStream | Self::LlmStreamGuarded => None,
+            Self::A2aGrpc
+            | Self::A2aGrpcToRpc
+            | Self::McpListWhole
+            | Self::McpList
+            | Self::LlmChatStream
+            | Self::LlmStreamGuarded => None,
         }
     }
 
@@ -189,12 +217,44 @@ impl Scenario {
             .map(|connection| {
                 let token = end.tokens.get(connection % end.tokens.len().max(1)).context("no caller")?;
                 let session = match self {
-                    Self::McpCall | Self::McpCallMembers | Self::McpList => self.open_session(end, token)?,
+                    Self::McpCall | Self::McpCallMembers | Self::McpListWhole | Self::McpList => {
+                        self.open_session(end, token)?
+                    }
                     _ => None,
                 };
                 (0..VARIANTS).map(|variant| self.request(end, token, session.as_deref(), variant)).collect()
             })
             .collect()
+    }
+
+    /// The agents that are called over gRPC; `None` where HTTP/1.1 is spoken.
+    const fn over_grpc(self) -> Option<&'static [&'static str]> {
+        match self {
+            Self::A2aGrpc => Some(&GRPC_AGENTS),
+            Self::A2aGrpcToRpc => Some(&AGENTS),
+            _ => None,
+        }
+    }
+
+    pub(crate) const fn is_grpc(self) -> bool {
+        self.over_grpc().is_some()
+    }
+
+    /// As [`Scenario::scripts`], over gRPC.
+    pub(crate) fn calls(self, end: End<'_>, at_once: usize) -> anyhow::Result<Vec<Vec<Call>>> {
+        let agents = self.over_grpc().context("it is not over gRPC")?;
+        let below = end.surface.path(self).with_context(|| format!("{} is not offered", self.name()))?;
+        let call = |token: &str, variant: usize| {
+            let agent = agents.get(variant % agents.len()).context("no agent")?;
+            let path = format!("{below}{agent}{}", grpc::METHOD);
+            let message = grpc::request(&message(1_000 + variant))?;
+            Call::new((end.address, &path), token, message, self.check())
+        };
+        let of_caller = |number: usize| {
+            let token = end.tokens.get(number % end.tokens.len().max(1)).context("no caller")?;
+            (0..VARIANTS).map(|variant| call(token, variant)).collect::<anyhow::Result<Vec<Call>>>()
+        };
+        (0..at_once).map(of_caller).collect()
     }
 
     fn request(
@@ -215,11 +275,15 @@ impl Scenario {
                 let call = tool_call(id, &end.surface.tool_of_member(variant), variant);
                 (path.to_owned(), session_headers(session), call)
             }
-            Self::McpList => (path.to_owned(), session_headers(session), rpc(id, "tools/list", &json!({}))),
+            Self::McpListWhole | Self::McpList => {
+                (path.to_owned(), session_headers(session), rpc(id, "tools/list", &json!({})))
+            }
             Self::A2aSend => {
                 let agent = AGENTS.get(variant % AGENTS.len()).context("no agent")?;
-                (format!("{path}{agent}"), vec!["a2a-version: 1.0".to_owned()], send_message(id))
+                let said = rpc(id, "SendMessage", &message(id));
+                (format!("{path}{agent}"), vec!["a2a-version: 1.0".to_owned()], said)
             }
+            Self::A2aGrpc | Self::A2aGrpcToRpc => bail!("{} is over gRPC", self.name()),
             Self::LlmChat | Self::LlmChatStream | Self::LlmStreamGuarded => {
                 (path.to_owned(), Vec::new(), chat(variant, self != Self::LlmChat))
             }
@@ -255,17 +319,15 @@ impl Scenario {
                 ensure!(answer.get("isError") == Some(&json!(false)), "the tool failed");
                 Ok(())
             },
-            Self::McpList => |body| {
-                let answer = result(body)?;
-                let tools = answer.get("tools").and_then(Value::as_array).map_or(0, Vec::len);
-                ensure!(
-                    tools >= WIDE_PERMITTED,
-                    "{tools} tools are listed, of which {WIDE_PERMITTED} are permitted"
-                );
-                Ok(())
-            },
+            Self::McpListWhole => |body| lists(body, WIDE_TOOLS),
+            Self::McpList => |body| lists(body, WIDE_PERMITTED),
             Self::A2aSend => |body| {
                 let state = result(body)?.pointer("/task/status/state").cloned();
+                ensure!(state == Some(json!("TASK_STATE_COMPLETED")), "the state of the task is {state:?}");
+                Ok(())
+            },
+            Self::A2aGrpc | Self::A2aGrpcToRpc => |body| {
+                let state = grpc::answered(body)?.pointer("/task/status/state").cloned();
                 ensure!(state == Some(json!("TASK_STATE_COMPLETED")), "the state of the task is {state:?}");
                 Ok(())
             },
@@ -284,6 +346,14 @@ impl Scenario {
             },
         }
     }
+}
+
+/// Whether it is a list of so many tools; the upstream itself lists all.
+fn lists(body: &[u8], permitted: usize) -> anyhow::Result<()> {
+    let answer = result(body)?;
+    let tools = answer.get("tools").and_then(Value::as_array).map_or(0, Vec::len);
+    ensure!(tools >= permitted, "{tools} tools are listed, of which {permitted} are permitted");
+    Ok(())
 }
 
 /// The result of a JSON-RPC answer to one of the requests here, which MCP may send as the one event of a stream.
@@ -351,15 +421,12 @@ fn tool_call(id: usize, tool: &str, variant: usize) -> String {
     rpc(id, "tools/call", &json!({"name": tool, "arguments": arguments, "_meta": {"progressToken": id}}))
 }
 
-fn send_message(id: usize) -> String {
+/// What an agent is sent.
+fn message(id: usize) -> Value {
     let message = json!({"messageId": format!("0c7a2f2e-93d1-4a3c-8a54-{id:012}"), "role": "ROLE_USER",
         "parts": [{"text": "Match the invoices of July to their purchase orders and tell me what is open."}],
         "metadata": {"ticket": "AP-1174", "priority": "normal"}});
-    rpc(
-        id,
-        "SendMessage",
-        &json!({"message": message, "configuration": {"acceptedOutputModes": ["text/plain"]}}),
-    )
+    json!({"message": message, "configuration": {"acceptedOutputModes": ["text/plain"]}})
 }
 
 fn chat(variant: usize, stream: bool) -> String {

@@ -8,7 +8,6 @@ mod held;
 mod silent;
 
 use std::fs;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -19,6 +18,7 @@ use serde_json::{Value, json};
 use crate::figure::Figure;
 use crate::gateway::{Config, Gateway};
 use crate::latency::median;
+use crate::upstream::At;
 use crate::{estate, note};
 use client::Streams;
 use silent::Silent;
@@ -101,7 +101,7 @@ impl Cut<'_> {
         streams: usize,
         cut: impl Fn(&Place<'_>) -> anyhow::Result<()>,
     ) -> anyhow::Result<Ended> {
-        let (home, gateway) = self.start(name, upstream.address)?;
+        let (home, gateway) = self.start(name, upstream.at())?;
         let resources = home.join("resources");
         let mut open = Streams::open(gateway.address, &gateway.tokens()?, streams)?;
         // What opening them left to be done is no part of it either.
@@ -120,7 +120,7 @@ impl Cut<'_> {
     }
 
     /// A gateway in a directory of its own, which is there until it is removed.
-    fn start(&self, name: &str, upstream: SocketAddr) -> anyhow::Result<(PathBuf, Gateway)> {
+    fn start(&self, name: &str, upstream: At) -> anyhow::Result<(PathBuf, Gateway)> {
         let home = self.scratch.join(name);
         let (resources, data) = (home.join("resources"), home.join("data"));
         fs::create_dir_all(&resources)?;
@@ -128,7 +128,7 @@ impl Cut<'_> {
         estate::write(&resources, upstream, self.policies, self.agents)?;
         // A gateway waits until what was just written is whole; that is no part of what is measured.
         std::thread::sleep(Duration::from_millis(600));
-        let config = Config { binary: self.binary.to_owned(), resources, data };
+        let config = Config { binary: self.binary.to_owned(), resources, data, more: Vec::new() };
         let gateway = Gateway::start(&config, "gateway")?;
         Ok((home, gateway))
     }

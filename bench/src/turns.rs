@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::latency::median;
-use crate::load::{Generator, Load};
+use crate::load::{Channels, Generator, Load};
 use crate::process::CpuClock;
 use crate::scenario::{End, Scenario};
 
@@ -43,10 +43,35 @@ impl Turn {
     }
 }
 
+/// Who calls on it.
+#[derive(Debug)]
+pub(crate) enum Calling {
+    Http1(Generator),
+    Grpc(Channels),
+}
+
+impl Calling {
+    /// So many at once.
+    pub(crate) fn open(scenario: Scenario, end: End<'_>, at_once: usize) -> anyhow::Result<Self> {
+        if scenario.is_grpc() {
+            let calls = scenario.calls(end, at_once)?;
+            return Channels::connect(end.address, end.tokens.len(), calls).map(Self::Grpc);
+        }
+        Generator::connect(end.address, scenario.scripts(end, at_once)?).map(Self::Http1)
+    }
+
+    pub(crate) fn run(&mut self, time: Duration) -> anyhow::Result<Load> {
+        match self {
+            Self::Http1(generator) => generator.run(time),
+            Self::Grpc(channels) => channels.run(time),
+        }
+    }
+}
+
 /// A way, its open connections, and its turns so far.
 #[derive(Debug)]
 pub(crate) struct Lane {
-    generator: Generator,
+    calling: Calling,
     process: Option<u32>,
     upstream: u32,
     pub(crate) turns: Vec<Turn>,
@@ -61,16 +86,16 @@ impl Lane {
         process: Option<u32>,
         upstream: u32,
     ) -> anyhow::Result<Self> {
-        let mut generator = Generator::connect(end.address, scenario.scripts(end, connections)?)?;
-        generator.run(WARM_UP)?;
-        Ok(Self { generator, process, upstream, turns: Vec::new() })
+        let mut calling = Calling::open(scenario, end, connections)?;
+        calling.run(WARM_UP)?;
+        Ok(Self { calling, process, upstream, turns: Vec::new() })
     }
 
     fn turn(&mut self, time: Duration) -> anyhow::Result<()> {
         let clocks = (self.process.map(CpuClock::tree), CpuClock::of(self.upstream));
         let read = || Ok::<_, anyhow::Error>((clocks.0.map(CpuClock::read).transpose()?, clocks.1.read()?));
         let before = read()?;
-        let load = self.generator.run(time)?;
+        let load = self.calling.run(time)?;
         let after = read()?;
         let (cpu, syncing) = after.0.zip(before.0).map_or_else(Default::default, |(after, before)| {
             (after.since(&before), after.syncing_since(&before))

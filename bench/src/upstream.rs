@@ -1,11 +1,13 @@
 //! The upstream of the measurements: an MCP server, A2A agents and an OpenAI-compatible provider in one, as cheap as they can
-//! be, so that what is measured is the way to it. One thread, keep-alive HTTP/1.1, prepared answers.
+//! be, so that what is measured is the way to it. One thread, keep-alive HTTP/1.1, prepared answers; and one for the agents over gRPC.
 
 mod answer;
+mod grpc;
 mod seen;
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, bail, ensure};
 use mio::net::{TcpListener, TcpStream};
@@ -14,46 +16,75 @@ use mio::{Events, Interest, Poll, Token};
 pub(crate) use answer::{CHUNKS, WIDE_PATH};
 pub(crate) use seen::Seen;
 
+use crate::scenario::Scenario;
+
 /// Largest request, headers and all.
 const LARGEST_REQUEST: usize = 32 * 1024;
 const MOST_HEADERS: usize = 48;
 const LISTENER: Token = Token(usize::MAX);
+
+/// Where it listens.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct At {
+    /// Over HTTP/1.1.
+    pub(crate) http: SocketAddr,
+    /// Over gRPC; of an upstream without it, the same.
+    pub(crate) grpc: SocketAddr,
+}
+
+impl At {
+    /// Where a scenario's calls go that nothing stands in between of.
+    pub(crate) const fn of(&self, scenario: Scenario) -> SocketAddr {
+        if scenario.is_grpc() { self.grpc } else { self.http }
+    }
+}
 
 /// The listening server.
 #[derive(Debug)]
 pub(crate) struct Upstream {
     listener: TcpListener,
     poll: Poll,
+    grpc: std::net::TcpListener,
 }
 
 impl Upstream {
-    /// Binds a port of loopback; 0 takes a free one.
+    /// Binds a port of loopback; 0 takes a free one. And a free one for gRPC.
     pub(crate) fn bind(port: u16) -> anyhow::Result<Self> {
         let mut listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
         let poll = Poll::new()?;
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
-        Ok(Self { listener, poll })
+        let grpc = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        Ok(Self { listener, poll, grpc })
     }
 
-    pub(crate) fn address(&self) -> anyhow::Result<SocketAddr> {
-        Ok(self.listener.local_addr()?)
+    pub(crate) fn at(&self) -> anyhow::Result<At> {
+        Ok(At { http: self.listener.local_addr()?, grpc: self.grpc.local_addr()? })
     }
 
     /// Serves for as long as the process lives.
-    pub(crate) fn serve(mut self) -> anyhow::Result<()> {
-        serve(&self.listener, &mut self.poll)
+    pub(crate) fn serve(self) -> anyhow::Result<()> {
+        let Self { listener, mut poll, grpc } = self;
+        let seen = Arc::new(Mutex::new(Seen::default()));
+        let also = seen.clone();
+        std::thread::Builder::new().name("grpc".to_owned()).spawn(move || {
+            if let Err(error) = grpc::serve(grpc, &also) {
+                _ = crate::note(&format!("upstream over gRPC: {error:#}"));
+            }
+        })?;
+        serve(&listener, &mut poll, &seen)
     }
 }
 
-fn serve(listener: &TcpListener, poll: &mut Poll) -> anyhow::Result<()> {
+fn serve(listener: &TcpListener, poll: &mut Poll, seen: &Mutex<Seen>) -> anyhow::Result<()> {
     let mut events = Events::with_capacity(256);
     let mut connections: Vec<Option<Connection>> = Vec::new();
-    let mut seen = Seen::default();
     loop {
         match poll.poll(&mut events, None) {
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
             result => result?,
         }
+        // Nobody calls over gRPC meanwhile.
+        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
         for event in &events {
             if event.token() == LISTENER {
                 accept(listener, poll, &mut connections)?;

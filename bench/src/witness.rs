@@ -9,9 +9,10 @@ use serde_json::Value;
 
 use crate::estate::PROVIDER_KEY;
 use crate::gateway::Gateway;
+use crate::load;
 use crate::scenario::{End, Scenario};
 use crate::upstream::Seen;
-use crate::wire;
+use crate::wire::{self, Reply};
 
 /// Longest life of a minted token, seconds (issue 3, "Per-hop credential").
 const LONGEST_LIFE: i64 = 120;
@@ -78,13 +79,11 @@ pub(crate) fn examine(
     end: End<'_>,
     upstream: SocketAddr,
 ) -> anyhow::Result<()> {
-    let script = scenario.scripts(end, 1)?.pop().context("no requests")?;
     let token = end.tokens.first().context("no caller")?;
     let mut minted: Vec<String> = Vec::new();
-    for request in script.iter().take(3) {
+    let mut look = |ask: &dyn Fn() -> anyhow::Result<Reply>| {
         let before = Counts::take(scenario, gateway, upstream)?;
-        let reply = wire::exchange(end.address, &request.bytes)?.expect(&[200])?;
-        (request.check)(&reply.body).with_context(|| reply.text())?;
+        let reply = ask()?;
         Counts::take(scenario, gateway, upstream)?.must_have_grown(&before, 1, Some(0))?;
         let seen = seen(upstream)?.authorizations.pop_back().context("the upstream remembers no request")?;
         let seen = String::from_utf8(seen)?;
@@ -93,9 +92,20 @@ pub(crate) fn examine(
         credential(scenario, &seen)?;
         minted.push(seen);
         let call = reply.header("vidimus-call").context("the answer names no call")?;
-        records(gateway, call)?;
+        records(gateway, call)
+    };
+    if scenario.is_grpc() {
+        let calls = scenario.calls(end, 1)?.pop().context("no calls")?;
+        return calls.iter().take(3).try_for_each(|call| look(&|| load::ask(end.address, call)));
     }
-    Ok(())
+    let script = scenario.scripts(end, 1)?.pop().context("no requests")?;
+    script.iter().take(3).try_for_each(|request| {
+        look(&|| {
+            let reply = wire::exchange(end.address, &request.bytes)?.expect(&[200])?;
+            (request.check)(&reply.body).with_context(|| reply.text())?;
+            Ok(reply)
+        })
+    })
 }
 
 /// A token for this destination and a couple of minutes, or the provider's key.

@@ -12,7 +12,8 @@ use super::*;
 /// What the gateway would make of the directory.
 fn snapshot(policies: usize, agents: usize) -> Snapshot {
     let directory = tempfile::tempdir().unwrap();
-    write(directory.path(), "127.0.0.1:9".parse().unwrap(), policies, agents).unwrap();
+    let address = "127.0.0.1:9".parse().unwrap();
+    write(directory.path(), At { http: address, grpc: address }, policies, agents).unwrap();
     let mut objects = Vec::new();
     for entry in fs::read_dir(directory.path()).unwrap() {
         let path = entry.unwrap().path();
@@ -37,11 +38,15 @@ fn every_called_edge_is_allowed_by_several_kinds_of_policies() {
     let key = |name: &str| format!("{NAMESPACE}/{name}");
     let server = world.mcp_server(&key(SERVER)).unwrap();
     let provider = world.llm_provider(&key(PROVIDER)).unwrap();
-    let agents: Vec<_> = AGENTS.iter().map(|name| world.agent(&key(name)).unwrap()).collect();
+    let agents: Vec<_> =
+        AGENTS.iter().chain(&GRPC_AGENTS).map(|name| world.agent(&key(name)).unwrap()).collect();
     let mut calls: Vec<(Action, Target<'_>)> =
         vec![(Action::CallModel, Target::Model { provider, name: MODEL })];
     let wide = world.mcp_server(&key(WIDE)).unwrap();
     calls.push((Action::ConnectServer, Target::Server(wide)));
+    let (whole, unlisted) = (world.mcp_server(&key(WHOLE)).unwrap(), wide_tool(1));
+    calls.push((Action::ConnectServer, Target::Server(whole)));
+    calls.push((Action::InvokeTool, Target::Tool { server: whole, name: &unlisted }));
     calls.extend(TOOLS.map(|name| (Action::InvokeTool, Target::Tool { server, name })));
     calls.extend(agents.iter().map(|agent| (Action::CallAgent, Target::Agent(agent))));
     let now = UnixMillis(1_785_576_600_000);

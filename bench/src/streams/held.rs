@@ -39,7 +39,7 @@ impl Cut<'_> {
 
     fn streams_held(&self, streams: usize) -> anyhow::Result<()> {
         let upstream = Silent::serve()?;
-        let (home, gateway) = self.start("held-streams", upstream.address)?;
+        let (home, gateway) = self.start("held-streams", upstream.at())?;
         let tokens = gateway.tokens()?;
         let first = Streams::open(gateway.address, &tokens, FIRST)?;
         let before = settled(&gateway)?;
@@ -55,9 +55,9 @@ impl Cut<'_> {
 
     fn sessions_held(&self, scenario: Scenario, sessions: usize) -> anyhow::Result<()> {
         let upstream = Upstream::bind(0)?;
-        let address = upstream.address()?;
+        let at = upstream.at()?;
         std::thread::Builder::new().name("upstream".to_owned()).spawn(move || upstream.serve())?;
-        let (home, gateway) = self.start(&format!("held-{}", scenario.name()), address)?;
+        let (home, gateway) = self.start(&format!("held-{}", scenario.name()), at)?;
         let (surface, tokens) = (Surface::governed(), gateway.tokens()?);
         let end = End { surface: &surface, address: gateway.address, tokens: &tokens };
         let open = |count: usize| -> anyhow::Result<()> {

@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
 
+use crate::upstream::At;
+
 const BEGINNING: &str =
     "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
 const EVENT: &str = "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\",\"params\":{\"level\":\"info\",\"data\":\"begun\"}}\n\n";
@@ -13,7 +15,7 @@ const EVENT: &str = "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/messa
 /// What it answered is kept, so that no answer ends before this does.
 #[derive(Debug)]
 pub(super) struct Silent {
-    pub(super) address: SocketAddr,
+    address: SocketAddr,
     answered: Arc<Mutex<Vec<TcpStream>>>,
 }
 
@@ -33,6 +35,11 @@ impl Silent {
             }
         })?;
         Ok(Self { address, answered })
+    }
+
+    /// It has no gRPC.
+    pub(super) const fn at(&self) -> At {
+        At { http: self.address, grpc: self.address }
     }
 
     /// Ends all answers.

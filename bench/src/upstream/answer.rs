@@ -43,6 +43,12 @@ const EVENT: &str = r#"data: {"id":"chatcmpl-9f2c4e7a1b3d5f60","object":"chat.co
 
 const LAST_EVENTS: &str = r#"data: {"id":"chatcmpl-9f2c4e7a1b3d5f60","object":"chat.completion.chunk","created":1785576600,"model":"bench-model","system_fingerprint":"fp_3b1c5d7e9f","choices":[],"usage":{"prompt_tokens":92,"completion_tokens":20,"total_tokens":112}}"#;
 
+/// The answer of the agents alone, as JSON.
+pub(super) fn task() -> &'static str {
+    let result = TASK_RESULT.trim_start_matches(r#","result":"#);
+    result.strip_suffix('}').unwrap_or(result)
+}
+
 /// Answers one request through `write`, which is called once for each piece that goes out by itself.
 pub(crate) fn answer(
     request: &Request<'_>,

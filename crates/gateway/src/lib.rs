@@ -73,6 +73,8 @@ mod xds;
 
 pub use acts::{Acts, Done, RefusedRequest, Stood};
 pub use beside::NeverCalled;
+/// With [`EventFilter`], for the measurement of guards.
+pub use changes::Demands;
 pub use clickhouse::{ClickHouse, ClickHouseError, EventRows};
 pub use data_plane::DataPlanes;
 pub use described::{DescribedTool, ask_tools, described};
@@ -84,6 +86,7 @@ pub use last_calls::{LastCall, LastCalls};
 pub use local_files::unusable;
 pub use meter::{Described, Kind as MetricKind, LABELS, METRICS, Meter};
 pub use payloads::{Aside, KeyFault, PayloadKeyError, PayloadKeys, Place, Plain, Unread};
+pub use protocol::sse::{EventFilter, Unchanged};
 pub use provider_credentials::ProviderCredentials;
 pub use questions::Questions;
 pub use refusal_sampler::{Rate, record_count};
