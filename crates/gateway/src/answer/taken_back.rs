@@ -165,7 +165,7 @@ impl Ongoing {
             charged_tokens: None,
             code: Some(Cow::Borrowed(code.as_str())),
             decision: self.decision,
-            detail: Some("it waited for an answer of its client, and is cancelled at the server".into()),
+            detail: Some(EffectRecord::WAITED.into()),
             duration_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
             id: Cow::Borrowed(&self.call),
             job: None,
