@@ -297,11 +297,12 @@ mod tests {
         ] {
             second[member] = value;
         }
-        let both = [end.clone(), hit(9, &second)];
-        let of_both = rows(&events.encode(&[&[hit(7, &decision())], &both[..]].concat(), &nothing).unwrap());
-        events.encode(&[hit(7, &decision())], &nothing).unwrap();
-        for rows in [&of_both[1..], &rows(&events.encode(&both, &nothing).unwrap())] {
-            assert!(rows.iter().all(|row| row["principal"] == json!("Agent/finance/bot")), "{rows:?}");
+        let all = [hit(7, &decision()), end.clone(), hit(9, &second)];
+        let together = rows(&events.encode(&all, &nothing).unwrap());
+        events.encode(&all[..1], &nothing).unwrap();
+        let apart = rows(&events.encode(&all[1..], &nothing).unwrap());
+        for row in together.iter().chain(&apart) {
+            assert_eq!(row["principal"], json!("Agent/finance/bot"), "{row}");
         }
         assert_eq!(asked.get(), 0);
         assert!(events.encode(&[end], &nothing).is_err());
