@@ -129,6 +129,9 @@ async fn a_call_that_waits_for_its_client_ends_with_what_allowed_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_says_nothing_before_its_end_is_told_that_a_call_is_taken_back() {
     let world = world("sessions").await;
+    let mut all = with(&world, "", &Value::Null);
+    all[3]["spec"]["endpoint"]["timeout"] = json!("30s");
+    world.gate.take_into_use(snapshot(&all));
     world.upstream.otherwise(sessions);
     call(&world, None, &modern_tool("d", "echo")).await;
     let before = world.upstream.received().len();
@@ -136,7 +139,8 @@ async fn a_server_that_says_nothing_before_its_end_is_told_that_a_call_is_taken_
     let forbidden = async {
         let id = world.upstream.until_received(before + 1).await[before].json()["id"].clone();
         let forbid = r#"forbid (principal == Agent::"t/caller", action, resource);"#;
-        world.gate.take_into_use(snapshot(&with(&world, forbid, &Value::Null)));
+        all[5]["spec"]["cedar"] = json!(format!("{PERMIT} {forbid}"));
+        world.gate.take_into_use(snapshot(&all));
         let told = world.upstream.until_received(before + 2).await[before + 1].json();
         assert_eq!((&told["method"], &told["params"]["requestId"]), (&json!("notifications/cancelled"), &id));
     };
