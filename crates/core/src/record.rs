@@ -12,6 +12,7 @@ mod attempt;
 mod facts;
 mod ran;
 mod read;
+mod waited;
 
 use std::borrow::Cow;
 use std::sync::Arc;

@@ -8,7 +8,7 @@ use vidimus_core::caller::{Caller, Chain, Proven, UnixMillis, User};
 use vidimus_core::decision::{About, Outcome};
 use vidimus_core::entity::EntityId;
 use vidimus_core::json::Json;
-use vidimus_core::record::Record;
+use vidimus_core::record::{EffectRecord, Kept, Record};
 use vidimus_core::snapshot::Snapshot;
 use vidimus_ledger::{Config, Ledger};
 use vidimus_registry::configurations::{Archive, Configurations};
@@ -78,6 +78,23 @@ impl<'a> Made<'a> {
         let time = "2026-11-27T12:00:00.000000Z";
         Self { principal, method: "tools/call", resource, args: "{}", depth: 1, user: None, tokens: 0, time }
     }
+}
+
+/// The effects of a call that asked its client for something, and was taken back while it waited: of that whose decision is at this index.
+pub(crate) fn ends_twice(decision: u64) -> [Kept; 2] {
+    let id = format!("call-{}", decision + 1);
+    let effect = serde_json::json!({
+        "kind": "effect", "version": 1, "id": id, "decision": decision, "result": "ok", "status": 200, "bytes_in": 1, "bytes_out": 2,
+        "duration_us": 3, "time": "2026-11-27T13:00:00.000000Z",
+    });
+    let mut second = effect.clone();
+    for (member, value) in [("status", 0), ("bytes_in", 0), ("bytes_out", 0)] {
+        second[member] = value.into();
+    }
+    for (member, value) in [("result", "failed"), ("code", "revoked"), ("detail", EffectRecord::WAITED)] {
+        second[member] = value.into();
+    }
+    [effect, second].map(|effect| Kept::read(effect.to_string().as_bytes()).expect("a record"))
 }
 
 impl Recordings {

@@ -52,8 +52,12 @@ impl Snapshot {
             vec![Candidate { provider: provider.clone(), model: name.into(), weight: failover.weight }];
         let mut passed_over = Vec::new();
         for alternative in &failover.to {
-            let may =
-                none_may.clone().map_or_else(|| self.answers(&decision, &alternative.provider, name), Err);
+            let may = match (self.answers(&decision, &alternative.provider, name), &none_may) {
+                // Its name is not the caller's to know, whatever else there is.
+                (Err(why @ Why::Decided(_)), _) | (Err(why), None) => Err(why),
+                (_, Some(why)) => Err(why.clone()),
+                (may, None) => may,
+            };
             match may {
                 Ok((provider, model)) => {
                     candidates.push(Candidate { provider, model, weight: alternative.weight });
@@ -92,12 +96,12 @@ impl Snapshot {
         let call = Call { ask: Ask { target, ..of.ask }, approvals: &[], ..*of };
         let is_counted = self.chain_reads().counts
             || decision.finding.limits.iter().any(|limit| limit.of == Measure::Spend);
-        if is_counted && call.ask.reserves().1 > of.ask.reserves().1 {
-            return Err(Why::Dearer);
-        }
         let other = self.authorize(&call);
         if let Some(code) = other.code() {
             return Err(Why::Decided(code));
+        }
+        if is_counted && call.ask.reserves().1 > of.ask.reserves().1 {
+            return Err(Why::Dearer);
         }
         if other.call.ask.target.labels() != of.ask.target.labels() {
             return Err(Why::Labels);

@@ -67,6 +67,11 @@ fn who_is_passed_over_is_told_of_with_the_reason() {
     let refused = |code: &str| format!("t/second: policies do not let the caller call it ({code})");
     let plain: fn(&mut LlmProvider) = |_| {};
     let without: fn(&mut LlmProvider) = |provider| provider.aliases.clear();
+    let dearer: fn(&mut LlmProvider) = |provider| {
+        if provider.id.id.ends_with("second") {
+            provider.models[0].price = Some(Price { input: 1_000_000, output: 2_000_000 });
+        }
+    };
     for (cedar, change, why) in [
         (ALL.to_owned(), without, "t/second: it has no model or alias \"m\"".to_owned()),
         (format!("{ALL} forbid {second};"), plain, refused("forbidden_by_policy")),
@@ -82,6 +87,13 @@ fn who_is_passed_over_is_told_of_with_the_reason() {
             plain,
             "t/second: policies demand something else of a call of it".to_owned(),
         ),
+        (
+            format!("{ALL} {COUNTS}"),
+            dearer,
+            "t/second: it may cost more than was reserved, and spending is counted".to_owned(),
+        ),
+        // Its name is not told, so that is why.
+        (format!("{ALL} {COUNTS} forbid {second};"), dearer, refused("forbidden_by_policy")),
     ] {
         let world = world(&cedar, change);
         let (candidates, passed_over) = asked(&world, &Facts::of(&world, "a/caller"));
@@ -91,6 +103,9 @@ fn who_is_passed_over_is_told_of_with_the_reason() {
     let world = world(ALL, plain);
     assert_eq!(asked(&world, &Facts::of(&world, "a/caller")).1, [ABSENT]);
 }
+
+const COUNTS: &str =
+    r#"forbid (principal, action == Action::"callModel", resource) when { context.chain.spend > 1000 };"#;
 
 const EACH: [&str; 3] = ["t/first/m 1", "t/second/n 2", "t/third/m 0"];
 
@@ -160,9 +175,7 @@ fn who_would_be_counted_otherwise_may_not_answer() {
     };
     let world = self::world(ALL, dearer);
     assert_eq!(candidates(&world, &Facts::of(&world, "a/caller")), EACH);
-    let counts =
-        r#"forbid (principal, action == Action::"callModel", resource) when { context.chain.spend > 1000 };"#;
-    let world = self::world(&format!("{ALL} {counts}"), dearer);
+    let world = self::world(&format!("{ALL} {COUNTS}"), dearer);
     assert_eq!(candidates(&world, &Facts::of(&world, "a/caller")), ["t/first/m 1", "t/third/m 0"]);
 }
 

@@ -31,19 +31,22 @@ struct Allowed<'a> {
     asked: &'a Asked,
     caller: &'a Caller,
     destination: &'a Destination,
-    /// The configuration that decided.
-    decided: &'a Arc<Snapshot>,
 }
 
 impl Allowed<'_> {
     /// Waits until something takes the call back, and says what. It does not end with the credential by which it was made: that was for its beginning.
-    /// Where the gateway is gone, so is what allowed it.
-    async fn until_taken_back(self, shared: impl Fn() -> Option<Arc<Shared>>) -> Code {
-        let Self { asked, caller, destination, decided } = self;
+    /// Where the gateway is gone, so is what allowed it. `decided`: the configuration that did; `None` where it has not been in force for so long that
+    /// nobody has it any more.
+    async fn until_taken_back(
+        self,
+        mut decided: Option<Arc<Snapshot>>,
+        shared: impl Fn() -> Option<Arc<Shared>>,
+    ) -> Code {
+        let Self { asked, caller, destination } = self;
         let Some(mut changes) = shared().map(|shared| shared.world.changes()) else {
             return Code::GatewayStopping;
         };
-        let (mut decided, mut since) = (decided.clone(), asked.made);
+        let mut since = asked.made;
         loop {
             // The gateway is not held while nothing happens.
             let timer = {
@@ -52,14 +55,18 @@ impl Allowed<'_> {
                     return code;
                 }
                 let now = millis(shared.clock.now().wall);
-                let is_over = next_end(&decided, caller, since).is_some_and(|until| until <= now);
-                if is_over || !shared.world.is(&decided) {
-                    (decided, since) = (shared.snapshot(), now);
-                    if asked.is_refused(&decided, caller, destination, now) {
+                let is_there = decided.as_ref().filter(|decided| shared.world.is(decided));
+                let goes_on = is_there
+                    .is_some_and(|world| next_end(world, caller, since).is_none_or(|until| until > now));
+                if !goes_on {
+                    let world = shared.snapshot();
+                    if asked.is_refused(&world, caller, destination, now) {
                         return Code::Revoked;
                     }
+                    (decided, since) = (Some(world), now);
                 }
-                next_end(&decided, caller, since).map(|until| timer_until(&shared, until))
+                let end = decided.as_ref().and_then(|world| next_end(world, caller, since));
+                end.map(|until| timer_until(&shared, until))
             };
             let timed = async {
                 match timer {
@@ -88,11 +95,11 @@ impl Answering<'_> {
             return Ok(done);
         }
         let (asked, caller, destination) = (&self.asked, &self.caller, &self.destination);
-        let allowed = Allowed { asked, caller, destination, decided: &self.world };
+        let (allowed, decided) = (Allowed { asked, caller, destination }, Some(self.world.clone()));
         let code = tokio::select! {
             biased;
             done = work => return Ok(done),
-            code = allowed.until_taken_back(|| Some(self.gate.shared.clone())) => code,
+            code = allowed.until_taken_back(decided, || Some(self.gate.shared.clone())) => code,
         };
         Err(self.taken_back(code))
     }
@@ -113,8 +120,8 @@ pub struct Ongoing {
     asked: Asked,
     caller: Caller,
     destination: Destination,
-    /// The configuration that decided.
-    decided: Arc<Snapshot>,
+    /// The configuration that decided. Not held by what waits: many may follow it meanwhile.
+    decided: Weak<Snapshot>,
     call: Arc<str>,
     /// Index of the decision's record.
     decision: u64,
@@ -131,7 +138,7 @@ impl Ongoing {
             asked: answering.asked.clone(),
             caller: answering.caller.clone(),
             destination: answering.destination.clone(),
-            decided: answering.world.clone(),
+            decided: Arc::downgrade(&answering.world),
             call: effect.call().clone(),
             decision: effect.decision(),
             started: effect.started,
@@ -147,8 +154,8 @@ impl Ongoing {
     /// Waits until something takes it back, and says what.
     pub async fn taken_back(&self) -> Code {
         let Self { shared, asked, caller, destination, decided, .. } = self;
-        let allowed = Allowed { asked, caller, destination, decided };
-        allowed.until_taken_back(|| shared.upgrade()).await
+        let allowed = Allowed { asked, caller, destination };
+        allowed.until_taken_back(decided.upgrade(), || shared.upgrade()).await
     }
 
     /// Records that it was taken back by this. The record of its effect says how its answer ended; this one is behind it, and says how the call did.
@@ -165,7 +172,7 @@ impl Ongoing {
             charged_tokens: None,
             code: Some(Cow::Borrowed(code.as_str())),
             decision: self.decision,
-            detail: Some("it waited for an answer of its client, and is cancelled at the server".into()),
+            detail: Some(EffectRecord::WAITED.into()),
             duration_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
             id: Cow::Borrowed(&self.call),
             job: None,

@@ -1,6 +1,6 @@
 //! Records on their way into the table: encoded, and added so that each is there once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -94,11 +94,22 @@ impl EventRows {
         older.retain(|index| *index < first && !decisions.contains_key(index));
         older.sort_unstable();
         read(&older, read_from, &mut decisions).map_err(|error| chain(&error))?;
+        let second = |record: &Kept| match record {
+            Record::Effect(effect) if effect.is_second() => Some(effect.decision),
+            _ => None,
+        };
+        let second: BTreeSet<u64> = records.iter().flatten().filter_map(second).collect();
         let mut body: Vec<u8> = Vec::with_capacity(hits.iter().map(|hit| 2 * hit.record.len()).sum());
         for (hit, record) in hits.iter().zip(&records) {
             let asked = match record {
                 Some(Record::Effect(effect)) if effect.decision < hit.index => {
-                    decisions.remove(&effect.decision)
+                    let goes_on = !effect.is_second() && second.contains(&effect.decision);
+                    let asked = decisions.remove(&effect.decision);
+                    // The one behind it is of the same.
+                    if let Some(asked) = asked.as_ref().filter(|_| goes_on) {
+                        decisions.insert(effect.decision, asked.clone());
+                    }
+                    asked
                 }
                 record => record.as_ref().and_then(Asked::of),
             };
@@ -202,6 +213,7 @@ mod tests {
     use std::cell::Cell as Counter;
 
     use serde_json::{Value, json};
+    use vidimus_core::record::EffectRecord;
 
     use super::*;
     use crate::forward::AddressGuard;
@@ -275,6 +287,24 @@ mod tests {
         ] {
             assert_eq!(row[name], value, "{name}");
         }
+        // One that waited for its client and was taken back has two, which may be in one batch with the decision or behind it.
+        let mut second = effect();
+        for (member, value) in [
+            ("bytes_in", json!(0)),
+            ("status", json!(0)),
+            ("result", json!("failed")),
+            ("detail", json!(EffectRecord::WAITED)),
+        ] {
+            second[member] = value;
+        }
+        let all = [hit(7, &decision()), end.clone(), hit(9, &second)];
+        let together = rows(&events.encode(&all, &nothing).unwrap());
+        events.encode(&all[..1], &nothing).unwrap();
+        let apart = rows(&events.encode(&all[1..], &nothing).unwrap());
+        for row in together.iter().chain(&apart) {
+            assert_eq!(row["principal"], json!("Agent/finance/bot"), "{row}");
+        }
+        assert_eq!(asked.get(), 0);
         assert!(events.encode(&[end], &nothing).is_err());
         assert_eq!(asked.get(), 7);
         // What a newer version wrote is there as it is.

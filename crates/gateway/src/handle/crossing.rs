@@ -83,7 +83,7 @@ pub(super) async fn present<'p>(
     let request = Request { gate, context, parts, addressed: &addressed, moment };
     let crossing = match request.way(&members, json)? {
         Way::All => {
-            request.check_members(&members)?;
+            request.check_members(&members, json)?;
             Crossing::Front
         }
         // Few calls come here, and what is kept in place is moved with each.
@@ -129,8 +129,9 @@ impl Request<'_, '_> {
         &self.addressed.caller
     }
 
-    /// That there is a member: where there is none, nobody may use anything of one, and no policy is why.
-    fn check_members(&self, members: &Members) -> Result<(), Refusal> {
+    /// That there is a member: where there is none, nobody may use anything of one, and no policy is why. What policies about the server itself refuse, or
+    /// hold, they do all the same; and which members it has is not for who may not use it.
+    fn check_members(&self, members: &Members, json: Option<&Json<'_>>) -> Result<(), Refusal> {
         let mut first = None;
         for member in &*members.all {
             match self.member(member) {
@@ -138,11 +139,21 @@ impl Request<'_, '_> {
                 Err(refusal) => first = first.or(Some(refusal)),
             }
         }
-        first.map_or(Ok(()), |refusal| {
-            let front = self.addressed.destination.id();
-            let message = format!("no member of {front} is there: {}", refusal.message);
-            Err(Refusal { message: message.into(), ..refusal })
-        })
+        let Some(missing) = first.filter(|_| !self.is_refused(json)) else { return Ok(()) };
+        let message = format!("no member of {} is there", self.addressed.destination.id());
+        let why = missing.message.clone();
+        Err(Refusal { message: message.into(), ..missing }.with_detail(why))
+    }
+
+    /// Whether policies about the server refuse the message, or hold it, by what is known of it before guards are asked.
+    fn is_refused(&self, json: Option<&Json<'_>>) -> bool {
+        let Addressed { destination, binding, credential, world, .. } = self.addressed;
+        let Some(ask) = multiplex::passage(destination, json) else { return false };
+        let beside = Beside::of(self.parts, *binding, (destination, *credential));
+        let said = Said::of((ask.action, &[]), json, &beside);
+        let (ask, (now, source_ip)) = (Ask { content: said.content(), ..ask }, self.at());
+        let caller = self.caller();
+        world.stands_against(&Call { caller, ask, now, source_ip, so_far: SoFar::nothing(), approvals: &[] })
     }
 
     /// The guards that looked at the message for policies about the server, where these let it come by; `None` where they refuse it, or hold it.

@@ -541,12 +541,20 @@ async fn a_member_with_members_is_none() {
     all.push(json!({"apiVersion": "vidimus.dev/v1alpha1", "kind": "MCPServer", "metadata": {"namespace": "t", "name": "one"},
         "spec": {"owner": "ada.lovelace@example.com", "team": "t", "riskLevel": "low", "members": [member("none", "none")]}}));
     front.world.gate.take_into_use(snapshot(&all));
-    let (headers, said) = ask(list).await;
+    let (headers, said) = ask(list.clone()).await;
     assert_eq!(headers["vidimus-code"], "resource_unknown", "{said}");
-    assert!(
-        said.to_string().contains("no member of MCPServer/t/one is there: no MCPServer t/none"),
-        "{said}"
-    );
+    assert!(said.to_string().contains("no member of MCPServer/t/one is there"), "{said}");
+    // Attack: who may not use the server learns what it is made of while nothing of that is there.
+    assert!(!said.to_string().contains("t/none"), "{said}");
+    let records = front.world.records(&call_id(&headers), 1).await;
+    assert!(records[0]["detail"].as_str().is_some_and(|why| why.contains("t/none")), "{records:?}");
+    // A policy that is about the server itself is asked all the same.
+    let forbid = r#"forbid (principal, action == Action::"connectServer", resource == MCPServer::"t/one");"#;
+    let policy = all.iter_mut().find(|one| one["kind"] == json!("Policy")).expect("a policy");
+    policy["spec"]["cedar"] = json!(forbid);
+    front.world.gate.take_into_use(snapshot(&all));
+    let (headers, said) = ask(list).await;
+    assert_eq!(headers["vidimus-code"], "forbidden_by_policy", "{said}");
 }
 
 /// A policy that waits for a guard is lifted by it, by a front as at the member's own address.

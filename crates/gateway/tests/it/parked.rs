@@ -124,6 +124,33 @@ async fn a_call_that_waits_for_its_client_ends_with_what_allowed_it() {
     assert_eq!(code(&said), &json!("era_unbridged"), "{said}");
 }
 
+/// Attack: a tool whose server says nothing before its end runs on for who is forbidden: no stream of it is there that could be closed, and in that era a
+/// connection that closes takes nothing back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_says_nothing_before_its_end_is_told_that_a_call_is_taken_back() {
+    let world = world("sessions").await;
+    let mut all = with(&world, "", &Value::Null);
+    all[3]["spec"]["endpoint"]["timeout"] = json!("30s");
+    world.gate.take_into_use(snapshot(&all));
+    world.upstream.otherwise(sessions);
+    call(&world, None, &modern_tool("d", "echo")).await;
+    let before = world.upstream.received().len();
+    world.upstream.next(Answer::hang());
+    let forbidden = async {
+        let id = world.upstream.until_received(before + 1).await[before].json()["id"].clone();
+        let forbid = r#"forbid (principal == Agent::"t/caller", action, resource);"#;
+        all[5]["spec"]["cedar"] = json!(format!("{PERMIT} {forbid}"));
+        world.gate.take_into_use(snapshot(&all));
+        let told = world.upstream.until_received(before + 2).await[before + 1].json();
+        assert_eq!((&told["method"], &told["params"]["requestId"]), (&json!("notifications/cancelled"), &id));
+    };
+    let message = modern_tool("a", "echo");
+    let ((_, headers, said), ()) = tokio::join!(call(&world, None, &message), forbidden);
+    assert_eq!(refused(&headers), Some("revoked"), "{said}");
+    let records = world.records(&call_id(&headers), 2).await;
+    assert_eq!((&records[1]["result"], &records[1]["code"]), (&json!("failed"), &json!("revoked")));
+}
+
 /// Attack: who names one server of its own by many records has a call wait at each, until nobody else's may.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_has_more_calls_wait_than_are_left_for_all_others() {

@@ -21,8 +21,10 @@ pub(super) struct Effects {
     elsewhere: Elsewhere,
 }
 
-/// Decisions that another directory of the same log has: of calls that were under way where what this one has begins, or of what is damaged here.
+/// Decisions that another directory of the same log has: of calls that were under way where what this one has begins, or of what is damaged here. And
+/// those of second effects, which are read anew.
 struct Elsewhere {
+    here: PathBuf,
     /// The other directories.
     others: Vec<PathBuf>,
     fits: Matcher,
@@ -33,12 +35,14 @@ struct Elsewhere {
 
 impl Elsewhere {
     /// The decision of the effect at `index`, where it may not be here. What is wrong with the others, their own search tells.
-    fn decision(&self, index: u64, wanted: u64) -> Option<DecisionRecord<'static>> {
-        if wanted >= index || (wanted >= self.minimum && !self.is_damaged) {
+    fn decision(&self, index: u64, effect: &EffectRecord<'_>) -> Option<DecisionRecord<'static>> {
+        let (wanted, is_second) = (effect.decision, effect.is_second());
+        if wanted >= index || (wanted >= self.minimum && !self.is_damaged && !is_second) {
             return None;
         }
         let of = |dir: &PathBuf| read_from(dir, wanted).ok()?.next()?.ok().filter(|hit| hit.index == wanted);
-        let hit = self.others.iter().find_map(of)?;
+        let here = is_second.then_some(&self.here);
+        let hit = here.into_iter().chain(&self.others).find_map(of)?;
         if self.fits.matches(&hit.record) { allowed(&hit.record) } else { None }
     }
 }
@@ -66,7 +70,7 @@ impl Effects {
         let minimum = vidimus_ledger::pruned(dir)?.map_or(0, |pruned| pruned.minimum());
         let (others, fits) = (others.to_vec(), Matcher::new(&decisions));
         Ok(Self {
-            elsewhere: Elsewhere { others, fits, minimum, is_damaged: false },
+            elsewhere: Elsewhere { here: dir.to_owned(), others, fits, minimum, is_damaged: false },
             question: question.clone(),
             effects: vidimus_ledger::search(dir, &effects)?,
             decisions: vidimus_ledger::search(dir, &decisions)?.peekable(),
@@ -97,7 +101,12 @@ impl Effects {
                 Err(_) => self.elsewhere.is_damaged = true,
             }
         }
-        self.read.remove(&wanted).or_else(|| self.elsewhere.decision(index, wanted))
+        // What it says is behind the first effect, which takes the decision with it where that comes first.
+        let found = match effect.is_second() {
+            true => self.read.get(&wanted).cloned(),
+            false => self.read.remove(&wanted),
+        };
+        found.or_else(|| self.elsewhere.decision(index, effect))
     }
 }
 

@@ -72,7 +72,8 @@ async fn called(
         let id = session.next_request();
         let message = to_sessions::request(body, &id).ok_or_else(unwritten)?;
         let headers = way.wire.of_call(in_session(&way, &session)?);
-        let response = way.wire.post(headers, message).await?;
+        let sent = Sent { way: &way, session: &session, id: &id, is_waiting: true };
+        let response = sent.answered(way.wire.post(headers, message)).await?;
         // The server has forgotten the session, and so has not looked at the call (2025-11-25, "Session Management").
         if response.status() == StatusCode::NOT_FOUND && session.id.is_some() && former.is_none() {
             former = Some(session);
@@ -328,23 +329,55 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        // In that era a stream that ends takes nothing back (2025-11-25, "Cancellation").
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        if self.is_done {
-            return;
+        if !self.is_done {
+            take_back(&self.way, &self.session, &self.id);
         }
-        let message = format!(
-            r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{},"reason":"nobody waits for it any more"}}}}"#,
-            self.id
-        );
-        let Ok(headers) = in_session(&self.way, &self.session) else { return };
-        let wire = self.way.wire.clone();
-        runtime.spawn(async move {
-            if let Err(refusal) = wire.post(headers, message).await {
-                tracing::debug!(%refusal, "a server was not told that nobody waits for its answer");
-            }
-        });
     }
+}
+
+/// A call that was sent, and of whose answer nothing has come: a server that answers by documents says nothing before its end. Where nobody waits for
+/// that any more, it is told as of an [`Exchange`].
+struct Sent<'a> {
+    way: &'a Way,
+    session: &'a Session,
+    id: &'a str,
+    is_waiting: bool,
+}
+
+impl Sent<'_> {
+    /// How its answer begins.
+    async fn answered(
+        mut self,
+        answer: impl Future<Output = Result<Response<Body>, Refusal>>,
+    ) -> Result<Response<Body>, Refusal> {
+        let answer = answer.await;
+        // Who was waited for too long goes on with it; what else failed is under way nowhere.
+        self.is_waiting = answer.as_ref().is_err_and(|refusal| refusal.code == Code::UpstreamTimeout);
+        answer
+    }
+}
+
+impl Drop for Sent<'_> {
+    fn drop(&mut self) {
+        if self.is_waiting {
+            take_back(self.way, self.session, self.id);
+        }
+    }
+}
+
+/// Tells the server that nobody waits for the answer to this request. In that era a stream that ends takes nothing back (2025-11-25, "Cancellation").
+fn take_back(way: &Way, session: &Session, id: &str) {
+    let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+    let message = format!(
+        r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id},"reason":"nobody waits for it any more"}}}}"#
+    );
+    let Ok(headers) = in_session(way, session) else { return };
+    let wire = way.wire.clone();
+    runtime.spawn(async move {
+        if let Err(refusal) = wire.post(headers, message).await {
+            tracing::debug!(%refusal, "a server was not told that nobody waits for its answer");
+        }
+    });
 }
 
 /// The next question; of a client that answers none there never is one.

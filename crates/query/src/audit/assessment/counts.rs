@@ -118,7 +118,8 @@ impl Counting {
             }
             Record::Effect(it) => {
                 tally(&mut counts.ended, &it.result);
-                self.of_window += u64::from(it.decision >= first);
+                // A second one says nothing of another call that has none.
+                self.of_window += u64::from(it.decision >= first && !it.is_second());
             }
             Record::Act(it) => {
                 let name = it.act.as_str();

@@ -77,6 +77,26 @@ fn assessed(recordings: &Recordings, question: &AssessmentQuestion) -> Assessmen
     assess(&recordings.ledger(), question, |_, _| Ok(())).expect("assessed")
 }
 
+/// A call that waited for its client and was taken back has two effects; another one whose end is not on record is a gap all the same.
+#[test]
+fn a_second_effect_is_the_end_of_no_other_call() {
+    let directory = tempfile::tempdir().expect("a directory");
+    std::fs::write(directory.path().join("a.yaml"), limited(10)).expect("written");
+    let world = vidimus_registry::load(directory.path()).snapshot;
+    let mut recordings = Recordings::begin();
+    recordings.keep(&world);
+    for _ in 0..3 {
+        recordings
+            .call(&world, Made { args: "{\"amount\": 1}", ..Made::by("Agent/a/bot", "Tool/a/bank/pay") });
+    }
+    for effect in crate::recordings::ends_twice(0) {
+        recordings.record(&effect);
+    }
+    recordings.end();
+    let it = assessed(&recordings, &question("soc2"));
+    assert_eq!((it.counts.allowed, it.gaps.without_end), (3, 2));
+}
+
 #[test]
 fn every_control_of_every_framework_has_evidence_that_is_described_and_found() {
     let names: Vec<&str> = frameworks().iter().map(|one| one.name.as_str()).collect();

@@ -54,3 +54,36 @@ fn every_word_reads_back_and_says_what_it_means() {
         assert!(meaning.trim().ends_with('.'), "{meaning:?}");
     }
 }
+
+/// Both are of one decision, whichever is met first.
+#[test]
+fn a_call_that_was_taken_back_while_it_waited_is_found_by_both_of_its_effects() {
+    use crate::recordings::{Made, Recordings, ends_twice, limited};
+    let directory = tempfile::tempdir().expect("a directory");
+    std::fs::write(directory.path().join("a.yaml"), limited(10)).expect("written");
+    let world = vidimus_registry::load(directory.path()).snapshot;
+    let mut recordings = Recordings::begin();
+    for _ in 0..2 {
+        recordings
+            .call(&world, Made { args: "{\"amount\": 1}", ..Made::by("Agent/a/bot", "Tool/a/bank/pay") });
+    }
+    let all = [ends_twice(0), ends_twice(1)];
+    // What ran beside it is between them.
+    for effect in [&all[0][0], &all[1][0], &all[0][1], &all[1][1]] {
+        recordings.record(effect);
+    }
+    recordings.end();
+    for oldest_first in [true, false] {
+        let principal = Some("a/bot".to_owned());
+        let question =
+            SearchQuestion { kind: Some(Kind::Effect), principal, oldest_first, ..SearchQuestion::default() };
+        let found: Vec<Found> = search(&recordings.ledger(), &question)
+            .expect("a question")
+            .map(|found| found.expect("whole"))
+            .collect();
+        assert_eq!(found.len(), 4, "{oldest_first}");
+        assert!(found.iter().all(|found| found.decided.is_some()), "{oldest_first}");
+        let of_another = SearchQuestion { principal: Some("a/other".to_owned()), ..question };
+        assert_eq!(search(&recordings.ledger(), &of_another).expect("a question").count(), 0);
+    }
+}
