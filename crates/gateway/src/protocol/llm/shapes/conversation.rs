@@ -165,10 +165,10 @@ pub(super) struct Usage {
 }
 
 impl Usage {
-    /// What is said later counts.
+    /// What is said later counts, but of the question what is the most: later it may be counted without what the provider had kept.
     pub(super) fn and(self, later: Self) -> Self {
         Self {
-            input: later.input.or(self.input),
+            input: later.input.max(self.input),
             output: later.output.or(self.output),
             cached: later.cached.or(self.cached),
             thought: later.thought.or(self.thought),
