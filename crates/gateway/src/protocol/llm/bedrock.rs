@@ -213,7 +213,7 @@ fn check_addresses(value: &Json<'_>) -> Result<(), Refusal> {
 fn check_added(added: &Json<'_>) -> Result<(), Refusal> {
     const TOOLS: &str = "tools";
     for (name, value) in added.as_object().unwrap_or_default().iter().filter(|(name, _)| *name != TOOLS) {
-        extras::check_other(name, value, &[&[TOOLS]])?;
+        extras::check_other(name, value, &[[TOOLS].as_slice()])?;
     }
     check_addresses(added)?;
     for tool in added.get(TOOLS).and_then(Json::as_array).unwrap_or_default() {
