@@ -135,10 +135,12 @@ class Bedrock(unittest.TestCase):
         self.assertIn("AWS_BEARER_TOKEN_BEDROCK", str(raised.exception))
         self.assertEqual(len(self.seen()), before)
 
-    def test_what_is_signed_by_another_key_is_bedrocks_to_refuse(self):
+    def test_what_is_signed_by_another_key_is_not_taken_for_the_callers_fault(self):
         with self.client("wrong", self.token) as client, self.assertRaises(botocore.exceptions.ClientError) as raised:
             client.converse(modelId=MODEL, messages=ASKED)
-        self.assertEqual(raised.exception.response["Error"]["Code"], "UnrecognizedClientException")
+        answer = raised.exception.response["ResponseMetadata"]
+        self.assertEqual((answer["HTTPStatusCode"], answer["HTTPHeaders"]["vidimus-code"]), (502, "credential_refused"))
+        self.assertNotIn("security token", str(raised.exception))
         self.assertFalse(self.seen()[-1]["known"])
 
     def test_refusals_and_errors_are_those_that_the_sdk_knows(self):

@@ -263,7 +263,7 @@ codes! {
     /// The key that the gateway holds for the provider could not be read.
     CredentialUnavailable = "credential_unavailable", Unavailable, "The provider's key could not be read; check spec.credential of the LLMProvider.";
     /// The provider refused the key that the gateway holds for it. The caller's own token is good.
-    CredentialRefused = "credential_refused", BadUpstream, "The provider answered 401 to the gateway's key; whoever operates it: look at spec.credential of the LLMProvider, and put a key there that the provider takes.";
+    CredentialRefused = "credential_refused", BadUpstream, "The provider does not take the gateway's key; whoever operates it: look at spec.credential of the LLMProvider, and put a key there that it takes.";
     /// No connection to the upstream came about, so nothing of the call was sent.
     UpstreamUnreachable = "upstream_unreachable", BadUpstream, "The upstream did not accept a connection, so nothing was sent; check the address in its record (spec.endpoint, spec.grpc or spec.openapi) and the server.";
     /// The connection broke when the call may have been sent, or before its answer ended.

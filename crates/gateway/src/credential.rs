@@ -1,7 +1,7 @@
 //! How the one credential of a hop is applied: one step over the finished request, whatever form it takes (a header now; a query
 //! parameter or a signature over the request is the same step).
 
-mod aws;
+pub(crate) mod aws;
 
 use http::HeaderValue;
 use http::header::AUTHORIZATION;

@@ -12,7 +12,11 @@ use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::llm_provider::{CredentialSource, ProviderType, one_key};
 use vidimus_core::resource::{LlmProvider, McpServer, Object};
 
+use crate::credential::aws;
 use crate::secrets::{SecretDirectory, SecretKeys};
+
+/// In place of a header field, of keys by which requests are signed.
+const AWS: &str = "aws";
 
 /// How long a key read from a file is used before the file is read again, so that a rotated key is taken up.
 const REREAD: Duration = Duration::from_secs(5);
@@ -58,7 +62,7 @@ impl<'a> Wanted<'a> {
             ProviderType::Gemini => "x-goog-api-key",
             ProviderType::Azure => "api-key",
             // No field of a request: what it has is signed with, or a bearer ([`crate::credential`]).
-            ProviderType::Bedrock => "aws",
+            ProviderType::Bedrock => AWS,
             ProviderType::OpenAi | ProviderType::OpenAiCompatible => "authorization",
         };
         Self { kind: "LLMProvider", id: &provider.id.id, source: &provider.credential, header }
@@ -148,7 +152,7 @@ impl ProviderCredentials {
 
     /// A key as the value of its header, read anew.
     fn present(&self, wanted: Wanted<'_>) -> Result<HeaderValue, Refusal> {
-        let key = self.read(wanted.source).map_err(|reason| self.told(wanted, &reason))?;
+        let key = self.read(wanted).map_err(|reason| self.told(wanted, &reason))?;
         let key = key.expose_secret();
         let value = match wanted.header {
             "authorization" => HeaderValue::try_from(format!("Bearer {key}")),
@@ -164,14 +168,14 @@ impl ProviderCredentials {
 
     /// Why the key of an object cannot be read on this machine now. Of one that a cluster holds the status of its object says it.
     pub(crate) fn why_unavailable(&self, object: &Object) -> Option<String> {
-        let source = match object {
-            Object::LlmProvider(provider) => &provider.credential,
-            Object::McpServer(server) => Wanted::of_server(server)?.source,
+        let wanted = match object {
+            Object::LlmProvider(provider) => Wanted::of_provider(provider),
+            Object::McpServer(server) => Wanted::of_server(server)?,
             Object::Agent(_) | Object::Service(_) | Object::Policy(_) => return None,
         };
-        match source {
+        match wanted.source {
             CredentialSource::None | CredentialSource::Secret(_) => None,
-            source => self.read(source).err(),
+            _ => self.read(wanted).err(),
         }
     }
 
@@ -192,8 +196,8 @@ impl ProviderCredentials {
         unavailable(wanted, reason)
     }
 
-    fn read(&self, source: &CredentialSource) -> Result<SecretString, String> {
-        let text: SecretString = match source {
+    fn read(&self, wanted: Wanted<'_>) -> Result<SecretString, String> {
+        let text: SecretString = match wanted.source {
             CredentialSource::None => String::new().into(),
             CredentialSource::Env(name) => {
                 std::env::var(&**name).map_err(|_| format!("environment variable {name} is not set"))?.into()
@@ -206,7 +210,12 @@ impl ProviderCredentials {
                 self.held.get().ok_or("no cluster holds Secrets for this gateway")?.read(named)?
             }
         };
-        Ok(one_key(text.expose_secret())?.into())
+        let key = one_key(text.expose_secret())?;
+        // An API may have a header field of that name.
+        if (wanted.kind, wanted.header) == ("LLMProvider", AWS) && !aws::is_key(key) {
+            return Err(aws::FORM.to_owned());
+        }
+        Ok(key.into())
     }
 }
 
@@ -312,6 +321,16 @@ mod tests {
             assert_eq!((header.as_str(), sent.as_bytes()), (name, value.as_bytes()));
             assert!(sent.is_sensitive() && !format!("{sent:?}").contains("key-1"));
         }
+        // What is no key pair is told as what cannot be read is.
+        let pair = at.path().join("pair");
+        std::fs::write(&pair, "AKID:\n").expect("written");
+        std::fs::set_permissions(&pair, std::fs::Permissions::from_mode(0o600)).expect("a mode");
+        let mut given = (*provider()).clone();
+        (given.provider, given.credential) = (ProviderType::Bedrock, CredentialSource::File("pair".into()));
+        let refused = credentials.of(Wanted::of_provider(&given), Instant::now()).map(|_| ());
+        assert!(refused.is_err_and(|refused| refused.detail.is_some_and(|why| *why == *aws::FORM)));
+        let why = credentials.why_unavailable(&Object::LlmProvider(Arc::new(given)));
+        assert_eq!(why.as_deref(), Some(aws::FORM));
         let mut missing = (*provider()).clone();
         missing.credential = CredentialSource::Env("VIDIMUS_NO_SUCH_VARIABLE".into());
         assert_eq!(

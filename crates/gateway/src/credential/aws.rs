@@ -18,6 +18,15 @@ const SERVICE: &str = "bedrock";
 /// What only this hop has: whatever came by these names is not what is signed.
 const OWN: [&str; 4] = ["authorization", "x-amz-date", "x-amz-security-token", "x-amz-content-sha256"];
 
+/// What a text is not that is no key.
+pub(crate) const FORM: &str =
+    "it is not ACCESS_KEY_ID:SECRET_ACCESS_KEY, with :SESSION_TOKEN behind it where there is one";
+
+/// Whether a text may be a key of Bedrock's, of either kind.
+pub(crate) fn is_key(text: &str) -> bool {
+    !text.contains(':') || KeyPair::of(text).is_some()
+}
+
 /// What is to be signed, and the headers that it goes with.
 pub(super) struct Signed<'r> {
     pub(super) method: &'r Method,
@@ -41,12 +50,7 @@ pub(super) fn headers(
         let value = HeaderValue::try_from(format!("Bearer {text}"));
         return Ok(vec![(AUTHORIZATION, secret(value.map_err(|error| unavailable(provider, error))?))]);
     }
-    let pair = KeyPair::of(text).ok_or_else(|| {
-        unavailable(
-            provider,
-            "it is not ACCESS_KEY_ID:SECRET_ACCESS_KEY, with :SESSION_TOKEN behind it where there is one",
-        )
-    })?;
+    let pair = KeyPair::of(text).ok_or_else(|| unavailable(provider, FORM))?;
     let region = provider.region.as_deref().unwrap_or_default();
     pair.sign(region, request, now).map_err(|error| unavailable(provider, error))
 }

@@ -61,7 +61,10 @@ pub(super) async fn carry(
         }
         (Err(refusal), _) => Err(refusal),
     };
-    let response = response.and_then(|response| key_refused::checked((&mut effect, &answering), response));
+    let response = match response {
+        Ok(response) => key_refused::checked((&mut effect, &answering), response).await,
+        Err(refusal) => Err(refusal),
+    };
     match response {
         Ok(response) => {
             let response = unframed(gate, &answering, response);

@@ -148,8 +148,9 @@ impl Observation {
 
     fn skimmed(&mut self, sought: &Sought, (found, is_whole): (Skimmed, bool), in_events: bool) {
         let usage = found.usage;
+        // A later event may count less of the question: without what is kept, which was told before.
         self.usage =
-            Usage { input: usage.input.or(self.usage.input), output: usage.output.or(self.usage.output) };
+            Usage { input: usage.input.max(self.usage.input), output: usage.output.or(self.usage.output) };
         let is_of_agent = matches!(sought.observe, Observe::Agent | Observe::BareAgent);
         self.is_error |= found.is_error || is_of_agent && found.is_failed_task;
         self.is_rpc_error |= is_whole && found.is_rpc_error;

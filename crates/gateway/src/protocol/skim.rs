@@ -4,12 +4,14 @@
 //! object and no array, has brackets too many or values side by side, or does not end; the rest is its reader's to refuse.
 
 mod choices;
+mod counted;
 mod name;
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
 pub use self::choices::Choices;
+use self::counted::Counted;
 use self::name::Name;
 use super::observe::Usage;
 
@@ -93,12 +95,8 @@ pub struct Skimmer {
     broken: bool,
     /// The whole text is an array: of messages (a batch), or of nothing that is known here.
     in_batch: bool,
-    in_message: Usage,
-    of_all: Usage,
-    /// What Gemini counts apart of both.
-    beside: Usage,
-    /// What Bedrock counts apart of a question: as input what it read, as output what it wrote.
-    kept: Usage,
+    in_message: Counted,
+    of_all: Counted,
     /// Some message has what answers of Gemini's have.
     is_of_list: bool,
     names_id: bool,
@@ -151,15 +149,9 @@ impl Skimmer {
         }
         let next = if self.is_bare { Self::bare(self.id.clone()) } else { Self::of(self.id.clone()) };
         let done = std::mem::replace(self, next);
-        let both = |one: Option<u64>, beside: Option<u64>| match (one, beside) {
-            (None, None) => None,
-            (one, beside) => Some(one.unwrap_or_default().saturating_add(beside.unwrap_or_default())),
-        };
-        let kept = both(done.kept.input, done.kept.output);
-        let usage = Usage {
-            input: both(done.of_all.input.or(done.in_message.input), both(done.beside.input, kept)),
-            output: both(done.of_all.output.or(done.in_message.output), done.beside.output),
-        };
+        let (of_all, in_message) = (done.of_all.usage(), done.in_message.usage());
+        let usage =
+            Usage { input: of_all.input.or(in_message.input), output: of_all.output.or(in_message.output) };
         let is_whole = !done.broken && done.depth == 0 && done.state == State::Between;
         // A request that has a result too is neither.
         let is_response = done.names_id && done.has_result && !done.has_method && !done.in_batch;
@@ -426,7 +418,7 @@ impl Skimmer {
             (1, [Name::Id, ..]) => {
                 self.named(scalar.is_some_and(|number| is_same(self.id.as_deref(), number)));
             }
-            (1, [Name::Choices | Name::Content | Name::Input | Name::Made, ..]) => {
+            (1, [Name::Choices | Name::Content | Name::Question | Name::Fresh | Name::Made, ..]) => {
                 self.found.is_completion |= !is_null;
             }
             (1, [Name::Candidates | Name::Feedback, ..]) if !is_null => {
@@ -440,12 +432,8 @@ impl Skimmer {
             (2, [Name::Result, Name::IsError, ..]) => {
                 self.is_tool_error |= scalar == Some(b"true".as_slice());
             }
-            (2, [Name::Usage, Name::InputBeside, ..]) => count(&mut self.beside, Name::Input, scalar),
-            (2, [Name::Usage, Name::OutputBeside, ..]) => count(&mut self.beside, Name::Output, scalar),
-            (2, [Name::Usage, Name::KeptRead, ..]) => count(&mut self.kept, Name::Input, scalar),
-            (2, [Name::Usage, Name::KeptWritten, ..]) => count(&mut self.kept, Name::Output, scalar),
-            (2, [Name::Usage, member, ..]) => count(&mut self.of_all, member, scalar),
-            (3, [Name::Message, Name::Usage, member, _]) => count(&mut self.in_message, member, scalar),
+            (2, [Name::Usage, member, ..]) => self.of_all.add(member, scalar),
+            (3, [Name::Message, Name::Usage, member, _]) => self.in_message.add(member, scalar),
             (3, [_, _, Name::Index, _]) if self.is_in_choices() => {
                 let number = scalar.and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
                 self.choice.index = number.or(self.choice.index);
@@ -463,27 +451,6 @@ fn is_same(id: Option<&str>, written: &[u8]) -> bool {
             || written.contains(&b'\\') && text(written).is_some_and(|it| text(id.as_bytes()) == Some(it));
         id.as_bytes() == written || escaped()
     })
-}
-
-/// Both APIs' names may stand in one object; where they differ, nobody is to be charged too little.
-fn count(usage: &mut Usage, member: Name, scalar: Option<&[u8]>) {
-    let counted = match member {
-        Name::Input => &mut usage.input,
-        Name::Output => &mut usage.output,
-        _ => return,
-    };
-    let number = scalar.and_then(|text| std::str::from_utf8(text).ok()).and_then(number);
-    *counted = (*counted).max(number);
-}
-
-/// A number of tokens, however JSON writes it: `1000`, `1000.0` and `1e3` are the same.
-fn number(text: &str) -> Option<u64> {
-    let as_double = || {
-        let number: f64 = text.parse().ok()?;
-        // From here on a double is no count.
-        ((0.0..9e15).contains(&number) && number.fract() == 0.0).then_some(number as u64)
-    };
-    text.parse().ok().or_else(as_double)
 }
 
 #[cfg(test)]

@@ -231,6 +231,36 @@ async fn errors_come_as_bedrock_says_them() {
     assert_eq!(json_of(&body)["vidimus"]["code"], "upstream_invalid");
 }
 
+/// Attack: what was signed, with the session token in it, in what Bedrock says of a signature. It says 403 of a key, as of a model.
+#[tokio::test]
+async fn a_key_that_bedrock_refuses_is_not_taken_for_the_callers() {
+    const SAID: &str =
+        "The Canonical String for this request should have been 'POST x-amz-security-token:session'";
+    let world = world(json!({"env": PAIR}), "").await;
+    let error = |kind: &str| {
+        Answer::json(&json!({"message": SAID}))
+            .with_status(StatusCode::FORBIDDEN)
+            .with_header("x-amzn-errortype", kind)
+    };
+    let chat = json!({"model": "fast", "messages": [{"role": "user", "content": "hi"}]});
+    for (path, body) in
+        [(CONVERSE, question()), (STREAM, question()), ("/llm/t/bedrock/v1/chat/completions", chat)]
+    {
+        world.upstream.next(error("InvalidSignatureException:http://internal.amazon.com/coral/"));
+        let (status, headers, said) = world.call(world.request(Method::POST, path, &body)).await;
+        let expected = "credential_refused".parse().expect("text");
+        assert_eq!((status, &headers["vidimus-code"]), (StatusCode::BAD_GATEWAY, &expected), "{path}");
+        assert!(!String::from_utf8_lossy(&said).contains("session"), "{said:?}");
+        let records = world.records(&call_id(&headers), 2).await;
+        let end = &records[1];
+        assert_eq!((&end["code"], &end["status"]), (&json!("credential_refused"), &json!(403)));
+    }
+    // What is of the model, or of the account, it says itself.
+    world.upstream.next(error("AccessDeniedException"));
+    let (status, headers, _) = world.call(world.request(Method::POST, CONVERSE, &question())).await;
+    assert_eq!((status, headers.get("vidimus-code")), (StatusCode::FORBIDDEN, None));
+}
+
 /// Attacks: another model, what the gateway's account alone may read, a limit by a second name, a signature in place of a credential.
 #[tokio::test]
 async fn what_is_not_the_callers_to_ask_is_not_sent() {

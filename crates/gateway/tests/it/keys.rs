@@ -89,3 +89,42 @@ async fn what_is_refused_without_a_key_passes() {
     assert_eq!((&said["error"]["message"], records[1].get("detail")), (&json!(SAID), None));
     assert!(logged.with("refuses the key").is_empty());
 }
+
+/// Google says it with 400, in the text of its error alone.
+#[tokio::test]
+async fn a_key_that_google_refuses_is_told_by_its_reason() {
+    let world = World::new().await;
+    let mut all = objects(&world.upstream);
+    let object = |kind: &str, name: &str, spec: Value| json!({"apiVersion": "vidimus.dev/v1alpha1", "kind": kind, "metadata": {"namespace": "t", "name": name}, "spec": spec});
+    let spec = json!({"owner": "a@b.example", "type": "gemini", "credential": {"env": "CARGO_PKG_NAME"},
+        "endpoint": {"url": world.upstream.url("/at"), "timeout": "3s"}, "models": [{"name": "small"}]});
+    all.push(object("LLMProvider", "google", spec));
+    let permit = r#"permit (principal == Agent::"t/caller", action == Action::"callModel", resource == Model::"t/google/small");"#;
+    all.push(object("Policy", "keys", json!({"description": "keys", "cedar": permit})));
+    world.gate.take_into_use(snapshot(&all));
+    let error = |reason: &str| {
+        let details = json!([{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": reason}]);
+        let error = json!({"code": 400, "message": "API key not valid.", "status": "INVALID_ARGUMENT", "details": details});
+        Answer::json(&json!({"error": error})).with_status(StatusCode::BAD_REQUEST)
+    };
+    let own = json!({"contents": [{"role": "user", "parts": [{"text": "hi"}]}]});
+    let chat = json!({"model": "small", "messages": [{"role": "user", "content": "hi"}]});
+    for (path, body) in [
+        ("/llm/t/google/v1beta/models/small:generateContent", &own),
+        ("/llm/t/google/v1/chat/completions", &chat),
+    ] {
+        let logged = Logged::begin();
+        for (reason, status, code, told) in
+            [("OTHER", 400, None, 0), ("API_KEY_INVALID", 502, Some("credential_refused"), 1)]
+        {
+            world.upstream.next(error(reason));
+            let (came, headers, said) = world.call(world.request(Method::POST, path, body)).await;
+            let is = headers.get("vidimus-code").map(|code| code.to_str().expect("text"));
+            assert_eq!((came.as_u16(), is), (status, code), "{said:?}");
+            assert_eq!(String::from_utf8_lossy(&said).contains("not valid"), code.is_none(), "{said:?}");
+            let records = world.records(&call_id(&headers), 2).await;
+            assert_eq!((&records[1]["status"], records[1].get("detail").is_some()), (&json!(400), told == 1));
+            assert_eq!(logged.with("refuses the key").len(), told);
+        }
+    }
+}

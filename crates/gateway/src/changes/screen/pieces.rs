@@ -147,7 +147,9 @@ impl<'d> Said<'d> {
         if kind.ends_with(".done") {
             self.ended.push(format!("item {}/", key(event, "output_index")));
         }
-        self.is_last = LAST.contains(&&*kind) || has("stopReason");
+        // Some servers write a null until there is a reason.
+        let has_stopped = member(event, "stopReason").is_some_and(|reason| reason.get() != "null");
+        self.is_last = LAST.contains(&&*kind) || has_stopped;
     }
 
     /// One of several answers, in OpenAI's words.
@@ -374,6 +376,12 @@ mod tests {
             (Speech::Model, r#"{"contentBlockIndex":2,"start":{"toolUse":{"name":"f"}}}"#, &[], ""),
             (Speech::Model, r#"{"contentBlockIndex":2,"p":"abc"}"#, &[], "block 2/"),
             (Speech::Model, r#"{"stopReason":"end_turn"}"#, &[], "all"),
+            (
+                Speech::Model,
+                r#"{"choices":[{"delta":{"content":"a"}}],"stopReason":null}"#,
+                &["choice 0/content /choices/0/delta/content=a"],
+                "",
+            ),
             (
                 Speech::Model,
                 r#"{"candidates":[{"content":{"parts":[{"text":"a"},{"text":"t","thought":true},{"functionCall":{"name":"f"}},{"text":"b"}]},"finishReason":"STOP"}]}"#,

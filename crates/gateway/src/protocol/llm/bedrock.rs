@@ -195,7 +195,7 @@ fn check(request: &Json<'_>) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// That nothing of a conversation is at an address of S3: who asks would have it read by the rights of the gateway's account.
+/// That nothing of a conversation, or of what is added to it, is at an address of S3: who asks would have it read by the rights of the gateway's account.
 fn check_addresses(value: &Json<'_>) -> Result<(), Refusal> {
     for (name, value) in value.as_object().unwrap_or_default() {
         match &**name {
@@ -208,12 +208,15 @@ fn check_addresses(value: &Json<'_>) -> Result<(), Refusal> {
     value.as_array().unwrap_or_default().iter().try_for_each(check_addresses)
 }
 
-/// What goes to the model as it is: members of its maker's own API, of which none may name another one, or say a limit once more.
+/// What goes to the model as it is: members of its maker's own API, of which none may name another one, or something of the account's, or say a
+/// limit once more.
 fn check_added(added: &Json<'_>) -> Result<(), Refusal> {
-    for (name, value) in added.as_object().unwrap_or_default() {
-        extras::check_other(name, value, &[])?;
+    const TOOLS: &str = "tools";
+    for (name, value) in added.as_object().unwrap_or_default().iter().filter(|(name, _)| *name != TOOLS) {
+        extras::check_other(name, value, &[[TOOLS].as_slice()])?;
     }
-    for tool in added.get("tools").and_then(Json::as_array).unwrap_or_default() {
+    check_addresses(added)?;
+    for tool in added.get(TOOLS).and_then(Json::as_array).unwrap_or_default() {
         extras::of_tool(tool)?;
     }
     check_limits(added, 0)

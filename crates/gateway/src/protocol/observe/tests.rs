@@ -40,6 +40,27 @@ fn usage_is_found_however_the_stream_is_cut() {
     }
 }
 
+/// What Anthropic keeps of a question is told apart, once or with each count; a later count without it is not the less.
+#[test]
+fn what_is_kept_of_a_question_is_counted_in_streams() {
+    let event = |usage: &str| format!("data: {usage}\n\n");
+    let begun = event(
+        r#"{"type":"message_start","message":{"usage":{"input_tokens":7,"cache_read_input_tokens":100,"cache_creation_input_tokens":20,"output_tokens":1}}}"#,
+    );
+    for said in [
+        r#"{"output_tokens":11}"#,
+        r#"{"input_tokens":7,"output_tokens":11}"#,
+        r#"{"input_tokens":null,"cache_read_input_tokens":100,"output_tokens":11}"#,
+        r#"{"input_tokens":7,"cache_read_input_tokens":100,"cache_creation_input_tokens":20,"output_tokens":11}"#,
+    ] {
+        let text = begun.clone() + &event(&format!(r#"{{"type":"message_delta","usage":{said}}}"#));
+        for size in [1, 7, usize::MAX] {
+            let found = events(Observe::Model, text.as_bytes(), size).usage;
+            assert_eq!(found, Usage { input: Some(127), output: Some(11) }, "chunks of {size}: {text}");
+        }
+    }
+}
+
 #[test]
 fn an_error_in_a_stream_is_found_however_it_is_written() {
     let error = r#"{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":""}}"#;

@@ -10,8 +10,15 @@ pub enum Name {
     IsError,
     Usage,
     Message,
-    Input,
-    Output,
+    /// All tokens of a question.
+    Question,
+    /// Those of them that the provider neither read from what it keeps nor keeps from now on, where it tells them apart (Anthropic, Bedrock). Of
+    /// OpenAI's responses these are all.
+    Fresh,
+    /// The others: some of neither each other nor [`Name::Fresh`].
+    KeptRead,
+    KeptWritten,
+    Answer,
     Id,
     Type,
     Choices,
@@ -21,16 +28,13 @@ pub enum Name {
     BlockReason,
     /// What a model answers that is no text: an embedding, a count, a response of OpenAI's.
     Made,
-    /// Tokens that are told apart from those of [`Name::Input`] and of [`Name::Output`], and are some of neither.
-    InputBeside,
-    OutputBeside,
+    /// Tokens that are told apart from those of [`Name::Question`] and of [`Name::Answer`], and are some of neither (Gemini).
+    QuestionBeside,
+    AnswerBeside,
     Content,
     FinishReason,
     /// Why a model of Bedrock stopped, which it says once.
     StopReason,
-    /// Tokens of a question that Bedrock read from what it keeps, or keeps from now on: some of neither each other nor [`Name::Input`].
-    KeptRead,
-    KeptWritten,
     Index,
     JsonRpc,
     Method,
@@ -48,14 +52,15 @@ impl Name {
             b"isError" => Self::IsError,
             b"usage" | b"usageMetadata" => Self::Usage,
             b"message" | b"response" => Self::Message,
-            b"input_tokens" | b"prompt_tokens" | b"promptTokenCount" | b"inputTokens" => Self::Input,
+            b"prompt_tokens" | b"promptTokenCount" => Self::Question,
+            b"input_tokens" | b"inputTokens" => Self::Fresh,
+            b"cache_read_input_tokens" | b"cacheReadInputTokens" => Self::KeptRead,
+            b"cache_creation_input_tokens" | b"cacheWriteInputTokens" => Self::KeptWritten,
             b"output_tokens" | b"completion_tokens" | b"candidatesTokenCount" | b"outputTokens" => {
-                Self::Output
+                Self::Answer
             }
-            b"cacheReadInputTokens" => Self::KeptRead,
-            b"cacheWriteInputTokens" => Self::KeptWritten,
-            b"toolUsePromptTokenCount" => Self::InputBeside,
-            b"thoughtsTokenCount" => Self::OutputBeside,
+            b"toolUsePromptTokenCount" => Self::QuestionBeside,
+            b"thoughtsTokenCount" => Self::AnswerBeside,
             b"id" => Self::Id,
             b"type" => Self::Type,
             b"choices" => Self::Choices,

@@ -46,6 +46,29 @@ fn what_is_looked_for_is_found_however_the_text_is_cut() {
             false,
             usage(Some(7), Some(11)),
         ),
+        // Anthropic's, which tells apart what it keeps.
+        (
+            r#"{"usage":{"input_tokens":7,"cache_read_input_tokens":100,"cache_creation_input_tokens":20,"cache_creation":{"ephemeral_5m_input_tokens":20},"output_tokens":11}}"#,
+            false,
+            usage(Some(127), Some(11)),
+        ),
+        (
+            r#"{"type":"message_start","message":{"usage":{"input_tokens":7,"cache_read_input_tokens":100,"cache_creation_input_tokens":null,"output_tokens":1}}}"#,
+            false,
+            usage(Some(107), Some(1)),
+        ),
+        (r#"{"usage":{"input_tokens":null,"cache_read_input_tokens":100}}"#, false, none),
+        // Of those that count all of a question it is some of that.
+        (
+            r#"{"usage":{"prompt_tokens":127,"completion_tokens":11,"cache_read_input_tokens":100,"cache_creation_input_tokens":20}}"#,
+            false,
+            usage(Some(127), Some(11)),
+        ),
+        (
+            r#"{"usage":{"prompt_tokens":7,"input_tokens":7,"cache_read_input_tokens":100}}"#,
+            false,
+            usage(Some(107), None),
+        ),
         // Gemini's: what it counts apart is some of neither.
         (
             r#"{"usageMetadata":{"promptTokenCount":7,"candidatesTokenCount":11,"totalTokenCount":18}}"#,

@@ -81,6 +81,7 @@ fn nothing_runs_beside_the_model_and_nothing_of_the_account_is_read() {
         (r#"{"additionalModelRequestFields":{"model":"large"}}"#, UNDECIDED),
         (r#"{"additionalModelRequestFields":{"mcp_servers":[{"url":"https://elsewhere"}]}}"#, UNDECIDED),
         (r#"{"additionalModelRequestFields":{"tools":[{"type":"advisor","model":"large"}]}}"#, UNDECIDED),
+        (r#"{"additionalModelRequestFields":{"Tools":[{"type":"advisor","model":"large"}]}}"#, INVALID),
         (r#"{"Messages":[]}"#, INVALID),
         (r#"{"inference_config":{"maxTokens":5}}"#, INVALID),
         (r#"{"additional_model_request_fields":{}}"#, INVALID),
@@ -94,6 +95,7 @@ fn nothing_runs_beside_the_model_and_nothing_of_the_account_is_read() {
         (r#"{"inferenceConfig":[]}"#, INVALID),
         (r"[]", INVALID),
         // What only the account of the gateway may read.
+        (r#"{"additionalModelRequestFields":{"mediaSource":{"s3Location":{"uri":"s3://b/k"}}}}"#, UNDECIDED),
         (
             r#"{"messages":[{"role":"user","content":[{"image":{"format":"png","source":{"s3Location":{"uri":"s3://b/k"}}}}]}]}"#,
             UNDECIDED,

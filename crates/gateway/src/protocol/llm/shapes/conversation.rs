@@ -12,7 +12,7 @@ use super::taken::no_equivalent;
 /// What a model is asked. The model itself is none of it: which one is asked was decided.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Request {
-    /// Instructions before all turns, in their order.
+    /// Instructions before all turns, in their order. None is empty.
     pub(super) system: Vec<String>,
     pub(super) turns: Vec<Turn>,
     /// The names of the tools that were called in them, by the ids of the calls: the last of an id.
@@ -165,10 +165,10 @@ pub(super) struct Usage {
 }
 
 impl Usage {
-    /// What is said later counts.
+    /// What is said later counts, but of the question what is the most: later it may be counted without what the provider had kept.
     pub(super) fn and(self, later: Self) -> Self {
         Self {
-            input: later.input.or(self.input),
+            input: later.input.max(self.input),
             output: later.output.or(self.output),
             cached: later.cached.or(self.cached),
             thought: later.thought.or(self.thought),
@@ -207,15 +207,31 @@ pub(super) struct Fault {
 }
 
 impl Request {
-    /// Something more that one side said.
-    pub(super) fn say(&mut self, side: Side, parts: Vec<Part>) {
+    /// One more of the instructions before all turns.
+    pub(super) fn instruct(&mut self, text: String) {
+        if !text.is_empty() {
+            self.system.push(text);
+        }
+    }
+
+    /// Something more that one side said. An empty text beside something else says nothing, and is left out, since some providers refuse it (Anthropic,
+    /// Bedrock); one that is all of a turn is theirs to refuse.
+    pub(super) fn say(&mut self, side: Side, mut parts: Vec<Part>) {
         for part in &parts {
             if let Part::Call(call) = part {
                 self.names.insert(call.id.clone(), call.name.clone());
             }
         }
+        let is_empty = |part: &Part| matches!(part, Part::Text(text) if text.is_empty());
+        if parts.iter().all(is_empty) {
+            parts.truncate(1);
+        } else {
+            parts.retain(|part| !is_empty(part));
+        }
         match self.turns.last_mut().filter(|turn| turn.side == side) {
-            Some(turn) => turn.parts.extend(parts),
+            // One that is empty stands alone in its turn.
+            Some(turn) if turn.parts.first().is_none_or(is_empty) => turn.parts = parts,
+            Some(turn) => turn.parts.extend(parts.into_iter().filter(|part| !is_empty(part))),
             None => self.turns.push(Turn { side, parts }),
         }
     }

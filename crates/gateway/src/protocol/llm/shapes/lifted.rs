@@ -245,7 +245,10 @@ impl EventFilter for Translator {
                 Reader::OpenAi(reader) => reader.read(&data, &mut events)?,
                 Reader::Anthropic(reader) => reader.read(&data, &mut events)?,
                 Reader::Gemini(reader) => reader.read(&data, &self.answered, &mut events)?,
-                Reader::Bedrock(reader) => reader.read(&data, &mut events)?,
+                Reader::Bedrock(reader) => {
+                    let name = sse::lines(text).find_map(|line| sse::value_of(line, "event"));
+                    reader.read(name.unwrap_or_default(), &data, &mut events)?;
+                }
             }
         }
         let out = self.write(events)?;

@@ -19,11 +19,11 @@ pub(in super::super) fn read(body: Value) -> Result<Request, Refusal> {
     let mut request = Request::default();
     match body.take("system") {
         None => {}
-        Some(Value::String(text)) => request.system.push(text),
+        Some(Value::String(text)) => request.instruct(text),
         Some(Value::Array(blocks)) => {
             for block in blocks {
                 match read_block(block, &request)? {
-                    Part::Text(text) => request.system.push(text),
+                    Part::Text(text) => request.instruct(text),
                     _ => return Err(invalid("system", "must be texts")),
                 }
             }

@@ -121,7 +121,9 @@ fn write_tools(tools: Vec<Tool>, choice: Option<Choice>) -> Result<Option<Value>
     let tool = |Tool { name, description, schema }| {
         let schema = schema.unwrap_or_else(|| json!({"type": "object", "properties": {}}));
         let spec = json!({"name": name, "inputSchema": {"json": schema}});
-        json!({"toolSpec": with(spec, [("description", description.map(Value::String))])})
+        // It may not be empty.
+        let description = description.filter(|text| !text.is_empty()).map(Value::String);
+        json!({"toolSpec": with(spec, [("description", description)])})
     };
     let tools: Vec<Value> = tools.into_iter().map(tool).collect();
     Ok(Some(with(json!({"tools": tools}), [("toolChoice", choice)])))

@@ -25,12 +25,19 @@ enum Saying {
 }
 
 impl Reader {
+    /// An event of this name; of an exception the name says what it is of.
+    ///
     /// # Errors
     /// `upstream_invalid`.
-    pub(in super::super) fn read(&mut self, data: &str, out: &mut Vec<Event>) -> Result<(), Refusal> {
+    pub(in super::super) fn read(
+        &mut self,
+        name: &str,
+        data: &str,
+        out: &mut Vec<Event>,
+    ) -> Result<(), Refusal> {
         let event: Value = serde_json::from_str(data).map_err(|_| unreadable("an event that is no JSON"))?;
         let has = |name: &str| event.get(name).is_some();
-        if let Some(fault) = fault(&event, 500) {
+        if let Some(fault) = fault(&event, status_of(name)) {
             out.push(Event::Error(fault));
         } else if has("role") {
             out.push(Event::Begin(String::new(), Usage::default()));
@@ -87,5 +94,15 @@ impl Reader {
             _ => return Err(unreadable("a delta that is neither text nor arguments")),
         }
         Ok(())
+    }
+}
+
+/// The status that an exception would have without a stream (API reference, "ConverseStream").
+fn status_of(exception: &str) -> u16 {
+    match exception {
+        "validationException" => 400,
+        "throttlingException" => 429,
+        "serviceUnavailableException" => 503,
+        _ => 500,
     }
 }

@@ -23,7 +23,7 @@ pub(in super::super) fn read(body: Value, streams: bool) -> Result<Request, Refu
         system.says_nothing("role", &[json!("user"), json!("system")])?;
         for part in system.list("parts")? {
             match read_part(part, &mut Ids::default())? {
-                Part::Text(text) => request.system.push(text),
+                Part::Text(text) => request.instruct(text),
                 _ => return Err(invalid("systemInstruction", "must be texts")),
             }
         }

@@ -77,7 +77,7 @@ fn read_message(request: &mut Request, mut message: Taken) -> Result<(), Refusal
             }
             for part in read_parts(content)? {
                 match part {
-                    Part::Text(text) => request.system.push(text),
+                    Part::Text(text) => request.instruct(text),
                     _ => return Err(no_equivalent("instructions", "image_url")),
                 }
             }

@@ -382,6 +382,21 @@ fn a_stream_that_ends_by_an_error_says_so() {
     }
 }
 
+/// An exception of Bedrock's is of what it would be of without a stream: only its name says that.
+#[test]
+fn an_exception_in_a_stream_is_known_by_its_name() {
+    for (name, kind) in [
+        ("throttlingException", "rate_limit_error"),
+        ("validationException", "invalid_request_error"),
+        ("serviceUnavailableException", "overloaded_error"),
+        ("modelStreamErrorException", "api_error"),
+    ] {
+        let text = format!("event: {name}\ndata: {{\"error\":{{\"message\":\"no\"}}}}\n\n");
+        let lifted = lifted_stream(Shape::Anthropic, Shape::Bedrock, &text, usize::MAX).expect("a stream");
+        assert!(lifted.contains(&format!(r#""type":"{kind}""#)), "{lifted}");
+    }
+}
+
 /// Attacks: events that are no JSON, out of their order, of kinds that nobody asked for, tool calls that are mixed, one that is too long.
 #[test]
 fn events_that_cannot_be_said_end_the_stream() {

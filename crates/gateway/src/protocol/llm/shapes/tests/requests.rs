@@ -233,6 +233,41 @@ fn what_one_says_in_another_way() {
     }
 }
 
+/// SDKs say an empty text with a call of a tool, which Bedrock and Anthropic refuse.
+#[test]
+fn an_empty_text_beside_something_else_is_left_out() {
+    let calls = json!([{"id": "t", "type": "function", "function": {"name": "f", "arguments": "{}"}}]);
+    let request = json!({
+        "messages": [
+            {"role": "system", "content": ""},
+            {"role": "user", "content": [{"type": "text", "text": ""}, {"type": "text", "text": "hi"}]},
+            {"role": "assistant", "content": "", "tool_calls": calls},
+            {"role": "tool", "tool_call_id": "t", "content": ""},
+            {"role": "user", "content": ""},
+            {"role": "assistant", "content": ""},
+            {"role": "assistant", "content": "yes"},
+            {"role": "user", "content": ""},
+        ],
+        "tools": [{"type": "function", "function": {"name": "f", "description": ""}}],
+    });
+    let (_, body) = gone(Shape::OpenAi, &provider_of(Shape::Bedrock), &request).expect("it goes on");
+    let expected = json!([
+        {"role": "user", "content": [{"text": "hi"}]},
+        {"role": "assistant", "content": [{"toolUse": {"toolUseId": "t", "name": "f", "input": {}}}]},
+        {"role": "user", "content": [{"toolResult": {"toolUseId": "t", "content": [{"text": ""}]}}]},
+        {"role": "assistant", "content": [{"text": "yes"}]},
+        // All that was said is its provider's to refuse.
+        {"role": "user", "content": [{"text": ""}]},
+    ]);
+    assert_eq!(body["messages"], expected);
+    assert!(
+        body.get("system").is_none() && body.pointer("/toolConfig/tools/0/toolSpec/description").is_none()
+    );
+    let (_, body) = gone(Shape::OpenAi, &provider_of(Shape::Anthropic), &request).expect("it goes on");
+    assert_eq!(body.pointer("/messages/1/content/0/type"), Some(&json!("tool_use")));
+    assert!(body.get("system").is_none());
+}
+
 /// What the other has no words for is refused, and so is what nobody knows.
 #[test]
 fn what_has_no_equivalent_is_refused() {
