@@ -233,7 +233,7 @@ func (c *cluster) waitUntilServed(t *testing.T) {
 func examplesAreAccepted(t *testing.T, c *cluster) {
 	for _, path := range files(t, tree+"/examples") {
 		for _, document := range documents(t, path) {
-			fromDirectory := document.text("spec", "credential", "file") + document.text("spec", "credential", "env")
+			fromDirectory := document.text("spec", "credential", "file") + document.text("spec", "credential", "env") + document.text("spec", "openapi", "credential", "env")
 			a := c.try(t, document)
 			if fromDirectory != "" && strings.Contains(a.message, "use secretRef") {
 				continue // A key from a file is for a directory only, which is what the cluster says.
