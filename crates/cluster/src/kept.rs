@@ -3,11 +3,11 @@
 //! It is written beside what goes live and never waited for, at most every few seconds; only a whole view of the cluster is, and nothing while what was kept is
 //! in force itself. Its age is told from when it was last known to be all there is, also over several starts.
 
-use std::io;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
+use std::{io, iter, mem};
 
 use jiff::Timestamp;
 use vidimus_core::caller::UnixMillis;
@@ -21,6 +21,8 @@ use crate::SOURCE;
 const WAIT: Duration = Duration::from_secs(2);
 /// Between two writes.
 const EVERY: Duration = Duration::from_secs(10);
+/// How long it is waited for what is refused before what was told meanwhile is taken.
+const REFUSED: Duration = Duration::from_secs(1);
 /// Between two words on the times.
 const TELL: Duration = Duration::from_secs(2);
 /// How far a clock may be behind the time at which what was kept was served by: one that is set right does not jump by more.
@@ -233,6 +235,12 @@ impl Pending {
         }
     }
 
+    /// Takes what was told since.
+    fn follow(&mut self, Self { all, times, seen }: Self) {
+        let told = all.map(Told::All).into_iter().chain(times.map(Told::Whole)).chain(seen.map(Told::Seen));
+        told.for_each(|told| self.take(told));
+    }
+
     const fn is_none(&self) -> bool {
         self.all.is_none() && self.times.is_none() && self.seen.is_none()
     }
@@ -256,7 +264,8 @@ impl Pending {
 /// Goes on until nobody can tell anything any more, and leaves the cores to others.
 fn write((disk, of): &(Arc<Mutex<KeptObjects>>, Arc<str>), told: &Receiver<Told>) {
     at_low_priority();
-    let mut pending = Pending::default();
+    // What is written next, and what was told since that began to wait for what it refuses.
+    let (mut pending, mut newer, mut waits) = (Pending::default(), Pending::default(), false);
     let mut not_before = Instant::now();
     let mut failed = None;
     loop {
@@ -265,15 +274,21 @@ fn write((disk, of): &(Arc<Mutex<KeptObjects>>, Arc<str>), told: &Receiver<Told>
             false => not_before.saturating_duration_since(Instant::now()),
         };
         match told.recv_timeout(wait) {
-            Ok(told) => pending.take(told),
+            // All of it: where it is not written for long, nothing but the newest stays in memory.
+            Ok(first) => iter::once(first).chain(told.try_iter()).for_each(|told| newer.take(told)),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
+        }
+        // What waits stays what it is: something newer would have to wait anew.
+        if !waits {
+            pending.follow(mem::take(&mut newer));
         }
         if pending.is_none() || Instant::now() < not_before {
             continue;
         }
         // Objects that are newer than what is known to be refused would be taken for deleted.
-        if pending.all.as_ref().is_some_and(|all| !all.refused.wait(EVERY)) {
+        waits = pending.all.as_ref().is_some_and(|all| !all.refused.wait(REFUSED));
+        if waits {
             continue;
         }
         let begun = Instant::now();
@@ -293,6 +308,8 @@ fn write((disk, of): &(Arc<Mutex<KeptObjects>>, Arc<str>), told: &Receiver<Told>
 
 #[cfg(test)]
 mod tests {
+    use vidimus_registry::{KEY_LENGTH, Keeping, Says, feed};
+
     use super::*;
 
     fn times(synced: i64, seen: i64) -> Times {
@@ -327,6 +344,45 @@ mod tests {
             4_000,
             "it was wrong before, and what is there is known"
         );
+    }
+
+    /// Attack: objects are written over and over while the disk takes nothing of what is refused.
+    #[test]
+    fn what_waits_for_what_is_refused_is_the_newest_alone() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |name: &str| root.path().join(name);
+        // In the place of what is written first.
+        std::fs::create_dir_all(at("refused.new/full")).unwrap();
+        let keeping = Keeping::new(&at("refused"), &at("count"), &[7; KEY_LENGTH]).unwrap();
+        let (_loaded, mut feed, _acts) = feed("the cluster", Some(keeping), Arc::default()).unwrap();
+        assert!(feed.says(Says::default()));
+        let refused = feed.refusals_kept();
+        assert!(!refused.wait(Duration::from_millis(100)), "it cannot be kept");
+
+        let disk = KeptObjects::new(&at("objects"), &at("objects.count"), &[7; KEY_LENGTH]).unwrap();
+        let (tell, told) = mpsc::channel();
+        let writer = (Arc::new(Mutex::new(disk)), Arc::<str>::from("c"));
+        let thread = thread::spawn(move || write(&writer, &told));
+        let snapshot: Arc<Snapshot> = Arc::default();
+        for time in 0..50 {
+            let (snapshot, refused) = (snapshot.clone(), refused.clone());
+            let all = All { objects: vec![], snapshot, refused, times: times(time, time) };
+            tell.send(Told::All(Box::new(all))).unwrap();
+        }
+        let begun = Instant::now();
+        // What waits, the newest, and this one.
+        while Arc::strong_count(&snapshot) > 3 {
+            assert!(begun.elapsed() < 2 * EVERY, "{} are in memory", Arc::strong_count(&snapshot));
+            thread::sleep(Duration::from_millis(10));
+        }
+        assert!(!at("objects").exists(), "it is newer than what is known to be refused");
+        std::fs::remove_dir_all(at("refused.new")).unwrap();
+        while !at("objects").exists() {
+            assert!(begun.elapsed() < 4 * EVERY, "it is not written");
+            thread::sleep(Duration::from_millis(10));
+        }
+        drop(tell);
+        thread.join().unwrap();
     }
 
     #[test]

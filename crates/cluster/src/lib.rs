@@ -65,8 +65,11 @@ pub use seen::{Changes, FieldManager, Seen};
 pub use state::SourceState;
 pub use status::{FIELD_MANAGER, Writes};
 
-/// How long a stop waits until the Lease of statuses is given back, and until what is refused is kept.
+/// How long a stop waits until the Lease of statuses is given back.
 const GIVEN_BACK: Duration = Duration::from_secs(4);
+
+/// And how long until what is refused is kept.
+const SETTLED: Duration = Duration::from_secs(4);
 
 /// The name that objects of the cluster have as their source.
 pub const SOURCE: &str = "kubernetes";
@@ -131,11 +134,7 @@ impl Watching {
 
     /// Writes no statuses any more, and lets another replica, or the next start, do so at once. Where the API server does not answer it takes some
     /// seconds, and the Lease ends by itself.
-    ///
-    /// What is refused is kept for the next start when this returns.
     pub async fn give_back(&self) {
-        let acts = self.acts.clone();
-        let settled = tokio::task::spawn_blocking(move || acts.settle(GIVEN_BACK));
         if let Some(give_back) = &self.give_back
             && tokio::time::timeout(GIVEN_BACK, give_back.now()).await.is_err()
         {
@@ -143,6 +142,12 @@ impl Watching {
                 "the API server does not answer: the next start writes statuses when the Lease has ended"
             );
         }
+    }
+
+    /// To be waited for before an end, when nothing is decided any more: what is refused then is kept for the next start, or the log says that it is not.
+    pub async fn settled(&self) {
+        let acts = self.acts.clone();
+        let settled = tokio::task::spawn_blocking(move || acts.settle(SETTLED));
         if !settled.await.unwrap_or(false) {
             tracing::warn!("what is refused could not be kept for the next start in time");
         }

@@ -355,6 +355,26 @@ mod tests {
         assert!(loaded.borrow().snapshot.is_closed() && loaded.borrow().not_ready.is_some());
     }
 
+    /// A stop waits for what is refused then, and not for what was when it began: calls end meanwhile, and are decided by what comes.
+    #[test]
+    fn who_waits_before_an_end_waits_for_all_that_is_in_force_then() {
+        let root = tempfile::tempdir().unwrap();
+        let keeping =
+            || Keeping::new(&root.path().join("refused"), &root.path().join("count"), &[7; KEY_LENGTH]);
+        let (_loaded, mut feed, acts) =
+            super::feed("the cluster", Some(keeping().unwrap()), Arc::default()).unwrap();
+        let most = Duration::from_secs(20);
+        assert!(acts.settle(Duration::ZERO), "nothing is refused yet");
+        for count in 1..6 {
+            let all: Vec<Value> =
+                (0..count).map(|one| policy(&format!("p{one}"), &one.to_string(), 1, FORBID)).collect();
+            assert!(feed.says(says(&all)));
+            assert!(acts.settle(most), "{count}");
+            let kept = Kept::at(keeping().unwrap()).read().unwrap().unwrap();
+            assert_eq!(kept.memory, feed.current().snapshot.memory(), "{count}");
+        }
+    }
+
     /// What refused goes on refusing while its object is malformed, and not when that was deleted: with and without a restart.
     #[test]
     fn a_malformed_update_holds_and_a_deletion_does_not() {

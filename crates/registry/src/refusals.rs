@@ -3,12 +3,12 @@
 //! that, so that with many changes it takes a tenth of the time. So what is refused is kept a second or two after it is in force, at the latest, and
 //! what was told is kept before the end.
 
-use std::io;
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
+use std::{fmt, io};
 
 use vidimus_core::resource::Rejection;
 use vidimus_core::snapshot::Snapshot;
@@ -41,6 +41,12 @@ impl KeptUpTo {
         let waited = self.done.changed.wait_timeout_while(self.done.count(), most, is_missing);
         let (count, _) = waited.unwrap_or_else(PoisonError::into_inner);
         count.kept >= self.number
+    }
+}
+
+impl fmt::Debug for Refusals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Refusals").field("done", &self.done).finish_non_exhaustive()
     }
 }
 
@@ -82,10 +88,27 @@ struct Told {
     number: u64,
 }
 
+/// The newest that was told and not taken yet: a disk that hangs holds up nothing else, and holds no other one in memory.
+#[derive(Default)]
+struct Newest(Mutex<Option<Told>>);
+
+impl Newest {
+    fn put(&self, told: Told) {
+        let mut newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = newest.take().and_then(|last| last.first);
+        *newest = Some(Told { first: told.first.or(first), ..told });
+    }
+
+    fn take(&self) -> Option<Told> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
 /// Has what is refused kept.
-#[derive(Debug)]
 pub(crate) struct Refusals {
-    tell: Option<Sender<Told>>,
+    /// That there is a newer one.
+    tell: Option<SyncSender<()>>,
+    newest: Arc<Newest>,
     done: Arc<Done>,
     thread: Option<JoinHandle<()>>,
 }
@@ -93,22 +116,24 @@ pub(crate) struct Refusals {
 impl Refusals {
     /// Begins the thread, which says of `in_force` where it cannot keep what is refused.
     pub(crate) fn begin(in_force: Arc<InForce>) -> io::Result<Self> {
-        let (tell, told) = mpsc::channel();
-        let done = Arc::<Done>::default();
-        let counts = done.clone();
+        let (tell, told) = mpsc::sync_channel(1);
+        let (newest, done) = (Arc::<Newest>::default(), Arc::<Done>::default());
+        let (of, counts) = (newest.clone(), done.clone());
         let thread = thread::Builder::new()
             .name("vidimus-refused".to_owned())
-            .spawn(move || keep(&in_force, &told, &counts))?;
-        Ok(Self { tell: Some(tell), done, thread: Some(thread) })
+            .spawn(move || keep(&in_force, (&told, &of), &counts))?;
+        Ok(Self { tell: Some(tell), newest, done, thread: Some(thread) })
     }
 
     /// This is in force; with the first it is said where what it refuses is to be kept.
     pub(crate) fn keep(&self, first: Option<Kept>, snapshot: Arc<Snapshot>) {
         let mut count = self.done.count();
         count.told += 1;
-        let told = Told { first, snapshot, number: count.told };
+        self.newest.put(Told { first, snapshot, number: count.told });
         drop(count);
-        if self.tell.as_ref().is_none_or(|tell| tell.send(told).is_err()) {
+        let tell = self.tell.as_ref().map(|tell| tell.try_send(()));
+        // Where it is full, the newest is not taken yet.
+        if !matches!(tell, Some(Ok(()) | Err(TrySendError::Full(())))) {
             tracing::error!(
                 "what is refused is not kept for the next start any more: the thread that does so has ended"
             );
@@ -131,7 +156,7 @@ impl Drop for Refusals {
 }
 
 /// Goes on until nobody can tell anything any more.
-fn keep(in_force: &InForce, told: &Receiver<Told>, done: &Done) {
+fn keep(in_force: &InForce, (told, newest): (&Receiver<()>, &Newest), done: &Done) {
     at_low_priority();
     let (mut kept, mut next): (Option<Kept>, Option<Told>) = (None, None);
     let mut not_before = Instant::now();
@@ -141,9 +166,11 @@ fn keep(in_force: &InForce, told: &Receiver<Told>, done: &Done) {
             Some(_) => not_before.saturating_duration_since(Instant::now()),
         };
         let is_end = match told.recv_timeout(wait) {
-            Ok(mut newer) => {
-                kept = newer.first.take().or(kept);
-                next = Some(newer);
+            Ok(()) => {
+                if let Some(mut newer) = newest.take() {
+                    kept = newer.first.take().or(kept);
+                    next = Some(newer);
+                }
                 continue;
             }
             Err(RecvTimeoutError::Timeout) => false,
@@ -232,6 +259,20 @@ mod tests {
         drop(refusals);
         assert!(mark.wait(Duration::ZERO) && done.now().wait(Duration::ZERO));
         assert_eq!(kept(root.path()).read().unwrap().unwrap().memory, snapshot(6).memory());
+    }
+
+    /// Attack: a disk that hangs while changes come. Where it is to be kept is not lost with the one that it came with.
+    #[test]
+    fn what_is_not_taken_is_the_newest_alone() {
+        let root = tempfile::tempdir().unwrap();
+        let (newest, one) = (Newest::default(), snapshot(1));
+        for number in 1..50 {
+            let first = (number == 1).then(|| kept(root.path()));
+            newest.put(Told { first, snapshot: one.clone(), number });
+            assert_eq!(Arc::strong_count(&one), 2);
+        }
+        let told = newest.take().unwrap();
+        assert!(told.first.is_some() && told.number == 49 && newest.take().is_none());
     }
 
     /// What cannot be kept is not said to be, and is said of what is in force.

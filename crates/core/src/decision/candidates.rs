@@ -52,13 +52,7 @@ impl Snapshot {
             vec![Candidate { provider: provider.clone(), model: name.into(), weight: failover.weight }];
         let mut passed_over = Vec::new();
         for alternative in &failover.to {
-            let may = match (self.answers(&decision, &alternative.provider, name), &none_may) {
-                // Its name is not the caller's to know, whatever else there is.
-                (Err(why @ Why::Decided(_)), _) | (Err(why), None) => Err(why),
-                (_, Some(why)) => Err(why.clone()),
-                (may, None) => may,
-            };
-            match may {
+            match self.answers((&decision, none_may.as_ref()), &alternative.provider, name) {
                 Ok((provider, model)) => {
                     candidates.push(Candidate { provider, model, weight: alternative.weight });
                 }
@@ -71,35 +65,40 @@ impl Snapshot {
         Decision { candidates, passed_over, ..decision }
     }
 
-    /// The provider of this name and its model, where that may answer in place of the one that was decided, of which `name` is the name.
+    /// The provider of this name and its model, where that may answer in place of the one that was decided, of which `name` is the name; `none_may` is why
+    /// no other one may, whoever it is.
     fn answers(
         &self,
-        decision: &Decision<'_>,
+        (decision, none_may): (&Decision<'_>, Option<&Why>),
         provider: &str,
         name: &str,
     ) -> Result<(Arc<LlmProvider>, Arc<str>), Why> {
         let other = self.llm_provider(provider).ok_or(Why::Unregistered)?;
         let model = other.meant(name).ok_or_else(|| Why::NoModel(name.into()))?;
-        self.may_answer(decision, other, &model.name)?;
+        self.may_answer((decision, none_may), other, &model.name)?;
         Ok((other.clone(), model.name.clone()))
     }
 
     /// Whether another model may answer in place of the one that was decided.
     fn may_answer(
         &self,
-        decision: &Decision<'_>,
+        (decision, none_may): (&Decision<'_>, Option<&Why>),
         provider: &Arc<LlmProvider>,
         name: &str,
     ) -> Result<(), Why> {
         let (target, of) = (Target::Model { provider, name }, &decision.call);
         // What people approved is a call of the other one.
         let call = Call { ask: Ask { target, ..of.ask }, approvals: &[], ..*of };
-        let is_counted = self.chain_reads().counts
-            || decision.finding.limits.iter().any(|limit| limit.of == Measure::Spend);
+        // First: of one that policies keep from the caller nothing else is found, or it would be named to the caller.
         let other = self.authorize(&call);
         if let Some(code) = other.code() {
             return Err(Why::Decided(code));
         }
+        if let Some(why) = none_may {
+            return Err(why.clone());
+        }
+        let is_counted = self.chain_reads().counts
+            || decision.finding.limits.iter().any(|limit| limit.of == Measure::Spend);
         if is_counted && call.ask.reserves().1 > of.ask.reserves().1 {
             return Err(Why::Dearer);
         }

@@ -25,14 +25,16 @@ pub(super) fn of(
     registered: &Registered,
 ) -> Option<Undecided> {
     let (of, id) = (literal.type_name().basename(), literal.id().unescaped());
+    // What a record of another namespace says is for those who may know all of them.
+    let is_told =
+        |server: &McpServer| policy.scope == Scope::Cluster || server.meta.namespace == policy.meta.namespace;
     let (server, name) = match registered.target(of, id)? {
-        Target::Server(server) => return of_front(statement, server),
+        Target::Server(server) => return of_front(statement, server, is_told(server)),
         Target::Tool { server, name } | Target::Prompt { server, name } => (server, name),
         Target::Resource { server, uri } => (server, uri),
         _ => return None,
     };
-    // What a record of another namespace says is for those who may know all of them.
-    let is_told = policy.scope == Scope::Cluster || server.meta.namespace == policy.meta.namespace;
+    let is_told = is_told(server);
     match &server.members {
         Some(members) => Some(of_member(server, members, (of, name), is_told)),
         None if of == "Tool" => of_no_tool(server, name, is_told),
@@ -41,27 +43,34 @@ pub(super) fn of(
 }
 
 /// What is called at a server with members is decided as theirs; of itself it is only connected to.
-fn of_front(statement: &Statement, server: &McpServer) -> Option<Undecided> {
+fn of_front(statement: &Statement, server: &McpServer, is_told: bool) -> Option<Undecided> {
     let members = server.members.as_ref()?;
     let (key, actions) = (server.meta.key(), statement.actions);
     let is_of_calls = Action::ALL.into_iter().any(|action| actions.contain(action));
     let of_more = Action::ALL.into_iter().any(|one| one != Action::ConnectServer && actions.contain(one));
-    let all: Vec<String> =
-        members.all.iter().map(|member| format!("MCPServer::\"{}\"", member.server)).collect();
-    let all = some_names(&all.iter().map(String::as_str).collect::<Vec<_>>());
+    let named = || {
+        if !is_told {
+            return "name the members by their own records: MCPServer::\"namespace/server\"".to_owned();
+        }
+        let all = members.all.iter().map(|member| format!("MCPServer::\"{}\"", member.server));
+        let all: Vec<String> = all.collect();
+        let all: Vec<&str> = all.iter().map(String::as_str).collect();
+        format!("name the members: {}", some_names(&all))
+    };
     match statement.effect {
         Effect::Permit if of_more => Some(Undecided {
             reason: format!(
                 "{key} has members, and permits nothing of theirs: what is called there is decided as of the member that has it"
             ),
-            fix: format!("name the members: {all}"),
+            fix: named(),
         }),
         Effect::Forbid if is_of_calls && !actions.contain(Action::ConnectServer) => Some(Undecided {
             reason: format!(
                 "{key} has members, and what is called there is decided as of the member that has it, so the policy never matches by it"
             ),
             fix: format!(
-                "add Action::\"connectServer\" to its actions, which keeps callers from all that comes by {key}, or name the members: {all}"
+                "add Action::\"connectServer\" to its actions, which keeps callers from all that comes by {key}, or {}",
+                named()
             ),
         }),
         Effect::Permit | Effect::Forbid => None,

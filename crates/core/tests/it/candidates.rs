@@ -39,20 +39,25 @@ fn candidates(world: &Snapshot, facts: &Facts) -> Vec<String> {
     asked(world, facts).0
 }
 
-/// The same, with those that are none.
-fn asked(world: &Snapshot, facts: &Facts) -> (Vec<String>, Vec<String>) {
+/// What becomes of a call of `t/first/m`.
+fn verdict(world: &Snapshot, facts: &Facts) -> Verdict {
     let first = world.llm_provider("t/first").unwrap();
     let target = Target::Model { provider: first, name: "m" };
     let answer = facts.ask(Action::CallModel, target, |call| {
         let ask = Ask { tokens_estimated: 10, tokens_most: 10, ..call.ask };
         Answer::of(world.with_candidates(world.authorize(&Call { ask, ..*call })))
     });
+    answer.verdict
+}
+
+/// The same, with those that are none.
+fn asked(world: &Snapshot, facts: &Facts) -> (Vec<String>, Vec<String>) {
     let shown = |permit: &Permit| {
         let candidates = permit.candidates().iter();
         let candidates = candidates.map(|one| format!("{} {}", one.entity().id, one.weight)).collect();
         (candidates, permit.passed_over().iter().map(ToString::to_string).collect())
     };
-    match &answer.verdict {
+    match &verdict(world, facts) {
         Verdict::Permitted(permit) => shown(permit),
         Verdict::Held(_) | Verdict::Refused(_) => Default::default(),
     }
@@ -193,4 +198,38 @@ fn who_may_reach_only_so_many_destinations_reaches_the_one_that_is_called() {
     assert_eq!(candidates(&world, &Facts::of(&world, "a/caller")).len(), 2);
     let later = Facts::of(&world, "a/caller").at_depth(2);
     assert!(candidates(&world, &later).is_empty());
+}
+
+/// Attack: a caller that reads in the refusal of its call who else there is, where something other than policies keeps that one from answering too.
+#[test]
+fn whom_policies_keep_from_the_caller_is_not_named_for_another_reason() {
+    let forbid = r#"forbid (principal, action == Action::"callModel", resource == Model::"t/second/n");"#;
+    let counts =
+        r#"forbid (principal, action == Action::"callModel", resource) when { context.chain.spend > 1000 };"#;
+    let other = |provider: &mut LlmProvider| {
+        if provider.id.id.ends_with("second") {
+            provider.models[0].price = Some(Price { input: 1_000_000, output: 2_000_000 });
+            provider.labels = Labels { sends: names(&["external"]), ..Labels::default() };
+        }
+    };
+    let told = |world: &Snapshot, facts: &Facts| -> Vec<(String, bool)> {
+        let Verdict::Permitted(permit) = verdict(world, facts) else { panic!("permitted") };
+        permit.passed_over().iter().map(|one| (one.to_string(), one.is_told())).collect()
+    };
+    let kept = "t/second: policies do not let the caller call it (forbidden_by_policy)";
+    for cedar in [format!("{ALL} {forbid}"), format!("{ALL} {forbid} {counts}")] {
+        let world = world(&cedar, other);
+        assert_eq!(told(&world, &Facts::of(&world, "a/caller"))[0], (kept.to_owned(), false), "{cedar}");
+    }
+    // Who may reach only so many destinations is told of those alone that it may reach.
+    let mut caller = agent("a", "caller");
+    caller.delegation.max_fan_out = Some(5);
+    let plain = world(ALL, |_| {});
+    let mut all = objects(vec![caller], Vec::new(), vec![cluster(&format!("{ALL} {forbid}"))]);
+    let registered = |name: &str| plain.llm_provider(name).expect("registered").clone();
+    all.extend(["t/first", "t/second", "t/third"].map(|name| Object::LlmProvider(registered(name))));
+    let world = snapshot(all);
+    let later = told(&world, &Facts::of(&world, "a/caller").at_depth(2));
+    assert_eq!(later[0], (kept.to_owned(), false));
+    assert!(later[1].0.starts_with("t/third: the caller may reach only so many") && later[1].1, "{later:?}");
 }

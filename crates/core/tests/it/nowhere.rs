@@ -266,6 +266,21 @@ fn what_a_record_says_is_told_to_its_own_namespace() {
         let own = tool.split('/').next().unwrap();
         assert!(of_policy(own, "Namespace", &cedar).join("\n").contains(hidden));
     }
+    // The same of the server itself, whatever the policy says of it.
+    for effect in ["permit", "forbid"] {
+        let cedar = format!(
+            r#"{effect} (principal, action == Action::"invokeTool", resource in MCPServer::"finance/desk");"#
+        );
+        for (namespace, scope, is_told) in
+            [("hr", "Namespace", false), ("hr", "Cluster", true), ("finance", "Namespace", true)]
+        {
+            let one = only(of_policy(namespace, scope, &cedar));
+            assert!(one.contains("finance/desk has members"), "{one}");
+            for member in ["sales/crm", "finance/ledger"] {
+                assert_eq!(one.contains(member), is_told, "{namespace} {scope} {effect}: {one}");
+            }
+        }
+    }
 }
 
 /// What is said of a record that did not change is looked at again where what it names did, and is what is said of it from nothing.

@@ -111,7 +111,7 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
     // At once: nobody is ready, nobody listens, and another writes statuses, beside the calls that may end.
     stop.send_replace(true);
     control.block_on(watching.give_back());
-    join(running);
+    end_calls(running, &control, &watching);
     // No worker is left that records anything.
     control.block_on(runs::end(serve, &shared, run, &ended));
     shared.telemetry.flush();
@@ -119,6 +119,12 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
     // What looks at files may be waiting for one.
     control.shutdown_timeout(Duration::from_secs(1));
     ended.map(|(code, _)| code)
+}
+
+/// Waits until the workers have ended, and until what they decided by is kept for the next start: some of it came into force meanwhile.
+fn end_calls(running: Workers, control: &Runtime, watching: &source::Watching) {
+    join(running);
+    control.block_on(watching.settled());
 }
 
 /// What is there when it is on record that this gateway begins.

@@ -124,6 +124,13 @@ impl Watching {
         }
     }
 
+    /// Waits until what is refused is kept for the next start: nothing is decided any more. Of a directory it is kept as it comes into force.
+    pub(super) async fn settled(&self) {
+        if let Self::Cluster(watching, _) = self {
+            watching.settled().await;
+        }
+    }
+
     /// Whether jobs can be run is said to this.
     pub(super) fn jobs(&self) -> Option<JobsReport> {
         match self {
