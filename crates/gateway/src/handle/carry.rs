@@ -16,7 +16,7 @@ use vidimus_core::resource::{Endpoint, HeaderRules};
 use vidimus_core::snapshot::Snapshot;
 
 use super::admit::{Admitted, OwnPermit};
-use super::attempts::Elsewhere;
+use super::attempts::{Elsewhere, is_unsent};
 use super::{agent_tool, front, key_refused, news, others, pins};
 use crate::answer::{Answering, Asked, Ongoing, taken_back_before};
 use crate::bodies::Lease;
@@ -57,11 +57,11 @@ pub(super) async fn carry(
         (Ok(outbound), _) => {
             effect.ran = outbound.ran();
             let sent = pin!(sent(gate, context, (parts, credential), (outbound, &answering)));
-            answering.unless_taken_back(sent).await.unwrap_or_else(Err)
+            let response = answering.unless_taken_back(sent).await.unwrap_or_else(Err);
+            response.and_then(|response| key_refused::checked((&mut effect, &answering), response))
         }
         (Err(refusal), _) => Err(refusal),
     };
-    let response = response.and_then(|response| key_refused::checked((&mut effect, &answering), response));
     match response {
         Ok(response) => {
             let response = unframed(gate, &answering, response);
@@ -73,10 +73,8 @@ pub(super) async fn carry(
         }
         Err(refusal) => {
             // That is said only where nothing was sent.
-            effect.sent &= !matches!(
-                refusal.code,
-                Code::UpstreamUnreachable | Code::Overloaded | Code::ArgumentsInvalid | Code::EraUnbridged
-            ) || effect.attempts.iter().any(|attempt| attempt.status != 0);
+            effect.sent &=
+                !is_unsent(refusal.code) || effect.attempts.iter().any(|attempt| attempt.status != 0);
             let refusal = others::told(refusal, &passed_over, &effect.unasked);
             effect.record_refused(&refusal).await.map_err(closed)?;
             Err(refusal)

@@ -164,7 +164,7 @@ impl<'p> Named<'p> {
     fn of(path: &'p str) -> Option<Self> {
         let below = |listing: &'static str| Some((listing, path.strip_prefix(listing)?.strip_prefix('/')?));
         let (listing, below) = LISTINGS.into_iter().find_map(below)?;
-        let (model, verb) = below.split_once(':')?;
+        let (model, verb) = below.rsplit_once(':')?;
         let verb = VERBS.iter().find(|known| known.name == verb)?;
         is_path_segment(model).then_some(Self { listing, model, verb })
     }

@@ -88,7 +88,10 @@ fn what_is_of_another_api_alone_is_told_so() {
         (GEMINI, "/v1/embeddings", "is of OpenAI's own API alone"),
         (OPENAI, "/v1/messages/count_tokens", "is of Anthropic's own API alone"),
         (ANTHROPIC, "/v1beta/models/m:countTokens", "is of Gemini's own API alone"),
+        (OPENAI, "/model/vendor.x-v1%3A0/converse", "\"/converse\" is of Bedrock's own API alone"),
+        (ANTHROPIC, "/model/vendor.x-v1%3A0/converse-stream", "is of Bedrock's own API alone"),
         // It has them, at another path.
+        (BEDROCK, "/bedrock/model/x/converse", "does the base URL end in"),
         (OPENAI, "/v1/v1/responses", "does the base URL end in"),
         (AZURE, "/v1/responses", "does the base URL end in"),
         (ANTHROPIC, "/v1/files", "clients of other APIs at /v1/chat/completions"),
