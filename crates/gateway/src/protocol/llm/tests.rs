@@ -103,6 +103,17 @@ fn what_is_of_another_api_alone_is_told_so() {
     }
 }
 
+/// Google's client that asks for a model by a name that cannot stand in its path is told by which it can.
+#[test]
+fn who_needs_an_alias_is_told_so() {
+    for (path, is_told) in
+        [("/v1beta/models/llama3:8b:generateContent", true), ("/v1beta/models/llama3:other", false)]
+    {
+        let refusal = GEMINI.operation(&Method::POST, path).expect_err("not served");
+        assert_eq!((refusal.code, refusal.next().contains("alias")), (Code::RouteUnknown, is_told), "{path}");
+    }
+}
+
 /// `check` of what a body POSTed to a path asks.
 fn asked<T>(
     binding: &dyn Binding,
