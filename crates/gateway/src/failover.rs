@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, StatusCode};
 use vidimus_core::decision::Candidate;
+use vidimus_core::resource::LlmProvider;
+use vidimus_core::resource::llm_provider::{CredentialSource, ProviderType};
 
 /// At most so many providers are asked for one call.
 pub const MOST_ATTEMPTS: usize = 3;
@@ -180,9 +182,18 @@ impl Provider {
     }
 }
 
-/// Whether an answer of this status is one that another provider may be asked after: nothing was done.
-pub fn is_of_failure(status: StatusCode) -> bool {
-    status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error()
+/// Whether an answer of this status is one that another provider may be asked after: nothing was done. A 401 to the gateway's key is no answer
+/// (`credential_refused`).
+pub fn is_of_failure(provider: &LlmProvider, status: StatusCode) -> bool {
+    let refuses_key = status == StatusCode::FORBIDDEN && says_403_of_keys(provider);
+    status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() || refuses_key
+}
+
+/// Whether a provider's 403 is of the key. That of others may be of what is asked: nobody is to find another one for what a first one does not let
+/// be said.
+fn says_403_of_keys(provider: &LlmProvider) -> bool {
+    matches!(provider.provider, ProviderType::Bedrock | ProviderType::Gemini)
+        && provider.credential != CredentialSource::None
 }
 
 /// When a provider says that it can be asked again. One that says it as a date is taken for one that says the usual.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::borne::mention;
 use super::registered::Registered;
 use super::reject::{self, some_of};
-use crate::resource::llm_provider::{Alternative, Failover};
+use crate::resource::llm_provider::{Alternative, Failover, ProviderType};
 use crate::resource::{Agent, At, LlmProvider, McpServer, Object, Rejection};
 
 /// What to do about a name that nothing has.
@@ -51,7 +51,7 @@ pub(super) fn remarks(object: &Object, registered: &Registered) -> Vec<Rejection
             let failover = provider.failover.iter();
             let others = failover.clone().flat_map(|failover| failover.to.iter().enumerate());
             let others = others.filter_map(|one| alternative_of(provider, one, registered));
-            others.chain(failover.filter_map(unshared)).collect()
+            others.chain(failover.filter_map(unshared)).chain(doubled(provider)).collect()
         }
         Object::Service(_) | Object::Policy(_) => Vec::new(),
     };
@@ -240,6 +240,24 @@ fn unshared(failover: &Failover) -> Option<Nowhere> {
     let why = "nobody has a share of the calls, so this provider is asked, and the others in its place";
     let fix = "leave it out where that is meant, or give another provider a weight";
     is_so.then(|| Nowhere::new("spec.failover.weight", "0", (why, fix)))
+}
+
+/// An address that ends in what the API's own paths begin with, as the base URLs of SDKs do.
+fn doubled(provider: &LlmProvider) -> Option<Nowhere> {
+    let (own, paths): (&[&str], _) = match provider.provider {
+        ProviderType::OpenAi | ProviderType::OpenAiCompatible => (&["v1"], "v1/chat/completions"),
+        ProviderType::Anthropic => (&["v1"], "v1/messages"),
+        ProviderType::Gemini => (&["v1beta", "v1"], "v1beta/models"),
+        ProviderType::Azure => (&["openai/v1", "openai"], "openai/v1/chat/completions"),
+        ProviderType::Bedrock => return None,
+    };
+    let url = provider.endpoint.url.as_str().trim_end_matches('/');
+    let path = provider.endpoint.url.path().trim_end_matches('/');
+    let is_end = |own: &&&str| path.strip_suffix(**own).is_some_and(|before| before.ends_with('/'));
+    let own = *own.iter().find(is_end)?;
+    let before = url.strip_suffix(own)?.trim_end_matches('/');
+    let reason = format!("it ends in /{own}, which is the API's own: calls go to {url}/{paths}");
+    Some(Nowhere::new("spec.endpoint.url", url, (reason, format!("write {before}"))))
 }
 
 /// The first few.

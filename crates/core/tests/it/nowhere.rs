@@ -171,6 +171,48 @@ fn a_failover_that_is_never_tried_is_told() {
     assert!(shares(json!({"weight": 0, "to": [{"provider": "other", "weight": 1}]})).is_empty());
 }
 
+/// The base URL of an SDK ends in what a provider's own paths begin with.
+#[test]
+fn an_address_that_has_the_paths_of_the_api_already_is_told() {
+    let at = |kind: &str, url: &str| {
+        let mut spec = json!({"type": kind, "endpoint": {"url": url}, "models": [{"name": "m"}]});
+        if kind == "bedrock" {
+            spec["region"] = json!("eu-central-1");
+        }
+        told(&[object("LLMProvider", "p/main", &spec)])
+    };
+    for (kind, url, goes, fix) in [
+        (
+            "openAI",
+            "http://vllm:8000/v1",
+            "http://vllm:8000/v1/v1/chat/completions",
+            "write http://vllm:8000",
+        ),
+        (
+            "openAICompatible",
+            "https://a.example/openai/v1/",
+            "/openai/v1/v1/",
+            "write https://a.example/openai",
+        ),
+        ("anthropic", "https://a.example/v1", "https://a.example/v1/v1/messages", "write https://a.example"),
+        ("gemini", "https://a.example/v1beta", "/v1beta/v1beta/models", "write https://a.example"),
+        ("azure", "https://a.example/openai", "/openai/openai/v1/", "write https://a.example"),
+        ("azure", "https://a.example/openai/v1", "/openai/v1/openai/v1/", "write https://a.example"),
+    ] {
+        let one = only(at(kind, url));
+        assert!(one.contains("spec.endpoint.url ") && one.contains(goes) && one.ends_with(fix), "{one}");
+    }
+    for (kind, url) in [
+        ("openAI", "http://v1"),
+        ("openAI", "http://vllm:8000/xv1"),
+        ("openAICompatible", "http://vllm:8000/v1/proxy"),
+        ("azure", "https://a.example/v1"),
+        ("bedrock", "https://a.example/v1"),
+    ] {
+        assert_eq!(at(kind, url), [""; 0], "{kind} {url}");
+    }
+}
+
 /// What a policy is told of that says this of a desk of two members, and of what else is registered.
 fn of_policy(namespace: &str, scope: &str, cedar: &str) -> Vec<String> {
     let objects = [

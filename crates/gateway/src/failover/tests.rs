@@ -1,6 +1,5 @@
 use http::HeaderValue;
 use vidimus_core::entity::{EntityId, EntityKind};
-use vidimus_core::resource::LlmProvider;
 
 use super::*;
 use crate::protocol::tests::provider;
@@ -153,9 +152,33 @@ fn further_tries_are_a_share_of_the_calls() {
 
 #[test]
 fn what_another_may_be_asked_after() {
-    for (status, expected) in
-        [(200, false), (400, false), (401, false), (404, false), (429, true), (500, true), (529, true)]
-    {
-        assert_eq!(is_of_failure(StatusCode::from_u16(status).expect("a status")), expected, "{status}");
+    let of = |kind, credential: &CredentialSource, status| {
+        let credential = credential.clone();
+        let provider = LlmProvider { provider: kind, credential, ..(*provider()).clone() };
+        is_of_failure(&provider, StatusCode::from_u16(status).expect("a status"))
+    };
+    let key = CredentialSource::Env("KEY".into());
+    for (status, expected) in [
+        (200, false),
+        (400, false),
+        (401, false),
+        (403, false),
+        (404, false),
+        (429, true),
+        (500, true),
+        (529, true),
+    ] {
+        assert_eq!(of(ProviderType::OpenAi, &key, status), expected, "{status}");
+    }
+    // A 403 is of the key at some. Attack: what one provider does not let be said is asked of the next one, until somebody does.
+    for (kind, expected) in [
+        (ProviderType::Bedrock, true),
+        (ProviderType::Gemini, true),
+        (ProviderType::OpenAiCompatible, false),
+        (ProviderType::Anthropic, false),
+        (ProviderType::Azure, false),
+    ] {
+        assert_eq!(of(kind, &key, 403), expected, "{kind:?}");
+        assert!(!of(kind, &CredentialSource::None, 403), "{kind:?}");
     }
 }

@@ -14,6 +14,7 @@ use vidimus_core::record::Attempt;
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::LlmProvider;
 
+use super::key_refused;
 use crate::answer::{Answering, taken_back_before};
 use crate::credential;
 use crate::effect::Effect;
@@ -27,6 +28,18 @@ use crate::request_context::RequestContext;
 const ASIDE: &str = "it failed lately, and is left alone for a time";
 const BEYOND: &str = "no more than three are asked for one call";
 const NO_BUDGET: &str = "the budget for further tries is used up";
+
+/// Whether nothing of a call was sent that ended by this.
+pub(super) const fn is_unsent(code: Code) -> bool {
+    matches!(
+        code,
+        Code::UpstreamUnreachable
+            | Code::UpstreamRefusedAddress
+            | Code::Overloaded
+            | Code::ArgumentsInvalid
+            | Code::EraUnbridged
+    )
+}
 
 /// A message of a caller to a model, to be written for any provider that may answer it.
 pub(super) struct Elsewhere {
@@ -135,8 +148,9 @@ impl Elsewhere {
         shapes::lifted(response, answered, gate.limits.held_answer)
     }
 
-    /// Asks those that may answer, one after another, until one does: connecting failed, or it said 429 or 5xx, and nothing of an answer has passed.
-    /// Who was asked is on record with the call's end.
+    /// Asks those that may answer, one after another, until one does: connecting failed, it said 429 or 5xx, or it refused the gateway's key, and
+    /// nothing of an answer has passed. The one that was called is asked although it is left alone, where nobody else can be. Who was asked is on
+    /// record with the call's end, which costs nothing where nobody was.
     ///
     /// # Errors
     /// Of the last that was asked.
@@ -150,9 +164,17 @@ impl Elsewhere {
         let candidates: Vec<Candidate> = outbound.permit().candidates().to_vec();
         let called = answering.destination.id().id.clone();
         let caller = answering.caller.proven.principal.entity().id.clone();
-        let order = gate.failovers.order(&candidates, &caller, gate.clock.now().monotonic);
-        let mut came: Option<Result<Response<Body>, Refusal>> = None;
-        for (place, which) in order.iter().copied().enumerate() {
+        let mut order = gate.failovers.order(&candidates, &caller, gate.clock.now().monotonic);
+        let unlisted = if order.len() < MOST_ATTEMPTS { ASIDE } else { BEYOND };
+        let (mut came, mut place): (Option<Result<Response<Body>, Refusal>>, _) = (None, 0);
+        effect.sent = false;
+        loop {
+            let is_over = place == order.len() && effect.attempts.len() < MOST_ATTEMPTS;
+            if is_over && !effect.sent && !order.contains(&0) {
+                order.push(0);
+            }
+            let Some(which) = order.get(place).copied() else { break };
+            place += 1;
             let Some(candidate) = candidates.get(which) else { continue };
             let written = match (&self.own, which) {
                 (Some((path, headers, body)), 0) => {
@@ -172,6 +194,7 @@ impl Elsewhere {
             if !effect.attempts.is_empty() && !gate.failovers.may_try_again(&called) {
                 let left = order.get(place..).unwrap_or_default().iter();
                 let left = left.filter_map(|which| candidates.get(*which));
+                let left = std::iter::once(candidate).chain(left);
                 left.for_each(|candidate| effect.does_not_ask(candidate, NO_BUDGET));
                 break;
             }
@@ -185,10 +208,11 @@ impl Elsewhere {
             let noted = (&mut *effect, &*answering);
             let answer = asked(gate, &mut outbound, (candidate, &caller), noted).await;
             let is_failure = match &answer {
-                Ok(response) => is_of_failure(response.status()),
-                Err(refusal) => {
-                    matches!(refusal.code, Code::UpstreamUnreachable | Code::CredentialUnavailable)
-                }
+                Ok(response) => is_of_failure(&candidate.provider, response.status()),
+                Err(refusal) => matches!(
+                    refusal.code,
+                    Code::UpstreamUnreachable | Code::CredentialUnavailable | Code::CredentialRefused
+                ),
             };
             if !is_failure {
                 return answer;
@@ -197,7 +221,7 @@ impl Elsewhere {
         }
         // Nobody answered, so whoever was left alone is told of too.
         for (_, candidate) in candidates.iter().enumerate().filter(|(which, _)| !order.contains(which)) {
-            effect.does_not_ask(candidate, if order.len() < MOST_ATTEMPTS { ASIDE } else { BEYOND });
+            effect.does_not_ask(candidate, unlisted);
         }
         came.unwrap_or_else(|| Err(Refusal::new(Code::Internal, "nobody may answer this call")))
     }
@@ -219,14 +243,23 @@ async fn asked(
     (candidate, caller): (&Candidate, &Arc<str>),
     (effect, answering): (&mut Effect, &Answering<'_>),
 ) -> Result<Response<Body>, Refusal> {
-    let began = gate.clock.now().monotonic;
+    let (began, was_sent) = (gate.clock.now().monotonic, effect.sent);
     effect.attempts.push(Attempt::of(&candidate.entity().id));
     let answer = match credential::apply(gate, outbound) {
         Ok(_) => {
+            // From here on it counts, whoever leaves.
+            effect.sent = true;
             let attempt = pin!(attempt(&gate.upstream, outbound));
             answering.unless_taken_back(attempt).await
         }
         Err(refusal) => Ok(Err(refusal)),
+    };
+    if matches!(&answer, Ok(Err(refusal)) if is_unsent(refusal.code)) {
+        effect.sent = was_sent;
+    }
+    let answer = match answer {
+        Ok(Ok(response)) => Ok(key_refused::checked((&mut *effect, answering), response).await),
+        other => other,
     };
     let ended = gate.clock.now().monotonic;
     let Some(tried) = effect.attempts.last_mut() else { return answer.unwrap_or_else(Err) };
@@ -243,9 +276,10 @@ async fn asked(
     let again = match &answer {
         Ok(response) => {
             tried.status = response.status().as_u16();
-            is_of_failure(response.status()).then(|| again_after(response.headers()))
+            is_of_failure(&candidate.provider, response.status()).then(|| again_after(response.headers()))
         }
         Err(refusal) => {
+            tried.status = refusal.upstream.as_ref().map_or(0, |upstream| upstream.status);
             tried.code = Some(refusal.code.as_str().into());
             Some(None)
         }

@@ -16,7 +16,7 @@ use vidimus_core::resource::{Endpoint, HeaderRules};
 use vidimus_core::snapshot::Snapshot;
 
 use super::admit::{Admitted, OwnPermit};
-use super::attempts::Elsewhere;
+use super::attempts::{Elsewhere, is_unsent};
 use super::{agent_tool, front, key_refused, news, others, pins};
 use crate::answer::{Answering, Asked, Ongoing, taken_back_before};
 use crate::bodies::Lease;
@@ -57,13 +57,12 @@ pub(super) async fn carry(
         (Ok(outbound), _) => {
             effect.ran = outbound.ran();
             let sent = pin!(sent(gate, context, (parts, credential), (outbound, &answering)));
-            answering.unless_taken_back(sent).await.unwrap_or_else(Err)
+            match answering.unless_taken_back(sent).await.unwrap_or_else(Err) {
+                Ok(response) => key_refused::checked((&mut effect, &answering), response).await,
+                Err(refusal) => Err(refusal),
+            }
         }
         (Err(refusal), _) => Err(refusal),
-    };
-    let response = match response {
-        Ok(response) => key_refused::checked((&mut effect, &answering), response).await,
-        Err(refusal) => Err(refusal),
     };
     match response {
         Ok(response) => {
@@ -76,10 +75,8 @@ pub(super) async fn carry(
         }
         Err(refusal) => {
             // That is said only where nothing was sent.
-            effect.sent &= !matches!(
-                refusal.code,
-                Code::UpstreamUnreachable | Code::Overloaded | Code::ArgumentsInvalid | Code::EraUnbridged
-            ) || effect.attempts.iter().any(|attempt| attempt.status != 0);
+            effect.sent &=
+                !is_unsent(refusal.code) || effect.attempts.iter().any(|attempt| attempt.status != 0);
             let refusal = others::told(refusal, &passed_over, &effect.unasked);
             effect.record_refused(&refusal).await.map_err(closed)?;
             Err(refusal)

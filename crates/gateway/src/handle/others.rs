@@ -9,8 +9,13 @@ use vidimus_core::refusal::{Code, Refusal};
 /// the record of the decision has the names.
 pub(super) fn told(refusal: Refusal, passed_over: &[PassedOver], unasked: &[String]) -> Refusal {
     // After these another one is asked, if there is one.
-    let is_passed_on =
-        matches!(refusal.code, Code::UpstreamUnreachable | Code::CredentialUnavailable | Code::NoEquivalent);
+    let is_passed_on = matches!(
+        refusal.code,
+        Code::UpstreamUnreachable
+            | Code::CredentialUnavailable
+            | Code::CredentialRefused
+            | Code::NoEquivalent
+    );
     if !is_passed_on || passed_over.is_empty() && unasked.is_empty() {
         return refusal;
     }

@@ -144,7 +144,7 @@ fn only(allowed: &'static str, method: &Method, path: &str) -> Result<(), Refusa
 }
 
 /// What is of one API alone: it is translated for no provider of another. How its path ends, and whose it is.
-const UNTRANSLATED: [(&str, &str); 7] = [
+const UNTRANSLATED: [(&str, &str); 9] = [
     ("/v1/responses", "OpenAI's"),
     ("/v1/embeddings", "OpenAI's"),
     ("/v1/messages/count_tokens", "Anthropic's"),
@@ -152,6 +152,8 @@ const UNTRANSLATED: [(&str, &str); 7] = [
     (":embedContent", "Gemini's"),
     (":batchEmbedContents", "Gemini's"),
     ("/v1beta/models", "Gemini's"),
+    ("/converse", "Bedrock's"),
+    ("/converse-stream", "Bedrock's"),
 ];
 
 /// The refusal of a path that a provider does not serve.

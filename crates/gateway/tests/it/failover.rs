@@ -7,6 +7,7 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use vidimus_testkit::upstream::{Answer, Received};
 
+use super::logged::Logged;
 use super::world::{World, call_id, json_of, objects, snapshot};
 
 const CHAT: &str = "/llm/t/first/v1/chat/completions";
@@ -212,6 +213,8 @@ async fn why_nobody_else_answers_is_on_record_and_told() {
     let detail = records[1]["detail"].as_str().expect("a detail");
     let noted = ["VIDIMUS_NO_SUCH_VARIABLE", "not asked: t/second (the request: 'seed' has no equivalent"];
     assert!(noted.iter().all(|words| detail.contains(words)), "{detail}");
+    // Nobody was asked, so it costs nothing.
+    assert_eq!(records[1]["charged_tokens"], 0, "{:?}", records[1]);
     // Where somebody answers there is nothing to tell, and who may not is on record all the same.
     let world = self::world(&["first", "second", "third"], "").await;
     failing(&world, &[], 500);
@@ -247,6 +250,69 @@ async fn who_is_left_alone_is_told_of_where_nobody_answers() {
     });
     let told = noted(&world, 60).await;
     assert!(told.contains("not asked: t/second (the budget for further tries is used up)"), "{told}");
+}
+
+/// Who failed lately is left alone where others can be asked: what only that one can be asked is asked of it, and answered once it is up again.
+#[tokio::test]
+async fn who_is_left_alone_is_asked_where_nobody_else_can_be() {
+    let world = world(&["first", "second"], "").await;
+    failing(&world, &["first"], 503);
+    for _ in 0..6 {
+        assert_eq!(call(&world, CHAT).await.0, StatusCode::OK);
+    }
+    assert_eq!(asked(&world).iter().filter(|path| path.starts_with("/first/")).count(), 5, "set aside");
+    let body = json!({"model": "small", "seed": 7, "messages": [{"role": "user", "content": "hi"}]});
+    for (code, expected) in [(503, StatusCode::SERVICE_UNAVAILABLE), (200, StatusCode::OK)] {
+        failing(&world, if code == 503 { &["first"] } else { &[] }, code);
+        let (status, headers, said) = world.call(world.request(Method::POST, CHAT, &body)).await;
+        assert_eq!(status, expected, "{}", json_of(&said));
+        let records = world.records(&call_id(&headers), 2).await;
+        let attempts = records[1]["attempts"].as_array().expect("attempts");
+        assert_eq!((attempts.len(), &attempts[0]["status"]), (1, &json!(code)), "{attempts:?}");
+        // It was asked, so it is not told that it was left alone.
+        let detail = records[1]["detail"].as_str().unwrap_or_default();
+        assert!(detail.contains("t/second") && !detail.contains("t/first"), "{detail}");
+    }
+    // What others can be asked leaves it alone all the same.
+    let before = asked(&world).len();
+    assert_eq!(call(&world, CHAT).await.0, StatusCode::OK);
+    assert_eq!(asked(&world)[before..], ["/second/v1/messages"]);
+}
+
+/// A key that is refused is for who operates to mend; the caller has its answer from another meanwhile.
+#[tokio::test]
+async fn after_a_refused_key_another_is_asked() {
+    let world = world_with(&["first", "second", "third"], "", &json!({"env": "CARGO_PKG_NAME"})).await;
+    let logged = Logged::begin();
+    failing(&world, &["first"], 401);
+    let (status, answer, records) = call(&world, CHAT).await;
+    assert_eq!(
+        (status, &answer["choices"][0]["message"]["content"]),
+        (StatusCode::OK, &json!("of second")),
+        "{answer}"
+    );
+    let end = &records[1];
+    assert_eq!((&end["result"], &end["status"]), (&json!("ok"), &json!(200)));
+    let tried = &end["attempts"][0];
+    assert_eq!((&tried["status"], &tried["code"]), (&json!(401), &json!("credential_refused")));
+    let note = "401 to the gateway's key: look at spec.credential of LLMProvider t/first";
+    assert_eq!(end["detail"], note);
+    assert_eq!(logged.with("refuses the key").len(), 1);
+    // Where nobody else can be asked it is told as ever, with why.
+    let body = json!({"model": "small", "seed": 7, "messages": [{"role": "user", "content": "hi"}]});
+    let world = world_with(&["first", "second"], "", &json!({"env": "CARGO_PKG_NAME"})).await;
+    failing(&world, &["first"], 401);
+    let (status, headers, said) = world.call(world.request(Method::POST, CHAT, &body)).await;
+    let said = json_of(&said);
+    assert_eq!(status, StatusCode::BAD_GATEWAY, "{said}");
+    assert_eq!(headers["vidimus-code"], "credential_refused");
+    let reason = said["error"]["vidimus"]["reason"].as_str().expect("a reason");
+    assert!(reason.contains("your own token is good; not asked in its place: t/second"), "{reason}");
+    // A 403 may be of what is asked, and passes.
+    failing(&world, &["first"], 403);
+    let before = asked(&world).len();
+    assert_eq!(call(&world, CHAT).await.0, StatusCode::FORBIDDEN);
+    assert_eq!(asked(&world).len(), before + 1);
 }
 
 /// Attack: providers that fail over to each other. There is one step: `second` names `first`, and that is nothing to a call of `first`.

@@ -9,13 +9,21 @@ use super::world::{World, call_id, json_of, objects, snapshot};
 const EVENTS: &str = "text/event-stream";
 
 async fn world(cedar: &str) -> World {
+    world_of(&["openAI", "anthropic", "gemini", "azure"], "small", cedar).await
+}
+
+/// A provider of each of these types, with this model and the alias `fast` of it.
+async fn world_of(types: &[&str], model: &str, cedar: &str) -> World {
     let world = World::new().await;
     let mut all = objects(&world.upstream);
     let object = |kind: &str, name: &str, spec: Value| json!({"apiVersion": "vidimus.dev/v1alpha1", "kind": kind, "metadata": {"namespace": "t", "name": name}, "spec": spec});
-    for name in ["openAI", "anthropic", "gemini", "azure"] {
-        let spec = json!({"owner": "a@b.example", "type": name, "credential": {"none": {}},
+    for name in types {
+        let mut spec = json!({"owner": "a@b.example", "type": name, "credential": {"none": {}},
             "endpoint": {"url": world.upstream.url("/at"), "timeout": "3s"},
-            "models": [{"name": "small"}], "aliases": {"fast": "small"}});
+            "models": [{"name": model}], "aliases": {"fast": model}});
+        if *name == "bedrock" {
+            spec["region"] = json!("eu-central-1");
+        }
         all.push(object("LLMProvider", &name.to_lowercase(), spec));
     }
     let permit = r#"permit (principal == Agent::"t/caller", action == Action::"callModel", resource);"#;
@@ -101,6 +109,35 @@ async fn every_client_is_answered_by_every_provider() {
             let all = format!("{:?} {:?}", received.headers, received.body);
             assert!(!all.contains("eyJ"), "{all}");
         }
+    }
+}
+
+/// Attack: an alias of a model with colons, so that Gemini's path is taken for the provider's own, and goes there as it is with the gateway's key.
+#[tokio::test]
+async fn googles_client_asks_for_a_model_with_colons_by_an_alias() {
+    let model = "vendor.small-v1:0";
+    let world = world_of(&["openAI", "openAICompatible", "azure", "anthropic", "bedrock"], model, "").await;
+    let converse = json!({"output": {"message": {"role": "assistant", "content": [{"text": "yes"}]}}, "stopReason": "end_turn",
+        "metrics": {"latencyMs": 1}, "usage": {"inputTokens": 5, "outputTokens": 7, "totalTokens": 12}});
+    for (provider, expected, came) in [
+        ("openai", "/at/v1/chat/completions", answer("openai")),
+        ("openaicompatible", "/at/v1/chat/completions", answer("openai")),
+        ("azure", "/at/openai/v1/chat/completions", answer("azure")),
+        ("anthropic", "/at/v1/messages", answer("anthropic")),
+        ("bedrock", "/at/model/vendor.small-v1%3A0/converse", converse),
+    ] {
+        let (path, body) = question("gemini");
+        world.upstream.next(Answer::json(&came));
+        let path = format!("/llm/t/{provider}{path}");
+        let (status, headers, body) = world.call(world.request(Method::POST, &path, &body)).await;
+        let received = world.upstream.received();
+        let received = received.last().expect("a request");
+        assert_eq!(received.uri.path(), expected, "{provider}");
+        assert!(received.json().get("contents").is_none(), "{provider}");
+        let body = json_of(&body);
+        assert_eq!((status, text_in("gemini", &body)), (StatusCode::OK, &json!("yes")), "{provider}: {body}");
+        let records = world.records(&call_id(&headers), 2).await;
+        assert_eq!(records[0]["resource"], format!("Model/t/{provider}/{model}"));
     }
 }
 

@@ -41,6 +41,9 @@ static VERBS: [Verb; 5] = [
     Verb { name: "batchEmbedContents", method: EMBED, streams: false },
 ];
 
+/// What to do about a model whose name would have to be escaped.
+const BY_ALIAS: &str = "Ask for the model by an alias of letters, digits, '-', '_' and '.' (spec.aliases of the LLMProvider); its own name cannot stand in this path.";
+
 /// What its SDKs send (`google-genai` for Python, `@google/genai`), and the trace.
 const PASSED_HEADERS: [&str; 5] = ["accept", "user-agent", "x-goog-api-client", "x-request-id", "tracestate"];
 
@@ -85,7 +88,9 @@ impl Binding for Gemini {
                 VERBS.iter().flat_map(|verb| LISTINGS.map(|listing| path_of(listing, "{model}", verb)));
             let paths: Vec<String> = paths.collect();
             let served: Vec<&str> = paths.iter().map(String::as_str).chain(LISTINGS).collect();
-            return Err(super::not_served(path, &served, "the route's name, without /v1beta"));
+            let refusal = super::not_served(path, &served, "the route's name, without /v1beta");
+            let is_of_name = super::shapes::Shape::of_path(path).is_some();
+            return Err(if is_of_name { refusal.with_next(BY_ALIAS) } else { refusal });
         };
         let path = named.with(named.model);
         super::only("POST", method, &path).map(|()| Operation { has_body: true, path: path.into() })
@@ -164,7 +169,7 @@ impl<'p> Named<'p> {
     fn of(path: &'p str) -> Option<Self> {
         let below = |listing: &'static str| Some((listing, path.strip_prefix(listing)?.strip_prefix('/')?));
         let (listing, below) = LISTINGS.into_iter().find_map(below)?;
-        let (model, verb) = below.split_once(':')?;
+        let (model, verb) = below.rsplit_once(':')?;
         let verb = VERBS.iter().find(|known| known.name == verb)?;
         is_path_segment(model).then_some(Self { listing, model, verb })
     }

@@ -16,7 +16,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Method};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use vidimus_core::json::inexact_number;
@@ -73,18 +73,24 @@ impl Shape {
             "/v1/messages" => Some(Self::Anthropic),
             _ => {
                 let below = ["/v1beta/models/", "/v1/models/"].iter().find_map(|at| rest.strip_prefix(at))?;
-                let (_, verb) = below.split_once(':')?;
+                // A model's own name may have colons, where an alias stood for it.
+                let (_, verb) = below.rsplit_once(':')?;
                 matches!(verb, "generateContent" | "streamGenerateContent").then_some(Self::Gemini)
             }
         }
     }
 }
 
-/// Whether what is asked by this path of a provider is in the provider's own API and at its own paths, so that it goes on as it is.
+/// Whether what is asked by this path of a provider is in the provider's own API and at its own paths, so that it goes on as it is. A path that
+/// nobody knows is nobody's own.
 pub fn is_native(provider: &LlmProvider, path: &str) -> bool {
-    match provider.provider {
-        ProviderType::Azure => Shape::of_path(path).is_none(),
-        other => Shape::of_path(path).is_none_or(|shape| shape == Shape::of_provider(other)),
+    match (Shape::of_path(path), provider.provider) {
+        (Some(_), ProviderType::Azure) => false,
+        (Some(shape), other) => shape == Shape::of_provider(other),
+        (None, _) => {
+            let served = super::binding_of(provider).operation(&Method::POST, path);
+            !served.is_err_and(|refusal| refusal.code == Code::RouteUnknown)
+        }
     }
 }
 

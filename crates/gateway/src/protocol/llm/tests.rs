@@ -88,7 +88,10 @@ fn what_is_of_another_api_alone_is_told_so() {
         (GEMINI, "/v1/embeddings", "is of OpenAI's own API alone"),
         (OPENAI, "/v1/messages/count_tokens", "is of Anthropic's own API alone"),
         (ANTHROPIC, "/v1beta/models/m:countTokens", "is of Gemini's own API alone"),
+        (OPENAI, "/model/vendor.x-v1%3A0/converse", "\"/converse\" is of Bedrock's own API alone"),
+        (ANTHROPIC, "/model/vendor.x-v1%3A0/converse-stream", "is of Bedrock's own API alone"),
         // It has them, at another path.
+        (BEDROCK, "/bedrock/model/x/converse", "does the base URL end in"),
         (OPENAI, "/v1/v1/responses", "does the base URL end in"),
         (AZURE, "/v1/responses", "does the base URL end in"),
         (ANTHROPIC, "/v1/files", "clients of other APIs at /v1/chat/completions"),
@@ -97,6 +100,17 @@ fn what_is_of_another_api_alone_is_told_so() {
         assert!(refusal.message.contains(says), "{binding:?} {path}: {refusal}");
         let is_of_another = says.ends_with("alone");
         assert_eq!(refusal.next().contains("providers of every type"), is_of_another, "{refusal}");
+    }
+}
+
+/// Google's client that asks for a model by a name that cannot stand in its path is told by which it can.
+#[test]
+fn who_needs_an_alias_is_told_so() {
+    for (path, is_told) in
+        [("/v1beta/models/llama3:8b:generateContent", true), ("/v1beta/models/llama3:other", false)]
+    {
+        let refusal = GEMINI.operation(&Method::POST, path).expect_err("not served");
+        assert_eq!((refusal.code, refusal.next().contains("alias")), (Code::RouteUnknown, is_told), "{path}");
     }
 }
 

@@ -59,6 +59,9 @@ fn a_path_is_of_one_api() {
         ("/v1/messages", Some(Shape::Anthropic)),
         ("/v1beta/models/x:generateContent", Some(Shape::Gemini)),
         ("/v1/models/x:streamGenerateContent", Some(Shape::Gemini)),
+        ("/v1beta/models/vendor.x-v1:0:generateContent", Some(Shape::Gemini)),
+        ("/v1/models/maker/x:8b:latest:streamGenerateContent", Some(Shape::Gemini)),
+        ("/v1/models/x:generateContent:countTokens", None),
         ("/v1/models/x:countTokens", None),
         ("/v1/messages/count_tokens", None),
         ("/v1/responses", None),
@@ -80,6 +83,17 @@ fn a_path_is_of_one_api() {
         (ProviderType::Bedrock, "/model/x/converse", true),
         (ProviderType::Bedrock, "/v1/models", true),
         (ProviderType::Bedrock, "/v1/messages", false),
+        (ProviderType::OpenAi, "/v1/embeddings", true),
+        (ProviderType::Anthropic, "/v1/messages/count_tokens", true),
+        (ProviderType::Gemini, "/v1/models", true),
+        // What nobody knows, or is another one's.
+        (ProviderType::Bedrock, "/v1beta/models/vendor.x-v1:0:generateContent", false),
+        (ProviderType::OpenAi, "/v1beta/models/ft:x:generateContent", false),
+        (ProviderType::OpenAi, "/v1beta/models/x:countTokens", false),
+        (ProviderType::OpenAi, "/v1/anything", false),
+        (ProviderType::Anthropic, "/v1/responses", false),
+        (ProviderType::Gemini, "/v1beta/models/x:other", false),
+        (ProviderType::Azure, "/openai/deployments/x:1/chat/completions", false),
     ] {
         let provider = LlmProvider { provider: kind, ..(*provider()).clone() };
         assert_eq!(is_native(&provider, path), native, "{kind:?} {path}");
