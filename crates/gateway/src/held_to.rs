@@ -20,7 +20,10 @@ const INVALID: &str = "invalid";
 
 /// How many of these values a schema does not let be, as records have it.
 pub fn invalid(schema: &HeldSchema, values: &[Value]) -> Kinds {
-    let count = values.iter().filter(|value| !schema.lets(value)).count();
+    let count = match schema.is_too_much(values) {
+        true => values.len(),
+        false => values.iter().filter(|value| !schema.lets(value)).count(),
+    };
     match u32::try_from(count).unwrap_or(u32::MAX) {
         0 => Kinds::new(),
         count => Kinds::from([(INVALID.into(), count)]),

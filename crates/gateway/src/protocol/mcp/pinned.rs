@@ -58,6 +58,11 @@ impl Sight {
         self.found
     }
 
+    /// How much is kept of it, in bytes.
+    pub fn size(&self) -> usize {
+        self.schema.size() + self.results.as_ref().map_or(0, |results| results.size())
+    }
+
     /// Whether it is of no longer ago than `life`.
     pub fn is_fresh(&self, now: Instant, life: Duration) -> bool {
         now.saturating_duration_since(self.at) < life
