@@ -44,7 +44,7 @@ pub fn asked(ask: &Ask<'_>) -> Result<Vec<Value>, Misspelt> {
         Action::CallModel => Ok(vec![message]),
         Action::CallAgent => {
             let mut said = Vec::new();
-            parts(&message, false, &mut said)?;
+            parts(&message, Whose::Callers, &mut said)?;
             Ok(said)
         }
         _ if matches!(ask.method, "tools/call" | "prompts/get") => {
@@ -56,7 +56,7 @@ pub fn asked(ask: &Ask<'_>) -> Result<Vec<Value>, Misspelt> {
 }
 
 /// What an answer says: the structured content of a tool and each block beside it; the parts of an agent's messages and artifacts, but for what its caller
-/// said; the texts of a model. An error is what it is. A list has what each of its members says.
+/// said by its history; the texts of a model. An error is what it is. A list has what each of its members says.
 ///
 /// # Errors
 /// [`Misspelt`].
@@ -72,7 +72,7 @@ pub fn answered(speech: Speech, message: &Value) -> Result<Vec<Value>, Misspelt>
         }
         match speech {
             Speech::Server => of_server(message, &mut said)?,
-            Speech::Agent => parts(message, true, &mut said)?,
+            Speech::Agent => parts(message, Whose::Agents, &mut said)?,
             Speech::Model => of_model(message, &mut said)?,
         }
     }
@@ -127,18 +127,30 @@ fn of_server(message: &Value, said: &mut Vec<Value>) -> Result<(), Misspelt> {
     Ok(())
 }
 
+/// Whose words are looked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    Callers,
+    Agents,
+    /// An agent's, where it tells what was said before: what its caller said is no answer. Elsewhere what an agent says is its own, whatever role it has.
+    History,
+}
+
 /// Every part below a value, wherever it stands; nothing below a part.
-fn parts(value: &Value, is_answer: bool, said: &mut Vec<Value>) -> Result<(), Misspelt> {
+fn parts(value: &Value, whose: Whose, said: &mut Vec<Value>) -> Result<(), Misspelt> {
     match value {
-        Value::Array(values) => values.iter().try_for_each(|value| parts(value, is_answer, said)),
+        Value::Array(values) => values.iter().try_for_each(|value| parts(value, whose, said)),
         Value::Object(members) => {
             let role = member(value, "role")?.and_then(Value::as_str);
-            if is_answer && matches!(role, Some("user" | "ROLE_USER")) {
+            if whose == Whose::History && matches!(role, Some("user" | "ROLE_USER")) {
                 return Ok(());
             }
             list(value, "parts")?.iter().try_for_each(|one| part(one, said))?;
             let mut others = members.iter().filter(|(name, _)| *name != "parts");
-            others.try_for_each(|(_, value)| parts(value, is_answer, said))
+            others.try_for_each(|(name, value)| {
+                let is_history = whose == Whose::Agents && name == "history";
+                parts(value, if is_history { Whose::History } else { whose }, said)
+            })
         }
         _ => Ok(()),
     }
@@ -332,6 +344,12 @@ mod tests {
                 (task, Ok(expected)),
                 (json!({"message": {"role": "ROLE_AGENT", "parts": [{"data": [1]}]}}), Ok(json!([[1]]))),
                 (json!({"message": {"parts": {"text": "b"}}}), Ok(json!(["b"]))),
+                // Attack: an agent that answers in the role of its caller.
+                (json!({"message": {"role": "ROLE_USER", "parts": [{"text": "b"}]}}), Ok(json!(["b"]))),
+                (
+                    json!({"status": {"message": {"role": "user", "parts": [{"text": "b"}]}}}),
+                    Ok(json!(["b"])),
+                ),
                 // Attack: data, or a text, beside what a reader takes the part for.
                 (
                     json!({"parts": [{"data": 1, "url": "u"}, {"kind": "file", "text": "{}", "file": {}}]}),
