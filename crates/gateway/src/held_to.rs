@@ -113,7 +113,24 @@ fn list<'v>(value: &'v Value, name: &str) -> Result<&'v [Value], Misspelt> {
 }
 
 fn of_server(message: &Value, said: &mut Vec<Value>) -> Result<(), Misspelt> {
-    let Some(result) = member(message, "result")? else { return Ok(()) };
+    if let Some(result) = member(message, "result")? {
+        of_result(result, said)?;
+    }
+    // News of a task that has ended.
+    match member(message, "params")? {
+        Some(params) => of_task(params, said),
+        None => Ok(()),
+    }
+}
+
+/// What came of a task that a tool made, where it says so: what the tool would have answered.
+fn of_task(task: &Value, said: &mut Vec<Value>) -> Result<(), Misspelt> {
+    said.extend(member(task, "error")?.cloned());
+    member(task, "result")?.map_or(Ok(()), |result| of_result(result, said))
+}
+
+fn of_result(result: &Value, said: &mut Vec<Value>) -> Result<(), Misspelt> {
+    of_task(result, said)?;
     said.extend(member(result, "structuredContent")?.cloned());
     for block in list(result, "content")? {
         let words = member(block, "text")?.and_then(Value::as_str);
@@ -305,6 +322,21 @@ mod tests {
                     Ok(json!(["no"])),
                 ),
                 (result(json!({"task": {"taskId": "1"}})), Ok(json!([]))),
+                // Attack: a tool that answers by a task, whose end says what it answers.
+                (
+                    result(
+                        json!({"taskId": "1", "status": "completed", "result": {"content": [{"type": "text", "text": "b"}], "structuredContent": {}}}),
+                    ),
+                    Ok(json!([{}, "b"])),
+                ),
+                (
+                    result(json!({"taskId": "1", "status": "failed", "error": {"code": 1, "message": "no"}})),
+                    Ok(json!([{"code": 1, "message": "no"}])),
+                ),
+                (
+                    json!({"method": "notifications/tasks", "params": {"taskId": "1", "result": {"content": [{"type": "text", "text": "b"}]}}}),
+                    Ok(json!(["b"])),
+                ),
                 (
                     json!({"id": 1, "error": {"code": 1, "message": "no"}}),
                     Ok(json!([{"code": 1, "message": "no"}])),
