@@ -365,9 +365,10 @@ mod tests {
 
     #[test]
     fn what_an_agent_says_is_its_parts() {
-        let task = json!({"result": {"kind": "task", "history": [
+        let task = json!({"result": {"artifacts": [{"parts": [{"kind": "data", "data": {"parts": [7]}}, {"kind": "file", "file": {"uri": "u"}}]}],
+            "history": [
                 {"role": "user", "parts": [{"kind": "text", "text": "asked"}]}, {"role": "agent", "parts": [{"kind": "text", "text": "{}"}]}],
-            "artifacts": [{"parts": [{"kind": "data", "data": {"parts": [7]}}, {"kind": "file", "file": {"uri": "u"}}]}],
+            "kind": "task",
             "status": {"message": {"role": "agent", "parts": [{"text": "b", "data": 1}]}}}});
         let expected = json!([{"parts": [7]}, {"kind": "file", "file": {"uri": "u"}}, {}, "b", 1]);
         check(

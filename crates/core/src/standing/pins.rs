@@ -163,7 +163,7 @@ mod tests {
         for number in 1..MAX_PINS {
             standing.apply(&seen("3", LATE, &[(format!("t{number}").as_str(), "a")]));
         }
-        let full = Err(Unfit::ManyPinned { server: SERVER.to_owned() });
+        let full: Result<(), Unfit> = Err(Unfit::ManyPinned { server: SERVER.to_owned() });
         assert_eq!(standing.check(&seen("4", LATE, &[("one-more", "a")])), full);
         assert!(!standing.has_room_for(SERVER, 1) && standing.has_room_for("MCPServer/a/other", MAX_PINS));
         let long = "x".repeat(LONGEST_PINNED + 1);
