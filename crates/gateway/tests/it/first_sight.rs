@@ -180,6 +180,18 @@ async fn a_tool_that_cannot_be_pinned_is_not_shown() {
     assert_eq!(call(&world).await.as_deref(), Some("tool_unverified"));
 }
 
+/// It is looked at beside the calls of the thread: a server's words may be long.
+#[tokio::test]
+async fn a_tool_with_many_words_is_seen_too() {
+    let tool = echo(&"Echoes what it is given. ".repeat(20_000));
+    let world = world(&tool).await;
+    assert_eq!((call(&world).await, calls_made(&world)), (None, 1));
+    assert_eq!(held(&world), Some(digest(&tool)));
+    world.clock.advance(Duration::from_secs(61));
+    world.upstream.lists(Some(json!([echo(&"Echoes what it is not. ".repeat(20_000))])));
+    assert_eq!(call(&world).await.as_deref(), Some("tool_drifted"));
+}
+
 /// Attack: what a server said while its tool was pinned as something else, which nobody looked at.
 #[tokio::test]
 async fn what_was_kept_of_a_pinned_tool_is_not_pinned_unseen_by_people() {
