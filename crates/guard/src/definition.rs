@@ -258,7 +258,12 @@ fn in_text(text: &str, mut tell: impl FnMut(&'static str, &str) -> Told) -> Told
     if text.contains('\u{1b}') || text.contains('\u{9b}') {
         tell("terminal escape", text)?;
     }
+    let is_ascii = text.is_ascii();
     for (rule, ranges) in CHARACTERS {
+        // Most texts are ASCII's, of which one rule is.
+        if is_ascii && !ranges.iter().any(|(from, _)| from.is_ascii()) {
+            continue;
+        }
         let is_one = |c: char| ranges.iter().any(|(from, to)| (*from..=*to).contains(&c));
         if text.chars().any(is_one) {
             tell(rule, text)?;
@@ -292,7 +297,8 @@ fn finding(tool: &str, at: &str, rule: &'static str, text: &str) -> Finding {
 /// A text as a phrase is looked for in it.
 fn plain(text: &str) -> String {
     let hidden = |c: char| {
-        CHARACTERS.iter().any(|(_, ranges)| ranges.iter().any(|(from, to)| (*from..=*to).contains(&c)))
+        !(' '..='~').contains(&c)
+            && CHARACTERS.iter().any(|(_, ranges)| ranges.iter().any(|(from, to)| (*from..=*to).contains(&c)))
     };
     let seen: String = text.chars().filter(|c| !hidden(*c)).flat_map(char::to_lowercase).collect();
     seen.replace('\u{2019}', "'").split_whitespace().collect::<Vec<_>>().join(" ")
