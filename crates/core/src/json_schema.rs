@@ -25,6 +25,8 @@ const DRAFTS: [&str; 4] =
     ["draft-06/schema", "draft-07/schema", "draft/2019-09/schema", "draft/2020-12/schema"];
 /// How many values a schema may come to, when each reference stands for what it leads to.
 const MAX_EXPANDED: usize = 50_000;
+/// How much it may take to hold something to a schema: its values, each at every value that the schema comes to. A million are some milliseconds.
+const MAX_WORK: usize = 50_000_000;
 /// How many references may lead on from one another.
 const MAX_REFERENCES: usize = 64;
 
@@ -33,13 +35,18 @@ const MAX_REFERENCES: usize = 64;
 #[serde(try_from = "String", into = "String")]
 pub struct HeldSchema {
     text: Arc<str>,
-    validator: Arc<Validator>,
+    compiled: Arc<Compiled>,
 }
 
 impl HeldSchema {
     /// Whether a value is what the schema lets it be.
     pub fn lets(&self, value: &Value) -> bool {
-        self.validator.is_valid(value)
+        self.compiled.lets(value)
+    }
+
+    /// Whether it would take too long to hold all of these to it.
+    pub fn is_too_much(&self, values: &[Value]) -> bool {
+        self.compiled.is_too_much(values)
     }
 }
 
@@ -47,8 +54,8 @@ impl TryFrom<String> for HeldSchema {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        let validator = Arc::new(compile(&text)?);
-        Ok(Self { text: text.into(), validator })
+        let compiled = Arc::new(compile(&text)?);
+        Ok(Self { text: text.into(), compiled })
     }
 }
 
@@ -85,10 +92,44 @@ impl Hash for HeldSchema {
 }
 
 /// A schema as it is used.
+#[derive(Debug)]
+pub struct Compiled {
+    validator: Validator,
+    /// How many values it comes to, when each reference stands for what it leads to.
+    size: usize,
+}
+
+impl Compiled {
+    /// Whether a value is what the schema lets it be. What has too many values for it is not.
+    pub fn lets(&self, value: &Value) -> bool {
+        !self.is_too_much(std::slice::from_ref(value)) && self.validator.is_valid(value)
+    }
+
+    /// Whether it would take too long to hold all of these to it.
+    pub fn is_too_much(&self, values: &[Value]) -> bool {
+        values.iter().map(count).sum::<usize>().saturating_mul(self.size) > MAX_WORK
+    }
+
+    /// What says why a value is not what it has to be.
+    pub const fn validator(&self) -> &Validator {
+        &self.validator
+    }
+}
+
+/// How many values there are in one.
+fn count(value: &Value) -> usize {
+    match value {
+        Value::Array(values) => 1 + values.iter().map(count).sum::<usize>(),
+        Value::Object(members) => 1 + members.values().map(count).sum::<usize>(),
+        _ => 1,
+    }
+}
+
+/// Compiles a schema.
 ///
 /// # Errors
 /// Why it cannot be, in words that go on from "it cannot be held to: ".
-pub fn compile(text: &str) -> Result<Validator, String> {
+pub fn compile(text: &str) -> Result<Compiled, String> {
     if text.len() > MAX_SCHEMA {
         return Err(format!("it is larger than {MAX_SCHEMA} bytes"));
     }
@@ -100,10 +141,12 @@ pub fn compile(text: &str) -> Result<Validator, String> {
     if !draft_is_known {
         return Err("it is of a draft that is not known here".to_owned());
     }
-    check_size(&schema)?;
+    let size = check_size(&schema)?;
     let patterns = PatternOptions::regex().size_limit(MAX_PATTERN);
     let options = jsonschema::options().offline().with_pattern_options(patterns);
-    options.build(&schema).map_err(|error| error.to_string().chars().take(256).collect())
+    let built =
+        options.build(&schema).map_err(|error| error.to_string().chars().take(256).collect::<String>());
+    Ok(Compiled { validator: built?, size })
 }
 
 /// Whether a draft is one of those in which references lead where [`check_size`] follows them.
@@ -113,17 +156,17 @@ fn is_known(draft: &str) -> bool {
 }
 
 /// That a schema does not come to too much, where each reference stands for what it leads to, once on each way. Only what leads to a place in
-/// the schema, by the names on the way there, is followed here, so no other reference may be in it.
-fn check_size(schema: &Value) -> Result<(), String> {
+/// the schema, by the names on the way there, is followed here, so no other reference may be in it. Gives how many values it comes to.
+fn check_size(schema: &Value) -> Result<usize, String> {
     enum Step<'a> {
         Into(&'a Value, bool),
         Back,
     }
     let (mut left, mut way): (_, Vec<&str>) = (vec![Step::Into(schema, true)], Vec::new());
     let mut patterns: BTreeSet<&str> = BTreeSet::new();
-    for _ in 0..MAX_EXPANDED {
+    for size in 0..MAX_EXPANDED {
         let members = match left.pop() {
-            None => return Ok(()),
+            None => return Ok(size),
             Some(Step::Back) => {
                 way.pop();
                 continue;

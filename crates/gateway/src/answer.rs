@@ -57,7 +57,7 @@ use begin::Begin;
 use collect::{Collected, collect, longer_than, shows_something_within};
 use cooperative::Cooperative;
 use encoding::{Decoder, Encoding};
-pub use listings::filtered;
+pub use listings::{filtered, looked_at};
 use plan::Plan;
 use revocation::Revocation;
 pub use revocation::{Asked, found, rebound, taken_back_before};

@@ -35,6 +35,11 @@ impl FirstSights {
         self.all().get(tool).cloned()
     }
 
+    /// How many it showed first that are not given on to be pinned yet.
+    pub fn count(&self) -> usize {
+        self.all().len()
+    }
+
     /// It shows a tool.
     pub fn show(&self, tool: &str, digest: &Arc<str>) {
         self.all().entry(tool.to_owned()).or_insert_with(|| digest.clone());
@@ -60,6 +65,12 @@ impl Shared {
     pub(crate) fn first_seen(&self, server: &McpServer, tool: &str) -> Option<Arc<str>> {
         server.integrity.as_ref().filter(|integrity| integrity.is_at_first_sight(tool))?;
         self.acts.standing().pin(&server.id.to_string(), tool).map(|pin| pin.digest.clone())
+    }
+
+    /// Whether one more tool of a server can be pinned, beside so many others.
+    pub(crate) fn can_pin(&self, server: &McpServer, tool: &str, others: usize) -> bool {
+        let more = others.saturating_add(1);
+        tool.len() <= LONGEST_PINNED && self.acts.standing().has_room_for(&server.id.to_string(), more)
     }
 
     /// Has each of these tools held to what it is from now on, but for those that are held to something already. When this returns it is on record, and

@@ -1,6 +1,7 @@
 //! What of a message is held to the JSON Schema of a policy's guard (`spec.guards[].schema`, ADR 87): each thing that it says, as a value. A text that is
 //! JSON is that, and any other text a string. What some readers take for another message than this does is none that can be held to anything.
 
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 use vidimus_core::call::{Action, Ask};
 use vidimus_core::guard::Kinds;
@@ -10,7 +11,7 @@ use vidimus_core::json_schema::HeldSchema;
 use crate::changes::Speech;
 use crate::protocol::is_same_member;
 
-/// A member that says what is held is spelled in another way: some readers take it for that, and some do not.
+/// A member that says what is held is spelled in another way, or a text is JSON that not all read alike: some readers take it for that, and some do not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Misspelt;
 
@@ -19,7 +20,10 @@ const INVALID: &str = "invalid";
 
 /// How many of these values a schema does not let be, as records have it.
 pub fn invalid(schema: &HeldSchema, values: &[Value]) -> Kinds {
-    let count = values.iter().filter(|value| !schema.lets(value)).count();
+    let count = match schema.is_too_much(values) {
+        true => values.len(),
+        false => values.iter().filter(|value| !schema.lets(value)).count(),
+    };
     match u32::try_from(count).unwrap_or(u32::MAX) {
         0 => Kinds::new(),
         count => Kinds::from([(INVALID.into(), count)]),
@@ -40,7 +44,7 @@ pub fn asked(ask: &Ask<'_>) -> Result<Vec<Value>, Misspelt> {
         Action::CallModel => Ok(vec![message]),
         Action::CallAgent => {
             let mut said = Vec::new();
-            parts(&message, false, &mut said)?;
+            parts(&message, Whose::Callers, &mut said)?;
             Ok(said)
         }
         _ if matches!(ask.method, "tools/call" | "prompts/get") => {
@@ -52,7 +56,7 @@ pub fn asked(ask: &Ask<'_>) -> Result<Vec<Value>, Misspelt> {
 }
 
 /// What an answer says: the structured content of a tool and each block beside it; the parts of an agent's messages and artifacts, but for what its caller
-/// said; the texts of a model. An error is what it is. A list has what each of its members says.
+/// said by its history; the texts of a model. An error is what it is. A list has what each of its members says.
 ///
 /// # Errors
 /// [`Misspelt`].
@@ -68,19 +72,26 @@ pub fn answered(speech: Speech, message: &Value) -> Result<Vec<Value>, Misspelt>
         }
         match speech {
             Speech::Server => of_server(message, &mut said)?,
-            Speech::Agent => parts(message, true, &mut said)?,
+            Speech::Agent => parts(message, Whose::Agents, &mut said)?,
             Speech::Model => of_model(message, &mut said)?,
         }
     }
     Ok(said)
 }
 
-/// What a text says.
-fn text(text: &str) -> Value {
-    // What has a member twice is read in two ways, and is held as the text that it is.
-    let is_plain = Json::parse(text.as_bytes()).is_ok();
-    let read = serde_json::from_str(text).ok().filter(|_| is_plain);
-    read.unwrap_or_else(|| Value::String(text.to_owned()))
+/// What a text says. By its grammar it is JSON or words; JSON in which a member stands twice, or a number or half a character that not every reader
+/// has, is no words for it: some reader has the value.
+fn text(text: &str) -> Result<Value, Misspelt> {
+    if serde_json::from_str::<IgnoredAny>(text).is_err() {
+        return Ok(Value::String(text.to_owned()));
+    }
+    Json::parse(text.as_bytes()).map_err(|_| Misspelt)?;
+    serde_json::from_str(text).map_err(|_| Misspelt)
+}
+
+/// Whether an object has members of these names alone.
+fn has_only(value: &Value, names: &[&str]) -> bool {
+    value.as_object().is_some_and(|members| members.keys().all(|name| names.contains(&name.as_str())))
 }
 
 /// A member of an object, if it is one and has it; null is as if it were not there.
@@ -102,48 +113,91 @@ fn list<'v>(value: &'v Value, name: &str) -> Result<&'v [Value], Misspelt> {
 }
 
 fn of_server(message: &Value, said: &mut Vec<Value>) -> Result<(), Misspelt> {
-    let Some(result) = member(message, "result")? else { return Ok(()) };
+    if let Some(result) = member(message, "result")? {
+        of_result(result, said)?;
+    }
+    // News of a task that has ended.
+    match member(message, "params")? {
+        Some(params) => of_task(params, said),
+        None => Ok(()),
+    }
+}
+
+/// What came of a task that a tool made, where it says so: what the tool would have answered.
+fn of_task(task: &Value, said: &mut Vec<Value>) -> Result<(), Misspelt> {
+    said.extend(member(task, "error")?.cloned());
+    member(task, "result")?.map_or(Ok(()), |result| of_result(result, said))
+}
+
+fn of_result(result: &Value, said: &mut Vec<Value>) -> Result<(), Misspelt> {
+    of_task(result, said)?;
     said.extend(member(result, "structuredContent")?.cloned());
     for block in list(result, "content")? {
-        match member(block, "text")? {
-            Some(Value::String(words)) => said.push(text(words)),
-            _ => said.push(block.clone()),
+        let words = member(block, "text")?.and_then(Value::as_str);
+        said.extend(words.map(text).transpose()?);
+        // What it is besides, some reader takes it for.
+        let is_words = words.is_some() && member(block, "type")?.and_then(Value::as_str) == Some("text");
+        if !is_words || !has_only(block, &["type", "text", "annotations", "_meta"]) {
+            said.push(block.clone());
         }
     }
     Ok(())
 }
 
+/// Whose words are looked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    Callers,
+    Agents,
+    /// An agent's, where it tells what was said before: what its caller said is no answer. Elsewhere what an agent says is its own, whatever role it has.
+    History,
+}
+
 /// Every part below a value, wherever it stands; nothing below a part.
-fn parts(value: &Value, is_answer: bool, said: &mut Vec<Value>) -> Result<(), Misspelt> {
+fn parts(value: &Value, whose: Whose, said: &mut Vec<Value>) -> Result<(), Misspelt> {
     match value {
-        Value::Array(values) => values.iter().try_for_each(|value| parts(value, is_answer, said)),
+        Value::Array(values) => values.iter().try_for_each(|value| parts(value, whose, said)),
         Value::Object(members) => {
             let role = member(value, "role")?.and_then(Value::as_str);
-            if is_answer && matches!(role, Some("user" | "ROLE_USER")) {
+            if whose == Whose::History && matches!(role, Some("user" | "ROLE_USER")) {
                 return Ok(());
             }
             list(value, "parts")?.iter().try_for_each(|one| part(one, said))?;
             let mut others = members.iter().filter(|(name, _)| *name != "parts");
-            others.try_for_each(|(_, value)| parts(value, is_answer, said))
+            others.try_for_each(|(name, value)| {
+                let is_history = whose == Whose::Agents && name == "history";
+                parts(value, if is_history { Whose::History } else { whose }, said)
+            })
         }
         _ => Ok(()),
     }
 }
 
-/// One part: its data, its text, or where it has neither all that it is.
+/// One part: its data, its text, and where it is something else, or more than that, all that it is.
 fn part(part: &Value, said: &mut Vec<Value>) -> Result<(), Misspelt> {
     let (data, words) = (member(part, "data")?, member(part, "text")?);
+    let kind = member(part, "kind")?;
     if let Some(Value::String(words)) = words {
-        said.push(text(words));
+        said.push(text(words)?);
     }
     said.extend(data.cloned());
-    if data.is_none() && !matches!(words, Some(Value::String(_))) {
+    let is_of_kind = match kind.map(Value::as_str) {
+        None => data.is_some() || words.is_some(),
+        Some(Some("text")) => words.is_some(),
+        Some(Some("data")) => data.is_some(),
+        Some(_) => false,
+    };
+    let is_text = words.is_none_or(Value::is_string);
+    if !is_of_kind
+        || !is_text
+        || !has_only(part, &["data", "text", "kind", "metadata", "filename", "mediaType"])
+    {
         said.push(part.clone());
     }
     Ok(())
 }
 
-/// The texts of a model's answers, in the members of OpenAI, of Anthropic or of Gemini, without what it thinks and the tools that it calls. What has none of
+/// The texts of a model's answers, in the members of OpenAI, of Anthropic, of Gemini or of Bedrock, without what it thinks and the tools that it calls. What has none of
 /// their members is held as a whole.
 fn of_model(answer: &Value, said: &mut Vec<Value>) -> Result<(), Misspelt> {
     let known = ["choices", "output", "content", "candidates", "error"];
@@ -166,6 +220,9 @@ fn of_model(answer: &Value, said: &mut Vec<Value>) -> Result<(), Misspelt> {
         if member(item, "type")?.and_then(Value::as_str) != Some("reasoning") {
             blocks(item, said)?;
         }
+        if let Some(message) = member(item, "message")? {
+            blocks(message, said)?;
+        }
     }
     blocks(answer, said)?;
     for candidate in list(answer, "candidates")? {
@@ -178,7 +235,7 @@ fn of_model(answer: &Value, said: &mut Vec<Value>) -> Result<(), Misspelt> {
             whole.push_str(words.filter(|_| !is_thought).unwrap_or_default());
         }
         if !whole.is_empty() {
-            said.push(text(&whole));
+            said.push(text(&whole)?);
         }
     }
     Ok(())
@@ -188,8 +245,14 @@ fn of_model(answer: &Value, said: &mut Vec<Value>) -> Result<(), Misspelt> {
 fn blocks(message: &Value, said: &mut Vec<Value>) -> Result<(), Misspelt> {
     for block in list(message, "content")? {
         match block {
-            Value::String(block) => said.push(text(block)),
-            block => words(block, said)?,
+            Value::String(block) => said.push(text(block)?),
+            block => {
+                words(block, said)?;
+                // Bedrock has texts with what they are taken from.
+                if let Some(cited) = member(block, "citationsContent")? {
+                    blocks(cited, said)?;
+                }
+            }
         }
     }
     Ok(())
@@ -198,7 +261,10 @@ fn blocks(message: &Value, said: &mut Vec<Value>) -> Result<(), Misspelt> {
 /// The text that an object has, and why it has none.
 fn words(value: &Value, said: &mut Vec<Value>) -> Result<(), Misspelt> {
     for name in ["text", "refusal"] {
-        said.extend(member(value, name)?.and_then(Value::as_str).map(text));
+        match member(value, name)? {
+            Some(Value::String(words)) => said.push(text(words)?),
+            other => said.extend(other.cloned()),
+        }
     }
     Ok(())
 }
@@ -217,17 +283,23 @@ mod tests {
 
     #[test]
     fn a_text_that_is_json_is_that() {
-        for (words, expected) in [
-            (r#" {"a": 1} "#, json!({"a": 1})),
-            ("7", json!(7)),
-            ("hello", json!("hello")),
-            ("```json\n{}\n```", json!("```json\n{}\n```")),
-            // Attack: one reader takes the first, another the last.
-            (r#"{"a": 1, "a": "x"}"#, json!(r#"{"a": 1, "a": "x"}"#)),
-            (r#"{"a": 1} x"#, json!(r#"{"a": 1} x"#)),
-            ("", json!("")),
+        let deep = format!("{}{}", "[".repeat(129), "]".repeat(129));
+        let words = |words: &str| Ok(json!(words));
+        for (said, expected) in [
+            (r#" {"a": 1} "#, Ok(json!({"a": 1}))),
+            ("7", Ok(json!(7))),
+            ("hello", words("hello")),
+            ("```json\n{}\n```", words("```json\n{}\n```")),
+            (r#"{"a": 1} x"#, words(r#"{"a": 1} x"#)),
+            ("", words("")),
+            // Attack: one reader takes the first, another the last, or has a number, or half a character, that this one has not.
+            (r#"{"a": 1, "a": "x"}"#, Err(Misspelt)),
+            (r#"{"a": 1, "A": "x"}"#, Err(Misspelt)),
+            (r#"{"a": 1e999}"#, Err(Misspelt)),
+            (r#"{"a": "\ud800"}"#, Err(Misspelt)),
+            (&*deep, Err(Misspelt)),
         ] {
-            assert_eq!(text(words), expected, "{words}");
+            assert_eq!(text(said), expected, "{said}");
         }
     }
 
@@ -250,11 +322,39 @@ mod tests {
                     Ok(json!(["no"])),
                 ),
                 (result(json!({"task": {"taskId": "1"}})), Ok(json!([]))),
+                // Attack: a tool that answers by a task, whose end says what it answers.
+                (
+                    result(
+                        json!({"taskId": "1", "status": "completed", "result": {"content": [{"type": "text", "text": "b"}], "structuredContent": {}}}),
+                    ),
+                    Ok(json!([{}, "b"])),
+                ),
+                (
+                    result(json!({"taskId": "1", "status": "failed", "error": {"code": 1, "message": "no"}})),
+                    Ok(json!([{"code": 1, "message": "no"}])),
+                ),
+                (
+                    json!({"method": "notifications/tasks", "params": {"taskId": "1", "result": {"content": [{"type": "text", "text": "b"}]}}}),
+                    Ok(json!(["b"])),
+                ),
                 (
                     json!({"id": 1, "error": {"code": 1, "message": "no"}}),
                     Ok(json!([{"code": 1, "message": "no"}])),
                 ),
                 (json!({"method": "notifications/progress", "params": {}}), Ok(json!([]))),
+                // Attack: a text beside what a reader takes the block for.
+                (
+                    result(
+                        json!({"content": [{"type": "resource", "text": "{}", "resource": {"text": "b"}}]}),
+                    ),
+                    Ok(json!([{}, {"type": "resource", "text": "{}", "resource": {"text": "b"}}])),
+                ),
+                (
+                    result(
+                        json!({"content": [{"type": "text", "text": "{}", "_meta": {"a": 1}, "annotations": {}}]}),
+                    ),
+                    Ok(json!([{}])),
+                ),
                 // Attack: a reader that ignores case.
                 (result(json!({"Content": [{"type": "text", "text": "b"}]})), Err(Misspelt)),
                 (result(json!({"structured_content": {}})), Err(Misspelt)),
@@ -265,9 +365,10 @@ mod tests {
 
     #[test]
     fn what_an_agent_says_is_its_parts() {
-        let task = json!({"result": {"kind": "task", "history": [
+        let task = json!({"result": {"artifacts": [{"parts": [{"kind": "data", "data": {"parts": [7]}}, {"kind": "file", "file": {"uri": "u"}}]}],
+            "history": [
                 {"role": "user", "parts": [{"kind": "text", "text": "asked"}]}, {"role": "agent", "parts": [{"kind": "text", "text": "{}"}]}],
-            "artifacts": [{"parts": [{"kind": "data", "data": {"parts": [7]}}, {"kind": "file", "file": {"uri": "u"}}]}],
+            "kind": "task",
             "status": {"message": {"role": "agent", "parts": [{"text": "b", "data": 1}]}}}});
         let expected = json!([{}, {"parts": [7]}, {"kind": "file", "file": {"uri": "u"}}, "b", 1]);
         check(
@@ -276,6 +377,22 @@ mod tests {
                 (task, Ok(expected)),
                 (json!({"message": {"role": "ROLE_AGENT", "parts": [{"data": [1]}]}}), Ok(json!([[1]]))),
                 (json!({"message": {"parts": {"text": "b"}}}), Ok(json!(["b"]))),
+                // Attack: an agent that answers in the role of its caller.
+                (json!({"message": {"role": "ROLE_USER", "parts": [{"text": "b"}]}}), Ok(json!(["b"]))),
+                (
+                    json!({"status": {"message": {"role": "user", "parts": [{"text": "b"}]}}}),
+                    Ok(json!(["b"])),
+                ),
+                // Attack: data, or a text, beside what a reader takes the part for.
+                (
+                    json!({"parts": [{"data": 1, "url": "u"}, {"kind": "file", "text": "{}", "file": {}}]}),
+                    Ok(json!([1, {"data": 1, "url": "u"}, {}, {"kind": "file", "text": "{}", "file": {}}])),
+                ),
+                (
+                    json!({"parts": [{"kind": "text", "data": 1}, {"data": 1, "text": ["b"]}]}),
+                    Ok(json!([1, {"kind": "text", "data": 1}, 1, {"data": 1, "text": ["b"]}])),
+                ),
+                (json!({"parts": [{"kind": "data", "data": 1, "metadata": {"a": "b"}}]}), Ok(json!([1]))),
                 (json!({"message": {"Parts": [{"text": "b"}]}}), Err(Misspelt)),
             ],
         );
@@ -304,6 +421,13 @@ mod tests {
                     json!({"candidates": [{"content": {"parts": [{"text": "t", "thought": true}, {"text": "{\"a\""}, {"text": ":1}"}]}}]}),
                     Ok(json!([{"a": 1}])),
                 ),
+                (
+                    json!({"output": {"message": {"role": "assistant", "content": [{"reasoningContent": {"reasoningText": {"text": "t"}}}, {"text": "{}"},
+                        {"citationsContent": {"content": [{"text": "b"}]}}]}}, "stopReason": "end_turn"}),
+                    Ok(json!([{}, "b"])),
+                ),
+                // What is no text where one has to be.
+                (json!({"content": [{"type": "text", "text": {"value": "b"}}]}), Ok(json!([{"value": "b"}]))),
                 (json!({"data": [{"embedding": [1]}]}), Ok(json!([{"data": [{"embedding": [1]}]}]))),
                 (json!({"error": {"message": "no"}}), Ok(json!([{"message": "no"}]))),
                 (json!({"choices": [], "Choices": [{"text": "b"}]}), Err(Misspelt)),

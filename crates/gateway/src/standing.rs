@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest::{Context, SHA256};
 use jiff::Timestamp;
+use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use tokio::sync::watch;
 use vidimus_core::act::{Act, Declassified, Subject};
@@ -64,7 +65,7 @@ pub struct StandingState {
     /// What is kept of addresses for news of tasks.
     news: NewsState,
     /// What pinned tools were when somebody last looked.
-    sights: Cache<Box<str>, Arc<Sight>>,
+    sights: Cache<Box<str>, Arc<Sight>, Sizes>,
     /// The compiled schemas of operations that are tools, each by the digest of its API and its name.
     schemas: Cache<Box<str>, Arc<InputSchema>>,
     /// What calls that are bridged between the eras of MCP leave for those behind them.
@@ -79,6 +80,21 @@ const SERVERS: usize = 4096;
 
 /// Of how many pinned tools it is kept what they were.
 const SIGHTS: usize = 65_536;
+
+/// How much is kept of them, in bytes.
+const SIZE_OF_SIGHTS: u64 = 256 * 1024 * 1024;
+
+/// How much is kept of a tool.
+#[derive(Clone, Copy, Debug)]
+struct Sizes;
+
+impl Weighter<Box<str>, Arc<Sight>> for Sizes {
+    fn weight(&self, tool: &Box<str>, sight: &Arc<Sight>) -> u64 {
+        // So that there are not more of them than are kept, however small they are.
+        let least = SIZE_OF_SIGHTS / SIGHTS as u64;
+        u64::try_from(tool.len().saturating_add(sight.size())).unwrap_or(u64::MAX).max(least)
+    }
+}
 
 /// Of how many operations the schemas are kept compiled.
 const SCHEMAS: usize = 4096;
@@ -117,7 +133,7 @@ impl StandingState {
             tasks,
             versions,
             mirrored,
-            sights: Cache::new(SIGHTS),
+            sights: Cache::with_weighter(SIGHTS, SIZE_OF_SIGHTS, Sizes),
             schemas: Cache::new(SCHEMAS),
             news: NewsState::default(),
             bridged: Held::default(),

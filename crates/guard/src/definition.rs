@@ -1,6 +1,8 @@
 //! What a person sees who pins the tools of a server (`vidimus pin`, ADR 76), and a gateway that pins them at first sight (ADR 91): what in their definitions
 //! is hidden, or speaks to the model instead of describing a tool. Rules and no model: the same text has the same findings, everywhere.
 
+use std::ops::ControlFlow;
+
 use serde::Serialize;
 use serde_json::Value;
 
@@ -144,49 +146,127 @@ const TEXTS: [(&str, &[&str]); 5] = [
 /// A run of spaces and line ends from this length on pushes what follows out of sight.
 const PADDING: usize = 40;
 
-/// Looks at everything that the definition of a tool says, names included.
+/// The most findings in one definition: who has that many need not look at more.
+const MOST: usize = 256;
+
+/// The longest name in the pointer of a finding, in characters.
+const LONGEST_NAME: usize = 120;
+
+/// The rule for names.
+const LOOKS_ALIKE: &str = "name with look-alikes";
+
+/// Whether to look on.
+type Told = ControlFlow<()>;
+
+/// Looks at everything that the definition of a tool says, names included. Findings are 256 at most, and names in their pointers have 120 characters.
 pub fn scan(tool: &str, definition: &Value) -> Vec<Finding> {
     let mut found = Vec::new();
-    let mut left: Vec<(String, &Value)> = vec![(String::new(), definition)];
+    // Either way it has looked.
+    let _: Told = walk(tool, definition, |at, rule, text| {
+        found.push(finding(tool, &at(), rule, text));
+        if found.len() < MOST { Told::Continue(()) } else { Told::Break(()) }
+    });
+    found.sort_by(|a, b| (&a.at, a.rule).cmp(&(&b.at, b.rule)));
+    found.dedup();
+    found
+}
+
+/// A rule that finds something in the definition of a tool; `None` where none does.
+pub fn first(tool: &str, definition: &Value) -> Option<&'static str> {
+    let mut first = None;
+    let _: Told = walk(tool, definition, |_, rule, _| {
+        first = Some(rule);
+        Told::Break(())
+    });
+    first
+}
+
+/// A step to a value of a definition.
+enum Step<'v> {
+    Name(&'v str),
+    Number(usize),
+}
+
+/// The steps to values, each with the one before it: a long name is there once, however much stands below it.
+#[derive(Default)]
+struct Places<'v>(Vec<(Option<usize>, Step<'v>)>);
+
+impl<'v> Places<'v> {
+    /// The place of what is one step from another one.
+    fn below(&mut self, at: Option<usize>, step: Step<'v>) -> Option<usize> {
+        let place = self.0.len();
+        self.0.push((at, step));
+        Some(place)
+    }
+
+    /// The pointer of a place.
+    fn pointer(&self, at: Option<usize>) -> String {
+        let (mut steps, mut at) = (Vec::new(), at);
+        while let Some((before, step)) = at.and_then(|at| self.0.get(at)) {
+            steps.push(match step {
+                Step::Name(name) => {
+                    let name: String = name.chars().take(LONGEST_NAME).collect();
+                    name.replace('~', "~0").replace('/', "~1")
+                }
+                Step::Number(number) => number.to_string(),
+            });
+            at = *before;
+        }
+        let mut pointer = String::new();
+        for step in steps.iter().rev() {
+            pointer.push('/');
+            pointer.push_str(step);
+        }
+        pointer
+    }
+}
+
+/// Tells what the rules find, until nobody wants to know more: a pointer of where, the rule, and the text.
+fn walk(
+    tool: &str,
+    definition: &Value,
+    mut tell: impl FnMut(&dyn Fn() -> String, &'static str, &str) -> Told,
+) -> Told {
+    let mut places = Places::default();
+    let mut left: Vec<(Option<usize>, &Value)> = vec![(None, definition)];
     while let Some((at, value)) = left.pop() {
         match value {
-            Value::String(text) => found.extend(in_text(tool, &at, text)),
+            Value::String(text) => in_text(text, |rule, text| tell(&|| places.pointer(at), rule, text))?,
             Value::Array(values) => {
-                left.extend(
-                    values.iter().enumerate().map(|(number, value)| (format!("{at}/{number}"), value)),
-                );
+                for (number, value) in values.iter().enumerate() {
+                    left.push((places.below(at, Step::Number(number)), value));
+                }
             }
             Value::Object(members) => {
                 for (name, value) in members {
-                    let below = format!("{at}/{}", name.replace('~', "~0").replace('/', "~1"));
-                    found.extend(in_text(tool, &below, name));
-                    found.extend(in_name(tool, &below, name));
+                    let below = places.below(at, Step::Name(name));
+                    in_text(name, |rule, text| tell(&|| places.pointer(below), rule, text))?;
+                    // A name with other letters than ASCII's may look like another name.
+                    if !name.is_ascii() {
+                        tell(&|| places.pointer(below), LOOKS_ALIKE, name)?;
+                    }
                     left.push((below, value));
                 }
             }
             Value::Null | Value::Bool(_) | Value::Number(_) => {}
         }
     }
-    found.extend(in_name(tool, "/name", tool));
-    found.sort_by(|a, b| (&a.at, a.rule).cmp(&(&b.at, b.rule)));
-    found.dedup();
-    found
+    if tool.is_ascii() { Told::Continue(()) } else { tell(&|| "/name".to_owned(), LOOKS_ALIKE, tool) }
 }
 
-/// A name with other letters than ASCII's may look like another name.
-fn in_name(tool: &str, at: &str, name: &str) -> Option<Finding> {
-    (!name.is_ascii()).then(|| finding(tool, at, "name with look-alikes", name))
-}
-
-fn in_text(tool: &str, at: &str, text: &str) -> Vec<Finding> {
-    let mut found = Vec::new();
+fn in_text(text: &str, mut tell: impl FnMut(&'static str, &str) -> Told) -> Told {
     if text.contains('\u{1b}') || text.contains('\u{9b}') {
-        found.push(finding(tool, at, "terminal escape", text));
+        tell("terminal escape", text)?;
     }
+    let is_ascii = text.is_ascii();
     for (rule, ranges) in CHARACTERS {
+        // Most texts are ASCII's, of which one rule is.
+        if is_ascii && !ranges.iter().any(|(from, _)| from.is_ascii()) {
+            continue;
+        }
         let is_one = |c: char| ranges.iter().any(|(from, to)| (*from..=*to).contains(&c));
         if text.chars().any(is_one) {
-            found.push(finding(tool, at, rule, text));
+            tell(rule, text)?;
         }
     }
     let mut run = 0_usize;
@@ -195,15 +275,15 @@ fn in_text(tool: &str, at: &str, text: &str) -> Vec<Finding> {
         run == PADDING
     });
     if is_padded {
-        found.push(finding(tool, at, "padding", text));
+        tell("padding", text)?;
     }
     let plain = plain(text);
     for (rule, phrases) in TEXTS {
         if let Some(phrase) = phrases.iter().find(|phrase| plain.contains(**phrase)) {
-            found.push(finding(tool, at, rule, phrase));
+            tell(rule, phrase)?;
         }
     }
-    found
+    Told::Continue(())
 }
 
 fn finding(tool: &str, at: &str, rule: &'static str, text: &str) -> Finding {
@@ -217,7 +297,8 @@ fn finding(tool: &str, at: &str, rule: &'static str, text: &str) -> Finding {
 /// A text as a phrase is looked for in it.
 fn plain(text: &str) -> String {
     let hidden = |c: char| {
-        CHARACTERS.iter().any(|(_, ranges)| ranges.iter().any(|(from, to)| (*from..=*to).contains(&c)))
+        !(' '..='~').contains(&c)
+            && CHARACTERS.iter().any(|(_, ranges)| ranges.iter().any(|(from, to)| (*from..=*to).contains(&c)))
     };
     let seen: String = text.chars().filter(|c| !hidden(*c)).flat_map(char::to_lowercase).collect();
     seen.replace('\u{2019}', "'").split_whitespace().collect::<Vec<_>>().join(" ")
@@ -271,6 +352,19 @@ mod tests {
         ] {
             assert_eq!(rules(description), [""; 0], "{description:?}");
         }
+    }
+
+    /// Attack: a name that is long, and above many values, so that each of their pointers is as long; and more to be found than anybody reads.
+    #[test]
+    fn what_stands_below_a_long_name_takes_no_more_for_it() {
+        let (name, zeros) = ("k".repeat(4_000_000), vec![0; 100_000]);
+        let definition = json!({"name": "t", name.clone(): zeros});
+        assert_eq!((scan("t", &definition), first("t", &definition)), (Vec::new(), None));
+        let silent = vec!["silently"; 100_000];
+        let definition = json!({"name": "t", name: silent});
+        let found = scan("t", &definition);
+        assert_eq!((found.len(), first("t", &definition)), (MOST, Some("hides from people")));
+        assert!(found.iter().all(|one| one.at.len() < 2 * LONGEST_NAME), "{:.200}", found[0].at);
     }
 
     /// Also in what a model reads and people seldom: parameters, enumerations, titles, and names.

@@ -11,8 +11,8 @@ use crate::act::{Act, LONGEST_PINNED, MOST_PINNED, Pinned};
 use crate::record::ActRecord;
 use crate::resource::integrity::MAX_PINS;
 
-/// The most servers of which tools are pinned at first sight.
-const MOST_SERVERS: usize = 4096;
+/// The most tools that are pinned at first sight, of all servers. Nothing un-sees one, so who registers server after server may not take the room of others.
+const MOST_TOOLS: usize = 65_536;
 
 /// What a tool is held to since it was first seen.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,16 +38,33 @@ impl Standing {
         self.pinned.get(server).into_iter().flat_map(|pins| pins.iter().map(|(tool, pin)| (&**tool, pin)))
     }
 
+    /// Whether there is room to pin so many more tools of a server: 512 of each, and of the servers of one namespace no more than are left for all others.
+    pub fn has_room_for(&self, server: &str, more: usize) -> bool {
+        let own = self.pinned.get(server).map_or(0, |known| known.len()).saturating_add(more);
+        if own > MAX_PINS {
+            return false;
+        }
+        let (mut here, mut all) = (more, more);
+        for (other, known) in &self.pinned {
+            all = all.saturating_add(known.len());
+            if namespace_of(other) == namespace_of(server) {
+                here = here.saturating_add(known.len());
+            }
+        }
+        here <= MOST_TOOLS.saturating_sub(all)
+    }
+
     /// That all of these may be pinned: none of them is, and there is room.
     pub(super) fn check_pinned(&self, Pinned { server, tools }: &Pinned) -> Result<(), Unfit> {
         let known = self.pinned.get(server);
         if let Some(tool) = tools.keys().find(|tool| known.is_some_and(|known| known.contains_key(*tool))) {
             return Err(Unfit::Pinned { server: server.clone(), tool: tool.clone() });
         }
-        let count = known.map_or(0, |known| known.len()).saturating_add(tools.len());
-        let is_new_of_too_many = known.is_none() && self.pinned.len() >= MOST_SERVERS;
         let is_long = tools.len() > MOST_PINNED || tools.keys().any(|tool| tool.len() > LONGEST_PINNED);
-        if count > MAX_PINS || is_new_of_too_many || is_long { Err(Unfit::Full) } else { Ok(()) }
+        if is_long || !self.has_room_for(server, tools.len()) {
+            return Err(Unfit::ManyPinned { server: server.clone() });
+        }
+        Ok(())
     }
 
     /// Takes over that tools were seen.
@@ -81,6 +98,11 @@ impl Standing {
     pub(super) fn needs_pinned(&self, id: &str, Pinned { server, tools }: &Pinned) -> bool {
         tools.keys().any(|tool| self.pin(server, tool).is_some_and(|pin| pin.placed.id == id))
     }
+}
+
+/// That of `MCPServer/namespace/name`.
+fn namespace_of(server: &str) -> Option<&str> {
+    server.split('/').nth(1)
 }
 
 #[cfg(test)]
@@ -141,9 +163,29 @@ mod tests {
         for number in 1..MAX_PINS {
             standing.apply(&seen("3", LATE, &[(format!("t{number}").as_str(), "a")]));
         }
-        assert_eq!(standing.check(&seen("4", LATE, &[("one-more", "a")])), Err(Unfit::Full));
+        let full: Result<(), Unfit> = Err(Unfit::ManyPinned { server: SERVER.to_owned() });
+        assert_eq!(standing.check(&seen("4", LATE, &[("one-more", "a")])), full);
+        assert!(!standing.has_room_for(SERVER, 1) && standing.has_room_for("MCPServer/a/other", MAX_PINS));
         let long = "x".repeat(LONGEST_PINNED + 1);
-        assert_eq!(Standing::default().check(&seen("5", LATE, &[(long.as_str(), "a")])), Err(Unfit::Full));
+        assert_eq!(Standing::default().check(&seen("5", LATE, &[(long.as_str(), "a")])), full);
+    }
+
+    /// Attack: who registers one server after another, each with as many tools as may be, so that nobody else's are pinned any more.
+    #[test]
+    fn no_namespace_takes_more_room_than_it_leaves_to_all_others() {
+        let mut standing = Standing::default();
+        let placed = Arc::new(Placed::by(&seen("1", EARLY, &[])));
+        let tools = (0..MAX_PINS)
+            .map(|number| (number.to_string(), Pin { digest: "a".into(), placed: placed.clone() }));
+        let pins: Arc<Pins> = Arc::new(tools.collect());
+        let mut number = 0;
+        while standing.has_room_for(&format!("MCPServer/a/s{number}"), MAX_PINS) {
+            standing.pinned.insert(format!("MCPServer/a/s{number}"), pins.clone());
+            number += 1;
+        }
+        assert_eq!(number * MAX_PINS, MOST_TOOLS / 2);
+        assert!(standing.has_room_for("MCPServer/b/s", MAX_PINS));
+        assert!(!standing.has_room_for("MCPServer/a/s", 1));
     }
 
     /// Attack: a store that lost its list, or another one, after which a tool would be seen for the first time again.

@@ -39,6 +39,11 @@ pub enum Unfit {
     /// It was first seen before.
     #[error("the tool {tool} of {server} was seen before, and is held to what it was then")]
     Pinned { server: String, tool: String },
+    /// There is no room for more tools that are pinned at first sight.
+    #[error(
+        "as many tools of {server}, or of the servers of its namespace, are pinned at first sight as may"
+    )]
+    ManyPinned { server: String },
     #[error("as many grants, or requests for them, stand as may")]
     Full,
 }
@@ -90,6 +95,9 @@ impl Unfit {
             }
             Self::Pinned { .. } => {
                 "Pin it as it is in the server's record (`vidimus pin`), if that is what it is to be."
+            }
+            Self::ManyPinned { .. } => {
+                "Pin the server's tools in its record (`vidimus pin`, spec.integrity.pins), which has room of its own."
             }
             Self::Full => {
                 "Lift, revoke or decide what is not needed any more, or wait until some of it is over."
@@ -146,6 +154,7 @@ mod tests {
             (Unfit::Spent { id: id() }, 409, "grant give"),
             (Unfit::Requested { id: id() }, 409, "Wait"),
             (Unfit::Wider { id: id() }, 409, "asked for or less"),
+            (Unfit::ManyPinned { server: what() }, 409, "vidimus pin"),
             (Unfit::Full, 409, "not needed any more"),
         ] {
             let refusal = why.refusal();

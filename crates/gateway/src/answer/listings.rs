@@ -15,29 +15,41 @@ use crate::protocol::mcp::listing_filter::ListingFilter;
 /// From this length on, in bytes, a listing is looked at beside the calls of the thread: some hundred entries are decided.
 const LONG: usize = 64 * 1024;
 
-/// A listing with only what the caller may use now. One that is long is looked at beside the calls, one after another.
+/// Looks at a listing of this length, in bytes: at one that is long beside the calls, one after another.
 ///
 /// # Errors
-/// As [`ListingFilter::document`], and `internal` where nobody looked.
+/// `internal` where nobody looked.
+pub async fn looked_at<T: Send + 'static>(
+    gate: &Gate,
+    length: usize,
+    look: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Refusal> {
+    let fault = |error: &dyn std::error::Error| {
+        Refusal::new(Code::Internal, "a listing was not looked at").with_detail(error)
+    };
+    if length <= LONG {
+        return Ok(look());
+    }
+    let turn = gate.long_listings.clone().acquire_owned().await.map_err(|error| fault(&error))?;
+    let looked = tokio::task::spawn_blocking(move || {
+        // It goes on where its caller leaves, and so does its turn.
+        let _turn = turn;
+        look()
+    });
+    looked.await.map_err(|error| fault(&error))
+}
+
+/// A listing with only what the caller may use now.
+///
+/// # Errors
+/// As [`ListingFilter::document`] and [`looked_at`].
 pub async fn filtered(
     gate: &Gate,
     mut filter: ListingFilter,
     bytes: Bytes,
     listing: Listing,
 ) -> Result<String, Refusal> {
-    let fault = |error: &dyn std::error::Error| {
-        Refusal::new(Code::Internal, "a listing was not looked at").with_detail(error)
-    };
-    if bytes.len() <= LONG {
-        return filter.document(text_of(&bytes)?, listing);
-    }
-    let turn = gate.long_listings.clone().acquire_owned().await.map_err(|error| fault(&error))?;
-    let filtered = tokio::task::spawn_blocking(move || {
-        // It goes on where its caller leaves, and so does its turn.
-        let _turn = turn;
-        filter.document(text_of(&bytes)?, listing)
-    });
-    filtered.await.map_err(|error| fault(&error))?
+    looked_at(gate, bytes.len(), move || filter.document(text_of(&bytes)?, listing)).await?
 }
 
 fn text_of(bytes: &Bytes) -> Result<&str, Refusal> {

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method};
 use tokio::time::Instant;
@@ -12,9 +13,11 @@ use vidimus_core::approval::pending::Definition;
 use vidimus_core::call::{Action, Ask, Call, Target};
 use vidimus_core::json::Json;
 use vidimus_core::refusal::{Code, Refusal};
+use vidimus_core::resource::McpServer;
 use vidimus_core::snapshot::Snapshot;
 
 use super::on_account::{self, NotSaid, Question, Said};
+use crate::answer::looked_at;
 use crate::gate::Gate;
 use crate::protocol::mcp::definition::{self, Found, LISTING};
 use crate::protocol::mcp::pinned;
@@ -131,19 +134,34 @@ async fn page(
     let id = question.id;
     let read = |said: &Said| {
         let next = found.read(&said.body, said.status, (id, tool))?;
-        if let Target::Server(server) = own.ask.target {
-            pinned::learn(&gate.standing, server, &said.body, gate.clock.now().monotonic);
-        }
-        Ok(next)
+        Ok((next, said.body.clone()))
     };
     let rest = (gate.limits.held_answer, until);
-    on_account::ask(gate, context, (own, source), question, rest, read).await.map_err(|not_said| {
+    let asked = on_account::ask(gate, context, (own, source), question, rest, read).await;
+    let (next, body) = asked.map_err(|not_said| {
         match not_said {
             NotSaid::Closed(refusal) => refusal,
             // What people approve of the call comes after it: nobody can approve the look.
             NotSaid::Held(refusal) => unverified(refusal).with_next(HELD),
             NotSaid::Refused(refusal) | NotSaid::Failed(refusal) => unverified(refusal),
         }
+    })?;
+    if let Target::Server(server) = own.ask.target {
+        learn(gate, server.clone(), body, until).await?;
+    }
+    Ok(next)
+}
+
+/// Notes what a page says of the server's tools.
+///
+/// # Errors
+/// `tool_unverified` where that takes too long, since others are looked at before it.
+async fn learn(gate: &Gate, server: Arc<McpServer>, page: Bytes, until: Instant) -> Result<(), Refusal> {
+    let (standing, now) = (gate.standing.clone(), gate.clock.now().monotonic);
+    let look = looked_at(gate, page.len(), move || pinned::learn(&standing, &server, &page, now));
+    tokio::time::timeout_at(until, look).await.unwrap_or_else(|_| {
+        let message = "other listings are looked at before this one";
+        Err(unverified(Refusal::new(Code::Overloaded, message)))
     })
 }
 

@@ -75,7 +75,12 @@ async fn what_a_tool_answers_is_what_a_policy_lets_it_be() {
         (result(&json!({"content": text(" {\"amount\": 5}\n")})), true),
         (result(&json!({"content": text("mallory says more"), "structuredContent": {"amount": 5}})), false),
         (result(&json!({"content": text("{\"amount\": 5, \"more\": \"mallory\"}")})), false),
-        (result(&json!({"content": text("{\"amount\": 5, \"amount\": \"mallory\"}")})), false),
+        (
+            result(
+                &json!({"content": [{"type": "resource", "text": "{\"amount\": 5}", "resource": {"text": "mallory"}}]}),
+            ),
+            false,
+        ),
         (result(&json!({"content": text("mallory"), "isError": true})), false),
         (json!({"jsonrpc": "2.0", "id": 1, "error": {"code": -32603, "message": "mallory"}}), false),
     ] {
@@ -92,6 +97,34 @@ async fn what_a_tool_answers_is_what_a_policy_lets_it_be() {
     }
 }
 
+/// Attack: JSON that some readers have, and that is no words where words may stand.
+#[tokio::test]
+async fn what_some_readers_have_as_json_is_no_words() {
+    let mut shape = shape();
+    shape["schema"] = json!({"anyOf": [shape["schema"], {"type": "string", "maxLength": 80}]});
+    let world = World::new().await;
+    let mut all = with(
+        &world,
+        r#"@guard_answer("shape") forbid (principal, action == Action::"invokeTool", resource);"#,
+    );
+    all.last_mut().expect("the policy")["spec"]["guards"] = json!([shape]);
+    world.gate.take_into_use(snapshot(&all));
+    let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "echo", "arguments": {}}});
+    for (text, passes) in [
+        ("some words", true),
+        (r#"{"amount": 5}"#, true),
+        (r#"{"amount": 500}"#, false),
+        (r#"{"amount": 5, "amount": 500}"#, false),
+        (r#"{"amount": 1e999}"#, false),
+        (r#"{"amount": 500, "x": "\ud800"}"#, false),
+    ] {
+        let answer =
+            json!({"jsonrpc": "2.0", "id": 1, "result": {"content": [{"type": "text", "text": text}]}});
+        let (said, _) = answered(&world, ("/mcp/t/tools", &call), Answer::json(&answer)).await;
+        assert_eq!(said.contains("change_impossible"), !passes, "{text}: {said}");
+    }
+}
+
 #[tokio::test]
 async fn what_an_agent_and_a_model_answer_is_what_a_policy_lets_it_be() {
     let world = answering("").await;
@@ -104,6 +137,7 @@ async fn what_an_agent_and_a_model_answer_is_what_a_policy_lets_it_be() {
         (json!({"data": {"amount": 500}}), false),
         (json!({"text": "mallory"}), false),
         (json!({"url": "https://mallory.example/"}), false),
+        (json!({"data": {"amount": 5}, "url": "https://mallory.example/"}), false),
     ] {
         let (said, _) = answered(&world, (agent, &ask("SendMessage")), Answer::json(&message(&part))).await;
         assert_eq!(said.contains("change_impossible"), !passes, "{part}: {said}");

@@ -28,7 +28,7 @@ impl Screen {
             return Err(streams());
         }
         let said = held_to::answered(self.speech, &message).map_err(|Misspelt| {
-            unmet("a guard holds the answer to a schema, and a member of it is spelled in another way")
+            unmet("a guard holds the answer to a schema, and not all read it alike: a member is spelled in another way, or a text is JSON of several meanings")
         })?;
         for (guard, on_finding) in &*self.schemas {
             let Some(schema) = guard.schema() else { continue };

@@ -125,13 +125,19 @@ impl ListingFilter {
     }
 
     /// What a tool is to be held to of which this is the first sight: what the listing showed before under its name, or what it is here. `None` where it is
-    /// not pinned unseen by people, since something is hidden in it, or it cannot be read.
+    /// not pinned unseen by people, since something is hidden in it, or it cannot be read; and where there is no room, or it would be something else each time.
     fn first_sight(&self, tool: &str, definition: &Arc<str>) -> Option<Arc<str>> {
         self.server.integrity.as_ref().filter(|integrity| integrity.is_at_first_sight(tool))?;
         let sight = self.shared.standing.sight(&pinned::key(&self.server, tool))?;
         let is_plain = sight.found().is_none() && **definition != *Ask::NOT_LISTED;
+        if !is_plain {
+            return None;
+        }
         let before = self.first_sights.get(tool);
-        is_plain.then(|| before.unwrap_or_else(|| definition.clone()))
+        before.or_else(|| {
+            let can = self.shared.can_pin(&self.server, tool, self.first_sights.count());
+            can.then(|| definition.clone())
+        })
     }
 
     /// What the entry says that the tool is, where the server's record says what its tools are.

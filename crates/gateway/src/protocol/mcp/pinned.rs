@@ -7,8 +7,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use vidimus_core::call::Ask;
 use vidimus_core::resource::McpServer;
-use vidimus_core::resource::integrity::Unpinned;
-use vidimus_guard::definition::scan;
+use vidimus_guard::definition::first;
 
 use super::definition::digest_of;
 use super::results::OutputSchema;
@@ -59,6 +58,11 @@ impl Sight {
         self.found
     }
 
+    /// How much is kept of it, in bytes.
+    pub fn size(&self) -> usize {
+        self.schema.size() + self.results.as_ref().map_or(0, |results| results.size())
+    }
+
     /// Whether it is of no longer ago than `life`.
     pub fn is_fresh(&self, now: Instant, life: Duration) -> bool {
         now.saturating_duration_since(self.at) < life
@@ -79,15 +83,15 @@ pub fn note(
     now: Instant,
 ) -> Arc<str> {
     let digest: Arc<str> = digest_of(entry).map_or_else(|_| Ask::NOT_LISTED.into(), Into::into);
-    if let Some(integrity) = server.integrity.as_ref().filter(|integrity| integrity.holds(tool)) {
+    if server.integrity.as_ref().is_some_and(|integrity| integrity.holds(tool)) {
         let key = key(server, tool);
         // What is compiled of a schema is so once.
         let known = standing.sight(&key).filter(|known| known.digest == digest);
         let (schema, results, found) = known.map_or_else(
+            // Also where people pin it: what is kept stays where its record has it pinned at first sight from now on.
             || {
-                let found =
-                    if integrity.unpinned == Unpinned::FirstSight { hidden(tool, entry) } else { None };
-                (Arc::new(InputSchema::of(entry)), OutputSchema::of(entry).map(Arc::new), found)
+                let results = OutputSchema::of(entry).map(Arc::new);
+                (Arc::new(InputSchema::of(entry)), results, hidden(tool, entry))
             },
             |known| (Arc::clone(&known.schema), known.results.clone(), known.found),
         );
@@ -99,7 +103,7 @@ pub fn note(
 /// Which rule finds something in an entry that people would have to look at before it is pinned. So would they at what cannot be read.
 fn hidden(tool: &str, entry: &str) -> Option<&'static str> {
     match serde_json::from_str::<Value>(entry) {
-        Ok(definition) => scan(tool, &definition).first().map(|finding| finding.rule),
+        Ok(definition) => first(tool, &definition),
         Err(_) => Some("what cannot be read"),
     }
 }

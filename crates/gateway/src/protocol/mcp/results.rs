@@ -2,10 +2,9 @@
 
 use std::sync::OnceLock;
 
-use jsonschema::Validator;
 use serde_json::Value;
 use vidimus_core::json::Json;
-use vidimus_core::json_schema::compile;
+use vidimus_core::json_schema::{Compiled, MAX_SCHEMA, compile};
 use vidimus_core::refusal::{Code, Refusal};
 
 use super::schema::fault;
@@ -20,25 +19,37 @@ const UNHELD: &str = "Whoever keeps the server's record: have the server's schem
 /// The output schema of one tool, compiled when the first call of it comes.
 #[derive(Debug)]
 pub struct OutputSchema {
+    /// As it stands in the listing; empty where it is too long to be kept.
     text: Box<str>,
-    compiled: OnceLock<Result<Validator, String>>,
+    compiled: OnceLock<Result<Compiled, String>>,
 }
 
 impl OutputSchema {
     /// That of a tool, by its entry in a listing; `None` where it has none.
     pub fn of(entry: &str) -> Option<Self> {
         let members = Members::unique(entry).ok()?;
-        let text = members.get("outputSchema").filter(|schema| schema.get() != "null")?.get().into();
-        Some(Self { text, compiled: OnceLock::new() })
+        let text = members.get("outputSchema").filter(|schema| schema.get() != "null")?.get();
+        Some(match text.len() > MAX_SCHEMA {
+            true => Self { text: Box::default(), compiled: OnceLock::from(compile(text)) },
+            false => Self { text: text.into(), compiled: OnceLock::new() },
+        })
+    }
+
+    /// How long its text is, in bytes.
+    pub fn size(&self) -> usize {
+        self.text.len()
+    }
+
+    fn compiled(&self) -> &Result<Compiled, String> {
+        self.compiled.get_or_init(|| compile(&self.text))
     }
 
     /// What results are held to.
     ///
     /// # Errors
     /// `tool_unverified` where nothing can be held to it.
-    pub fn usable(&self) -> Result<&Validator, Refusal> {
-        let compiled = self.compiled.get_or_init(|| compile(&self.text));
-        compiled.as_ref().map_err(|why| {
+    pub fn usable(&self) -> Result<&Compiled, Refusal> {
+        self.compiled().as_ref().map_err(|why| {
             let message = format!("results cannot be held to the output schema of the tool: {why}");
             Refusal::new(Code::ToolUnverified, message).with_next(UNHELD)
         })
@@ -50,7 +61,7 @@ impl OutputSchema {
     /// # Errors
     /// `result_invalid`, with the place in the schema and without the value; `tool_unverified`.
     pub fn check(&self, message: &str) -> Result<(), Refusal> {
-        let validator = self.usable()?;
+        let schema = self.usable()?;
         // What one reader takes for another value than this one does is held to nothing.
         let Ok(read) = Json::parse(message.as_bytes()) else {
             return Err(invalid(
@@ -73,11 +84,11 @@ impl OutputSchema {
         }
         let message: Value = serde_json::from_str(message).unwrap_or_default();
         let content = message.pointer("/result/structuredContent").unwrap_or(&Value::Null);
-        if validator.is_valid(content) {
+        if schema.lets(content) {
             return Ok(());
         }
         Err(invalid(fault(
-            validator,
+            schema,
             content,
             (&self.text, "the result is not what the output schema of the tool lets it be"),
             // What a server says is not its caller's to know before it passes.
@@ -88,7 +99,7 @@ impl OutputSchema {
 
 /// Why results cannot be held to the schema in the entry of a listing; `None` where they can, or it has none. What `vidimus pin` says of it.
 pub fn unheld(entry: &str) -> Option<String> {
-    compile(&OutputSchema::of(entry)?.text).err()
+    OutputSchema::of(entry)?.compiled().as_ref().err().cloned()
 }
 
 fn invalid(message: impl Into<std::borrow::Cow<'static, str>>) -> Refusal {

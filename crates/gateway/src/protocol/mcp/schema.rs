@@ -4,10 +4,9 @@
 
 use std::sync::OnceLock;
 
-use jsonschema::Validator;
 use jsonschema::error::ValidationErrorKind;
 use serde_json::Value;
-use vidimus_core::json_schema;
+use vidimus_core::json_schema::{self, Compiled, MAX_SCHEMA};
 use vidimus_core::refusal::{Code, Refusal};
 
 use crate::protocol::members::Members;
@@ -19,17 +18,32 @@ const UNHELD: &str = "Whoever keeps the server's record: have the server's schem
 /// The input schema of one tool, compiled when the first call of it comes.
 #[derive(Debug, Default)]
 pub struct InputSchema {
-    /// As it stands in the listing; `None` where it has none that can be read.
+    /// As it stands in the listing; `None` where it has none that can be read, or one that is too long to be kept.
     text: Option<Box<str>>,
-    compiled: OnceLock<Result<Validator, String>>,
+    compiled: OnceLock<Result<Compiled, String>>,
 }
 
 impl InputSchema {
     /// That of a tool, by its entry in a listing.
     pub fn of(entry: &str) -> Self {
-        let text =
-            Members::unique(entry).ok().and_then(|members| Some(members.get("inputSchema")?.get().into()));
-        Self { text, compiled: OnceLock::new() }
+        let members = Members::unique(entry).ok();
+        let text = members.as_ref().and_then(|members| Some(members.get("inputSchema")?.get()));
+        match text {
+            // What is larger than anything is held to is not kept: a server has any number of tools.
+            Some(text) if text.len() > MAX_SCHEMA => {
+                Self { text: None, compiled: OnceLock::from(compiled(Some(text))) }
+            }
+            text => Self { text: text.map(Into::into), compiled: OnceLock::new() },
+        }
+    }
+
+    /// How long its text is, in bytes.
+    pub fn size(&self) -> usize {
+        self.text.as_ref().map_or(0, |text| text.len())
+    }
+
+    fn compiled(&self) -> &Result<Compiled, String> {
+        self.compiled.get_or_init(|| compiled(self.text.as_deref()))
     }
 
     /// That the arguments in a message are what the schema lets them be. A call without any has none of what is required.
@@ -37,8 +51,7 @@ impl InputSchema {
     /// # Errors
     /// `arguments_invalid`, with the place where they are not; `tool_unverified` where nothing can be held to the schema.
     pub fn check(&self, message: &[u8]) -> Result<(), Refusal> {
-        let compiled = self.compiled.get_or_init(|| compiled(self.text.as_deref()));
-        let validator = compiled.as_ref().map_err(|why| {
+        let schema = self.compiled().as_ref().map_err(|why| {
             let message = format!("arguments cannot be held to the input schema of the tool: {why}");
             Refusal::new(Code::ToolUnverified, message).with_next(UNHELD)
         })?;
@@ -48,13 +61,13 @@ impl InputSchema {
         let none = Value::Object(serde_json::Map::new());
         let arguments =
             message.pointer("/params/arguments").filter(|given| !given.is_null()).unwrap_or(&none);
-        if validator.is_valid(arguments) {
+        if schema.lets(arguments) {
             return Ok(());
         }
         const PLAIN: &str = "the arguments are not what the input schema of the tool lets them be";
         Err(Refusal::new(
             Code::ArgumentsInvalid,
-            fault(validator, arguments, (self.text.as_deref().unwrap_or_default(), PLAIN), member),
+            fault(schema, arguments, (self.text.as_deref().unwrap_or_default(), PLAIN), member),
         ))
     }
 }
@@ -63,15 +76,18 @@ impl InputSchema {
 /// looked for: of each choice it is what is wrong with it, and with each of its own, which has no end where they stand in each other. An escape may hide
 /// such a keyword. `member` says which member it is, where whoever is told may know that.
 pub(super) fn fault(
-    validator: &Validator,
+    compiled: &Compiled,
     value: &Value,
     (schema, plain): (&str, &str),
     member: fn(&ValidationErrorKind) -> Option<String>,
 ) -> String {
+    if compiled.is_too_much(std::slice::from_ref(value)) {
+        return format!("{plain}: there are more values than are held to a schema of its size");
+    }
     if ["anyOf", "oneOf", "\\u"].iter().any(|word| schema.contains(word)) {
         return plain.to_owned();
     }
-    match validator.validate(value) {
+    match compiled.validator().validate(value) {
         Ok(()) => plain.to_owned(),
         Err(error) => {
             let at: String = error.schema_path().as_str().chars().take(256).collect();
@@ -97,19 +113,19 @@ fn member(wrong: &ValidationErrorKind) -> Option<String> {
 }
 
 /// The schema as it is used; why it cannot be.
-fn compiled(text: Option<&str>) -> Result<Validator, String> {
+fn compiled(text: Option<&str>) -> Result<Compiled, String> {
     json_schema::compile(text.ok_or("the tool has none")?)
 }
 
 /// Why arguments cannot be held to the schema in the entry of a listing; `None` where they can. What `vidimus pin` says of it.
 pub fn unheld(entry: &str) -> Option<String> {
-    compiled(InputSchema::of(entry).text.as_deref()).err()
+    InputSchema::of(entry).compiled().as_ref().err().cloned()
 }
 
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use vidimus_core::json_schema::{MAX_PATTERNS, MAX_SCHEMA};
+    use vidimus_core::json_schema::MAX_PATTERNS;
 
     use super::*;
 
@@ -225,6 +241,8 @@ mod tests {
             json!({"description": "x".repeat(MAX_SCHEMA)}),
             json!("object"),
         ] {
+            let entry = json!({"inputSchema": schema}).to_string();
+            assert!(unheld(&entry).is_some() && InputSchema::of(&entry).size() <= MAX_SCHEMA);
             assert_eq!(check(&schema, &json!({})), Some(Code::ToolUnverified), "{:.80}", schema.to_string());
         }
         let none = InputSchema::of(r#"{"name":"t"}"#).check(b"{}");
@@ -257,6 +275,10 @@ mod tests {
         for arguments in [&nested, &json!({}), &json!(7)] {
             assert_eq!(check(&laughs, arguments), Some(Code::ToolUnverified));
         }
+        // Each of many values at each of many places.
+        let each = json!({"properties": {"a": {"items": {"allOf": vec![json!({"minimum": 0}); 4000]}}}});
+        assert_eq!(check(&each, &json!({"a": vec![1; 100]})), None);
+        assert_eq!(check(&each, &json!({"a": vec![1; 100_000]})), Some(Code::ArgumentsInvalid));
         let pattern = json!({"properties": {"a": {"pattern": "^(a+)+$"}}});
         check(&pattern, &json!({"a": format!("{}!", "a".repeat(100_000))}));
         assert!(begun.elapsed() < std::time::Duration::from_secs(10), "{:?}", begun.elapsed());
