@@ -19,12 +19,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Response};
+use serde_json::json;
 use vidimus_core::call::{Action, Ask, Destination, Target};
 use vidimus_core::json::Json;
 use vidimus_core::refusal::{Class, Code, Refusal};
 use vidimus_core::resource::Agent;
 
 pub use grpc::Grpc;
+use grpc::status;
 pub use rest::Rest;
 
 use super::beside::{check_none_but_empty, check_none_of, check_spelled};
@@ -104,11 +106,16 @@ impl Framings {
     const TRANSLATED: Self = Self { caller: Framing::Bare, agent: Framing::Rpc };
 }
 
-/// The binding of a request to an agent, by the path below its route.
-pub fn binding_at(path: &str) -> &'static dyn Binding {
+/// The binding of a request to an agent, by the path below its route and the version that it says.
+pub fn binding_at(path: &str, headers: &HeaderMap) -> &'static dyn Binding {
     match path {
-        "" | "/" => &JsonRpc,
-        path if CARD_PATHS.contains(&path) => &JsonRpc,
+        path if matches!(path, "" | "/") || CARD_PATHS.contains(&path) => {
+            if reads_details(headers) {
+                &JsonRpc::NEW
+            } else {
+                &JsonRpc::OLD
+            }
+        }
         path if grpc::is_below(path) => &Grpc,
         _ => &Rest,
     }
@@ -167,9 +174,25 @@ pub fn task_of_news(news: &[u8]) -> Option<String> {
     (!first.is_empty() && tasks.all(|other| other.as_ref() == Some(&first))).then_some(first)
 }
 
+/// Whether a request says a version whose errors have details: 0.3 is what is said by nothing (1.0, section 3.6.2).
+fn reads_details(headers: &HeaderMap) -> bool {
+    headers.get(VERSION_HEADER).is_some_and(|said| !said.is_empty() && !said.as_bytes().starts_with(b"0."))
+}
+
 /// The JSON-RPC binding: a POST of a message, and a GET of the card.
 #[derive(Debug)]
-pub struct JsonRpc;
+pub struct JsonRpc {
+    /// What an error has for programs is a list of details (1.0, section 9.5), and not one object as in 0.3: the official client in Go of either version
+    /// reads no answer at all that has the other's.
+    details: bool,
+}
+
+impl JsonRpc {
+    /// Of who says 1.0 or later.
+    pub const NEW: Self = Self { details: true };
+    /// Of who says 0.3, or nothing.
+    pub const OLD: Self = Self { details: false };
+}
 
 impl Binding for JsonRpc {
     fn passed_headers(&self) -> &'static [&'static str] {
@@ -227,7 +250,15 @@ impl Binding for JsonRpc {
         let error =
             jsonrpc::Error { number: number(refusal.code), supported: SERVED.to_vec(), refusal, call };
         // A2A's clients lose what comes with an error status (e2e/WIRE.md), so only a challenge has one.
-        error.response(id, refusal.code.class() != Class::Unauthenticated && id.is_some())
+        let is_answered = refusal.code.class() != Class::Unauthenticated && id.is_some();
+        let data = match self.details {
+            true => {
+                let (reason, domain) = status::reason(refusal.code);
+                json!([status::info(&reason, domain, &status::texts(&error.data()))])
+            }
+            false => error.data(),
+        };
+        error.response_with(&data, id, is_answered)
     }
 
     /// Each event of an agent's stream answers the request, and so does the last.

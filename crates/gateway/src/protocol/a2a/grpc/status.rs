@@ -185,6 +185,16 @@ pub fn reason(code: Code) -> (String, &'static str) {
     }
 }
 
+/// An object as the metadata of google.rpc.ErrorInfo, which is of texts alone: a list has its elements behind each other, and what says nothing is left out.
+pub fn texts(about: &Value) -> Value {
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let members = about.as_object().into_iter().flatten().map(|(name, value)| match value {
+        Value::Array(list) => (name, list.iter().map(text).collect::<Vec<_>>().join(", ")),
+        value => (name, text(value)),
+    });
+    members.filter(|(_, said)| !said.is_empty()).map(|(name, said)| (name.clone(), said)).collect()
+}
+
 /// What is added to an error of JSON-RPC so that gRPC can say the same.
 pub fn info(reason: &str, domain: &str, metadata: &Value) -> Value {
     json!({"@type": INFO, "reason": reason, "domain": domain, "metadata": metadata})

@@ -490,7 +490,7 @@ fn an_agent_of_http_json_alone_is_asked_as_it_would_be_by_its_own_clients() {
         ("GetExtendedAgentCard", json!({}), "GET", "/extendedAgentCard", ""),
     ] {
         let message = json!({"jsonrpc": "2.0", "id": "own", "method": method, "params": params});
-        for binding in [&super::super::JsonRpc as &dyn Binding, &super::super::Grpc] {
+        for binding in [&super::super::JsonRpc::OLD as &dyn Binding, &super::super::Grpc] {
             let (fault, lowered, expected) = goes_on(binding, alone(), (&Method::POST, &message));
             let by = Method::from_bytes(by.as_bytes()).expect("a method");
             let below = Below::Rest(Some(Sent { by, id: r#""own""#.into() }));
@@ -500,7 +500,7 @@ fn an_agent_of_http_json_alone_is_asked_as_it_would_be_by_its_own_clients() {
         }
     }
     let old = json!({"jsonrpc": "2.0", "id": 1, "method": "tasks/get", "params": {"id": task}});
-    let (fault, ..) = goes_on(&super::super::JsonRpc, alone(), (&Method::POST, &old));
+    let (fault, ..) = goes_on(&super::super::JsonRpc::OLD, alone(), (&Method::POST, &old));
     assert_eq!(fault, Some(Code::BindingUnserved));
     // Attack: a path that would lead to another operation.
     for (params, code) in [
