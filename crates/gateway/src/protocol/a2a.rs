@@ -393,14 +393,31 @@ fn version_agrees(headers: &HeaderMap, old: bool) -> Result<(), Refusal> {
             false => Ok(()),
         };
     };
-    match (value.as_bytes(), old) {
-        (b"", _) | (b"0.3" | b"0.3.0", true) | (b"1.0" | b"1.0.0" | b"1.0.1", false) => Ok(()),
-        (b"0.3" | b"0.3.0" | b"1.0" | b"1.0.0" | b"1.0.1", _) => Err(Refusal::new(
-            Code::HeaderMismatch,
-            "header a2a-version and the spelling of the method are of different versions",
-        )),
-        _ => Err(Refusal::new(Code::ProtocolVersionUnsupported, "A2A versions 0.3 and 1.0 are served")),
+    check_version(value.as_bytes(), old)
+}
+
+/// That a version which is said is that of the method. Patches do not count (1.0, section 3.6).
+///
+/// # Errors
+/// `header_mismatch`, `protocol_version_unsupported`.
+fn check_version(said: &[u8], old: bool) -> Result<(), Refusal> {
+    let is_digits = |patch: &[u8]| !patch.is_empty() && patch.iter().all(u8::is_ascii_digit);
+    let says = |version: &str| {
+        let behind = said.strip_prefix(version.as_bytes());
+        behind.is_some_and(|behind| behind.is_empty() || behind.strip_prefix(b".").is_some_and(is_digits))
+    };
+    let [new, earlier] = SERVED.map(says);
+    let is_its = if old { earlier } else { new };
+    if said.is_empty() || is_its {
+        return Ok(());
     }
+    Err(match new || earlier {
+        true => Refusal::new(
+            Code::HeaderMismatch,
+            "a2a-version and the spelling of the method are of different versions",
+        ),
+        false => Refusal::new(Code::ProtocolVersionUnsupported, "A2A versions 0.3 and 1.0 are served"),
+    })
 }
 
 /// Where some agent may look for a skill that nobody decided on.

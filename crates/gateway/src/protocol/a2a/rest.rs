@@ -15,7 +15,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use data_encoding::HEXUPPER;
 use http::request::Parts;
-use http::{Method, Response};
+use http::{HeaderValue, Method, Response};
 use serde_json::json;
 use serde_json::value::RawValue;
 use url::form_urlencoded;
@@ -25,7 +25,7 @@ use vidimus_core::refusal::{Class, Code, Refusal};
 use vidimus_core::resource::Agent;
 
 use self::paths::{Asked, Row, Segment, Written};
-use super::{Framings, METHODS, PASSED_HEADERS, grpc, posted};
+use super::{Framings, METHODS, PASSED_HEADERS, VERSION_HEADER, check_version, grpc, posted};
 use crate::protocol::members::{Members, first_member, quoted, text};
 use crate::protocol::{Below, Binding, Lowered, Message, Operation, Parsed, jsonrpc, parse};
 use crate::reply;
@@ -80,7 +80,7 @@ impl Binding for Rest {
                 }
             }
         }
-        added.extend(queried(asked.row, parts.uri.query().unwrap_or_default())?);
+        added.extend(queried(asked.row, asked.old, parts.uri.query().unwrap_or_default())?);
         let added: Vec<String> =
             added.into_iter().map(|(name, value)| format!("{}:{value}", quoted(name))).collect();
         let params =
@@ -107,6 +107,10 @@ impl Binding for Rest {
         parsed.lifted = true;
         if !speaks {
             goes_elsewhere(agent, json, &mut parsed);
+        } else if message.headers.get(VERSION_HEADER).is_none_or(HeaderValue::is_empty) {
+            // The path says it, and perhaps the query, which goes no further.
+            let is_old = is_old(json, &parsed);
+            parsed.headers.push(grpc::version(is_old));
         }
         Ok(parsed)
     }
@@ -332,10 +336,15 @@ fn with_first(object: &str, members: String) -> Result<String, Refusal> {
     parts.map(|(before, behind)| [before, &*members, behind].concat()).ok_or_else(lost)
 }
 
-/// What a query says: parameters of the operation, each once and as JSON.
-fn queried(row: &Row, query: &str) -> Result<Vec<(&'static str, String)>, Refusal> {
+/// What a query says: parameters of the operation, each once and as JSON. The version of the protocol may stand there too (1.0, section 3.6.1), and has to
+/// be that of the path.
+fn queried(row: &Row, old: bool, query: &str) -> Result<Vec<(&'static str, String)>, Refusal> {
     let mut said: Vec<(&'static str, String)> = Vec::new();
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        if name.eq_ignore_ascii_case(VERSION_HEADER) {
+            check_version(value.as_bytes(), old)?;
+            continue;
+        }
         let Some((known, written)) = row.query.iter().find(|(known, _)| *known == name) else {
             let shown: String = name.chars().take(64).collect();
             return Err(invalid(format!("{shown:?} is no parameter of this operation's query")));
