@@ -230,6 +230,8 @@ impl Binding for JsonRpc {
                     grpc::goes_on(json, &mut parsed);
                 } else if rest::is_alone(agent) {
                     rest::goes_on(json, &mut parsed);
+                } else {
+                    tell_version(message, json, &mut parsed);
                 }
                 Ok(parsed)
             }
@@ -394,6 +396,14 @@ fn version_agrees(headers: &HeaderMap, old: bool) -> Result<(), Refusal> {
         };
     };
     check_version(value.as_bytes(), old)
+}
+
+/// Tells the agent that it is 1.0, by which the message was decided, where its caller says nothing of it: who is told nothing takes it for 0.3 (1.0,
+/// section 3.6.2). What the caller says, and be it nothing in a header, goes on.
+fn tell_version(message: &Message<'_>, json: &Json<'_>, parsed: &mut Parsed<'_>) {
+    if !message.headers.contains_key(VERSION_HEADER) && !rest::is_old(json, parsed) {
+        parsed.headers.push(grpc::version(false));
+    }
 }
 
 /// That a version which is said is that of the method. Patches do not count (1.0, section 3.6).

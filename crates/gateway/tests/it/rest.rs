@@ -287,7 +287,9 @@ async fn what_is_said_in_another_place_is_refused_and_reaches_nobody() {
         ("/message:send?A2A-Version=1.0", "", None),
     ] {
         let mut request = world.request(Method::POST, &format!("{ROUTE}{path}"), &message("pay", &json!({})));
-        request.headers_mut().insert("a2a-version", version.parse().expect("a value"));
+        if !version.is_empty() {
+            request.headers_mut().insert("a2a-version", version.parse().expect("a value"));
+        }
         let (_, headers, _) = world.call(request).await;
         let said = headers.get("vidimus-code").map(|code| code.to_str().expect("text"));
         assert_eq!(said, code, "{path} {version}");

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use data_encoding::HEXUPPER;
 use http::request::Parts;
-use http::{HeaderValue, Method, Response};
+use http::{Method, Response};
 use serde_json::json;
 use serde_json::value::RawValue;
 use url::form_urlencoded;
@@ -25,7 +25,7 @@ use vidimus_core::refusal::{Class, Code, Refusal};
 use vidimus_core::resource::Agent;
 
 use self::paths::{Asked, Row, Segment, Written};
-use super::{Framings, METHODS, PASSED_HEADERS, VERSION_HEADER, check_version, grpc, posted};
+use super::{Framings, METHODS, PASSED_HEADERS, VERSION_HEADER, check_version, grpc, posted, tell_version};
 use crate::protocol::members::{Members, first_member, quoted, text};
 use crate::protocol::{Below, Binding, Lowered, Message, Operation, Parsed, jsonrpc, parse};
 use crate::reply;
@@ -105,12 +105,11 @@ impl Binding for Rest {
         let framings = if speaks { Framings::BARE } else { Framings::TRANSLATED };
         let mut parsed = posted(message, agent, json, framings)?;
         parsed.lifted = true;
-        if !speaks {
-            goes_elsewhere(agent, json, &mut parsed);
-        } else if message.headers.get(VERSION_HEADER).is_none_or(HeaderValue::is_empty) {
+        if speaks {
             // The path says it, and perhaps the query, which goes no further.
-            let is_old = is_old(json, &parsed);
-            parsed.headers.push(grpc::version(is_old));
+            tell_version(message, json, &mut parsed);
+        } else {
+            goes_elsewhere(agent, json, &mut parsed);
         }
         Ok(parsed)
     }

@@ -466,3 +466,25 @@ fn an_error_has_what_clients_of_its_version_read() {
     let versions = said(Some("2.0"), &Refusal::new(Code::ProtocolVersionUnsupported, "because")).1;
     assert_eq!(versions[0]["metadata"]["supported"], "1.0, 0.3");
 }
+
+/// What was decided as 1.0 is what an agent reads it as: told nothing, it takes it for 0.3.
+#[test]
+fn an_agent_is_told_the_version_where_its_caller_says_none() {
+    for (method, given, told) in [
+        ("SendMessage", None, Some("1.0")),
+        ("message/send", None, None),
+        // What the caller says goes on by itself.
+        ("SendMessage", Some("1.0"), None),
+        ("SendMessage", Some(""), None),
+    ] {
+        let mut headers = HeaderMap::new();
+        headers.extend(given.map(|given: &str| {
+            (HeaderName::from_static(VERSION_HEADER), given.parse::<HeaderValue>().expect("a value"))
+        }));
+        parsed(&headers, Some(&request(method, r#"{"message":{}}"#)), |parsed| {
+            let parsed = parsed.expect("a message");
+            let said = parsed.headers.iter().find(|(name, _)| name.as_str() == VERSION_HEADER);
+            assert_eq!(said.map(|(_, value)| value.to_str().expect("text")), told, "{method} {given:?}");
+        });
+    }
+}
