@@ -313,7 +313,9 @@ class A2a(unittest.TestCase):
     def test_a_version_that_is_not_served_is_a2as_own_error(self):
         send = {"jsonrpc": "2.0", "id": "v", "method": "SendMessage", "params": {}}
         status, _, body = STAGE.post("/a2a/finance/echo", send, STAGE.token("invoice-bot"), [("A2A-Version", "2.0")])
-        self.assertEqual((status, body["id"], body["error"]["code"], body["error"]["data"]["supported"]), (200, "v", -32009, ["1.0", "0.3"]))
+        self.assertEqual((status, body["id"], body["error"]["code"]), (200, "v", -32009))
+        [info] = body["error"]["data"]
+        self.assertEqual((info["reason"], info["metadata"]["supported"]), ("VERSION_NOT_SUPPORTED", "1.0, 0.3"))
 
     def test_a_chain_grows_and_the_fourth_hop_is_refused(self):
         token = STAGE.token("invoice-bot")

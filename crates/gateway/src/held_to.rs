@@ -44,7 +44,7 @@ pub fn asked(ask: &Ask<'_>) -> Result<Vec<Value>, Misspelt> {
         Action::CallModel => Ok(vec![message]),
         Action::CallAgent => {
             let mut said = Vec::new();
-            parts(&message, Whose::Callers, &mut said)?;
+            parts(&message, "", Whose::Callers, &mut said)?;
             Ok(said)
         }
         _ if matches!(ask.method, "tools/call" | "prompts/get") => {
@@ -72,7 +72,7 @@ pub fn answered(speech: Speech, message: &Value) -> Result<Vec<Value>, Misspelt>
         }
         match speech {
             Speech::Server => of_server(message, &mut said)?,
-            Speech::Agent => parts(message, Whose::Agents, &mut said)?,
+            Speech::Agent => parts(message, "", Whose::Agents, &mut said)?,
             Speech::Model => of_model(message, &mut said)?,
         }
     }
@@ -153,24 +153,50 @@ enum Whose {
     History,
 }
 
-/// Every part below a value, wherever it stands; nothing below a part.
-fn parts(value: &Value, whose: Whose, said: &mut Vec<Value>) -> Result<(), Misspelt> {
+/// Every part below a value, wherever it stands; nothing below a part. `at` is the name that it has, or the list that it is in. Over HTTP+JSON 0.3 has the
+/// parts of a message in its `content`.
+fn parts(value: &Value, at: &str, whose: Whose, said: &mut Vec<Value>) -> Result<(), Misspelt> {
     match value {
-        Value::Array(values) => values.iter().try_for_each(|value| parts(value, whose, said)),
+        Value::Array(values) => values.iter().try_for_each(|value| parts(value, at, whose, said)),
         Value::Object(members) => {
             let role = member(value, "role")?.and_then(Value::as_str);
             if whose == Whose::History && matches!(role, Some("user" | "ROLE_USER")) {
                 return Ok(());
             }
             list(value, "parts")?.iter().try_for_each(|one| part(one, said))?;
-            let mut others = members.iter().filter(|(name, _)| *name != "parts");
+            let is_message = is_message(at, members);
+            if is_message {
+                list(value, "content")?.iter().try_for_each(|one| old_part(one, said))?;
+            }
+            let is_read = |name: &str| name == "parts" || is_message && name == "content";
+            let mut others = members.iter().filter(|(name, _)| !is_read(name));
             others.try_for_each(|(name, value)| {
                 let is_history = whose == Whose::Agents && name == "history";
-                parts(value, if is_history { Whose::History } else { whose }, said)
+                parts(value, name, if is_history { Whose::History } else { whose }, said)
             })
         }
         _ => Ok(()),
     }
+}
+
+/// Whether an object may be a message to an agent, or of one: by what only messages have, and by where it stands.
+fn is_message(at: &str, members: &Map<String, Value>) -> bool {
+    let is_one_of = |name: &str, known: &[&str]| known.iter().any(|known| is_same_member(name, known));
+    is_one_of(at, &["message", "request", "msg", "history", "update"])
+        || members.keys().any(|name| is_one_of(name, &["role", "messageId"]))
+}
+
+/// A part as the schema of 0.3 has it: its data stands in an object.
+fn old_part(one: &Value, said: &mut Vec<Value>) -> Result<(), Misspelt> {
+    let Some(data) = member(one, "data")? else { return part(one, said) };
+    let Some(within) = member(data, "data")? else { return part(one, said) };
+    said.push(within.clone());
+    // Nothing stands beside it.
+    let is_alone = data.as_object().is_some_and(|members| members.len() == 1);
+    if !is_alone || member(one, "text")?.is_some() {
+        part(one, said)?;
+    }
+    Ok(())
 }
 
 /// One part: its data, its text, and where it is something else, or more than that, all that it is.
@@ -394,6 +420,15 @@ mod tests {
                 ),
                 (json!({"parts": [{"kind": "data", "data": 1, "metadata": {"a": "b"}}]}), Ok(json!([1]))),
                 (json!({"message": {"Parts": [{"text": "b"}]}}), Err(Misspelt)),
+                // In the schema of 0.3.
+                (
+                    json!({"task": {"history": [{"role": "ROLE_USER", "content": [{"text": "asked"}]}, {"content": [{"text": "h"}]}],
+                        "status": {"message": {"messageId": "m", "content": [{"text": "b"}, {"data": {"data": {"a": 1}}}, {"file": {"fileWithUri": "u"}}]}}}}),
+                    Ok(json!(["h", "b", {"a": 1}, {"file": {"fileWithUri": "u"}}])),
+                ),
+                (json!({"message": {"role": "ROLE_AGENT", "Content": [{"text": "b"}]}}), Err(Misspelt)),
+                // Elsewhere it is a member as any other.
+                (json!({"task": {"metadata": {"content": "b"}}}), Ok(json!([]))),
             ],
         );
     }
@@ -453,6 +488,19 @@ mod tests {
                 "message/send",
                 json!({"params": {"message": {"role": "user", "parts": [{"text": "{}"}, {"data": 1}]}}}),
                 Ok(json!([{}, 1])),
+            ),
+            // Attacks: the schema of 0.3 over HTTP+JSON has the parts elsewhere, and its data in an object.
+            (
+                Action::CallAgent,
+                "SendMessage",
+                json!({"params": {"message": {"content": [{"text": "steal"}, {"data": {"data": {"a": 1}}}, {"data": {"data": 1, "a": 2}}]}}}),
+                Ok(json!(["steal", {"a": 1}, 1, {"data": 1, "a": 2}])),
+            ),
+            (
+                Action::CallAgent,
+                "SendMessage",
+                json!({"params": {"message": {"content": [{"data": {"data": {}, "Data": 1}}]}}}),
+                Err(Misspelt),
             ),
             (
                 Action::CallModel,

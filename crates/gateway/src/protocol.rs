@@ -312,11 +312,11 @@ pub enum EventChange {
     WithoutUsage,
 }
 
-/// The binding to answer in before the object is known: what the path looks like.
-pub fn binding_by_path(route: &Route<'_>) -> &'static dyn Binding {
+/// The binding to answer in before the object is known: what the path and the headers look like.
+pub fn binding_by_path(route: &Route<'_>, headers: &HeaderMap) -> &'static dyn Binding {
     match route.protocol {
         Protocol::Mcp => &mcp::StreamableHttp,
-        Protocol::A2a => a2a::binding_at(route.rest),
+        Protocol::A2a => a2a::binding_at(route.rest, headers),
         Protocol::Llm => llm::binding_by_path(route.rest),
         Protocol::Rest => &rest::Rest,
     }
@@ -326,15 +326,15 @@ pub fn binding_by_path(route: &Route<'_>) -> &'static dyn Binding {
 pub fn binding_of(destination: &Destination) -> &'static dyn Binding {
     match destination {
         Destination::Server(_) => &mcp::StreamableHttp,
-        Destination::Agent(_) => &a2a::JsonRpc,
+        Destination::Agent(_) => &a2a::JsonRpc::OLD,
         Destination::Provider(provider) => llm::binding_of(provider),
     }
 }
 
-/// The binding that the registered object speaks below this route.
-pub fn binding_at(destination: &Destination, route: &Route<'_>) -> &'static dyn Binding {
+/// The binding that the registered object speaks below this route, to who sends these headers.
+pub fn binding_at(destination: &Destination, route: &Route<'_>, headers: &HeaderMap) -> &'static dyn Binding {
     match destination {
-        Destination::Agent(_) => a2a::binding_at(route.rest),
+        Destination::Agent(_) => a2a::binding_at(route.rest, headers),
         Destination::Provider(provider) => llm::binding_at(provider, route.rest),
         Destination::Server(_) if route.protocol == Protocol::Rest => &rest::Rest,
         Destination::Server(_) => binding_of(destination),

@@ -201,7 +201,7 @@ mod tests {
 
     const SHAPES: [Option<&dyn Binding>; 10] = [
         Some(&mcp::StreamableHttp),
-        Some(&a2a::JsonRpc),
+        Some(&a2a::JsonRpc::OLD),
         Some(&a2a::Rest),
         Some(&a2a::Grpc),
         Some(&llm::OpenAi),
@@ -267,7 +267,7 @@ mod tests {
             let shape = binding.refused(&refusal, "call-1", Some("7"));
             (shape.status().as_u16(), serde_json::from_str::<Value>(shape.body()).expect("JSON"))
         };
-        for binding in [&mcp::StreamableHttp as &dyn Binding, &a2a::JsonRpc] {
+        for binding in [&mcp::StreamableHttp as &dyn Binding, &a2a::JsonRpc::OLD] {
             let (status, body) = said(binding);
             assert_eq!((status, &body["error"]["code"]), (200, &json!(-31_429)), "{binding:?}");
             let data = &body["error"]["data"];
@@ -297,7 +297,7 @@ mod tests {
 
     #[test]
     fn each_protocol_has_its_own_codes_and_statuses() {
-        let (mcp, a2a): (&dyn Binding, &dyn Binding) = (&mcp::StreamableHttp, &a2a::JsonRpc);
+        let (mcp, a2a): (&dyn Binding, &dyn Binding) = (&mcp::StreamableHttp, &a2a::JsonRpc::OLD);
         for (binding, code, status, number) in [
             (mcp, Code::ProtocolVersionUnsupported, 400, -32_022),
             (a2a, Code::ProtocolVersionUnsupported, 200, -32_009),

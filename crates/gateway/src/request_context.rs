@@ -76,7 +76,7 @@ impl RequestContext {
             presented_at: None,
             via: None,
             protocol: route.map(|route| route.protocol),
-            binding: route.as_ref().map(protocol::binding_by_path),
+            binding: route.as_ref().map(|route| protocol::binding_by_path(route, &parts.headers)),
             message_id: None,
             caller: None,
             decided: false,

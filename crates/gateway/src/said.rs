@@ -16,7 +16,8 @@ pub struct Said {
 
 /// In MCP, A2A, and the APIs of OpenAI and Anthropic.
 pub fn said(code: Code) -> [Said; 4] {
-    let bindings: [&dyn Binding; 4] = [&mcp::StreamableHttp, &a2a::JsonRpc, &llm::OpenAi, &llm::Anthropic];
+    let bindings: [&dyn Binding; 4] =
+        [&mcp::StreamableHttp, &a2a::JsonRpc::OLD, &llm::OpenAi, &llm::Anthropic];
     bindings.map(|binding| {
         let answer = binding.refused(&Refusal::new(code, ""), "", Some("1"));
         let body: Value = serde_json::from_str(answer.body()).unwrap_or_default();

@@ -7,6 +7,7 @@ use http::response::Parts;
 use vidimus_core::refusal::{Answered, Class, Code, Refusal};
 
 use crate::protocol::observe::{Observation, Observe, Sought};
+use crate::protocol::rest::Came;
 
 /// The longest extract of an answer that a record has, in bytes.
 const EXTRACT: usize = 240;
@@ -73,7 +74,9 @@ pub fn with_answer(mut refusal: Refusal, parts: &Parts) -> Refusal {
     if matches!(refusal.code.class(), Class::BadUpstream | Class::UpstreamTimeout) {
         let after = parts.headers.get(RETRY_AFTER).and_then(|after| after.to_str().ok());
         let retry_after = after.filter(|after| after.len() <= LONGEST).map(Into::into);
-        refusal.upstream = Some(Box::new(Answered { status: parts.status.as_u16(), retry_after }));
+        // What an answer was made of has the status that it came with.
+        let status = parts.extensions.get().map_or(parts.status, |came: &Came| came.status).as_u16();
+        refusal.upstream = Some(Box::new(Answered { status, retry_after }));
     }
     refusal
 }
@@ -167,6 +170,25 @@ mod tests {
                 assert_eq!(is_error(sought, found, text.as_bytes()), expected, "{text:?} {sought:?}");
             }
         }
+    }
+
+    #[test]
+    fn what_is_told_of_an_answer_is_the_status_that_it_came_with() {
+        let told = |came: Option<u16>| {
+            let mut response =
+                http::Response::builder().header(RETRY_AFTER, "3").body(()).expect("a response");
+            if let Some(came) = came {
+                let status = http::StatusCode::from_u16(came).expect("a status");
+                let kind = http::HeaderValue::from_static("application/json");
+                response.extensions_mut().insert(Came { status, kind });
+            }
+            let refusal = Refusal::new(Code::UpstreamInvalid, "because");
+            let told = with_answer(refusal, &response.into_parts().0).upstream.expect("what was answered");
+            (told.status, told.retry_after.as_deref().map(str::to_owned))
+        };
+        assert_eq!(told(None), (200, Some("3".to_owned())));
+        // It was translated.
+        assert_eq!(told(Some(503)), (503, Some("3".to_owned())));
     }
 
     #[test]

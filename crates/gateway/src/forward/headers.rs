@@ -3,8 +3,8 @@
 
 use http::HeaderMap;
 use http::header::{
-    ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE, HOST, HeaderName,
-    HeaderValue, TE, TRANSFER_ENCODING,
+    ACCEPT_ENCODING, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE, HOST,
+    HeaderName, HeaderValue, TE, TRANSFER_ENCODING,
 };
 use vidimus_core::resource::HeaderRules;
 use vidimus_core::resource::field::header;
@@ -82,10 +82,27 @@ pub fn to_caller(
     let (mut out, dropped) = copy(headers, Direction::Answer, |name, _| {
         is_listed(name, &ANSWERED) || rules.is_some_and(|rules| rules.passes(name))
     });
+    if out.contains_key(CACHE_CONTROL) {
+        let kept = kept_by_the_caller(&out);
+        out.insert(CACHE_CONTROL, kept);
+    }
     if let Some(length) = length.filter(|_| headers.contains_key(CONTENT_LENGTH)) {
         out.insert(CONTENT_LENGTH, length.into());
     }
     (out, dropped)
+}
+
+/// How an answer may be kept of which an upstream says how: by its caller alone. To a shared cache it would be anybody's, also of whom policies let have none
+/// (RFC 9111 section 3.5).
+fn kept_by_the_caller(headers: &HeaderMap) -> HeaderValue {
+    const KEPT: [&str; 5] = ["no-store", "no-cache", "no-transform", "must-revalidate", "immutable"];
+    let is_age = |age: &str| !age.is_empty() && age.bytes().all(|digit| digit.is_ascii_digit());
+    let is_kept = |said: &str| KEPT.contains(&said) || said.strip_prefix("max-age=").is_some_and(is_age);
+    let said = headers.get_all(CACHE_CONTROL).iter().filter_map(|line| line.to_str().ok());
+    let said = said.flat_map(|line| line.split(',')).map(|one| one.trim().to_ascii_lowercase());
+    let all: Vec<String> =
+        std::iter::once("private".to_owned()).chain(said.filter(|one| is_kept(one))).collect();
+    HeaderValue::try_from(all.join(", ")).unwrap_or(HeaderValue::from_static("private"))
 }
 
 /// What is left of these headers where a policy redacts something of the answer: what the body is, in words of our own. A value of any
@@ -278,8 +295,8 @@ mod tests {
                 &none,
                 &["mcp-protocol-version", "mcp-param-region", "tracestate"][..],
             ),
-            (&a2a::JsonRpc, &none, &["a2a-version", "tracestate"]),
-            (&a2a::JsonRpc, &some, &["a2a-version", "tracestate", "x-tenant", "x-team-name"]),
+            (&a2a::JsonRpc::OLD, &none, &["a2a-version", "tracestate"]),
+            (&a2a::JsonRpc::OLD, &some, &["a2a-version", "tracestate", "x-tenant", "x-team-name"]),
             (&llm::OpenAi, &none, &["tracestate"]),
             (&llm::Gemini, &none, &["tracestate"]),
             (&llm::Azure, &none, &["tracestate"]),
@@ -356,6 +373,25 @@ mod tests {
             assert_eq!(bare(&given), expected, "{kind}");
         }
         assert!(bare(&headers(&[("x-request-id", "4111")])).is_empty());
+    }
+
+    /// Attack: a cache between callers and the gateway that keeps a card, or a task, for all who ask.
+    #[test]
+    fn what_may_be_kept_is_its_callers_alone() {
+        for (given, expected) in [
+            (&["public, max-age=60"][..], "private, max-age=60"),
+            (&["Public", "S-MaxAge=9, Max-Age=60,must-revalidate"], "private, max-age=60, must-revalidate"),
+            (&["no-store"], "private, no-store"),
+            (&["private=\"set-cookie\", x=\"public\""], "private"),
+            (&["x=\"public, max-age=60\"", "max-age="], "private"),
+            (&[""], "private"),
+        ] {
+            let given: Vec<_> = given.iter().map(|line| ("cache-control", *line)).collect();
+            let (kept, _) = to_caller(&headers(&given), None, None);
+            let said: Vec<_> = kept.get_all(CACHE_CONTROL).iter().collect();
+            assert_eq!(said, [expected], "{given:?}");
+        }
+        assert!(to_caller(&headers(&[("expires", "0")]), None, None).0.get(CACHE_CONTROL).is_none());
     }
 
     #[test]

@@ -44,7 +44,7 @@ impl<'p> Addressed<'p> {
         let trust_generation = gate.authenticator.trust_generation();
         let (caller, credential) = authenticate(gate, &world, context, Some(route), parts).await?;
         let destination = protocol::destination(&world, route)?;
-        let binding = protocol::binding_at(&destination, route);
+        let binding = protocol::binding_at(&destination, route, &parts.headers);
         // A path that this object does not serve is refused in the words of whoever serves it: an SDK reads no others.
         let operation = binding.operation(&parts.method, route.rest)?;
         context.speaks(binding);

@@ -28,7 +28,8 @@ pub(crate) async fn authenticate<'p>(
     parts: &'p Parts,
 ) -> Result<(Caller, Option<&'p str>), Refusal> {
     let key_headers =
-        route.map(|route| protocol::binding_by_path(route).key_headers(route.rest)).unwrap_or_default();
+        |route: &Route<'_>| protocol::binding_by_path(route, &parts.headers).key_headers(route.rest);
+    let key_headers = route.map(key_headers).unwrap_or_default();
     let bearer = credential(key_headers, parts)?;
     let path = parts.uri.path();
     let address = route.and_then(|route| path.strip_suffix(route.rest)).unwrap_or_default();

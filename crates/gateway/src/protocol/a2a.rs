@@ -19,12 +19,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Response};
+use serde_json::json;
 use vidimus_core::call::{Action, Ask, Destination, Target};
 use vidimus_core::json::Json;
 use vidimus_core::refusal::{Class, Code, Refusal};
 use vidimus_core::resource::Agent;
 
 pub use grpc::Grpc;
+use grpc::status;
 pub use rest::Rest;
 
 use super::beside::{check_none_but_empty, check_none_of, check_spelled};
@@ -104,11 +106,16 @@ impl Framings {
     const TRANSLATED: Self = Self { caller: Framing::Bare, agent: Framing::Rpc };
 }
 
-/// The binding of a request to an agent, by the path below its route.
-pub fn binding_at(path: &str) -> &'static dyn Binding {
+/// The binding of a request to an agent, by the path below its route and the version that it says.
+pub fn binding_at(path: &str, headers: &HeaderMap) -> &'static dyn Binding {
     match path {
-        "" | "/" => &JsonRpc,
-        path if CARD_PATHS.contains(&path) => &JsonRpc,
+        path if matches!(path, "" | "/") || CARD_PATHS.contains(&path) => {
+            if reads_details(headers) {
+                &JsonRpc::NEW
+            } else {
+                &JsonRpc::OLD
+            }
+        }
         path if grpc::is_below(path) => &Grpc,
         _ => &Rest,
     }
@@ -167,9 +174,25 @@ pub fn task_of_news(news: &[u8]) -> Option<String> {
     (!first.is_empty() && tasks.all(|other| other.as_ref() == Some(&first))).then_some(first)
 }
 
+/// Whether a request says a version whose errors have details: 0.3 is what is said by nothing (1.0, section 3.6.2).
+fn reads_details(headers: &HeaderMap) -> bool {
+    headers.get(VERSION_HEADER).is_some_and(|said| !said.is_empty() && !said.as_bytes().starts_with(b"0."))
+}
+
 /// The JSON-RPC binding: a POST of a message, and a GET of the card.
 #[derive(Debug)]
-pub struct JsonRpc;
+pub struct JsonRpc {
+    /// What an error has for programs is a list of details (1.0, section 9.5), and not one object as in 0.3: the official client in Go of either version
+    /// reads no answer at all that has the other's.
+    details: bool,
+}
+
+impl JsonRpc {
+    /// Of who says 1.0 or later.
+    pub const NEW: Self = Self { details: true };
+    /// Of who says 0.3, or nothing.
+    pub const OLD: Self = Self { details: false };
+}
 
 impl Binding for JsonRpc {
     fn passed_headers(&self) -> &'static [&'static str] {
@@ -207,6 +230,8 @@ impl Binding for JsonRpc {
                     grpc::goes_on(json, &mut parsed);
                 } else if rest::is_alone(agent) {
                     rest::goes_on(json, &mut parsed);
+                } else {
+                    tell_version(message, json, &mut parsed);
                 }
                 Ok(parsed)
             }
@@ -227,7 +252,15 @@ impl Binding for JsonRpc {
         let error =
             jsonrpc::Error { number: number(refusal.code), supported: SERVED.to_vec(), refusal, call };
         // A2A's clients lose what comes with an error status (e2e/WIRE.md), so only a challenge has one.
-        error.response(id, refusal.code.class() != Class::Unauthenticated && id.is_some())
+        let is_answered = refusal.code.class() != Class::Unauthenticated && id.is_some();
+        let data = match self.details {
+            true => {
+                let (reason, domain) = status::reason(refusal.code);
+                json!([status::info(&reason, domain, &status::texts(&error.data()))])
+            }
+            false => error.data(),
+        };
+        error.response_with(&data, id, is_answered)
     }
 
     /// Each event of an agent's stream answers the request, and so does the last.
@@ -362,14 +395,39 @@ fn version_agrees(headers: &HeaderMap, old: bool) -> Result<(), Refusal> {
             false => Ok(()),
         };
     };
-    match (value.as_bytes(), old) {
-        (b"", _) | (b"0.3" | b"0.3.0", true) | (b"1.0" | b"1.0.0" | b"1.0.1", false) => Ok(()),
-        (b"0.3" | b"0.3.0" | b"1.0" | b"1.0.0" | b"1.0.1", _) => Err(Refusal::new(
-            Code::HeaderMismatch,
-            "header a2a-version and the spelling of the method are of different versions",
-        )),
-        _ => Err(Refusal::new(Code::ProtocolVersionUnsupported, "A2A versions 0.3 and 1.0 are served")),
+    check_version(value.as_bytes(), old)
+}
+
+/// Tells the agent that it is 1.0, by which the message was decided, where its caller says nothing of it: who is told nothing takes it for 0.3 (1.0,
+/// section 3.6.2). What the caller says, and be it nothing in a header, goes on.
+fn tell_version(message: &Message<'_>, json: &Json<'_>, parsed: &mut Parsed<'_>) {
+    if !message.headers.contains_key(VERSION_HEADER) && !rest::is_old(json, parsed) {
+        parsed.headers.push(grpc::version(false));
     }
+}
+
+/// That a version which is said is that of the method. Patches do not count (1.0, section 3.6).
+///
+/// # Errors
+/// `header_mismatch`, `protocol_version_unsupported`.
+fn check_version(said: &[u8], old: bool) -> Result<(), Refusal> {
+    let is_digits = |patch: &[u8]| !patch.is_empty() && patch.iter().all(u8::is_ascii_digit);
+    let says = |version: &str| {
+        let behind = said.strip_prefix(version.as_bytes());
+        behind.is_some_and(|behind| behind.is_empty() || behind.strip_prefix(b".").is_some_and(is_digits))
+    };
+    let [new, earlier] = SERVED.map(says);
+    let is_its = if old { earlier } else { new };
+    if said.is_empty() || is_its {
+        return Ok(());
+    }
+    Err(match new || earlier {
+        true => Refusal::new(
+            Code::HeaderMismatch,
+            "a2a-version and the spelling of the method are of different versions",
+        ),
+        false => Refusal::new(Code::ProtocolVersionUnsupported, "A2A versions 0.3 and 1.0 are served"),
+    })
 }
 
 /// Where some agent may look for a skill that nobody decided on.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::Response;
-use serde_json::json;
+use serde_json::{Value, json};
 use vidimus_core::json::Json;
 use vidimus_core::refusal::{Code, Refusal, Served};
 
@@ -107,6 +107,19 @@ pub struct Error<'a> {
 impl Error<'_> {
     /// The response to the message `id` (JSON text). `answered`: HTTP says 200, since the error is the answer.
     pub fn response(self, id: Option<&str>, answered: bool) -> Response<String> {
+        let data = self.data();
+        self.response_with(&data, id, answered)
+    }
+
+    /// The same with this for programs.
+    pub fn response_with(self, data: &Value, id: Option<&str>, answered: bool) -> Response<String> {
+        let error = json!({"code": self.number, "message": reply::sentence(self.refusal), "data": data});
+        let text = format!(r#"{{"jsonrpc":"2.0","id":{},"error":{error}}}"#, id.unwrap_or("null"));
+        reply::json(if answered { 200 } else { self.refusal.http_status() }, text)
+    }
+
+    /// What it has for programs.
+    pub fn data(&self) -> Value {
         let code = self.refusal.code;
         let mut data = reply::about(self.refusal, self.call);
         if code == Code::ProtocolVersionUnsupported
@@ -121,9 +134,7 @@ impl Error<'_> {
             };
             data.insert("supported".to_owned(), json!(known));
         }
-        let error = json!({"code": self.number, "message": reply::sentence(self.refusal), "data": data});
-        let text = format!(r#"{{"jsonrpc":"2.0","id":{},"error":{error}}}"#, id.unwrap_or("null"));
-        reply::json(if answered { 200 } else { self.refusal.http_status() }, text)
+        data
     }
 }
 

@@ -371,6 +371,10 @@ async fn callers_of_each_other_binding_reach_an_agent_of_http_json() {
     world.upstream.next(Answer::json(&gone).with_status(StatusCode::NOT_FOUND));
     let came = grpc::ask(&world, "caller", "SubscribeToTask", &json!({"id": id})).await;
     assert!(came.status() == 5 && came.details_have("TASK_NOT_FOUND"), "{came:?}");
+    world.upstream.next(Answer::whole("text/html", "<html>").with_status(StatusCode::SERVICE_UNAVAILABLE));
+    let (_, body) = rpc(&world, "GetTask", &json!({"id": id})).await;
+    let about = json_of(&body)["error"]["data"].clone();
+    assert_eq!((&about["code"], &about["upstream_status"]), (&json!("upstream_invalid"), &json!(503)));
     world.upstream.next(Answer::json(&json!({"name": "b", "supportedInterfaces": [{"url": "http://b:1/rest", "protocolBinding": "HTTP+JSON", "protocolVersion": "1.0"}]})));
     let (_, body) = rpc(&world, "GetExtendedAgentCard", &json!({})).await;
     let card = json_of(&body)["result"].clone();

@@ -57,6 +57,16 @@ async fn each_protocol_refuses_in_its_own_shape() {
         let code = headers["vidimus-code"].to_str().expect("text").to_owned();
         assert_eq!(json_of(&answer).pointer(pointer), Some(&json!(code)), "{path}");
     }
+    // In A2A 1.0 what an error has for programs is a list of details.
+    let undecided = json!({"jsonrpc": "2.0", "id": "x", "method": "SendMessage", "params": {"tenant": "t/other", "message": {}}});
+    for path in ["/a2a/t/nothing", "/a2a/t/callee"] {
+        let mut request = world.request(Method::POST, path, &undecided);
+        request.headers_mut().insert("a2a-version", "1.0".parse().expect("a value"));
+        let (_, headers, answer) = world.call(request).await;
+        let code = headers["vidimus-code"].to_str().expect("text").to_owned();
+        let said = json_of(&answer);
+        assert_eq!(said.pointer("/error/data/0/metadata/code"), Some(&json!(code)), "{path}: {said}");
+    }
     assert!(world.upstream.received().is_empty());
 }
 

@@ -64,6 +64,35 @@ async fn answered(world: &World, (path, body): (&str, &Value), answer: Answer) -
 
 const FOUND: &str = "guard.t/changes/shape: found: invalid 1";
 
+/// Attack: over HTTP+JSON 0.3 has the parts of a message in another member, and their data in an object; the agent gets them as those of its JSON-RPC.
+#[tokio::test]
+async fn what_0_3_says_over_http_json_is_held_as_what_any_caller_says() {
+    let world = World::new().await;
+    let cedar = r#"@guard("shape") forbid (principal, action == Action::"callAgent", resource)
+        unless { context.guarded.contains("t/changes/shape") };"#;
+    let mut all = with(&world, cedar);
+    all.last_mut().expect("the policy")["spec"]["guards"] = json!([shape()]);
+    world.gate.take_into_use(snapshot(&all));
+    for (part, came) in [
+        (json!({"text": "{\"amount\": 5}"}), "passed"),
+        (json!({"data": {"data": {"amount": 5}}}), "passed"),
+        (json!({"text": "mallory"}), "found: invalid 1"),
+        (json!({"data": {"data": {"amount": 500}}}), "found: invalid 1"),
+        (json!({"file": {"fileWithUri": "https://mallory.example/"}}), "found: invalid 1"),
+    ] {
+        let task = json!({"kind": "task", "id": "1", "contextId": "c", "status": {"state": "working"}});
+        world.upstream.next(Answer::json(&json!({"jsonrpc": "2.0", "id": 1, "result": task})));
+        let before = world.upstream.received().len();
+        let said = json!({"request": {"message_id": "m", "role": "ROLE_USER", "content": [part]}});
+        let asked = world.request(Method::POST, "/a2a/t/callee/v1/message:send", &said);
+        let (_, headers, body) = world.call(asked).await;
+        let passes = world.upstream.received().len() > before;
+        assert_eq!(passes, came == "passed", "{part}: {body:?}");
+        let records = world.records(&call_id(&headers), 1).await;
+        assert_eq!(records[0]["facts"][FACT], came, "{part}");
+    }
+}
+
 #[tokio::test]
 async fn what_a_tool_answers_is_what_a_policy_lets_it_be() {
     let world = answering("").await;

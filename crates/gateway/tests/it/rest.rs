@@ -283,12 +283,20 @@ async fn what_is_said_in_another_place_is_refused_and_reaches_nobody() {
         ("/v1/message:send", "1.0", Some("header_mismatch")),
         ("/message:send", "2.0", Some("protocol_version_unsupported")),
         ("/message:send", "1.0", None),
+        ("/message:send", "1.0.7", None),
+        ("/message:send?A2A-Version=1.0", "", None),
     ] {
         let mut request = world.request(Method::POST, &format!("{ROUTE}{path}"), &message("pay", &json!({})));
-        request.headers_mut().insert("a2a-version", version.parse().expect("a value"));
+        if !version.is_empty() {
+            request.headers_mut().insert("a2a-version", version.parse().expect("a value"));
+        }
         let (_, headers, _) = world.call(request).await;
         let said = headers.get("vidimus-code").map(|code| code.to_str().expect("text"));
         assert_eq!(said, code, "{path} {version}");
+        // An agent that is told none takes it for 0.3.
+        let last = world.upstream.received().last().expect("a request").clone();
+        let told = last.header("a2a-version").map(str::to_owned);
+        assert!(code.is_some() || told.is_some_and(|told| told.starts_with("1.0")), "{path} {version}");
     }
 }
 

@@ -106,13 +106,19 @@ impl Governed {
         }
     }
 
-    /// The transport that is announced in the place of one that the agent speaks; `None` where that is not governed.
-    fn transport(&self, spoken: Option<&str>) -> Option<&'static str> {
+    /// The transport that is announced in the place of one that the agent speaks, in 1.0 (`new`) or in 0.3; `None` where that is not governed. JSON-RPC of
+    /// 0.3 is translated to nothing, so it is not for agents that are called over something else.
+    fn transport(&self, spoken: Option<&str>, new: bool) -> Option<&'static str> {
         match spoken? {
-            JSON_RPC => Some(JSON_RPC),
+            JSON_RPC if new || !(self.is_rest_alone || self.is_grpc_alone) => Some(JSON_RPC),
             HTTP_JSON if self.rest => Some(HTTP_JSON),
             _ => None,
         }
+    }
+
+    /// What 0.3 is announced in, where the agent prefers this; `None` where it is not served in anything.
+    fn preferred(&self, spoken: Option<&str>) -> Option<&'static str> {
+        [spoken, Some(JSON_RPC), Some(HTTP_JSON)].into_iter().find_map(|spoken| self.transport(spoken, false))
     }
 
     /// What is announced beside `kept`, which the agent announced: it is called in these bindings whatever it speaks itself.
@@ -142,11 +148,6 @@ impl Governed {
 
     fn over_http(&self, binding: &str, version: &str) -> Value {
         json!({"url": self.address, "protocolBinding": binding, "protocolVersion": version})
-    }
-
-    /// What 0.3 is spoken in where the card says nothing that is governed.
-    const fn preferred(&self) -> &'static str {
-        if self.is_rest_alone { HTTP_JSON } else { JSON_RPC }
     }
 
     fn over_grpc(&self, version: &str) -> Option<Value> {
@@ -209,11 +210,12 @@ fn passed(card: Map<String, Value>, passing: &Passing<'_>) -> Result<Map<String,
 
 fn announce(card: &mut Map<String, Value>, governed: &Governed) -> Result<(), Refusal> {
     card.retain(|member, _| CARD.contains(&member.as_str()));
-    let mut announced = card.contains_key("url");
-    if announced {
+    let of_old = card.remove("url");
+    let preferred = card.remove("preferredTransport");
+    let preferred = of_old.and_then(|_| governed.preferred(preferred.as_ref().and_then(Value::as_str)));
+    let mut announced = preferred.is_some();
+    if let Some(preferred) = preferred {
         card.insert("url".to_owned(), json!(governed.address));
-        let preferred = card.get("preferredTransport").and_then(Value::as_str);
-        let preferred = governed.transport(preferred).unwrap_or(governed.preferred());
         card.insert("preferredTransport".to_owned(), json!(preferred));
     }
     for (member, transport) in INTERFACES {
@@ -243,7 +245,7 @@ fn interfaces(given: &Value, transport: &str, governed: &Governed) -> Vec<Value>
             if spoken == Some(GRPC) && is_new(interface) {
                 return governed.over_grpc(version(interface).unwrap_or_default());
             }
-            let announced = governed.transport(spoken)?;
+            let announced = governed.transport(spoken, is_new(interface))?;
             let mut kept = Map::new();
             // Not its tenant: that is between the agent and whoever calls it, and the gateway refuses one that it does not know.
             kept.extend(version(interface).map(|version| ("protocolVersion".to_owned(), json!(version))));

@@ -25,7 +25,7 @@ use vidimus_core::refusal::{Class, Code, Refusal};
 use vidimus_core::resource::Agent;
 
 use self::paths::{Asked, Row, Segment, Written};
-use super::{Framings, METHODS, PASSED_HEADERS, grpc, posted};
+use super::{Framings, METHODS, PASSED_HEADERS, VERSION_HEADER, check_version, grpc, posted, tell_version};
 use crate::protocol::members::{Members, first_member, quoted, text};
 use crate::protocol::{Below, Binding, Lowered, Message, Operation, Parsed, jsonrpc, parse};
 use crate::reply;
@@ -80,7 +80,7 @@ impl Binding for Rest {
                 }
             }
         }
-        added.extend(queried(asked.row, parts.uri.query().unwrap_or_default())?);
+        added.extend(queried(asked.row, asked.old, parts.uri.query().unwrap_or_default())?);
         let added: Vec<String> =
             added.into_iter().map(|(name, value)| format!("{}:{value}", quoted(name))).collect();
         let params =
@@ -105,7 +105,10 @@ impl Binding for Rest {
         let framings = if speaks { Framings::BARE } else { Framings::TRANSLATED };
         let mut parsed = posted(message, agent, json, framings)?;
         parsed.lifted = true;
-        if !speaks {
+        if speaks {
+            // The path says it, and perhaps the query, which goes no further.
+            tell_version(message, json, &mut parsed);
+        } else {
             goes_elsewhere(agent, json, &mut parsed);
         }
         Ok(parsed)
@@ -332,10 +335,15 @@ fn with_first(object: &str, members: String) -> Result<String, Refusal> {
     parts.map(|(before, behind)| [before, &*members, behind].concat()).ok_or_else(lost)
 }
 
-/// What a query says: parameters of the operation, each once and as JSON.
-fn queried(row: &Row, query: &str) -> Result<Vec<(&'static str, String)>, Refusal> {
+/// What a query says: parameters of the operation, each once and as JSON. The version of the protocol may stand there too (1.0, section 3.6.1), and has to
+/// be that of the path.
+fn queried(row: &Row, old: bool, query: &str) -> Result<Vec<(&'static str, String)>, Refusal> {
     let mut said: Vec<(&'static str, String)> = Vec::new();
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        if name.eq_ignore_ascii_case(VERSION_HEADER) {
+            check_version(value.as_bytes(), old)?;
+            continue;
+        }
         let Some((known, written)) = row.query.iter().find(|(known, _)| *known == name) else {
             let shown: String = name.chars().take(64).collect();
             return Err(invalid(format!("{shown:?} is no parameter of this operation's query")));

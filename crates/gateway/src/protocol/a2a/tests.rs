@@ -1,3 +1,6 @@
+use http::{HeaderName, HeaderValue};
+use serde_json::Value;
+
 use super::*;
 use crate::part::Part;
 use crate::protocol::MAX_URI;
@@ -25,7 +28,7 @@ fn parsed<T>(
         bytes,
         standing: None,
     };
-    look(JsonRpc.parse(&message))
+    look(JsonRpc::OLD.parse(&message))
 }
 
 fn request(method: &str, params: &str) -> String {
@@ -384,7 +387,7 @@ fn only_requests_exist() {
 
 #[test]
 fn a_card_is_asked_for_and_changed_as_what_it_is() {
-    let get = |path: &'static str, method: &Method| JsonRpc.operation(method, path).map_err(|r| r.code);
+    let get = |path: &'static str, method: &Method| JsonRpc::OLD.operation(method, path).map_err(|r| r.code);
     for path in CARD_PATHS {
         let operation = Operation { has_body: false, path: CARD_PATHS[0].into() };
         assert_eq!(get(path, &Method::GET), Ok(operation));
@@ -414,4 +417,74 @@ fn two_addresses_for_news_are_one_too_many() {
     );
     let body = request("CreateTaskPushNotificationConfig", &params);
     parsed(&HeaderMap::new(), Some(&body), |parsed| assert!(parsed.is_err()));
+}
+
+/// The official client in Go of 1.0 reads a list of details alone, and that of 0.3 an object alone: of either it reads no error that has the other's.
+#[test]
+fn an_error_has_what_clients_of_its_version_read() {
+    let said = |version: Option<&str>, refusal: &Refusal| {
+        let mut headers = HeaderMap::new();
+        headers.extend(version.map(|version| {
+            (HeaderName::from_static(VERSION_HEADER), version.parse::<HeaderValue>().expect("a value"))
+        }));
+        let answer = binding_at("", &headers).refused(refusal, "call-1", Some("7"));
+        let body: Value = serde_json::from_str(answer.body()).expect("JSON");
+        (body["error"]["code"].clone(), body["error"]["data"].clone())
+    };
+    let denied =
+        Refusal { policies: ["f/p".into(), "f/q".into()].into(), ..Refusal::new(Code::NoPermit, "because") };
+    for version in [None, Some(""), Some("0.3"), Some("0.3.0")] {
+        let (number, data) = said(version, &denied);
+        assert_eq!((number, &data["code"]), (json!(-31_403), &json!("no_permit")), "{version:?}");
+        assert_eq!(data["policies"], json!(["f/p", "f/q"]));
+    }
+    for version in ["1.0", "1.0.1", "2.0"] {
+        let (number, data) = said(Some(version), &denied);
+        let list = data.as_array().expect("a list");
+        assert_eq!((number, list.len()), (json!(-31_403), 1), "{version}");
+        let info = &list[0];
+        assert_eq!(info["@type"], "type.googleapis.com/google.rpc.ErrorInfo");
+        assert_eq!((&info["reason"], &info["domain"]), (&json!("NO_PERMIT"), &json!("vidimus.dev")));
+        let about = &info["metadata"];
+        assert_eq!((&about["code"], &about["reason"]), (&json!("no_permit"), &json!("because")));
+        assert_eq!((&about["policies"], &about["call"]), (&json!("f/p, f/q"), &json!("call-1")));
+        // It is of texts alone.
+        assert!(about.as_object().expect("an object").values().all(Value::is_string), "{about}");
+    }
+    // A2A's own errors are called as A2A calls them.
+    for (code, number, reason) in [
+        (Code::TaskForeign, -32_001, "TASK_NOT_FOUND"),
+        (Code::ProtocolVersionUnsupported, -32_009, "VERSION_NOT_SUPPORTED"),
+    ] {
+        let (said, data) = said(Some("1.0"), &Refusal::new(code, "because"));
+        assert_eq!((said, &data[0]["reason"]), (json!(number), &json!(reason)));
+        assert_eq!(
+            (&data[0]["domain"], &data[0]["metadata"]["code"]),
+            (&json!("a2a-protocol.org"), &json!(code.as_str()))
+        );
+    }
+    let versions = said(Some("2.0"), &Refusal::new(Code::ProtocolVersionUnsupported, "because")).1;
+    assert_eq!(versions[0]["metadata"]["supported"], "1.0, 0.3");
+}
+
+/// What was decided as 1.0 is what an agent reads it as: told nothing, it takes it for 0.3.
+#[test]
+fn an_agent_is_told_the_version_where_its_caller_says_none() {
+    for (method, given, told) in [
+        ("SendMessage", None, Some("1.0")),
+        ("message/send", None, None),
+        // What the caller says goes on by itself.
+        ("SendMessage", Some("1.0"), None),
+        ("SendMessage", Some(""), None),
+    ] {
+        let mut headers = HeaderMap::new();
+        headers.extend(given.map(|given: &str| {
+            (HeaderName::from_static(VERSION_HEADER), given.parse::<HeaderValue>().expect("a value"))
+        }));
+        parsed(&headers, Some(&request(method, r#"{"message":{}}"#)), |parsed| {
+            let parsed = parsed.expect("a message");
+            let said = parsed.headers.iter().find(|(name, _)| name.as_str() == VERSION_HEADER);
+            assert_eq!(said.map(|(_, value)| value.to_str().expect("text")), told, "{method} {given:?}");
+        });
+    }
 }

@@ -278,6 +278,20 @@ fn over_grpc_an_agent_is_called_by_the_tenant_that_the_gateway_knows_it_by() {
         (json!([of("GRPC", "1.0")]), GRPC, true, Ok(json!([grpc("1.0"), rpc(), rest()]))),
         // Whatever it speaks alone, each caller of 1.0 reaches it.
         (json!([of("HTTP+JSON", "1.0")]), HTTP_JSON, true, Ok(json!([rest(), grpc("1.0"), rpc()]))),
+        // Of 0.3 nothing is translated to what it speaks alone.
+        (
+            json!([of("GRPC", "1.0"), of("JSONRPC", "0.3")]),
+            GRPC,
+            true,
+            Ok(json!([grpc("1.0"), rpc(), rest()])),
+        ),
+        (
+            json!([of("HTTP+JSON", "1.0"), of("JSONRPC", "0.3")]),
+            HTTP_JSON,
+            true,
+            Ok(json!([rest(), grpc("1.0"), rpc()])),
+        ),
+        (json!([of("JSONRPC", "0.3")]), HTTP_JSON, true, Err(Code::UpstreamInvalid)),
         // gRPC of 0.3 is not served, and nothing of an agent that speaks 0.3 alone.
         (json!([of("GRPC", "0.3"), of("JSONRPC", "1.0")]), "", true, Ok(json!([rpc(), grpc("1.0"), rest()]))),
         (json!([of("GRPC", "0.3")]), "", true, Err(Code::UpstreamInvalid)),
@@ -286,5 +300,33 @@ fn over_grpc_an_agent_is_called_by_the_tenant_that_the_gateway_knows_it_by() {
         (json!([of("GRPC", "1.0")]), "", false, Err(Code::UpstreamInvalid)),
     ] {
         assert_eq!(announced(given.clone(), alone, reached), expected, "{given}");
+    }
+}
+
+#[test]
+fn what_0_3_is_announced_in_is_served() {
+    let said = |preferred: Option<&str>, alone: &str| {
+        let governed = Governed {
+            address: GATEWAY.to_owned(),
+            rest: alone == HTTP_JSON,
+            is_rest_alone: alone == HTTP_JSON,
+            grpc: None,
+            is_grpc_alone: alone == GRPC,
+        };
+        let mut card = json!({"url": "http://b:1/", "supportedInterfaces": [{"protocolBinding": "JSONRPC", "protocolVersion": "1.0"}]});
+        if let Some(preferred) = preferred {
+            card["preferredTransport"] = json!(preferred);
+        }
+        let passing = Passing { governed, keys: None, mint: mint() };
+        let card = rewrite(&card.to_string(), &passing, false).expect("a card");
+        let card: Value = serde_json::from_str(&card).expect("JSON");
+        let text = |member: &str| card.get(member).and_then(Value::as_str).map(str::to_owned);
+        (text("url"), text("preferredTransport"))
+    };
+    let at = |transport: &str| (Some(GATEWAY.to_owned()), Some(transport.to_owned()));
+    for preferred in [None, Some("JSONRPC"), Some("HTTP+JSON"), Some("GRPC")] {
+        assert_eq!(said(preferred, ""), at("JSONRPC"), "{preferred:?}");
+        assert_eq!(said(preferred, HTTP_JSON), at("HTTP+JSON"), "{preferred:?}");
+        assert_eq!(said(preferred, GRPC), (None, None), "{preferred:?}");
     }
 }

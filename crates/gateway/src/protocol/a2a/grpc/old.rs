@@ -269,6 +269,9 @@ fn task(mut task: Object) -> Value {
 fn status(of: &mut Object) {
     let Some(Value::Object(status)) = of.get_mut("status") else { return };
     reword(status, "state", STATES.iter().map(|(schema, rpc)| (*rpc, *schema)));
+    if let Some(Value::String(time)) = status.get_mut("timestamp") {
+        at_utc(time);
+    }
     if let Some(Value::Object(said)) = status.get_mut("message") {
         message(said);
     }
@@ -301,6 +304,13 @@ fn config(mut said: Object) -> Value {
     // Agents that were given no id for a configuration take that of the task.
     let id = config.get("id").and_then(Value::as_str).unwrap_or(task);
     json!({"name": format!("tasks/{task}/pushNotificationConfigs/{id}"), "pushNotificationConfig": config})
+}
+
+/// A time without an offset, which ISO 8601 knows and the schema does not, as one of UTC.
+fn at_utc(time: &mut String) {
+    if time.split_once('T').is_some_and(|(_, clock)| !clock.contains(['Z', 'z', '+', '-'])) {
+        time.push('Z');
+    }
 }
 
 /// One word for another, where it is known.

@@ -57,6 +57,15 @@ const ERRORS: [(i64, &str, u8); 9] = [
     (-32009, "VERSION_NOT_SUPPORTED", 9),
 ];
 
+/// What SDKs call JSON-RPC's own errors in the other bindings, and their numbers: their statuses are those of several.
+const OF_RPC: [(&str, i64); 5] = [
+    ("PARSE_ERROR", -32700),
+    ("INVALID_REQUEST", -32600),
+    ("METHOD_NOT_FOUND", -32601),
+    ("INVALID_PARAMS", -32602),
+    ("INTERNAL_ERROR", -32603),
+];
+
 /// The statuses of gRPC, by their numbers (google.rpc.Code).
 const NAMES: [&str; 17] = [
     "OK",
@@ -185,6 +194,16 @@ pub fn reason(code: Code) -> (String, &'static str) {
     }
 }
 
+/// An object as the metadata of google.rpc.ErrorInfo, which is of texts alone: a list has its elements behind each other, and what says nothing is left out.
+pub fn texts(about: &Value) -> Value {
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let members = about.as_object().into_iter().flatten().map(|(name, value)| match value {
+        Value::Array(list) => (name, list.iter().map(text).collect::<Vec<_>>().join(", ")),
+        value => (name, text(value)),
+    });
+    members.filter(|(_, said)| !said.is_empty()).map(|(name, said)| (name.clone(), said)).collect()
+}
+
 /// What is added to an error of JSON-RPC so that gRPC can say the same.
 pub fn info(reason: &str, domain: &str, metadata: &Value) -> Value {
     json!({"@type": INFO, "reason": reason, "domain": domain, "metadata": metadata})
@@ -274,14 +293,15 @@ impl Status {
 
     /// The error of JSON-RPC that says it.
     pub fn error(&self) -> Value {
-        let own = self.infos.iter().find(|info| info.domain == OF_A2A);
-        let own = own.and_then(|own| ERRORS.iter().find(|(_, reason, _)| *reason == own.reason));
-        let number = match (own, self.code) {
-            (Some((number, ..)), _) => *number,
-            (None, 3) => -32602,
-            (None, 5) => -32001,
-            (None, 12) => -32601,
-            (None, _) => -32603,
+        let named = self.infos.iter().find(|info| info.domain == OF_A2A);
+        let own = named.and_then(|own| ERRORS.iter().find(|(_, reason, _)| *reason == own.reason));
+        let of_rpc = named.and_then(|own| OF_RPC.iter().find(|(reason, _)| *reason == own.reason));
+        let number = match (own, of_rpc, self.code) {
+            (Some((number, ..)), ..) | (None, Some((_, number)), _) => *number,
+            (None, None, 3) => -32602,
+            (None, None, 5) => -32001,
+            (None, None, 12) => -32601,
+            (None, None, _) => -32603,
         };
         // What the number does not tell.
         let bare =

@@ -115,8 +115,10 @@ fn a_path_names_the_service_and_perhaps_the_agent() {
     for agent in ["", "f", "f/b/c", "f/b/", "/f/b", "../b", "f/..", "F/b", "f/b?x", "f/%62", "f/b#"] {
         assert_eq!(at(agent), None, "{agent}");
     }
-    for (path, expected) in [("", "JsonRpc"), ("/lf.a2a.v1.A2AService/GetTask", "Grpc"), ("/tasks", "Rest")] {
-        assert_eq!(format!("{:?}", binding_at(path)), expected, "{path}");
+    for (path, expected) in
+        [("", "JsonRpc { details: false }"), ("/lf.a2a.v1.A2AService/GetTask", "Grpc"), ("/tasks", "Rest")]
+    {
+        assert_eq!(format!("{:?}", binding_at(path, &HeaderMap::new())), expected, "{path}");
     }
 }
 
@@ -162,9 +164,9 @@ fn which_binding_goes_on_is_what_the_agents_record_says() {
         (at(None, rpc), &Grpc as &dyn Binding, false),
         (at(both, rpc), &Grpc, true),
         (at(both, alone), &Grpc, true),
-        (at(None, rpc), &JsonRpc, false),
-        (at(both, rpc), &JsonRpc, false),
-        (at(both, alone), &JsonRpc, true),
+        (at(None, rpc), &JsonRpc::OLD, false),
+        (at(both, rpc), &JsonRpc::OLD, false),
+        (at(both, alone), &JsonRpc::OLD, true),
     ] {
         let (fault, lowered) = sent(agent, binding, &said);
         assert_eq!(fault, None);
@@ -177,7 +179,7 @@ fn which_binding_goes_on_is_what_the_agents_record_says() {
         }
     }
     let old = json!({"jsonrpc": "2.0", "id": 1, "method": "message/send", "params": {"message": {"messageId": "m"}}});
-    assert_eq!(sent(at(both, alone), &JsonRpc, &old).0, Some(Code::BindingUnserved), "gRPC is 1.0");
+    assert_eq!(sent(at(both, alone), &JsonRpc::OLD, &old).0, Some(Code::BindingUnserved), "gRPC is 1.0");
     assert_eq!(sent(at(both, alone), &Grpc, &old).0, Some(Code::BindingUnserved));
     // Who speaks 0.3 is led to where JSON-RPC is spoken.
     for agent in [at(None, rpc), at(both, rpc)] {

@@ -118,6 +118,12 @@ fn each_request_is_the_message_that_asks_the_same_and_goes_on_as_it_came() {
 
 #[test]
 fn what_the_path_says_is_said_once_and_by_any_client() {
+    // Which version it is may stand in the query, and goes no further.
+    for path in ["/tasks/a?A2A-Version=1.0", "/tasks/a?A2A-Version=", "/v1/tasks/a?a2a-version=0.3.0"] {
+        let (before, _) = path.split_once('?').expect("a query");
+        assert_eq!(lifted("GET", path, ""), lifted("GET", before, ""), "{path}");
+        assert_eq!(lowered("GET", path, "").0, before);
+    }
     // The official SDK repeats it.
     let (path, body) = lowered("POST", "/tasks/a:cancel", r#"{"id":"a","metadata":{}}"#);
     assert_eq!((&*path, &*body), ("/tasks/a:cancel", r#"{"metadata":{}}"#));
@@ -145,6 +151,10 @@ fn what_the_path_says_is_said_once_and_by_any_client() {
         ("GET", "/tasks/a?historyLength=1&historyLength=2", "", Code::MessageInvalid),
         ("GET", "/tasks/a?historyLength=1;id=b", "", Code::MessageInvalid),
         ("GET", "/tasks?includeArtifacts=yes", "", Code::MessageInvalid),
+        ("GET", "/tasks/a?A2A-Version=0.3", "", Code::HeaderMismatch),
+        ("GET", "/tasks/a?A2A-Version=1.0&A2A-Version=0.3", "", Code::HeaderMismatch),
+        ("GET", "/v1/tasks/a?A2A-Version=1.0", "", Code::HeaderMismatch),
+        ("POST", "/message:send?a2a-version=2.0", "{}", Code::ProtocolVersionUnsupported),
         ("POST", "/message:send?tenant=other", "{}", Code::MessageInvalid),
         ("POST", "/tasks/a:cancel?id=b", "{}", Code::MessageInvalid),
         // An id is what every reader takes for the same.
@@ -490,7 +500,7 @@ fn an_agent_of_http_json_alone_is_asked_as_it_would_be_by_its_own_clients() {
         ("GetExtendedAgentCard", json!({}), "GET", "/extendedAgentCard", ""),
     ] {
         let message = json!({"jsonrpc": "2.0", "id": "own", "method": method, "params": params});
-        for binding in [&super::super::JsonRpc as &dyn Binding, &super::super::Grpc] {
+        for binding in [&super::super::JsonRpc::OLD as &dyn Binding, &super::super::Grpc] {
             let (fault, lowered, expected) = goes_on(binding, alone(), (&Method::POST, &message));
             let by = Method::from_bytes(by.as_bytes()).expect("a method");
             let below = Below::Rest(Some(Sent { by, id: r#""own""#.into() }));
@@ -500,7 +510,7 @@ fn an_agent_of_http_json_alone_is_asked_as_it_would_be_by_its_own_clients() {
         }
     }
     let old = json!({"jsonrpc": "2.0", "id": 1, "method": "tasks/get", "params": {"id": task}});
-    let (fault, ..) = goes_on(&super::super::JsonRpc, alone(), (&Method::POST, &old));
+    let (fault, ..) = goes_on(&super::super::JsonRpc::OLD, alone(), (&Method::POST, &old));
     assert_eq!(fault, Some(Code::BindingUnserved));
     // Attack: a path that would lead to another operation.
     for (params, code) in [

@@ -200,3 +200,23 @@ fn a_result_is_said_in_the_words_of_the_schema() {
         assert!(rpc(name).answer(result).is_err(), "{name} {result}");
     }
 }
+
+/// ISO 8601 lets a time have no offset; the schema does not.
+#[test]
+fn a_time_without_an_offset_is_one_of_utc() {
+    for (time, expected) in [
+        ("2026-01-02T03:04:05", "2026-01-02T03:04:05Z"),
+        ("2026-01-02T03:04:05.123456", "2026-01-02T03:04:05.123456Z"),
+        ("2026-01-02T03:04:05Z", "2026-01-02T03:04:05Z"),
+        ("2026-01-02T03:04:05+02:00", "2026-01-02T01:04:05Z"),
+        ("2026-01-02T03:04:05-02:00", "2026-01-02T05:04:05Z"),
+    ] {
+        let status = json!({"state": "working", "timestamp": time});
+        let task = json!({"kind": "task", "id": "t", "contextId": "c", "status": status});
+        assert_eq!(answered("GetTask", &task)["status"]["timestamp"], expected, "{time}");
+    }
+    for time in ["yesterday", "2026-01-02", "2026-01-02 03:04:05", "Today", "T"] {
+        let task = json!({"kind": "task", "id": "t", "status": {"timestamp": time}});
+        assert!(rpc("GetTask").answer(&task.to_string()).is_err(), "{time}");
+    }
+}

@@ -89,3 +89,22 @@ fn what_an_agent_names_itself_is_kept() {
     let ok = json!({"code": -32603, "data": [info("OK", OF_GRPC, &json!({}))]});
     assert_eq!(Status::of_error(&ok).code, 13);
 }
+
+/// The official SDK in Python has 404 for a method that it does not know, as for a task.
+#[test]
+fn an_error_of_json_rpc_itself_has_its_number_whatever_its_status_is() {
+    for (reason, code, number) in [
+        ("METHOD_NOT_FOUND", 5, -32601),
+        ("INVALID_REQUEST", 3, -32600),
+        ("INVALID_PARAMS", 3, -32602),
+        ("INTERNAL_ERROR", 13, -32603),
+        ("TASK_NOT_FOUND", 5, -32001),
+        ("OTHER", 5, -32001),
+    ] {
+        let info = Info { reason: reason.to_owned(), domain: OF_A2A.to_owned(), ..Info::default() };
+        let status = Status { code, message: "m".to_owned(), infos: vec![info] };
+        let error = status.error();
+        assert_eq!(error["code"], number, "{reason}");
+        assert_eq!(Status::of_error(&error), status, "{error}");
+    }
+}
