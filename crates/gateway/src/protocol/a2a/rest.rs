@@ -397,7 +397,11 @@ fn body_of(segments: &[Segment], params: &str, members: Members<'_>) -> Bytes {
 fn query_of(row: &Row, params: &Members<'_>) -> String {
     let mut query = String::new();
     for (name, _) in row.query {
-        let Some(value) = params.get(name).filter(|value| value.get() != "null") else { continue };
+        // Readers of protobuf's JSON take the schema's own names too. An id in one was refused before.
+        let by_schema =
+            || params.0.iter().find(|(said, _)| in_camel_case(said) == *name).map(|(_, value)| *value);
+        let value = params.get(name).or_else(by_schema);
+        let Some(value) = value.filter(|value| value.get() != "null") else { continue };
         if !query.is_empty() {
             query.push('&');
         }

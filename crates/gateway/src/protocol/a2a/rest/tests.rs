@@ -527,3 +527,41 @@ fn an_agent_of_http_json_alone_is_asked_as_it_would_be_by_its_own_clients() {
     let sent = super::lowered(odd.to_string().as_bytes()).expect("a request");
     assert_eq!(sent.path, "/tasks/1/pushNotificationConfigs/..%2Fx%3Fy");
 }
+
+/// What an agent of JSON-RPC reads by the schema's names is not lost where it stands in a query.
+#[test]
+fn what_is_written_by_the_names_of_the_schema_is_in_the_query_too() {
+    for (method, params, path) in [
+        ("GetTask", json!({"id": "1", "history_length": 2}), "/tasks/1?historyLength=2"),
+        (
+            "ListTasks",
+            json!({"page_size": 5, "include_artifacts": true, "status_timestamp_after": "2026-01-02T03:04:05Z"}),
+            "/tasks?pageSize=5&statusTimestampAfter=2026-01-02T03%3A04%3A05Z&includeArtifacts=true",
+        ),
+        ("GetTask", json!({"id": "1", "history_lengths": 2, "_history_length": 3}), "/tasks/1"),
+    ] {
+        let message = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+        let sent = super::lowered(message.to_string().as_bytes()).expect("a request");
+        assert_eq!(sent.path, path, "{params}");
+    }
+    // Attack: an id by another name, which nobody opened.
+    for params in [json!({"context_id": "raw"}), json!({"page_token": "raw"})] {
+        let message = json!({"jsonrpc": "2.0", "id": 1, "method": "ListTasks", "params": params}).to_string();
+        let (destination, caller, seal) =
+            (Destination::Agent(speaking(&|endpoint| endpoint.rest_alone = true)), caller(), seal());
+        let (holder, headers) = (Holder::new(&seal, &destination, &caller), HeaderMap::new());
+        let json = parse(message.as_bytes()).expect("JSON");
+        let message = Message {
+            destination: &destination,
+            method: &Method::POST,
+            path: "",
+            headers: &headers,
+            holder: &holder,
+            json: Some(&json),
+            bytes: message.len(),
+            standing: None,
+        };
+        let refused = super::super::JsonRpc::OLD.parse(&message).map(|_| ()).map_err(|refusal| refusal.code);
+        assert_eq!(refused, Err(Code::MessageInvalid), "{params}");
+    }
+}
