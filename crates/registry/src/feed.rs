@@ -362,7 +362,7 @@ mod tests {
         let keeping =
             || Keeping::new(&root.path().join("refused"), &root.path().join("count"), &[7; KEY_LENGTH]);
         let (_loaded, mut feed, acts) =
-            super::feed("the cluster", Some(keeping().unwrap()), Arc::default()).unwrap();
+            feed("the cluster", Some(keeping().unwrap()), Arc::default()).unwrap();
         let most = Duration::from_secs(20);
         assert!(acts.settle(Duration::ZERO), "nothing is refused yet");
         for count in 1..6 {

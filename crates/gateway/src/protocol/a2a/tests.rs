@@ -150,7 +150,7 @@ fn a_message_goes_on_with_what_is_the_callers_own() {
         parsed(&HeaderMap::new(), Some(&body), |parsed| {
             let parsed = parsed.map_err(|refusal| refusal.code)?;
             let sent = replace(&body, &parsed.replaced).expect("its ids");
-            let sent: serde_json::Value = serde_json::from_str(&sent).expect("JSON");
+            let sent: Value = serde_json::from_str(&sent).expect("JSON");
             Ok((parsed.ask.target.entity().to_string(), sent["params"]["message"].clone()))
         })
     };
@@ -188,7 +188,7 @@ fn a_message_goes_on_with_what_is_the_callers_own() {
         (r#""reference_task_ids":["1"]"#.to_owned(), Err(Code::MessageInvalid)),
     ] {
         let expected = expected.map(|(target, message)| {
-            (target.to_owned(), serde_json::from_str::<serde_json::Value>(message).expect("JSON"))
+            (target.to_owned(), serde_json::from_str::<Value>(message).expect("JSON"))
         });
         assert_eq!(sent(&message), expected, "{message}");
     }
