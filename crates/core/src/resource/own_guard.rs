@@ -114,6 +114,16 @@ pub enum OnFailure {
     Open,
 }
 
+impl OnFailure {
+    /// What becomes of such calls, in words.
+    pub const fn said(self) -> &'static str {
+        match self {
+            Self::Closed => "are refused",
+            Self::Open => "pass",
+        }
+    }
+}
+
 /// A guard of a policy's own, checked.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
