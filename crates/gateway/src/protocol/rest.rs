@@ -99,7 +99,7 @@ impl Binding for Rest {
 
     /// What is forbidden of a tool, since policies have its arguments held to its schema, is of a request the client's slip, as any other in it.
     fn refused(&self, refusal: &Refusal, call: &str, _id: Option<&str>) -> Response<String> {
-        const NEXT: &str = "Send parameters and a body as the API's OpenAPI document has them; the reason names the place in its schema.";
+        const NEXT: &str = "Send parameters and a body as the API's OpenAPI document has them; the reason names the place in its schema, where it can be told.";
         if refusal.code != Code::ArgumentsInvalid {
             return reply::plain(refusal, call);
         }
