@@ -4,6 +4,8 @@
 //! is matched in linear time (crate `jsonschema`). What references lead to is validated as often as they lead there, which doubles with each step
 //! of a chain of pairs, so a schema that comes to too much is none that anything is held to (`check_size`).
 
+mod keywords;
+
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::hash::{Hash, Hasher};
@@ -12,6 +14,8 @@ use std::sync::Arc;
 use jsonschema::{PatternOptions, Validator};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+pub(crate) use keywords::check as check_keywords;
 
 /// The longest schema that anything is held to, in bytes.
 pub const MAX_SCHEMA: usize = 64 * 1024;
@@ -144,9 +148,13 @@ pub fn compile(text: &str) -> Result<Compiled, String> {
     let size = check_size(&schema)?;
     let patterns = PatternOptions::regex().size_limit(MAX_PATTERN);
     let options = jsonschema::options().offline().with_pattern_options(patterns);
-    let built =
-        options.build(&schema).map_err(|error| error.to_string().chars().take(256).collect::<String>());
-    Ok(Compiled { validator: built?, size })
+    let validator = options.build(&schema).map_err(|error| {
+        let (at, why) = (error.instance_path().as_str(), error.to_string());
+        // Of a pattern, or a reference, that cannot be used it says no place.
+        let said = if at.is_empty() { why } else { format!("{at}: {why}") };
+        said.chars().take(256).collect::<String>()
+    })?;
+    Ok(Compiled { validator, size })
 }
 
 /// Whether a draft is one of those in which references lead where [`check_size`] follows them.

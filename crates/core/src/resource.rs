@@ -62,7 +62,7 @@ pub use field::network::{Network, NotANetwork};
 pub use field::special_purpose::{may_be_allowed, reached, why_not_called};
 pub use grpc::{Grpc, GrpcTool};
 pub use identity::{ActsFor, Identity};
-pub use integrity::Integrity;
+pub use integrity::{Integrity, Unpinned};
 pub use job::{Egress, Job, JobTool};
 pub use labels::{Labels, ServerLabels};
 pub use limit::Limit;

@@ -449,8 +449,15 @@ fn short(detail: &str) -> String {
         c if c.is_control() => ' ',
         c => c,
     };
-    let mut text: String = detail.chars().take(LONGEST).map(plain).collect();
-    text.truncate(text.floor_char_boundary(LONGEST));
+    const CUT: &str = "…";
+    let mut text: String = detail.chars().take(LONGEST + 1).map(plain).collect();
+    if text.len() > LONGEST {
+        text.truncate(text.floor_char_boundary(LONGEST - CUT.len()));
+        // Half a word is none.
+        let end = text.rfind(' ').filter(|end| *end > LONGEST / 2);
+        text.truncate(end.unwrap_or(text.len()));
+        text.push_str(CUT);
+    }
     text
 }
 
@@ -473,5 +480,22 @@ impl Drop for Effect {
             tracing::error!(call = %self.call, %error, "a cancelled call could not be recorded");
         }
         self.ended(ending, now, duration);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_detail_ends_with_a_whole_word_and_says_that_it_goes_on() {
+        assert_eq!(short("not asked: \"a\\b\""), "not asked: 'a/b'");
+        assert_eq!(short(&"x".repeat(256)).len(), 256);
+        let cut = short(&"sixteen letters ".repeat(17));
+        assert!(cut.len() <= 256 && cut.ends_with(" letters…"), "{cut}");
+        for long in ["x".repeat(300), "ö".repeat(200), format!("a {}", "x".repeat(300))] {
+            let cut = short(&long);
+            assert!((250..=256).contains(&cut.len()) && cut.ends_with('…'), "{cut}");
+        }
     }
 }

@@ -21,6 +21,7 @@ use crate::bodies::Bodies;
 use crate::changes::RedactedCalls;
 use crate::failover::Failovers;
 use crate::forward::Upstream;
+use crate::guard_webhooks::GuardWebhooks;
 use crate::last_calls::LastCalls;
 use crate::meter::Meter;
 use crate::payloads::PayloadKeys;
@@ -182,6 +183,7 @@ pub struct Shared {
     pub(crate) standing: Arc<StandingState>,
     pub(crate) provider_credentials: ProviderCredentials,
     pub(crate) failovers: Failovers,
+    pub(crate) guard_webhooks: GuardWebhooks,
     pub(crate) accounts: Accounts,
     pub(crate) bodies: Bodies,
     /// A long listing is looked at by one thread at a time.
@@ -225,6 +227,7 @@ impl Shared {
             payload_keys: Arc::new(config.payload_keys),
             provider_credentials: ProviderCredentials::new(config.secrets),
             failovers: Failovers::default(),
+            guard_webhooks: GuardWebhooks::default(),
             accounts: Accounts::new(standing.clone(), (limits.calls, limits.jobs)),
             standing,
             long_listings: Arc::new(Semaphore::new(1)),

@@ -34,6 +34,7 @@ mod first_sight;
 mod forward;
 mod found;
 mod gate;
+mod guard_webhooks;
 mod handle;
 mod held_to;
 mod last_calls;

@@ -46,7 +46,15 @@ fn of_one(object: &Object, credentials: &ProviderCredentials) -> Vec<Rejection> 
         }
     }
     if let Some(reason) = credentials.why_unavailable(object) {
-        let fix = "set the variable; or give --secrets DIR, with the file in it, both for the gateway's user alone (modes 0700 and 0600)";
+        let fix = match &*reason {
+            reason if reason.starts_with("environment variable") => "set the variable for the gateway",
+            reason if reason.starts_with("no directory of secrets") => {
+                "give --secrets DIR, with the file in it, both for the gateway's user alone (modes 0700 and 0600)"
+            }
+            _ => {
+                "put a key that can be read where the record says, in the directory of --secrets, for the gateway's user alone (modes 0700 and 0600)"
+            }
+        };
         let reason = format!("calls will be refused, since its key cannot be read: {reason}");
         found.push(warning(key, "", reason, fix));
     }

@@ -1,6 +1,7 @@
 //! Metrics for Prometheus. The list with meanings is [`METRICS`], and `docs/metrics.md` is made of it.
 
 mod attempts;
+mod guards;
 mod limits;
 mod list;
 mod pace;
@@ -26,6 +27,7 @@ use crate::protocol::observe::Usage;
 use crate::route::Protocol;
 use crate::vitals::Vitals;
 use attempts::AttemptMeter;
+use guards::GuardMeter;
 use limits::LimitMeter;
 use pace::PaceMeter;
 pub(crate) use planes::PlaneMeter;
@@ -155,6 +157,7 @@ pub struct Meter {
     pods: PodMeter,
     limits: LimitMeter,
     attempts: AttemptMeter,
+    guards: GuardMeter,
 }
 
 /// A gauge of seconds.
@@ -197,6 +200,7 @@ impl Meter {
             pods: PodMeter::default(),
             limits: LimitMeter::default(),
             attempts: AttemptMeter::default(),
+            guards: GuardMeter::default(),
             registry: Listed(Registry::with_prefix("vidimus")),
         };
         let registry = &mut meter.registry;
@@ -208,6 +212,7 @@ impl Meter {
         registry.add(&list::DURATION, meter.duration.clone());
         registry.add(&list::TOKENS, meter.tokens.clone());
         meter.attempts.register(registry);
+        meter.guards.register(registry);
         meter.pace.register(registry);
         registry.add(&list::HEADERS_DROPPED, meter.headers_dropped.clone());
         registry.add(&list::CONNECTIONS, meter.connections.clone());
@@ -243,6 +248,11 @@ impl Meter {
     /// What is counted of calls that several providers may answer.
     pub(crate) fn attempts(&self) -> &AttemptMeter {
         &self.attempts
+    }
+
+    /// What is counted of the webhooks that guards ask.
+    pub(crate) fn guards(&self) -> &GuardMeter {
+        &self.guards
     }
 
     /// What is counted of data planes and their configuration.

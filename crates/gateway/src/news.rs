@@ -267,7 +267,9 @@ pub fn check_webhook(
     match (nearest, found.iter().find(|(id, _)| *id != own)) {
         (Some((id, _)), _) if *id == own => Ok(()),
         (Some((other, _)), _) | (None, Some((other, _))) => {
-            refused(format!("it is where {other} is registered"))
+            // Which it is, is for the record: who may not use it does not learn where it is.
+            let found = refused("something of somebody else is registered there".to_owned());
+            found.map_err(|refusal| refusal.with_detail(format!("it is where {other} is registered")))
         }
         (None, None) => Ok(()),
     }

@@ -4,6 +4,7 @@
 
 mod recorded;
 pub(crate) mod target;
+mod unseen;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -104,6 +105,9 @@ pub struct Explanation {
     /// What would turn the outcome: the smallest sets of facts that were found, each decided with; empty where none was found.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub would_change: Vec<WouldChange>,
+    /// Of a call that nobody makes: what the gateway looks at when it is made, such as what guards find in it, and what would be decided then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_looked_at: Vec<String>,
     /// What was decided, where that is not what was asked about: what is called by a server with members is decided as its member's, unless
     /// policies refuse, or hold, what comes by that server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -229,6 +233,10 @@ fn pod(uid: &str) -> Instance {
 /// The method by which a tool is called.
 const CALL: &str = "tools/call";
 
+/// What to do where guards have not looked.
+const GUARDED: &str =
+    "Make the call: guards look at what it says, and it passes where they find nothing (docs/guards.md).";
+
 /// What would be called.
 struct Asked<'a> {
     action: Action,
@@ -280,7 +288,12 @@ fn decide(
     let decision = world.authorize(&call);
     let would_change = would_change(world, &call, &decision);
     let resource = front.map(|_| target.entity().to_string());
-    Explanation { would_change, resource, ..Explanation::decided(&decision) }
+    let unseen = unseen::of(world, &call, &decision);
+    let mut explained = Explanation::decided(&decision);
+    if unseen.is_lifted {
+        explained.next = GUARDED.to_owned();
+    }
+    Explanation { would_change, resource, not_looked_at: unseen.said, ..explained }
 }
 
 /// Why nothing comes by a server with members, where policies about that refuse it, or hold it: they are asked first.

@@ -2,8 +2,12 @@
 
 use super::{Decision, Finding, Outcome};
 use crate::approval::Requirement;
+use crate::guard::Came;
 use crate::refusal::{Code, Limited, Refusal};
 use crate::snapshot::next_of;
+
+/// What to do where a guard could not be asked.
+const UNANSWERED: &str = "A guard has to look at this call and did not answer, so nothing is known against the call; try it again later. Whoever operates the guard: the fact guard.* of the record, and the gateway's log, say why.";
 
 impl Decision<'_> {
     /// The denial, with when there is room again where a limit denies, and with what was decided where the caller named something else.
@@ -15,7 +19,28 @@ impl Decision<'_> {
             refusal.message =
                 format!("{}; what came by {by} was decided as {decided}", refusal.message).into();
         }
+        if let Some(guard) = self.unanswered() {
+            refusal.message =
+                format!("{}; the webhook of the guard {guard} gave no answer", refusal.message).into();
+            refusal.next = Some(UNANSWERED);
+        }
         Refusal { limited: limited.map(Box::new), ..refusal }
+    }
+
+    /// A guard whose webhook gave no answer, where that is why each policy refuses that does. Without it nothing may be wrong with the call.
+    fn unanswered(&self) -> Option<&str> {
+        if (self.finding.outcome, self.finding.code) != (Outcome::Deny, Some(Code::ForbiddenByPolicy)) {
+            return None;
+        }
+        let looked = self.call.ask.guarded.looked().iter();
+        let failed = looked.filter(|one| one.came == Came::Failed && one.guard.webhook().is_some());
+        let failed = failed.map(|one| one.guard.as_str());
+        let mut found = None;
+        for policy in self.finding.policies.iter() {
+            let object = policy.split('#').next();
+            found = Some(failed.clone().find(|guard| guard.rsplit_once('/').map(|(of, _)| of) == object)?);
+        }
+        found
     }
 
     /// Of the limits into which the call does not fit, the one that has room last.

@@ -16,7 +16,7 @@ use super::endpoint::{beside, check_roots, text_schema};
 use super::field::{name, timeout, web_url};
 use super::problem::{At, Fault, Problems};
 use crate::guard::Guard;
-use crate::json_schema::HeldSchema;
+use crate::json_schema::{HeldSchema, check_keywords};
 
 /// The most guards that one policy declares.
 pub const MAX_GUARDS: usize = 16;
@@ -112,6 +112,16 @@ pub enum OnFailure {
     Closed,
     /// It is lifted.
     Open,
+}
+
+impl OnFailure {
+    /// What becomes of such calls, in words.
+    pub const fn said(self) -> &'static str {
+        match self {
+            Self::Closed => "are refused",
+            Self::Open => "pass",
+        }
+    }
 }
 
 /// A guard of a policy's own, checked.
@@ -305,10 +315,11 @@ fn checked(specs: &[PatternSpec], at: At<'_>, problems: &mut Problems) -> Option
 fn held(schema: &Map<String, Value>, at: At<'_>, problems: &mut Problems) -> Option<HeldSchema> {
     let text = Value::Object(schema.clone()).to_string();
     let compiled = HeldSchema::try_from(text.clone()).map_err(|why| {
-        let fix = "write a schema of draft 6 or later whose references lead to places in it (#/$defs/…), with patterns of the Rust crate regex";
+        let fix = "write a schema of draft 6 or later that is one by its own draft, whose references lead to places in it (#/$defs/…), with patterns of the Rust crate regex";
         Fault::new(format!("nothing can be held to it: {why}"), fix)
     });
-    problems.take(at, &text, compiled)
+    let said = check_keywords(schema).map_err(|(reason, fix)| Fault::new(reason, fix));
+    problems.take(at, &text, compiled.and_then(|compiled| said.map(|()| compiled)))
 }
 
 impl WebhookSpec {
@@ -429,7 +440,12 @@ mod tests {
                 "spec.guards[0]: a guard is one of",
             ),
             (schema(&json!(true)), "spec.guards[0].schema"),
-            (schema(&json!({"type": "everything"})), "spec.guards[0].schema: nothing can be held to it"),
+            (
+                schema(&json!({"type": "everything"})),
+                "spec.guards[0].schema: nothing can be held to it: /type: ",
+            ),
+            (schema(&json!({"typ": "object"})), "spec.guards[0].schema: /typ is no keyword"),
+            (schema(&json!({})), "spec.guards[0].schema: it lets everything be"),
             (schema(&json!({"$ref": "https://schemas.example/s"})), "spec.guards[0].schema: nothing can"),
             (schema(&json!({"$ref": "file:///etc/passwd"})), "spec.guards[0].schema: nothing can"),
             (schema(&json!({"pattern": "(?=a)"})), "spec.guards[0].schema: nothing can"),

@@ -252,6 +252,7 @@ pub(crate) fn compile(policy: &Policy, checked: Option<&[String]>) -> Result<Com
         statements.push(Arc::new(statement));
     }
     remarks.extend(uncounted(policy, &statements));
+    remarks.extend(unnamed(policy, &parsed));
     Ok(Compiled {
         named: authorize::named(statements.iter()),
         mentions: names::mentions(&statements),
@@ -319,6 +320,21 @@ fn uncounted(policy: &Policy, statements: &[Arc<Statement>]) -> impl Iterator<It
         let name = &limit.name;
         format!("no call counts for the limit {name}; say which do: @limit(\"{name}\") forbid (…);")
     })
+}
+
+/// What is said of each guard that nothing waits for.
+fn unnamed(policy: &Policy, parsed: &[&cedar_policy::Policy]) -> Vec<String> {
+    let names = |name: &str| {
+        let is_in = |one: &&cedar_policy::Policy| {
+            ["guard", "guard_answer"].iter().any(|annotation| one.annotation(annotation) == Some(name))
+        };
+        parsed.iter().any(is_in)
+    };
+    let told = policy.guards.iter().map(|guard| &guard.name).filter(|name| !names(name));
+    told.map(|name| {
+        format!("nothing waits for the guard {name}; say which calls do: @guard(\"{name}\") forbid (…) unless {{ context.guarded.contains(\"{}/{name}\") }};", policy.meta.key())
+    })
+    .collect()
 }
 
 /// What is said of each policy that lets pass what no other permits, for as long as it is there.

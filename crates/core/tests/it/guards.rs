@@ -164,3 +164,25 @@ fn a_guard_that_is_changed_is_the_one_that_looks() {
         last = next;
     }
 }
+
+/// A guard that is declared and that no policy names lifts nothing, and holds nothing.
+#[test]
+fn a_guard_that_nothing_waits_for_is_told() {
+    const ANSWERS: &str =
+        r#"@guard_answer("own") forbid (principal, action == Action::"invokeTool", resource);"#;
+    const OTHER: &str = r#"@guard("secrets") forbid (principal, action == Action::"invokeTool", resource)
+        unless { context.guarded.contains("secrets") };"#;
+    let own = r#"@guard("own") forbid (principal, action == Action::"invokeTool", resource)
+        unless { context.guarded.contains("t/own/own") };"#;
+    for (cedar, is_told) in [(own, false), (ANSWERS, false), (OTHER, true), (PERMIT, true)] {
+        let looks = Looks::Schema(HeldSchema::try_from(r#"{"type":"object"}"#.to_owned()).unwrap());
+        let guard = Arc::new(OwnGuard { id: "t/own/own".into(), name: "own".into(), looks });
+        let Object::Policy(plain) = policy("t", "own", Scope::Cluster, cedar) else { panic!("a policy") };
+        let declares = Object::Policy(Arc::new(Policy { guards: Arc::from([guard]), ..(*plain).clone() }));
+        let objects = objects(vec![agent("a", "x")], vec![server("a", "s")], vec![declares]);
+        let (world, rejected) = Snapshot::default().rebuilt(objects, Vec::new());
+        assert_eq!(rejected, []);
+        let told = world.warnings().iter().any(|one| one.reason.contains("nothing waits for the guard own"));
+        assert_eq!(told, is_told, "{cedar}: {:?}", world.warnings());
+    }
+}

@@ -98,6 +98,11 @@ impl Asked {
         self.so_far.as_deref().unwrap_or(SoFar::nothing())
     }
 
+    /// What guards came to at it.
+    pub fn guarded(&self) -> &Guarded {
+        &self.guarded
+    }
+
     /// The same, with the grant of which it took a use.
     pub fn with(self, grant: Option<Arc<str>>) -> Self {
         Self { grant, ..self }

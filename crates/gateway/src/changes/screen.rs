@@ -187,10 +187,14 @@ fn in_what_is_no_label(pointer: &str) -> Option<&str> {
     (!pointer.is_empty() && !LABELS.iter().any(|label| pointer.ends_with(label))).then_some(pointer)
 }
 
+/// What to do where a guard found something in an answer.
+const FOUND: &str = "The answer has what a guard of this policy looks for, and was withheld; the call was carried out. Ask for something else, or ask the policy's owner.";
+
 /// Kinds and counts are told, and nothing of what was found.
 fn refused(guard: &Guard, kinds: &Kinds) -> Refusal {
     let kinds: Vec<String> = kinds.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
     unmet(format!("the guard {} found something in the answer: {}", guard.as_str(), kinds.join(", ")))
+        .with_next(FOUND)
 }
 
 /// Only the data of an event is looked at, so nothing else of it passes.

@@ -61,7 +61,8 @@ impl Called {
 
     /// There is no such tool.
     pub(super) fn unknown(&self) -> Response<Body> {
-        self.reply.error(INVALID_PARAMS, "this server has no tool of this name")
+        self.reply
+            .error(INVALID_PARAMS, "this server has no tool of this name; tools/list has those that it has")
     }
 
     /// It came to this.

@@ -52,7 +52,19 @@ pub(super) async fn guarded(
 async fn ask(gate: &Gate, wanted: &Wanted, webhook: &Webhook, call: &Call<'_>) -> Looked {
     let guard = wanted.guard.clone();
     let time = rfc3339(gate.clock.now().wall);
-    let (came, kinds) = match gate.upstream.ask(webhook, (guard.as_str(), call, &time)).await {
+    let answer = gate.upstream.ask(webhook, (guard.as_str(), call, &time)).await;
+    gate.meter.guards().asked(guard.as_str(), if answer.is_ok() { "answered" } else { "failed" });
+    if let Err(why) = answer
+        && gate.guard_webhooks.is_to_be_told(guard.as_str(), gate.clock.now().monotonic)
+    {
+        let (then, why) = (webhook.on_failure.said(), why.as_str());
+        tracing::warn!(
+            guard = guard.as_str(),
+            why,
+            "the webhook of a guard gives no answer; calls that wait for it {then}"
+        );
+    }
+    let (came, kinds) = match answer {
         Ok(kinds) if kinds.is_empty() => (Came::Passed, kinds),
         Ok(kinds) => (found_nowhere(wanted.on_finding), kinds),
         Err(why) => {

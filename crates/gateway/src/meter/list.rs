@@ -51,6 +51,7 @@ impl Described {
 pub const LABELS: &[(&str, &str)] = &[
     ("code", "`allowed`, or a stable code: [codes.md](codes.md) has them all"),
     ("direction", "`input` or `output` of tokens, `request` or `answer` of header fields"),
+    ("guard", "ids of guards with a webhook that policies in the registry declare"),
     ("limit", "ids of limits that policies in the registry declare"),
     ("model", "names of models in the registry"),
     ("namespace", "namespaces of the cluster that are governed"),
@@ -95,6 +96,8 @@ metrics! {
         "model tokens as counted by the provider";
     PROVIDER_ATTEMPTS: "provider_attempts", Counter, "requests", ["provider", "result"],
         "where several providers may answer a call (`spec.failover`), how often each was asked: `answered`, `failed` (429, 5xx or no answer, so that another one may be asked), `aside` (that set it aside for a time)";
+    GUARD_REQUESTS: "guard_requests", Counter, "requests", ["guard", "result"],
+        "where calls wait for a guard that asks a webhook, how often that was asked: `answered`; `failed` (no answer that can be understood: calls are refused, or pass with `onFailure: open`; their records say why, and the log once a minute). Alert on any that fails";
     TIME_TO_FIRST_TOKEN: "gen_ai_server_time_to_first_token_seconds", Histogram, "seconds", ["provider", "model"],
         "of model answers that were streamed and ended well: from the first byte of the call to the first event with something of the answer (`gen_ai.server.time_to_first_token` of OpenTelemetry)";
     TIME_PER_OUTPUT_TOKEN: "gen_ai_server_time_per_output_token_seconds", Histogram, "seconds", ["provider", "model"],

@@ -24,6 +24,7 @@ fn touched() -> Meter {
     meter.would_refuse(Protocol::Mcp);
     meter.limits().refused("a/p/calls");
     meter.attempts().asked("a/p", "answered");
+    meter.guards().asked("a/p/dlp", "answered");
     meter.pods_unclaimed([("finance", 1)]);
     vitals.restarted("disk");
     meter

@@ -5,8 +5,10 @@ use std::sync::{Arc, OnceLock};
 use vidimus_core::call::{Action, Arguments, Ask, Call, Destination};
 use vidimus_core::caller::Caller;
 use vidimus_core::decision::Outcome;
+use vidimus_core::guard::{Came, Guarded, Kinds, Looked, Wanted};
 use vidimus_core::obligation::{Change, Obligation};
 use vidimus_core::refusal::{Code, Refusal};
+use vidimus_core::snapshot::Snapshot;
 
 use crate::answer::{Asked, found, rebound};
 use crate::gate::{Shared, millis};
@@ -215,6 +217,9 @@ impl Handles {
             so_far: self.asked.so_far(),
             approvals: &[],
         };
+        let guarded = self.guarded(&world, &call);
+        let ask = Ask { guarded: &guarded, ..call.ask };
+        let call = Call { ask, ..call };
         let decision = world.authorize(&call);
         let redacts = |one: &Obligation| matches!(one.change, Change::RedactAnswer(_));
         match decision.outcome() {
@@ -223,6 +228,26 @@ impl Handles {
             }
             Outcome::Allow | Outcome::AllowWithObligations => Some(Reads::All),
             Outcome::Hold | Outcome::Deny => None,
+        }
+    }
+
+    /// What guards come to at a read. Who asks for one task says an id, in which a guard that looks by itself finds nothing. A webhook finds what it says:
+    /// it lets be read what it let be asked now, and where it was not asked, what waits for it stands.
+    fn guarded(&self, world: &Snapshot, call: &Call<'_>) -> Guarded {
+        let mut guarded = Guarded::default();
+        for looked in self.asked.guarded().looked().iter().filter(|looked| looked.guard.webhook().is_some()) {
+            guarded.add(looked.clone(), []);
+        }
+        loop {
+            let ask = Ask { guarded: &guarded, ..call.ask };
+            let mut wanted = world.guards_wanted(&world.authorize(&Call { ask, ..*call }));
+            wanted.retain(|one| one.guard.webhook().is_none());
+            if wanted.is_empty() {
+                return guarded;
+            }
+            for Wanted { guard, .. } in wanted {
+                guarded.add(Looked { guard, came: Came::Passed, kinds: Kinds::new() }, []);
+            }
         }
     }
 

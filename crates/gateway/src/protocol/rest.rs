@@ -15,7 +15,7 @@ use vidimus_core::call::Destination;
 use vidimus_core::json::Json;
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::Api;
-use vidimus_core::resource::openapi::{NoMatch, Verb};
+use vidimus_core::resource::openapi::NoMatch;
 
 use super::members::{Members, quoted, text};
 use super::{Binding, DocumentChange, Expected, Message, Operation, Parsed, jsonrpc, mcp};
@@ -23,8 +23,6 @@ use crate::reply;
 
 /// What a request, which has no id, has in the message that it is lifted to.
 const ID: u8 = 1;
-/// The methods of operations.
-const METHODS: &str = "GET, PUT, POST, DELETE, PATCH";
 /// What of the caller's goes on beside the parameters of an operation.
 const PASSED_HEADERS: [&str; 5] = ["accept-language", "user-agent", "tracestate", "baggage", "x-request-id"];
 
@@ -49,12 +47,9 @@ impl Binding for Rest {
         &PASSED_HEADERS
     }
 
-    /// Which operation it is, the document of the object says, which is known when the request is lifted.
-    fn operation(&self, method: &Method, _path: &str) -> Result<Operation, Refusal> {
-        if Verb::ALL.into_iter().any(|verb| verb.as_str() == method.as_str()) {
-            return Ok(Operation { has_body: true, path: "".into() });
-        }
-        Err(Refusal::method_not_allowed("an API", METHODS))
+    /// Which operation it is, and which methods its path has, the document of the object says, which is known when the request is lifted.
+    fn operation(&self, _method: &Method, _path: &str) -> Result<Operation, Refusal> {
+        Ok(Operation { has_body: true, path: "".into() })
     }
 
     fn lifted(
@@ -99,7 +94,7 @@ impl Binding for Rest {
 
     /// What is forbidden of a tool, since policies have its arguments held to its schema, is of a request the client's slip, as any other in it.
     fn refused(&self, refusal: &Refusal, call: &str, _id: Option<&str>) -> Response<String> {
-        const NEXT: &str = "Send parameters and a body as the API's OpenAPI document has them; the reason names the place in its schema.";
+        const NEXT: &str = "Send parameters and a body as the API's OpenAPI document has them; the reason names the place in its schema, where it can be told.";
         if refusal.code != Code::ArgumentsInvalid {
             return reply::plain(refusal, call);
         }

@@ -302,6 +302,7 @@ async fn what_is_not_permitted_or_no_operation_reaches_nobody() {
         (Method::GET, "/admin", json!(null), 404, "route_unknown"),
         (Method::GET, "", json!(null), 404, "route_unknown"),
         (Method::PATCH, "/pets/7", json!({}), 405, "method_not_allowed"),
+        (Method::OPTIONS, "/pets/7", json!(null), 405, "method_not_allowed"),
         (Method::GET, "/pets/a", json!(null), 400, "message_invalid"),
         (Method::GET, "/pets/%2e%2e%2fadmin", json!(null), 400, "message_invalid"),
         (Method::GET, "/pets?limit=5&limit=6", json!(null), 400, "message_invalid"),

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use vidimus_testkit::upstream::{ANSWERED, Answer, Upstream};
 
 use super::changes::with;
+use super::logged::Logged;
 use super::world::{World, call_id, json_of, snapshot};
 
 /// A gateway with one policy that declares a guard, and has calls of the tool wait for it.
@@ -80,7 +81,11 @@ async fn an_answer_is_looked_at_by_patterns_of_the_policys_own() {
         let (status, _, body) =
             world.call(world.request(Method::POST, "/llm/t/models/v1/chat/completions", &chat)).await;
         assert_eq!(status.is_success(), passes, "{body:?}");
-        assert!(passes || !String::from_utf8_lossy(&body).contains("db-1"), "{body:?}");
+        let said = String::from_utf8_lossy(&body);
+        assert!(
+            passes || !said.contains("db-1") && said.contains("what a guard of this policy looks for"),
+            "{said}"
+        );
     }
 }
 
@@ -155,6 +160,43 @@ async fn a_webhook_that_gives_no_answer_refuses_unless_its_policy_says_otherwise
         std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port").local_addr().expect("an address");
     let world = world(&webhook(&format!("http://{nobody}/"), &json!({})), "").await;
     assert_eq!(asked(&world, &json!({}), FACT).await, (false, "failed: unreachable 1".to_owned()));
+}
+
+/// Who calls is not told to change the call, and whoever operates is told: in the log once, in the metrics each time.
+#[tokio::test]
+async fn a_webhook_that_is_down_does_not_look_like_a_policy() {
+    let logged = Logged::begin();
+    let hook = Upstream::start();
+    let world = world(&webhook(&hook.url("/"), &json!({})), "").await;
+    for (answer, is_down) in [
+        (Answer::reset(), true),
+        (Answer::reset(), true),
+        (Answer::json(&json!({"findings": ["pii"]})), false),
+    ] {
+        hook.next(answer);
+        let (_, _, body) = world.call(echo(&world, &json!({}))).await;
+        let error = json_of(&body)["error"].clone();
+        assert_eq!(error["data"]["code"], "forbidden_by_policy", "{error}");
+        let next = error["data"]["next"].as_str().expect("what to do");
+        assert_eq!(next.contains("did not answer"), is_down, "{error}");
+        let message = error["message"].as_str().expect("why");
+        assert_eq!(
+            message.contains("the webhook of the guard t/changes/opa gave no answer"),
+            is_down,
+            "{message}"
+        );
+    }
+    let told = logged.with("the webhook of a guard gives no answer");
+    assert!(
+        told.len() == 1 && told[0].contains("t/changes/opa") && told[0].contains("unreachable"),
+        "{told:?}"
+    );
+    let metrics = world.gate.meter.text(&world.gate.ledger);
+    for (result, count) in [("failed", 2), ("answered", 1)] {
+        let line =
+            format!(r#"vidimus_guard_requests_total{{guard="t/changes/opa",result="{result}"}} {count}"#);
+        assert!(metrics.contains(&line), "{metrics}");
+    }
 }
 
 /// With `@on_finding("redact")` what a webhook finds has no place; recorded, it passes.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{Method, Request};
 use http_body_util::Full;
 use serde_json::{Value, json};
-use vidimus_testkit::upstream::{Answer, Received};
+use vidimus_testkit::upstream::{Answer, Received, Upstream};
 
 use super::world::{World, call_id, json_of, objects, snapshot};
 
@@ -199,6 +199,47 @@ async fn what_became_of_a_call_is_decided_as_the_call_and_now() {
     }
     let (answer, code, _) = ask(&world, "caller", "/mcp/t/tools", "tasks/list", json!({})).await;
     assert_eq!((code, &answer["result"]["tasks"]), (None, &json!([])), "what may not be read is not listed");
+}
+
+/// Who asks for a task says its id alone, in which no guard finds anything; and a webhook that let the list be asked for lets it be read.
+#[tokio::test]
+async fn a_list_has_the_tasks_of_which_a_guarded_forbid_is() {
+    let hook = Upstream::start();
+    hook.otherwise(|_| Answer::json(&json!({"findings": []})));
+    for (looks, lists_tools) in [
+        (json!({"regex": [{"kind": "host", "pattern": r"corp\.example"}]}), true),
+        (json!({"schema": {"type": ["object", "string"]}}), true),
+        // Nobody asked it about the tool when its server was asked for a list.
+        (json!({"webhook": {"url": hook.url("/")}}), false),
+    ] {
+        let world = world().await;
+        let mut given = objects(&world.upstream);
+        let last = given.len() - 1;
+        given[last]["spec"]["cedar"] = json!(CEDAR);
+        let mut guard = looks.clone();
+        guard["name"] = json!("ours");
+        let cedar = r#"@guard("ours") forbid (principal, action in [Action::"invokeTool", Action::"callAgent"], resource)
+            unless { context.guarded.contains("t/guarded/ours") };"#;
+        given.push(json!({"apiVersion": "vidimus.dev/v1alpha1", "kind": "Policy",
+            "metadata": {"namespace": "t", "name": "guarded"},
+            "spec": {"description": "guarded", "guards": [guard], "cedar": cedar}}));
+        world.gate.take_into_use(snapshot(&given));
+        serve(&world, Form::Json, |asked, made| match asked["method"].as_str() {
+            Some("SendMessage" | "ListTasks") => a2a(asked, made),
+            _ => mcp(asked, made),
+        });
+        made(&world, "caller", "echo").await;
+        let (answer, code, _) = ask(&world, "caller", "/mcp/t/tools", "tasks/list", json!({})).await;
+        let listed = answer["result"]["tasks"].as_array().map(Vec::len);
+        assert_eq!((code, listed), (None, Some(usize::from(lists_tools))), "{looks} {answer}");
+        let message = json!({"messageId": "u", "role": "ROLE_USER", "parts": [{"text": "hello"}],
+            "metadata": {"skill": "pay"}});
+        let path = "/a2a/t/callee";
+        let (answer, code, _) = ask(&world, "caller", path, "SendMessage", json!({"message": message})).await;
+        assert_eq!(code, None, "{looks} {answer}");
+        let (answer, code, _) = ask(&world, "caller", path, "ListTasks", json!({})).await;
+        assert_eq!((code, &answer["result"]["totalSize"]), (None, &json!(1)), "{looks} {answer}");
+    }
 }
 
 #[tokio::test]

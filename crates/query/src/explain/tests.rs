@@ -338,3 +338,26 @@ spec:
         assert_eq!(said, (code, decided), "{resource} {more} {answer:?}");
     }
 }
+
+/// What refuses until guards have looked is not the last word, and what a server says of its tools is nobody's here.
+#[test]
+fn what_is_looked_at_with_the_call_alone_is_named() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/guards");
+    let answer = answer_in(&examples, &asked("Agent/web/researcher", "Tool/web/search/find", None));
+    assert_eq!(answer.outcome, "deny");
+    let [said] = &answer.not_looked_at[..] else { panic!("{answer:?}") };
+    for part in ["secrets", "web/outside/ours", "web/outside/dlp", "allow where none of them finds anything"]
+    {
+        assert!(said.contains(part), "{said}");
+    }
+    assert!(answer.next.contains("Make the call"), "{answer:?}");
+    let dir = tempfile::tempdir().expect("a directory");
+    let text = fs::read_to_string(examples.join("search.yaml")).expect("the example");
+    let (records, _) = text.split_once("kind: Policy").expect("a policy");
+    let pinned = records
+        .replace("  riskLevel: medium\n", "  riskLevel: medium\n  integrity: {unpinned: firstSight}\n");
+    let permit = "kind: Policy\nmetadata: {name: all, namespace: web}\nspec: {description: d, cedar: 'permit (principal, action, resource);'}\n";
+    fs::write(dir.path().join("all.yaml"), format!("{pinned}{permit}")).expect("written");
+    let answer = answer_in(dir.path(), &asked("Agent/web/researcher", "Tool/web/search/find", None));
+    assert!(answer.allowed() && answer.not_looked_at[0].contains("spec.integrity"), "{answer:?}");
+}

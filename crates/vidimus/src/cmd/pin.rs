@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::runtime::Builder;
 use url::Url;
-use vidimus_core::resource::McpServer;
+use vidimus_core::resource::{McpServer, Unpinned};
 use vidimus_core::standing::Standing;
 use vidimus_gateway::{DescribedTool, Finding, ask_tools, scan};
 use vidimus_query::tools::{Drift, differences, drifts};
@@ -21,6 +21,8 @@ use crate::output::{self, Format, printable};
 
 /// Where a token for the server is.
 const TOKEN: &str = "VIDIMUS_PIN_TOKEN";
+/// What is said beside a fault where there is none.
+const NO_TOKEN: &str = " (it was asked without a token: where it wants one, set VIDIMUS_PIN_TOKEN)";
 /// The largest file of an earlier answer, in bytes.
 const MAX_EARLIER: u64 = 64 * 1024 * 1024;
 
@@ -86,7 +88,10 @@ struct Pinned {
 
 pub fn run(pin: &Pin, format: Format) -> anyhow::Result<ExitCode> {
     let earlier = pin.earlier.as_deref().map(earlier).transpose()?;
-    let (url, roots, mut pins) = server(pin)?;
+    if pin.server.split('/').count() != 2 {
+        bail!("{} is no server: write NAMESPACE/NAME, as in finance/ledger", printable(&pin.server));
+    }
+    let At { url, roots, mut pins, at_first_sight } = server(pin)?;
     if let Some(pins) = pins.as_mut().filter(|_| pin.first_seen) {
         first_seen(pin, pins)?;
     }
@@ -95,7 +100,8 @@ pub fn run(pin: &Pin, format: Format) -> anyhow::Result<ExitCode> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let asking = ask_tools(url.as_str(), roots.as_deref(), token.as_deref());
     let mut tools = runtime.block_on(asking).map_err(|why| anyhow!("{why}")).with_context(|| {
-        format!("what the tools of {} are could not be found out", printable(&pin.server))
+        let hint = if token.is_some() { "" } else { NO_TOKEN };
+        format!("what the tools of {} are could not be found out{hint}", printable(&pin.server))
     })?;
     tools.sort_by(|a, b| a.name.cmp(&b.name));
     let listed: BTreeMap<String, String> =
@@ -111,7 +117,7 @@ pub fn run(pin: &Pin, format: Format) -> anyhow::Result<ExitCode> {
     };
     match format {
         Format::Json => output::json(&pinned)?,
-        Format::Table => print(pin, &pinned),
+        Format::Table => print(pin, &pinned, at_first_sight),
     }
     let unheld = pinned.tools.iter().any(|tool| tool.unheld.is_some() || tool.unheld_results.is_some());
     let compared = pin.diff || pin.earlier.is_some();
@@ -124,16 +130,26 @@ pub fn run(pin: &Pin, format: Format) -> anyhow::Result<ExitCode> {
 type Pins = BTreeMap<String, String>;
 
 /// Where the server is asked, by which roots, and what its record pins, where there is one.
-fn server(pin: &Pin) -> anyhow::Result<(Url, Option<PathBuf>, Option<Pins>)> {
+struct At {
+    url: Url,
+    roots: Option<PathBuf>,
+    pins: Option<Pins>,
+    /// Tools that are not among them are held to what they were when they were first seen.
+    at_first_sight: bool,
+}
+
+fn server(pin: &Pin) -> anyhow::Result<At> {
     let record = pin.resources.as_deref().map(|directory| record(directory, &pin.server)).transpose()?;
     let record = record.as_deref();
     let pins = record.map(|server| {
         let pins = server.integrity.iter().flat_map(|integrity| &integrity.pins);
         pins.map(|(tool, digest)| (tool.to_string(), digest.to_string())).collect()
     });
+    let integrity = record.and_then(|server| server.integrity.as_ref());
+    let at_first_sight = integrity.is_some_and(|integrity| integrity.unpinned == Unpinned::FirstSight);
     let roots = pin.ca_file.clone();
     if let Some(url) = &pin.url {
-        return Ok((url.clone(), roots, pins));
+        return Ok(At { url: url.clone(), roots, pins, at_first_sight });
     }
     let Some(server) = record else {
         bail!("say where the server is: by its record (--resources DIR), or by its address (--url URL)")
@@ -154,7 +170,7 @@ fn server(pin: &Pin) -> anyhow::Result<(Url, Option<PathBuf>, Option<Pins>)> {
         );
     }
     let named = || server.endpoint.ca_file.as_deref().map(PathBuf::from);
-    Ok((server.endpoint.url.clone(), roots.or_else(named), pins))
+    Ok(At { url: server.endpoint.url.clone(), roots: roots.or_else(named), pins, at_first_sight })
 }
 
 /// What a gateway holds tools to since it first saw them, of those that the record does not pin itself.
@@ -203,7 +219,7 @@ fn differing(earlier: &BTreeMap<String, Value>, tools: &[DescribedTool]) -> BTre
     names.map(|name| (name.to_owned(), of(name))).filter(|(_, lines)| !lines.is_empty()).collect()
 }
 
-fn print(pin: &Pin, pinned: &Pinned) {
+fn print(pin: &Pin, pinned: &Pinned, at_first_sight: bool) {
     for finding in &pinned.findings {
         let Finding { tool, at, rule, found } = finding;
         output::warning(&format!("{tool} {at}: {rule}: {found}"));
@@ -217,7 +233,14 @@ fn print(pin: &Pin, pinned: &Pinned) {
         }
     }
     if pin.diff || pin.earlier.is_some() {
-        print_differences(pinned);
+        let unpinned = match (at_first_sight, pin.first_seen) {
+            (true, true) => "is not seen yet; it is held to what it is from its first listing or call",
+            (true, false) => {
+                "is not pinned in the record, but when it is first seen; --first-seen asks as what"
+            }
+            (false, _) => "is not pinned",
+        };
+        print_differences(pinned, unpinned);
         return;
     }
     output::line(&format!(
@@ -235,12 +258,13 @@ fn print(pin: &Pin, pinned: &Pinned) {
     }
 }
 
-fn print_differences(pinned: &Pinned) {
+/// `unpinned` says what becomes of a tool that is not pinned.
+fn print_differences(pinned: &Pinned, unpinned: &str) {
     for Drift { tool, pinned, is } in &pinned.drifts {
         let what = match (pinned, is) {
             (Some(pinned), Some(is)) => format!("was {pinned}, is {is}"),
             (Some(_), None) => "is not listed any more".to_owned(),
-            (None, _) => "is not pinned".to_owned(),
+            (None, _) => unpinned.to_owned(),
         };
         output::line(&format!("{}  {}", printable(tool), what));
     }

@@ -381,3 +381,27 @@ fn who_is_refused_by_the_api_server_is_not_told_that_all_is_well() {
         );
     }
 }
+
+/// What check warns of the doctor does too: of files that have one audience in two namespaces.
+#[test]
+fn an_audience_that_two_namespaces_have_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path().display().to_string();
+    for namespace in ["a", "b"] {
+        let text = format!(
+            "apiVersion: vidimus.dev/v1alpha1\nkind: MCPServer\nmetadata: {{name: ledger, namespace: {namespace}}}\nspec: {{owner: ada.l@example.com, team: t, \
+             riskLevel: low, endpoint: {{url: \"http://127.0.0.1:9/mcp\", audience: \"urn:ledger\"}}}}\n"
+        );
+        write(directory.path(), &format!("{namespace}.yaml"), &text);
+    }
+    let data = directory.path().join("data").display().to_string();
+    let ran =
+        asked(&["--resources", &at, "--data", &data, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:9"]);
+    let answer = ran.json();
+    let findings = answer["findings"].as_array().unwrap();
+    let told = findings.iter().filter(|finding| {
+        finding["code"] == "resources_warned"
+            && finding["what"].as_str().unwrap().contains("have this audience too")
+    });
+    assert_eq!(told.count(), 2, "{ran:?}");
+}

@@ -160,6 +160,26 @@ fn what_was_seen_first_is_kept_over_a_kill_and_what_changed_since_is_said() {
     assert!(changed.out.contains("get  was sha256:"), "{changed:?}");
 }
 
+/// What is said where the record pins at first sight, where the name is half a name, and where a server may want a token.
+#[test]
+fn what_is_to_be_written_is_said() {
+    let server = Server::start(true, json!([get()]));
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path().display().to_string();
+    let record = format!(
+        "apiVersion: vidimus.dev/v1alpha1\nkind: MCPServer\nmetadata: {{name: tools, namespace: a}}\nspec:\n  owner: ada.l@example.com\n  team: t\n  \
+         riskLevel: low\n  endpoint: {{url: \"{}\"}}\n  integrity: {{unpinned: firstSight}}\n",
+        server.url
+    );
+    write(directory.path(), "tools.yaml", &record);
+    let ran = run(&["pin", "a/tools", "--resources", &at, "--diff"]);
+    assert!(ran.out.contains("get  is not pinned in the record, but when it is first seen"), "{ran:?}");
+    let half = run(&["pin", "tools", "--resources", &at]);
+    assert!(half.code == Some(2) && half.err.contains("NAMESPACE/NAME"), "{half:?}");
+    let nobody = run(&["pin", "a/tools", "--url", "http://127.0.0.1:9/mcp"]);
+    assert!(nobody.err.contains("VIDIMUS_PIN_TOKEN"), "{nobody:?}");
+}
+
 #[test]
 fn what_differs_is_said_in_words() {
     let server = Server::start(true, json!([pay(), get()]));

@@ -3,7 +3,7 @@
 
 use prost_reflect::prost::Message as _;
 use prost_reflect::{DynamicMessage, MessageDescriptor};
-use serde_json::{Number, Value};
+use serde_json::{Map, Number, Value};
 
 use super::json::json;
 
@@ -25,10 +25,24 @@ pub(super) fn encoded(kind: MessageDescriptor, arguments: &str) -> Result<Vec<u8
         return Err(format!("the arguments are longer than {LONGEST} bytes"));
     }
     let given: Value = serde_json::from_str(arguments).map_err(|error| shortened(&error.to_string()))?;
-    let message = DynamicMessage::deserialize(kind, &given).map_err(|error| shortened(&error.to_string()))?;
+    let message = DynamicMessage::deserialize(kind.clone(), &given);
+    let message = message.map_err(|error| misfit(&kind, &given, &error.to_string()))?;
     let written = json(&message, true, LONGEST_WRITTEN).map_err(|error| shortened(&error.to_string()))?;
     is_spelled(&given, &written, "arguments")?;
     Ok(message.encode_to_vec())
+}
+
+/// Why arguments are no such message, with the first that is none of its by itself: the reason does not say which value it is about.
+fn misfit(kind: &MessageDescriptor, given: &Value, why: &str) -> String {
+    let alone = |name: &String, value: &Value| {
+        let one = Value::Object(Map::from_iter([(name.clone(), value.clone())]));
+        DynamicMessage::deserialize(kind.clone(), &one).err()
+    };
+    let mut all = given.as_object().into_iter().flatten();
+    match all.find_map(|(name, value)| Some((name, alone(name, value)?.to_string()))) {
+        Some((name, why)) => format!("arguments.{}: {}", shortened(name), shortened(&why)),
+        None => shortened(why),
+    }
 }
 
 /// Whether it is a whole number that not every client has exactly.

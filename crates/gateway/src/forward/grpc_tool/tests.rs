@@ -67,7 +67,7 @@ fn what_policies_would_not_know_again_is_not_sent() {
         (r#"{"rate": 9007199254740993}"#, "arguments.rate"),
         (r#"{"lines": [{"text": "a"}, {"parts": [{"Text": "b"}]}]}"#, ""),
         (r#"{"else": 1}"#, "unrecognized field name 'else'"),
-        (r#"{"invoiceId": 7}"#, "string"),
+        (r#"{"note": "a", "invoiceId": 7}"#, "arguments.invoiceId: "),
         (r"[]", ""),
         (r"7", ""),
     ] {

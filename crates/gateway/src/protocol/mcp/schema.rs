@@ -2,6 +2,8 @@
 //!
 //! What of a schema can be held to is said where it is compiled ([`json_schema`]).
 
+mod place;
+
 use std::sync::OnceLock;
 
 use jsonschema::error::ValidationErrorKind;
@@ -9,6 +11,7 @@ use serde_json::Value;
 use vidimus_core::json_schema::{self, Compiled, MAX_SCHEMA};
 use vidimus_core::refusal::{Code, Refusal};
 
+use self::place::Places;
 use crate::protocol::members::Members;
 
 /// What to do where nothing can be held to the schema.
@@ -21,7 +24,12 @@ pub struct InputSchema {
     /// As it stands in the listing; `None` where it has none that can be read, or one that is too long to be kept.
     text: Option<Box<str>>,
     compiled: OnceLock<Result<Compiled, String>>,
+    /// Where it has choices, from when something was not as it lets it be.
+    places: OnceLock<Option<Places>>,
 }
+
+/// Which member is wrong, in words, where whoever is told may know that.
+type Member = fn(&ValidationErrorKind) -> Option<String>;
 
 impl InputSchema {
     /// That of a tool, by its entry in a listing.
@@ -31,9 +39,9 @@ impl InputSchema {
         match text {
             // What is larger than anything is held to is not kept: a server has any number of tools.
             Some(text) if text.len() > MAX_SCHEMA => {
-                Self { text: None, compiled: OnceLock::from(compiled(Some(text))) }
+                Self { text: None, compiled: OnceLock::from(compiled(Some(text))), places: OnceLock::new() }
             }
-            text => Self { text: text.map(Into::into), compiled: OnceLock::new() },
+            text => Self { text: text.map(Into::into), compiled: OnceLock::new(), places: OnceLock::new() },
         }
     }
 
@@ -65,35 +73,49 @@ impl InputSchema {
             return Ok(());
         }
         const PLAIN: &str = "the arguments are not what the input schema of the tool lets them be";
-        Err(Refusal::new(
-            Code::ArgumentsInvalid,
-            fault(schema, arguments, (self.text.as_deref().unwrap_or_default(), PLAIN), member),
-        ))
+        let text = self.text.as_deref().unwrap_or_default();
+        let places = self.places.get_or_init(|| has_choices(text).then(|| Places::of(text)).flatten());
+        let is_too_much = schema.is_too_much(std::slice::from_ref(arguments));
+        let said = match places.as_ref().filter(|_| !is_too_much) {
+            Some(places) => {
+                let found = places.find(arguments, member);
+                found.map_or_else(|| PLAIN.to_owned(), |(at, member)| told(PLAIN, &at, member))
+            }
+            None => fault(schema, arguments, (text, PLAIN), member),
+        };
+        Err(Refusal::new(Code::ArgumentsInvalid, said))
     }
 }
 
+/// Whether a schema has choices. An escape may hide such a keyword.
+fn has_choices(schema: &str) -> bool {
+    ["anyOf", "oneOf", "\\u"].iter().any(|word| schema.contains(word))
+}
+
+/// What is wrong, with the place of the schema that says it.
+fn told(plain: &str, at: &str, member: Option<String>) -> String {
+    let at: String = at.chars().take(256).collect();
+    let member = member.map(|member| format!("; {member}")).unwrap_or_default();
+    format!("{plain}: see {at} there{member}")
+}
+
 /// What is wrong with a value, in words without it: where in the schema it stands, behind what is said of all such. In a schema with choices that is not
-/// looked for: of each choice it is what is wrong with it, and with each of its own, which has no end where they stand in each other. An escape may hide
-/// such a keyword. `member` says which member it is, where whoever is told may know that.
+/// looked for: of each choice it is what is wrong with it, and with each of its own, which has no end where they stand in each other.
 pub(super) fn fault(
     compiled: &Compiled,
     value: &Value,
     (schema, plain): (&str, &str),
-    member: fn(&ValidationErrorKind) -> Option<String>,
+    member: Member,
 ) -> String {
     if compiled.is_too_much(std::slice::from_ref(value)) {
         return format!("{plain}: there are more values than are held to a schema of its size");
     }
-    if ["anyOf", "oneOf", "\\u"].iter().any(|word| schema.contains(word)) {
+    if has_choices(schema) {
         return plain.to_owned();
     }
     match compiled.validator().validate(value) {
         Ok(()) => plain.to_owned(),
-        Err(error) => {
-            let at: String = error.schema_path().as_str().chars().take(256).collect();
-            let member = member(error.kind()).map(|member| format!("; {member}")).unwrap_or_default();
-            format!("{plain}: see {at} there{member}")
-        }
+        Err(error) => told(plain, error.schema_path().as_str(), member(error.kind())),
     }
 }
 
@@ -146,6 +168,49 @@ mod tests {
             nested = json!({"op": "neither", "of": [nested]});
         }
         assert_eq!(check(&schema, &json!({"e": nested})), Some(Code::ArgumentsInvalid));
+        assert!(said(&schema, &json!({"e": nested})).ends_with(": see /properties/e there"));
+    }
+
+    fn said(schema: &Value, arguments: &Value) -> String {
+        let entry = json!({"name": "t", "inputSchema": schema}).to_string();
+        let message = json!({"params": {"arguments": arguments}}).to_string();
+        let refusal = InputSchema::of(&entry).check(message.as_bytes()).expect_err("refused");
+        refusal.message.into_owned()
+    }
+
+    /// As FastAPI has them: each value that may be left out is a choice between a type and null.
+    #[test]
+    fn beside_choices_the_place_of_a_member_is_told() {
+        let maybe = |of: Value| json!({"anyOf": [of, {"type": "null"}]});
+        let schema = json!({"type": "object", "required": ["body"], "additionalProperties": false,
+            "properties": {"limit": {"type": "integer", "maximum": 100}, "tag": maybe(json!({"type": "string"})),
+                "body": {"$ref": "#/$defs/Pet"}},
+            "$defs": {"Pet": {"type": "object", "required": ["name"], "additionalProperties": false, "properties": {
+                "name": {"type": "string", "minLength": 1}, "age": maybe(json!({"type": "integer"})),
+                "mother": {"$ref": "#/$defs/Pet"}}}}});
+        let pet = json!({"name": "a"});
+        for (arguments, place) in [
+            (json!({"body": pet, "limit": 424_242}), ": see /properties/limit/maximum there"),
+            (json!({"body": pet, "tag": 424_242}), ": see /properties/tag there"),
+            (json!({"limit": 5}), r#": see /required there; "body" is missing"#),
+            (json!({"body": pet, "lim": 424_242}), r#": see /additionalProperties there; it has no "lim""#),
+            (json!({"body": {"name": ""}}), ": see /$defs/Pet/properties/name/minLength there"),
+            (json!({"body": {}}), r#": see /$defs/Pet/required there; "name" is missing"#),
+            (json!({"body": {"name": "a", "age": "424242"}}), ": see /$defs/Pet/properties/age there"),
+            (
+                json!({"body": {"name": "a", "mother": {"name": 424_242}}}),
+                ": see /$defs/Pet/properties/name/type there",
+            ),
+            (json!([]), ": see /type there"),
+        ] {
+            let said = said(&schema, &arguments);
+            assert!(said.ends_with(place) && !said.contains("424242"), "{arguments}: {said}");
+        }
+        // Of a choice of the whole nobody says which was meant.
+        let either = json!({"oneOf": [{"required": ["a"]}, {"required": ["b"]}]});
+        assert!(said(&either, &json!({})).ends_with("lets them be"));
+        let apart = json!({"properties": {"a/b~": {"anyOf": [{"type": "null"}]}}});
+        assert!(said(&apart, &json!({"a/b~": 1})).ends_with(": see /properties/a~1b~0 there"));
     }
 
     #[test]

@@ -147,10 +147,15 @@ fn print(shown: &ShownRecord, of: &str) {
     let kind = shown.kept.as_ref().map_or("not understood", |kept| kept.kind());
     output::line(&format!("record {} ({kind}){}", shown.index, printable(of)));
     for (name, value) in lines(&shown.record) {
-        output::line(&format!("  {name:<16}{value}"));
+        output::line(&row(&name, &value));
     }
     let proof = shown.unproven.as_deref().unwrap_or("proven against the latest checkpoint");
     output::line(&format!("  {:<16}{}\n", "proof", printable(proof)));
+}
+
+/// A name, however long, and what it is.
+fn row(name: &str, value: &str) -> String {
+    format!("  {name:<15} {value}")
 }
 
 /// What an auditor asks, in that order: who did what, how it was decided, what came of it. What else there is follows.
@@ -318,7 +323,7 @@ pub fn run_prove(prove: &Prove, format: Format) -> anyhow::Result<ExitCode> {
 mod tests {
     use serde_json::json;
 
-    use super::lines;
+    use super::{lines, row};
 
     #[test]
     fn a_record_begins_with_who_and_what_and_nothing_in_it_steers_the_terminal() {
@@ -369,5 +374,11 @@ mod tests {
                 "why: a policy holds the call",
             ]
         );
+    }
+
+    #[test]
+    fn a_long_name_is_told_from_what_it_is() {
+        assert_eq!(row("time_to_first_token_us", "11785 µs"), "  time_to_first_token_us 11785 µs");
+        assert_eq!(row("actor", "a"), "  actor           a");
     }
 }

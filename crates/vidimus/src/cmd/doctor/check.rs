@@ -72,6 +72,7 @@ checks! {
     WITNESS_REFUSES = "witness_refuses", Fault, "it does not know the ledger's key, and vouches for nothing";
     ANOTHER_PAST = "another_past", Fault, "the ledger was put back from a copy, or somebody else has its key";
     WEBHOOK_DOWN = "webhook_down", Fault, "nobody is told of calls that wait for people";
+    GUARD_DOWN = "guard_down", Fault, "calls that wait for the guard are refused, or pass without it (onFailure: open)";
     SOURCE_AWAY = "source_away", Fault, "what is changed in the cluster is not in force, and routes with staleAfter close";
     OBJECTS_REJECTED = "objects_rejected", Fault, "what they permit is not in force";
     PANICKED = "panicked", Warning, "a fault of Vidimus; what ended began anew";

@@ -63,6 +63,7 @@ impl<'t> Metrics<'t> {
                 "journalctl -u vidimus | grep webhook; is --webhook there, and its secret the same?",
             );
         }
+        self.guards(report);
         for (name, check, what, fix) in [
             (
                 "vidimus_panics_total",
@@ -136,6 +137,18 @@ impl<'t> Metrics<'t> {
                     what,
                     "raise its limit of a request, or look at its mapping of fields",
                 );
+            }
+        }
+    }
+
+    fn guards(self, report: &mut Report) {
+        for (guard, results) in self.results("vidimus_guard_requests_total", "guard") {
+            if only(&results, "failed", "answered") {
+                let failed = count(&results, "failed");
+                let what =
+                    format!("the webhook of the guard {guard} has failed {failed} times, and never answered");
+                let fix = "journalctl -u vidimus | grep guard says why; start what it asks, or correct its url (spec.guards of the policy)";
+                report.find(check::GUARD_DOWN, what, fix);
             }
         }
     }
@@ -228,6 +241,11 @@ mod tests {
             ),
             ("vidimus_ledger_uncosigned_seconds 900.25", &["witness_down"]),
             (r#"vidimus_webhooks_total{result="failed"} 1"#, &["webhook_down"]),
+            (r#"vidimus_guard_requests_total{guard="a/p/dlp",result="failed"} 3"#, &["guard_down"]),
+            (
+                "vidimus_guard_requests_total{guard=\"a\",result=\"failed\"} 2\nvidimus_guard_requests_total{guard=\"a\",result=\"answered\"} 1",
+                &[],
+            ),
         ] {
             assert_eq!(found(text), codes, "{text}");
         }

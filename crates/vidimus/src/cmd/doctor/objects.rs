@@ -42,7 +42,8 @@ pub(super) fn look(doctor: &Doctor, runs: bool, report: &mut Report) {
         let what = format!("{} more are rejected", loaded.rejections.len() - TOLD);
         report.find(check::RESOURCES_REJECTED, what, &*check);
     }
-    let warnings = loaded.snapshot.warnings();
+    // As check has them.
+    let warnings = [loaded.snapshot.warnings(), loaded.snapshot.shared_audiences().as_slice()].concat();
     for warning in warnings.iter().take(TOLD) {
         report.find(check::RESOURCES_WARNED, told(warning), warning.fix.clone());
     }

@@ -140,6 +140,9 @@ fn print(asked: &Explain, answer: &Explanation) {
     for observed in &answer.observed {
         row("observed", &format!("{} would {} it", observed.policy, observed.outcome));
     }
+    for unseen in &answer.not_looked_at {
+        row("not_looked_at", unseen);
+    }
     row("next", &answer.next);
     for would in &answer.would_change {
         row("would_change", &changed(would));

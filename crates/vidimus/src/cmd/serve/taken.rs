@@ -7,7 +7,8 @@ use vidimus_registry::Loaded;
 use crate::cmd::check::Counts;
 
 pub(super) fn log(loaded: &Loaded, when: &'static str) {
-    let warnings = loaded.snapshot.warnings();
+    // As `vidimus check` has them.
+    let warnings = [loaded.snapshot.warnings(), loaded.snapshot.shared_audiences().as_slice()].concat();
     tracing::info!(
         snapshot = loaded.snapshot.digest(),
         objects = loaded.snapshot.objects().len(),

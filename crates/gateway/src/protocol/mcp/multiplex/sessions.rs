@@ -32,6 +32,9 @@ pub struct Sessions(pub BTreeMap<String, Joined>);
 #[derive(Deserialize, Serialize)]
 struct Written(usize, #[serde(default)] Option<String>);
 
+/// What to do where a member is in no session of the caller's.
+const NOT_JOINED: &str = "The session is yours and goes on with the other members; to use this one, initialize a new session when it answers.";
+
 impl Sessions {
     /// What an id says that was opened.
     ///
@@ -76,7 +79,7 @@ impl Sessions {
                 "the member {:?} is not in this session: it did not answer when that began, or was another server; begin another one (initialize)",
                 &*member.name
             );
-            Refusal::new(Code::SessionForeign, message)
+            Refusal::new(Code::SessionForeign, message).with_next(NOT_JOINED)
         })
     }
 
@@ -107,6 +110,8 @@ mod tests {
         assert_eq!(id, r#"{"f/a":[0,"s-1"],"f/b":[1,null]}"#);
         assert_eq!(Sessions::read(&id).as_ref(), Ok(&sessions));
         assert_eq!(sessions.version(), "2025-06-18");
+        let missing = sessions.of(&member("f/c")).expect_err("it is in no session");
+        assert!(missing.next().contains("yours") && missing.code == Code::SessionForeign, "{missing}");
         assert_eq!(sessions.of(&member("f/b")).map(|joined| joined.version), Ok("2025-06-18"));
         assert_eq!(sessions.of(&member("f/c")).map_err(|refusal| refusal.code), Err(Code::SessionForeign));
     }
