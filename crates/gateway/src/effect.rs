@@ -492,7 +492,7 @@ mod tests {
         assert_eq!(short("not asked: \"a\\b\""), "not asked: 'a/b'");
         assert_eq!(short(&"x".repeat(256)).len(), 256);
         let cut = short(&"sixteen letters ".repeat(17));
-        assert!(cut.len() <= 256 && cut.ends_with(" letters…"), "{cut}");
+        assert!(cut.len() <= 256 && cut.ends_with(" sixteen…"), "{cut}");
         for long in ["x".repeat(300), "ö".repeat(200), format!("a {}", "x".repeat(300))] {
             let cut = short(&long);
             assert!((250..=256).contains(&cut.len()) && cut.ends_with('…'), "{cut}");

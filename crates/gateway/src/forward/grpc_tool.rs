@@ -50,7 +50,7 @@ pub(super) async fn answer(
         Heard::Called(called) => called,
     };
     let Some(tool) = grpc.tools.get(&*called.name) else { return Ok(called.unknown()) };
-    let message = match arguments::encoded(tool.method.input(), &called.arguments) {
+    let message = match arguments::encoded(&tool.method.input(), &called.arguments) {
         Ok(message) => message,
         // In a way that a model reads, and makes better.
         Err(why) => return Ok(not_sent(&called, &why)),

@@ -157,7 +157,10 @@ async fn call(
     let progress: Option<Box<str>> = params.progress().map(Into::into);
     let name = params.name.unwrap_or_default();
     let Some(tool) = job.tools.get(&*name) else {
-        return Ok(reply.error(INVALID_PARAMS, "this server has no tool of this name; tools/list has those that it has"));
+        return Ok(reply.error(
+            INVALID_PARAMS,
+            "this server has no tool of this name; tools/list has those that it has",
+        ));
     };
     reply.is_structured = tool.is_structured;
     if progress.as_deref().is_some_and(|token| !is_progress_token(token)) {

@@ -58,7 +58,10 @@ async fn call(
 ) -> Result<Response<Body>, Refusal> {
     let name = params.name.unwrap_or_default();
     let Some(operation) = api.tools.get(&*name) else {
-        return Ok(reply.error(job::INVALID_PARAMS, "this server has no tool of this name; tools/list has those that it has"));
+        return Ok(reply.error(
+            job::INVALID_PARAMS,
+            "this server has no tool of this name; tools/list has those that it has",
+        ));
     };
     let arguments = params.arguments.map_or("{}", RawValue::get);
     let Made { method, uri, headers, body } =

@@ -20,13 +20,13 @@ const SHOWN: usize = 120;
 ///
 /// # Errors
 /// What is wrong with the arguments, in words for whoever wrote them.
-pub(super) fn encoded(kind: MessageDescriptor, arguments: &str) -> Result<Vec<u8>, String> {
+pub(super) fn encoded(kind: &MessageDescriptor, arguments: &str) -> Result<Vec<u8>, String> {
     if arguments.len() > LONGEST {
         return Err(format!("the arguments are longer than {LONGEST} bytes"));
     }
     let given: Value = serde_json::from_str(arguments).map_err(|error| shortened(&error.to_string()))?;
     let message = DynamicMessage::deserialize(kind.clone(), &given);
-    let message = message.map_err(|error| misfit(&kind, &given, &error.to_string()))?;
+    let message = message.map_err(|error| misfit(kind, &given, &error.to_string()))?;
     let written = json(&message, true, LONGEST_WRITTEN).map_err(|error| shortened(&error.to_string()))?;
     is_spelled(&given, &written, "arguments")?;
     Ok(message.encode_to_vec())

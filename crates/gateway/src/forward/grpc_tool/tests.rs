@@ -24,7 +24,7 @@ fn message(name: &str) -> MessageDescriptor {
 /// What is sent for these arguments, read as JSON again.
 fn sent(arguments: &str) -> Result<Value, String> {
     let invoice = message("finance.v1.Invoice");
-    let bytes = encoded(invoice.clone(), arguments)?;
+    let bytes = encoded(&invoice, arguments)?;
     let text = answer::text(invoice, &Bytes::from(bytes), usize::MAX).unwrap();
     Ok(serde_json::from_str(&text).unwrap())
 }

@@ -206,6 +206,24 @@ mod tests {
             let said = said(&schema, &arguments);
             assert!(said.ends_with(place) && !said.contains("424242"), "{arguments}: {said}");
         }
+        // Attack: as many places as there are, each of which would be kept.
+        let many: serde_json::Map<String, Value> =
+            (0..200).map(|n| (format!("m{n}"), json!({"$ref": format!("#/$defs/d{n}")}))).collect();
+        let defs: serde_json::Map<String, Value> =
+            (0..200).map(|n| (format!("d{n}"), json!({"type": "integer"}))).collect();
+        let entry = json!({"inputSchema": {"properties": many, "$defs": defs, "not": {"anyOf": [false]}}})
+            .to_string();
+        let wide = InputSchema::of(&entry);
+        for n in 0..200 {
+            let message = json!({"params": {"arguments": {format!("m{n}"): "x"}}}).to_string();
+            let refusal = wide.check(message.as_bytes()).expect_err("refused");
+            let place = if n < 31 {
+                format!(": see /$defs/d{n}/type there")
+            } else {
+                format!(": see /properties/m{n} there")
+            };
+            assert!(refusal.message.ends_with(&place), "{refusal}");
+        }
         // Of a choice of the whole nobody says which was meant.
         let either = json!({"oneOf": [{"required": ["a"]}, {"required": ["b"]}]});
         assert!(said(&either, &json!({})).ends_with("lets them be"));

@@ -3,7 +3,7 @@
 //! levels are gone down.
 
 use std::collections::BTreeMap;
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Map, Value};
 use vidimus_core::json_schema::{self, Compiled};
@@ -12,6 +12,8 @@ use super::Member;
 
 /// So many levels of members are gone down.
 const LEVELS: usize = 4;
+/// So many objects of one schema are kept compiled: of more, none is gone down to.
+const MOST_LEVELS: usize = 32;
 /// So many references are followed one after another.
 const REFERENCES: usize = 8;
 /// What references lead to, and how they are read.
@@ -19,11 +21,12 @@ const KEPT: [&str; 4] = ["$schema", "$id", "$defs", "definitions"];
 /// What a schema says of an object by itself, whatever its members are.
 const OF_ITSELF: [&str; 5] = ["type", "required", "minProperties", "maxProperties", "dependentRequired"];
 
-/// The levels of one schema.
+/// The objects of one schema that were looked at.
 #[derive(Debug)]
 pub(super) struct Places {
     root: Value,
-    top: Option<Level>,
+    /// By where they stand in the schema.
+    levels: Mutex<BTreeMap<String, Arc<Level>>>,
 }
 
 /// An object of a schema, compiled in the parts by which a place is found.
@@ -35,54 +38,75 @@ struct Level {
     own: Option<Compiled>,
     /// What it says of each member by itself.
     members: Option<Compiled>,
-    /// Those, from when one of them was wrong.
-    below: BTreeMap<String, OnceLock<Option<Box<Level>>>>,
+}
+
+/// What of a value is wrong at one level.
+enum Wrong<'v> {
+    /// It is so by what stands at this place; which member it is.
+    Here(String, Option<String>),
+    /// A member is, whose subschema stands at this place.
+    Member(String, &'v Value),
 }
 
 impl Places {
     pub(super) fn of(schema: &str) -> Option<Self> {
-        let root: Value = serde_json::from_str(schema).ok()?;
-        let top = Level::of(&root, (String::new(), &root));
-        Some(Self { root, top })
+        Some(Self { root: serde_json::from_str(schema).ok()?, levels: Mutex::default() })
     }
 
     /// Where in the schema it stands what a value is not, and which member it is; `None` where that is said by none alone.
-    pub(super) fn find(&self, value: &Value, member: Member) -> Option<(String, Option<String>)> {
-        self.top.as_ref()?.find(&self.root, (value, member), LEVELS)
+    pub(super) fn find(&self, mut value: &Value, member: Member) -> Option<(String, Option<String>)> {
+        let (mut at, mut found) = (String::new(), None);
+        for _ in 0..LEVELS {
+            match self.level(at).and_then(|level| level.wrong(value, member)) {
+                Some(Wrong::Here(place, member)) => return Some((place, member)),
+                Some(Wrong::Member(place, inner)) => {
+                    (at, value) = (place.clone(), inner);
+                    found = Some((place, None));
+                }
+                None => break,
+            }
+        }
+        found
+    }
+
+    /// What stands at a place, or where a reference there leads; `None` where that is no object of the schema, or there are too many already.
+    fn level(&self, mut at: String) -> Option<Arc<Level>> {
+        let mut schema = self.root.pointer(&at)?;
+        for _ in 0..REFERENCES {
+            let Some(reference) = schema.get("$ref").and_then(Value::as_str) else { break };
+            reference.strip_prefix('#')?.clone_into(&mut at);
+            schema = self.root.pointer(&at)?;
+        }
+        let levels = || self.levels.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = levels().get(&at) {
+            return Some(known.clone());
+        }
+        if levels().len() >= MOST_LEVELS {
+            return None;
+        }
+        let level = Arc::new(Level::of(&self.root, at.clone(), schema)?);
+        levels().insert(at, level.clone());
+        Some(level)
     }
 }
 
 impl Level {
-    fn of(root: &Value, (mut at, mut schema): (String, &Value)) -> Option<Self> {
-        for _ in 0..REFERENCES {
-            let Some(reference) = schema.get("$ref").and_then(Value::as_str) else { break };
-            let pointer = reference.strip_prefix('#')?;
-            (at, schema) = (pointer.to_owned(), root.pointer(pointer)?);
-        }
+    fn of(root: &Value, at: String, schema: &Value) -> Option<Self> {
         let said = schema.as_object()?;
         let text = schema.to_string();
         if !["anyOf", "oneOf", "$ref"].iter().any(|word| text.contains(word)) {
-            let own = compiled(root, said.clone());
-            return Some(Self { at, own, members: None, below: BTreeMap::new() });
+            return Some(Self { at, own: compiled(root, said.clone()), members: None });
         }
-        let properties = said.get("properties").and_then(Value::as_object);
-        let members = properties.and_then(|all| {
-            let each = Map::from_iter([("properties".to_owned(), Value::Object(all.clone()))]);
-            compiled(root, each)
-        });
-        let names = properties.into_iter().flat_map(Map::keys);
-        let below = names.map(|name| (name.clone(), OnceLock::new())).collect();
-        Some(Self { at, own: compiled(root, of_itself(said)), members, below })
+        let properties = said.get("properties").filter(|properties| properties.is_object());
+        let members = properties
+            .and_then(|all| compiled(root, Map::from_iter([("properties".to_owned(), all.clone())])));
+        Some(Self { at, own: compiled(root, of_itself(said)), members })
     }
 
-    fn find(
-        &self,
-        root: &Value,
-        (value, member): (&Value, Member),
-        left: usize,
-    ) -> Option<(String, Option<String>)> {
+    fn wrong<'v>(&self, value: &'v Value, member: Member) -> Option<Wrong<'v>> {
         if let Some(Err(error)) = self.own.as_ref().map(|own| own.validator().validate(value)) {
-            return Some((format!("{}{}", self.at, error.schema_path().as_str()), member(error.kind())));
+            let at = format!("{}{}", self.at, error.schema_path().as_str());
+            return Some(Wrong::Here(at, member(error.kind())));
         }
         let members = self.members.as_ref()?;
         let is_wrong = |(name, value): &(&String, &Value)| {
@@ -91,12 +115,7 @@ impl Level {
         };
         let (name, value) = value.as_object()?.iter().find(is_wrong)?;
         let at = format!("{}/properties/{}", self.at, name.replace('~', "~0").replace('/', "~1"));
-        let below = self.below.get(name).filter(|_| left > 1);
-        let below = below.and_then(|below| {
-            let level = || Level::of(root, (at.clone(), root.pointer(&at)?)).map(Box::new);
-            below.get_or_init(level).as_deref()
-        });
-        below.and_then(|level| level.find(root, (value, member), left.saturating_sub(1))).or(Some((at, None)))
+        Some(Wrong::Member(at, value))
     }
 }
 
