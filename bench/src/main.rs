@@ -11,12 +11,12 @@ mod gateway;
 mod ground;
 mod grpc;
 mod latency;
+mod limits_in_redis;
 mod load;
 mod machine;
 mod peers;
 mod process;
 mod scenario;
-mod shared_limits;
 mod streams;
 mod turns;
 mod upstream;
@@ -285,7 +285,7 @@ fn ours(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             attempt(scenario.name(), cost.and_then(|cpu| costs.add(scenario, cpu)))?;
         }
         if wanted(Only::LimitsShared) {
-            attempt("limits_shared", shared_limits::run(&ground))?;
+            attempt("limits_shared", limits_in_redis::run(&ground))?;
         }
     }
     if wanted(Only::Streams) {
