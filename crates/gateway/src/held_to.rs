@@ -396,7 +396,7 @@ mod tests {
                 {"role": "user", "parts": [{"kind": "text", "text": "asked"}]}, {"role": "agent", "parts": [{"kind": "text", "text": "{}"}]}],
             "kind": "task",
             "status": {"message": {"role": "agent", "parts": [{"text": "b", "data": 1}]}}}});
-        let expected = json!([{}, {"parts": [7]}, {"kind": "file", "file": {"uri": "u"}}, "b", 1]);
+        let expected = json!([{"parts": [7]}, {"kind": "file", "file": {"uri": "u"}}, {}, "b", 1]);
         check(
             Speech::Agent,
             &[
