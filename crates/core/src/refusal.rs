@@ -378,11 +378,12 @@ impl Refusal {
         }
     }
 
-    /// The HTTP status that says it: that of the class, or the upstream's own error status, which clients act upon. 401 and 407 are
-    /// about the gateway's credential, and would have the caller look at its own.
+    /// The HTTP status that says it: that of the class, or the upstream's own error status, which clients act upon. What is about the
+    /// gateway's credential, as 401 and 407 are, would have the caller look at its own.
     pub fn http_status(&self) -> u16 {
         let said = self.upstream.as_ref().map(|answered| answered.status);
-        said.filter(|status| *status >= 400 && !matches!(status, 401 | 407))
+        let is_of_credential = |status| matches!(status, 401 | 407) || self.code == Code::CredentialRefused;
+        said.filter(|status| *status >= 400 && !is_of_credential(*status))
             .unwrap_or(self.code.class().http_status())
     }
 
