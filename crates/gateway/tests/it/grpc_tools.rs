@@ -215,10 +215,18 @@ async fn a_server_without_http2_is_told_so() {
         }
     });
     let grpc = Grpc::at(&url).await;
-    let (id, answer) = grpc.tool("Invoices_GetInvoice", json!({"invoiceId": "7"})).await;
+    const REASON: &str = "what the upstream answered is not HTTP/2";
+    // Where the connection is seen to be over before its reason is, that it broke is all that is known.
+    let (mut id, mut answer) = (String::new(), Value::Null);
+    for _ in 0..20 {
+        (id, answer) = grpc.tool("Invoices_GetInvoice", json!({"invoiceId": "7"})).await;
+        assert_eq!(answer["error"]["data"]["code"], "upstream_interrupted", "{answer}");
+        if answer["error"]["data"]["reason"] == REASON {
+            break;
+        }
+    }
     let told = &answer["error"]["data"];
-    assert_eq!(told["code"], "upstream_interrupted", "{answer}");
-    assert_eq!(told["reason"], "what the upstream answered is not HTTP/2", "{answer}");
+    assert_eq!(told["reason"], REASON, "{answer}");
     assert!(told["next"].as_str().is_some_and(|next| next.contains("spec.grpc.url")), "{answer}");
     assert_eq!(grpc.world.records(&id, 2).await[1]["code"], "upstream_interrupted");
 }

@@ -201,16 +201,16 @@ async fn what_became_of_a_call_is_decided_as_the_call_and_now() {
     assert_eq!((code, &answer["result"]["tasks"]), (None, &json!([])), "what may not be read is not listed");
 }
 
-/// Who asks for a task says its id alone, in which no guard finds anything; and a webhook that let the list be asked for lets it be read.
+/// Who asks for a task says its id alone, in which no guard finds anything. What became of a tool's call may be read while some call of the tool is allowed,
+/// so a webhook is not asked again; of an agent's, one that let the list be asked for lets it be read.
 #[tokio::test]
 async fn a_list_has_the_tasks_of_which_a_guarded_forbid_is() {
     let hook = Upstream::start();
     hook.otherwise(|_| Answer::json(&json!({"findings": []})));
-    for (looks, lists_tools) in [
-        (json!({"regex": [{"kind": "host", "pattern": r"corp\.example"}]}), true),
-        (json!({"schema": {"type": ["object", "string"]}}), true),
-        // Nobody asked it about the tool when its server was asked for a list.
-        (json!({"webhook": {"url": hook.url("/")}}), false),
+    for looks in [
+        json!({"regex": [{"kind": "host", "pattern": r"corp\.example"}]}),
+        json!({"schema": {"type": ["object", "string"]}}),
+        json!({"webhook": {"url": hook.url("/")}}),
     ] {
         let world = world().await;
         let mut given = objects(&world.upstream);
@@ -231,7 +231,10 @@ async fn a_list_has_the_tasks_of_which_a_guarded_forbid_is() {
         made(&world, "caller", "echo").await;
         let (answer, code, _) = ask(&world, "caller", "/mcp/t/tools", "tasks/list", json!({})).await;
         let listed = answer["result"]["tasks"].as_array().map(Vec::len);
-        assert_eq!((code, listed), (None, Some(usize::from(lists_tools))), "{looks} {answer}");
+        assert_eq!((code, listed), (None, Some(1)), "{looks} {answer}");
+        let id = json!({"taskId": answer["result"]["tasks"][0]["taskId"]});
+        let (answer, code, _) = ask(&world, "caller", "/mcp/t/tools", "tasks/get", id).await;
+        assert_eq!(code, None, "what is listed can be read: {looks} {answer}");
         let message = json!({"messageId": "u", "role": "ROLE_USER", "parts": [{"text": "hello"}],
             "metadata": {"skill": "pay"}});
         let path = "/a2a/t/callee";
