@@ -322,9 +322,14 @@ impl Answering<'_> {
         self.answer.document.is_some_and(|change| change.too_long() == TooLong::EndsStream)
     }
 
+    /// Who answers: the destination, or who does in its place.
+    pub(crate) fn answers(&self) -> &Destination {
+        self.asked.by().map_or(&self.destination, |(by, _)| by)
+    }
+
     /// What the destination's record says of header fields.
     fn rules(&self) -> Option<&HeaderRules> {
-        self.asked.by().map_or(&self.destination, |(by, _)| by).endpoint().map(|endpoint| &endpoint.headers)
+        self.answers().endpoint().map(|endpoint| &endpoint.headers)
     }
 
     fn sought(&self) -> Sought {

@@ -15,6 +15,7 @@ mod news;
 mod openapi;
 mod own_roots;
 mod rest;
+mod rewritten;
 mod upstream;
 
 use std::sync::Arc;
@@ -43,6 +44,7 @@ use grpc::Reading;
 pub use news::{Notice, tell};
 pub(crate) use openapi::makes_request;
 pub(crate) use own_roots::MAX as MAX_ROOTS;
+pub use rewritten::Rewrite;
 pub use upstream::Upstream;
 
 /// A request to the upstream of a permitted call: the caller's bytes, headers already cleared of the caller's credentials.

@@ -3,17 +3,16 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body::{Frame, SizeHint};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use vidimus_core::refusal::{Code, Refusal};
 
 use super::bridge::Bridged;
 use super::grpc::Messages;
 use super::job::Events;
-use super::rest::Responses;
-use crate::protocol::llm::bedrock::frames::Unframed;
-use crate::protocol::llm::shapes::Lifted;
+use super::rewritten::Rewritten;
 
 /// The body of an upstream's answer.
 #[derive(Debug)]
@@ -24,14 +23,10 @@ pub enum Body {
     Whole(Option<Bytes>),
     /// Of a job that still runs. It ends with whoever reads this.
     Events(Box<Events>),
-    /// Of a provider of another API than the caller's, in the caller's.
-    Lifted(Box<Lifted>),
-    /// Of Bedrock, whose frames are read as events.
-    Unframed(Box<Unframed>),
+    /// Of who speaks another binding or API than the caller's, or another form of it than the others do, as it is read from here on.
+    Rewritten(Box<Rewritten>),
     /// It comes over gRPC, and is read as JSON-RPC.
     Grpc(Box<Messages>),
-    /// It comes over HTTP+JSON, and is read as JSON-RPC.
-    Rest(Box<Responses>),
     /// Of a server of another era. What it says ends with whoever reads this.
     Bridged(Bridged),
 }
@@ -55,6 +50,30 @@ impl Broken {
     }
 }
 
+impl Body {
+    /// All of it, of at most so many bytes.
+    ///
+    /// # Errors
+    /// `upstream_invalid` for more, in the words of `too_long`; as it broke off, in those of `broke` where nothing better is known.
+    pub(crate) async fn whole(
+        mut self,
+        most: usize,
+        broke: &'static str,
+        too_long: impl FnOnce() -> String,
+    ) -> Result<Bytes, Refusal> {
+        let mut read = BytesMut::new();
+        while let Some(frame) = self.frame().await {
+            let frame = frame.map_err(|broken| broken.refusal(broke))?;
+            let Ok(data) = frame.into_data() else { continue };
+            if read.len() + data.len() > most {
+                return Err(Refusal::new(Code::UpstreamInvalid, too_long()));
+            }
+            read.extend_from_slice(&data);
+        }
+        Ok(read.freeze())
+    }
+}
+
 impl http_body::Body for Body {
     type Data = Bytes;
     type Error = Broken;
@@ -65,12 +84,8 @@ impl http_body::Body for Body {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Events(events) => events.poll_next(cx).map(framed),
             Self::Bridged(events) => events.poll_next(cx).map(framed),
-            Self::Lifted(lifted) => lifted.poll_next(cx),
-            Self::Unframed(unframed) => unframed.poll_next(cx),
+            Self::Rewritten(rewritten) => rewritten.poll_next(cx),
             Self::Grpc(messages) => messages.poll_next(cx).map(|next| next.map(|said| said.map(Frame::data))),
-            Self::Rest(responses) => {
-                responses.poll_next(cx).map(|next| next.map(|said| said.map(Frame::data)))
-            }
         }
     }
 
@@ -79,10 +94,8 @@ impl http_body::Body for Body {
             Self::Http(body) => body.is_end_stream(),
             Self::Whole(bytes) => bytes.is_none(),
             Self::Events(_) | Self::Bridged(_) => false,
-            Self::Lifted(lifted) => lifted.has_ended(),
-            Self::Unframed(unframed) => unframed.has_ended(),
+            Self::Rewritten(rewritten) => rewritten.has_ended(),
             Self::Grpc(messages) => messages.is_end(),
-            Self::Rest(responses) => responses.is_end(),
         }
     }
 
@@ -90,12 +103,7 @@ impl http_body::Body for Body {
         match self {
             Self::Http(body) => body.size_hint(),
             Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Self::Events(_)
-            | Self::Bridged(_)
-            | Self::Lifted(_)
-            | Self::Unframed(_)
-            | Self::Grpc(_)
-            | Self::Rest(_) => SizeHint::default(),
+            Self::Events(_) | Self::Bridged(_) | Self::Rewritten(_) | Self::Grpc(_) => SizeHint::default(),
         }
     }
 }

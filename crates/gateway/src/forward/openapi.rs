@@ -6,10 +6,8 @@ mod request;
 
 use std::time::Duration;
 
-use bytes::BytesMut;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Response};
-use http_body_util::BodyExt as _;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
@@ -105,19 +103,10 @@ fn check_head(parts: &http::response::Parts) -> Result<(), Refusal> {
 }
 
 /// The whole text of an answer.
-async fn text(mut body: Body, most: u32) -> Result<String, Refusal> {
-    let mut bytes = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|broken| {
-            broken.refusal("the connection to the API broke off before the end of its answer")
-        })?;
-        let Ok(data) = frame.into_data() else { continue };
-        if bytes.len() + data.len() > most as usize {
-            let message = format!("the API's answer is longer than {most} bytes (spec.openapi.maxAnswer)");
-            return Err(Refusal::new(Code::UpstreamInvalid, message));
-        }
-        bytes.extend_from_slice(&data);
-    }
+async fn text(body: Body, most: u32) -> Result<String, Refusal> {
+    const BROKE: &str = "the connection to the API broke off before the end of its answer";
+    let too_long = || format!("the API's answer is longer than {most} bytes (spec.openapi.maxAnswer)");
+    let bytes = body.whole(most as usize, BROKE, too_long).await?;
     String::from_utf8(bytes.into()).map_err(|_| {
         Refusal::new(Code::UpstreamInvalid, "the API's answer is no text in UTF-8, which no tool gives")
     })

@@ -1,16 +1,12 @@
 //! Agents over HTTP+JSON whose caller speaks another binding: what they answer becomes JSON-RPC as it comes in, a document or events. From there on
 //! it is read, sealed and judged as any agent's.
 
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
-
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderValue, Method, Response, StatusCode};
-use http_body::Body as _;
 use vidimus_core::refusal::{Code, Refusal};
 
-use super::{Body, Broken, Outbound};
+use super::{Body, Outbound, Rewrite};
 use crate::answer::encoding::Encoding;
 use crate::protocol::a2a::rest::Sent;
 use crate::protocol::a2a::rest::translated::{self, Enveloped};
@@ -79,19 +75,16 @@ impl Reading {
             }
             false => Text::Document(Vec::new()),
         };
-        let responses = Responses { reading: self, status, body, text, ended: false };
-        Ok(Response::from_parts(parts, Body::Rest(Box::new(responses))))
+        Ok(Response::from_parts(parts, body.rewritten(Responses { reading: self, status, text })))
     }
 }
 
 /// An answer, each part of which is a response of JSON-RPC.
 #[derive(Debug)]
-pub struct Responses {
+struct Responses {
     reading: Reading,
     status: StatusCode,
-    body: Body,
     text: Text,
-    ended: bool,
 }
 
 /// What is held of it until it can be read.
@@ -101,41 +94,7 @@ enum Text {
     Events(Box<EventStream>),
 }
 
-impl Responses {
-    pub(super) const fn is_end(&self) -> bool {
-        self.ended
-    }
-
-    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
-        loop {
-            if self.ended {
-                return Poll::Ready(None);
-            }
-            let next = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
-                // Trailers say nothing in this binding.
-                Some(Ok(frame)) => {
-                    frame.into_data().map_or_else(|_| Ok(Bytes::new()), |data| self.push(&data))
-                }
-                Some(Err(broken)) => {
-                    self.ended = true;
-                    return Poll::Ready(Some(Err(broken)));
-                }
-                None => {
-                    self.ended = true;
-                    self.finish()
-                }
-            };
-            match next {
-                Ok(said) if said.is_empty() => {}
-                Ok(said) => return Poll::Ready(Some(Ok(said))),
-                Err(refusal) => {
-                    self.ended = true;
-                    return Poll::Ready(Some(Err(Broken::Refused(Box::new(refusal)))));
-                }
-            }
-        }
-    }
-
+impl Rewrite for Responses {
     fn push(&mut self, data: &Bytes) -> Result<Bytes, Refusal> {
         match &mut self.text {
             Text::Events(events) => events.push(data),

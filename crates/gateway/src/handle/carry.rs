@@ -102,7 +102,7 @@ async fn sent(
 
 /// The answer of whoever answers, where that is Bedrock: in events, as the others of models have them.
 fn unframed(gate: &Gate, answering: &Answering<'_>, response: Response<Body>) -> Response<Body> {
-    match answering.asked.by().map_or(&answering.destination, |(by, _)| by) {
+    match answering.answers() {
         Destination::Provider(provider) if provider.provider == ProviderType::Bedrock => {
             bedrock::frames::unframed(response, gate.limits.held_answer)
         }

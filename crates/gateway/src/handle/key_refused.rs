@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
-use http_body_util::BodyExt as _;
 use serde_json::Value;
 use tokio::time::timeout;
 use vidimus_core::call::Destination;
@@ -62,7 +61,7 @@ pub(super) async fn checked(
     (effect, answering): (&mut Effect, &Answering<'_>),
     response: Response<Body>,
 ) -> Result<Response<Body>, Refusal> {
-    let destination = answering.asked.by().map_or(&answering.destination, |(by, _)| by);
+    let destination = answering.answers();
     let Some((kind, id, field)) = key_of(destination) else { return Ok(response) };
     let status = response.extensions().get::<Came>().map_or(response.status(), |came| came.status);
     let (response, said) = match destination {
@@ -132,21 +131,10 @@ fn is_of_key(error: &[u8]) -> bool {
 }
 
 /// An error, whole.
-async fn whole(mut body: Body) -> Result<Bytes, Refusal> {
+async fn whole(body: Body) -> Result<Bytes, Refusal> {
     const BROKE_OFF: &str = "the provider's answer broke off";
-    let read = async {
-        let mut read = BytesMut::new();
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|broken| broken.refusal(BROKE_OFF))?;
-            let Ok(data) = frame.into_data() else { continue };
-            if read.len() + data.len() > LONGEST {
-                let message = format!("the provider's error is longer than {LONGEST} bytes");
-                return Err(Refusal::new(Code::UpstreamInvalid, message));
-            }
-            read.extend_from_slice(&data);
-        }
-        Ok(read.freeze())
-    };
+    let read =
+        body.whole(LONGEST, BROKE_OFF, || format!("the provider's error is longer than {LONGEST} bytes"));
     let late = || Refusal::new(Code::UpstreamTimeout, "the provider began an error and did not end it");
     timeout(PATIENCE, read).await.unwrap_or_else(|_| Err(late()))
 }

@@ -30,7 +30,7 @@ use super::bedrock::frames::FRAMES;
 use super::bedrock::path_of;
 use super::{CHAT, CONVERSE, GENERATE, MESSAGES, added_usage};
 use crate::protocol::members::{Members, first_member, member, quoted, without};
-pub use lifted::{Lifted, lifted};
+pub use lifted::lifted;
 
 /// The headers of a caller that go on to a provider of another API, or to another provider of the same.
 pub const PASSED_HEADERS: [&str; 4] = ["accept", "user-agent", "x-request-id", "tracestate"];

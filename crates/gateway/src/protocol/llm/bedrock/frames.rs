@@ -18,7 +18,7 @@ use vidimus_core::refusal::{Code, Refusal};
 
 use super::error_in;
 use crate::answer::encoding::Encoding;
-use crate::forward::{Body, Broken};
+use crate::forward::{Body, Rewrite};
 use crate::protocol::event::Parts;
 use crate::protocol::members::Members;
 use crate::protocol::rest::Came;
@@ -56,7 +56,7 @@ pub fn unframed(response: Response<Body>, limit: usize) -> Response<Body> {
         return Response::from_parts(parts, upstream);
     };
     parts.headers.remove(CONTENT_LENGTH);
-    Response::from_parts(parts, Body::Unframed(Box::new(Unframed { upstream, form, ended: false })))
+    Response::from_parts(parts, upstream.rewritten(form))
 }
 
 fn is_frames(headers: &HeaderMap) -> bool {
@@ -66,13 +66,6 @@ fn is_frames(headers: &HeaderMap) -> bool {
 
 /// A body of Bedrock's on its way in.
 #[derive(Debug)]
-pub struct Unframed {
-    upstream: Body,
-    form: Form,
-    ended: bool,
-}
-
-#[derive(Debug)]
 enum Form {
     Frames(Reader),
     /// What has come of an error.
@@ -81,44 +74,7 @@ enum Form {
     Encoded,
 }
 
-impl Unframed {
-    /// The next of it.
-    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        while !self.ended {
-            let read = match ready!(Pin::new(&mut self.upstream).poll_frame(cx)) {
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => self.form.push(&data),
-                    // Trailers are not part of any of the bindings that are served.
-                    Err(_) => continue,
-                },
-                Some(Err(broken)) => {
-                    self.ended = true;
-                    return Poll::Ready(Some(Err(broken)));
-                }
-                None => {
-                    self.ended = true;
-                    self.form.finish()
-                }
-            };
-            match read {
-                Ok(data) if data.is_empty() => {}
-                Ok(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
-                Err(refusal) => {
-                    self.ended = true;
-                    return Poll::Ready(Some(Err(Broken::Refused(Box::new(refusal)))));
-                }
-            }
-        }
-        Poll::Ready(None)
-    }
-
-    /// Whether nothing comes any more.
-    pub const fn has_ended(&self) -> bool {
-        self.ended
-    }
-}
-
-impl Form {
+impl Rewrite for Form {
     fn push(&mut self, data: &Bytes) -> Result<Bytes, Refusal> {
         match self {
             Self::Frames(reader) => reader.push(data).map(Bytes::from),

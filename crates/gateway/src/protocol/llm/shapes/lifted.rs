@@ -1,12 +1,8 @@
 //! The body of an answer, lifted as it comes: a document when all of it is there, events one by one.
 
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
-
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderValue, Response};
-use http_body::Frame;
 use serde_json::Value;
 use vidimus_core::refusal::{Code, Refusal};
 
@@ -14,7 +10,7 @@ use super::conversation::{Event, Reply};
 use super::taken::unreadable;
 use super::{Answered, Shape, anthropic, bedrock, gemini, openai};
 use crate::answer::encoding::Encoding;
-use crate::forward::{Body, Broken};
+use crate::forward::{Body, Rewrite};
 use crate::protocol::sse::{self, EventFilter, EventStream, TooLong, is_events};
 
 /// An answer in the caller's API. `limit`: a document, or an event, may have so many bytes.
@@ -37,17 +33,10 @@ pub fn lifted(response: Response<Body>, answered: Answered, limit: usize) -> Res
     let kind = if streams { "text/event-stream" } else { "application/json" };
     parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     parts.headers.remove(CONTENT_LENGTH);
-    Response::from_parts(parts, Body::Lifted(Box::new(Lifted { upstream, form, ended: false })))
+    Response::from_parts(parts, upstream.rewritten(form))
 }
 
 /// A body that is lifted.
-#[derive(Debug)]
-pub struct Lifted {
-    upstream: Body,
-    form: Form,
-    ended: bool,
-}
-
 #[derive(Debug)]
 enum Form {
     Document {
@@ -61,44 +50,7 @@ enum Form {
     Encoded,
 }
 
-impl Lifted {
-    /// The next of it.
-    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        while !self.ended {
-            let lifted = match ready!(http_body::Body::poll_frame(Pin::new(&mut self.upstream), cx)) {
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => self.form.push(&data),
-                    // Trailers are not part of any of the bindings that are served.
-                    Err(_) => continue,
-                },
-                Some(Err(broken)) => {
-                    self.ended = true;
-                    return Poll::Ready(Some(Err(broken)));
-                }
-                None => {
-                    self.ended = true;
-                    self.form.finish()
-                }
-            };
-            match lifted {
-                Ok(data) if data.is_empty() => {}
-                Ok(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
-                Err(refusal) => {
-                    self.ended = true;
-                    return Poll::Ready(Some(Err(Broken::Refused(Box::new(refusal)))));
-                }
-            }
-        }
-        Poll::Ready(None)
-    }
-
-    /// Whether nothing comes any more.
-    pub const fn has_ended(&self) -> bool {
-        self.ended
-    }
-}
-
-impl Form {
+impl Rewrite for Form {
     fn push(&mut self, data: &Bytes) -> Result<Bytes, Refusal> {
         match self {
             Self::Events(events) => events.push(data),
