@@ -21,7 +21,7 @@ def commands() -> str:
     blocks = re.findall(r"^   ```sh\n(.*?)^   ```$", section, re.M | re.S)
     assert len(blocks) >= 5, blocks
     lines = [line[3:] for block in blocks for line in block.splitlines()]
-    build = "cargo build --release && export PATH=$PWD/target/release:$PATH"
+    build = "cargo build --release -p vidimus && export PATH=$PWD/target/release:$PATH"
     assert build in lines, lines
     return "\n".join(line for line in lines if line != build)
 
