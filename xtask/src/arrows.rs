@@ -1,4 +1,4 @@
-//! Which crate may know which (DESIGN.md, "The house").
+//! Which crate may know which (ARCHITECTURE.md, "Crates and arrows").
 
 use std::path::Path;
 use std::process::Command;

@@ -6,6 +6,7 @@ mod crds;
 mod descriptors;
 mod examples;
 mod metrics;
+mod pages;
 mod reference;
 mod sizes;
 mod vocabulary;
@@ -17,7 +18,7 @@ use anyhow::Result;
 
 const USAGE: &str = "cargo xtask crds    write deploy/crds, docs/resources.md, docs/codes.md, docs/metrics.md and docs/*.schema.json from the Rust types,\n\
                                         and the descriptors of crates/gateway/proto\n\
-                     cargo xtask tidy    crate arrows, sizes, names, examples, generated files";
+                     cargo xtask tidy    crate arrows, sizes, names, examples, pages, generated files";
 
 fn main() -> ExitCode {
     let asked = std::env::args().nth(1).unwrap_or_default();
@@ -52,6 +53,7 @@ fn tidy(root: &Path) -> Result<Vec<String>> {
     complaints.extend(descriptors::check(root)?);
     complaints.extend(vocabulary::check(root)?);
     complaints.extend(metrics::check(root)?);
+    complaints.extend(pages::check(root)?);
     Ok(complaints)
 }
 

@@ -96,3 +96,29 @@ fn a_dashboard_that_asks_for_a_metric_that_is_not_there_is_noticed() {
         assert_eq!(metrics::unknown(&format!("rate({bad}[5m])")).into_iter().collect::<Vec<_>>(), [bad]);
     }
 }
+
+#[test]
+fn a_path_that_is_not_there_is_noticed() {
+    let missing = |text: &str| pages::missing(root(), "PAGE.md", text);
+    for there in [
+        "core/call.rs",
+        "vidimus/cmd/serve/compose.rs",
+        "xtask/src/arrows.rs",
+        "crates/core/tests/it/oracle.rs",
+    ] {
+        assert_eq!(missing(&format!("in `{there}`, and so on")), [""; 0]);
+    }
+    assert_eq!(missing("`Ledger::decide_or`, `/mcp/{name}`, core/gone.rs\n```\na/b\n```"), [""; 0]);
+    assert_eq!(missing("`core` `core/gone.rs`"), ["PAGE.md: `core/gone.rs` is not there"]);
+    assert_eq!(missing("`crates/core/call.rs`"), ["PAGE.md: `crates/core/call.rs` is not there"]);
+}
+
+#[test]
+fn a_page_that_is_too_long_and_an_adr_without_a_line_are_noticed() {
+    assert_eq!(pages::too_long(&"word ".repeat(1_700)), None);
+    let words = pages::too_long(&"word\n".repeat(1_701));
+    assert_eq!(words.as_deref(), Some("ARCHITECTURE.md: 1701 words, at most 1700"));
+    let unlisted = |page: &str| pages::unlisted(page, ["0001-a.md", "0002-b.md"].into_iter());
+    assert_eq!(unlisted("| a | [1](0001-a.md), [2](0002-b.md) |"), [""; 0]);
+    assert_eq!(unlisted("| a | [1](0001-a.md) | 0002-b.md"), ["docs/adr/README.md: does not have 0002-b.md"]);
+}

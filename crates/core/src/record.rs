@@ -174,7 +174,7 @@ pub struct DecisionRecord<'a> {
     pub policies: Cow<'a, [Arc<str>]>,
     /// Who called, `Kind/namespace/name`.
     pub principal: Cow<'a, str>,
-    /// `mcp`, `a2a` or `llm`; `authzen` where another enforcement point asked.
+    /// `mcp`, `a2a`, `llm` or `rest`; `authzen` where another enforcement point asked.
     pub protocol: Cow<'a, str>,
     /// Where the agent was to send news of a task, as the caller said.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,4 +1,5 @@
-//! All configuration, compiled into one immutable view. A call takes one `Arc<Snapshot>` and keeps it to its end.
+//! All configuration, compiled into one immutable view. A call is decided by the one of its last byte, and what is still under way when another
+//! one comes is decided again by that (ADR 18).
 //!
 //! Each snapshot is made of all objects, and costs what changed: those that are the same in memory are not looked at, what was made of
 //! them is taken over, and each table is that of the snapshot before with what is gone taken out and what is new added ([`tables`]).

@@ -12,7 +12,7 @@
 //! Beside it, and no call: `spans` takes what agents say of themselves.
 //!
 //! What is public is what the binary composes: a [`Gate`] from its [`Config`], a [`listener`] that serves it, and what watches
-//! over it. A front door of another kind (Envoy `ext_authz`, a token endpoint) calls [`admit()`] alone.
+//! over it. A front door of another kind that carries nothing (a token endpoint) calls [`admit()`] alone.
 
 mod access_log;
 mod accounts;

@@ -56,7 +56,7 @@ pub const LABELS: &[(&str, &str)] = &[
     ("model", "names of models in the registry"),
     ("namespace", "namespaces of the cluster that are governed"),
     ("outcome", "`allow` or `deny`"),
-    ("protocol", "`mcp`, `a2a` or `llm`; `none` where a call was refused before that was known"),
+    ("protocol", "`mcp`, `a2a`, `llm` or `rest`; `none` where a call was refused before that was known"),
     ("provider", "names of providers in the registry"),
     ("result", "words of the metric's meaning"),
     ("sink", "schemes, hosts and ports (of a ClickHouse its database too) that `--sink` gives"),
