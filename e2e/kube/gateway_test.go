@@ -398,14 +398,26 @@ func (g *gateway) isReady() bool {
 	return code == http.StatusOK
 }
 
+// issued is a token of the gateway's own for this subject. Whoever begins to serve has its identity a moment later, and before that there is none.
+func issued(t *testing.T, data, subject string, flags ...string) string {
+	t.Helper()
+	var token string
+	untilSaid(t, "no token for "+subject, func() (bool, string) {
+		arguments := append([]string{"identity", "token", "--data", data, "--subject", subject}, flags...)
+		made := exec.Command(os.Getenv("VIDIMUS_BIN"), arguments...)
+		var why strings.Builder
+		made.Stderr = &why
+		said, err := made.Output()
+		token = strings.TrimSpace(string(said))
+		return err == nil, why.String()
+	})
+	return token
+}
+
 // call is a governed call of the agent to the model: its status.
 func (g *gateway) call() int {
 	if g.bearer == "" {
-		token, err := exec.Command(os.Getenv("VIDIMUS_BIN"), "identity", "token", "--data", g.data, "--subject", "invoice-bot").Output()
-		if err != nil {
-			g.t.Fatal(err)
-		}
-		g.bearer = strings.TrimSpace(string(token))
+		g.bearer = issued(g.t, g.data, "invoice-bot")
 	}
 	body := `{"model": "simulator-small", "messages": [{"role": "user", "content": "hello"}]}`
 	request, err := http.NewRequest(http.MethodPost, g.url+"/llm/platform/simulator/v1/chat/completions", strings.NewReader(body))

@@ -241,11 +241,7 @@ type told struct {
 
 func (j *jobs) send(ctx context.Context, server, method, params string) told {
 	if j.bearer == "" {
-		token, err := exec.Command(os.Getenv("VIDIMUS_BIN"), "identity", "token", "--data", j.data, "--subject", "invoice-bot", "--ttl", "1h").Output()
-		if err != nil {
-			j.gateway.t.Fatal(err)
-		}
-		j.bearer = strings.TrimSpace(string(token))
+		j.bearer = issued(j.gateway.t, j.data, "invoice-bot", "--ttl", "1h")
 	}
 	body := fmt.Sprintf(`{"jsonrpc": "2.0", "id": 7, "method": %q, "params": %s}`, method, params)
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, j.gateway.url+"/mcp/tools/"+server, strings.NewReader(body))

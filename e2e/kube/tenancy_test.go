@@ -194,11 +194,7 @@ func (row tenancy) object(t *testing.T) object {
 // callBy is a call of whoever has this subject.
 func (g *gateway) callBy(subject string) int {
 	g.t.Helper()
-	token, err := exec.Command(os.Getenv("VIDIMUS_BIN"), "identity", "token", "--data", g.data, "--subject", subject).Output()
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	g.bearer = strings.TrimSpace(string(token))
+	g.bearer = issued(g.t, g.data, subject)
 	return g.call()
 }
 
