@@ -58,7 +58,7 @@ start filesystem filesystem
 start simulator model_simulator --key sk-provider
 start oidc oidc_provider --client bot:secret:subject-1 --client other:secret --alg ES256
 start echo a2a_agent --kind echo
-grpc_port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+grpc_port=$(PYTHONPATH=$here/gateway python3 -c 'import stage; print(stage.free_port())')
 start over_grpc a2a_agent --kind echo --grpc-port "$grpc_port" --bindings GRPC --versions 1.0
 ledger=http://127.0.0.1:$(port ledger)/mcp
 start agent3 a2a_agent --name agent-3 --mcp "$ledger"

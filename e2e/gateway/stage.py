@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pathlib
+import random
 import shutil
 import signal
 import socket
@@ -232,10 +233,19 @@ spec:
 NOBODY = 1  # a port on which nothing listens
 
 
+given = set()  # the ports that this process has named to somebody
+
+
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port that nobody has and that nobody gets by chance until it is bound: the kernel gives what asks for port 0, and each
+    connection, one of 32768 to 60999 (net.ipv4.ip_local_port_range), so that a port asked of it is somebody else's a moment later."""
+    while True:
+        port = random.randrange(10_000, 32_768)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            if port not in given:
+                given.add(port)
+                return port
 
 
 class Stage:

@@ -6,7 +6,6 @@ import io
 import json
 import os
 import signal
-import socket
 import subprocess
 import tarfile
 import tempfile
@@ -19,6 +18,8 @@ from pathlib import Path
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
+from stage import free_port
+
 ROOT = Path(__file__).parents[2]
 USER = 65532
 AGENT = """apiVersion: vidimus.dev/v1alpha1
@@ -26,12 +27,6 @@ kind: Agent
 metadata: {name: bot, namespace: a}
 spec: {owner: ada.l@example.com, team: t, purpose: p, riskLevel: low, identities: [{oidc: {issuer: "urn:vidimus:local", subject: bot}}]}
 """
-
-
-def free_port():
-    with socket.socket() as it:
-        it.bind(("127.0.0.1", 0))
-        return it.getsockname()[1]
 
 
 class Image(unittest.TestCase):

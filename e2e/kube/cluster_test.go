@@ -8,6 +8,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"io"
+	mathrand "math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -123,19 +124,23 @@ func run(t *testing.T, data, program string, arguments ...string) *exec.Cmd {
 // given are the ports that some test has; several run at once.
 var given sync.Map
 
+// freePort names a port that nobody gets by chance until it is bound: what asks for port 0, and each connection, has one of
+// 32768 to 60999 from the kernel (net.ipv4.ip_local_port_range), so one asked of it may be somebody else's a moment later.
 func freePort(t *testing.T) int {
 	t.Helper()
-	for {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
+	for range 1000 {
+		port := 10_000 + mathrand.IntN(32_768-10_000)
+		listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err != nil {
-			t.Fatal(err)
+			continue
 		}
-		port := listener.Addr().(*net.TCPAddr).Port
 		listener.Close()
 		if _, taken := given.LoadOrStore(port, true); !taken {
 			return port
 		}
 	}
+	t.Fatal("of a thousand ports below 32768 none is free")
+	return 0
 }
 
 func writeKey(t *testing.T, path string) {

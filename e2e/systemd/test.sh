@@ -12,7 +12,7 @@ if [[ -z $VIDIMUS_ANALYZE ]]; then
   chmod +x "$VIDIMUS_ANALYZE"
 fi
 VIDIMUS_STRACE=$("$here/../faults/setup.sh" | sed -n 1p)
-export VIDIMUS_ANALYZE VIDIMUS_STRACE PYTHONDONTWRITEBYTECODE=
+export VIDIMUS_ANALYZE VIDIMUS_STRACE PYTHONPATH=$here/../gateway PYTHONDONTWRITEBYTECODE=
 export VIDIMUS_BIN=${VIDIMUS_BIN:-${CARGO_TARGET_DIR:-$here/../../target}/debug/vidimus}
 cd "$here"
 exec python3 -m unittest -v "$@"

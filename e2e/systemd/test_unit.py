@@ -4,13 +4,14 @@ import configparser
 import os
 import re
 import signal
-import socket
 import subprocess
 import tempfile
 import time
 import unittest
 import urllib.request
 from pathlib import Path
+
+from stage import free_port
 
 UNITS = Path(__file__).parents[2] / "deploy" / "systemd"
 BIN, ANALYZE, STRACE = (os.environ[name] for name in ("VIDIMUS_BIN", "VIDIMUS_ANALYZE", "VIDIMUS_STRACE"))
@@ -19,12 +20,6 @@ kind: Agent
 metadata: {name: bot, namespace: a}
 spec: {owner: ada.l@example.com, team: t, purpose: p, riskLevel: low, identities: [{oidc: {issuer: "urn:vidimus:local", subject: bot}}]}
 """
-
-
-def free_port():
-    with socket.socket() as it:
-        it.bind(("127.0.0.1", 0))
-        return it.getsockname()[1]
 
 
 def variables(text):
