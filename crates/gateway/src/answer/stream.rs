@@ -90,7 +90,7 @@ pub struct ResponseStream {
     bounds: Bounds,
     last_words: LastWords,
     /// Taken when the end is reached, or on drop.
-    effect: Option<Effect>,
+    effect: Option<Box<Effect>>,
     closing: Closing,
 }
 
@@ -182,7 +182,7 @@ impl Bounds {
 }
 
 impl ResponseStream {
-    pub fn new(content: Content, effect: Effect, bounds: Bounds, last_words: LastWords) -> Self {
+    pub fn new(content: Content, effect: Box<Effect>, bounds: Bounds, last_words: LastWords) -> Self {
         effect.shared.meter.streams().inc();
         Self {
             content,
@@ -479,7 +479,7 @@ impl Drop for ResponseStream {
     /// The caller left: dropping `upstream` cancels the call there, and the record says so.
     fn drop(&mut self) {
         if matches!(self.closing, Closing::No)
-            && let Some(dropped) = self.effect.as_ref().map(Effect::of_dropped)
+            && let Some(dropped) = self.effect.as_ref().map(|effect| effect.of_dropped())
         {
             if let Some(effect) = &mut self.effect {
                 effect.left = true;
