@@ -2,7 +2,7 @@
 
 mod actions;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use cedar_policy::pst::{self, BinaryOp, Clause, EntityOrSlot, Expr, Literal};
@@ -317,6 +317,14 @@ fn policy_of(body: &pst::Template) -> Result<cedar_policy::Policy, NotCompiled> 
     let narrow = narrow.map_err(|error| NotCompiled::Fault(error.to_string()))?;
     let policy = cedar_policy::Policy::from_pst(pst::Policy::Static(narrow));
     policy.map_err(|error| NotCompiled::Fault(error.to_string()))
+}
+
+/// The head of a policy alone: whom, what and where it is about, without conditions and annotations.
+pub(crate) fn head(policy: &cedar_policy::Policy) -> Result<cedar_policy::Policy, NotCompiled> {
+    let fault = |error: pst::PstConstructionError| NotCompiled::Fault(error.to_string());
+    let body = policy.to_pst().map_err(fault)?.body().clone();
+    let body = body.with_annotations(BTreeMap::new()).try_with_clauses(Vec::new()).map_err(fault)?;
+    policy_of(&body)
 }
 
 /// Prepends the condition that keeps a policy to its namespace.
