@@ -196,6 +196,7 @@ mod tests {
         assert_eq!((rejected.len(), &rejected), (1, &again));
         let compiled = |snapshot: &Snapshot| snapshot.made[0].compiled.clone().unwrap();
         assert!(Arc::ptr_eq(&compiled(&one), &compiled(&other)), "compiled twice");
+        assert!(Arc::ptr_eq(&one.made[0], &other.made[0]), "its text is hashed twice");
         // It is what building without it gives.
         let (plain, wanted) = Snapshot::build(objects.clone());
         assert_eq!((plain.digest(), wanted), (one.digest(), rejected));
