@@ -412,6 +412,14 @@ impl Snapshot {
         self.policies.edges()
     }
 
+    /// It is in force no longer, and whoever keeps it decides little by it, if anything: the edges that were compiled take no memory any more.
+    pub fn retire(&self) {
+        self.policies.forget_edges();
+        if let Some(rollout) = &self.rollout {
+            rollout.policies.forget_edges();
+        }
+    }
+
     /// The principal a SPIFFE ID is bound to.
     pub fn principal_by_spiffe(&self, id: &str) -> Option<&Principal> {
         self.world.bindings.by_spiffe(id)

@@ -187,6 +187,8 @@ impl Statement {
             // Kernel actions are narrowed by the principal instead, and never come through the gateway's index.
             scope_keys.push(Key::member(Side::Resource, "Namespace", namespace));
         }
+        // There are as many statements as somebody writes: what is kept takes no more room than it needs.
+        scope_keys.shrink_to_fit();
         let window = window.filter(|_| policy.effect() == Effect::Permit);
         if window.is_some_and(|window| {
             actions.of_registration() || actions.of_people(None) && window.is_of_calls()
@@ -210,6 +212,8 @@ impl Statement {
         let guards = guarding::of(policy, actions, guards)?;
         let limits = limiting::of(policy, (&body, actions), limits)?;
         let policy = whole;
+        let mut conditions = condition_keys(body.clauses());
+        conditions.shrink_to_fit();
         Ok(Self {
             asks,
             changes,
@@ -233,7 +237,7 @@ impl Statement {
             principal_type: principal_type(&body.principal),
             resource_type: resource_type(&body.resource),
             scope: scope_keys,
-            conditions: condition_keys(body.clauses()),
+            conditions,
             nodes,
             literals: literals(&body),
             references: AttributeReference::all(&body),
@@ -456,6 +460,7 @@ fn literals(body: &pst::Template) -> Vec<EntityUid> {
     let mut uids: Vec<EntityUid> = found.iter().filter_map(entity_uid).collect();
     uids.sort();
     uids.dedup();
+    uids.shrink_to_fit();
     uids
 }
 

@@ -225,7 +225,7 @@ pub(crate) fn compile(policy: &Policy, checked: Option<&[String]>) -> Result<Com
         scope: policy.scope,
         namespace: &policy.meta.namespace,
         members: &policy.members,
-        window: policy.window.as_ref(),
+        window: policy.window.as_deref(),
         plan: policy.plan.as_ref(),
         limits: &policy.limits,
         guards: &policy.guards,
