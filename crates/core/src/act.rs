@@ -243,7 +243,7 @@ impl Act {
             Self::Start(start) => format!("Gateway/{}", start.version),
             Self::Stop(stop) => format!("Start/{}", stop.of),
             Self::Register(registration) => registration.object.clone(),
-            Self::Pin(pinned) => pinned.server.clone(),
+            Self::Pin(pinned) => pinned.server.to_string(),
         }
     }
 }
