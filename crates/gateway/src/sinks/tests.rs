@@ -186,6 +186,33 @@ async fn one_that_is_down_delays_itself_alone_and_loses_nothing() {
     }
 }
 
+/// Loki and Grafana Cloud answer 204; others answer 200 with a body of their own. None of them gets a record twice.
+#[tokio::test]
+async fn any_success_is_one_whatever_it_says_beside() {
+    for (status, content_type, body, rejected) in [
+        (StatusCode::NO_CONTENT, None, "", 0),
+        (StatusCode::ACCEPTED, None, "", 0),
+        (StatusCode::OK, Some("application/json"), "{}", 0),
+        (StatusCode::OK, Some("application/json"), r#"{"partialSuccess":{"rejectedLogRecords":"2"}}"#, 2),
+        (StatusCode::OK, Some("text/plain"), "OK\n", 0),
+        (StatusCode::OK, Some("text/html; charset=utf-8"), "ok", 0),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let (upstream, url) = collector();
+        upstream
+            .otherwise(move |_| Answer::whole(content_type.unwrap_or_default(), body).with_status(status));
+        let ledger = open(dir.path());
+        record(&ledger, 5).await;
+        let following = Following::of(&ledger, &config(dir.path(), &[&url]));
+        following.until_at(0, 5).await;
+        assert_eq!(upstream.received().len(), 1, "{status} {body}");
+        let place = following.sinks[0].place();
+        let counted =
+            format!("vidimus_sink_records_total{{sink=\"{place}\",result=\"rejected\"}} {rejected}\n");
+        assert!(following.metrics(&ledger).contains(&counted), "{status} {body}");
+    }
+}
+
 #[tokio::test]
 async fn what_is_too_large_is_halved_and_what_is_rejected_is_counted() {
     let dir = tempfile::tempdir().unwrap();
