@@ -7,7 +7,6 @@
 //! Of records that no checkpoint covers yet, the seals must be by the log's key. Who may not read that key can check their form only.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use crate::aside;
 use crate::checkpoint::{self, History, SignedCheckpoint};
@@ -15,7 +14,6 @@ use crate::cosignature::{self, Witnesses};
 use crate::file::{self, FileError};
 use crate::note::VerifierKey;
 use crate::pruned;
-use crate::sectors;
 use crate::segment::{self, Segment, SegmentError, Unauthenticated};
 use crate::succession;
 use crate::tree::{self, Hash, Tree};
@@ -26,6 +24,7 @@ mod history;
 mod key;
 mod memory;
 mod report;
+mod unsealed;
 mod witnessed;
 
 use front::Gone;
@@ -33,6 +32,7 @@ use history::{HistoryError, PastCheckpoints};
 use memory::Recalled;
 pub use memory::{MemoryError, default_memory};
 pub use report::{Cosigned, CosignedBy, Finding, Note, Report, Source};
+use unsealed::{Unsealed, unsealed};
 
 /// Between two words of how far it is, in records: some milliseconds.
 const TOLD_EVERY: u64 = 4_096;
@@ -142,40 +142,6 @@ fn check(dir: &Path, options: &Options, progress: &mut dyn FnMut(u64, u64)) -> R
         recalled.update(memory, key, &check.report.checkpoint_note)?;
     }
     Ok(check.report)
-}
-
-/// What stands at the end of the log behind its last seal.
-enum Unsealed {
-    None,
-    /// The log has grown meanwhile.
-    More,
-    /// A write that did not finish, though of no record in the midst.
-    Torn(Note),
-    /// Whole records, and nothing that cuts off their seal.
-    Forged(SegmentError),
-}
-
-/// Whether records without a seal at the end of the log are what a crash leaves: the end of what is written is then that of a sector.
-fn unsealed(walk: &mut Walk) -> Result<Unsealed, FileError> {
-    /// A writer may be in the midst of a write, on a file system that shows any part of it.
-    const ATTEMPTS: usize = 5;
-    for attempt in 1..=ATTEMPTS {
-        let Some(error) = walk.unsealed() else { return Ok(Unsealed::None) };
-        let (records, Some((path, offset, bytes))) = (walk.sealed(), walk.behind_seal()?) else {
-            return Ok(Unsealed::Forged(error));
-        };
-        if sectors::is_border(offset + bytes) {
-            return Ok(Unsealed::Torn(Note::Torn { path, offset, bytes, records }));
-        }
-        if attempt == ATTEMPTS {
-            return Ok(Unsealed::Forged(error));
-        }
-        std::thread::sleep(Duration::from_millis(10));
-        if walk.grown() {
-            return Ok(Unsealed::More);
-        }
-    }
-    Ok(Unsealed::None)
 }
 
 /// A root that the tree must have had.
