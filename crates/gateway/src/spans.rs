@@ -5,6 +5,7 @@
 //! callers is divided between those who send too, so that no call waits for a span.
 
 mod answer;
+mod json;
 mod wire;
 
 use std::io;

@@ -15,7 +15,7 @@ use prost::Message as _;
 use prost::encoding::{WireType, decode_key, decode_varint};
 use vidimus_core::refusal::{Code, Refusal};
 
-use super::{MOST_BODY, Spans};
+use super::{MOST_BODY, Spans, json};
 use crate::answer::encoding::Encoding;
 use crate::gate::Gate;
 
@@ -158,8 +158,7 @@ impl Wire {
             |error: &dyn ToString| invalid("this is no request of OTLP").with_detail(error.to_string());
         match self {
             Self::Json => {
-                let request: ExportTraceServiceRequest =
-                    serde_json::from_slice(message).map_err(|error| unreadable(&error))?;
+                let request = json::request(message).map_err(|error| unreadable(&error))?;
                 // What is in each other deeper than protobuf may be could be written, and not read again.
                 let Some(parts) = parts(&request.encode_to_vec(), Part::Request, 0) else {
                     return Err(invalid("values of attributes are in each other too deep"));
