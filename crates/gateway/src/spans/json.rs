@@ -115,7 +115,9 @@ fn mend_value(value: &mut Value) {
     }
     let Value::Object(members) = value else { return };
     members.retain(|_, member| !member.is_null());
-    for (name, each) in [("arrayValue", mend_value as fn(&mut Value)), ("kvlistValue", mend_pair as fn(&mut Value))] {
+    for (name, each) in
+        [("arrayValue", mend_value as fn(&mut Value)), ("kvlistValue", mend_pair as fn(&mut Value))]
+    {
         let Some(Value::Object(list)) = members.get_mut(name) else { continue };
         list.retain(|_, member| !member.is_null());
         let values = list.entry("values").or_insert_with(|| Value::Array(Vec::new()));
