@@ -17,8 +17,8 @@ import (
 
 type found struct {
 	Series    map[string]string `json:"series"`
-	Types     map[string]string  `json:"types"`
-	Exemplars map[string]string  `json:"exemplars"`
+	Types     map[string]string `json:"types"`
+	Exemplars map[string]string `json:"exemplars"`
 }
 
 func read(text []byte, contentType string) (found, error) {
