@@ -446,6 +446,22 @@ async fn a_syslog_receiver_has_what_it_read_to_the_end_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_syslog_receiver_that_wants_lines_has_a_record_on_each() {
+    let dir = tempfile::tempdir().unwrap();
+    let (url, taken) = siem(Vec::new()).await;
+    let ledger = open(dir.path());
+    record(&ledger, 12).await;
+    let config = config(dir.path(), &[&format!("{url}?framing=newline&body=record")]);
+    Following::of(&ledger, &config).until_at(0, 12).await;
+    let text = String::from_utf8(taken.lock().unwrap().concat()).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 12, "{text}");
+    for (index, line) in lines.iter().enumerate() {
+        assert!(line.starts_with('<') && line.contains(&format!("index=\"{index}\"")), "{line}");
+    }
+}
+
+#[tokio::test]
 async fn nothing_is_sent_that_is_not_on_disk() {
     let dir = tempfile::tempdir().unwrap();
     let (upstream, url) = collector();
