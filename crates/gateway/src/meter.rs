@@ -1,6 +1,7 @@
 //! Metrics for Prometheus. The list with meanings is [`METRICS`], and `docs/metrics.md` is made of it.
 
 mod attempts;
+mod exposition;
 mod guards;
 mod limits;
 mod list;
@@ -35,6 +36,7 @@ use pods::PodMeter;
 use sinks::SinkMeter;
 pub(crate) use spans::SpanMeter;
 
+pub use exposition::Exposition;
 pub use list::{Described, Kind, LABELS, METRICS};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -388,6 +390,11 @@ impl Meter {
         self.ledger_unsynced.set(unsynced.now.as_secs_f64());
         self.ledger_unsynced_max.set(unsynced.longest.as_secs_f64());
         self.encoded()
+    }
+
+    /// The same in the format that a reader asks for.
+    pub fn exposed(&self, ledger: &Ledger, exposition: Exposition) -> String {
+        exposition.of(self.text(ledger))
     }
 
     fn encoded(&self) -> String {

@@ -147,7 +147,7 @@ metrics! {
     SINK_LAG_SECONDS: "sink_lag_seconds", Gauge, "seconds", ["sink"],
         "age of the oldest of them, once it was read; 0 where there is none. Alert on minutes";
     SPANS: "spans", Counter, "spans", ["result"],
-        "spans that agents sent (`--traces`): `stored`; `repeated`, there already; `altered`, refused, for the sender had said something else by the same ids; `malformed`; `too_large`; `no_room`, refused, for the disk has no room beside twice `--disk-reserve`; and of those that were stored `expired` (`--trace-retention`) and `evicted` (`--trace-bytes`: there were more). Requests that were refused whole are in `decisions`, by their code";
+        "spans that agents sent (`--traces`): `stored`; `repeated`, there already; `altered`, refused, for the sender had said something else by the same ids; `malformed`; `too_large`; `no_room`, refused, for the disk has no room beside twice `--disk-reserve`; `refused`, of requests that had too much in them or could not be read; and of those that were stored `cut` (the ends of long values are not kept), `expired` (`--trace-retention`) and `evicted` (`--trace-bytes`: there were more). Requests that were refused whole are in `decisions`, by their code, also those whose body is so long that it was not read";
     SPAN_BYTES: "span_bytes", Gauge, "bytes", [],
         "what the spans of agents take on the disk";
     PLANE_RESOURCES: "data_plane_resources", Counter, "resources", ["result"],

@@ -30,7 +30,7 @@ pub(in crate::audit) use times::Runs;
 pub use times::{
     Away, ClockBack, LogTimes, RunTimes, Silence, Skew, Times, TimesQuestion, away_within, times,
 };
-pub use verify::{Amiss, Held, LogVerified, LogsReport, Remark, verify};
+pub use verify::{Amiss, Held, LogVerified, LogsReport, Remark, verify, verify_with_progress};
 
 /// One of several logs.
 #[derive(Clone, Debug)]

@@ -199,12 +199,12 @@ pub struct Serve {
     #[arg(long, env = "VIDIMUS_WITNESS_QUORUM", value_name = "N", requires = "witness")]
     pub witness_quorum: Option<usize>,
     /// A receiver of the ledger's records, such as a SIEM: otlp+https://HOST[:PORT]/PATH or otlp+http:// (OTLP logs over HTTP, protobuf),
-    /// syslog+tls://HOST[:PORT] or syslog+tcp:// (RFC 5424, counted by octets), clickhouse+https://HOST[:PORT]/DATABASE or clickhouse:// (a table
+    /// syslog+tls://HOST[:PORT] or syslog+tcp:// (RFC 5424), clickhouse+https://HOST[:PORT]/DATABASE or clickhouse:// (a table
     /// of a ClickHouse, which `vidimus audit --clickhouse` asks). It is sent each record at least once, by index, from where it
     /// was; one that is down delays itself alone. May be given several times; scheme, host and port (and database) are its name. Options behind a
     /// question mark, joined by &: body=cef|ocsf|record, ca=FILE (PEM roots), headers=FILE (OTLP, ClickHouse: header fields, a line each), cert=FILE
-    /// and key=FILE (syslog+tls), end=tcp (syslog+tls: a receiver that ends without close_notify). FILE of headers and key is in the directory of
-    /// --secrets.
+    /// and key=FILE (syslog+tls), end=tcp (syslog+tls: a receiver that ends without close_notify), framing=newline (syslog: a message is a line, in
+    /// place of counted octets). FILE of headers and key is in the directory of --secrets.
     #[arg(long, env = "VIDIMUS_SINK", value_delimiter = ',', value_name = "URL", value_parser = flags::Unshown(flags::sink), hide_env_values = true)]
     pub sink: Vec<SinkAddress>,
     /// The index of the record that a new sink begins with; 0 is the first of the ledger. Without it a new sink begins at the present.

@@ -8,6 +8,7 @@ use vidimus_readmodel::{Candidate, Model, ModelError, Wanted};
 
 use crate::cmd;
 use crate::cmd::audit::index::not_used;
+use crate::cmd::progress::Progress;
 use crate::output;
 
 /// Records that are looked up at once at most.
@@ -60,7 +61,10 @@ pub(super) fn of_log(
 /// The index, with all that the log has by now; `None` where there is none that helps. It is extended where that can be done.
 pub(super) fn model(ledger: &Path, index: Option<&Path>) -> anyhow::Result<Option<Model>> {
     let Some(index) = index.filter(|index| index.is_dir()) else { return Ok(None) };
-    let opened = vidimus_readmodel::extend(index, ledger, &mut |_, _| {}).map(|_| ());
+    let mut progress = Progress::begin("indexed");
+    let opened = vidimus_readmodel::extend(index, ledger, &mut |sealed, all| progress.of(sealed, all));
+    progress.end();
+    let opened = opened.map(|_| ());
     // Who may only read it can use it as it is.
     let opened = opened.or_else(|error| if is_denied(&error) { Ok(()) } else { Err(error) });
     let model = match opened.and_then(|()| current(ledger, index)) {
