@@ -278,6 +278,21 @@ impl Archive {
         Ok((self.objects_of(&manifest)?, standing))
     }
 
+    /// The documents of the objects of a configuration, as they were kept: whatever this version makes of them.
+    ///
+    /// # Errors
+    /// See [`Unusable`].
+    pub(crate) fn documents(&self, digest: &str) -> Result<Vec<String>, Unusable> {
+        let document = |entry: Entry| {
+            let text = self.store.read_text(entry.text)?;
+            String::from_utf8(text).map_err(|error| Unusable::Damaged {
+                path: self.store.text_path(entry.text).display().to_string(),
+                reason: error.to_string(),
+            })
+        };
+        entries(&self.store, &manifest(&self.store, digest)?)?.into_iter().map(document).collect()
+    }
+
     /// The texts of a configuration, to be handed to others.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ pub(super) mod configurations;
 mod data_planes;
 mod descriptors;
 pub(super) mod disk;
+mod filed;
 pub(super) mod flags;
 pub(super) mod from_registry;
 mod health;

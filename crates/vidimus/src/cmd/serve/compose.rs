@@ -25,14 +25,16 @@ use crate::cmd::{data_directory, refusals};
 use super::admin::people::Admin;
 use super::before_start::BeforeStart;
 use super::bundles::Bundles;
+use super::filed::Filed;
 use super::health::Health;
 use super::issuer_roots::IssuerRoots;
 use super::scale::{self, Scale};
 use super::supervisor::Supervisor;
 use super::workers::{Workers, join, start_workers};
 use super::{
-    DurabilityArg, Serve, admin, admission, configurations, data_planes, descriptors, disk, issuer_roots,
-    jobs, retention, runs, seen, sinks, source, standing, taken, tls, traces, webhook, witnesses, xds,
+    DurabilityArg, Serve, admin, admission, configurations, data_planes, descriptors, disk, filed,
+    issuer_roots, jobs, retention, runs, seen, sinks, source, standing, taken, tls, traces, webhook,
+    witnesses, xds,
 };
 
 /// Before a snapshot is taken into use again whose taking panicked.
@@ -89,6 +91,7 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
     source::follow(&mut supervisor, serve, &shared, &watching)?;
     let run = control.block_on(runs::begin(serve, &shared))?;
     seen::begin(&mut supervisor, serve, &shared, &watching);
+    let filed = filed::begin(&mut supervisor, serve, &shared, &loaded.borrow());
     standing::follow(&mut supervisor, shared.clone(), watching.clone(), standing_file);
     let listeners = [Some(Listener::plain(sockets.plain)), tls, data_planes].into_iter().flatten().collect();
     let (stop, stopping) = watch::channel(false);
@@ -96,6 +99,7 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
         addresses: (plain, admin_address, tls_address),
         admin: sockets.admin,
         before,
+        filed,
         given,
         listeners,
         loaded,
@@ -133,6 +137,7 @@ struct Opened {
     addresses: (SocketAddr, SocketAddr, Option<SocketAddr>),
     admin: TcpListener,
     before: BeforeStart,
+    filed: Filed,
     given: Option<SecretDirectory>,
     listeners: Vec<Listener>,
     loaded: watch::Receiver<Arc<Loaded>>,
@@ -151,11 +156,11 @@ fn serve_until_told(
     opened: Opened,
     running: &mut Workers,
 ) -> anyhow::Result<(ExitCode, String)> {
-    let Opened { before, listeners, loaded, stopping, watching, workers, .. } = opened;
+    let Opened { before, filed, listeners, loaded, stopping, watching, workers, .. } = opened;
     let (plain, admin_address, tls_address) = opened.addresses;
     let witnessed = tell(supervisor, serve, shared, opened.given, opened.addresses)?;
     let live = configurations::keep(supervisor, &serve.data, shared.snapshot());
-    supervisor.essential("snapshots", reload(shared.clone(), loaded.clone(), live, before));
+    supervisor.essential("snapshots", reload(shared.clone(), loaded.clone(), (live, filed), before));
     control.block_on(agrees(supervisor, serve, shared));
     look_after_disk(supervisor, serve, shared, opened.sealing_key);
     admission::begin(supervisor, serve, shared, &loaded)?;
@@ -411,7 +416,7 @@ fn turn_keys(supervisor: &mut Supervisor, mint: Arc<Mint>, scale: Scale) -> anyh
 async fn reload(
     shared: Arc<Shared>,
     mut loaded: watch::Receiver<Arc<Loaded>>,
-    live: configurations::Live,
+    (live, filed): (configurations::Live, Filed),
     mut before: BeforeStart,
 ) {
     // What was changed while nothing ran is known when all that is configured is there.
@@ -431,6 +436,7 @@ async fn reload(
             // First what decides: what is said of it may fail.
             shared.take_into_use(now.snapshot.clone());
             live.went(now.snapshot.clone());
+            filed.went(&now);
             shared.meter.reloaded(now.snapshot.objects().len(), Counts::of(&now).not_in_order());
             taken::log(&now, "reloaded");
         }));

@@ -12,6 +12,7 @@ use tokio::sync::mpsc::{self, error::TrySendError};
 use vidimus_core::snapshot::Snapshot;
 use vidimus_registry::configurations::{Configurations, KeepError};
 
+use super::filed;
 use super::supervisor::Supervisor;
 use crate::cmd::data_directory;
 
@@ -134,7 +135,10 @@ impl Keeper {
     fn sweep(&mut self, now: Instant) {
         let Some(kept) = &mut self.kept else { return };
         self.live.retain(|(_, ended)| ended.is_none_or(|ended| now.duration_since(ended) < GRACE));
-        let live: BTreeSet<&str> = self.live.iter().map(|(digest, _)| &**digest).collect();
+        // The next start tells what changed since that one.
+        let recorded = filed::recorded_up_to(&self.data);
+        let live = self.live.iter().map(|(digest, _)| &**digest);
+        let live: BTreeSet<&str> = live.chain(recorded.as_deref()).collect();
         let dropped = Referred::read(&self.data).and_then(|referred| {
             Ok(kept.retain(|digest| live.contains(digest) || referred.snapshots.contains(digest))?)
         });
