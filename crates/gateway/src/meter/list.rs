@@ -112,6 +112,10 @@ metrics! {
         "answers being passed on now";
     OBJECTS: "registry_objects", Gauge, "objects", [],
         "registered objects that are live";
+    CONFIGURATION_KEPT: "configuration_kept", Gauge, "0 or 1", [],
+        "1 while all that decides, and decided, is written to `DATA/configurations`; 0 while one has waited for that for more than 1 s: its decisions cannot be made again if the process is killed now. Alert on minutes";
+    CONFIGURATIONS_LOST: "configurations_lost", Counter, "configurations", [],
+        "configurations that decided and are not kept, since 64 waited or they cannot be written as texts: their decisions cannot be made again, and evidence of them lacks the texts. Alert on any";
     SOURCE_AGE: "source_age_seconds", Gauge, "seconds", [],
         "for how long what the configuration is read from (the API server) has not been heard of; 0 while the configuration is what is there. Alert well below the smallest `spec.endpoint.staleAfter`";
     SOURCE_KEPT: "source_kept", Gauge, "0 or 1", [],

@@ -159,14 +159,16 @@ fn serve_until_told(
     let Opened { before, filed, listeners, loaded, stopping, watching, workers, .. } = opened;
     let (plain, admin_address, tls_address) = opened.addresses;
     let witnessed = tell(supervisor, serve, shared, opened.given, opened.addresses)?;
-    let live = configurations::keep(supervisor, &serve.data, shared.snapshot());
-    supervisor.essential("snapshots", reload(shared.clone(), loaded.clone(), (live, filed), before));
+    let live = configurations::begin(supervisor, serve, shared);
+    control.block_on(live.before(&shared.snapshot()));
+    supervisor.essential("snapshots", reload(shared.clone(), loaded.clone(), (live.clone(), filed), before));
     control.block_on(agrees(supervisor, serve, shared));
     look_after_disk(supervisor, serve, shared, opened.sealing_key);
     admission::begin(supervisor, serve, shared, &loaded)?;
     let loops = workers * listeners.len();
     let health = Health {
         shared: shared.clone(),
+        live,
         loaded,
         stopping: stopping.clone(),
         watching: watching.clone(),
@@ -217,8 +219,13 @@ fn tell(
     witnesses::begin(supervisor, serve, shared)
 }
 
-/// That what is recorded has room, and what was kept long enough goes.
-fn look_after_disk(supervisor: &mut Supervisor, serve: &Serve, shared: &Arc<Shared>, key: [u8; KEY_LENGTH]) {
+/// That what is recorded has room and can be found, and what was kept long enough goes.
+fn look_after_disk(
+    supervisor: &mut Supervisor,
+    serve: &Serve,
+    shared: &Arc<Shared>,
+    key: [u8; KEY_LENGTH],
+) {
     disk::watch(supervisor, shared.clone(), serve.data.clone(), serve.disk_reserve);
     retention::begin(supervisor, serve, shared, key);
     traces::look_after(supervisor, serve, shared);
@@ -431,11 +438,18 @@ async fn reload(
             tracing::error!(error = format!("{error:#}"), "no configuration is taken into use");
             return;
         }
+        // What an act does waits for nothing.
+        let is_of_act = !now.snapshot.stands_as(&shared.snapshot());
+        if !is_of_act {
+            live.before(&now.snapshot).await;
+        }
         let done = catch_unwind(AssertUnwindSafe(|| {
             shared.vitals.fault_point("snapshots");
             // First what decides: what is said of it may fail.
             shared.take_into_use(now.snapshot.clone());
-            live.went(now.snapshot.clone());
+            if is_of_act {
+                live.went(&now.snapshot);
+            }
             filed.went(&now);
             shared.meter.reloaded(now.snapshot.objects().len(), Counts::of(&now).not_in_order());
             taken::log(&now, "reloaded");
