@@ -159,7 +159,7 @@ metrics! {
     PLANE_STREAMS: "data_plane_streams", Gauge, "streams", [],
         "data planes that are connected to `--xds`";
     TASK_RESTARTS: "task_restarts", Counter, "restarts", ["task"],
-        "what ended by a panic and was begun anew: `accept`, `arrivals`, `admin`, `snapshots`, `counts`, `disk`, `keys`, `certificate`, `bundles`, `webhook`, `witnesses`, `sink`, `traces`, `grants`, `approvals`, `unrecorded`, `xds`. Each is a fault of Vidimus";
+        "what ended by a panic and was begun anew: `accept`, `arrivals`, `admin`, `snapshots`, `counts`, `disk`, `keys`, `certificate`, `bundles`, `webhook`, `witnesses`, `sink`, `traces`, `index`, `grants`, `approvals`, `unrecorded`, `xds`. Each is a fault of Vidimus";
     PANICS: "panics", Counter, "panics", [],
         "panics of any thread, also of one connection. Each is a fault of Vidimus; report it with its line of the log";
     LOG_LINES_LOST: "log_lines_lost", Counter, "lines", [],

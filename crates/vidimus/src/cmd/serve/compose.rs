@@ -32,7 +32,7 @@ use super::scale::{self, Scale};
 use super::supervisor::Supervisor;
 use super::workers::{Workers, join, start_workers};
 use super::{
-    DurabilityArg, Serve, admin, admission, configurations, data_planes, descriptors, disk, filed,
+    DurabilityArg, Serve, admin, admission, configurations, data_planes, descriptors, disk, filed, index,
     issuer_roots, jobs, retention, runs, seen, sinks, source, standing, taken, tls, traces, webhook,
     witnesses, xds,
 };
@@ -163,7 +163,7 @@ fn serve_until_told(
     control.block_on(live.before(&shared.snapshot()));
     supervisor.essential("snapshots", reload(shared.clone(), loaded.clone(), (live.clone(), filed), before));
     control.block_on(agrees(supervisor, serve, shared));
-    look_after_disk(supervisor, serve, shared, opened.sealing_key);
+    look_after_disk(supervisor, serve, shared, opened.sealing_key)?;
     admission::begin(supervisor, serve, shared, &loaded)?;
     let loops = workers * listeners.len();
     let health = Health {
@@ -225,10 +225,11 @@ fn look_after_disk(
     serve: &Serve,
     shared: &Arc<Shared>,
     key: [u8; KEY_LENGTH],
-) {
+) -> anyhow::Result<()> {
     disk::watch(supervisor, shared.clone(), serve.data.clone(), serve.disk_reserve);
     retention::begin(supervisor, serve, shared, key);
     traces::look_after(supervisor, serve, shared);
+    Ok(index::follow(supervisor, serve, shared)?)
 }
 
 /// Keeps to the store that gateways share, if they do, and waits until it is known what people did at other gateways meanwhile: calls are not decided

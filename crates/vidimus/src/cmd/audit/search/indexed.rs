@@ -60,6 +60,18 @@ pub(super) fn of_log(
 /// The index, with all that the log has by now; `None` where there is none that helps. It is extended where that can be done.
 pub(super) fn model(ledger: &Path, index: Option<&Path>) -> anyhow::Result<Option<Model>> {
     let Some(index) = index.filter(|index| index.is_dir()) else { return Ok(None) };
+    // Nobody waits for it to be made: a gateway does that (`vidimus serve`), or who is asked to.
+    match vidimus_readmodel::to_seal(index, ledger) {
+        Ok(records) if records > FAR_BEHIND => {
+            far_behind();
+            return Ok(None);
+        }
+        Ok(_) => {}
+        Err(error) => {
+            told(&error);
+            return Ok(None);
+        }
+    }
     let opened = vidimus_readmodel::extend(index, ledger, &mut |_, _| {}).map(|_| ());
     // Who may only read it can use it as it is.
     let opened = opened.or_else(|error| if is_denied(&error) { Ok(()) } else { Err(error) });
@@ -80,11 +92,17 @@ pub(super) fn model(ledger: &Path, index: Option<&Path>) -> anyhow::Result<Optio
 fn current(ledger: &Path, index: &Path) -> Result<Option<Model>, ModelError> {
     let Some(mut model) = Model::open(index, ledger)? else { return Ok(None) };
     if model.behind() > FAR_BEHIND {
-        output::warning("the index is far behind, so the ledger is read: `vidimus audit index` extends it");
+        far_behind();
         return Ok(None);
     }
     model.refresh()?;
     Ok(Some(model))
+}
+
+fn far_behind() {
+    output::warning(
+        "the index is far behind, so the ledger is read: a gateway extends it by and by, `vidimus audit index` at once",
+    );
 }
 
 /// Whether this user may not write there.
