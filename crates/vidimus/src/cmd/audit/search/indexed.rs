@@ -2,6 +2,7 @@
 //! these do. What the index cannot answer, the log does.
 
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use vidimus_query::audit::{self, Damage, Found, Judge, SearchQuestion, Unsearched};
 use vidimus_readmodel::{Candidate, Model, ModelError, Wanted};
@@ -11,7 +12,7 @@ use crate::cmd::audit::index::not_used;
 use crate::output;
 
 /// Records that are looked up at once at most.
-const PAGE: usize = 1000;
+pub(super) const PAGE: usize = 1000;
 
 /// Records that are signed for and not sealed, from which on the index is of no use: reading them takes as long as a search.
 const FAR_BEHIND: u64 = 1 << 18;
@@ -30,7 +31,7 @@ pub(super) fn records(
     Judge::of(question, Vec::new()).map_err(|misasked| cmd::misasked(&misasked))?;
     if let (Some(model), Some(index)) = (model(ledger, index)?, index) {
         let page = limit.saturating_add(1).min(PAGE);
-        match Indexed::new(model, ledger, index, question, after, page) {
+        match Indexed::new(Rc::new(model), ledger, index, question, after, page) {
             Ok(indexed) => return Ok(Box::new(indexed)),
             Err(error) => told(&error),
         }
@@ -89,7 +90,7 @@ pub(super) fn model(ledger: &Path, index: Option<&Path>) -> anyhow::Result<Optio
     }
 }
 
-fn current(ledger: &Path, index: &Path) -> Result<Option<Model>, ModelError> {
+pub(super) fn current(ledger: &Path, index: &Path) -> Result<Option<Model>, ModelError> {
     let Some(mut model) = Model::open(index, ledger)? else { return Ok(None) };
     if model.behind() > FAR_BEHIND {
         far_behind();
@@ -111,7 +112,7 @@ pub(in crate::cmd::audit) fn is_denied(error: &ModelError) -> bool {
     matches!(error, ModelError::Io { source, .. } if matches!(source.kind(), PermissionDenied | ReadOnlyFilesystem))
 }
 
-fn told(error: &ModelError) {
+pub(super) fn told(error: &ModelError) {
     // What is wrong with the log, its own search tells.
     if !matches!(error, ModelError::Log(_)) {
         not_used(error);
@@ -120,7 +121,7 @@ fn told(error: &ModelError) {
 
 /// What an index finds, in the order asked for.
 pub(super) struct Indexed {
-    model: Model,
+    model: Rc<Model>,
     judge: Judge,
     wanted: Wanted,
     page: usize,
@@ -134,8 +135,8 @@ pub(super) struct Indexed {
 }
 
 impl Indexed {
-    fn new(
-        mut model: Model,
+    pub(super) fn new(
+        mut model: Rc<Model>,
         ledger: &Path,
         index: &Path,
         question: &SearchQuestion,
@@ -144,7 +145,7 @@ impl Indexed {
     ) -> Result<Self, ModelError> {
         let approvals = match approvals(&model, question) {
             Err(error) if error.damaged().is_some() => {
-                model = repaired(ledger, index, &error)?;
+                model = Rc::new(repaired(ledger, index, &error)?);
                 approvals(&model, question)?
             }
             approvals => approvals?,
@@ -169,7 +170,7 @@ impl Indexed {
         let (ledger, index) = &self.places;
         let found = match self.model.find(&self.wanted, self.page) {
             Err(error) if error.damaged().is_some() => repaired(ledger, index, &error).and_then(|model| {
-                self.model = model;
+                self.model = Rc::new(model);
                 self.model.find(&self.wanted, self.page)
             }),
             found => found,
