@@ -10,6 +10,7 @@ use anyhow::{Context as _, bail};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 use vidimus_core::clock::Clock as _;
+use vidimus_core::snapshot::Snapshot;
 use vidimus_gateway::listener::Listener;
 use vidimus_gateway::{
     KEY_LENGTH, Limits, PayloadKeys, SecretDirectory, Shared, Stood, Telemetry, Vitals, millis,
@@ -419,6 +420,16 @@ fn turn_keys(supervisor: &mut Supervisor, mint: Arc<Mint>, scale: Scale) -> anyh
     Ok(())
 }
 
+/// Waits until something else stands by acts than in `now`. It waits for ever where nothing more comes.
+async fn acted(mut loaded: watch::Receiver<Arc<Loaded>>, now: &Snapshot) {
+    while loaded.changed().await.is_ok() {
+        if !loaded.borrow_and_update().snapshot.stands_as(now) {
+            return;
+        }
+    }
+    std::future::pending().await
+}
+
 /// Takes every new snapshot into use. It ends when no more can come: what reads the directory has ended. Also where what was counted before the start
 /// cannot be read, as the start would have: what the first whole one limits is not begun anew.
 async fn reload(
@@ -442,7 +453,10 @@ async fn reload(
         // What an act does waits for nothing.
         let is_of_act = !now.snapshot.stands_as(&shared.snapshot());
         if !is_of_act {
-            live.before(&now.snapshot).await;
+            tokio::select! {
+                () = live.before(&now.snapshot) => {}
+                () = acted(loaded.clone(), &now.snapshot) => {}
+            }
         }
         let done = catch_unwind(AssertUnwindSafe(|| {
             shared.vitals.fault_point("snapshots");
