@@ -100,7 +100,7 @@ impl Audit {
         let named = self.index.clone().filter(|_| self.ledger.len() < 2);
         let beside =
             || ledger.parent().filter(|_| ledger.ends_with("ledger")).map(vidimus_readmodel::directory);
-        search::lookup(ledger, named.or_else(beside).as_deref())
+        lookup(ledger, named.or_else(beside).as_deref())
     }
 
     /// The one ledger that is meant.
