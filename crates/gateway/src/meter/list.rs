@@ -112,6 +112,10 @@ metrics! {
         "answers being passed on now";
     OBJECTS: "registry_objects", Gauge, "objects", [],
         "registered objects that are live";
+    CONFIGURATION_KEPT: "configuration_kept", Gauge, "0 or 1", [],
+        "1 while all that decides, and decided, is written to `DATA/configurations`; 0 while one has waited for that for more than 1 s: its decisions cannot be made again if the process is killed now. Alert on minutes";
+    CONFIGURATIONS_LOST: "configurations_lost", Counter, "configurations", [],
+        "configurations that decided and are not kept, since 64 waited or they cannot be written as texts: their decisions cannot be made again, and evidence of them lacks the texts. Alert on any";
     SOURCE_AGE: "source_age_seconds", Gauge, "seconds", [],
         "for how long what the configuration is read from (the API server) has not been heard of; 0 while the configuration is what is there. Alert well below the smallest `spec.endpoint.staleAfter`";
     SOURCE_KEPT: "source_kept", Gauge, "0 or 1", [],
@@ -155,7 +159,7 @@ metrics! {
     PLANE_STREAMS: "data_plane_streams", Gauge, "streams", [],
         "data planes that are connected to `--xds`";
     TASK_RESTARTS: "task_restarts", Counter, "restarts", ["task"],
-        "what ended by a panic and was begun anew: `accept`, `arrivals`, `admin`, `snapshots`, `counts`, `disk`, `keys`, `certificate`, `bundles`, `webhook`, `witnesses`, `sink`, `traces`, `grants`, `approvals`, `unrecorded`, `xds`. Each is a fault of Vidimus";
+        "what ended by a panic and was begun anew: `accept`, `arrivals`, `admin`, `snapshots`, `counts`, `disk`, `keys`, `certificate`, `bundles`, `webhook`, `witnesses`, `sink`, `traces`, `index`, `grants`, `approvals`, `unrecorded`, `xds`. Each is a fault of Vidimus";
     PANICS: "panics", Counter, "panics", [],
         "panics of any thread, also of one connection. Each is a fault of Vidimus; report it with its line of the log";
     LOG_LINES_LOST: "log_lines_lost", Counter, "lines", [],

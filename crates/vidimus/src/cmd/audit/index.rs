@@ -149,6 +149,12 @@ pub(super) fn made(ledger: &Path, index: Option<&Path>) -> anyhow::Result<Model>
             _ => {}
         }
         let Some(mut model) = Model::open(index, ledger)? else { return Ok(None) };
+        if model.behind() > MOST_IN_MEMORY {
+            return Err(ModelError::Query(format!(
+                "{} records are not in the index yet, which another process makes now: ask again when it has them",
+                model.behind()
+            )));
+        }
         model.refresh()?;
         Ok(Some(model))
     };

@@ -149,7 +149,14 @@ async fn ready(State(admin): State<Admin>) -> (StatusCode, String) {
                     lost.as_secs()
                 )
             });
-            (StatusCode::OK, format!("ready\n{}{}", said.unwrap_or_default(), lost.unwrap_or_default()))
+            let unkept = admin.health.live.unkept_for().map(|age| {
+                format!(
+                    "a configuration that decides has not been kept for {} s, see the log\n",
+                    age.as_secs()
+                )
+            });
+            let notes: String = [said, lost, unkept].into_iter().flatten().collect();
+            (StatusCode::OK, format!("ready\n{notes}"))
         }
     }
 }
@@ -157,6 +164,7 @@ async fn ready(State(admin): State<Admin>) -> (StatusCode, String) {
 async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> impl IntoResponse {
     let shared = &admin.health.shared;
     shared.meter.source(shared.source_age(), shared.source_state().is_kept());
+    shared.meter.configuration_kept(admin.health.live.unkept_for().is_none());
     let pods = pods::report(&admin.health).unwrap_or_default();
     let unclaimed = pods.unclaimed_by_namespace.iter().map(|(namespace, count)| (&**namespace, *count));
     shared.meter.pods_unclaimed(unclaimed);
