@@ -81,6 +81,15 @@ impl fmt::Display for Change {
     }
 }
 
+/// What policies may keep from a caller of what a server answers, where nobody knows what it is an answer to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeptBack {
+    /// Something may be redacted of it (`@redact_answer`).
+    pub redacts: bool,
+    /// The guards that may have to look at it (`@guard_answer`), sorted, with what becomes of that in which they find something.
+    pub guards: Vec<(Guard, OnFinding)>,
+}
+
 /// A change that a policy demands, as it stands in records and answers. Where a value is, never what it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Demanded {

@@ -75,6 +75,8 @@ impl Demands {
 /// How much of a call was changed, counted while its answer passes.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
+    /// Nothing is demanded of the call itself: it is told only where something was found.
+    is_beside: bool,
     pub request: Changed,
     /// Values of the answer.
     answer: Arc<AtomicU64>,
@@ -87,12 +89,20 @@ impl Tally {
     pub fn of(demands: &Demands) -> Self {
         let answer = demands.answer.as_ref().map(|redaction| redaction.count.clone()).unwrap_or_default();
         let found = demands.screen.as_ref().map(|screen| screen.noted.clone()).unwrap_or_default();
-        Self { request: Changed::default(), answer, found }
+        Self { answer, found, ..Self::default() }
     }
 
-    pub fn so_far(&self) -> Changed {
+    /// Of a stream that is no call's own, with what guards find in it.
+    pub fn beside(demanded: Option<Self>, found: Arc<Noted>) -> Self {
+        let is_beside = demanded.is_none();
+        Self { is_beside, found, ..demanded.unwrap_or_default() }
+    }
+
+    /// `None` where nothing was to be changed, and nothing was.
+    pub fn so_far(&self) -> Option<Changed> {
         let (redact_answer, guard_answer) = (self.answer.load(Ordering::Relaxed), self.found.values());
-        Changed { redact_answer, guard_answer, ..self.request }
+        let changed = Changed { redact_answer, guard_answer, ..self.request };
+        (!self.is_beside || changed != Changed::default()).then_some(changed)
     }
 
     /// What guards found in the answer so far, as its record says it.

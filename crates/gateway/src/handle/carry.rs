@@ -206,6 +206,7 @@ fn ready<'g, 'p>(
         asked: admitted.asked,
         redaction: demands.as_ref().and_then(|demands| demands.answer.clone()),
         screen: screen.map(|screen| screen.of_answers_by(admitted.permit.destination())),
+        beside: None,
         results: results.as_ref().ok().cloned().flatten(),
         member: admitted.crossed.as_ref().map(|crossed| crossed.by.member.clone()),
         had: a2a::card::tag::given(parts),
