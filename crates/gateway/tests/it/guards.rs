@@ -257,3 +257,48 @@ async fn an_answer_is_redacted_or_only_recorded_where_a_policy_says_so() {
         }
     }
 }
+
+/// Attack: what a resource or a prompt has a model obey. What they say is redacted too, but for bytes, which do not pass.
+#[tokio::test]
+async fn what_a_resource_or_a_prompt_says_is_looked_at() {
+    let policy = |more: &str| {
+        format!(
+            r#"permit (principal, action in [Action::"readResource", Action::"getPrompt"], resource);
+               @guard_answer("injection") {more} forbid (principal, action in [Action::"readResource", Action::"getPrompt"], resource);"#
+        )
+    };
+    let read = ("resources/read", json!({"uri": "file:///a"}));
+    let get = ("prompts/get", json!({"name": "greet"}));
+    let contents =
+        |text: &str| json!({"contents": [{"uri": "file:///a", "mimeType": "text/plain", "text": text}]});
+    let messages = |text: &str| json!({"description": "greets", "messages": [{"role": "user", "content": {"type": "text", "text": text}}]});
+    let bytes = json!({"contents": [{"uri": "file:///a", "blob": data_encoding::BASE64.encode(INJECTED.as_bytes())}]});
+    for ((method, params), said, redacted) in [
+        (&read, contents(INJECTED), Some("/result/contents/0/text")),
+        (&get, messages(INJECTED), Some("/result/messages/0/content/text")),
+        (&read, bytes, None),
+        (&read, contents("It is sunny."), Some("")),
+        (&get, messages("It is sunny."), Some("")),
+    ] {
+        for (more, passes) in [("", false), (r#"@on_finding("redact")"#, redacted.is_some())] {
+            let passes = passes || redacted == Some("");
+            let world = world(&policy(more)).await;
+            let answered = json!({"jsonrpc": "2.0", "id": 1, "result": said});
+            for answer in
+                [Answer::json(&answered), Answer::whole("text/event-stream", format!("data: {answered}\n\n"))]
+            {
+                world.upstream.next(answer);
+                let call = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+                let (_, _, body) = world.call(world.request(Method::POST, "/mcp/t/tools", &call)).await;
+                let text = String::from_utf8_lossy(&body);
+                assert_eq!(text.contains("change_impossible"), !passes, "{more} {text}");
+                assert!(!text.contains("mallory") && !text.contains("blob"), "{more} {text}");
+                if let Some(place) = redacted.filter(|place| passes && !place.is_empty()) {
+                    let data = text.trim().trim_start_matches("data: ");
+                    let value = json_of(data.as_bytes()).pointer(place).cloned();
+                    assert!(value.is_some_and(|value| value.to_string().contains("[redacted")), "{text}");
+                }
+            }
+        }
+    }
+}
