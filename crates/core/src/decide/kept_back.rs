@@ -75,7 +75,7 @@ fn add(kept: &mut KeptBack, change: &Change) {
     match change {
         Change::RedactAnswer(_) => kept.redacts = true,
         Change::GuardAnswer(guard, on_finding) => kept.guards.push((guard.clone(), *on_finding)),
-        Change::CapTokens(_) | Change::RedactArgument(_) => {}
+        Change::CapTokens(_) | Change::RedactArgument(_) | Change::RedactFound(..) => {}
     }
 }
 

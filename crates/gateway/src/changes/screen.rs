@@ -1,6 +1,7 @@
 //! What a tool, an agent or a model answers, looked at by guards before it reaches the caller (`@guard_answer`, ADRs 77 and 87): a document when it is
 //! whole, a stream event by event, and the texts in it that come in pieces in windows over what has come. What passed before is not called back.
 
+mod cuts;
 mod held;
 mod held_to_schemas;
 mod noted;
@@ -15,7 +16,7 @@ use vidimus_core::json::Json;
 use vidimus_core::refusal::Refusal;
 
 use super::answer::Redaction;
-use super::pointers::Pointers;
+use super::taken_out::TakenOut;
 use super::unmet;
 use crate::found::{Found, InPlace};
 use crate::protocol::event::{self, Change, Parts, Rewrite};
@@ -112,7 +113,7 @@ impl Screen {
     /// The same, without a look at the values whose pointers are of those that are looked at elsewhere.
     fn values(&self, message: &str, elsewhere: &dyn Fn(&str) -> bool) -> Result<Option<String>, Refusal> {
         let json = Json::parse(message.as_bytes()).map_err(|_| unread())?;
-        let (mut pointers, mut values) = (Pointers::default(), 0);
+        let (mut taken_out, mut values) = (TakenOut::default(), 0);
         for (guard, on_finding) in &*self.guards {
             let mut found = Found::default();
             found.look(guard, &json, (self.in_place(), elsewhere)).map_err(|_| cannot_look())?;
@@ -125,7 +126,7 @@ impl Screen {
                 OnFinding::Record => self.noted.found(guard, Came::Recorded, &found.kinds, 0),
                 OnFinding::Redact if can_redact => {
                     self.noted.found(guard, Came::Redacted, &found.kinds, 0);
-                    found.places.iter().for_each(|place| pointers.add(place));
+                    found.places.iter().for_each(|place| taken_out.add(guard, ("", place)));
                 }
                 OnFinding::Redact | OnFinding::Refuse => {
                     let came =
@@ -137,10 +138,7 @@ impl Screen {
             }
         }
         self.noted.add(values);
-        if pointers.is_empty() {
-            return Ok(None);
-        }
-        pointers.redacted(message).map(|(redacted, _)| redacted).map_err(|_| unread())
+        taken_out.of(message).map_err(|_| unread())
     }
 
     /// Looks at words that are no value of a message: nothing of them can be taken out.

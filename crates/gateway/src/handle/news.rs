@@ -295,14 +295,18 @@ impl Told {
         (permit, asked, demands): (&Permit, &Asked, Option<Demands>),
         bytes: &Bytes,
     ) -> Result<Bytes, Refusal> {
-        let is_looked_at = |one: &Obligation| matches!(one.change, Change::GuardAnswer(..));
-        if !permit.obligations().iter().all(is_looked_at) {
+        let is_of_guard =
+            |one: &Obligation| matches!(one.change, Change::GuardAnswer(..) | Change::RedactFound(..));
+        if !permit.obligations().iter().all(is_of_guard) {
             let message = "a policy demands a change of the call, and news of a task cannot be changed so";
             return Err(Refusal::new(Code::ChangeImpossible, message));
         }
+        let found =
+            demands.as_ref().map(|demands| demands.without_found(bytes, &self.destination)).transpose()?;
+        let bytes = found.flatten().map_or_else(|| bytes.clone(), Bytes::from);
         let ends = (&self.caller, &self.destination);
         news::check_webhook(&gate.upstream, &self.world, ends, (self.address.webhook(), &gate.public_url))?;
-        let text = std::str::from_utf8(bytes)
+        let text = std::str::from_utf8(&bytes)
             .map_err(|_| Refusal::new(Code::BodyNotUtf8, "the news are not UTF-8"))?;
         let handles =
             Handles::new(gate.shared.clone(), self.destination.clone(), self.caller.clone(), asked.clone());

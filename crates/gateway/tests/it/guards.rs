@@ -100,7 +100,7 @@ async fn what_is_found_is_redacted_where_a_policy_says_so() {
     let (status, headers, _) = world.call(echo(&world, &arguments)).await;
     assert_eq!(status, 200);
     let [sent] = &world.upstream.received()[..] else { panic!("one request") };
-    let expected = json!({"to": "ada", "items": [{"note": "[redacted]"}, {"note": "none"}]});
+    let expected = json!({"to": "ada", "items": [{"note": "card [redacted:card]"}, {"note": "none"}]});
     assert_eq!(json_of(&sent.body)["params"]["arguments"], expected);
     let records = world.records(&call_id(&headers), 2).await;
     assert_eq!(records[0]["outcome"], "allow-with-obligations");
@@ -300,5 +300,83 @@ async fn what_a_resource_or_a_prompt_says_is_looked_at() {
                 }
             }
         }
+    }
+}
+
+/// What is found in a prompt, or in a message to an agent, is replaced before it goes out, whoever speaks to whom.
+#[tokio::test]
+async fn what_is_found_in_a_prompt_is_redacted_where_a_policy_says_so() {
+    let world = World::new().await;
+    let cedar = r#"permit (principal, action in [Action::"callModel", Action::"callAgent"], resource);
+        @guard("personal_data") @on_finding("redact") forbid (principal, action in [Action::"callModel", Action::"callAgent"], resource)
+        unless { context.guarded.contains("personal_data") };"#;
+    let mut all = with(&world, cedar);
+    for (name, kind) in [("claude", "anthropic"), ("gemini", "gemini"), ("openai", "openAI")] {
+        let spec = json!({"owner": "a@b.example", "type": kind, "credential": {"none": {}},
+            "endpoint": {"url": world.upstream.url("/at"), "timeout": "3s"}, "models": [{"name": "small"}]});
+        all.push(json!({"apiVersion": "vidimus.dev/v1alpha1", "kind": "LLMProvider", "metadata": {"namespace": "t", "name": name}, "spec": spec}));
+    }
+    world.gate.take_into_use(snapshot(&all));
+    let said = format!("my card is {CARD}, thanks");
+    let signed = |text: &str| json!([{"type": "thinking", "thinking": text, "signature": "s"}, {"type": "text", "text": "ok"}]);
+    let claude = |more: Value| {
+        json!({"model": "small", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": more},
+            {"role": "user", "content": [{"type": "text", "text": said}]}]})
+    };
+    for (path, body, place) in [
+        (
+            "/llm/t/openai/v1/chat/completions",
+            json!({"model": "small", "messages": [{"role": "user", "content": said}]}),
+            Some("/messages/0/content"),
+        ),
+        (
+            "/llm/t/openai/v1/responses",
+            json!({"model": "small", "input": [{"role": "user", "content": [{"type": "input_text", "text": said}]}]}),
+            Some("/input/0/content/0/text"),
+        ),
+        ("/llm/t/openai/v1/embeddings", json!({"model": "small", "input": ["x", said]}), Some("/input/1")),
+        ("/llm/t/claude/v1/messages", claude(json!("ok")), Some("/messages/2/content/0/text")),
+        // What the model signed would be of no author, and what a picture is would be none.
+        ("/llm/t/claude/v1/messages", claude(signed(&said)), None),
+        (
+            "/llm/t/openai/v1/chat/completions",
+            json!({"model": "small", "messages": [{"role": "user", "content": "x", "name": CARD}]}),
+            None,
+        ),
+        (
+            "/llm/t/gemini/v1beta/models/small:generateContent",
+            json!({"contents": [{"role": "user", "parts": [{"text": said}]}]}),
+            Some("/contents/0/parts/0/text"),
+        ),
+        (
+            "/a2a/t/callee",
+            json!({"jsonrpc": "2.0", "id": 1, "method": "SendMessage", "params": {"message": {"messageId": "m", "role": "ROLE_USER", "parts": [{"text": said}]}}}),
+            Some("/params/message/parts/0/text"),
+        ),
+    ] {
+        world.upstream.next(Answer::json(&json!({"error": {"message": "that will do"}})));
+        let before = world.upstream.received().len();
+        let (_, headers, body) = world.call(world.request(Method::POST, path, &body)).await;
+        let received = world.upstream.received();
+        let records = world.records(&call_id(&headers), if place.is_some() { 2 } else { 1 }).await;
+        assert!(!json!(records).to_string().contains("4111"), "{records:?}");
+        let came = fact(&records[0], "guard.personal_data").expect("it looked");
+        let Some(place) = place else {
+            assert!(came.starts_with("unredactable: card"), "{path} {came}");
+            assert!(
+                received.len() == before && String::from_utf8_lossy(&body).contains("forbidden_by_policy"),
+                "{body:?}"
+            );
+            continue;
+        };
+        assert_eq!(came, "redacted: card 1", "{path}");
+        let [sent] = &received[before..] else { panic!("one request of {path}") };
+        assert_eq!(sent.json().pointer(place), Some(&json!("my card is [redacted:card], thanks")), "{path}");
+        let demanded = json!([{"change": "redact", "policy": "t/changes", "value": place}]);
+        assert_eq!(
+            (&records[0]["obligations"], &records[1]["changed"]),
+            (&demanded, &json!({"redact": 1})),
+            "{path}"
+        );
     }
 }
