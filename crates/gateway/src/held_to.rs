@@ -55,8 +55,8 @@ pub fn asked(ask: &Ask<'_>) -> Result<Vec<Value>, Misspelt> {
     }
 }
 
-/// What an answer says: the structured content of a tool and each block beside it; the contents of a resource, and the messages of a prompt; the parts of an agent's messages and artifacts, but for what its caller
-/// said by its history; the texts of a model. An error is what it is. A list has what each of its members says.
+/// What an answer says: the structured content of a tool and each block beside it; the contents of a resource, and the messages of a prompt; the parts of an
+/// agent's messages and artifacts, but for what its caller said by its history; the texts of a model. An error is what it is. A list has what each of its members says.
 ///
 /// # Errors
 /// [`Misspelt`].

@@ -1,5 +1,5 @@
-//! A request as it goes on: without what is redacted of a tool's arguments, or of the message to a model or an agent, by an id of its own where its answer is redacted, and with a
-//! limit of the tokens of a model's answer.
+//! A request as it goes on: without what is redacted of a tool's arguments, or of the message to a model or an agent, by an id of its own where its answer is
+//! redacted, and with a limit of the tokens of a model's answer.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};

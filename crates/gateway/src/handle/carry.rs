@@ -466,10 +466,11 @@ pub(super) async fn answer(
     document.map(reply::document)
 }
 
-/// What the gateway answers itself is not what policies change; an answer that had to be is not given. Guards look at what others say.
+/// What the gateway answers itself is not what policies change; an answer that had to be is not given. Guards look at what others say, and at what is
+/// said to others.
 fn unchanged(permit: &Permit, document: String) -> Result<String, Refusal> {
     let mut changes = permit.obligations().iter().map(|one| &one.change);
-    if changes.all(|change| matches!(change, Change::GuardAnswer(..))) {
+    if changes.all(|change| matches!(change, Change::GuardAnswer(..) | Change::RedactFound(..))) {
         return Ok(document);
     }
     Err(Refusal::new(Code::Internal, "the gateway's own answer would have to be changed"))
