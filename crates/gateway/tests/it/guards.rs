@@ -308,7 +308,7 @@ async fn what_a_resource_or_a_prompt_says_is_looked_at() {
 async fn what_is_found_in_a_prompt_is_redacted_where_a_policy_says_so() {
     let world = World::new().await;
     let cedar = r#"permit (principal, action in [Action::"callModel", Action::"callAgent"], resource);
-        @guard("personal_data") @on_finding("redact") forbid (principal, action in [Action::"callModel", Action::"callAgent"], resource)
+        @id("redacts") @guard("personal_data") @on_finding("redact") forbid (principal, action in [Action::"callModel", Action::"callAgent"], resource)
         unless { context.guarded.contains("personal_data") };"#;
     let mut all = with(&world, cedar);
     for (name, kind) in [("claude", "anthropic"), ("gemini", "gemini"), ("openai", "openAI")] {
@@ -372,7 +372,7 @@ async fn what_is_found_in_a_prompt_is_redacted_where_a_policy_says_so() {
         assert_eq!(came, "redacted: card 1", "{path}");
         let [sent] = &received[before..] else { panic!("one request of {path}") };
         assert_eq!(sent.json().pointer(place), Some(&json!("my card is [redacted:card], thanks")), "{path}");
-        let demanded = json!([{"change": "redact", "policy": "t/changes", "value": place}]);
+        let demanded = json!([{"change": "redact", "policy": "t/changes#redacts", "value": place}]);
         assert_eq!(
             (&records[0]["obligations"], &records[1]["changed"]),
             (&demanded, &json!({"redact": 1})),
