@@ -199,6 +199,21 @@ class Render(unittest.TestCase):
             ])
             self.assertEqual([lease["metadata"]["name"] for lease in of(objects, "Lease")], ["vidimus-statuses"])
 
+    def test_an_issuer_is_believed_by_the_clusters_ca_where_it_is_the_api_server(self):
+        eks = "https://oidc.eks.eu-west-1.amazonaws.com/id/A"
+        for flags, by_cluster in [
+            ("gateway.log=info", True),
+            (f"serviceAccountTokens.issuer={eks}", False),
+            (f"serviceAccountTokens.issuer={eks},serviceAccountTokens.discoveryBinding=true", True),
+            ("serviceAccountTokens.issuer=", False),
+        ]:
+            with self.subTest(flags):
+                objects = rendered("minimal", "--set", flags)
+                spec = pod(objects)
+                self.assertEqual([arg for arg in spec["containers"][0]["args"] if arg.startswith("--issuer-ca=")] != [], by_cluster)
+                self.assertEqual("cluster-ca" in [volume["name"] for volume in spec["volumes"]], by_cluster)
+                self.assertEqual([one for one in of(objects, "ClusterRoleBinding") if "discovery" in one["metadata"]["name"]] != [], "Binding" in flags)
+
     def test_jobs_take_the_roles_of_deploy_for_the_account_of_the_release(self):
         def plain(one):
             one["metadata"] = {"name": one["metadata"]["name"]}

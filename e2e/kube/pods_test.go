@@ -69,9 +69,10 @@ func TestPods(t *testing.T) {
 	c := governable(t)
 	c.roles(t, "ServiceAccount")
 	c.roles(t, "")
-	c.bind(t, object{"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": map[string]any{"name": "issuer-discovery"},
-		"roleRef":  map[string]any{"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "system:service-account-issuer-discovery"},
-		"subjects": []any{map[string]any{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "system:unauthenticated"}}})
+	// Nobody but a ServiceAccount may read the keys of its tokens, as a cluster comes.
+	if code := c.anonymously(t, "/openid/v1/jwks"); code != http.StatusForbidden {
+		t.Fatalf("without a credential the keys are answered %d", code)
+	}
 	g := newGateway(t, c, c.url, c.account(t, "vidimus-system", "vidimus-registry"))
 	g.kill()
 	g.arguments = append(g.arguments, "--pods", "--service-account-issuer", c.url, "--issuer-ca", c.url+"="+c.ca)
@@ -102,6 +103,17 @@ func TestPods(t *testing.T) {
 			t.Fatal("what follows builds on it")
 		}
 	}
+}
+
+// anonymously is what the API server answers to who presents nothing.
+func (c *cluster) anonymously(t *testing.T, path string) int {
+	t.Helper()
+	response, err := c.client.Get(c.url + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	return response.StatusCode
 }
 
 func (c *cluster) bind(t *testing.T, o object) {
@@ -248,6 +260,8 @@ func orphanAndIdle(t *testing.T, h *herd) {
 		func(names []string) bool { return slices.Equal(names, []string{"finance/stranger"}) })
 	if _, text := h.get("/metrics"); !strings.Contains(text, `vidimus_pods_unclaimed{namespace="finance"} 1`) {
 		t.Error("it is not counted")
+	} else if strings.Contains(text, "vidimus_issuer_keys_failed{") {
+		t.Error("the keys of the issuer were not to be had")
 	}
 	eventually(t, "the record without a pod says so", func() joined { return h.joined(t, "serviceidentities", "idle") },
 		func(said joined) bool {

@@ -21,6 +21,7 @@ pub mod answer;
 mod condition;
 mod follow;
 mod index;
+mod issuer;
 mod jobs;
 mod keeper;
 mod kept;
@@ -55,6 +56,7 @@ use follow::{Follow, plural};
 pub use access::{Access, Cluster, NotConnected, connect};
 pub use follow::collection;
 pub use index::read;
+pub use issuer::IssuerDocuments;
 pub use jobs::{Jobs, Left};
 pub use pods::{LastCalls, NotRunning, Pods, PodsReport, PodsSaid, Unclaimed};
 pub use relay::{MAX_GATEWAYS, Relay};
@@ -104,6 +106,8 @@ pub struct Watching {
     jobs: Option<JobsReport>,
     give_back: Option<lease::GiveBack>,
     seen: Arc<Mutex<Option<Changes>>>,
+    /// Where the API server is followed itself.
+    issuer: Option<IssuerDocuments>,
 }
 
 impl Watching {
@@ -130,6 +134,11 @@ impl Watching {
     /// Whether jobs can be run is said to this, where they are to be.
     pub fn jobs(&self) -> Option<JobsReport> {
         self.jobs.clone()
+    }
+
+    /// What the API server publishes of its issuer of tokens; `None` where a registry is heard in its place.
+    pub fn issuer(&self) -> Option<IssuerDocuments> {
+        self.issuer.clone()
     }
 
     /// Writes no statuses any more, and lets another replica, or the next start, do so at once. Where the API server does not answer it takes some
@@ -233,7 +242,7 @@ pub fn heard_of(
     thread::Builder::new().name("vidimus-registry".to_owned()).spawn(move || live.run())?;
     Ok(Begun {
         loaded,
-        watching: Watching { acts, state, secrets, pods, jobs: None, give_back: None, seen },
+        watching: Watching { acts, state, secrets, pods, jobs: None, give_back: None, seen, issuer: None },
         tasks,
     })
 }
@@ -303,7 +312,16 @@ fn follow(
     thread::Builder::new().name("vidimus-registry".to_owned()).spawn(move || live.run())?;
     Ok(Begun {
         loaded,
-        watching: Watching { acts, state, secrets, pods, jobs: Some(jobs), give_back, seen },
+        watching: Watching {
+            acts,
+            state,
+            secrets,
+            pods,
+            jobs: Some(jobs),
+            give_back,
+            seen,
+            issuer: Some(cluster.issuer()),
+        },
         tasks,
     })
 }

@@ -275,6 +275,16 @@ impl Shared {
         }
     }
 
+    /// Asks for the keys of the cluster's issuer before a call needs them. Within a Tokio runtime that lives as long as the gateway.
+    pub fn prepare_issuer(&self) {
+        self.authenticator.prepare(&self.snapshot(), millis(self.clock.now().wall));
+    }
+
+    /// The issuers whose keys could not be fetched when that was tried last.
+    pub fn unfetched_issuers(&self) -> Vec<Arc<str>> {
+        self.authenticator.unfetched()
+    }
+
     /// The keys of Secrets that records name are held by `keys`, from before the first call.
     pub fn hold_secrets(&self, keys: Arc<dyn SecretKeys>) {
         self.provider_credentials.hold(keys);

@@ -2,6 +2,7 @@
 
 mod attempts;
 mod guards;
+mod issuers;
 mod limits;
 mod list;
 mod pace;
@@ -28,6 +29,7 @@ use crate::route::Protocol;
 use crate::vitals::Vitals;
 use attempts::AttemptMeter;
 use guards::GuardMeter;
+use issuers::IssuerMeter;
 use limits::LimitMeter;
 use pace::PaceMeter;
 pub(crate) use planes::PlaneMeter;
@@ -154,6 +156,7 @@ pub struct Meter {
     spans: SpanMeter,
     planes: PlaneMeter,
     pace: PaceMeter,
+    issuers: IssuerMeter,
     pods: PodMeter,
     limits: LimitMeter,
     attempts: AttemptMeter,
@@ -197,6 +200,7 @@ impl Meter {
             spans: SpanMeter::default(),
             planes: PlaneMeter::default(),
             pace: PaceMeter::default(),
+            issuers: IssuerMeter::default(),
             pods: PodMeter::default(),
             limits: LimitMeter::default(),
             attempts: AttemptMeter::default(),
@@ -224,6 +228,7 @@ impl Meter {
         registry.add(&list::LEDGER_OPEN, meter.ledger_open.clone());
         registry.add(&list::SOURCE_AGE, meter.source_age.clone());
         registry.add(&list::SOURCE_KEPT, meter.source_kept.clone());
+        meter.issuers.register(registry);
         meter.pods.register(registry);
         registry.add(&list::UNSYNCED, meter.ledger_unsynced.clone());
         registry.add(&list::UNSYNCED_MAX, meter.ledger_unsynced_max.clone());
@@ -258,6 +263,11 @@ impl Meter {
     /// What is counted of data planes and their configuration.
     pub(crate) fn planes(&self) -> &PlaneMeter {
         &self.planes
+    }
+
+    /// The issuers whose keys could not be fetched, before it is asked for.
+    pub fn unfetched_issuers<'a>(&self, issuers: impl IntoIterator<Item = &'a str>) {
+        self.issuers.unfetched(issuers);
     }
 
     /// Pods of governed namespaces that no record claims, by namespace.

@@ -91,3 +91,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- include "vidimus.checkXds" . -}}
 {{- include "vidimus.checkWebhook" . -}}
 {{- end -}}
+
+{{- /* Whether the issuer of tokens is the API server, whose certificate chains to the cluster's CA; another one's does to the system's roots. */ -}}
+{{- define "vidimus.clusterCa" -}}
+{{- with .Values.serviceAccountTokens -}}
+{{- if and .issuer (or .discoveryBinding (hasPrefix "https://kubernetes.default" .issuer)) -}}
+true
+{{- end -}}
+{{- end -}}
+{{- end -}}

@@ -73,6 +73,7 @@ checks! {
     ANOTHER_PAST = "another_past", Fault, "the ledger was put back from a copy, or somebody else has its key";
     WEBHOOK_DOWN = "webhook_down", Fault, "nobody is told of calls that wait for people";
     GUARD_DOWN = "guard_down", Fault, "calls that wait for the guard are refused, or pass without it (onFailure: open)";
+    ISSUER_UNREACHABLE = "issuer_unreachable", Fault, "its tokens are refused (503), or are when the keys that are there are an hour old";
     SOURCE_AWAY = "source_away", Fault, "what is changed in the cluster is not in force, and routes with staleAfter close";
     OBJECTS_REJECTED = "objects_rejected", Fault, "what they permit is not in force";
     PANICKED = "panicked", Warning, "a fault of Vidimus; what ended began anew";

@@ -157,6 +157,8 @@ async fn ready(State(admin): State<Admin>) -> (StatusCode, String) {
 async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
     let shared = &admin.health.shared;
     shared.meter.source(shared.source_age(), shared.source_state().is_kept());
+    let unfetched = shared.unfetched_issuers();
+    shared.meter.unfetched_issuers(unfetched.iter().map(|issuer| &**issuer));
     let pods = pods::report(&admin.health).unwrap_or_default();
     let unclaimed = pods.unclaimed_by_namespace.iter().map(|(namespace, count)| (&**namespace, *count));
     shared.meter.pods_unclaimed(unclaimed);

@@ -11,7 +11,7 @@ use clap::builder::BoolishValueParser;
 use secrecy::SecretString;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
-use vidimus_cluster::{Access, Begun, Changes, JobsReport, Pods};
+use vidimus_cluster::{Access, Begun, Changes, IssuerDocuments, JobsReport, Pods};
 use vidimus_core::caller::UnixMillis;
 use vidimus_core::resource::llm_provider::SecretKey;
 use vidimus_core::snapshot::Overlay;
@@ -106,6 +106,14 @@ impl Watching {
         match self {
             Self::Directory(_) => None,
             Self::Cluster(watching, _) => watching.pods(),
+        }
+    }
+
+    /// What the API server publishes of its issuer of tokens, where it is followed here.
+    pub(super) fn issuer(&self) -> Option<IssuerDocuments> {
+        match self {
+            Self::Directory(_) => None,
+            Self::Cluster(watching, _) => watching.issuer(),
         }
     }
 
