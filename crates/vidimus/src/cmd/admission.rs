@@ -20,6 +20,11 @@ use super::kubernetes::{Cluster, Reach};
 use super::serve::admission::{Keys, keys_of};
 use crate::output::{self, Format};
 
+/// The ConfigMap in which policies of the API server, and of Kyverno, look up what is registered.
+pub(super) const REGISTRATIONS: &str = "vidimus-admission";
+/// Its annotation that says when it was written.
+pub(super) const WRITTEN: &str = "vidimus.dev/written";
+
 /// Most that one object of a cluster may have, in bytes.
 const OBJECT: usize = 1 << 20;
 /// Largest list of pods that is read, in bytes.

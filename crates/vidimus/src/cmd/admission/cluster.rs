@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail, ensure};
 use hyper::Request;
 use hyper::header::{ACCEPT, CONTENT_TYPE};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use url::form_urlencoded::byte_serialize;
 use vidimus_core::admission::workloads::Workloads;
@@ -13,6 +14,7 @@ use vidimus_core::resource::Kind;
 use vidimus_core::snapshot::Snapshot;
 use vidimus_query::admission::is_report_name;
 
+use super::{REGISTRATIONS, WRITTEN};
 use crate::cmd::kubernetes::{Cluster, Refused};
 
 /// Whom the API server names for reports.
@@ -125,10 +127,16 @@ pub(super) fn write(cluster: &Cluster, reports: &[Value]) -> anyhow::Result<Writ
 /// When the API server does not take it.
 pub(super) fn hold(cluster: &Cluster, namespace: &str, text: &str) -> anyhow::Result<()> {
     let path = format!(
-        "/api/v1/namespaces/{namespace}/configmaps/vidimus-admission?fieldManager=vidimus-admission&fieldValidation=Strict"
+        "/api/v1/namespaces/{namespace}/configmaps/{REGISTRATIONS}?fieldManager=vidimus-admission&fieldValidation=Strict"
     );
+    let mut map: Value = serde_saphyr::from_str(text).context("what is registered")?;
+    // When: whoever looks it up cannot tell otherwise that nobody writes it any more.
+    if let Some(metadata) = map.get_mut("metadata").and_then(Value::as_object_mut) {
+        let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        metadata.insert("annotations".to_owned(), json!({WRITTEN: now}));
+    }
     let request =
-        Request::put(path).header(CONTENT_TYPE, "application/yaml").body(text.as_bytes().to_vec())?;
+        Request::put(path).header(CONTENT_TYPE, "application/json").body(serde_json::to_vec(&map)?)?;
     match cluster.ask(request)? {
         Ok(_) => Ok(()),
         Err(Refused { code: 404, .. }) => bail!(
