@@ -31,6 +31,7 @@ mod live;
 mod pods;
 mod relay;
 mod remote;
+mod rollouts;
 mod runs_jobs;
 mod secrets;
 mod seen;
@@ -61,6 +62,7 @@ pub use jobs::{Jobs, Left};
 pub use pods::{LastCalls, NotRunning, Pods, PodsReport, PodsSaid, Unclaimed};
 pub use relay::{MAX_GATEWAYS, Relay};
 pub use remote::{Dial, Duplex, Link, Remote};
+pub use rollouts::{LetPass, RolloutsReport};
 pub use runs_jobs::JobsReport;
 pub use secrets::Secrets;
 pub use seen::{Changes, FieldManager, Seen};
@@ -104,6 +106,7 @@ pub struct Watching {
     pods: Option<Pods>,
     /// Where statuses are written here.
     jobs: Option<JobsReport>,
+    rollouts: Option<RolloutsReport>,
     give_back: Option<lease::GiveBack>,
     seen: Arc<Mutex<Option<Changes>>>,
     /// Where the API server is followed itself.
@@ -139,6 +142,11 @@ impl Watching {
     /// What the API server publishes of its issuer of tokens; `None` where a registry is heard in its place.
     pub fn issuer(&self) -> Option<IssuerDocuments> {
         self.issuer.clone()
+    }
+
+    /// What rollouts let pass is said to this, where statuses are written here.
+    pub fn rollouts(&self) -> Option<RolloutsReport> {
+        self.rollouts.clone()
     }
 
     /// Writes no statuses any more, and lets another replica, or the next start, do so at once. Where the API server does not answer it takes some
@@ -242,7 +250,17 @@ pub fn heard_of(
     thread::Builder::new().name("vidimus-registry".to_owned()).spawn(move || live.run())?;
     Ok(Begun {
         loaded,
-        watching: Watching { acts, state, secrets, pods, jobs: None, give_back: None, seen, issuer: None },
+        watching: Watching {
+            acts,
+            state,
+            secrets,
+            pods,
+            jobs: None,
+            rollouts: None,
+            give_back: None,
+            seen,
+            issuer: None,
+        },
         tasks,
     })
 }
@@ -301,13 +319,15 @@ fn follow(
     }
     let jobs = if cluster.jobs { runs_jobs::Known::Unread } else { runs_jobs::Known::Off };
     let jobs = JobsReport::new(runs_jobs::RunsJobs::new(jobs), tell.clone());
+    let let_pass = rollouts::Rollouts::default();
+    let rollouts = RolloutsReport::new(let_pass.clone(), tell.clone());
     // Where it is said on, each gateway records what it sees.
     let is_recorded = relay.is_none();
     let relay = relay.map(|relay| (relay, followed.len()));
     let pods = cluster.pods.then(|| Pods::new(cluster.client.clone(), &cluster.namespaces, tell, relay));
     let live = live::Live::new((feed, objects), &followed, heard, publish, (wanted, lead, secrets.clone()));
     let (to, seen) = is_recorded.then(seen::changes).unzip();
-    let live = live.with_pods(pods.clone()).with_seen(to).with_jobs(jobs.runs());
+    let live = live.with_pods(pods.clone()).with_seen(to).with_reports(jobs.runs(), let_pass);
     let seen = Arc::new(Mutex::new(seen));
     thread::Builder::new().name("vidimus-registry".to_owned()).spawn(move || live.run())?;
     Ok(Begun {
@@ -318,6 +338,7 @@ fn follow(
             secrets,
             pods,
             jobs: Some(jobs),
+            rollouts: Some(rollouts),
             give_back,
             seen,
             issuer: Some(cluster.issuer()),

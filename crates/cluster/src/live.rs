@@ -18,6 +18,7 @@ use crate::index::{Changed, Index};
 use crate::kept::{self, Found, Kept};
 use crate::lease::Lead;
 use crate::pods::Pods;
+use crate::rollouts::Rollouts;
 use crate::runs_jobs::RunsJobs;
 use crate::secrets::Secrets;
 use crate::seen::Seen;
@@ -104,6 +105,7 @@ pub(crate) struct Live {
     lead: Lead,
     secrets: Secrets,
     jobs: RunsJobs,
+    rollouts: Rollouts,
     /// Where pods are watched.
     pods: Option<Pods>,
     /// Who is told of each change.
@@ -162,6 +164,7 @@ impl Live {
             lead,
             secrets,
             jobs: RunsJobs::default(),
+            rollouts: Rollouts::default(),
             pods: None,
             seen: None,
             pending: Pending::default(),
@@ -174,9 +177,9 @@ impl Live {
         Self { pods, ..self }
     }
 
-    /// Says in statuses whether jobs can be run.
-    pub(crate) fn with_jobs(self, jobs: RunsJobs) -> Self {
-        Self { jobs, ..self }
+    /// Says in statuses whether jobs can be run, and what rollouts let pass.
+    pub(crate) fn with_reports(self, jobs: RunsJobs, rollouts: Rollouts) -> Self {
+        Self { jobs, rollouts, ..self }
     }
 
     /// Tells of each change too, once what there is was heard, where somebody is to be told.
@@ -425,8 +428,8 @@ impl Live {
         }
         let current = self.feed.current();
         let joined = self.pods.as_ref().map(|pods| pods.joined(&current.snapshot));
-        let usable = (&self.secrets, &self.jobs);
-        let wanted = verdict::wanted(&self.index, &current, usable, joined.as_ref(), Timestamp::now());
+        let told = (&self.secrets, &self.jobs, &self.rollouts);
+        let wanted = verdict::wanted(&self.index, &current, told, joined.as_ref(), Timestamp::now());
         self.wanted.send_if_modified(|last| {
             let is_new = !wanted.is_empty() || !last.is_empty();
             *last = Arc::new(wanted);

@@ -12,6 +12,7 @@ use vidimus_registry::Loaded;
 use crate::condition::{Condition, stand};
 use crate::index::{Entry, Index, Key};
 use crate::pods::{Joined, Runs};
+use crate::rollouts::{Rollouts, observes};
 use crate::runs_jobs::{Known as Jobs, RunsJobs, is_job};
 use crate::secrets::{self, Known, Secrets};
 use crate::status::Write;
@@ -32,11 +33,11 @@ const WAITS: &str = "many policies were written at once, and this one waits for 
 pub(crate) fn wanted(
     index: &Index,
     loaded: &Loaded,
-    (secrets, jobs): (&Secrets, &RunsJobs),
+    (secrets, jobs, rollouts): (&Secrets, &RunsJobs, &Rollouts),
     joined: Option<&Joined>,
     now: Timestamp,
 ) -> Vec<Write> {
-    let InForce { all: in_force, over, named, of_jobs } = InForce::of(loaded, now);
+    let InForce { all: in_force, over, named, of_jobs, observing } = InForce::of(loaded, now);
     let now = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let rejected = by_uid(&loaded.rejections);
     let warned = by_uid(loaded.snapshot.warnings());
@@ -85,6 +86,8 @@ pub(crate) fn wanted(
             unusable,
         };
         let mut conditions = verdict.conditions(entry.generation);
+        let observes = observing.contains(&*entry.uid);
+        conditions.extend(observes.then(|| rollouts.condition(key, entry.generation)).flatten());
         let runs = |joined: &Joined| joined.runs(key, &entry.runs, &entry.conditions, entry.generation);
         let (running, runs) = joined.map(runs).unwrap_or_default();
         let is_told = entry.observed == entry.generation && stand(&entry.conditions, &conditions);
@@ -124,6 +127,8 @@ struct InForce<'l> {
     /// The key that it names.
     named: HashMap<&'l str, &'l SecretKey>,
     of_jobs: HashSet<&'l str>,
+    /// What no policy permits passes by it. That deserves a look, so it is never plain.
+    observing: HashSet<&'l str>,
 }
 
 impl<'l> InForce<'l> {
@@ -137,6 +142,10 @@ impl<'l> InForce<'l> {
             found.named.extend(secrets::named_by(object).map(|named| (uid, named)));
             if is_job(object) {
                 found.of_jobs.insert(uid);
+            }
+            // One that is over is not programmed, and lets nothing pass.
+            if observes(object) && !found.over.contains_key(uid) {
+                found.observing.insert(uid);
             }
         }
         found
@@ -293,6 +302,7 @@ mod tests {
 
     use super::*;
     use crate::live::Told;
+    use crate::rollouts::{LetPass, RolloutsReport};
 
     fn object(kind: Kind, name: &str, spec: &Value) -> Value {
         json!({
@@ -356,8 +366,13 @@ mod tests {
         for object in &objects {
             index.there(kind(object), object.clone());
         }
-        let wanted =
-            wanted(&index, &loaded(&index), (&Secrets::default(), &RunsJobs::default()), None, at(0));
+        let wanted = wanted(
+            &index,
+            &loaded(&index),
+            (&Secrets::default(), &RunsJobs::default(), &Rollouts::default()),
+            None,
+            at(0),
+        );
         let row = |name: &str| {
             let write = wanted.iter().find(|write| &*write.uid == name).unwrap();
             assert_eq!(write.generation, Some(4));
@@ -406,7 +421,13 @@ mod tests {
         }
         let loaded = loaded(&index);
         index.note_waiting(&HashSet::from(["waits".into()]));
-        let wanted = wanted(&index, &loaded, (&Secrets::default(), &RunsJobs::default()), None, at(0));
+        let wanted = wanted(
+            &index,
+            &loaded,
+            (&Secrets::default(), &RunsJobs::default(), &Rollouts::default()),
+            None,
+            at(0),
+        );
         let first = |name: &str| {
             let write = wanted.iter().find(|write| &*write.uid == name).unwrap();
             let one = &write.conditions[0];
@@ -429,7 +450,13 @@ mod tests {
         for document in &documents {
             index.there(kind(document), document.clone());
         }
-        let first = wanted(&index, &loaded(&index), (&Secrets::default(), &RunsJobs::default()), None, at(0));
+        let first = wanted(
+            &index,
+            &loaded(&index),
+            (&Secrets::default(), &RunsJobs::default(), &Rollouts::default()),
+            None,
+            at(0),
+        );
         assert_eq!(first.len(), 2);
         for (document, write) in documents.iter().zip([&first[0], &first[1]]) {
             let mut written = written(document, write);
@@ -440,8 +467,14 @@ mod tests {
         let ready: Vec<bool> = index.entries().map(|(_, entry)| is_ready(&entry.conditions)).collect();
         assert_eq!(ready, [true, false]);
         assert!(
-            wanted(&index, &loaded(&index), (&Secrets::default(), &RunsJobs::default()), None, at(60))
-                .is_empty()
+            wanted(
+                &index,
+                &loaded(&index),
+                (&Secrets::default(), &RunsJobs::default(), &Rollouts::default()),
+                None,
+                at(60)
+            )
+            .is_empty()
         );
         // Mended, it says so, and since when: another generation of what was good has the time that it had.
         let mut mended = written(&policy("broken", "permit (principal, action, resource);"), &first[1]);
@@ -450,7 +483,13 @@ mod tests {
         let mut later = written(&agent("good", "spiffe://example.com/other"), &first[0]);
         later["metadata"]["generation"] = json!(5);
         index.there(Kind::Agent, later);
-        let next = wanted(&index, &loaded(&index), (&Secrets::default(), &RunsJobs::default()), None, at(60));
+        let next = wanted(
+            &index,
+            &loaded(&index),
+            (&Secrets::default(), &RunsJobs::default(), &Rollouts::default()),
+            None,
+            at(60),
+        );
         let times: Vec<&str> = next.iter().map(|write| &*write.conditions[0].last_transition_time).collect();
         assert_eq!(times, ["1970-01-01T00:00:00Z", "1970-01-01T00:01:00Z"]);
         assert!(next.iter().all(|write| write.generation == Some(5)));
@@ -467,8 +506,13 @@ mod tests {
             server["metadata"]["creationTimestamp"] = json!(format!("2026-01-01T00:00:0{second}Z"));
             index.there(Kind::McpServer, server);
         }
-        let wanted =
-            wanted(&index, &loaded(&index), (&Secrets::default(), &RunsJobs::default()), None, at(0));
+        let wanted = wanted(
+            &index,
+            &loaded(&index),
+            (&Secrets::default(), &RunsJobs::default(), &Rollouts::default()),
+            None,
+            at(0),
+        );
         let told = |name: &str| {
             let write = wanted.iter().find(|write| &*write.uid == name).unwrap();
             write.conditions.iter().map(|one| format!("{}/{}", one.status, one.reason)).collect::<Vec<_>>()
@@ -490,7 +534,13 @@ mod tests {
         let named = SecretKey { namespace: "a".into(), name: "openai".into(), key: "apiKey".into() };
         secrets.named([&named].into_iter(), std::iter::empty());
         let reasons = || {
-            let all = wanted(&index, &loaded(&index), (&secrets, &RunsJobs::default()), None, at(0));
+            let all = wanted(
+                &index,
+                &loaded(&index),
+                (&secrets, &RunsJobs::default(), &Rollouts::default()),
+                None,
+                at(0),
+            );
             let reasons = |write: &Write| {
                 write.conditions.iter().map(|one| one.reason.clone()).collect::<Vec<String>>()
             };
@@ -519,7 +569,13 @@ mod tests {
         index.there(Kind::McpServer, object(Kind::McpServer, "shell", &spec));
         let loaded = loaded(&index);
         let reasons = |known: Jobs| {
-            let all = wanted(&index, &loaded, (&Secrets::default(), &RunsJobs::new(known)), None, at(0));
+            let all = wanted(
+                &index,
+                &loaded,
+                (&Secrets::default(), &RunsJobs::new(known), &Rollouts::default()),
+                None,
+                at(0),
+            );
             let reasons = |write: &Write| {
                 write.conditions.iter().map(|one| one.reason.clone()).collect::<Vec<String>>()
             };
@@ -544,8 +600,13 @@ mod tests {
             index.there(Kind::Policy, policy(name, cedar));
             let (objects, rejected) = index.says();
             assert!(source.says(Says { objects, rejected, about: Vec::new() }));
-            let all =
-                wanted(&index, &source.current(), (&Secrets::default(), &RunsJobs::default()), None, at(0));
+            let all = wanted(
+                &index,
+                &source.current(),
+                (&Secrets::default(), &RunsJobs::default(), &Rollouts::default()),
+                None,
+                at(0),
+            );
             let write = all.iter().find(|write| &*write.uid == name).unwrap();
             [0, 1].map(|place| write.conditions[place].message.clone())
         };
@@ -576,7 +637,13 @@ mod tests {
         let loaded = loaded(&index);
         // A second before the end, and at it.
         for (second, reason) in [(1_767_225_599, "Programmed"), (1_767_225_600, OVER)] {
-            let all = wanted(&index, &loaded, (&Secrets::default(), &RunsJobs::default()), None, at(second));
+            let all = wanted(
+                &index,
+                &loaded,
+                (&Secrets::default(), &RunsJobs::default(), &Rollouts::default()),
+                None,
+                at(second),
+            );
             assert_eq!(all.len(), 2);
             for write in &all {
                 assert_eq!(
@@ -590,6 +657,42 @@ mod tests {
                 assert_eq!(is_said, ready && &*write.uid == "observes", "{write:?}");
             }
         }
+    }
+
+    /// What a rollout lets pass is in its status, and in no other.
+    #[test]
+    fn what_a_rollout_lets_pass_is_in_its_status() {
+        let mut index = Index::new("c");
+        let window = json!({"until": "2026-01-01T00:00:00Z"});
+        for (name, mode) in [("observes", "rollout"), ("decides", "enforce")] {
+            let cedar = "permit (principal, action, resource);";
+            let spec = json!({"description": "a test", "cedar": cedar, "window": window, "mode": mode});
+            index.there(Kind::Policy, object(Kind::Policy, name, &spec));
+        }
+        let loaded = loaded(&index);
+        let (tell, _heard) = std::sync::mpsc::channel();
+        let rollouts = Rollouts::default();
+        let report = RolloutsReport::new(rollouts.clone(), tell);
+        let reason = |name: &str, second: i64| {
+            let all = wanted(
+                &index,
+                &loaded,
+                (&Secrets::default(), &RunsJobs::default(), &rollouts),
+                None,
+                at(second),
+            );
+            let write = all.iter().find(|write| &*write.uid == name).unwrap();
+            write.conditions.iter().find(|one| one.of == "Observing").map(|one| one.reason.clone())
+        };
+        let (before, end) = (1_767_225_599, 1_767_225_600);
+        assert_eq!(reason("observes", before), None, "nobody has told yet");
+        let mut counted = LetPass { gateway: "g".to_owned(), ..LetPass::default() };
+        report.note(counted.clone());
+        assert_eq!(reason("observes", before).as_deref(), Some("NothingPassed"));
+        counted.calls.insert("a/observes".into(), (2, "2025-12-31T00:00:00Z".to_owned()));
+        report.note(counted);
+        assert_eq!(reason("observes", before).as_deref(), Some("WouldRefuse"));
+        assert_eq!((reason("observes", end), reason("decides", before)), (None, None));
     }
 
     #[test]

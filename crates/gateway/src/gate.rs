@@ -28,6 +28,7 @@ use crate::payloads::PayloadKeys;
 use crate::provider_credentials::ProviderCredentials;
 use crate::questions::Questions;
 use crate::refusal_sampler::{Rate, RefusalSampler};
+use crate::rollouts::Rollouts;
 use crate::seal::Seal;
 use crate::secrets::{SecretDirectory, SecretKeys};
 use crate::source_state::{Noted, SourceState};
@@ -195,6 +196,8 @@ pub struct Shared {
     pub meter: Meter,
     /// When each principal called last.
     pub last_calls: LastCalls,
+    /// What namespaces that observe let pass.
+    pub rollouts: Rollouts,
     pub vitals: Vitals,
     pub telemetry: Telemetry,
     pub(crate) spans: Option<Spans>,
@@ -237,6 +240,7 @@ impl Shared {
             access_log: AccessLog::new(config.clock.now().monotonic),
             meter: Meter::new(&config.vitals),
             last_calls: LastCalls::default(),
+            rollouts: Rollouts::default(),
             vitals: config.vitals,
             telemetry: config.telemetry,
             spans: config.spans,

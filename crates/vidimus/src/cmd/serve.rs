@@ -20,6 +20,7 @@ mod jobs;
 mod pods;
 mod questions;
 pub(super) mod retention;
+mod rollouts;
 pub(super) mod runs;
 mod scale;
 mod seen;

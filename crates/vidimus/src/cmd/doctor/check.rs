@@ -75,6 +75,7 @@ checks! {
     GUARD_DOWN = "guard_down", Fault, "calls that wait for the guard are refused, or pass without it (onFailure: open)";
     ISSUER_UNREACHABLE = "issuer_unreachable", Fault, "its tokens are refused (503), or are when the keys that are there are an hour old";
     SOURCE_AWAY = "source_away", Fault, "what is changed in the cluster is not in force, and routes with staleAfter close";
+    WOULD_REFUSE = "would_refuse", Warning, "no policy permits them: they pass while their namespace observes, and are refused when that ends";
     OBJECTS_REJECTED = "objects_rejected", Fault, "what they permit is not in force";
     PANICKED = "panicked", Warning, "a fault of Vidimus; what ended began anew";
     LOG_LOST = "log_lost", Warning, "lines of the log are missing; records are not";
@@ -85,6 +86,7 @@ checks! {
     CLUSTER_RECORD_UNSEEN = "cluster_record_unseen", Fault, "it may not be in force: no gateway follows the cluster, or none may say so";
     CLUSTER_RECORD_PARTLY = "cluster_record_partly", Fault, "it is good, and all or part of it is not in force: who is claimed by two is nobody";
     CLUSTER_POLICY_OVER = "cluster_policy_over", Warning, "it permits nothing any more";
+    CLUSTER_ROLLOUT = "cluster_rollout", Warning, "what no policy permits passes in its namespace, and is refused when that ends";
     CLUSTER_KEY_MISSING = "cluster_key_missing", Fault, "calls that need it are refused";
     CLUSTER_JOB_UNRUN = "cluster_job_unrun", Fault, "every call of it is refused: nothing runs the job";
     CLUSTER_WORKLOAD_DOWN = "cluster_workload_down", Fault, "fewer gateways serve than are wanted; without one no call passes";

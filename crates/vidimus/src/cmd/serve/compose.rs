@@ -89,7 +89,6 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
         .tls
         .map(|socket| tls::listener(&mut supervisor, serve, &identity, trust, socket))
         .transpose()?;
-    let watching = Arc::new(watching);
     source::follow(&mut supervisor, serve, &shared, &watching)?;
     let run = control.block_on(runs::begin(serve, &shared))?;
     seen::begin(&mut supervisor, serve, &shared, &watching);

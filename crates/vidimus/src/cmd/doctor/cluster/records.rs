@@ -61,6 +61,11 @@ pub(super) fn look(plural: &str, items: &[Value], installed: &Installed, logs: &
         let fix = "do what the message says, or start the gateway without --pods";
         report.find(check::CLUSTER_PODS_UNHEARD, message, fix);
     }
+    for (item, message) in items.iter().filter_map(|item| Some((item, observing(item)?))).take(TOLD) {
+        let what = format!("{plural} {}/{}: {message}", namespace(item), text(item, "/metadata/name"));
+        let fix = "vidimus audit search --text would_refuse finds the calls; permit what is meant, and delete the policy before it ends";
+        report.find(check::CLUSTER_ROLLOUT, what, fix);
+    }
     if installed.writes
         && let Some(first) = unseen.first()
     {
@@ -120,6 +125,13 @@ fn verdict(item: &Value) -> Verdict {
         }
         _ => Verdict::Accepted,
     }
+}
+
+/// What a policy lets pass that no other one permits, where it does.
+fn observing(item: &Value) -> Option<&str> {
+    let mut conditions = item.pointer("/status/conditions").and_then(Value::as_array)?.iter();
+    let found = conditions.find(|one| text(one, "/type") == "Observing")?;
+    Some(text(found, "/message"))
 }
 
 /// Why it is not known what runs as an object, where pods are to be watched.
@@ -207,6 +219,16 @@ mod tests {
         assert_eq!(found(&["finance"], &[unseen.clone()]), ["cluster_record_unseen"]);
         assert_eq!(found(&["hr"], &[unseen, partly.clone()]).len(), 0);
         assert_eq!(found(&[], &vec![partly; TOLD + 3]).len(), TOLD + 1, "and how many more there are");
+    }
+
+    #[test]
+    fn what_a_rollout_lets_pass_is_told() {
+        let observes = json!({"metadata": {"namespace": "finance", "name": "x"}, "status": {"conditions": [
+            {"type": "Accepted", "status": "True"}, {"type": "Observing", "status": "True", "message": "g-0 let 3 calls pass"}]}});
+        let mut report = Report::default();
+        look("policies", &[observes], &Installed::default(), "kubectl logs", &mut report);
+        let found = report.findings.first().map(|finding| (finding.code, &*finding.what));
+        assert_eq!(found, Some(("cluster_rollout", "policies finance/x: g-0 let 3 calls pass")));
     }
 
     #[test]
