@@ -95,6 +95,7 @@ func TestPods(t *testing.T) {
 		{"an orphan pod and a record without a pod both show", orphanAndIdle},
 		{"the last call shows", lastCall},
 		{"one of two under one ServiceAccount is cut off alone", oneOfTwo},
+		{"a quarantine by an act is in what policies look up", quarantinedByAct},
 		{"the token of a pod that is gone is refused", podGone},
 		{"a namespace is governed by its label", governedByLabel},
 		{"the API server is killed", unheard},
@@ -307,6 +308,34 @@ func oneOfTwo(t *testing.T, h *herd) {
 		if found := h.as(name); found != expected {
 			t.Errorf("%s: %s", name, found)
 		}
+	}
+}
+
+// quarantinedByAct: who asks no gateway about pods hears of it by the status of the record.
+func quarantinedByAct(t *testing.T, h *herd) {
+	file := kubeconfig(t, t.TempDir(), h.cluster.url, h.cluster.token)
+	word := func() string {
+		said := vidimus(t, "admission", "manifests", "--form", "registrations", "--cluster", "--follow", "finance", "--kubeconfig", file)
+		for _, line := range strings.Split(string(said), "\n") {
+			if _, found, ok := strings.Cut(line, `"finance.invoice-bot": `); ok {
+				return strings.Trim(found, `"`)
+			}
+		}
+		return ""
+	}
+	if found := word(); found != "approved" {
+		t.Errorf("before: %s", found)
+	}
+	if output, code := h.operate("quarantine", "agent", "finance/invoice-bot", "--why", "INC-8"); code != 0 {
+		t.Fatal(output)
+	}
+	eventually(t, "its pods are held", word, same("held"))
+	if output, code := h.operate("quarantine", "lift", "agent", "finance/invoice-bot", "--why", "INC-8"); code != 0 {
+		t.Fatal(output)
+	}
+	eventually(t, "they are approved again", word, same("approved"))
+	if found := h.as("bot-2"); found != "200" {
+		t.Errorf("it is lifted: %s", found)
 	}
 }
 

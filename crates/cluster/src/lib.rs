@@ -29,6 +29,7 @@ mod lease;
 mod line;
 mod live;
 mod pods;
+mod quarantined;
 mod relay;
 mod remote;
 mod rollouts;
@@ -60,6 +61,7 @@ pub use index::read;
 pub use issuer::IssuerDocuments;
 pub use jobs::{Jobs, Left};
 pub use pods::{LastCalls, NotRunning, Pods, PodsReport, PodsSaid, Unclaimed};
+pub use quarantined::says_quarantined;
 pub use relay::{MAX_GATEWAYS, Relay};
 pub use remote::{Dial, Duplex, Link, Remote};
 pub use rollouts::{LetPass, RolloutsReport};
@@ -107,6 +109,8 @@ pub struct Watching {
     /// Where statuses are written here.
     jobs: Option<JobsReport>,
     rollouts: Option<RolloutsReport>,
+    /// Where they are written here: has them looked at again.
+    statuses: Option<mpsc::Sender<live::Heard>>,
     give_back: Option<lease::GiveBack>,
     seen: Arc<Mutex<Option<Changes>>>,
     /// Where the API server is followed itself.
@@ -117,6 +121,10 @@ impl Watching {
     /// From now on this stands by acts: what is in force is published with it at once, also while the API server does not answer.
     pub fn stand(&self, standing: Arc<Overlay>) {
         self.acts.stand(standing);
+        // Statuses say who is quarantined. Nobody hears it once the source has ended.
+        if let Some(statuses) = &self.statuses {
+            drop(statuses.send(live::Heard::Runs));
+        }
     }
 
     /// How long the thread that compiles what the cluster says has not come round, which it does every few seconds.
@@ -257,6 +265,7 @@ pub fn heard_of(
             pods,
             jobs: None,
             rollouts: None,
+            statuses: None,
             give_back: None,
             seen,
             issuer: None,
@@ -320,6 +329,7 @@ fn follow(
     let jobs = if cluster.jobs { runs_jobs::Known::Unread } else { runs_jobs::Known::Off };
     let jobs = JobsReport::new(runs_jobs::RunsJobs::new(jobs), tell.clone());
     let let_pass = rollouts::Rollouts::default();
+    let statuses = Some(tell.clone());
     let rollouts = RolloutsReport::new(let_pass.clone(), tell.clone());
     // Where it is said on, each gateway records what it sees.
     let is_recorded = relay.is_none();
@@ -327,7 +337,7 @@ fn follow(
     let pods = cluster.pods.then(|| Pods::new(cluster.client.clone(), &cluster.namespaces, tell, relay));
     let live = live::Live::new((feed, objects), &followed, heard, publish, (wanted, lead, secrets.clone()));
     let (to, seen) = is_recorded.then(seen::changes).unzip();
-    let live = live.with_pods(pods.clone()).with_seen(to).with_reports(jobs.runs(), let_pass);
+    let live = live.with_pods(pods.clone()).with_seen(to).with_reports(jobs.runs(), let_pass, is_recorded);
     let seen = Arc::new(Mutex::new(seen));
     thread::Builder::new().name("vidimus-registry".to_owned()).spawn(move || live.run())?;
     Ok(Begun {
@@ -339,6 +349,7 @@ fn follow(
             pods,
             jobs: Some(jobs),
             rollouts: Some(rollouts),
+            statuses,
             give_back,
             seen,
             issuer: Some(cluster.issuer()),

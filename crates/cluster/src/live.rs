@@ -106,6 +106,8 @@ pub(crate) struct Live {
     secrets: Secrets,
     jobs: RunsJobs,
     rollouts: Rollouts,
+    /// Whether acts of people are known here, which a registry has none of.
+    knows_acts: bool,
     /// Where pods are watched.
     pods: Option<Pods>,
     /// Who is told of each change.
@@ -165,6 +167,7 @@ impl Live {
             secrets,
             jobs: RunsJobs::default(),
             rollouts: Rollouts::default(),
+            knows_acts: true,
             pods: None,
             seen: None,
             pending: Pending::default(),
@@ -177,9 +180,9 @@ impl Live {
         Self { pods, ..self }
     }
 
-    /// Says in statuses whether jobs can be run, and what rollouts let pass.
-    pub(crate) fn with_reports(self, jobs: RunsJobs, rollouts: Rollouts) -> Self {
-        Self { jobs, rollouts, ..self }
+    /// Says in statuses whether jobs can be run, what rollouts let pass, and who is quarantined by acts, where these are known.
+    pub(crate) fn with_reports(self, jobs: RunsJobs, rollouts: Rollouts, knows_acts: bool) -> Self {
+        Self { jobs, rollouts, knows_acts, ..self }
     }
 
     /// Tells of each change too, once what there is was heard, where somebody is to be told.
@@ -428,8 +431,13 @@ impl Live {
         }
         let current = self.feed.current();
         let joined = self.pods.as_ref().map(|pods| pods.joined(&current.snapshot));
-        let told = (&self.secrets, &self.jobs, &self.rollouts);
-        let wanted = verdict::wanted(&self.index, &current, told, joined.as_ref(), Timestamp::now());
+        let reported = verdict::Reported {
+            secrets: &self.secrets,
+            jobs: &self.jobs,
+            rollouts: &self.rollouts,
+            knows_acts: self.knows_acts,
+        };
+        let wanted = verdict::wanted(&self.index, &current, &reported, joined.as_ref(), Timestamp::now());
         self.wanted.send_if_modified(|last| {
             let is_new = !wanted.is_empty() || !last.is_empty();
             *last = Arc::new(wanted);

@@ -42,18 +42,25 @@ pub(super) fn pods(cluster: &Cluster) -> anyhow::Result<Value> {
     Ok(json!({"kind": "List", "items": items}))
 }
 
-/// What the records of all namespaces claim, and how many faults are in them.
+/// What records claim, of all namespaces or of those that are `followed`, and how many faults are in them. What is quarantined by an act says its status.
 ///
 /// # Errors
 /// When the API server does not say.
-pub(super) fn workloads(cluster: &Cluster) -> anyhow::Result<(Workloads, usize)> {
+pub(super) fn workloads(cluster: &Cluster, followed: &[String]) -> anyhow::Result<(Workloads, usize)> {
     let source: Arc<str> = vidimus_cluster::SOURCE.into();
+    let places: Vec<Option<&str>> = match followed {
+        [] => vec![None],
+        some => some.iter().map(|namespace| Some(&**namespace)).collect(),
+    };
     let (mut objects, mut rejected) = (Vec::new(), Vec::new());
-    for kind in Kind::ALL {
-        let items = list(cluster, &vidimus_cluster::collection(kind, None), "", WHOLE)?;
+    for (kind, place) in Kind::ALL.into_iter().flat_map(|kind| places.iter().map(move |place| (kind, *place)))
+    {
+        let items = list(cluster, &vidimus_cluster::collection(kind, place), "", WHOLE)?;
         let items = items.map_err(|refused| anyhow::anyhow!("{}: {}", kind.as_str(), refused.message))?;
         for item in items {
+            let is_quarantined = vidimus_cluster::says_quarantined(&item);
             match vidimus_cluster::read(&source, kind, item) {
+                Ok(object) if is_quarantined => objects.push(object.quarantined()),
                 Ok(object) => objects.push(object),
                 Err(rejections) => rejected.extend(rejections),
             }
