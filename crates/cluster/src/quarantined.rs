@@ -9,16 +9,16 @@ use crate::condition::Condition;
 /// The name of the condition.
 const QUARANTINED: &str = "Quarantined";
 
-/// What is to be said of an object, where `there` is what its status says: that it is, or that it is not any more. A process that knows no acts
-/// (`knows_acts`), as a registry, leaves what a gateway said: of the record itself everybody reads it there.
+/// What is to be said of an object, where `there` is what its status says: that it is, or that it is not any more. Where that is not known
+/// (`is_known`), as in a registry, which knows no acts, what a gateway said is left: of the record itself everybody reads it there.
 pub(crate) fn condition(
     is_quarantined: bool,
-    knows_acts: bool,
+    is_known: bool,
     there: &[Condition],
     generation: Option<i64>,
 ) -> Option<Condition> {
     let last = there.iter().find(|one| one.of == QUARANTINED);
-    if !knows_acts {
+    if !is_known {
         return last.cloned();
     }
     let (status, reason, message) = match (is_quarantined, last) {

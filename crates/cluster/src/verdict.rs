@@ -177,9 +177,11 @@ impl<'l> InForce<'l> {
         let uid: &str = &entry.uid;
         let observes = self.observing.contains(uid);
         let observing = observes.then(|| reported.rollouts.condition(key, entry.generation)).flatten();
+        // Of what is malformed it is not known: its quarantine is held, and stays told.
+        let is_known = reported.knows_acts && self.all.contains(uid);
         let is_quarantined = self.quarantined.contains(uid);
         let quarantined =
-            quarantined::condition(is_quarantined, reported.knows_acts, &entry.conditions, entry.generation);
+            quarantined::condition(is_quarantined, is_known, &entry.conditions, entry.generation);
         observing.into_iter().chain(quarantined)
     }
 }
@@ -713,6 +715,13 @@ mod tests {
         let lifted = next.iter().find(|write| &*write.uid == "stopped").unwrap();
         let told = lifted.conditions.iter().find(|one| one.of == "Quarantined").unwrap();
         assert_eq!((&*told.status, &*told.reason), ("False", "NotQuarantined"));
+        // Attack: it is made malformed, and so not quarantined any more.
+        let mut malformed = agent("stopped", "spiffe://corp.example/stopped");
+        malformed["spec"]["owner"] = json!(7);
+        index.there(Kind::Agent, written(&malformed, write));
+        let last = wanted(&index, &loaded(&index), &Beside::default().reported(), None, at(90));
+        let held = last.iter().find(|write| &*write.uid == "stopped").unwrap();
+        assert!(held.conditions.iter().any(|one| one.of == "Quarantined" && one.status == "True"));
     }
 
     #[test]

@@ -216,7 +216,7 @@ mod tests {
             found(&[], &[unseen.clone(), partly.clone()]),
             ["cluster_record_partly", "cluster_record_unseen"]
         );
-        assert_eq!(found(&["finance"], &[unseen.clone()]), ["cluster_record_unseen"]);
+        assert_eq!(found(&["finance"], std::slice::from_ref(&unseen)), ["cluster_record_unseen"]);
         assert_eq!(found(&["hr"], &[unseen, partly.clone()]).len(), 0);
         assert_eq!(found(&[], &vec![partly; TOLD + 3]).len(), TOLD + 1, "and how many more there are");
     }
