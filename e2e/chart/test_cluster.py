@@ -196,10 +196,13 @@ class Installed(unittest.TestCase):
         self.cluster.wait("records taken", lambda: self.cluster.apply(agent)[0] in (200, 201))
         self.assertEqual(self.found(), always | {"cluster_record_unseen"})
         where = self.cluster.path(agent)
-        for status, codes in [("False", {"cluster_record_refused"}), ("True", set())]:
+        for status, programmed, codes in [("False", None, {"cluster_record_refused"}), ("True", "PartlyRefused", {"cluster_record_partly"}),
+                                          ("True", "Closed", {"cluster_record_partly"}), ("True", "WindowOver", {"cluster_policy_over"}), ("True", None, set())]:
             _, there, _ = self.cluster.ask("GET", where)
-            there["status"] = {"conditions": [{"type": "Accepted", "status": status, "reason": "Malformed", "message": "spec.owner: nobody",
-                                               "observedGeneration": there["metadata"]["generation"], "lastTransitionTime": "2026-11-28T12:00:00Z"}]}
+            said = {"observedGeneration": there["metadata"]["generation"], "lastTransitionTime": "2026-11-28T12:00:00Z", "message": "spec.owner: nobody"}
+            there["status"] = {"conditions": [
+                {"type": "Accepted", "status": status, "reason": "Malformed", **said},
+                {"type": "Programmed", "status": "False" if programmed else "True", "reason": programmed or "Programmed", **said}]}
             code, answer, _ = self.cluster.ask("PUT", f"{where}/status", there)
             self.assertEqual(code, 200, answer)
             self.assertEqual(self.found(), always | codes)
@@ -302,6 +305,48 @@ class Installed(unittest.TestCase):
             self.helm("uninstall", "vidimus")
             self.assertEqual(self.cluster.ask("GET", path)[0], 404, "nobody is asked who is not there any more")
             self.cluster.ask("DELETE", self.cluster.path(secret))
+
+    def test_7_a_good_installation_has_no_fault_but_that_no_pod_runs_here(self):
+        agent = {"apiVersion": "vidimus.dev/v1alpha1", "kind": "Agent", "metadata": {"name": "bot", "namespace": NAMESPACE}, "spec": {
+            "owner": "ada.l@example.com", "team": "t", "purpose": "p", "riskLevel": "low",
+            "identities": [{"oidc": {"issuer": "urn:vidimus:local", "subject": "bot"}}]}}
+        no_pod = {"cluster_workload_down", "cluster_lease_unheld"}
+        for name, wanted in [
+            # The Service that the API server asks has no pod, and nobody writes the CA.
+            ("full", no_pod | {"cluster_webhook_deaf", "cluster_webhook_ca", "cluster_registrars_open"}),
+            ("separate", no_pod | {"cluster_registry_down", "cluster_registrars_open"}),
+            ("directory", {"cluster_workload_down"}),
+        ]:
+            with self.subTest(name):
+                objects = rendered(name)
+                crds = [one for one in objects if one["kind"] == "CustomResourceDefinition"]
+                for one in crds:
+                    self.assertIn(self.cluster.apply(one)[0], (200, 201))
+                # Of a namespace that is not followed, where some are named: nobody says what became of it, and nobody is to.
+                self.cluster.wait("records taken", lambda: self.cluster.apply(agent)[0] in (200, 201))
+                others = [one for one in objects if one["kind"] != "CustomResourceDefinition"]
+                for one in others:
+                    self.assertIn(self.cluster.apply(one)[0], (200, 201), one)
+                self.cluster.wait("rights", lambda: "cluster_rights_missing" not in self.found())
+                self.assertEqual(self.found(), wanted)
+                for one in reversed(others):
+                    self.cluster.ask("DELETE", self.cluster.path(one))
+                self.cluster.ask("DELETE", self.cluster.path(agent))
+
+    def test_8_policies_that_look_up_what_nobody_writes_are_found(self):
+        policy = yaml_documents("deploy/admission/validating-admission-policy.yaml")[0]
+        there = next(one for one in yaml_documents("deploy/rbac/admission.yaml") if one["kind"] == "ConfigMap")
+        codes = {"cluster_registrations_missing", "cluster_registrations_old", "cluster_registrations_undated"}
+        self.assertEqual(self.found() & codes, set(), "nothing looks it up")
+        self.assertEqual(self.cluster.apply(policy)[0], 201)
+        self.assertEqual(self.found() & codes, {"cluster_registrations_missing"})
+        now = datetime.datetime.now(datetime.timezone.utc)
+        for written, code in [(None, {"cluster_registrations_undated"}), (now - datetime.timedelta(minutes=9), {"cluster_registrations_old"}), (now, set())]:
+            there["metadata"]["annotations"] = {"vidimus.dev/written": written.strftime("%Y-%m-%dT%H:%M:%SZ")} if written else {}
+            self.assertIn(self.cluster.apply(there)[0], (200, 201))
+            self.assertEqual(self.found() & codes, code)
+        for one in (policy, there):
+            self.cluster.ask("DELETE", self.cluster.path(one))
 
     def held(self):
         """Somebody holds the Lease; an upgrade must not take it away."""

@@ -18,6 +18,7 @@ from cluster import CHART, KUBE_VERSION, free_port, helm, rendered, values
 DEPLOY = CHART.parents[1]
 NAMES = ("minimal", "full", "directory")
 BIN = os.environ["VIDIMUS_BIN"]
+SCALED = "autoscaling.enabled=true,standing.existingSecret=a,sharedKeys.existingSecret=b,gateway.publicUrl=https://a.example"
 ASKED = "admission.enabled=true,admission.keysSecret=a,admission.webhook.enabled=true"
 XDS = ("extAuthz.enabled=true,extAuthz.dataPlanes[0]=spiffe://a/edge,tls.existingSecret=svid,xds.enabled=true,"
        "xds.gateways[0]=edge/agents,xds.extAuthzId=spiffe://a/b")
@@ -48,6 +49,11 @@ class Render(unittest.TestCase):
             ("serviceAccountTokens.issuer=http://issuer.example", "issuer"),
             ("sinks[0]=kafka://broker:9092", "sinks"),
             ("replicas=2", "standing.existingSecret"),
+            ("autoscaling.enabled=true", "standing.existingSecret"),
+            ("autoscaling.enabled=true,standing.existingSecret=a", "sharedKeys.existingSecret"),
+            (f"{SCALED},autoscaling.hpa.minReplicas=7", "maxReplicas"),
+            (f"{SCALED},resources.requests=null", "resources.requests.cpu"),
+            (f"{SCALED},autoscaling.hpa.target=7", "target"),
             ("mode=directory", "objects"),
             ("objects.a\\.yaml=x", "kubectl apply"),
             ("archive.place=s3://bucket/a", "ledger.keepRecords"),
@@ -199,6 +205,33 @@ class Render(unittest.TestCase):
             ])
             self.assertEqual([lease["metadata"]["name"] for lease in of(objects, "Lease")], ["vidimus-statuses"])
 
+    def test_what_scales_is_not_undone_by_an_upgrade(self):
+        for flags, hpas in [(SCALED, 1), (f"{SCALED},autoscaling.hpa.enabled=false", 0)]:
+            objects = rendered("minimal", "--set", flags)
+            workload = of(objects, "StatefulSet")[0]
+            self.assertNotIn("replicas", workload["spec"])
+            found = of(objects, "HorizontalPodAutoscaler")
+            self.assertEqual(len(found), hpas)
+            for hpa in found:
+                self.assertEqual(hpa["spec"]["scaleTargetRef"], {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": workload["metadata"]["name"]})
+                self.assertEqual((hpa["spec"]["minReplicas"], hpa["spec"]["maxReplicas"]), (2, 6))
+        self.assertEqual(of(rendered("minimal"), "StatefulSet")[0]["spec"]["replicas"], 1)
+
+    def test_an_issuer_is_believed_by_the_clusters_ca_where_it_is_the_api_server(self):
+        eks = "https://oidc.eks.eu-west-1.amazonaws.com/id/A"
+        for flags, by_cluster in [
+            ("gateway.log=info", True),
+            (f"serviceAccountTokens.issuer={eks}", False),
+            (f"serviceAccountTokens.issuer={eks},serviceAccountTokens.discoveryBinding=true", True),
+            ("serviceAccountTokens.issuer=", False),
+        ]:
+            with self.subTest(flags):
+                objects = rendered("minimal", "--set", flags)
+                spec = pod(objects)
+                self.assertEqual([arg for arg in spec["containers"][0]["args"] if arg.startswith("--issuer-ca=")] != [], by_cluster)
+                self.assertEqual("cluster-ca" in [volume["name"] for volume in spec["volumes"]], by_cluster)
+                self.assertEqual([one for one in of(objects, "ClusterRoleBinding") if "discovery" in one["metadata"]["name"]] != [], "Binding" in flags)
+
     def test_jobs_take_the_roles_of_deploy_for_the_account_of_the_release(self):
         def plain(one):
             one["metadata"] = {"name": one["metadata"]["name"]}
@@ -221,7 +254,7 @@ class Render(unittest.TestCase):
             "Service", "ServiceAccount", "StatefulSet"})
         self.assertEqual(minimal - {one["kind"] for one in rendered("full")}, set())
         more = {one["kind"] for one in rendered("full")} - minimal
-        self.assertEqual(more, {"ConfigMap", "PrometheusRule", "ServiceMonitor", "ValidatingWebhookConfiguration"})
+        self.assertEqual(more, {"ConfigMap", "HorizontalPodAutoscaler", "PrometheusRule", "ServiceMonitor", "ValidatingWebhookConfiguration"})
 
     def test_nobody_reaches_the_admin_address_but_who_is_named(self):
         def who(name):

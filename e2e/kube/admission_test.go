@@ -164,6 +164,7 @@ func (c *cluster) held(t *testing.T, cases []podCase) {
 			t.Errorf("%s: warn: %s %s", each.About, a.message, a.warnings)
 		}
 	}
+	c.templates(t, cases)
 	c.enforce(t, "audit")
 	untilSaid(t, "a namespace that is only audited", func() (bool, string) { a := ask(first); return a.warnings == "", a.warnings })
 	c.enforce(t, "")
@@ -171,6 +172,73 @@ func (c *cluster) held(t *testing.T, cases []podCase) {
 		t.Errorf("a namespace that is not governed: %s", a.message)
 	}
 	c.changes(t, cases)
+}
+
+// templates: whoever writes what makes pods is told as of the pods, where it is only warned of; nothing is refused that is no pod.
+func (c *cluster) templates(t *testing.T, cases []podCase) {
+	t.Helper()
+	const apps, batch = "/apis/apps/v1/namespaces/finance/", "/apis/batch/v1/namespaces/finance/"
+	kinds := []struct{ kind, path string }{{"Deployment", apps + "deployments"}, {"StatefulSet", apps + "statefulsets"}, {"DaemonSet", apps + "daemonsets"},
+		{"ReplicaSet", apps + "replicasets"}, {"Job", batch + "jobs"}, {"CronJob", batch + "cronjobs"}}
+	for _, of := range kinds {
+		for _, each := range cases {
+			made := maker(of.kind, each.Pod)
+			a := c.say(t, http.MethodPost, of.path+"?dryRun=All", c.token, made)
+			if a.message != "" || strings.Contains(a.warnings, "pod_") != (each.Refused != "") || !strings.Contains(a.warnings, each.Refused) {
+				t.Errorf("%s of %s: %s %s", of.kind, each.About, a.message, a.warnings)
+			}
+		}
+	}
+	// It is told of again where its template changes, and not where something else does.
+	unregistered := cases[4]
+	deployment := maker("Deployment", unregistered.Pod)
+	c.mustCreate(t, apps+"deployments", deployment)
+	path := apps + "deployments/" + unregistered.Pod.text("metadata", "name")
+	label := map[string]any{"metadata": map[string]any{"labels": map[string]any{"seen": "yes"}}}
+	if a := c.say(t, http.MethodPatch, path, c.token, label); a.message != "" || strings.Contains(a.warnings, "pod_") {
+		t.Errorf("its labels: %s %s", a.message, a.warnings)
+	}
+	image := map[string]any{"spec": map[string]any{"template": map[string]any{"spec": map[string]any{"containers": []any{map[string]any{"name": "main", "image": "registry.example/other:1"}}}}}}
+	if a := c.say(t, http.MethodPatch, path, c.token, image); a.message != "" || !strings.Contains(a.warnings, unregistered.Refused) {
+		t.Errorf("another image: %s %s", a.message, a.warnings)
+	}
+	c.enforce(t, "enforce")
+	untilSaid(t, "pods are refused", func() (bool, string) {
+		a := c.say(t, http.MethodPost, pods+"?dryRun=All", c.token, unregistered.Pod)
+		return a.message != "", "accepted"
+	})
+	for _, of := range kinds {
+		if a := c.say(t, http.MethodPost, of.path+"?dryRun=All", c.token, maker(of.kind, unregistered.Pod)); a.message != "" && !strings.Contains(a.message, "already exists") {
+			t.Errorf("%s: %s", of.kind, a.message)
+		}
+	}
+	if a := c.say(t, http.MethodDelete, path, c.token, nil); a.message != "" {
+		t.Error(a.message)
+	}
+}
+
+// maker is an object of a kind that makes pods like this one.
+func maker(kind string, pod object) object {
+	spec := map[string]any{}
+	given, _ := pod["spec"].(map[string]any)
+	for name, value := range given {
+		spec[name] = value
+	}
+	labels := map[string]any{"app": "x"}
+	template := map[string]any{"metadata": map[string]any{"labels": labels}, "spec": spec}
+	whole := map[string]any{"selector": map[string]any{"matchLabels": labels}, "template": template}
+	version := "apps/v1"
+	switch kind {
+	case "StatefulSet":
+		whole["serviceName"] = "x"
+	case "Job":
+		spec["restartPolicy"], version = "Never", "batch/v1"
+		whole = map[string]any{"template": template}
+	case "CronJob":
+		spec["restartPolicy"], version = "Never", "batch/v1"
+		whole = map[string]any{"schedule": "* * * * *", "jobTemplate": map[string]any{"spec": map[string]any{"template": template}}}
+	}
+	return object{"apiVersion": version, "kind": kind, "metadata": map[string]any{"name": pod.text("metadata", "name"), "namespace": "finance"}, "spec": whole}
 }
 
 // changes: what runs already can be changed and ended; only a new image is asked about.

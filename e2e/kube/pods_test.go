@@ -69,9 +69,10 @@ func TestPods(t *testing.T) {
 	c := governable(t)
 	c.roles(t, "ServiceAccount")
 	c.roles(t, "")
-	c.bind(t, object{"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": map[string]any{"name": "issuer-discovery"},
-		"roleRef":  map[string]any{"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "system:service-account-issuer-discovery"},
-		"subjects": []any{map[string]any{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "system:unauthenticated"}}})
+	// Nobody but a ServiceAccount may read the keys of its tokens, as a cluster comes.
+	if code := c.anonymously(t, "/openid/v1/jwks"); code != http.StatusForbidden {
+		t.Fatalf("without a credential the keys are answered %d", code)
+	}
 	g := newGateway(t, c, c.url, c.account(t, "vidimus-system", "vidimus-registry"))
 	g.kill()
 	g.arguments = append(g.arguments, "--pods", "--service-account-issuer", c.url, "--issuer-ca", c.url+"="+c.ca)
@@ -94,6 +95,7 @@ func TestPods(t *testing.T) {
 		{"an orphan pod and a record without a pod both show", orphanAndIdle},
 		{"the last call shows", lastCall},
 		{"one of two under one ServiceAccount is cut off alone", oneOfTwo},
+		{"a quarantine by an act is in what policies look up", quarantinedByAct},
 		{"the token of a pod that is gone is refused", podGone},
 		{"a namespace is governed by its label", governedByLabel},
 		{"the API server is killed", unheard},
@@ -102,6 +104,17 @@ func TestPods(t *testing.T) {
 			t.Fatal("what follows builds on it")
 		}
 	}
+}
+
+// anonymously is what the API server answers to who presents nothing.
+func (c *cluster) anonymously(t *testing.T, path string) int {
+	t.Helper()
+	response, err := c.client.Get(c.url + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	return response.StatusCode
 }
 
 func (c *cluster) bind(t *testing.T, o object) {
@@ -248,6 +261,8 @@ func orphanAndIdle(t *testing.T, h *herd) {
 		func(names []string) bool { return slices.Equal(names, []string{"finance/stranger"}) })
 	if _, text := h.get("/metrics"); !strings.Contains(text, `vidimus_pods_unclaimed{namespace="finance"} 1`) {
 		t.Error("it is not counted")
+	} else if strings.Contains(text, "vidimus_issuer_keys_failed{") {
+		t.Error("the keys of the issuer were not to be had")
 	}
 	eventually(t, "the record without a pod says so", func() joined { return h.joined(t, "serviceidentities", "idle") },
 		func(said joined) bool {
@@ -293,6 +308,34 @@ func oneOfTwo(t *testing.T, h *herd) {
 		if found := h.as(name); found != expected {
 			t.Errorf("%s: %s", name, found)
 		}
+	}
+}
+
+// quarantinedByAct: who asks no gateway about pods hears of it by the status of the record.
+func quarantinedByAct(t *testing.T, h *herd) {
+	file := kubeconfig(t, t.TempDir(), h.cluster.url, h.cluster.token)
+	word := func() string {
+		said := vidimus(t, "admission", "manifests", "--form", "registrations", "--cluster", "--follow", "finance", "--kubeconfig", file)
+		for _, line := range strings.Split(string(said), "\n") {
+			if _, found, ok := strings.Cut(line, `"finance.invoice-bot": `); ok {
+				return strings.Trim(found, `"`)
+			}
+		}
+		return ""
+	}
+	if found := word(); found != "approved" {
+		t.Errorf("before: %s", found)
+	}
+	if output, code := h.operate("quarantine", "agent", "finance/invoice-bot", "--why", "INC-8"); code != 0 {
+		t.Fatal(output)
+	}
+	eventually(t, "its pods are held", word, same("held"))
+	if output, code := h.operate("quarantine", "lift", "agent", "finance/invoice-bot", "--why", "INC-8"); code != 0 {
+		t.Fatal(output)
+	}
+	eventually(t, "they are approved again", word, same("approved"))
+	if found := h.as("bot-2"); found != "200" {
+		t.Errorf("it is lifted: %s", found)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // places are the two kinds of reports, of all namespaces.
@@ -162,6 +163,13 @@ func registrationsKept(t *testing.T, c *cluster) {
 	wanted, _ := documents(t, tree+"/e2e/admission/registrations.yaml")[0]["data"].(map[string]any)
 	if found := data(); len(wanted) == 0 || !maps.Equal(found, wanted) {
 		t.Errorf("%v, not %v", found, wanted)
+	}
+	var written struct {
+		Metadata struct{ Annotations map[string]string }
+	}
+	_ = json.Unmarshal(c.ask(t, http.MethodGet, plurals["ConfigMap"]+"/vidimus-admission", nil).body, &written)
+	if at, err := time.Parse(time.RFC3339, written.Metadata.Annotations["vidimus.dev/written"]); err != nil || time.Since(at) > time.Hour {
+		t.Errorf("when it was written: %v %v", written, err)
 	}
 	for verb, what := range map[string]string{
 		"create": "/configmaps in vidimus-system", "update": "/configmaps/other in vidimus-system", "get": "/secrets in vidimus-system",

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"os"
+	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
@@ -19,6 +21,17 @@ type stage struct {
 	provider, agent object
 	permits, closed object
 }
+
+const observing = `
+apiVersion: vidimus.dev/v1alpha1
+kind: Policy
+metadata: {name: observe, namespace: platform}
+spec:
+  description: Until all have policies.
+  mode: rollout
+  window: {until: "%s"}
+  cedar: permit (principal, action, resource);
+`
 
 // newStage has nothing registered, and the account of the gateway has no right yet.
 func newStage(t *testing.T) *stage {
@@ -42,6 +55,7 @@ func TestSource(t *testing.T) {
 		{"without a right it says which", withoutARight},
 		{"what is applied is live and what is deleted is not", appliedAndDeleted},
 		{"a bad object is told so and holds what it refused", badObject},
+		{"what a rollout lets pass is counted in its status", observes},
 		{"a status that is written is followed by nothing", noLoop},
 		{"the API server is killed", killed},
 		{"the API server is stopped", stopped},
@@ -85,6 +99,27 @@ func appliedAndDeleted(t *testing.T, s *stage) {
 	until(t, "nothing permits it", s.answers(http.StatusForbidden))
 	s.apply(t, s.permits)
 	until(t, "it is permitted again", s.answers(http.StatusOK))
+}
+
+func observes(t *testing.T, s *stage) {
+	s.delete(t, s.permits)
+	until(t, "nothing permits it", s.answers(http.StatusForbidden))
+	end := time.Now().Add(time.Hour).UTC().Format(time.RFC3339)
+	rollout := parsed(t, fmt.Sprintf(observing, end))[0]
+	s.apply(t, rollout)
+	within(t, soon, "it passes", s.answers(http.StatusOK))
+	within(t, 2*soon, "its status says how many passed", func() bool {
+		status, message := s.condition(t, rollout, "Observing")
+		return status == "True" && strings.Contains(message, "calls pass since") && !strings.Contains(message, "no call pass")
+	})
+	doctor := exec.Command(os.Getenv("VIDIMUS_BIN"), "doctor", "--cluster", "--kubeconfig", kubeconfig(t, t.TempDir(), s.cluster.url, s.token))
+	if said, _ := doctor.CombinedOutput(); !strings.Contains(string(said), "cluster_rollout: policies "+rollout.text("metadata", "namespace")+"/observe") {
+		t.Errorf("%s", said)
+	}
+	s.delete(t, rollout)
+	within(t, soon, "nothing lets it pass", s.answers(http.StatusForbidden))
+	s.apply(t, s.permits)
+	within(t, soon, "it is permitted again", s.answers(http.StatusOK))
 }
 
 func badObject(t *testing.T, s *stage) {

@@ -18,9 +18,19 @@ def policies() -> str:
     template = POLICY.read_text()
     def of(mode: str, action: str) -> str:
         failure = "Fail" if mode == "enforce" else "Ignore"
-        return template.replace("MODE", mode).replace("ACTION", action).replace("FAILURE", failure)
+        lines = (line for line in template.splitlines(True) if mode != "enforce" or not line.rstrip().endswith("# no pod yet"))
+        return "".join(lines).replace("MODE", mode).replace("ACTION", action).replace("FAILURE", failure)
 
     return "\n---\n".join(of(mode, action) for mode, action in ACTIONS.items())
+
+
+def template(kind: str, pod: dict) -> dict:
+    """What makes such pods."""
+    spec = {"template": {"metadata": {"labels": {"app": "x"}}, "spec": pod["spec"]}, "selector": {"matchLabels": {"app": "x"}}}
+    if kind == "CronJob":
+        spec = {"schedule": "* * * * *", "jobTemplate": {"spec": {"template": spec["template"]}}}
+    version = "batch/v1" if kind in ("Job", "CronJob") else "apps/v1"
+    return {"apiVersion": version, "kind": kind, "metadata": pod["metadata"], "spec": spec}
 
 
 class Kyverno(unittest.TestCase):
@@ -29,13 +39,14 @@ class Kyverno(unittest.TestCase):
         self.assertEqual(len(self.cases), 20)
         self.registrations = (TABLE / "registrations.yaml").read_text()
 
-    def apply(self, labels: dict[str, str], registrations: str) -> list[dict]:
-        """What is found of the pods in a namespace of these labels."""
+    def apply(self, labels: dict[str, str], registrations: str, resources: list[dict] | None = None) -> list[dict]:
+        """What is found of the pods (or of these resources) in a namespace of these labels."""
+        resources = resources or [case["pod"] for case in self.cases]
         indented = "\n".join("      " + line for line in registrations.splitlines() if not line.startswith("#"))
         with tempfile.TemporaryDirectory() as directory:
             at = pathlib.Path(directory)
             (at / "policies.yaml").write_text(policies())
-            (at / "pods.yaml").write_text("\n---\n".join(json.dumps(case["pod"]) for case in self.cases))
+            (at / "pods.yaml").write_text("\n---\n".join(json.dumps(one) for one in resources))
             (at / "context.yaml").write_text(
                 "apiVersion: cli.kyverno.io/v1alpha1\nkind: Context\nmetadata: {name: context}\nspec:\n  resources:\n    -\n" + indented
             )
@@ -71,6 +82,18 @@ class Kyverno(unittest.TestCase):
             with self.subTest(labels):
                 found = self.apply(labels, self.registrations)
                 self.assertEqual({result["policy"] for result in found}, policy)
+
+    def test_what_makes_pods_is_told_of_and_never_refused(self) -> None:
+        for kind in ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "CronJob"):
+            made = [template(kind, case["pod"]) for case in self.cases]
+            with self.subTest(kind):
+                found = self.apply({"vidimus.dev/admission": "warn"}, self.registrations, made)
+                said = {result["resources"][0]["name"]: result for result in found}
+                for case in self.cases:
+                    result = said[case["pod"]["metadata"]["name"]]
+                    self.assertEqual(result["result"] == "pass", not case["refused"], (case["about"], result))
+                    self.assertEqual(result["message"].split(":")[0] if case["refused"] else "", case["refused"])
+                self.assertEqual(self.apply({"vidimus.dev/admission": "enforce"}, self.registrations, made), [])
 
     def test_without_what_is_registered_nobody_is_let_in(self) -> None:
         other = self.registrations.replace("vidimus-admission", "something-else")

@@ -10,6 +10,7 @@ use kube_client::config::{KubeConfigOptions, Kubeconfig};
 use vidimus_registry::digest_of;
 
 use crate::answer::{self, NotDone};
+use crate::issuer::IssuerDocuments;
 use crate::status::Writes;
 
 /// How long a connection to the API server may take.
@@ -81,6 +82,11 @@ impl Cluster {
     /// The URL of its API server.
     pub fn server(&self) -> &str {
         self.client.server()
+    }
+
+    /// What it publishes of its issuer of tokens.
+    pub fn issuer(&self) -> IssuerDocuments {
+        IssuerDocuments::new(self.client.clone())
     }
 }
 

@@ -21,6 +21,7 @@ pub mod answer;
 mod condition;
 mod follow;
 mod index;
+mod issuer;
 mod jobs;
 mod keeper;
 mod kept;
@@ -28,8 +29,10 @@ mod lease;
 mod line;
 mod live;
 mod pods;
+mod quarantined;
 mod relay;
 mod remote;
+mod rollouts;
 mod runs_jobs;
 mod secrets;
 mod seen;
@@ -55,10 +58,13 @@ use follow::{Follow, plural};
 pub use access::{Access, Cluster, NotConnected, connect};
 pub use follow::collection;
 pub use index::read;
+pub use issuer::IssuerDocuments;
 pub use jobs::{Jobs, Left};
 pub use pods::{LastCalls, NotRunning, Pods, PodsReport, PodsSaid, Unclaimed};
+pub use quarantined::says_quarantined;
 pub use relay::{MAX_GATEWAYS, Relay};
 pub use remote::{Dial, Duplex, Link, Remote};
+pub use rollouts::{LetPass, RolloutsReport};
 pub use runs_jobs::JobsReport;
 pub use secrets::Secrets;
 pub use seen::{Changes, FieldManager, Seen};
@@ -102,14 +108,23 @@ pub struct Watching {
     pods: Option<Pods>,
     /// Where statuses are written here.
     jobs: Option<JobsReport>,
+    rollouts: Option<RolloutsReport>,
+    /// Where they are written here: has them looked at again.
+    statuses: Option<mpsc::Sender<live::Heard>>,
     give_back: Option<lease::GiveBack>,
     seen: Arc<Mutex<Option<Changes>>>,
+    /// Where the API server is followed itself.
+    issuer: Option<IssuerDocuments>,
 }
 
 impl Watching {
     /// From now on this stands by acts: what is in force is published with it at once, also while the API server does not answer.
     pub fn stand(&self, standing: Arc<Overlay>) {
         self.acts.stand(standing);
+        // Statuses say who is quarantined. Nobody hears it once the source has ended.
+        if let Some(statuses) = &self.statuses {
+            drop(statuses.send(live::Heard::Runs));
+        }
     }
 
     /// How long the thread that compiles what the cluster says has not come round, which it does every few seconds.
@@ -130,6 +145,16 @@ impl Watching {
     /// Whether jobs can be run is said to this, where they are to be.
     pub fn jobs(&self) -> Option<JobsReport> {
         self.jobs.clone()
+    }
+
+    /// What the API server publishes of its issuer of tokens; `None` where a registry is heard in its place.
+    pub fn issuer(&self) -> Option<IssuerDocuments> {
+        self.issuer.clone()
+    }
+
+    /// What rollouts let pass is said to this, where statuses are written here.
+    pub fn rollouts(&self) -> Option<RolloutsReport> {
+        self.rollouts.clone()
     }
 
     /// Writes no statuses any more, and lets another replica, or the next start, do so at once. Where the API server does not answer it takes some
@@ -233,7 +258,18 @@ pub fn heard_of(
     thread::Builder::new().name("vidimus-registry".to_owned()).spawn(move || live.run())?;
     Ok(Begun {
         loaded,
-        watching: Watching { acts, state, secrets, pods, jobs: None, give_back: None, seen },
+        watching: Watching {
+            acts,
+            state,
+            secrets,
+            pods,
+            jobs: None,
+            rollouts: None,
+            statuses: None,
+            give_back: None,
+            seen,
+            issuer: None,
+        },
         tasks,
     })
 }
@@ -292,18 +328,32 @@ fn follow(
     }
     let jobs = if cluster.jobs { runs_jobs::Known::Unread } else { runs_jobs::Known::Off };
     let jobs = JobsReport::new(runs_jobs::RunsJobs::new(jobs), tell.clone());
+    let let_pass = rollouts::Rollouts::default();
+    let statuses = Some(tell.clone());
+    let rollouts = RolloutsReport::new(let_pass.clone(), tell.clone());
     // Where it is said on, each gateway records what it sees.
     let is_recorded = relay.is_none();
     let relay = relay.map(|relay| (relay, followed.len()));
     let pods = cluster.pods.then(|| Pods::new(cluster.client.clone(), &cluster.namespaces, tell, relay));
     let live = live::Live::new((feed, objects), &followed, heard, publish, (wanted, lead, secrets.clone()));
     let (to, seen) = is_recorded.then(seen::changes).unzip();
-    let live = live.with_pods(pods.clone()).with_seen(to).with_jobs(jobs.runs());
+    let live = live.with_pods(pods.clone()).with_seen(to).with_reports(jobs.runs(), let_pass, is_recorded);
     let seen = Arc::new(Mutex::new(seen));
     thread::Builder::new().name("vidimus-registry".to_owned()).spawn(move || live.run())?;
     Ok(Begun {
         loaded,
-        watching: Watching { acts, state, secrets, pods, jobs: Some(jobs), give_back, seen },
+        watching: Watching {
+            acts,
+            state,
+            secrets,
+            pods,
+            jobs: Some(jobs),
+            rollouts: Some(rollouts),
+            statuses,
+            give_back,
+            seen,
+            issuer: Some(cluster.issuer()),
+        },
         tasks,
     })
 }

@@ -18,6 +18,7 @@ use crate::index::{Changed, Index};
 use crate::kept::{self, Found, Kept};
 use crate::lease::Lead;
 use crate::pods::Pods;
+use crate::rollouts::Rollouts;
 use crate::runs_jobs::RunsJobs;
 use crate::secrets::Secrets;
 use crate::seen::Seen;
@@ -104,6 +105,9 @@ pub(crate) struct Live {
     lead: Lead,
     secrets: Secrets,
     jobs: RunsJobs,
+    rollouts: Rollouts,
+    /// Whether acts of people are known here, which a registry has none of.
+    knows_acts: bool,
     /// Where pods are watched.
     pods: Option<Pods>,
     /// Who is told of each change.
@@ -162,6 +166,8 @@ impl Live {
             lead,
             secrets,
             jobs: RunsJobs::default(),
+            rollouts: Rollouts::default(),
+            knows_acts: true,
             pods: None,
             seen: None,
             pending: Pending::default(),
@@ -174,9 +180,9 @@ impl Live {
         Self { pods, ..self }
     }
 
-    /// Says in statuses whether jobs can be run.
-    pub(crate) fn with_jobs(self, jobs: RunsJobs) -> Self {
-        Self { jobs, ..self }
+    /// Says in statuses whether jobs can be run, what rollouts let pass, and who is quarantined by acts, where these are known.
+    pub(crate) fn with_reports(self, jobs: RunsJobs, rollouts: Rollouts, knows_acts: bool) -> Self {
+        Self { jobs, rollouts, knows_acts, ..self }
     }
 
     /// Tells of each change too, once what there is was heard, where somebody is to be told.
@@ -425,8 +431,13 @@ impl Live {
         }
         let current = self.feed.current();
         let joined = self.pods.as_ref().map(|pods| pods.joined(&current.snapshot));
-        let usable = (&self.secrets, &self.jobs);
-        let wanted = verdict::wanted(&self.index, &current, usable, joined.as_ref(), Timestamp::now());
+        let reported = verdict::Reported {
+            secrets: &self.secrets,
+            jobs: &self.jobs,
+            rollouts: &self.rollouts,
+            knows_acts: self.knows_acts,
+        };
+        let wanted = verdict::wanted(&self.index, &current, &reported, joined.as_ref(), Timestamp::now());
         self.wanted.send_if_modified(|last| {
             let is_new = !wanted.is_empty() || !last.is_empty();
             *last = Arc::new(wanted);

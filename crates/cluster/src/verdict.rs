@@ -12,6 +12,8 @@ use vidimus_registry::Loaded;
 use crate::condition::{Condition, stand};
 use crate::index::{Entry, Index, Key};
 use crate::pods::{Joined, Runs};
+use crate::quarantined;
+use crate::rollouts::{Rollouts, observes};
 use crate::runs_jobs::{Known as Jobs, RunsJobs, is_job};
 use crate::secrets::{self, Known, Secrets};
 use crate::status::Write;
@@ -26,33 +28,41 @@ const OVER: &str = "WindowOver";
 /// Of a policy that is not compiled yet.
 const WAITS: &str = "many policies were written at once, and this one waits for its turn; what it said before is in force until then";
 
+/// What is known of objects beside them.
+pub(crate) struct Reported<'a> {
+    pub(crate) secrets: &'a Secrets,
+    pub(crate) jobs: &'a RunsJobs,
+    pub(crate) rollouts: &'a Rollouts,
+    /// Whether it is known who is quarantined by acts.
+    pub(crate) knows_acts: bool,
+}
+
 /// What is to be written, where that is not what stands there: `loaded` is what was made of `index`, `joined` what runs as it where pods are watched.
 /// First what has become of objects, then what only runs or has called. Of an object whose Secret has not been read yet, or of a job before it is known whether
 /// they can be run, nothing is known.
 pub(crate) fn wanted(
     index: &Index,
     loaded: &Loaded,
-    (secrets, jobs): (&Secrets, &RunsJobs),
+    reported: &Reported<'_>,
     joined: Option<&Joined>,
     now: Timestamp,
 ) -> Vec<Write> {
-    let InForce { all: in_force, over, named, of_jobs } = InForce::of(loaded, now);
+    let in_force = InForce::of(loaded, now);
+    let InForce { over, named, of_jobs, .. } = &in_force;
     let now = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let rejected = by_uid(&loaded.rejections);
     let warned = by_uid(loaded.snapshot.warnings());
     let refusing: HashSet<&str> = loaded.snapshot.only_refusing().filter_map(|one| uid(one.origin)).collect();
-    let jobs = jobs.known();
+    let jobs = reported.jobs.known();
     let plainly = Verdict::default().conditions(None);
     let is_plain = |key: &Key, entry: &Entry| {
         let uid: &str = &entry.uid;
         let has_more = rejected.contains_key(uid)
             || warned.contains_key(uid)
-            || over.contains_key(uid)
-            || named.contains_key(uid)
-            || of_jobs.contains(uid)
+            || quarantined::concerns(&entry.conditions)
             || index.waits(uid)
             || joined.is_some_and(|joined| joined.concerns(key));
-        !has_more && loaded.not_ready.is_none() && in_force.contains(uid)
+        !has_more && loaded.not_ready.is_none() && in_force.is_plain(uid)
     };
     let (mut wanted, mut runs_otherwise) = (Vec::new(), Vec::new());
     for (key, entry) in index.entries() {
@@ -64,7 +74,7 @@ pub(crate) fn wanted(
         if is_job && jobs == Jobs::Unread {
             continue;
         }
-        let unusable = match named.get(&*entry.uid).map(|named| (*named, secrets.known(named))) {
+        let unusable = match named.get(&*entry.uid).map(|named| (*named, reported.secrets.known(named))) {
             Some((_, Known::Unread)) => continue,
             Some((named, Known::Not(why))) => Some((why.reason(), why.message(named))),
             None if is_job => jobs.why_not(),
@@ -77,7 +87,7 @@ pub(crate) fn wanted(
         let verdict = Verdict {
             rejected: &rejected,
             warned: &warned,
-            in_force: in_force.contains(&*entry.uid),
+            in_force: in_force.all.contains(&*entry.uid),
             refuses: refusing.contains(&*entry.uid),
             audience_taken: loaded.snapshot.audience_holder(key.0, &key.1, &key.2).is_some(),
             waits: index.waits(&entry.uid),
@@ -85,6 +95,7 @@ pub(crate) fn wanted(
             unusable,
         };
         let mut conditions = verdict.conditions(entry.generation);
+        conditions.extend(in_force.more(key, entry, reported));
         let runs = |joined: &Joined| joined.runs(key, &entry.runs, &entry.conditions, entry.generation);
         let (running, runs) = joined.map(runs).unwrap_or_default();
         let is_told = entry.observed == entry.generation && stand(&entry.conditions, &conditions);
@@ -124,6 +135,9 @@ struct InForce<'l> {
     /// The key that it names.
     named: HashMap<&'l str, &'l SecretKey>,
     of_jobs: HashSet<&'l str>,
+    /// What no policy permits passes by it. That deserves a look, so it is never plain.
+    observing: HashSet<&'l str>,
+    quarantined: HashSet<&'l str>,
 }
 
 impl<'l> InForce<'l> {
@@ -138,8 +152,37 @@ impl<'l> InForce<'l> {
             if is_job(object) {
                 found.of_jobs.insert(uid);
             }
+            // One that is over is not programmed, and lets nothing pass.
+            if observes(object) && !found.over.contains_key(uid) {
+                found.observing.insert(uid);
+            }
+            if quarantined::is_quarantined(object) {
+                found.quarantined.insert(uid);
+            }
         }
         found
+    }
+
+    /// Whether an object is in force, and nothing of what is known here is to be said of it. What observes deserves a look anyway.
+    fn is_plain(&self, uid: &str) -> bool {
+        let has_more = self.over.contains_key(uid)
+            || self.named.contains_key(uid)
+            || self.of_jobs.contains(uid)
+            || self.quarantined.contains(uid);
+        self.all.contains(uid) && !has_more
+    }
+
+    /// What is said of an object beside the three conditions that each has.
+    fn more(&self, key: &Key, entry: &Entry, reported: &Reported<'_>) -> impl Iterator<Item = Condition> {
+        let uid: &str = &entry.uid;
+        let observes = self.observing.contains(uid);
+        let observing = observes.then(|| reported.rollouts.condition(key, entry.generation)).flatten();
+        // Of what is malformed it is not known: its quarantine is held, and stays told.
+        let is_known = reported.knows_acts && self.all.contains(uid);
+        let is_quarantined = self.quarantined.contains(uid);
+        let quarantined =
+            quarantined::condition(is_quarantined, is_known, &entry.conditions, entry.generation);
+        observing.into_iter().chain(quarantined)
     }
 }
 
@@ -293,6 +336,7 @@ mod tests {
 
     use super::*;
     use crate::live::Told;
+    use crate::rollouts::{LetPass, RolloutsReport};
 
     fn object(kind: Kind, name: &str, spec: &Value) -> Value {
         json!({
@@ -309,6 +353,21 @@ mod tests {
 
     fn policy(name: &str, cedar: &str) -> Value {
         object(Kind::Policy, name, &json!({"description": "a test", "cedar": cedar}))
+    }
+
+    /// What is known beside the objects.
+    #[derive(Default)]
+    struct Beside {
+        secrets: Secrets,
+        jobs: RunsJobs,
+        rollouts: Rollouts,
+    }
+
+    impl Beside {
+        fn reported(&self) -> Reported<'_> {
+            let Self { secrets, jobs, rollouts } = self;
+            Reported { secrets, jobs, rollouts, knows_acts: true }
+        }
     }
 
     fn kind(document: &Value) -> Kind {
@@ -356,8 +415,7 @@ mod tests {
         for object in &objects {
             index.there(kind(object), object.clone());
         }
-        let wanted =
-            wanted(&index, &loaded(&index), (&Secrets::default(), &RunsJobs::default()), None, at(0));
+        let wanted = wanted(&index, &loaded(&index), &Beside::default().reported(), None, at(0));
         let row = |name: &str| {
             let write = wanted.iter().find(|write| &*write.uid == name).unwrap();
             assert_eq!(write.generation, Some(4));
@@ -406,7 +464,7 @@ mod tests {
         }
         let loaded = loaded(&index);
         index.note_waiting(&HashSet::from(["waits".into()]));
-        let wanted = wanted(&index, &loaded, (&Secrets::default(), &RunsJobs::default()), None, at(0));
+        let wanted = wanted(&index, &loaded, &Beside::default().reported(), None, at(0));
         let first = |name: &str| {
             let write = wanted.iter().find(|write| &*write.uid == name).unwrap();
             let one = &write.conditions[0];
@@ -429,7 +487,7 @@ mod tests {
         for document in &documents {
             index.there(kind(document), document.clone());
         }
-        let first = wanted(&index, &loaded(&index), (&Secrets::default(), &RunsJobs::default()), None, at(0));
+        let first = wanted(&index, &loaded(&index), &Beside::default().reported(), None, at(0));
         assert_eq!(first.len(), 2);
         for (document, write) in documents.iter().zip([&first[0], &first[1]]) {
             let mut written = written(document, write);
@@ -439,10 +497,7 @@ mod tests {
         }
         let ready: Vec<bool> = index.entries().map(|(_, entry)| is_ready(&entry.conditions)).collect();
         assert_eq!(ready, [true, false]);
-        assert!(
-            wanted(&index, &loaded(&index), (&Secrets::default(), &RunsJobs::default()), None, at(60))
-                .is_empty()
-        );
+        assert!(wanted(&index, &loaded(&index), &Beside::default().reported(), None, at(60)).is_empty());
         // Mended, it says so, and since when: another generation of what was good has the time that it had.
         let mut mended = written(&policy("broken", "permit (principal, action, resource);"), &first[1]);
         mended["metadata"]["generation"] = json!(5);
@@ -450,7 +505,7 @@ mod tests {
         let mut later = written(&agent("good", "spiffe://example.com/other"), &first[0]);
         later["metadata"]["generation"] = json!(5);
         index.there(Kind::Agent, later);
-        let next = wanted(&index, &loaded(&index), (&Secrets::default(), &RunsJobs::default()), None, at(60));
+        let next = wanted(&index, &loaded(&index), &Beside::default().reported(), None, at(60));
         let times: Vec<&str> = next.iter().map(|write| &*write.conditions[0].last_transition_time).collect();
         assert_eq!(times, ["1970-01-01T00:00:00Z", "1970-01-01T00:01:00Z"]);
         assert!(next.iter().all(|write| write.generation == Some(5)));
@@ -467,8 +522,7 @@ mod tests {
             server["metadata"]["creationTimestamp"] = json!(format!("2026-01-01T00:00:0{second}Z"));
             index.there(Kind::McpServer, server);
         }
-        let wanted =
-            wanted(&index, &loaded(&index), (&Secrets::default(), &RunsJobs::default()), None, at(0));
+        let wanted = wanted(&index, &loaded(&index), &Beside::default().reported(), None, at(0));
         let told = |name: &str| {
             let write = wanted.iter().find(|write| &*write.uid == name).unwrap();
             write.conditions.iter().map(|one| format!("{}/{}", one.status, one.reason)).collect::<Vec<_>>()
@@ -490,7 +544,13 @@ mod tests {
         let named = SecretKey { namespace: "a".into(), name: "openai".into(), key: "apiKey".into() };
         secrets.named([&named].into_iter(), std::iter::empty());
         let reasons = || {
-            let all = wanted(&index, &loaded(&index), (&secrets, &RunsJobs::default()), None, at(0));
+            let all = wanted(
+                &index,
+                &loaded(&index),
+                &Beside { secrets: secrets.clone(), ..Beside::default() }.reported(),
+                None,
+                at(0),
+            );
             let reasons = |write: &Write| {
                 write.conditions.iter().map(|one| one.reason.clone()).collect::<Vec<String>>()
             };
@@ -519,7 +579,13 @@ mod tests {
         index.there(Kind::McpServer, object(Kind::McpServer, "shell", &spec));
         let loaded = loaded(&index);
         let reasons = |known: Jobs| {
-            let all = wanted(&index, &loaded, (&Secrets::default(), &RunsJobs::new(known)), None, at(0));
+            let all = wanted(
+                &index,
+                &loaded,
+                &Beside { jobs: RunsJobs::new(known), ..Beside::default() }.reported(),
+                None,
+                at(0),
+            );
             let reasons = |write: &Write| {
                 write.conditions.iter().map(|one| one.reason.clone()).collect::<Vec<String>>()
             };
@@ -544,8 +610,7 @@ mod tests {
             index.there(Kind::Policy, policy(name, cedar));
             let (objects, rejected) = index.says();
             assert!(source.says(Says { objects, rejected, about: Vec::new() }));
-            let all =
-                wanted(&index, &source.current(), (&Secrets::default(), &RunsJobs::default()), None, at(0));
+            let all = wanted(&index, &source.current(), &Beside::default().reported(), None, at(0));
             let write = all.iter().find(|write| &*write.uid == name).unwrap();
             [0, 1].map(|place| write.conditions[place].message.clone())
         };
@@ -576,7 +641,7 @@ mod tests {
         let loaded = loaded(&index);
         // A second before the end, and at it.
         for (second, reason) in [(1_767_225_599, "Programmed"), (1_767_225_600, OVER)] {
-            let all = wanted(&index, &loaded, (&Secrets::default(), &RunsJobs::default()), None, at(second));
+            let all = wanted(&index, &loaded, &Beside::default().reported(), None, at(second));
             assert_eq!(all.len(), 2);
             for write in &all {
                 assert_eq!(
@@ -590,6 +655,73 @@ mod tests {
                 assert_eq!(is_said, ready && &*write.uid == "observes", "{write:?}");
             }
         }
+    }
+
+    /// What a rollout lets pass is in its status, and in no other.
+    #[test]
+    fn what_a_rollout_lets_pass_is_in_its_status() {
+        let mut index = Index::new("c");
+        let window = json!({"until": "2026-01-01T00:00:00Z"});
+        for (name, mode) in [("observes", "rollout"), ("decides", "enforce")] {
+            let cedar = "permit (principal, action, resource);";
+            let spec = json!({"description": "a test", "cedar": cedar, "window": window, "mode": mode});
+            index.there(Kind::Policy, object(Kind::Policy, name, &spec));
+        }
+        let loaded = loaded(&index);
+        let (tell, _heard) = std::sync::mpsc::channel();
+        let rollouts = Rollouts::default();
+        let report = RolloutsReport::new(rollouts.clone(), tell);
+        let reason = |name: &str, second: i64| {
+            let all = wanted(
+                &index,
+                &loaded,
+                &Beside { rollouts: rollouts.clone(), ..Beside::default() }.reported(),
+                None,
+                at(second),
+            );
+            let write = all.iter().find(|write| &*write.uid == name).unwrap();
+            write.conditions.iter().find(|one| one.of == "Observing").map(|one| one.reason.clone())
+        };
+        let (before, end) = (1_767_225_599, 1_767_225_600);
+        assert_eq!(reason("observes", before), None, "nobody has told yet");
+        let mut counted = LetPass { gateway: "g".to_owned(), ..LetPass::default() };
+        report.note(counted.clone());
+        assert_eq!(reason("observes", before).as_deref(), Some("NothingPassed"));
+        counted.calls.insert("a/observes".into(), (2, "2025-12-31T00:00:00Z".to_owned()));
+        report.note(counted);
+        assert_eq!(reason("observes", before).as_deref(), Some("WouldRefuse"));
+        assert_eq!((reason("observes", end), reason("decides", before)), (None, None));
+    }
+
+    /// Whoever quarantined it: what an act says of an object is in what is in force.
+    #[test]
+    fn who_is_quarantined_is_told_until_it_is_not() {
+        let mut index = Index::new("c");
+        let mut stopped = agent("stopped", "spiffe://corp.example/stopped");
+        stopped["spec"]["quarantined"] = json!(true);
+        for one in [stopped, agent("bot", "spiffe://corp.example/bot")] {
+            index.there(Kind::Agent, one);
+        }
+        let all = wanted(&index, &loaded(&index), &Beside::default().reported(), None, at(0));
+        let said = |name: &str| {
+            let write = all.iter().find(|write| &*write.uid == name).unwrap();
+            write.conditions.iter().find(|one| one.of == "Quarantined").map(|one| one.status.clone())
+        };
+        assert_eq!((said("stopped").as_deref(), said("bot")), (Some("True"), None));
+        // It is lifted, and says so.
+        let write = all.iter().find(|write| &*write.uid == "stopped").unwrap();
+        index.there(Kind::Agent, written(&agent("stopped", "spiffe://corp.example/stopped"), write));
+        let next = wanted(&index, &loaded(&index), &Beside::default().reported(), None, at(60));
+        let lifted = next.iter().find(|write| &*write.uid == "stopped").unwrap();
+        let told = lifted.conditions.iter().find(|one| one.of == "Quarantined").unwrap();
+        assert_eq!((&*told.status, &*told.reason), ("False", "NotQuarantined"));
+        // Attack: it is made malformed, and so not quarantined any more.
+        let mut malformed = agent("stopped", "spiffe://corp.example/stopped");
+        malformed["spec"]["owner"] = json!(7);
+        index.there(Kind::Agent, written(&malformed, write));
+        let last = wanted(&index, &loaded(&index), &Beside::default().reported(), None, at(90));
+        let held = last.iter().find(|write| &*write.uid == "stopped").unwrap();
+        assert!(held.conditions.iter().any(|one| one.of == "Quarantined" && one.status == "True"));
     }
 
     #[test]

@@ -28,6 +28,7 @@ use crate::payloads::PayloadKeys;
 use crate::provider_credentials::ProviderCredentials;
 use crate::questions::Questions;
 use crate::refusal_sampler::{Rate, RefusalSampler};
+use crate::rollouts::Rollouts;
 use crate::seal::Seal;
 use crate::secrets::{SecretDirectory, SecretKeys};
 use crate::source_state::{Noted, SourceState};
@@ -195,6 +196,8 @@ pub struct Shared {
     pub meter: Meter,
     /// When each principal called last.
     pub last_calls: LastCalls,
+    /// What namespaces that observe let pass.
+    pub rollouts: Rollouts,
     pub vitals: Vitals,
     pub telemetry: Telemetry,
     pub(crate) spans: Option<Spans>,
@@ -237,6 +240,7 @@ impl Shared {
             access_log: AccessLog::new(config.clock.now().monotonic),
             meter: Meter::new(&config.vitals),
             last_calls: LastCalls::default(),
+            rollouts: Rollouts::default(),
             vitals: config.vitals,
             telemetry: config.telemetry,
             spans: config.spans,
@@ -273,6 +277,16 @@ impl Shared {
         if is_stale {
             self.wake_streams();
         }
+    }
+
+    /// Asks for the keys of the cluster's issuer before a call needs them. Within a Tokio runtime that lives as long as the gateway.
+    pub fn prepare_issuer(&self) {
+        self.authenticator.prepare(&self.snapshot(), millis(self.clock.now().wall));
+    }
+
+    /// The issuers whose keys could not be fetched when that was tried last.
+    pub fn unfetched_issuers(&self) -> Vec<Arc<str>> {
+        self.authenticator.unfetched()
     }
 
     /// The keys of Secrets that records name are held by `keys`, from before the first call.

@@ -3,6 +3,7 @@
 mod attempts;
 mod exposition;
 mod guards;
+mod issuers;
 mod limits;
 mod list;
 mod pace;
@@ -29,6 +30,7 @@ use crate::route::Protocol;
 use crate::vitals::Vitals;
 use attempts::AttemptMeter;
 use guards::GuardMeter;
+use issuers::IssuerMeter;
 use limits::LimitMeter;
 use pace::PaceMeter;
 pub(crate) use planes::PlaneMeter;
@@ -158,6 +160,7 @@ pub struct Meter {
     spans: SpanMeter,
     planes: PlaneMeter,
     pace: PaceMeter,
+    issuers: IssuerMeter,
     pods: PodMeter,
     limits: LimitMeter,
     attempts: AttemptMeter,
@@ -203,6 +206,7 @@ impl Meter {
             spans: SpanMeter::default(),
             planes: PlaneMeter::default(),
             pace: PaceMeter::default(),
+            issuers: IssuerMeter::default(),
             pods: PodMeter::default(),
             limits: LimitMeter::default(),
             attempts: AttemptMeter::default(),
@@ -232,6 +236,7 @@ impl Meter {
         registry.add(&list::CONFIGURATIONS_LOST, meter.configurations_lost.clone());
         registry.add(&list::SOURCE_AGE, meter.source_age.clone());
         registry.add(&list::SOURCE_KEPT, meter.source_kept.clone());
+        meter.issuers.register(registry);
         meter.pods.register(registry);
         registry.add(&list::UNSYNCED, meter.ledger_unsynced.clone());
         registry.add(&list::UNSYNCED_MAX, meter.ledger_unsynced_max.clone());
@@ -266,6 +271,11 @@ impl Meter {
     /// What is counted of data planes and their configuration.
     pub(crate) fn planes(&self) -> &PlaneMeter {
         &self.planes
+    }
+
+    /// The issuers whose keys could not be fetched, before it is asked for.
+    pub fn unfetched_issuers<'a>(&self, issuers: impl IntoIterator<Item = &'a str>) {
+        self.issuers.unfetched(issuers);
     }
 
     /// Pods of governed namespaces that no record claims, by namespace.

@@ -65,6 +65,7 @@ fn authenticate(algorithm: Algorithm, mint: &Arc<Mint>) {
         mint: mint.clone(),
         local: None,
         service_account_issuer: None,
+        api_server: None,
         allow_insecure_issuers: false,
         issuer_roots: None,
         roots_of_issuers: Vec::new(),

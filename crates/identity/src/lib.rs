@@ -20,6 +20,7 @@ pub use issue::local::{
 pub use issue::mint::{HopToken, MAX_HOP_TTL, Mint, MintError};
 pub use issue::replica_keys::{KeyFiles, ListedKey, Rotated, SealingKeys, SharedKeys, SharedKeysError};
 pub use prove::account::ServiceAccount;
+pub use prove::api_server::{ApiServer, Reading};
 pub use prove::detached::{NotKeys, SignerKeys};
 pub use prove::people::{Operators, People};
 pub use prove::pods::{LivePods, PodScope};

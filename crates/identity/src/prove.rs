@@ -1,6 +1,7 @@
 //! Authentication: from evidence to [`Proven`].
 
 pub(crate) mod account;
+pub(crate) mod api_server;
 mod audience;
 mod bind;
 mod cache;
@@ -28,6 +29,7 @@ use vidimus_core::json::Json;
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::snapshot::Snapshot;
 
+use self::api_server::ApiServer;
 use self::audience::Audience;
 use self::bind::Registry;
 use self::cache::{CacheKey, CredentialCache, Entry, Reuse, Trusted};
@@ -55,6 +57,8 @@ pub struct Config {
     pub local: Option<Arc<LocalIdentity>>,
     /// The cluster's issuer, whose subjects `system:serviceaccount:NAMESPACE:NAME` are ServiceAccounts.
     pub service_account_issuer: Option<Arc<str>>,
+    /// The API server of that cluster, where it is followed: asked for the issuer's keys before the issuer's address is.
+    pub api_server: Option<Arc<dyn ApiServer>>,
     /// Fetch keys over plain http from other hosts than loopback. For test networks only.
     pub allow_insecure_issuers: bool,
     /// PEM of the roots that issuers' TLS certificates chain to, instead of the system's.
@@ -144,6 +148,7 @@ pub struct Authenticator {
     mint: Arc<Mint>,
     local: Option<Arc<LocalIdentity>>,
     service_account_issuer: Option<Arc<str>>,
+    api_server: Option<Arc<dyn ApiServer>>,
     fetcher: Fetcher,
     /// For the issuers that have roots of their own.
     fetchers: HashMap<Arc<str>, Fetcher>,
@@ -176,6 +181,7 @@ impl Authenticator {
             mint: config.mint,
             local: config.local,
             service_account_issuer: config.service_account_issuer,
+            api_server: config.api_server,
             limits: config.limits,
             remotes: RwLock::default(),
             cache: CredentialCache::new(),
@@ -324,11 +330,30 @@ impl Authenticator {
     fn check_allowed(&self, snapshot: &Snapshot, issuer: &str) -> Result<(), Refusal> {
         let built_in = self.local.is_some() && issuer == LOCAL_ISSUER;
         // The cluster's issuer is configured, not registered: ServiceAccount identities do not repeat it.
-        let cluster = self.service_account_issuer.as_deref() == Some(issuer);
-        if built_in || cluster || snapshot.issuers().any(|allowed| allowed == issuer) {
+        if built_in || self.is_clusters(issuer) || snapshot.issuers().any(|allowed| allowed == issuer) {
             return Ok(());
         }
         Err(Refusal::new(Code::TokenIssuer, format!("issuer {} is not allowed", shown(issuer))))
+    }
+
+    fn is_clusters(&self, issuer: &str) -> bool {
+        self.service_account_issuer.as_deref() == Some(issuer)
+    }
+
+    /// Asks for the keys of the cluster's issuer before a token of it comes, so that it is known from the start whether they can be had
+    /// ([`Self::unfetched`]). Needs a Tokio runtime.
+    pub fn prepare(&self, snapshot: &Snapshot, now: UnixMillis) {
+        if let Some(issuer) = &self.service_account_issuer {
+            self.remote(snapshot, issuer).prepare(now);
+        }
+    }
+
+    /// The issuers whose keys could not be fetched when that was tried last: their tokens are refused, or are soon. One that no token was of is not
+    /// among them, but for the cluster's.
+    pub fn unfetched(&self) -> Vec<Arc<str>> {
+        let remotes = self.remotes.read().unwrap_or_else(PoisonError::into_inner);
+        let failed = remotes.iter().filter(|(_, remote)| remote.has_failed());
+        failed.map(|(issuer, _)| issuer.clone()).collect()
     }
 
     /// The issuer, which is on the allow-list: only such are ever kept, so callers cannot fill the table.
@@ -340,7 +365,9 @@ impl Authenticator {
         remotes.retain(|kept, _| self.check_allowed(snapshot, kept).is_ok());
         let issuer: Arc<str> = issuer.into();
         let fetcher = self.fetchers.get(&issuer).unwrap_or(&self.fetcher);
-        let remote = || Arc::new(Remote::new(issuer.clone(), fetcher.clone(), self.limits));
+        // No other issuer is asked for there, whatever somebody registers.
+        let api_server = self.api_server.clone().filter(|_| self.is_clusters(&issuer));
+        let remote = || Arc::new(Remote::new(issuer.clone(), fetcher.clone(), self.limits).at(api_server));
         remotes.entry(issuer.clone()).or_insert_with(remote).clone()
     }
 }

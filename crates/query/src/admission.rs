@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use vidimus_core::act::Registration;
 use vidimus_core::admission::Enforcement;
-use vidimus_core::admission::pod::{Pod, Violation, violations};
+use vidimus_core::admission::pod::{Pod, Violation, template_of, violations};
 use vidimus_core::admission::workloads::Workloads;
 use vidimus_core::caller::{UnixMillis, User};
 use vidimus_core::person::Person;
@@ -218,9 +218,16 @@ fn printed(text: &str) -> String {
     }
 }
 
-/// Answers about a pod of a namespace that is held to the rules in this way.
+/// Answers about a pod of a namespace that is held to the rules in this way, or about what makes pods by a template, where nobody is refused: whoever writes
+/// that is told, and not the controller alone that makes the pods.
 pub fn pod(workloads: &Workloads, enforcement: Enforcement, asked: &Asked, cluster: &str) -> Answer {
-    let said = said_of_pod(workloads, asked).map_or_else(
+    let template = template_of(&asked.kind.group, &asked.kind.kind);
+    let said = match template.filter(|_| enforcement != Enforcement::Enforce && asked.sub_resource.is_none())
+    {
+        Some(template) => said_of_template(workloads, asked, template),
+        None => said_of_pod(workloads, asked),
+    };
+    let said = said.map_or_else(
         |message| match enforcement {
             Enforcement::Enforce => Said::refusing(422, "Invalid", message),
             Enforcement::Warn => Said { warnings: vec![message], ..Said::default() },
@@ -240,10 +247,7 @@ fn said_of_pod(workloads: &Workloads, asked: &Asked) -> Result<Vec<Violation>, S
             "pod_unreadable: asked about a {kind}; only pods are to be asked about here, as `vidimus admission manifests` has it"
         ));
     }
-    let unreadable = |error: &dyn std::fmt::Display| {
-        format!("pod_unreadable: {error}; write the pod as the API of Kubernetes has it")
-    };
-    let read = |pod: &Value| Pod::read(pod, asked.namespace()).map_err(|error| unreadable(&error));
+    let read = |pod: &Value| read(pod, asked);
     let before = match asked.operation.as_str() {
         "CREATE" => None,
         "UPDATE" => Some(read(asked.old_object.as_ref().unwrap_or(&Value::Null))?),
@@ -254,6 +258,33 @@ fn said_of_pod(workloads: &Workloads, asked: &Asked) -> Result<Vec<Violation>, S
     // The API server's word, and not the pod's.
     asked.namespace().clone_into(&mut pod.namespace);
     Ok(violations(&pod, workloads.get(&pod.namespace, &pod.service_account), before.as_ref()))
+}
+
+/// The same of the pods that something makes, as its template has them: all of it where that is new or changed, for it makes other pods then.
+fn said_of_template(
+    workloads: &Workloads,
+    asked: &Asked,
+    template: &'static str,
+) -> Result<Vec<Violation>, String> {
+    let of = |object: &Option<Value>| object.as_ref().and_then(|object| object.pointer(template)).cloned();
+    let (now, before) = match asked.operation.as_str() {
+        "CREATE" => (of(&asked.object), None),
+        "UPDATE" => (of(&asked.object), of(&asked.old_object)),
+        _ => return Ok(Vec::new()),
+    };
+    let spec =
+        |template: &Option<Value>| template.as_ref().and_then(|template| template.get("spec")).cloned();
+    if before.is_some() && spec(&before) == spec(&now) {
+        return Ok(Vec::new());
+    }
+    let mut pod = read(&now.unwrap_or_default(), asked)?;
+    asked.namespace().clone_into(&mut pod.namespace);
+    Ok(violations(&pod, workloads.get(&pod.namespace, &pod.service_account), None))
+}
+
+fn read(pod: &Value, asked: &Asked) -> Result<Pod, String> {
+    Pod::read(pod, asked.namespace())
+        .map_err(|error| format!("pod_unreadable: {error}; write the pod as the API of Kubernetes has it"))
 }
 
 fn told(broken: &[Violation], enforcement: Enforcement) -> Said {

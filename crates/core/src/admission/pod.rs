@@ -93,6 +93,17 @@ impl Pod {
     }
 }
 
+/// Where the template stands of the pods that an object of this kind makes, in the object; `None` of a kind that makes none.
+pub fn template_of(group: &str, kind: &str) -> Option<&'static str> {
+    match (group, kind) {
+        ("apps", "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet") | ("batch", "Job") => {
+            Some("/spec/template")
+        }
+        ("batch", "CronJob") => Some("/spec/jobTemplate/spec/template"),
+        _ => None,
+    }
+}
+
 fn text<'v>(of: &'v Value, pointer: &str, field: &'static str) -> Result<Option<&'v str>, NoPod> {
     match of.pointer(pointer) {
         None | Some(Value::Null) => Ok(None),

@@ -436,7 +436,12 @@ pub(super) async fn record(
         true => grants::claimed(gate, world, &decision, &context.call, approval).await?,
         false => None,
     };
-    let (code, would_refuse, call) = (decision.code(), decision.would_refuse(), *decision.call());
+    let (code, call) = (decision.code(), *decision.call());
+    // What waits for people is let pass when it is made again.
+    let passes = decision.would_refuse().map(|_| match code {
+        None => decision.policies().to_vec(),
+        Some(_) => Vec::new(),
+    });
     let (parent, source) = (context.trace.parent(), gate.source());
     let about = About {
         id: &context.call,
@@ -464,8 +469,9 @@ pub(super) async fn record(
     let verdict = gate.ledger.decide_or(decision, &about, left).await.map_err(closed)?;
     context.decided(gate, code);
     gate.last_calls.note(&call.caller.proven, call.now);
-    if would_refuse.is_some() {
+    if let Some(policies) = passes {
         gate.meter.would_refuse(protocol);
+        gate.rollouts.note(&policies, call.now);
     }
     context.keeping = kept.answer;
     Ok((verdict, grant))

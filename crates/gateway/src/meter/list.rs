@@ -52,6 +52,7 @@ pub const LABELS: &[(&str, &str)] = &[
     ("code", "`allowed`, or a stable code: [codes.md](codes.md) has them all"),
     ("direction", "`input` or `output` of tokens, `request` or `answer` of header fields"),
     ("guard", "ids of guards with a webhook that policies in the registry declare"),
+    ("issuer", "issuers that records name, and `--service-account-issuer`"),
     ("limit", "ids of limits that policies in the registry declare"),
     ("model", "names of models in the registry"),
     ("namespace", "namespaces of the cluster that are governed"),
@@ -120,6 +121,8 @@ metrics! {
         "for how long what the configuration is read from (the API server) has not been heard of; 0 while the configuration is what is there. Alert well below the smallest `spec.endpoint.staleAfter`";
     SOURCE_KEPT: "source_kept", Gauge, "0 or 1", [],
         "1 while some of what decides was kept on disk, since the cluster has not been heard whole since the start (`source_age_seconds` says how old it is)";
+    ISSUERS_UNFETCHED: "issuer_keys_failed", Gauge, "0 or 1", ["issuer"],
+        "1 for each issuer of tokens whose keys could not be fetched when that was tried last (`issuer_unreachable`); the log says why. One whose keys are there is not shown";
     PODS_UNCLAIMED: "pods_unclaimed", Gauge, "pods", ["namespace"],
         "pods of governed namespaces that no record claims (`--pods`); a namespace without such pods is not shown";
     REJECTED: "registry_rejected", Gauge, "objects", [],

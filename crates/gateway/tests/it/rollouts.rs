@@ -39,6 +39,8 @@ async fn what_no_policy_permits_passes_until_the_date() {
     assert!(
         world.gate.meter.text(&world.gate.ledger).contains("vidimus_would_refuse_total{protocol=\"mcp\"} 1")
     );
+    let passed = world.gate.rollouts.passed(|policy| policy == "t/observe");
+    assert_eq!(passed.values().map(|passed| passed.calls).collect::<Vec<_>>(), [1]);
     // What is permitted says nothing of it.
     let (permitted, other) = world.streaming("echo").await;
     assert!(other.event("{}").await);

@@ -210,6 +210,7 @@ impl World {
             mint: mint.clone(),
             local: Some(Arc::new(local)),
             service_account_issuer: Some(CLUSTER.issuer().into()),
+            api_server: None,
             allow_insecure_issuers: false,
             issuer_roots: None,
             roots_of_issuers: Vec::new(),

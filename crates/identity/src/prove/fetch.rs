@@ -19,7 +19,7 @@ use super::ConfigError;
 use super::keys::KeySetError;
 
 /// The largest discovery document or JWK Set, in bytes.
-const MAX_DOCUMENT: usize = 256 * 1024;
+pub(super) const MAX_DOCUMENT: usize = 256 * 1024;
 
 /// What is asked for: an API server has its key set by its own media type (RFC 7517, section 8.5) alone, and answers 406 where that is not accepted.
 const ACCEPTED: &str = "application/json, application/jwk-set+json";
@@ -45,6 +45,8 @@ pub(crate) enum FetchError {
     IssuerMismatch { url: String, found: String },
     #[error("{url}: {source}")]
     Keys { url: String, source: KeySetError },
+    #[error("{server}; and {published}")]
+    Nowhere { server: Box<FetchError>, published: Box<FetchError> },
 }
 
 /// The HTTP client for issuers.
@@ -77,16 +79,9 @@ impl Fetcher {
         let base = self.checked(issuer, false)?;
         let url = format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
         let document = self.get(&url).await?;
-        let metadata = Json::parse(&document).map_err(|_| FetchError::Metadata { url: url.clone() })?;
-        let text = |name: &str| metadata.get(name).and_then(Json::as_str);
-        let (Some(found), Some(keys)) = (text("issuer"), text("jwks_uri")) else {
-            return Err(FetchError::Metadata { url });
-        };
-        if found != issuer {
-            return Err(FetchError::IssuerMismatch { url, found: found.chars().take(200).collect() });
-        }
+        let keys = named_keys(&url, &document, issuer)?;
         // An https issuer cannot send us on to plain http, wherever that leads.
-        let keys = self.checked(keys, base.scheme() == "https")?.to_string();
+        let keys = self.checked(&keys, base.scheme() == "https")?.to_string();
         let document = self.get(&keys).await?;
         Ok((keys, document))
     }
@@ -131,6 +126,19 @@ impl Fetcher {
             Err(error) => Err(transport(error.to_string())),
         }
     }
+}
+
+/// Where the keys are that the metadata of `issuer` name; `url` is where those were had.
+pub(super) fn named_keys(url: &str, document: &[u8], issuer: &str) -> Result<String, FetchError> {
+    let none = || FetchError::Metadata { url: url.to_owned() };
+    let metadata = Json::parse(document).map_err(|_| none())?;
+    let text = |name: &str| metadata.get(name).and_then(Json::as_str);
+    let (Some(found), Some(keys)) = (text("issuer"), text("jwks_uri")) else { return Err(none()) };
+    if found != issuer {
+        let found = found.chars().take(200).collect();
+        return Err(FetchError::IssuerMismatch { url: url.to_owned(), found });
+    }
+    Ok(keys.to_owned())
 }
 
 /// hyper keeps the reason (refused, unknown host, bad certificate) in its causes.

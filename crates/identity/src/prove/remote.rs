@@ -8,11 +8,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwapOption, Guard};
 use aws_lc_rs::digest::{SHA256, digest};
+use bytes::Bytes;
 use tokio::sync::{Semaphore, watch};
 use vidimus_core::caller::UnixMillis;
 use vidimus_core::refusal::{Code, Refusal};
 
 use super::Limits;
+use super::api_server::{self, ApiServer};
 use super::fetch::{FetchError, Fetcher};
 use super::keys::KeySet;
 use super::token::shown;
@@ -25,6 +27,8 @@ const NEVER: i64 = i64::MIN / 2;
 pub(crate) struct Remote {
     issuer: Arc<str>,
     fetcher: Fetcher,
+    /// Of the cluster's issuer: who is asked before its address.
+    api_server: Option<Arc<dyn ApiServer>>,
     limits: Limits,
     state: ArcSwapOption<Fetched>,
     /// When the last fetch began, Unix milliseconds.
@@ -61,6 +65,7 @@ impl Remote {
         Self {
             issuer,
             fetcher,
+            api_server: None,
             limits,
             state: ArcSwapOption::empty(),
             attempted: AtomicI64::new(NEVER),
@@ -69,6 +74,21 @@ impl Remote {
             under_way: Mutex::new(None),
             places: Semaphore::new(limits.waiting),
         }
+    }
+
+    /// The same, where an API server has the keys.
+    pub(crate) fn at(self, api_server: Option<Arc<dyn ApiServer>>) -> Self {
+        Self { api_server, ..self }
+    }
+
+    /// Asks for the keys before a token needs them, where nobody has yet.
+    pub(crate) fn prepare(self: &Arc<Self>, now: UnixMillis) {
+        drop(self.begin(None, now));
+    }
+
+    /// Whether the keys could not be had when they were asked for last.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
     }
 
     /// Whether `keys` are still the issuer's and fresh. Starts a renewal when they are ageing. Cheap: this is the warm path.
@@ -216,8 +236,21 @@ impl Remote {
         }
     }
 
+    /// From the API server, where there is one. What it does not have may be published: of managed clusters the issuer is often an address of the
+    /// provider, where nobody is shown a credential.
+    async fn key_set(&self) -> Result<(String, Bytes), FetchError> {
+        let Some(server) = &self.api_server else { return self.fetcher.key_set(&self.issuer).await };
+        match api_server::key_set(&**server, &self.issuer, self.limits.timeout).await {
+            Ok(found) => Ok(found),
+            Err(error) => self.fetcher.key_set(&self.issuer).await.map_err(|published| FetchError::Nowhere {
+                server: Box::new(error),
+                published: Box::new(published),
+            }),
+        }
+    }
+
     async fn fetch(&self, current: Option<Arc<Fetched>>, now: UnixMillis) -> Result<Fetched, FetchError> {
-        let (url, body) = self.fetcher.key_set(&self.issuer).await?;
+        let (url, body) = self.key_set().await?;
         let mut document = [0; 32];
         document.copy_from_slice(digest(&SHA256, &body).as_ref());
         // The same document keeps the same keys, so that verified tokens stay known.

@@ -421,6 +421,7 @@ fn no_audience_is_no_configuration() {
         mint,
         local: None,
         service_account_issuer: None,
+        api_server: None,
         allow_insecure_issuers: false,
         issuer_roots: None,
         roots_of_issuers: Vec::new(),

@@ -11,6 +11,7 @@
 mod account;
 mod bearer;
 mod binding;
+mod cluster_issuer;
 mod hop;
 mod issuer;
 mod jwt_svid;

@@ -49,6 +49,7 @@ impl World {
             mint: mint.clone(),
             local: Some(local.clone()),
             service_account_issuer: Some(foreign.issuer().into()),
+            api_server: None,
             allow_insecure_issuers: false,
             issuer_roots: None,
             roots_of_issuers: Vec::new(),

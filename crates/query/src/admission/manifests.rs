@@ -13,6 +13,8 @@ const KYVERNO: &str = include_str!("../../../../deploy/admission/kyverno.yaml");
 
 /// The namespace that the files name.
 const NAMESPACE: &str = "vidimus-system";
+/// What ends the lines of Kyverno's policy that are about templates of pods: nobody is refused for one.
+const OF_TEMPLATES: &str = "# no pod yet";
 /// The longest key of a ConfigMap, in bytes.
 const LONGEST: usize = 253;
 
@@ -47,7 +49,11 @@ impl Form {
                         Enforcement::Audit => ("Audit", "Ignore"),
                         Enforcement::Enforce => ("Deny", "Fail"),
                     };
-                    let manifest = KYVERNO.replace("MODE", enforcement.as_str());
+                    let is_asked = |line: &&str| {
+                        enforcement != Enforcement::Enforce || !line.trim_end().ends_with(OF_TEMPLATES)
+                    };
+                    let lines: String = KYVERNO.split_inclusive('\n').filter(is_asked).collect();
+                    let manifest = lines.replace("MODE", enforcement.as_str());
                     manifest.replace("ACTION", action).replace("FAILURE", failure)
                 };
                 Enforcement::ALL.map(of).join("---\n")

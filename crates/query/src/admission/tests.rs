@@ -101,6 +101,59 @@ fn refused(answer: &Answer) -> String {
     response.pointer("/status/message").and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
+/// What makes such pods.
+fn maker(kind: &str, pod: &Value) -> Value {
+    let template = json!({"metadata": {"labels": {"app": "x"}}, "spec": pod["spec"]});
+    let (group, spec) = match kind {
+        "CronJob" => ("batch", json!({"jobTemplate": {"spec": {"template": template}}})),
+        "Job" => ("batch", json!({"template": template})),
+        _ => ("apps", json!({"template": template})),
+    };
+    json!({"kind": {"group": group, "version": "v1", "kind": kind}, "object": {"spec": spec, "metadata": {"name": "x"}}})
+}
+
+/// Whoever writes a template is told, as of its pods; a controller that makes them tells nobody.
+#[test]
+fn the_twenty_pods_as_templates() {
+    let workloads = Workloads::of(&registered());
+    for kind in ["Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "CronJob"] {
+        for case in cases() {
+            let (about, code) = (&case["about"], case["refused"].as_str().expect("a code"));
+            let mut made = maker(kind, &case["pod"]);
+            let said = |made: &Value| pod(&workloads, Enforcement::Warn, &asked(made), "kubernetes").review;
+            let told = |review: &Value| {
+                assert_eq!(review["response"]["allowed"], json!(true), "{kind}: {about}");
+                let first =
+                    review.pointer("/response/warnings/0").and_then(Value::as_str).unwrap_or_default();
+                first.split(':').next().unwrap_or_default().to_owned()
+            };
+            assert_eq!(told(&said(&made)), code, "{kind}: {about}");
+            // Where its template is as it was, its pods are.
+            made["operation"] = json!("UPDATE");
+            made["oldObject"] = made["object"].clone();
+            made["object"]["spec"]["replicas"] = json!(3);
+            assert_eq!(told(&said(&made)), "", "{kind}: {about}");
+            let template =
+                if kind == "CronJob" { "/spec/jobTemplate/spec/template" } else { "/spec/template" };
+            let spec = made["oldObject"].pointer_mut(&format!("{template}/spec")).expect("a spec");
+            spec["hostname"] = json!("other");
+            assert_eq!(told(&said(&made)), code, "{kind}: {about}");
+            made["operation"] = json!("DELETE");
+            assert_eq!(told(&said(&made)), "", "{kind}: {about}");
+        }
+    }
+    // Nobody is to be asked where it is enforced.
+    let made = asked(&maker("Deployment", &cases()[0]["pod"]));
+    assert!(
+        refused(&pod(&workloads, Enforcement::Enforce, &made, "kubernetes")).starts_with("pod_unreadable")
+    );
+    let mut none = maker("Deployment", &json!({}));
+    none["object"] = json!({"spec": {}});
+    let said = pod(&workloads, Enforcement::Warn, &asked(&none), "kubernetes").review;
+    let first = said.pointer("/response/warnings/0").and_then(Value::as_str).unwrap_or_default();
+    assert!(first.starts_with("pod_unreadable"), "{said}");
+}
+
 #[test]
 fn the_twenty_pods() {
     let workloads = Workloads::of(&registered());

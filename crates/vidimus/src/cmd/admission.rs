@@ -20,6 +20,11 @@ use super::kubernetes::{Cluster, Reach};
 use super::serve::admission::{Keys, keys_of};
 use crate::output::{self, Format};
 
+/// The ConfigMap in which policies of the API server, and of Kyverno, look up what is registered.
+pub(super) const REGISTRATIONS: &str = "vidimus-admission";
+/// Its annotation that says when it was written.
+pub(super) const WRITTEN: &str = "vidimus.dev/written";
+
 /// Most that one object of a cluster may have, in bytes.
 const OBJECT: usize = 1 << 20;
 /// Largest list of pods that is read, in bytes.
@@ -104,6 +109,10 @@ struct Manifests {
     /// is not registered any more goes. Run it again and again (docs/admission.md).
     #[arg(long, requires = "cluster")]
     write: bool,
+    /// With --cluster: the namespaces whose records count, as --namespace of `vidimus
+    /// serve`; may be given several times [default: all].
+    #[arg(long, value_name = "NAMESPACE", value_delimiter = ',', requires = "cluster", value_parser = namespace)]
+    follow: Vec<String>,
     #[command(flatten)]
     reach: Reach,
     #[command(flatten)]
@@ -147,6 +156,10 @@ struct Scan {
     /// deleted.
     #[arg(long, requires = "cluster")]
     write: bool,
+    /// With --cluster: the namespaces whose records count, as --namespace of `vidimus
+    /// serve`; may be given several times [default: all].
+    #[arg(long, value_name = "NAMESPACE", value_delimiter = ',', requires = "cluster", value_parser = namespace)]
+    follow: Vec<String>,
     #[command(flatten)]
     reach: Reach,
 }
@@ -211,8 +224,10 @@ fn manifests(asked: &Manifests) -> anyhow::Result<ExitCode> {
         FormArg::Vap => Form::ValidatingAdmissionPolicy.manifest(&asked.namespace),
         FormArg::Kyverno => Form::Kyverno.manifest(&asked.namespace),
         FormArg::Registrations => {
-            let text =
-                registrations(&registered(asked.resources.as_deref(), cluster.as_ref())?, &asked.namespace);
+            let text = registrations(
+                &registered(asked.resources.as_deref(), cluster.as_ref(), &asked.follow)?,
+                &asked.namespace,
+            );
             let length = text.len();
             ensure!(
                 length < OBJECT,
@@ -229,11 +244,15 @@ fn manifests(asked: &Manifests) -> anyhow::Result<ExitCode> {
 }
 
 /// What is registered, in a directory or else in the cluster.
-fn registered(resources: Option<&Path>, cluster: Option<&Cluster>) -> anyhow::Result<Workloads> {
+fn registered(
+    resources: Option<&Path>,
+    cluster: Option<&Cluster>,
+    followed: &[String],
+) -> anyhow::Result<Workloads> {
     match (resources, cluster) {
         (Some(resources), _) => workloads(resources),
         (None, Some(cluster)) => {
-            let (workloads, faults) = cluster::workloads(cluster)?;
+            let (workloads, faults) = cluster::workloads(cluster, followed)?;
             if faults > 0 {
                 output::warning(&format!(
                     "{faults} faults in what is registered; `kubectl get vidimus -A` tells which"
@@ -292,7 +311,7 @@ fn scanned(asked: &Scan, format: Format) -> anyhow::Result<ExitCode> {
         (None, Some(cluster)) => vec![cluster::pods(cluster)?],
         (None, None) => bail!("say which pods, or --cluster"),
     };
-    let workloads = registered(asked.resources.as_deref(), cluster.as_ref())?;
+    let workloads = registered(asked.resources.as_deref(), cluster.as_ref(), &asked.follow)?;
     let found = scan(&workloads, &pods, Timestamp::now())?;
     let code = match &cluster {
         Some(cluster) if asked.write => written(cluster, &found.reports)?,

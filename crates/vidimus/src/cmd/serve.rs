@@ -6,6 +6,7 @@ pub(super) mod admission;
 mod before_start;
 pub(super) mod bundles;
 pub(super) mod certificate;
+mod cluster_issuer;
 mod compose;
 pub(super) mod configurations;
 mod data_planes;
@@ -21,6 +22,7 @@ mod jobs;
 mod pods;
 mod questions;
 pub(super) mod retention;
+mod rollouts;
 pub(super) mod runs;
 mod scale;
 mod seen;
@@ -150,8 +152,9 @@ pub struct Serve {
     /// (RFC 8707, as MCP clients ask for) is good on that route.
     #[arg(long, env = "VIDIMUS_AUDIENCE", value_delimiter = ',', value_parser = flags::audience)]
     pub audience: Vec<String>,
-    /// Issuer of Kubernetes ServiceAccount tokens, for identities of kind serviceAccount. Its keys are fetched without a token: in a
-    /// cluster, bind ClusterRole system:service-account-issuer-discovery to the group system:unauthenticated.
+    /// Issuer of Kubernetes ServiceAccount tokens, for identities of kind serviceAccount. With --cluster its keys are read at the API server, with
+    /// the credential by which that is followed. Otherwise, and where it has them not, they are fetched from the issuer's address without a
+    /// credential: where that is the API server, bind ClusterRole system:service-account-issuer-discovery to the group system:unauthenticated.
     #[arg(long, env = "VIDIMUS_SERVICE_ACCOUNT_ISSUER", value_parser = flags::issuer)]
     pub service_account_issuer: Option<String>,
     /// PEM roots that the TLS certificate of one issuer chains to, instead of the system's, as ISSUER=FILE; may be given several

@@ -49,7 +49,9 @@
 {{- end }}
 {{- with .Values.serviceAccountTokens.issuer }}
 - {{ printf "--service-account-issuer=%s" . | quote }}
+{{- if include "vidimus.clusterCa" $ }}
 - {{ printf "--issuer-ca=%s=/etc/vidimus/cluster-ca/ca.crt" . | quote }}
+{{- end }}
 {{- end }}
 {{- range .Values.trustBundles }}
 - {{ printf "--trust-bundle=%s=/etc/vidimus/trust-bundles/%s" .trustDomain .trustDomain | quote }}

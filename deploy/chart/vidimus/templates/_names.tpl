@@ -53,8 +53,15 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- /* What would install and not work is said here, with what to write. The schema sees single values only. */ -}}
 {{- define "vidimus.check" -}}
 {{- with .Values -}}
-{{- if and (gt (int .replicas) 1) (not .standing.existingSecret) -}}
-{{- fail "replicas: several take standing.existingSecret: without a store each replica counts limits for itself" -}}
+{{- $several := or .autoscaling.enabled (gt (int .replicas) 1) -}}
+{{- if and $several (not .standing.existingSecret) -}}
+{{- fail "replicas, autoscaling: several take standing.existingSecret: without a store each replica counts limits for itself" -}}
+{{- end -}}
+{{- if and .autoscaling.enabled .autoscaling.hpa.enabled (gt (int .autoscaling.hpa.minReplicas) (int .autoscaling.hpa.maxReplicas)) -}}
+{{- fail "autoscaling.hpa: minReplicas is more than maxReplicas" -}}
+{{- end -}}
+{{- if and .autoscaling.enabled .autoscaling.hpa.enabled (not (dig "requests" "cpu" "" .resources)) -}}
+{{- fail "autoscaling.hpa.cpu: it is percent of resources.requests.cpu, which is not there" -}}
 {{- end -}}
 {{- if and (eq .mode "directory") (not .objects) (not .existingObjects) -}}
 {{- fail "mode directory: give objects (file name to content) or existingObjects (a ConfigMap)" -}}
@@ -77,10 +84,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if and .extAuthz.enabled (not .extAuthz.dataPlanes) -}}
 {{- fail "extAuthz.dataPlanes: name who may ask by SPIFFE ID: who asks gets the credentials of calls" -}}
 {{- end -}}
-{{- if and .admission.enabled (gt (int .replicas) 1) (not .admission.keysSecret) -}}
+{{- if and .admission.enabled $several (not .admission.keysSecret) -}}
 {{- fail "admission.keysSecret: several replicas take one CA and one key, or the API server believes one of them alone" -}}
 {{- end -}}
-{{- if and (gt (int .replicas) 1) (not .sharedKeys.existingSecret) -}}
+{{- if and $several (not .sharedKeys.existingSecret) -}}
 {{- fail "sharedKeys.existingSecret: several replicas take one set of keys (vidimus keys generate --secret), or none takes what another gave out" -}}
 {{- end -}}
 {{- if and .sharedKeys.existingSecret (not .gateway.publicUrl) -}}
@@ -90,4 +97,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- include "vidimus.refused" . -}}
 {{- include "vidimus.checkXds" . -}}
 {{- include "vidimus.checkWebhook" . -}}
+{{- end -}}
+
+{{- /* Whether the issuer of tokens is the API server, whose certificate chains to the cluster's CA; another one's does to the system's roots. */ -}}
+{{- define "vidimus.clusterCa" -}}
+{{- with .Values.serviceAccountTokens -}}
+{{- if and .issuer (or .discoveryBinding (hasPrefix "https://kubernetes.default" .issuer)) -}}
+true
+{{- end -}}
+{{- end -}}
 {{- end -}}

@@ -7,9 +7,10 @@ use crate::index::Index;
 use crate::live::Told;
 use crate::pods::known::tests::pod;
 use crate::pods::read::Item;
+use crate::rollouts::Rollouts;
 use crate::runs_jobs::RunsJobs;
 use crate::secrets::Secrets;
-use crate::verdict::wanted;
+use crate::verdict::{Reported, wanted};
 
 /// A record with these identities, in namespace `a`.
 fn record(kind: Kind, name: &str, identities: &Value) -> (Kind, Value) {
@@ -191,38 +192,17 @@ fn what_runs_is_written_once_and_goes_with_the_watch() {
     let calls = LastCalls::from([(key(kind, "bot"), call("2026-01-01T00:00:00Z", "i"))]);
     let pods = known(&[], vec![pod("a", "1", "bot", "Running")]);
     let runs = joined(&index, &pods, calls);
-    let write = wanted(
-        &index,
-        &loaded(&index),
-        (&Secrets::default(), &RunsJobs::default()),
-        Some(&runs),
-        Timestamp::UNIX_EPOCH,
-    )
-    .remove(0);
+    let (secrets, jobs, rollouts) = (Secrets::default(), RunsJobs::default(), Rollouts::default());
+    let reported = Reported { secrets: &secrets, jobs: &jobs, rollouts: &rollouts, knows_acts: true };
+    let write = wanted(&index, &loaded(&index), &reported, Some(&runs), Timestamp::UNIX_EPOCH).remove(0);
     let mut written = document;
     written["status"] = write.document()["status"].clone();
     assert_eq!(written["status"]["instances"]["pods"][0]["uid"], "1");
     assert_eq!(written["status"]["lastCall"]["identity"], "i");
     index.there(kind, written);
-    assert!(
-        wanted(
-            &index,
-            &loaded(&index),
-            (&Secrets::default(), &RunsJobs::default()),
-            Some(&runs),
-            Timestamp::UNIX_EPOCH
-        )
-        .is_empty()
-    );
+    assert!(wanted(&index, &loaded(&index), &reported, Some(&runs), Timestamp::UNIX_EPOCH).is_empty());
     // Pods are not watched any more: what was said of them goes.
-    let last = wanted(
-        &index,
-        &loaded(&index),
-        (&Secrets::default(), &RunsJobs::default()),
-        None,
-        Timestamp::UNIX_EPOCH,
-    )
-    .remove(0);
+    let last = wanted(&index, &loaded(&index), &reported, None, Timestamp::UNIX_EPOCH).remove(0);
     assert!(last.document()["status"].get("instances").is_none(), "{last:?}");
     assert!(last.conditions.iter().all(|one| one.of != "Running"));
 }

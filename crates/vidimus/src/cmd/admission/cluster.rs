@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail, ensure};
 use hyper::Request;
 use hyper::header::{ACCEPT, CONTENT_TYPE};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use url::form_urlencoded::byte_serialize;
 use vidimus_core::admission::workloads::Workloads;
@@ -13,6 +14,7 @@ use vidimus_core::resource::Kind;
 use vidimus_core::snapshot::Snapshot;
 use vidimus_query::admission::is_report_name;
 
+use super::{REGISTRATIONS, WRITTEN};
 use crate::cmd::kubernetes::{Cluster, Refused};
 
 /// Whom the API server names for reports.
@@ -40,18 +42,25 @@ pub(super) fn pods(cluster: &Cluster) -> anyhow::Result<Value> {
     Ok(json!({"kind": "List", "items": items}))
 }
 
-/// What the records of all namespaces claim, and how many faults are in them.
+/// What records claim, of all namespaces or of those that are `followed`, and how many faults are in them. What is quarantined by an act says its status.
 ///
 /// # Errors
 /// When the API server does not say.
-pub(super) fn workloads(cluster: &Cluster) -> anyhow::Result<(Workloads, usize)> {
+pub(super) fn workloads(cluster: &Cluster, followed: &[String]) -> anyhow::Result<(Workloads, usize)> {
     let source: Arc<str> = vidimus_cluster::SOURCE.into();
+    let places: Vec<Option<&str>> = match followed {
+        [] => vec![None],
+        some => some.iter().map(|namespace| Some(&**namespace)).collect(),
+    };
     let (mut objects, mut rejected) = (Vec::new(), Vec::new());
-    for kind in Kind::ALL {
-        let items = list(cluster, &vidimus_cluster::collection(kind, None), "", WHOLE)?;
+    for (kind, place) in Kind::ALL.into_iter().flat_map(|kind| places.iter().map(move |place| (kind, *place)))
+    {
+        let items = list(cluster, &vidimus_cluster::collection(kind, place), "", WHOLE)?;
         let items = items.map_err(|refused| anyhow::anyhow!("{}: {}", kind.as_str(), refused.message))?;
         for item in items {
+            let is_quarantined = vidimus_cluster::says_quarantined(&item);
             match vidimus_cluster::read(&source, kind, item) {
+                Ok(object) if is_quarantined => objects.push(object.quarantined()),
                 Ok(object) => objects.push(object),
                 Err(rejections) => rejected.extend(rejections),
             }
@@ -125,10 +134,16 @@ pub(super) fn write(cluster: &Cluster, reports: &[Value]) -> anyhow::Result<Writ
 /// When the API server does not take it.
 pub(super) fn hold(cluster: &Cluster, namespace: &str, text: &str) -> anyhow::Result<()> {
     let path = format!(
-        "/api/v1/namespaces/{namespace}/configmaps/vidimus-admission?fieldManager=vidimus-admission&fieldValidation=Strict"
+        "/api/v1/namespaces/{namespace}/configmaps/{REGISTRATIONS}?fieldManager=vidimus-admission&fieldValidation=Strict"
     );
+    let mut map: Value = serde_saphyr::from_str(text).context("what is registered")?;
+    // When: whoever looks it up cannot tell otherwise that nobody writes it any more.
+    if let Some(metadata) = map.get_mut("metadata").and_then(Value::as_object_mut) {
+        let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        metadata.insert("annotations".to_owned(), json!({WRITTEN: now}));
+    }
     let request =
-        Request::put(path).header(CONTENT_TYPE, "application/yaml").body(text.as_bytes().to_vec())?;
+        Request::put(path).header(CONTENT_TYPE, "application/json").body(serde_json::to_vec(&map)?)?;
     match cluster.ask(request)? {
         Ok(_) => Ok(()),
         Err(Refused { code: 404, .. }) => bail!(

@@ -73,7 +73,9 @@ checks! {
     ANOTHER_PAST = "another_past", Fault, "the ledger was put back from a copy, or somebody else has its key";
     WEBHOOK_DOWN = "webhook_down", Fault, "nobody is told of calls that wait for people";
     GUARD_DOWN = "guard_down", Fault, "calls that wait for the guard are refused, or pass without it (onFailure: open)";
+    ISSUER_UNREACHABLE = "issuer_unreachable", Fault, "its tokens are refused (503), or are when the keys that are there are an hour old";
     SOURCE_AWAY = "source_away", Fault, "what is changed in the cluster is not in force, and routes with staleAfter close";
+    WOULD_REFUSE = "would_refuse", Warning, "no policy permits them: they pass while their namespace observes, and are refused when that ends";
     OBJECTS_REJECTED = "objects_rejected", Fault, "what they permit is not in force";
     PANICKED = "panicked", Warning, "a fault of Vidimus; what ended began anew";
     LOG_LOST = "log_lost", Warning, "lines of the log are missing; records are not";
@@ -82,9 +84,13 @@ checks! {
     CLUSTER_CRD_OLD = "cluster_crd_old", Fault, "fields that it does not know are dropped from what is applied, without a word";
     CLUSTER_RECORD_REFUSED = "cluster_record_refused", Fault, "what it permits is not in force";
     CLUSTER_RECORD_UNSEEN = "cluster_record_unseen", Fault, "it may not be in force: no gateway follows the cluster, or none may say so";
+    CLUSTER_RECORD_PARTLY = "cluster_record_partly", Fault, "it is good, and all or part of it is not in force: who is claimed by two is nobody";
+    CLUSTER_POLICY_OVER = "cluster_policy_over", Warning, "it permits nothing any more";
+    CLUSTER_ROLLOUT = "cluster_rollout", Warning, "what no policy permits passes in its namespace, and is refused when that ends";
     CLUSTER_KEY_MISSING = "cluster_key_missing", Fault, "calls that need it are refused";
     CLUSTER_JOB_UNRUN = "cluster_job_unrun", Fault, "every call of it is refused: nothing runs the job";
     CLUSTER_WORKLOAD_DOWN = "cluster_workload_down", Fault, "fewer gateways serve than are wanted; without one no call passes";
+    CLUSTER_REGISTRY_DOWN = "cluster_registry_down", Fault, "what is changed in the cluster is not in force, routes with staleAfter close, and a gateway that starts has no keys of Secrets";
     CLUSTER_PODS_UNHEARD = "cluster_pods_unheard", Fault, "nobody knows what runs as whom, and the tokens of pods that are gone are taken";
     CLUSTER_LABEL_UNKNOWN = "cluster_label_unknown", Fault, "the pods of the namespace are not looked at";
     CLUSTER_KEYS_UNSHARED = "cluster_keys_unshared", Fault, "sessions, tasks and tokens that one replica gave out are refused by the others";
@@ -93,7 +99,10 @@ checks! {
     CLUSTER_WEBHOOK_DEAF = "cluster_webhook_deaf", Fault, "nothing that is registered can be changed: the API server asks, and nobody answers";
     CLUSTER_WEBHOOK_CA = "cluster_webhook_ca", Fault, "the API server does not believe who answers it, so nothing that is registered can be changed";
     CLUSTER_REGISTRARS_OPEN = "cluster_registrars_open", Warning, "whoever may write one object of a namespace writes a policy with scope: Cluster, and claims ServiceAccounts and names of others";
-    CLUSTER_RIGHTS_MISSING = "cluster_rights_missing", Fault, "the gateway cannot follow the cluster, or not say what became of records";
+    CLUSTER_REGISTRATIONS_MISSING = "cluster_registrations_missing", Fault, "each pod is refused in namespaces that enforce, and nothing is said in the others";
+    CLUSTER_REGISTRATIONS_OLD = "cluster_registrations_old", Fault, "pods of new records are refused, and those of quarantined ones are let in";
+    CLUSTER_REGISTRATIONS_UNDATED = "cluster_registrations_undated", Warning, "nobody sees when it is not kept current any more";
+    CLUSTER_RIGHTS_MISSING = "cluster_rights_missing", Fault, "the gateway cannot follow the cluster, say what became of records, or prove tokens of ServiceAccounts";
     CLUSTER_RIGHTS_WIDE = "cluster_rights_wide", Warning, "who takes over the gateway's pod may do more than the gateway needs";
 }
 

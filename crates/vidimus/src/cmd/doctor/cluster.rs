@@ -1,6 +1,10 @@
 //! The installation in a cluster: what is registered with its API server, what became of it, and who may do what.
 
+mod installed;
+mod records;
+mod registrations;
 mod replicas;
+mod rights;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,6 +21,8 @@ use vidimus_core::clock::Clock as _;
 use vidimus_gateway::millis;
 use vidimus_identity::ServerLeaf;
 
+use self::installed::{Installed, Source, service};
+use self::rights::Account;
 use super::check;
 use super::check::Check;
 use super::{Doctor, Report};
@@ -36,7 +42,7 @@ const KINDS: [(&str, &str); 5] = [
 const LEASE: &str = "vidimus-statuses";
 /// A Lease that nobody renewed for so long is held by nobody. Seconds; it is good for 15.
 const UNHELD: i64 = 60;
-/// So many objects of a kind are told one by one.
+/// So many namespaces are told one by one.
 const TOLD: usize = 10;
 
 /// What is looked at, and where the findings go.
@@ -46,9 +52,16 @@ struct Look<'a> {
     who: String,
     namespace: &'a str,
     name: &'a str,
-    /// The ServiceAccount of the gateway.
-    account: String,
     report: &'a mut Report,
+}
+
+/// Who follows the cluster.
+struct Follower {
+    account: Account,
+    /// The gateway's own account, where that is another one.
+    gateway: Option<Account>,
+    /// The command that shows what it logs.
+    logs: String,
 }
 
 pub(super) fn look(doctor: &Doctor, report: &mut Report) {
@@ -56,15 +69,8 @@ pub(super) fn look(doctor: &Doctor, report: &mut Report) {
     let looked = Cluster::of(&doctor.reach).and_then(|cluster| {
         let (namespace, name) = (&*doctor.namespace, &*doctor.workload);
         let who = kubernetes::who(&doctor.reach);
-        let account = doctor.service_account.clone().unwrap_or_else(|| name.to_owned());
-        let mut look = Look { cluster: &cluster, who, namespace, name, account, report: &mut *report };
-        look.definitions()?;
-        look.records()?;
-        look.workload(doctor.service_account.is_none())?;
-        look.namespaces()?;
-        look.lease()?;
-        look.webhooks(&doctor.data.join("admission").join("ca.pem"))?;
-        look.rights()
+        let mut look = Look { cluster: &cluster, who, namespace, name, report: &mut *report };
+        look.all(doctor)
     });
     if let Err(error) = looked {
         let fix = "kubectl cluster-info: is the API server there, and the context the right one?";
@@ -73,6 +79,25 @@ pub(super) fn look(doctor: &Doctor, report: &mut Report) {
 }
 
 impl Look<'_> {
+    fn all(&mut self, doctor: &Doctor) -> anyhow::Result<()> {
+        // How it is installed says what it needs.
+        let (installed, follower) = self.workload(doctor.service_account.as_deref())?;
+        if installed.source == Source::Directory {
+            let why = "the gateway reads a directory (--resources), and needs nothing of the API server";
+            self.report.left_out("records, definitions, the Lease and rights in the cluster", why);
+        } else {
+            self.definitions()?;
+            self.records(&installed, &follower.logs)?;
+            if installed.writes {
+                self.lease(&follower.logs)?;
+            }
+            rights::look(self, &installed, (&follower.account, follower.gateway.as_ref()))?;
+        }
+        self.namespaces()?;
+        registrations::look(self)?;
+        self.webhooks(&doctor.data.join("admission").join("ca.pem"), &installed)
+    }
+
     /// What is at a path; `None` where this user may not look, which is said, or where nothing is, which is found.
     fn at(&mut self, path: &str, absent: Option<(Check, String)>) -> anyhow::Result<Option<Value>> {
         match self.cluster.get(path)? {
@@ -122,76 +147,78 @@ impl Look<'_> {
         Ok(())
     }
 
-    /// What became of each object, as its status says.
-    fn records(&mut self) -> anyhow::Result<()> {
+    fn records(&mut self, installed: &Installed, logs: &str) -> anyhow::Result<()> {
         for (plural, _) in KINDS {
             let Some(list) = self.at(&format!("/apis/vidimus.dev/v1alpha1/{plural}"), None)? else {
                 continue;
             };
             let items = list.get("items").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-            let (mut refused, mut unseen) = (Vec::new(), Vec::new());
-            let (mut keyless, mut unrun) = (Vec::new(), Vec::new());
-            for item in items {
-                let shown = format!(
-                    "{plural} {}/{}",
-                    text(item, "/metadata/namespace"),
-                    text(item, "/metadata/name")
-                );
-                match verdict(item) {
-                    Verdict::Accepted => {}
-                    Verdict::Refused(message) => refused.push(format!("{shown}: {message}")),
-                    Verdict::Keyless(message) => keyless.push(format!("{shown}: {message}")),
-                    Verdict::Unrun(message) => unrun.push(format!("{shown}: {message}")),
-                    Verdict::Unseen => unseen.push(shown),
-                }
-            }
-            for what in refused.iter().take(TOLD) {
-                let fix = "correct the field that the message names, and apply it again (kubectl get vidimus -A shows all)";
-                self.report.find(check::CLUSTER_RECORD_REFUSED, what.as_str(), fix);
-            }
-            for what in keyless.iter().take(TOLD) {
-                let fix = "do what the message says: the Secret, its key, or the right to read it (kubectl apply -f -)";
-                self.report.find(check::CLUSTER_KEY_MISSING, what.as_str(), fix);
-            }
-            for what in unrun.iter().take(TOLD) {
-                let fix = "do what the message says: --jobs, or the roles of deploy/rbac/jobs.yaml (jobs.enabled of the chart brings both)";
-                self.report.find(check::CLUSTER_JOB_UNRUN, what.as_str(), fix);
-            }
-            if let Some(message) = items.iter().find_map(unheard) {
-                let fix = "do what the message says, or start the gateway without --pods";
-                self.report.find(check::CLUSTER_PODS_UNHEARD, message, fix);
-            }
-            if let Some(first) = unseen.first() {
-                let what = format!("nobody has said what became of {first} (of {} {plural})", unseen.len());
-                let fix = format!(
-                    "kubectl -n {} logs {}-0: does it watch, and may it write statuses?",
-                    self.namespace, self.name
-                );
-                self.report.find(check::CLUSTER_RECORD_UNSEEN, what, fix);
-            }
+            records::look(plural, items, installed, logs, self.report);
         }
         Ok(())
     }
 
-    /// Whether its pods are there; `names_account` where its ServiceAccount is what they run as.
-    fn workload(&mut self, names_account: bool) -> anyhow::Result<()> {
+    /// How it is installed, whether its pods are there, and who follows the cluster; `named` is the account of that one, where somebody says it.
+    fn workload(&mut self, named: Option<&str>) -> anyhow::Result<(Installed, Follower)> {
         let (namespace, name) = (self.namespace, self.name);
+        let account = |name: &str| Account { namespace: namespace.to_owned(), name: name.to_owned() };
+        let mut follower = Follower {
+            account: account(named.unwrap_or(name)),
+            gateway: None,
+            logs: format!("kubectl -n {namespace} logs {name}-0"),
+        };
         let path = format!("/apis/apps/v1/namespaces/{namespace}/statefulsets/{name}");
         let absent = (check::CLUSTER_WORKLOAD_DOWN, format!("there is no StatefulSet {namespace}/{name}"));
-        let Some(there) = self.at(&path, Some(absent))? else { return Ok(()) };
-        let account = text(&there, "/spec/template/spec/serviceAccountName");
-        if names_account && !account.is_empty() {
-            account.clone_into(&mut self.account);
-        }
-        let number = |at: &str| there.pointer(at).and_then(Value::as_i64).unwrap_or_default();
-        let (wanted, ready) = (number("/spec/replicas"), number("/status/readyReplicas"));
-        if ready < wanted {
+        let Some(there) = self.at(&path, Some(absent))? else { return Ok((Installed::default(), follower)) };
+        let installed = Installed::read(&there);
+        if let Some((ready, wanted)) = lacking(&there) {
             let what = format!("{ready} of {wanted} pods of StatefulSet {namespace}/{name} are ready");
             let fix =
                 format!("kubectl -n {namespace} describe pod {name}-0; kubectl -n {namespace} logs {name}-0");
             self.report.find(check::CLUSTER_WORKLOAD_DOWN, what, fix);
         }
         replicas::look(&there, (namespace, name), self.report);
+        let runs_as = text(&there, ACCOUNT);
+        let own = account(if runs_as.is_empty() { name } else { runs_as });
+        if let Source::Registry(address) = &installed.source {
+            follower.gateway = Some(own);
+            self.registry(address, named, &mut follower)?;
+        } else if named.is_none() {
+            follower.account = own;
+        }
+        Ok((installed, follower))
+    }
+
+    /// The registry that the gateway hears: whether it is there, and who it is.
+    fn registry(
+        &mut self,
+        address: &str,
+        named: Option<&str>,
+        follower: &mut Follower,
+    ) -> anyhow::Result<()> {
+        let (namespace, name) = service(address, self.namespace);
+        let path = format!("/apis/apps/v1/namespaces/{namespace}/deployments/{name}");
+        let there = match self.cluster.get(&path)? {
+            Ok(there) => there,
+            Err(Refused { code: 404, .. }) => {
+                let what = format!("the registry at {address}");
+                self.report.could_not(what, format!("there is no Deployment {namespace}/{name}"));
+                return Ok(());
+            }
+            Err(refused) => {
+                self.refused(part(&path), &refused);
+                return Ok(());
+            }
+        };
+        follower.logs = format!("kubectl -n {namespace} logs deployment/{name}");
+        if let Some((ready, wanted)) = lacking(&there) {
+            let what = format!("{ready} of {wanted} pods of Deployment {namespace}/{name} are ready");
+            let fix = format!("kubectl -n {namespace} describe deployment {name}; {}", follower.logs);
+            self.report.find(check::CLUSTER_REGISTRY_DOWN, what, fix);
+        }
+        let runs_as = text(&there, ACCOUNT);
+        let runs_as = named.unwrap_or(if runs_as.is_empty() { "default" } else { runs_as });
+        follower.account = Account { namespace: namespace.to_owned(), name: runs_as.to_owned() };
         Ok(())
     }
 
@@ -209,7 +236,7 @@ impl Look<'_> {
         Ok(())
     }
 
-    fn lease(&mut self) -> anyhow::Result<()> {
+    fn lease(&mut self, logs: &str) -> anyhow::Result<()> {
         let namespace = self.namespace;
         let path = format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{LEASE}");
         let absent = (check::CLUSTER_LEASE_UNHELD, format!("there is no Lease {namespace}/{LEASE}"));
@@ -219,20 +246,24 @@ impl Look<'_> {
         if age.is_none_or(|age| age > UNHELD) {
             let since = age.map_or_else(|| "ever".to_owned(), |age| format!("for {age} s"));
             let what = format!("Lease {namespace}/{LEASE} was not renewed {since}");
-            let fix = format!("kubectl -n {namespace} logs {}-0 | grep Lease says why", self.name);
+            let fix = format!("{logs} | grep Lease says why");
             self.report.find(check::CLUSTER_LEASE_UNHELD, what, fix);
         }
         Ok(())
     }
 
     /// Nobody asks who registers what reaches beyond a namespace.
-    fn registrars(&mut self, what: String) {
-        let fix = registrars::fix(self.namespace, self.name);
+    fn registrars(&mut self, what: String, installed: &Installed) {
+        let fix = match installed.source {
+            // Who is not reached by the API server is not asked.
+            Source::Registry(_) => "leave registry.separate, or give tenants no right to write policies, agents and serviceidentities (docs/kubernetes.md, Who may register what)".to_owned(),
+            _ => registrars::fix(self.namespace, self.name),
+        };
         self.report.find(check::CLUSTER_REGISTRARS_OPEN, what, fix);
     }
 
     /// What has the API server ask before it takes objects, where that is set up; `ca` is the CA of who answers, where it is on this machine.
-    fn webhooks(&mut self, ca: &Path) -> anyhow::Result<()> {
+    fn webhooks(&mut self, ca: &Path, installed: &Installed) -> anyhow::Result<()> {
         let path =
             format!("/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/{WEBHOOKS}");
         let there = match self.cluster.get(&path)? {
@@ -241,7 +272,9 @@ impl Look<'_> {
                 let what = format!(
                     "there is no ValidatingWebhookConfiguration {WEBHOOKS}: who registers objects is decided by RBAC alone"
                 );
-                self.registrars(what);
+                if installed.source != Source::Directory {
+                    self.registrars(what, installed);
+                }
                 return Ok(());
             }
             Err(refused) => {
@@ -252,10 +285,8 @@ impl Look<'_> {
         if let Some(policies) = self.at("/apis/vidimus.dev/v1alpha1/policies", None)? {
             let policies = policies.get("items").and_then(Value::as_array).map(Vec::as_slice);
             if !registrars::is_governed(policies.unwrap_or_default()) {
-                self.registrars(
-                    "no policy says who registers objects (registerObject), so RBAC alone decides it"
-                        .to_owned(),
-                );
+                let what = "no policy says who registers objects (registerObject), so RBAC alone decides it";
+                self.registrars(what.to_owned(), installed);
             }
         }
         let webhooks = there.get("webhooks").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
@@ -297,54 +328,10 @@ impl Look<'_> {
         Ok(())
     }
 
-    /// What the gateway's ServiceAccount may do: what it must, and not what it must not.
-    fn rights(&mut self) -> anyhow::Result<()> {
-        for (verb, group, resource, subresource, may) in [
-            ("list", "vidimus.dev", "agents", "", true),
-            ("watch", "vidimus.dev", "policies", "", true),
-            ("patch", "vidimus.dev", "agents", "status", true),
-            ("update", "coordination.k8s.io", "leases", "", true),
-            ("get", "", "secrets", "", false),
-            ("create", "", "pods", "", false),
-            ("patch", "vidimus.dev", "policies", "", false),
-        ] {
-            let name = if resource == "leases" { LEASE } else { "" };
-            let asked = json!({"verb": verb, "group": group, "resource": resource, "subresource": subresource, "name": name, "namespace": self.namespace});
-            let Some(allowed) = self.may(&asked)? else { return Ok(()) };
-            let what = format!(
-                "ServiceAccount {}/{}: {verb} {resource} {subresource}",
-                self.namespace, self.account
-            );
-            if may && !allowed {
-                let fix = format!(
-                    "{}; where {} is not the account of the gateway, name it by --service-account",
-                    apply(self.namespace, self.name),
-                    self.account
-                );
-                let what = format!("{} is not allowed", what.trim_end());
-                self.report.find(check::CLUSTER_RIGHTS_MISSING, what, fix);
-            } else if allowed && !may {
-                let fix = format!(
-                    "kubectl get rolebindings,clusterrolebindings -A -o wide | grep {} names the binding; delete it",
-                    self.account
-                );
-                self.report.find(check::CLUSTER_RIGHTS_WIDE, format!("{} is allowed", what.trim_end()), fix);
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether the ServiceAccount may; `None` where this user may not ask.
-    fn may(&mut self, attributes: &Value) -> anyhow::Result<Option<bool>> {
-        let (namespace, name) = (self.namespace, &*self.account);
-        let review = json!({
-            "apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
-            "spec": {
-                "user": format!("system:serviceaccount:{namespace}:{name}"),
-                "groups": ["system:serviceaccounts", format!("system:serviceaccounts:{namespace}"), "system:authenticated"],
-                "resourceAttributes": attributes,
-            },
-        });
+    /// Whether somebody may do something, as a SubjectAccessReview says it; `None` where this user may not ask.
+    fn review(&mut self, spec: &Value) -> anyhow::Result<Option<bool>> {
+        let review =
+            json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": spec});
         let request = Request::post("/apis/authorization.k8s.io/v1/subjectaccessreviews")
             .header(CONTENT_TYPE, "application/json")
             .body(serde_json::to_vec(&review)?)?;
@@ -356,6 +343,17 @@ impl Look<'_> {
             }
         }
     }
+}
+
+/// As what the pods of a workload run.
+const ACCOUNT: &str = "/spec/template/spec/serviceAccountName";
+
+/// How many pods of a workload are ready, and how many should be, where those are too few.
+fn lacking(workload: &Value) -> Option<(i64, i64)> {
+    let number = |at: &str| workload.pointer(at).and_then(Value::as_i64);
+    let (ready, wanted) =
+        (number("/status/readyReplicas").unwrap_or(0), number("/spec/replicas").unwrap_or(1));
+    (ready < wanted).then_some((ready, wanted))
 }
 
 /// What brings all of it, where something is missing: also where nothing is installed yet, and with what was configured.
@@ -400,57 +398,6 @@ fn why_unbelieved(bundle: &str, ca: Option<&[u8]>) -> Option<&'static str> {
     } else {
         None
     }
-}
-
-/// What became of an object.
-#[derive(Debug, PartialEq, Eq)]
-enum Verdict {
-    Accepted,
-    /// Why not.
-    Refused(String),
-    /// It is, and the key that it names in a Secret cannot be used, and why.
-    Keyless(String),
-    /// It is a job, and nothing runs it, and why.
-    Unrun(String),
-    /// Nobody has looked at it as it is now.
-    Unseen,
-}
-
-/// Of the condition `Programmed`, where it is about the Secret of a provider.
-const KEYLESS: [&str; 5] =
-    ["SecretNotFound", "KeyNotFound", "KeyInvalid", "SecretForbidden", "TooManySecrets"];
-/// The same, where jobs cannot be run.
-const UNRUN: [&str; 2] = ["JobsOff", "JobsForbidden"];
-
-fn verdict(item: &Value) -> Verdict {
-    let number = |of: &Value, at: &str| of.pointer(at).and_then(Value::as_i64).unwrap_or_default();
-    let generation = number(item, "/metadata/generation");
-    // As it is now.
-    let condition = |of: &str| {
-        let conditions = item.pointer("/status/conditions").and_then(Value::as_array);
-        let found = conditions.into_iter().flatten().find(|one| text(one, "/type") == of);
-        found.filter(|one| number(one, "/observedGeneration") >= generation)
-    };
-    match (condition("Accepted"), condition("Programmed")) {
-        (None, _) => Verdict::Unseen,
-        (Some(accepted), _) if text(accepted, "/status") == "False" => {
-            Verdict::Refused(text(accepted, "/message").to_owned())
-        }
-        (_, Some(programmed)) if KEYLESS.contains(&text(programmed, "/reason")) => {
-            Verdict::Keyless(text(programmed, "/message").to_owned())
-        }
-        (_, Some(programmed)) if UNRUN.contains(&text(programmed, "/reason")) => {
-            Verdict::Unrun(text(programmed, "/message").to_owned())
-        }
-        _ => Verdict::Accepted,
-    }
-}
-
-/// Why it is not known what runs as an object, where pods are to be watched.
-fn unheard(item: &Value) -> Option<String> {
-    let mut conditions = item.pointer("/status/conditions").and_then(Value::as_array)?.iter();
-    let found = conditions.find(|one| text(one, "/reason") == "PodsNotHeard")?;
-    Some(text(found, "/message").to_owned())
 }
 
 /// Of a namespace: its name and the value of a label by which its pods are to be looked at, where no rule has such a value.
@@ -551,42 +498,7 @@ mod tests {
     }
 
     #[test]
-    fn what_became_of_an_object_is_what_was_said_of_it_as_it_is() {
-        let item = |status: Value| json!({"metadata": {"generation": 3}, "status": status});
-        let said = |status: &str, observed: i64| {
-            item(json!({"conditions": [{"type": "Ready", "status": "True"},
-                {"type": "Accepted", "status": status, "observedGeneration": observed, "message": "spec.owner"}]}))
-        };
-        for (of, is) in [
-            (item(json!({})), Verdict::Unseen),
-            (said("True", 2), Verdict::Unseen),
-            (said("True", 3), Verdict::Accepted),
-            (said("False", 3), Verdict::Refused("spec.owner".to_owned())),
-        ] {
-            assert_eq!(verdict(&of), is, "{of}");
-        }
-    }
-
-    #[test]
-    fn a_provider_without_its_key_is_told_of() {
-        let said = |reason: &str, observed: i64| {
-            let of = |kind: &str, status: &str, reason: &str, observed: i64| json!({"type": kind, "status": status, "reason": reason, "observedGeneration": observed, "message": "apply"});
-            let conditions =
-                [of("Accepted", "True", "Accepted", 3), of("Programmed", "False", reason, observed)];
-            json!({"metadata": {"generation": 3}, "status": {"conditions": conditions}})
-        };
-        for reason in KEYLESS {
-            assert_eq!(verdict(&said(reason, 3)), Verdict::Keyless("apply".to_owned()), "{reason}");
-            assert_eq!(verdict(&said(reason, 2)), Verdict::Accepted, "{reason}, of another generation");
-        }
-        for reason in UNRUN {
-            assert_eq!(verdict(&said(reason, 3)), Verdict::Unrun("apply".to_owned()), "{reason}");
-        }
-        assert_eq!(verdict(&said("Closed", 3)), Verdict::Accepted);
-    }
-
-    #[test]
-    fn a_label_that_no_rule_has_and_pods_that_are_not_heard_are_told_of() {
+    fn a_label_that_no_rule_has_is_told_of() {
         let namespace = |labels: Value| unlooked(&json!({"metadata": {"name": "a", "labels": labels}}));
         for (labels, found) in [
             (json!({}), None),
@@ -600,13 +512,6 @@ mod tests {
         ] {
             assert_eq!(namespace(labels).as_deref(), found);
         }
-        let item = |reason: &str| {
-            unheard(
-                &json!({"status": {"conditions": [{"type": "Running", "reason": reason, "message": "apply"}]}}),
-            )
-        };
-        assert_eq!((item("PodsNotHeard").as_deref(), item("NoPod")), (Some("apply"), None));
-        assert_eq!(unheard(&json!({})), None);
     }
 
     #[test]

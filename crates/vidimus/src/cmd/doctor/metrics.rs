@@ -64,6 +64,18 @@ impl<'t> Metrics<'t> {
             );
         }
         self.guards(report);
+        for (labels, _) in self.samples("vidimus_issuer_keys_failed").filter(|(_, failed)| *failed > 0.0) {
+            let what = format!("the keys of issuer {} could not be fetched", label(labels, "issuer"));
+            let fix = "journalctl -u vidimus (in a cluster kubectl logs) | grep \"cannot fetch the issuer's keys\" says why: a right at the API server, a CA \
+                       (--issuer-ca), or a name that is written otherwise";
+            report.find(check::ISSUER_UNREACHABLE, what, fix);
+        }
+        let would_refuse: f64 = self.samples("vidimus_would_refuse_total").map(|(_, calls)| calls).sum();
+        if would_refuse > 0.0 {
+            let fix = "vidimus audit search --text would_refuse finds them; permit what is meant before the window of the rollout ends";
+            let what = format!("{would_refuse} calls have passed since the start that would be refused");
+            report.find(check::WOULD_REFUSE, what, fix);
+        }
         for (name, check, what, fix) in [
             (
                 "vidimus_panics_total",
@@ -214,6 +226,11 @@ mod tests {
             ("", &[][..]),
             ("# HELP vidimus_panics_total x\nvidimus_panics_total 0\nvidimus_registry_rejected 0", &[]),
             ("vidimus_panics_total 1", &["panicked"]),
+            (r#"vidimus_issuer_keys_failed{issuer="https://a"} 1"#, &["issuer_unreachable"]),
+            (
+                "vidimus_would_refuse_total{protocol=\"mcp\"} 2\nvidimus_would_refuse_total{protocol=\"a2a\"} 1",
+                &["would_refuse"],
+            ),
             ("vidimus_log_lines_lost_total 3", &["log_lost"]),
             ("vidimus_registry_rejected 1", &["objects_rejected"]),
             ("vidimus_registry_rejected 1\nvidimus_source_age_seconds 2.5", &[]),

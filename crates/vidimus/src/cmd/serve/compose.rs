@@ -15,7 +15,9 @@ use vidimus_gateway::listener::Listener;
 use vidimus_gateway::{
     KEY_LENGTH, Limits, PayloadKeys, SecretDirectory, Shared, Stood, Telemetry, Vitals, millis,
 };
-use vidimus_identity::{Authenticator, KEY_LOOK, LocalIdentity, Mint, Operators, People, TrustStore};
+use vidimus_identity::{
+    ApiServer, Authenticator, KEY_LOOK, LocalIdentity, Mint, Operators, People, TrustStore,
+};
 use vidimus_ledger::{ArchiveAt, Durability, Ledger};
 use vidimus_registry::Loaded;
 
@@ -33,7 +35,7 @@ use super::scale::{self, Scale};
 use super::supervisor::Supervisor;
 use super::workers::{Workers, join, start_workers};
 use super::{
-    DurabilityArg, Serve, admin, admission, configurations, data_planes, descriptors, disk, filed, index,
+    DurabilityArg, Serve, admin, admission, cluster_issuer, configurations, data_planes, descriptors, disk, filed, index,
     issuer_roots, jobs, retention, runs, seen, sinks, source, standing, taken, tls, traces, webhook,
     witnesses, xds,
 };
@@ -77,8 +79,9 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
     let (plain, admin_address) = (sockets.plain.local_addr()?, sockets.admin.local_addr()?);
     let tls_address = sockets.tls.as_ref().map(TcpListener::local_addr).transpose()?;
     let given = secrets.clone();
-    let parts =
-        Parts { keys: (&identity, &scale), roots, trust: &trust, ledger, stood, limits, vitals, secrets };
+    let api_server = cluster_issuer::api_server(&watching);
+    let keys = (&identity, &scale);
+    let parts = Parts { keys, roots, api_server, trust: &trust, ledger, stood, limits, vitals, secrets };
     let (shared, mint) = shared(serve, &loaded.borrow(), parts, plain)?;
     let before = BeforeStart::begin(&shared, &serve.data.join("ledger"), &loaded)?;
     turn_keys(&mut supervisor, mint, scale)?;
@@ -88,7 +91,6 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
         .tls
         .map(|socket| tls::listener(&mut supervisor, serve, &identity, trust, socket))
         .transpose()?;
-    let watching = Arc::new(watching);
     source::follow(&mut supervisor, serve, &shared, &watching)?;
     let run = control.block_on(runs::begin(serve, &shared))?;
     seen::begin(&mut supervisor, serve, &shared, &watching);
@@ -331,6 +333,8 @@ struct Parts<'a> {
     keys: (&'a Arc<LocalIdentity>, &'a Scale),
     /// Of issuers that have their own, read once: a file that changes in between would be two things.
     roots: IssuerRoots,
+    /// Who has the keys of the cluster's issuer.
+    api_server: Option<Arc<dyn ApiServer>>,
     trust: &'a TrustStore,
     ledger: Ledger,
     stood: Stood,
@@ -345,7 +349,8 @@ fn shared(
     parts: Parts<'_>,
     address: SocketAddr,
 ) -> anyhow::Result<(Arc<Shared>, Arc<Mint>)> {
-    let Parts { keys: (identity, scale), roots, trust, ledger, stood, limits, vitals, secrets } = parts;
+    let Parts { keys: (identity, scale), roots, api_server, trust, ledger, stood, limits, vitals, secrets } =
+        parts;
     let public_url = serve.callers_url(address);
     let mut audiences: Vec<Arc<str>> = vec!["vidimus".into(), public_url.as_str().into()];
     audiences.extend(serve.audience.iter().map(|audience| audience.as_str().into()));
@@ -355,6 +360,7 @@ fn shared(
         mint: mint.clone(),
         local: Some(identity.clone()),
         service_account_issuer: serve.service_account_issuer.as_deref().map(Into::into),
+        api_server,
         allow_insecure_issuers: false,
         issuer_roots: None,
         roots_of_issuers: roots,
@@ -381,6 +387,7 @@ fn shared(
         vitals,
     });
     shared.meter.reloaded(loaded.snapshot.objects().len(), Counts::of(loaded).not_in_order());
+    shared.prepare_issuer();
     Ok((Arc::new(shared), mint))
 }
 

@@ -11,7 +11,7 @@ use clap::builder::BoolishValueParser;
 use secrecy::SecretString;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
-use vidimus_cluster::{Access, Begun, Changes, JobsReport, Pods};
+use vidimus_cluster::{Access, Begun, Changes, IssuerDocuments, JobsReport, Pods, RolloutsReport};
 use vidimus_core::caller::UnixMillis;
 use vidimus_core::resource::llm_provider::SecretKey;
 use vidimus_core::snapshot::Overlay;
@@ -20,7 +20,7 @@ use vidimus_registry::{Keeping, KeptObjects, Loaded};
 
 use super::pods::{self, PodsFlags};
 use super::supervisor::Supervisor;
-use super::{Serve, from_registry};
+use super::{Serve, from_registry, rollouts};
 use crate::cmd::data_directory;
 
 /// How long a start waits for the cluster. Then it begins with everything refused.
@@ -109,6 +109,14 @@ impl Watching {
         }
     }
 
+    /// What the API server publishes of its issuer of tokens, where it is followed here.
+    pub(super) fn issuer(&self) -> Option<IssuerDocuments> {
+        match self {
+            Self::Directory(_) => None,
+            Self::Cluster(watching, _) => watching.issuer(),
+        }
+    }
+
     /// Each change of an object of the cluster, for who asks first.
     pub(super) fn seen(&self) -> Option<Changes> {
         match self {
@@ -136,6 +144,14 @@ impl Watching {
         match self {
             Self::Directory(_) => None,
             Self::Cluster(watching, _) => watching.jobs(),
+        }
+    }
+
+    /// What rollouts let pass is said to this.
+    pub(super) fn rollouts(&self) -> Option<RolloutsReport> {
+        match self {
+            Self::Directory(_) => None,
+            Self::Cluster(watching, _) => watching.rollouts(),
         }
     }
 
@@ -191,11 +207,11 @@ pub(super) fn open(
     serve: &Serve,
     (keeping, objects): (Keeping, KeptObjects),
     standing: Arc<Overlay>,
-) -> anyhow::Result<(watch::Receiver<Arc<Loaded>>, Watching)> {
+) -> anyhow::Result<(watch::Receiver<Arc<Loaded>>, Arc<Watching>)> {
     if let Some(directory) = &serve.resources {
         let watched = vidimus_registry::watch(directory, Some(keeping), standing);
         let (loaded, watching) = watched.with_context(|| named(directory))?;
-        return Ok((loaded, Watching::Directory(watching)));
+        return Ok((loaded, Arc::new(Watching::Directory(watching))));
     }
     let (begun, name) = match from_registry::remote(supervisor, serve)? {
         Some(remote) => {
@@ -219,7 +235,7 @@ pub(super) fn open(
         // What is missing then is said at /readyz, and in the log.
         let _ = tokio::time::timeout(MAX_START, ready).await;
     });
-    Ok((loaded, Watching::Cluster(watching, name)))
+    Ok((loaded, Arc::new(Watching::Cluster(watching, name))))
 }
 
 /// The keys of Secrets, of a cluster that is followed here or by a registry.
@@ -251,6 +267,7 @@ pub(super) fn follow(
         noted.note_source(source.state());
         std::future::ready(())
     });
+    rollouts::begin(supervisor, shared, watching);
     pods::begin(supervisor, serve, shared, watching)
 }
 

@@ -3,14 +3,16 @@
 use serde_json::Value;
 
 use super::super::{Report, check};
+use super::installed::Started;
 
 pub(super) fn look(workload: &Value, (namespace, name): (&str, &str), report: &mut Report) {
     let replicas = workload.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or(1);
     if replicas < 2 {
         return;
     }
+    let started = Started::of(workload);
     let upgrade = format!("helm upgrade {name} deploy/chart/vidimus -n {namespace} --reuse-values");
-    if !has(workload, "--shared-keys", "VIDIMUS_SHARED_KEYS") {
+    if !started.has("--shared-keys", "VIDIMUS_SHARED_KEYS") {
         let what =
             format!("{namespace}/{name} has {replicas} replicas, each with keys of its own (--shared-keys)");
         let fix = format!(
@@ -18,7 +20,7 @@ pub(super) fn look(workload: &Value, (namespace, name): (&str, &str), report: &m
         );
         report.find(check::CLUSTER_KEYS_UNSHARED, what, fix);
     }
-    if !has(workload, "--standing", "VIDIMUS_STANDING") {
+    if !started.has("--standing", "VIDIMUS_STANDING") {
         let what =
             format!("{namespace}/{name} has {replicas} replicas, and no store that they share (--standing)");
         let fix = format!(
@@ -26,17 +28,6 @@ pub(super) fn look(workload: &Value, (namespace, name): (&str, &str), report: &m
         );
         report.find(check::CLUSTER_STORE_UNSHARED, what, fix);
     }
-}
-
-/// Whether a container is started with a flag, or has its variable.
-fn has(workload: &Value, flag: &str, variable: &str) -> bool {
-    let containers = workload.pointer("/spec/template/spec/containers").and_then(Value::as_array);
-    containers.into_iter().flatten().any(|container| {
-        let all = |member: &str| container.get(member).and_then(Value::as_array).into_iter().flatten();
-        let is_flag = |word: &Value| word.as_str().is_some_and(|word| word.split('=').next() == Some(flag));
-        all("args").chain(all("command")).any(is_flag)
-            || all("env").any(|one| one.get("name").and_then(Value::as_str) == Some(variable))
-    })
 }
 
 #[cfg(test)]
