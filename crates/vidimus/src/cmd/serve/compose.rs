@@ -35,9 +35,9 @@ use super::scale::{self, Scale};
 use super::supervisor::Supervisor;
 use super::workers::{Workers, join, start_workers};
 use super::{
-    DurabilityArg, Serve, admin, admission, cluster_issuer, configurations, data_planes, descriptors, disk, filed, index,
-    issuer_roots, jobs, retention, runs, seen, sinks, source, standing, taken, tls, traces, webhook,
-    witnesses, xds,
+    DurabilityArg, Serve, admin, admission, cluster_issuer, configurations, data_planes, descriptors, disk,
+    filed, index, issuer_roots, jobs, retention, runs, seen, sinks, source, standing, taken, tls, traces,
+    webhook, witnesses, xds,
 };
 
 /// Before a snapshot is taken into use again whose taking panicked.
