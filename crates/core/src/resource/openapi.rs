@@ -1,8 +1,9 @@
 //! `MCPServer.spec.openapi`: tools that are the operations of an API, as its OpenAPI document has them (ADR 85).
 //!
-//! The document is compiled when the record is checked, and what is not supported of an operation is a fault of the record. Where calls go is said by
-//! the record alone: what the document says of servers and of credentials is not used.
+//! The document is compiled when the record is checked. An operation that is not supported is left out with a warning, or is a fault where the record
+//! names it. Where calls go is said by the record alone: what the document says of servers and of credentials is not used.
 
+mod body;
 mod document;
 mod operation;
 pub mod parameter;
@@ -27,6 +28,8 @@ use super::mcp_server::Tool;
 use super::problem::{At, Fault, Problems};
 use super::stale::StaleAfterSpec;
 use super::{Meta, RiskLevel};
+use document::Operations;
+use operation::Given;
 use parameter::Parameter;
 use path::{Loose, Template};
 
@@ -46,6 +49,10 @@ pub struct Api {
     pub tools: BTreeMap<Arc<str>, Operation>,
     /// Every operation of the document that has a path, also those that are no tools.
     routes: Vec<Route>,
+    /// The first of those that are not supported, where the record does not say which are tools.
+    pub left_out: Vec<LeftOut>,
+    /// How many are not supported beside those.
+    pub more_left_out: usize,
     /// The longest answer of it, in bytes.
     pub max_answer: u32,
     /// The key that the gateway holds for it; where there is none, it gets a token for each call.
@@ -78,13 +85,43 @@ pub struct Operation {
     pub definition: Arc<str>,
 }
 
-/// The body of an operation, which is JSON.
+/// The body of an operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Body {
     /// Whether a request must have it.
     pub required: bool,
-    /// Its media type, in lower case and without parameters.
+    /// Its media type, as it is sent, in lower case.
     pub media: Arc<str>,
+    /// How the argument becomes it.
+    pub kind: BodyKind,
+}
+
+/// How an argument becomes a body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BodyKind {
+    /// It is the body, as JSON.
+    Json,
+    /// It is an object, whose members are the pairs of a form (`application/x-www-form-urlencoded`).
+    Form(Vec<Parameter>),
+    /// It is a string, which is the body.
+    Text,
+    /// It is a string: the body in base64 (RFC 4648 section 4).
+    Bytes,
+}
+
+/// What of the document is no tool, since it is not supported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Where it stands in the object.
+    pub field: String,
+    /// The operation; `None` of all that a path has.
+    pub operation: Option<String>,
+    /// The value that is wrong; empty where the reason says all.
+    pub value: String,
+    /// Why.
+    pub reason: String,
+    /// What to do about it.
+    pub fix: String,
 }
 
 /// The HTTP methods of operations that are tools.
@@ -149,6 +186,13 @@ struct Route {
     verb: Verb,
     /// The tool that it is, where it is one.
     tool: Option<Arc<str>>,
+}
+
+impl Route {
+    /// An operation that is no tool. A path that is its own is none of a tool's either, also where it is not read here.
+    fn of_none(path: &str, verb: Verb) -> Self {
+        Self { template: Template::parse(path).ok(), loose: Loose::of(path), verb, tool: None }
+    }
 }
 
 /// The operation that a request is to.
@@ -250,7 +294,8 @@ pub struct OpenApiSpec {
     /// The document, of OpenAPI 3.0 or 3.1. Its references lead within it.
     #[schemars(schema_with = "document_schema")]
     pub document: Value,
-    /// The operations that are tools, by operationId, or by method and path (get_pets_id) where one has none. All when it is left out.
+    /// The operations that are tools, by operationId, or by method and path (get_pets_id) where one has none. All that are supported when it is left
+    /// out; one that is named and not supported is a fault.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "operations_schema")]
     pub operations: Vec<String>,
@@ -322,26 +367,13 @@ impl OpenApiSpec {
         }
         let document =
             problems.take(document_at.key("openapi"), "", document::Document::of(&self.document))?;
-        let query: Vec<String> = query.unwrap_or_default();
-        let (tools, routes) =
-            document.compiled((&self.operations, at.key("operations")), (document_at, &query), problems);
-        let of_key = key.as_ref().map(|key| &*key.header);
-        let takes_key = |operation: &Operation| {
-            operation
-                .parameters
-                .iter()
-                .any(|one| one.place == parameter::Place::Header && Some(&*one.name) == of_key)
-        };
-        if let Some((tool, _)) = tools.iter().find(|(_, operation)| takes_key(operation)) {
-            let fault = Fault::new(
-                "is a parameter of an operation too",
-                "leave the operation out (spec.openapi.operations)",
-            );
-            problems.report(at.key("credentialHeader"), tool, fault);
-        }
+        let of_key = key.as_ref().map(|key| (parameter::Place::Header, key.header.clone()));
+        let given = Given { query: query.unwrap_or_default(), key: of_key };
+        let Operations { tools, routes, left_out, more_left_out } =
+            document.compiled((&self.operations, at.key("operations")), (document_at, &given), problems);
         let max_answer = self.max_answer.unwrap_or(MAX_ANSWER);
         let digest = HEXLOWER.encode(&Sha256::digest(&all)).into();
-        let api = Api { tools, routes, max_answer, key, digest };
+        let api = Api { tools, routes, left_out, more_left_out, max_answer, key, digest };
         Some(Endpoint { openapi: Some(Arc::new(api)), ..endpoint? })
     }
 
