@@ -127,6 +127,7 @@ pub async fn admit<'p, B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Err
     let place = gate.accounts.enter(&holder)?;
     let (bytes, lease) = gate.bodies.read(holder, addressed.binding.body_limit(&gate.limits), body).await?;
     let message = addressed.binding.lifted(&addressed.destination, parts, route.rest, &bytes)?;
+    let is_lifted = message.as_ptr() != bytes.as_ptr();
     let json = read(gate, context, &addressed, &message).await?;
     let (addressed, moment, crossing) =
         crossing::present(gate, context, (parts, &route), (addressed, json.as_ref(), &message)).await?;
@@ -134,7 +135,9 @@ pub async fn admit<'p, B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Err
     let Addressed { world, caller, credential, destination, binding, operation, .. } = addressed;
     let holder = Holder::new(&gate.seal, &destination, &caller).with_raw_sessions(context.raw_sessions());
     let ends = (&route, &destination, &holder);
-    let parsed = crossing.parsed(binding, &message_of(gate, parts, ends, (json.as_ref(), bytes.len())))?;
+    let mut parsed =
+        crossing.parsed(binding, &message_of(gate, parts, ends, (json.as_ref(), bytes.len())))?;
+    parsed.lifted |= is_lifted;
     let beside = Beside::of(parts, binding, (&destination, credential));
     let said = Said::of((parsed.ask.action, parsed.dropped), json.as_ref(), &beside);
     let (seen, via) = (pins::seen(gate, &parsed.ask, moment), context.via.clone());
