@@ -184,6 +184,7 @@ pub(super) fn check(
         grpc_tools: None,
         agent: None,
         openapi: None,
+        key: None,
     };
     Some((endpoint, Members { all: all.into(), when_down }))
 }

@@ -20,10 +20,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use super::api_key;
 use super::check::Document as Of;
-use super::credential::{CredentialSource, CredentialSpec};
+use super::credential::CredentialSpec;
 use super::endpoint::{DEFAULT_TIMEOUT_MS, Endpoint, EndpointSpec, HeadersSpec};
-use super::field::{header, timeout, web_url};
+use super::field::{timeout, web_url};
 use super::mcp_server::Tool;
 use super::problem::{At, Fault, Problems};
 use super::stale::StaleAfterSpec;
@@ -39,8 +40,6 @@ pub const BODY: &str = "body";
 const MAX_ANSWER: u32 = 1024 * 1024;
 /// The largest document, in bytes of JSON.
 const MAX_DOCUMENT: usize = 4 * 1024 * 1024;
-/// How a key is presented where the record does not say it: as a bearer token.
-const CREDENTIAL_HEADER: &str = "authorization";
 
 /// An API whose operations are tools, checked.
 #[derive(Clone)]
@@ -55,19 +54,8 @@ pub struct Api {
     pub more_left_out: usize,
     /// The longest answer of it, in bytes.
     pub max_answer: u32,
-    /// The key that the gateway holds for it; where there is none, it gets a token for each call.
-    pub key: Option<ApiKey>,
     /// SHA-256 of all that the record says of it, in hexadecimal: another document is another.
     pub digest: Arc<str>,
-}
-
-/// Where the key of an API is, and by which header field it is presented.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ApiKey {
-    /// Where it comes from.
-    pub source: CredentialSource,
-    /// In lower case. By `authorization` it is a bearer token.
-    pub header: Arc<str>,
 }
 
 /// An operation, which is a tool.
@@ -302,10 +290,14 @@ pub struct OpenApiSpec {
     /// Where the API's key comes from. The gateway holds it; callers never see it. When it is left out, the API gets a token for each call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credential: Option<CredentialSpec>,
-    /// The header field of the key, as in X-Api-Key: Authorization, with Bearer before the key, when it is left out.
+    /// The header field of the key, as in X-Api-Key: Authorization, with credentialScheme before the key, when it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128), pattern("^[A-Za-z0-9][A-Za-z0-9_.-]*$"))]
     pub credential_header: Option<String>,
+    /// What stands before the key in Authorization, as in Token: Bearer when it is left out. Of Basic the key is user:password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32), pattern("^[A-Za-z0-9._-]+$"))]
+    pub credential_scheme: Option<String>,
     /// The audience (aud) of the tokens minted for it; the URL when it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2048))]
@@ -351,7 +343,12 @@ impl OpenApiSpec {
         problems: &mut Problems,
     ) -> Option<Endpoint> {
         let endpoint = self.endpoint().check(of, DEFAULT_TIMEOUT_MS, at, problems);
-        let key = self.check_key(meta, of, at, problems);
+        let key = api_key::Written {
+            credential: self.credential.as_ref(),
+            header: self.credential_header.as_deref(),
+            scheme: self.credential_scheme.as_deref(),
+        };
+        let key = key.check(meta, of, at, problems);
         let query = web_url::check(&self.url)
             .ok()
             .map(|url| url.query_pairs().map(|(name, _)| name.into_owned()).collect());
@@ -373,8 +370,8 @@ impl OpenApiSpec {
             document.compiled((&self.operations, at.key("operations")), (document_at, &given), problems);
         let max_answer = self.max_answer.unwrap_or(MAX_ANSWER);
         let digest = HEXLOWER.encode(&Sha256::digest(&all)).into();
-        let api = Api { tools, routes, left_out, more_left_out, max_answer, key, digest };
-        Some(Endpoint { openapi: Some(Arc::new(api)), ..endpoint? })
+        let api = Api { tools, routes, left_out, more_left_out, max_answer, digest };
+        Some(Endpoint { openapi: Some(Arc::new(api)), key, ..endpoint? })
     }
 
     /// As that of any server.
@@ -388,21 +385,6 @@ impl OpenApiSpec {
             stale_after: self.stale_after.clone(),
             ..EndpointSpec::default()
         }
-    }
-
-    fn check_key(&self, meta: &Meta, of: Of<'_>, at: At<'_>, problems: &mut Problems) -> Option<ApiKey> {
-        let header = self.credential_header.as_deref().unwrap_or(CREDENTIAL_HEADER);
-        let header = problems.take(at.key("credentialHeader"), header, header::check_credential(header));
-        let Some(credential) = &self.credential else {
-            if let Some(given) = &self.credential_header {
-                let fault =
-                    Fault::new("there is no credential to present by it", "add credential, or remove it");
-                problems.report(at.key("credentialHeader"), given, fault);
-            }
-            return None;
-        };
-        let source = credential.check(meta, of, at.key("credential"), problems)?;
-        Some(ApiKey { source, header: header?.into() })
     }
 }
 

@@ -116,7 +116,7 @@ fn is_at_or_below(field: &str, ancestor: &str) -> bool {
 fn shown(field: &str, value: &str) -> String {
     if value.is_empty() {
         String::new()
-    } else if ["spec.credential", "spec.openapi.credential", "spec.card.keys"]
+    } else if ["spec.credential", "spec.endpoint.credential", "spec.openapi.credential", "spec.card.keys"]
         .iter()
         .any(|secret| is_at_or_below(field, secret))
     {

@@ -425,8 +425,7 @@ fn a_key_is_of_the_record_and_presented_by_a_header_that_is_for_it() {
         if let Some(header) = header {
             given["credentialHeader"] = json!(header);
         }
-        checked(&given)
-            .map(|server| server.endpoint.openapi.as_ref().and_then(|api| api.key.clone()).expect("a key"))
+        checked(&given).map(|server| server.endpoint.key.clone().expect("a key"))
     };
     assert_eq!(&*with(json!({"env": "K"}), None).expect("good").header, "authorization");
     for header in ["X-API-Key", "api-key", "X-Auth-Token", "Ocp-Apim-Subscription-Key"] {
