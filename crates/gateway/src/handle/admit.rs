@@ -127,7 +127,8 @@ pub async fn admit<'p, B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Err
     let place = gate.accounts.enter(&holder)?;
     let (bytes, lease) = gate.bodies.read(holder, addressed.binding.body_limit(&gate.limits), body).await?;
     let message = addressed.binding.lifted(&addressed.destination, parts, route.rest, &bytes)?;
-    let is_lifted = message.as_ptr() != bytes.as_ptr();
+    // Of A2A what is written anew goes on so; elsewhere a binding knows whether it does.
+    let is_lifted = route.protocol == Protocol::A2a && message.as_ptr() != bytes.as_ptr();
     let json = read(gate, context, &addressed, &message).await?;
     let (addressed, moment, crossing) =
         crossing::present(gate, context, (parts, &route), (addressed, json.as_ref(), &message)).await?;

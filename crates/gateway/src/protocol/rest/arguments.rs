@@ -40,6 +40,21 @@ pub fn of(matched: &Matched<'_, '_>, parts: &Parts, body: &[u8]) -> Result<Strin
     Ok(format!("{{{}}}", arguments.join(",")))
 }
 
+/// The arguments that a message to a method of gRPC is: JSON, as protobuf has it.
+///
+/// # Errors
+/// `message_invalid` for another type, an encoding or a query; those of a body that is no JSON.
+pub fn of_message<'b>(parts: &Parts, body: &'b [u8]) -> Result<&'b str, Refusal> {
+    if parts.uri.query().is_some_and(|query| !query.is_empty()) {
+        return Err(refused("a method of gRPC has no query".to_owned()));
+    }
+    if body.is_empty() {
+        return Ok("{}");
+    }
+    check_type(parts, "application/json", true)?;
+    in_json(body)
+}
+
 /// The texts that are given for one parameter.
 type Values<'a> = Vec<Cow<'a, str>>;
 
@@ -165,17 +180,7 @@ fn in_body<'b>(
     }
     // Bytes that nobody read must not go on.
     let Some(taken) = &operation.body else { return Err(refused("this operation takes no body".to_owned())) };
-    let mut kinds = parts.headers.get_all(CONTENT_TYPE).iter().map(|kind| kind.to_str().unwrap_or("?"));
-    let kind = kinds.next();
-    let kind = kind.map(|kind| kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
-    let media = taken.media.split(';').next().unwrap_or_default();
-    let is_json = taken.kind == BodyKind::Json;
-    // What says nothing of itself is JSON here, and anything else is what it says.
-    let is_taken = kind.map_or(is_json, |kind| kind == media || is_json && kind == "application/json");
-    // Readers differ in which of two it is.
-    if !is_taken || kinds.next().is_some() || parts.headers.contains_key(CONTENT_ENCODING) {
-        return Err(refused(format!("this operation takes a body of type {media}, in no encoding")));
-    }
+    check_type(parts, taken.media.split(';').next().unwrap_or_default(), taken.kind == BodyKind::Json)?;
     let text = || std::str::from_utf8(body).map_err(|_| refused("the body is no text in UTF-8".to_owned()));
     Ok(Some(match &taken.kind {
         BodyKind::Json => in_json(body)?.into(),
@@ -183,6 +188,20 @@ fn in_body<'b>(
         BodyKind::Text => quoted(text()?).into(),
         BodyKind::Bytes => quoted(&BASE64.encode(body)).into(),
     }))
+}
+
+/// That a body is of a type, in no encoding.
+fn check_type(parts: &Parts, media: &str, is_json: bool) -> Result<(), Refusal> {
+    let mut kinds = parts.headers.get_all(CONTENT_TYPE).iter().map(|kind| kind.to_str().unwrap_or("?"));
+    let kind = kinds.next();
+    let kind = kind.map(|kind| kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
+    // What says nothing of itself is JSON here, and anything else is what it says.
+    let is_taken = kind.map_or(is_json, |kind| kind == media || is_json && kind == "application/json");
+    // Readers differ in which of two it is.
+    match is_taken && kinds.next().is_none() && !parts.headers.contains_key(CONTENT_ENCODING) {
+        true => Ok(()),
+        false => Err(refused(format!("this operation takes a body of type {media}, in no encoding"))),
+    }
 }
 
 /// Exactly one JSON value: it is to stand within another.
