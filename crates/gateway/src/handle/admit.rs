@@ -127,8 +127,6 @@ pub async fn admit<'p, B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Err
     let place = gate.accounts.enter(&holder)?;
     let (bytes, lease) = gate.bodies.read(holder, addressed.binding.body_limit(&gate.limits), body).await?;
     let message = addressed.binding.lifted(&addressed.destination, parts, route.rest, &bytes)?;
-    // Of A2A what is written anew goes on so; elsewhere a binding knows whether it does.
-    let is_lifted = route.protocol == Protocol::A2a && message.as_ptr() != bytes.as_ptr();
     let json = read(gate, context, &addressed, &message).await?;
     let (addressed, moment, crossing) =
         crossing::present(gate, context, (parts, &route), (addressed, json.as_ref(), &message)).await?;
@@ -136,9 +134,8 @@ pub async fn admit<'p, B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Err
     let Addressed { world, caller, credential, destination, binding, operation, .. } = addressed;
     let holder = Holder::new(&gate.seal, &destination, &caller).with_raw_sessions(context.raw_sessions());
     let ends = (&route, &destination, &holder);
-    let mut parsed =
-        crossing.parsed(binding, &message_of(gate, parts, ends, (json.as_ref(), bytes.len())))?;
-    parsed.lifted |= is_lifted;
+    let parsed = crossing.parsed(binding, &message_of(gate, parts, ends, (json.as_ref(), bytes.len())))?;
+    let parsed = written_anew(parsed, route.protocol, (&bytes, message));
     let beside = Beside::of(parts, binding, (&destination, credential));
     let said = Said::of((parsed.ask.action, parsed.dropped), json.as_ref(), &beside);
     let (seen, via) = (pins::seen(gate, &parsed.ask, moment), context.via.clone());
@@ -385,6 +382,12 @@ impl<'a> Sent<'a> {
         let body = if protocol == Protocol::Rest || came.is_empty() { lifted } else { came };
         Self { protocol, body, bytes_in, approval: approval.approval(), claims, again }
     }
+}
+
+/// What is asked of an agent by a message that was written anew goes on so. Elsewhere a binding knows whether it does.
+fn written_anew<'a>(parsed: Parsed<'a>, protocol: Protocol, (came, message): (&Bytes, &Bytes)) -> Parsed<'a> {
+    let is_other = protocol == Protocol::A2a && came.as_ptr() != message.as_ptr();
+    Parsed { lifted: parsed.lifted || is_other, ..parsed }
 }
 
 /// Writes the decision, before any effect of it, and gives the grant of which the call takes a use.
