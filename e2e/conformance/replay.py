@@ -67,6 +67,12 @@ def messages(kind: str, body: str) -> list:
     return [json.loads(text) for text in data if text]
 
 
+def in_json(params: dict) -> dict:
+    """Members by the names that JSON has: `taskId` for `task_id`, as the gateway writes them."""
+    camel = lambda first, *words: first + "".join(word.capitalize() for word in words)
+    return {camel(*name.split("_")): value for name, value in params.items()}
+
+
 def webhooks(configuration) -> list[dict]:
     """The configurations of push notifications of a sent message."""
     found = [configuration.get(name) for name in ("taskPushNotificationConfig", "pushNotificationConfig")] if isinstance(configuration, dict) else []
@@ -157,6 +163,7 @@ class Replay:
         for message in (came, asked):
             params = message.get("params")
             if isinstance(params, dict):
+                params = message["params"] = in_json(params)
                 params.pop("contextId", None)
                 for config in (params, *webhooks(params.get("configuration"))):
                     for member in ("url", "token", "authentication"):

@@ -81,7 +81,7 @@ impl State {
 pub(crate) fn named_by(object: &Object) -> Option<&SecretKey> {
     let source = match object {
         Object::LlmProvider(provider) => &provider.credential,
-        Object::McpServer(server) => &server.endpoint.openapi.as_ref()?.key.as_ref()?.source,
+        Object::McpServer(server) => &server.endpoint.key.as_ref()?.source,
         Object::Agent(_) | Object::Service(_) | Object::Policy(_) => return None,
     };
     match source {

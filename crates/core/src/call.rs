@@ -2,6 +2,7 @@
 
 mod content;
 mod digest;
+mod sent_parts;
 mod so_far;
 mod step;
 
@@ -19,6 +20,7 @@ use crate::resource::{Agent, Endpoint, Labels, LlmProvider, McpServer, Principal
 
 pub use self::content::{Content, is_id, is_of_each_try};
 pub use self::digest::CallDigest;
+pub use self::sent_parts::SentParts;
 pub use self::so_far::{Collected, Left, SoFar};
 pub use self::step::step_digest;
 

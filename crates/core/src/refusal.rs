@@ -143,6 +143,8 @@ codes! {
     ParamsInvalid = "params_invalid", Invalid, "Send the parameters that the method has, and in MCP 2026-07-28 in params._meta of each request io.modelcontextprotocol/protocolVersion and io.modelcontextprotocol/clientCapabilities, an object.";
     /// The message asks for a method that the protocol does not have in this version.
     MethodUnknown = "method_unknown", NotFound, "Use a method of the protocol; what cannot be understood cannot be governed.";
+    /// The call came over gRPC, and its message is compressed, which is not read.
+    CompressionUnserved = "compression_unserved", MethodNotAllowed, "Send the message as it is (grpc-encoding: identity), as clients do that read grpc-accept-encoding of this answer.";
     /// The agent is not served in the binding that the request is in: its record has no address for that.
     BindingUnserved = "binding_unserved", NotFound, "Use a binding that the agent's card at this gateway names; or have its record say where the agent serves this one (spec.endpoint.rest for HTTP+JSON, spec.endpoint.url for JSON-RPC).";
     /// The model's provider speaks another API, which cannot say something that the request says.

@@ -11,6 +11,7 @@
 
 pub mod agent;
 pub mod agent_tool;
+pub mod api_key;
 pub mod card;
 pub mod check;
 pub mod crd;

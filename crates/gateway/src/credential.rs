@@ -14,7 +14,7 @@ use crate::forward::Outbound;
 use crate::gate::{Gate, Shared, millis};
 
 /// Gives a request the credential for its destination, and returns the id of the token if one was minted. A server or an agent of
-/// the estate gets a token for exactly this call; a provider, and an API that has one, gets the key that the gateway holds.
+/// the estate gets a token for exactly this call; a provider, and a server or an API that has one, gets the key that the gateway holds.
 ///
 /// # Errors
 /// `credential_unavailable` when a provider's key cannot be read, `internal` when no token can be signed.
@@ -39,14 +39,14 @@ pub fn apply(gate: &Gate, outbound: &mut Outbound) -> Result<Option<String>, Ref
                 outbound.headers_mut().insert(name, value);
             }
         }
+        outbound.bridged(&gate.shared);
         return Ok(None);
     }
     match outbound.permit().destination() {
         Destination::Provider(_) => Ok(None),
-        // An API of which the record says that it needs no key is somebody else's, who gets no token of ours.
-        Destination::Server(server)
-            if server.endpoint.openapi.as_ref().is_some_and(|api| api.key.is_some()) =>
-        {
+        // A server or an API of which the record says that it needs no key is somebody else's, who gets no token of ours.
+        Destination::Server(server) if server.endpoint.key.is_some() => {
+            outbound.bridged(&gate.shared);
             Ok(None)
         }
         Destination::Server(_) | Destination::Agent(_) => {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
-use http::{HeaderName, Method, Request, Response, Version};
+use http::{Method, Request, Response, Version};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use prost::Message as _;
@@ -23,6 +23,7 @@ use crate::bodies::Lease;
 use crate::data_plane::DataPlanes;
 use crate::gate::{Gate, millis};
 use crate::handle::{self, Peer, Told, hand_over};
+use crate::protocol::a2a::grpc;
 use crate::reply::ReplyBody;
 use crate::request_context::RequestContext;
 use crate::spans::{self, Wire};
@@ -31,7 +32,6 @@ use request::Check;
 use response::CheckResponse;
 
 const PATH: &str = "/envoy.service.auth.v3.Authorization/Check";
-const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 /// As records have it.
 const DOOR: &str = "ext_authz";
 /// What a question has beside the body and the headers that it asks about: attributes of the connection, a certificate.
@@ -108,10 +108,7 @@ fn check_call(parts: &Parts) -> Result<(), Refusal> {
     if !matches!(kind, b"application/grpc" | b"application/grpc+proto") {
         return Err(Refusal::new(Code::MessageInvalid, "a question comes as application/grpc"));
     }
-    match parts.headers.get(GRPC_ENCODING).map(http::HeaderValue::as_bytes) {
-        None | Some(b"identity") => Ok(()),
-        Some(_) => Err(not_read()),
-    }
+    grpc::check_encoding(&parts.headers)
 }
 
 fn not_read() -> Refusal {

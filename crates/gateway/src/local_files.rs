@@ -27,15 +27,16 @@ fn of_one(object: &Object, credentials: &ProviderCredentials) -> Vec<Rejection> 
         fix: fix.to_owned(),
     };
     let mut found = Vec::new();
-    let (endpoint, of_api) = match object {
-        Object::Agent(agent) => (agent.endpoint.as_deref(), false),
-        Object::McpServer(server) => (Some(&server.endpoint), server.endpoint.openapi.is_some()),
-        Object::LlmProvider(provider) => (Some(&provider.endpoint), false),
-        Object::Service(_) | Object::Policy(_) => (None, false),
+    let (endpoint, is_api) = match object {
+        Object::Agent(agent) => (agent.endpoint.as_deref(), None),
+        Object::McpServer(server) => (Some(&server.endpoint), Some(server.endpoint.openapi.is_some())),
+        Object::LlmProvider(provider) => (Some(&provider.endpoint), None),
+        Object::Service(_) | Object::Policy(_) => (None, None),
     };
-    let (roots, key) = match of_api {
-        true => ("spec.openapi.caFile", "spec.openapi.credential"),
-        false => ("spec.endpoint.caFile", "spec.credential"),
+    let (roots, key) = match is_api {
+        Some(true) => ("spec.openapi.caFile", "spec.openapi.credential"),
+        Some(false) => ("spec.endpoint.caFile", "spec.endpoint.credential"),
+        None => ("spec.endpoint.caFile", "spec.credential"),
     };
     if let Some(file) = endpoint.and_then(|endpoint| endpoint.ca_file.as_deref()) {
         let read = read_regular(Path::new(file), MAX_ROOTS).map_err(|error| error.to_string());

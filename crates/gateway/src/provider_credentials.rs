@@ -1,4 +1,4 @@
-//! Keys of providers, and of APIs whose operations are tools: the gateway holds them, the agent never does.
+//! Keys of providers, and of servers and APIs that have one: the gateway holds them, the agent never does.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -9,6 +9,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use vidimus_core::call::Destination;
 use vidimus_core::permit::Permit;
 use vidimus_core::refusal::{Code, Refusal};
+use vidimus_core::resource::api_key::presented;
 use vidimus_core::resource::llm_provider::{CredentialSource, ProviderType, one_key};
 use vidimus_core::resource::{LlmProvider, McpServer, Object};
 
@@ -33,26 +34,32 @@ pub struct ProviderCredentials {
     told: Mutex<HashMap<CredentialSource, String>>,
 }
 
-/// A key in the form of one header: two providers may share a key and present it differently.
-type Key = (CredentialSource, Box<str>);
+/// A key in the form of one header: two providers may share a key and present it differently, also by another scheme.
+type Key = (CredentialSource, Box<str>, Option<Box<str>>);
 
-/// A key that is wanted: whose it is, where it comes from, and by which header field it is presented.
+/// A key that is wanted: whose it is, where it comes from, and by which header field and scheme it is presented.
 #[derive(Clone, Copy, Debug)]
 struct Wanted<'a> {
     kind: &'static str,
     id: &'a str,
     source: &'a CredentialSource,
     header: &'a str,
+    scheme: Option<&'a str>,
 }
 
 /// The key that goes to a destination: the kind and the id of its record, and the field that says where the key comes from. `None` where it gets none.
 pub(crate) fn key_of(destination: &Destination) -> Option<(&'static str, &str, &'static str)> {
     let (wanted, field) = match destination {
         Destination::Provider(provider) => (Wanted::of_provider(provider), "spec.credential"),
-        Destination::Server(server) => (Wanted::of_server(server)?, "spec.openapi.credential"),
+        Destination::Server(server) => (Wanted::of_server(server)?, field_of(server)),
         Destination::Agent(_) => return None,
     };
     (*wanted.source != CredentialSource::None).then_some((wanted.kind, wanted.id, field))
+}
+
+/// Where the record of a server says where its key comes from.
+fn field_of(server: &McpServer) -> &'static str {
+    if server.endpoint.openapi.is_some() { "spec.openapi.credential" } else { "spec.endpoint.credential" }
 }
 
 impl<'a> Wanted<'a> {
@@ -65,13 +72,15 @@ impl<'a> Wanted<'a> {
             ProviderType::Bedrock => AWS,
             ProviderType::OpenAi | ProviderType::OpenAiCompatible => "authorization",
         };
-        Self { kind: "LLMProvider", id: &provider.id.id, source: &provider.credential, header }
+        let scheme = (header == "authorization").then_some("Bearer");
+        Self { kind: "LLMProvider", id: &provider.id.id, source: &provider.credential, header, scheme }
     }
 
-    /// That of an API; `None` of any other server.
+    /// That of a server or an API; `None` of one that gets a token for each call.
     fn of_server(server: &'a McpServer) -> Option<Self> {
-        let key = server.endpoint.openapi.as_ref()?.key.as_ref()?;
-        Some(Self { kind: "MCPServer", id: &server.id.id, source: &key.source, header: &key.header })
+        let key = server.endpoint.key.as_ref()?;
+        let (id, source) = (&server.id.id, &key.source);
+        Some(Self { kind: "MCPServer", id, source, header: &key.header, scheme: key.scheme.as_deref() })
     }
 }
 
@@ -92,7 +101,7 @@ impl ProviderCredentials {
         let _ = self.held.set(keys);
     }
 
-    /// The header that authenticates the gateway to the provider, or the API, of a permitted call; `None` for one that has no key.
+    /// The header that authenticates the gateway to the provider, the server or the API of a permitted call; `None` for one that has no key.
     ///
     /// Nobody gets a key without a permit:
     ///
@@ -138,7 +147,7 @@ impl ProviderCredentials {
         if matches!(wanted.source, CredentialSource::Secret(_)) {
             return self.present(wanted).map(|value| Some((name, value)));
         }
-        let key: Key = (wanted.source.clone(), wanted.header.into());
+        let key: Key = (wanted.source.clone(), wanted.header.into(), wanted.scheme.map(Into::into));
         let mut known = self.known.lock().map_err(|_| unavailable(wanted, "the key store is poisoned"))?;
         if let Some((read, value)) = known.get(&key)
             && now.saturating_duration_since(*read) < REREAD
@@ -154,11 +163,9 @@ impl ProviderCredentials {
     fn present(&self, wanted: Wanted<'_>) -> Result<HeaderValue, Refusal> {
         let key = self.read(wanted).map_err(|reason| self.told(wanted, &reason))?;
         let key = key.expose_secret();
-        let value = match wanted.header {
-            "authorization" => HeaderValue::try_from(format!("Bearer {key}")),
-            _ => HeaderValue::from_str(key),
-        };
-        let mut value = value.map_err(|_| unavailable(wanted, "the key is not header text"))?;
+        let value = presented(wanted.scheme, key).map_err(|reason| self.told(wanted, reason))?;
+        let mut value =
+            HeaderValue::try_from(value).map_err(|_| unavailable(wanted, "the key is not header text"))?;
         value.set_sensitive(true);
         if let Ok(mut told) = self.told.lock() {
             told.remove(wanted.source);
@@ -175,7 +182,10 @@ impl ProviderCredentials {
         };
         match wanted.source {
             CredentialSource::None | CredentialSource::Secret(_) => None,
-            _ => self.read(wanted).err(),
+            _ => match self.read(wanted) {
+                Ok(key) => presented(wanted.scheme, key.expose_secret()).err().map(str::to_owned),
+                Err(reason) => Some(reason),
+            },
         }
     }
 
@@ -220,7 +230,7 @@ impl ProviderCredentials {
 }
 
 fn unavailable(Wanted { kind, id, .. }: Wanted<'_>, reason: &str) -> Refusal {
-    const NEXT: &str = "The API's key could not be read; check spec.openapi.credential of the MCPServer.";
+    const NEXT: &str = "The server's key could not be read; check spec.endpoint.credential, or spec.openapi.credential, of the MCPServer.";
     let message = format!("the key of {kind} {id} is not available");
     let refusal = Refusal::new(Code::CredentialUnavailable, message).with_detail(reason);
     if kind == "MCPServer" { refusal.with_next(NEXT) } else { refusal }

@@ -265,6 +265,7 @@ fn endpoint(host: &str) -> Endpoint {
         grpc_tools: None,
         agent: None,
         openapi: None,
+        key: None,
     }
 }
 

@@ -270,6 +270,8 @@ impl ContextReference {
             Some(field) => InContext::Field(field),
             None if names == ["approval"] => InContext::Approval,
             None if names == ["instance"] => InContext::Instance,
+            // There are some where there are media types.
+            None if names == ["parts"] => InContext::Field(Field::PartsMediaTypes),
             None => return None,
         };
         Some(Self { name: format!("context.{}", names.join(".")).into(), what })

@@ -13,7 +13,7 @@ use super::residual::field::{cycle, hour, weekday};
 use super::residual::value::OF_CALL;
 use super::schema::{Type, actions, schema, uid};
 use super::view::shown;
-use crate::call::{Action, Arguments, Call, Left};
+use crate::call::{Action, Arguments, Call, Left, SentParts};
 use crate::caller::User;
 use crate::entity::{EntityId, EntityKind};
 use crate::standing::rfc3339;
@@ -123,6 +123,15 @@ fn context(call: &Deciding<'_>) -> Result<Vec<(String, RestrictedExpression)>, E
         }
         Action::CallAgent => {
             pairs.extend(ask.push_url.map(|url| ("push_notification_url", text(url))));
+            if let Some(parts) = SentParts::of(&ask.content) {
+                let types = parts.media_types.iter().map(|one| text(one));
+                let record = RestrictedExpression::new_record([
+                    ("media_types".to_owned(), RestrictedExpression::new_set(types)),
+                    ("largest".to_owned(), RestrictedExpression::new_long(parts.largest)),
+                    ("bytes".to_owned(), RestrictedExpression::new_long(parts.bytes)),
+                ]);
+                pairs.push(("parts", record.map_err(|e| fault("context.parts", &e))?));
+            }
         }
         Action::ReadResource | Action::GetPrompt | Action::ConnectServer => {}
     }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::card::CardSpec;
 use super::check::Document;
 use super::crd::RunningStatus;
-use super::endpoint::{DEFAULT_TIMEOUT_MS, EndpointSpec, has_no_era};
+use super::endpoint::{DEFAULT_TIMEOUT_MS, EndpointSpec, has_nothing_of_servers};
 use super::field::{age, name, person};
 use super::identity::{ActsForSpec, IdentitySpec, check_acts_for, check_identities};
 use super::labels::LabelsSpec;
@@ -235,7 +235,7 @@ impl AgentSpec {
             );
         }
         let endpoint = self.endpoint.map(|endpoint| {
-            has_no_era(&endpoint, spec.key("endpoint"), problems);
+            has_nothing_of_servers(&endpoint, spec.key("endpoint"), problems);
             endpoint.check(document, DEFAULT_TIMEOUT_MS, spec.key("endpoint"), problems)
         });
         let delegation = self.delegation.unwrap_or_default().check(spec.key("delegation"), problems);

@@ -137,6 +137,7 @@ impl AgentToolsSpec {
             job: None,
             grpc_tools: None,
             openapi: None,
+            key: None,
             agent: Some(Arc::new(AgentTools { agent, streams: self.streams, tools })),
         })
     }

@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::agent_tool::AgentTools;
+use super::api_key::{ApiKey, Written};
 use super::check::Document;
+use super::credential::CredentialSpec;
 use super::era::Era;
 use super::field::{header, timeout, web_url};
 use super::grpc::Grpc;
@@ -40,6 +42,8 @@ pub struct Endpoint {
     pub grpc: Option<Url>,
     /// What becomes of calls when the configuration is old; nothing where it is not said.
     pub stale_after: Option<StaleAfter>,
+    /// The key that the gateway holds for a server or an API; where there is none, it gets a token for each call.
+    pub key: Option<ApiKey>,
     /// The era of MCP that a server speaks alone, where its record says so: clients of the other one are bridged.
     pub mcp: Option<Era>,
     /// What runs at each call, where nothing is reached by the URL.
@@ -128,6 +132,17 @@ pub struct EndpointSpec {
     /// then bridged to it. It is spoken to as its clients speak when it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mcp: Option<Era>,
+    /// Where the key of a server comes from that is not of this estate, and takes no token of the gateway's. The gateway holds it; callers never see it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential: Option<CredentialSpec>,
+    /// The header field of the key, as in X-Api-Key: Authorization, with credentialScheme before the key, when it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128), pattern("^[A-Za-z0-9][A-Za-z0-9_.-]*$"))]
+    pub credential_header: Option<String>,
+    /// What stands before the key in Authorization, as in Token: Bearer when it is left out. Of Basic the key is user:password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32), pattern("^[A-Za-z0-9._-]+$"))]
+    pub credential_scheme: Option<String>,
 }
 
 /// Header fields that pass or are set, beside those that pass always.
@@ -177,6 +192,15 @@ pub(crate) fn text_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema
 }
 
 impl EndpointSpec {
+    /// What it says of a key, of which only that of a server may say something.
+    pub(super) fn key(&self) -> Written<'_> {
+        Written {
+            credential: self.credential.as_ref(),
+            header: self.credential_header.as_deref(),
+            scheme: self.credential_scheme.as_deref(),
+        }
+    }
+
     pub(crate) fn check(
         &self,
         document: Document<'_>,
@@ -227,6 +251,7 @@ impl EndpointSpec {
             rest_alone: self.rest_alone,
             grpc,
             stale_after,
+            key: None,
             mcp: self.mcp,
             job: None,
             grpc_tools: None,
@@ -285,13 +310,24 @@ pub(crate) fn check_roots(
 }
 
 /// Reports what only an MCP server has, of something else.
-pub(crate) fn has_no_era(endpoint: &EndpointSpec, at: At<'_>, problems: &mut Problems) {
+pub(crate) fn has_nothing_of_servers(endpoint: &EndpointSpec, at: At<'_>, problems: &mut Problems) {
     if endpoint.mcp.is_some() {
         problems.report(
             at.key("mcp"),
             "",
             Fault::new("only an MCP server speaks an era of MCP", "remove it"),
         );
+    }
+    let Written { credential, header, scheme } = endpoint.key();
+    let given = [
+        ("credential", credential.is_some()),
+        ("credentialHeader", header.is_some()),
+        ("credentialScheme", scheme.is_some()),
+    ];
+    for (name, _) in given.into_iter().filter(|(_, is_given)| *is_given) {
+        let fix =
+            "remove it: an agent gets a token for each call, and a provider's key is said in spec.credential";
+        problems.report(at.key(name), "", Fault::new("only an MCP server has a key here", fix));
     }
 }
 

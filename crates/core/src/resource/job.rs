@@ -230,6 +230,7 @@ impl JobSpec {
             grpc_tools: None,
             agent: None,
             openapi: None,
+            key: None,
         })
     }
 

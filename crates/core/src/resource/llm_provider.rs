@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::check::Document;
 use super::crd::Status;
 use super::credential::CredentialSpec;
-use super::endpoint::{DEFAULT_MODEL_TIMEOUT_MS, EndpointSpec, has_no_card, has_no_era};
+use super::endpoint::{DEFAULT_MODEL_TIMEOUT_MS, EndpointSpec, has_no_card, has_nothing_of_servers};
 use super::field::{name, person};
 use super::labels::LabelsSpec;
 use super::problem::{At, Fault, Problems};
@@ -322,7 +322,7 @@ impl LlmProviderSpec {
         let at = spec.key("endpoint");
         if let Some(endpoint) = &self.endpoint {
             has_no_card(endpoint, at, problems);
-            has_no_era(endpoint, at, problems);
+            has_nothing_of_servers(endpoint, at, problems);
             return endpoint.check(document, DEFAULT_MODEL_TIMEOUT_MS, at, problems);
         }
         let own = match (self.type_, &self.region) {

@@ -286,7 +286,9 @@ impl McpServerSpec {
         }
         let endpoint = if let Some(endpoint) = &self.endpoint {
             has_no_card(endpoint, spec.key("endpoint"), problems);
-            endpoint.check(document, DEFAULT_TIMEOUT_MS, spec.key("endpoint"), problems)
+            let key = endpoint.key().check(meta, document, spec.key("endpoint"), problems);
+            let checked = endpoint.check(document, DEFAULT_TIMEOUT_MS, spec.key("endpoint"), problems);
+            checked.map(|endpoint| Endpoint { key, ..endpoint })
         } else if let Some(job) = &self.job {
             job.check(meta, spec.key("job"), problems)
         } else if let Some(api) = &self.openapi {

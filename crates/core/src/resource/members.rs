@@ -3,6 +3,7 @@
 //! What is said of tools is said in the records of the servers that have them: a tool of a member is decided as the tool of its own server, and
 //! nobody may by a server with members what the members' own policies do not permit.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -23,7 +24,9 @@ const LONGEST_NAME: usize = 32;
 /// Between a member and its tool or prompt: what all models take in a name. A member's name has no `_`, so the first is where it ends.
 pub const IN_NAMES: &str = "__";
 /// Between a member and the URI of its resource: what a scheme may have (RFC 3986 section 3.1).
-pub const IN_URIS: char = '+';
+const IN_URIS: char = '+';
+/// How a URI begins by which a host knows what it may show (MCP Apps, extension `io.modelcontextprotocol/ui`): with anything before it, it is none to it.
+const OF_HOSTS: &str = "ui://";
 /// A member's name. It has no `_`, by which it ends in a tool's name, and no `+`, by which it ends in a URI, whose scheme it begins.
 const NAME: &str = "^[a-z]([a-z0-9-]*[a-z0-9])?$";
 
@@ -58,7 +61,7 @@ impl Members {
     }
 
     /// The same of a resource.
-    pub fn of_uri<'n>(&self, full: &'n str) -> Option<(&Member, &'n str)> {
+    pub fn of_uri<'n>(&self, full: &'n str) -> Option<(&Member, Cow<'n, str>)> {
         let (member, own) = split_uri(full)?;
         Some((self.named(member)?, own))
     }
@@ -69,9 +72,20 @@ pub fn split_name(full: &str) -> Option<(&str, &str)> {
     full.split_once(IN_NAMES).filter(|(_, own)| !own.is_empty())
 }
 
-/// The same of a resource.
-pub fn split_uri(full: &str) -> Option<(&str, &str)> {
-    full.split_once(IN_URIS).filter(|(_, own)| !own.is_empty())
+/// The same of a resource. Its URI has the member before it, or, of what hosts know by `ui://`, behind that ([`full_uri`]).
+pub fn split_uri(full: &str) -> Option<(&str, Cow<'_, str>)> {
+    if let Some(behind) = full.strip_prefix(OF_HOSTS) {
+        return behind.split_once(IN_URIS).map(|(member, own)| (member, format!("{OF_HOSTS}{own}").into()));
+    }
+    full.split_once(IN_URIS).filter(|(_, own)| !own.is_empty()).map(|(member, own)| (member, own.into()))
+}
+
+/// What a resource of a member is called by at a server with members: `MEMBER+URI`, and `ui://MEMBER+…` of one that begins so.
+pub fn full_uri(member: &str, own: &str) -> String {
+    match own.strip_prefix(OF_HOSTS) {
+        Some(behind) => format!("{OF_HOSTS}{member}{IN_URIS}{behind}"),
+        None => format!("{member}{IN_URIS}{own}"),
+    }
 }
 
 impl Endpoint {
@@ -184,6 +198,7 @@ pub(super) fn check(
         grpc_tools: None,
         agent: None,
         openapi: None,
+        key: None,
     };
     Some((endpoint, Members { all: all.into(), when_down }))
 }

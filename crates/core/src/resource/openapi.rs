@@ -1,8 +1,9 @@
 //! `MCPServer.spec.openapi`: tools that are the operations of an API, as its OpenAPI document has them (ADR 85).
 //!
-//! The document is compiled when the record is checked, and what is not supported of an operation is a fault of the record. Where calls go is said by
-//! the record alone: what the document says of servers and of credentials is not used.
+//! The document is compiled when the record is checked. An operation that is not supported is left out with a warning, or is a fault where the record
+//! names it. Where calls go is said by the record alone: what the document says of servers and of credentials is not used.
 
+mod body;
 mod document;
 mod operation;
 pub mod parameter;
@@ -19,14 +20,17 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use super::api_key;
 use super::check::Document as Of;
-use super::credential::{CredentialSource, CredentialSpec};
+use super::credential::CredentialSpec;
 use super::endpoint::{DEFAULT_TIMEOUT_MS, Endpoint, EndpointSpec, HeadersSpec};
-use super::field::{header, timeout, web_url};
+use super::field::{timeout, web_url};
 use super::mcp_server::Tool;
 use super::problem::{At, Fault, Problems};
 use super::stale::StaleAfterSpec;
 use super::{Meta, RiskLevel};
+use document::Operations;
+use operation::Given;
 use parameter::Parameter;
 use path::{Loose, Template};
 
@@ -36,8 +40,6 @@ pub const BODY: &str = "body";
 const MAX_ANSWER: u32 = 1024 * 1024;
 /// The largest document, in bytes of JSON.
 const MAX_DOCUMENT: usize = 4 * 1024 * 1024;
-/// How a key is presented where the record does not say it: as a bearer token.
-const CREDENTIAL_HEADER: &str = "authorization";
 
 /// An API whose operations are tools, checked.
 #[derive(Clone)]
@@ -46,21 +48,14 @@ pub struct Api {
     pub tools: BTreeMap<Arc<str>, Operation>,
     /// Every operation of the document that has a path, also those that are no tools.
     routes: Vec<Route>,
+    /// The first of those that are not supported, where the record does not say which are tools.
+    pub left_out: Vec<LeftOut>,
+    /// How many are not supported beside those.
+    pub more_left_out: usize,
     /// The longest answer of it, in bytes.
     pub max_answer: u32,
-    /// The key that the gateway holds for it; where there is none, it gets a token for each call.
-    pub key: Option<ApiKey>,
     /// SHA-256 of all that the record says of it, in hexadecimal: another document is another.
     pub digest: Arc<str>,
-}
-
-/// Where the key of an API is, and by which header field it is presented.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ApiKey {
-    /// Where it comes from.
-    pub source: CredentialSource,
-    /// In lower case. By `authorization` it is a bearer token.
-    pub header: Arc<str>,
 }
 
 /// An operation, which is a tool.
@@ -78,13 +73,43 @@ pub struct Operation {
     pub definition: Arc<str>,
 }
 
-/// The body of an operation, which is JSON.
+/// The body of an operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Body {
     /// Whether a request must have it.
     pub required: bool,
-    /// Its media type, in lower case and without parameters.
+    /// Its media type, as it is sent, in lower case.
     pub media: Arc<str>,
+    /// How the argument becomes it.
+    pub kind: BodyKind,
+}
+
+/// How an argument becomes a body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BodyKind {
+    /// It is the body, as JSON.
+    Json,
+    /// It is an object, whose members are the pairs of a form (`application/x-www-form-urlencoded`).
+    Form(Vec<Parameter>),
+    /// It is a string, which is the body.
+    Text,
+    /// It is a string: the body in base64 (RFC 4648 section 4).
+    Bytes,
+}
+
+/// What of the document is no tool, since it is not supported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Where it stands in the object.
+    pub field: String,
+    /// The operation; `None` of all that a path has.
+    pub operation: Option<String>,
+    /// The value that is wrong; empty where the reason says all.
+    pub value: String,
+    /// Why.
+    pub reason: String,
+    /// What to do about it.
+    pub fix: String,
 }
 
 /// The HTTP methods of operations that are tools.
@@ -149,6 +174,13 @@ struct Route {
     verb: Verb,
     /// The tool that it is, where it is one.
     tool: Option<Arc<str>>,
+}
+
+impl Route {
+    /// An operation that is no tool. A path that is its own is none of a tool's either, also where it is not read here.
+    fn of_none(path: &str, verb: Verb) -> Self {
+        Self { template: Template::parse(path).ok(), loose: Loose::of(path), verb, tool: None }
+    }
 }
 
 /// The operation that a request is to.
@@ -250,17 +282,22 @@ pub struct OpenApiSpec {
     /// The document, of OpenAPI 3.0 or 3.1. Its references lead within it.
     #[schemars(schema_with = "document_schema")]
     pub document: Value,
-    /// The operations that are tools, by operationId, or by method and path (get_pets_id) where one has none. All when it is left out.
+    /// The operations that are tools, by operationId, or by method and path (get_pets_id) where one has none. All that are supported when it is left
+    /// out; one that is named and not supported is a fault.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "operations_schema")]
     pub operations: Vec<String>,
     /// Where the API's key comes from. The gateway holds it; callers never see it. When it is left out, the API gets a token for each call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credential: Option<CredentialSpec>,
-    /// The header field of the key, as in X-Api-Key: Authorization, with Bearer before the key, when it is left out.
+    /// The header field of the key, as in X-Api-Key: Authorization, with credentialScheme before the key, when it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128), pattern("^[A-Za-z0-9][A-Za-z0-9_.-]*$"))]
     pub credential_header: Option<String>,
+    /// What stands before the key in Authorization, as in Token: Bearer when it is left out. Of Basic the key is user:password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32), pattern("^[A-Za-z0-9._-]+$"))]
+    pub credential_scheme: Option<String>,
     /// The audience (aud) of the tokens minted for it; the URL when it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2048))]
@@ -306,7 +343,12 @@ impl OpenApiSpec {
         problems: &mut Problems,
     ) -> Option<Endpoint> {
         let endpoint = self.endpoint().check(of, DEFAULT_TIMEOUT_MS, at, problems);
-        let key = self.check_key(meta, of, at, problems);
+        let key = api_key::Written {
+            credential: self.credential.as_ref(),
+            header: self.credential_header.as_deref(),
+            scheme: self.credential_scheme.as_deref(),
+        };
+        let key = key.check(meta, of, at, problems);
         let query = web_url::check(&self.url)
             .ok()
             .map(|url| url.query_pairs().map(|(name, _)| name.into_owned()).collect());
@@ -322,27 +364,14 @@ impl OpenApiSpec {
         }
         let document =
             problems.take(document_at.key("openapi"), "", document::Document::of(&self.document))?;
-        let query: Vec<String> = query.unwrap_or_default();
-        let (tools, routes) =
-            document.compiled((&self.operations, at.key("operations")), (document_at, &query), problems);
-        let of_key = key.as_ref().map(|key| &*key.header);
-        let takes_key = |operation: &Operation| {
-            operation
-                .parameters
-                .iter()
-                .any(|one| one.place == parameter::Place::Header && Some(&*one.name) == of_key)
-        };
-        if let Some((tool, _)) = tools.iter().find(|(_, operation)| takes_key(operation)) {
-            let fault = Fault::new(
-                "is a parameter of an operation too",
-                "leave the operation out (spec.openapi.operations)",
-            );
-            problems.report(at.key("credentialHeader"), tool, fault);
-        }
+        let of_key = key.as_ref().map(|key| (parameter::Place::Header, key.header.clone()));
+        let given = Given { query: query.unwrap_or_default(), key: of_key };
+        let Operations { tools, routes, left_out, more_left_out } =
+            document.compiled((&self.operations, at.key("operations")), (document_at, &given), problems);
         let max_answer = self.max_answer.unwrap_or(MAX_ANSWER);
         let digest = HEXLOWER.encode(&Sha256::digest(&all)).into();
-        let api = Api { tools, routes, max_answer, key, digest };
-        Some(Endpoint { openapi: Some(Arc::new(api)), ..endpoint? })
+        let api = Api { tools, routes, left_out, more_left_out, max_answer, digest };
+        Some(Endpoint { openapi: Some(Arc::new(api)), key, ..endpoint? })
     }
 
     /// As that of any server.
@@ -356,21 +385,6 @@ impl OpenApiSpec {
             stale_after: self.stale_after.clone(),
             ..EndpointSpec::default()
         }
-    }
-
-    fn check_key(&self, meta: &Meta, of: Of<'_>, at: At<'_>, problems: &mut Problems) -> Option<ApiKey> {
-        let header = self.credential_header.as_deref().unwrap_or(CREDENTIAL_HEADER);
-        let header = problems.take(at.key("credentialHeader"), header, header::check_credential(header));
-        let Some(credential) = &self.credential else {
-            if let Some(given) = &self.credential_header {
-                let fault =
-                    Fault::new("there is no credential to present by it", "add credential, or remove it");
-                problems.report(at.key("credentialHeader"), given, fault);
-            }
-            return None;
-        };
-        let source = credential.check(meta, of, at.key("credential"), problems)?;
-        Some(ApiKey { source, header: header?.into() })
     }
 }
 

@@ -74,7 +74,11 @@ impl Problems {
 
     /// Reports a fault of `value` at `at`, unless it only follows from a wrong shape reported before.
     pub(crate) fn report(&mut self, at: At<'_>, value: &str, fault: Fault) {
-        let field = at.to_string();
+        self.report_in(at.to_string(), value, fault);
+    }
+
+    /// The same, of a path that was written before.
+    pub(crate) fn report_in(&mut self, field: String, value: &str, fault: Fault) {
         if !self.broken.iter().any(|broken| is_at_or_below(&field, broken)) {
             self.list.push(Problem { value: shown(&field, value), field, fault });
         }
@@ -112,7 +116,7 @@ fn is_at_or_below(field: &str, ancestor: &str) -> bool {
 fn shown(field: &str, value: &str) -> String {
     if value.is_empty() {
         String::new()
-    } else if ["spec.credential", "spec.openapi.credential", "spec.card.keys"]
+    } else if ["spec.credential", "spec.endpoint.credential", "spec.openapi.credential", "spec.card.keys"]
         .iter()
         .any(|secret| is_at_or_below(field, secret))
     {

@@ -25,7 +25,7 @@ pub(super) fn claimed(object: &Object) -> Option<&Arc<str>> {
     matches!(object.meta().origin, Origin::Cluster { .. }).then_some(&endpoint.audience)
 }
 
-/// Where an object is called with a token. A provider gets the key that is held for it, as an API does that has one; a job and an agent as a tool get nothing,
+/// Where an object is called with a token. A provider gets the key that is held for it, as a server or an API does that has one; a job and an agent as a tool get nothing,
 /// and of a server with members each of these.
 fn endpoint(object: &Object) -> Option<&Endpoint> {
     let endpoint = match object {
@@ -33,7 +33,7 @@ fn endpoint(object: &Object) -> Option<&Endpoint> {
         Object::McpServer(server) => &server.endpoint,
         Object::LlmProvider(_) | Object::Service(_) | Object::Policy(_) => return None,
     };
-    let has_key = endpoint.openapi.as_ref().is_some_and(|api| api.key.is_some());
+    let has_key = endpoint.key.is_some();
     let is_nowhere = endpoint.job.is_some() || endpoint.agent.is_some() || endpoint.is_of_members();
     (!is_nowhere && !has_key).then_some(endpoint)
 }

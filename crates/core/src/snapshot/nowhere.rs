@@ -45,7 +45,7 @@ pub(super) fn remarks(object: &Object, registered: &Registered) -> Vec<Rejection
         Object::Agent(agent) => uncalled(agent).into_iter().collect(),
         Object::McpServer(server) => {
             let named = agent_of(server, registered).into_iter().chain(members_of(server, registered));
-            named.chain(tools_of(server)).chain(pinned(server)).collect()
+            named.chain(tools_of(server)).chain(pinned(server)).chain(left_out(server)).collect()
         }
         Object::LlmProvider(provider) => {
             let failover = provider.failover.iter();
@@ -192,6 +192,25 @@ fn tools_of(server: &McpServer) -> Vec<Nowhere> {
         Nowhere::new(field, tool, ("the server has no tool of this name", fix))
     });
     told.collect()
+}
+
+/// The operations of an API's document that are no tools, although its record does not say which are.
+fn left_out(server: &McpServer) -> Vec<Nowhere> {
+    let Some(api) = &server.endpoint.openapi else { return Vec::new() };
+    let told = api.left_out.iter();
+    let told = told.map(|one| {
+        let reason = match &one.operation {
+            Some(operation) => format!("the operation {operation} is no tool: {}", one.reason),
+            None => format!("no operation of this path is a tool: {}", one.reason),
+        };
+        Nowhere::new(&*one.field, &one.value, (reason, &*one.fix))
+    });
+    let more = (api.more_left_out > 0).then(|| {
+        let reason = format!("so it is with {} more of the document", api.more_left_out);
+        let fix = "name those that are to be tools in spec.openapi.operations: of one that is named it is told why it cannot be one";
+        Nowhere::new("spec.openapi.document.paths", "", (reason, fix))
+    });
+    told.chain(more).collect()
 }
 
 /// What a record has need not be pinned.

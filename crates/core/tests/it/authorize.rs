@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use vidimus_core::call::{Action, Arguments, Ask, Call, SoFar, Target};
+use vidimus_core::call::{Action, Arguments, Ask, Call, Content, SoFar, Target};
+use vidimus_core::json::Json;
 use vidimus_core::permit::Verdict;
 use vidimus_core::refusal::Code;
 use vidimus_core::resource::mcp_server::Tool;
@@ -177,6 +178,34 @@ fn where_notifications_go_is_part_of_the_call() {
             world.authorize(&Call { ask, ..*call }).code()
         });
         assert_eq!(found, code, "{push_url:?}");
+    }
+}
+
+/// What is sent to an agent may be an image, or more than it is meant for; what sends nothing has no parts.
+#[test]
+fn the_parts_of_a_message_are_part_of_the_call() {
+    let world = world(
+        r#"permit (principal, action == Action::"callAgent", resource) unless { context has parts &&
+            (context.parts.media_types.contains("image/png") || context.parts.largest > 3 || context.parts.bytes > 4) };"#,
+    );
+    for (message, code) in [
+        ("{}", None),
+        (r#"{"message":{"parts":[{"text":"abc"}]}}"#, None),
+        (r#"{"message":{"parts":[{"text":"abcd"}]}}"#, Some(Code::NoPermit)),
+        (r#"{"message":{"parts":[{"text":"abc"},{"text":"ab"}]}}"#, Some(Code::NoPermit)),
+        (
+            r#"{"message":{"parts":[{"text":"a"},{"url":"https://a.example/","mediaType":"Image/PNG"}]}}"#,
+            Some(Code::NoPermit),
+        ),
+    ] {
+        let params = Json::parse(message.as_bytes()).unwrap();
+        let target = Target::Agent(world.agent("b/y").unwrap());
+        let found = Facts::of(&world, "a/x").ask(Action::CallAgent, target, |call| {
+            let content = Content { params: Some(&params), ..Content::default() };
+            let ask = Ask { content, ..call.ask };
+            world.authorize(&Call { ask, ..*call }).code()
+        });
+        assert_eq!(found, code, "{message}");
     }
 }
 

@@ -105,6 +105,35 @@ fn agents_and_members_that_are_not_there_are_told() {
     assert!(told(&[desk, ledger, server("sales/crm")]).is_empty());
 }
 
+/// Of a public document the one operation that is not supported takes the others with it no more.
+#[test]
+fn operations_that_are_left_out_are_told() {
+    let of = |more: usize| {
+        let own = |number| {
+            (
+                format!("/own{number:02}"),
+                json!({"get": {"operationId": format!("own{number}"), "servers": []}}),
+            )
+        };
+        let mut paths: serde_json::Map<String, Value> = (0..more).map(own).collect();
+        paths.insert("/a".to_owned(), json!({"get": {"operationId": "a"}}));
+        let document = json!({"openapi": "3.1.0", "info": {"title": "t", "version": "1"}, "paths": paths});
+        object(
+            "MCPServer",
+            "shop/pets",
+            &json!({"openapi": {"url": "http://api.example/", "document": document}}),
+        )
+    };
+    assert_eq!(told(&[of(0)]), [""; 0]);
+    assert_eq!(
+        only(told(&[of(1)])),
+        "MCPServer shop/pets spec.openapi.document.paths[\"/own00\"].get : the operation own0 is no tool: it has servers of its own, and a call goes to spec.openapi.url alone; leave the operation out: name those that are to be tools in spec.openapi.operations"
+    );
+    let all = told(&[of(20)]);
+    let more = all.iter().filter(|one| one.contains("so it is with 4 more of the document")).count();
+    assert!(all.len() == 17 && more == 1, "{all:#?}");
+}
+
 /// A forbid on a set of tools holds nothing of a tool that is written otherwise.
 #[test]
 fn tools_that_a_record_does_not_have_are_told() {

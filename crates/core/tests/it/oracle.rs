@@ -17,7 +17,7 @@ use cedar_policy::{
 use serde_json::{Value, json};
 use sha2::Digest as _;
 use vidimus_core::approval::Approval;
-use vidimus_core::call::{Action, Arguments, Call, Target};
+use vidimus_core::call::{Action, Arguments, Call, SentParts, Target};
 use vidimus_core::caller::User;
 use vidimus_core::decide::schema::TEXT;
 use vidimus_core::entity::{self, EntityKind};
@@ -868,6 +868,16 @@ fn context(call: &Call<'_>, action: Action, thing: &Thing) -> Context {
         ]),
         Action::CallAgent => {
             pairs.extend(call.ask.push_url.map(|url| ("push_notification_url", text(url))));
+            let parts = SentParts::of(&call.ask.content).map(|parts| {
+                let types = parts.media_types.iter().map(|one| text(one)).collect::<Vec<_>>();
+                Expression::new_record([
+                    ("media_types".to_owned(), Expression::new_set(types)),
+                    ("largest".to_owned(), Expression::new_long(parts.largest)),
+                    ("bytes".to_owned(), Expression::new_long(parts.bytes)),
+                ])
+                .unwrap()
+            });
+            pairs.extend(parts.map(|parts| ("parts", parts)));
         }
         _ => {}
     }

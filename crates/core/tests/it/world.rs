@@ -55,6 +55,7 @@ fn endpoint() -> Endpoint {
         grpc_tools: None,
         agent: None,
         openapi: None,
+        key: None,
     }
 }
 

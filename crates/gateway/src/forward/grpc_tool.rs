@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, TE};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full};
 use prost_reflect::MethodDescriptor;
 use serde_json::Value;
@@ -27,8 +27,10 @@ use self::frames::Frames;
 use super::body::{Body, Broken};
 use super::called::{Called, Heard, heard};
 use super::connect::{self, Client};
-use super::job::Asked;
+use super::job::{Asked, Exit};
 use super::{Upstream, address};
+use crate::protocol::a2a::grpc::status::in_http;
+use crate::protocol::rest::Came;
 use crate::runner::{News, Output};
 use crate::trace::TRACEPARENT;
 
@@ -53,7 +55,7 @@ pub(super) async fn answer(
     let message = match arguments::encoded(&tool.method.input(), &called.arguments) {
         Ok(message) => message,
         // In a way that a model reads, and makes better.
-        Err(why) => return Ok(not_sent(&called, &why)),
+        Err(why) => return Ok(came(not_sent(&called, &why))),
     };
     called.structured(tool.is_structured);
     let endpoint = permit.endpoint()?;
@@ -82,7 +84,17 @@ pub(super) async fn answer(
         };
         let _ = tell.send(News::Ended(ended)).await;
     });
-    called.told(news).await
+    called.told(news).await.map(came)
+}
+
+/// The answer with what it is to who asked by a request (`/rest`): the status of HTTP for that of gRPC, and what the text is.
+fn came(mut response: Response<Body>) -> Response<Body> {
+    let Some(Exit(code)) = response.extensions().get::<Exit>().copied() else { return response };
+    let status = u8::try_from(code).map_or(500, in_http);
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let kind = if code == 0 { "application/json" } else { "text/plain; charset=utf-8" };
+    response.extensions_mut().insert(Came { status, kind: HeaderValue::from_static(kind) });
+    response
 }
 
 /// What `tools/list` has; which of it this caller sees is decided where the answer passes.

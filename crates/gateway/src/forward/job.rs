@@ -275,7 +275,9 @@ impl Reply {
     }
 
     pub(super) fn output(&self, output: &Output) -> Response<Body> {
-        whole(StatusCode::OK, Some(self.output_text(output)))
+        let mut response = whole(StatusCode::OK, Some(self.output_text(output)));
+        response.extensions_mut().insert(Exit(output.exit));
+        response
     }
 
     /// The result of a call: what the tool wrote, and whether it says that it failed.
@@ -290,6 +292,10 @@ impl Reply {
         self.result_text(result, false)
     }
 }
+
+/// What a call that is answered whole came to, on its answer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Exit(pub(super) u32);
 
 /// A call that runs, as the events that its client gets.
 #[derive(Debug)]

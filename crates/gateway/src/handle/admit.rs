@@ -137,6 +137,7 @@ pub async fn admit<'p, B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Err
     let holder = Holder::new(&gate.seal, &destination, &caller).with_raw_sessions(context.raw_sessions());
     let asked = message_of(gate, parts, (&route, &destination, &holder), (json.as_ref(), bytes.len()));
     let parsed = parsed(&crossing, binding, &asked, (&world, &caller), (context, moment))?;
+    let parsed = written_anew(parsed, route.protocol, (&bytes, message));
     let beside = Beside::of(parts, binding, (&destination, credential));
     let said = Said::of((parsed.ask.action, parsed.dropped), json.as_ref(), &beside);
     let (seen, via) = (pins::seen(gate, &parsed.ask, moment), context.via.clone());
@@ -404,6 +405,12 @@ impl<'a> Sent<'a> {
         let body = if protocol == Protocol::Rest || came.is_empty() { lifted } else { came };
         Self { protocol, body, bytes_in, approval: approval.approval(), claims, again }
     }
+}
+
+/// What is asked of an agent by a message that was written anew goes on so. Elsewhere a binding knows whether it does.
+fn written_anew<'a>(parsed: Parsed<'a>, protocol: Protocol, (came, message): (&Bytes, &Bytes)) -> Parsed<'a> {
+    let is_other = protocol == Protocol::A2a && came.as_ptr() != message.as_ptr();
+    Parsed { lifted: parsed.lifted || is_other, ..parsed }
 }
 
 /// Writes the decision, before any effect of it, and gives the grant of which the call takes a use.

@@ -52,6 +52,8 @@ enum Said {
 /// The answer of an upstream, where it does not refuse the gateway's key. That it does is told to who operates: in the log, by the field that says
 /// which key it is, and in the record of the call's end.
 ///
+/// That of an MCP server is as a provider's. An API's passes: it may be of what was asked.
+///
 /// A provider's 403 passes, unless it says that it is of the key: it may be of the model, or of the account, and says so. Its 401 does not: to SDKs it is
 /// the caller's own token that is wrong, and what it says may show a part of the key.
 ///
@@ -74,6 +76,12 @@ pub(super) async fn checked(
         Destination::Provider(provider) => {
             let said = said_by(provider, status, response.headers());
             (response, said)
+        }
+        // To a client of MCP a 401 is of its own token, which it would throw away.
+        Destination::Server(server)
+            if server.endpoint.openapi.is_none() && status == StatusCode::UNAUTHORIZED =>
+        {
+            (response, Said::Refused)
         }
         Destination::Server(_) | Destination::Agent(_) => (response, perhaps(status)),
     };

@@ -149,6 +149,7 @@ async fn by_tenant(
     body: Incoming,
 ) -> Result<(Uri, Bytes), Refusal> {
     let (caller, _) = authenticate(gate, &gate.snapshot(), context, None, parts).await?;
+    grpc::check_encoding(&parts.headers)?;
     let holder = gate.accounts.holder(caller.proven.principal.entity());
     let _place = gate.accounts.enter(&holder)?;
     let (bytes, _lease) = gate.bodies.read(holder, gate.limits.message_body, body).await?;

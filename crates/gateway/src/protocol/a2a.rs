@@ -11,6 +11,7 @@ pub mod held;
 mod places;
 pub mod rest;
 pub mod sealed;
+mod spelling;
 mod tasks;
 pub mod webhook;
 
@@ -18,6 +19,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::request::Parts;
 use http::{HeaderMap, Method, Response};
 use serde_json::json;
 use vidimus_core::call::{Action, Ask, Destination, Target};
@@ -217,6 +219,11 @@ impl Binding for JsonRpc {
             Method::POST => Ok(Operation { has_body: true, path: "".into() }),
             _ => Err(Refusal::method_not_allowed("A2A", "POST")),
         }
+    }
+
+    /// What is written by the names of the schema is read as JSON has it.
+    fn lifted(&self, _: &Destination, _: &Parts, _: &str, body: &Bytes) -> Result<Bytes, Refusal> {
+        Ok(spelling::in_json(body))
     }
 
     fn parse<'a>(&self, message: &Message<'a>) -> Result<Parsed<'a>, Refusal> {

@@ -1,4 +1,5 @@
-//! The tools of a server that is an API (`spec.openapi`), by the requests of that API: at `/rest/{namespace}/{name}/…` (ADR 85).
+//! The tools of a server that is an API (`spec.openapi`), by the requests of that API: at `/rest/{namespace}/{name}/…` (ADR 85). Those of a server that
+//! speaks gRPC (`spec.grpc`) by a POST of the message as JSON to the path of the method, `/{package.Service}/{Method}` (ADR 86).
 //!
 //! A request is *lifted* into the `tools/call` that says the same. As that it is decided, held, changed, recorded and carried out; of its path and
 //! query nothing goes on that is not an argument. What the API answered is in the tool's result, from which it is taken at the end.
@@ -14,8 +15,8 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use vidimus_core::call::Destination;
 use vidimus_core::json::Json;
 use vidimus_core::refusal::{Code, Refusal};
-use vidimus_core::resource::Api;
 use vidimus_core::resource::openapi::NoMatch;
+use vidimus_core::resource::{Api, Grpc, GrpcTool};
 
 use super::members::{Members, quoted, text};
 use super::{Binding, DocumentChange, Expected, Message, Operation, Parsed, jsonrpc, mcp};
@@ -59,10 +60,18 @@ impl Binding for Rest {
         rest: &str,
         body: &Bytes,
     ) -> Result<Bytes, Refusal> {
-        let api = api(destination)?;
-        let matched = api.find(parts.method.as_str(), rest).map_err(|why| no_operation(&why))?;
-        let arguments = arguments::of(&matched, parts, body)?;
-        let (name, method) = (quoted(matched.tool), quoted(mcp::CALL));
+        let endpoint = destination.endpoint();
+        let (name, arguments) = match endpoint.and_then(|endpoint| endpoint.grpc_tools.as_ref()) {
+            Some(grpc) => {
+                (method_at(grpc, &parts.method, rest)?, arguments::of_message(parts, body)?.to_owned())
+            }
+            None => {
+                let matched = api(destination)?.find(parts.method.as_str(), rest);
+                let matched = matched.map_err(|why| no_operation(&why))?;
+                (matched.tool, arguments::of(&matched, parts, body)?)
+            }
+        };
+        let (name, method) = (quoted(name), quoted(mcp::CALL));
         let params = format!(r#"{{"name":{name},"arguments":{arguments}}}"#);
         Ok(format!(r#"{{"jsonrpc":"2.0","id":{ID},"method":{method},"params":{params}}}"#).into())
     }
@@ -104,13 +113,33 @@ impl Binding for Rest {
     }
 }
 
+/// The tool that a method of gRPC is, by its path there.
+fn method_at<'g>(grpc: &'g Grpc, method: &Method, path: &str) -> Result<&'g Arc<str>, Refusal> {
+    const NEXT: &str = "POST to /{package.Service}/{Method} of a method that is a tool of the server (tools/list names it in _meta), with the message as JSON.";
+    let is_named = |(service, name): (&str, &str), tool: &GrpcTool| {
+        tool.method.parent_service().full_name() == service && tool.method.name() == name
+    };
+    let named = path.strip_prefix('/').and_then(|path| path.split_once('/'));
+    let found = named.and_then(|named| grpc.tools.iter().find(|(_, tool)| is_named(named, tool)));
+    let (name, _) = found.ok_or_else(|| {
+        Refusal::new(Code::RouteUnknown, "no method of the server has this path").with_next(NEXT)
+    })?;
+    match *method {
+        Method::POST => Ok(name),
+        _ => Err(Refusal::method_not_allowed("a method of gRPC", "POST").with_next(NEXT)),
+    }
+}
+
 /// The API that an object is.
 fn api(destination: &Destination) -> Result<&Arc<Api>, Refusal> {
-    const NEXT: &str = "Call the server at /mcp/{namespace}/{name}; below /rest are those whose record has an OpenAPI document (spec.openapi).";
+    const NEXT: &str = "Call the server at /mcp/{namespace}/{name}; below /rest are those whose record has an OpenAPI document (spec.openapi) or descriptors of gRPC (spec.grpc).";
     let endpoint = destination.endpoint();
     endpoint.and_then(|endpoint| endpoint.openapi.as_ref()).ok_or_else(|| {
-        Refusal::new(Code::RouteUnknown, "the server is no API, and is not served below /rest")
-            .with_next(NEXT)
+        Refusal::new(
+            Code::RouteUnknown,
+            "the server is no API and does not speak gRPC, and is not served below /rest",
+        )
+        .with_next(NEXT)
     })
 }
 

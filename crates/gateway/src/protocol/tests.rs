@@ -36,6 +36,7 @@ fn endpoint() -> Endpoint {
         grpc_tools: None,
         agent: None,
         openapi: None,
+        key: None,
     }
 }
 

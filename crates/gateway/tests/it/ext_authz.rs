@@ -514,7 +514,7 @@ async fn what_is_no_question_is_an_error_of_grpc_and_on_record() {
         (PATH, &[], [good.clone(), good.clone()].concat(), "3"),
         (PATH, &[], framed(1, &question), "3"),
         (PATH, &[], framed(0, b"\x0a\xff\xff\xff\xff\x0f"), "3"),
-        (PATH, &[("grpc-encoding", "gzip")], framed(1, &question), "3"),
+        (PATH, &[("grpc-encoding", "gzip")], framed(1, &question), "12"),
         (PATH, &[], framed(0, &vec![0; 40 * 1024 * 1024]), "3"),
         ("/envoy.service.auth.v3.Authorization/Other", &[], good.clone(), "12"),
         ("/mcp/t/tools", &[], good.clone(), "12"),

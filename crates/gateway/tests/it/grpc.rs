@@ -348,7 +348,15 @@ async fn what_is_no_call_is_refused_and_a_deadline_is_kept() {
     let many = [&[0x2a_u8, 0][..]].concat().repeat(200_000);
     let bomb = [&[0x12_u8][..], &varint(many.len()), &many].concat();
     for (body, headers, method, code, status) in [
-        (Bytes::from(squeezed), &[("grpc-encoding", "gzip")][..], "GetTask", "message_invalid", 3),
+        // By which clients send it again as it is (gRPC, "Compression").
+        (
+            Bytes::from(squeezed.clone()),
+            &[("grpc-encoding", "gzip")][..],
+            "GetTask",
+            "compression_unserved",
+            12,
+        ),
+        (Bytes::from(squeezed), &[], "GetTask", "message_invalid", 3),
         (good.slice(..good.len() - 1), &[], "GetTask", "message_invalid", 3),
         (Bytes::from([&good[..], &good[..]].concat()), &[], "GetTask", "message_invalid", 3),
         (Bytes::from_static(b"\0\xff\xff\xff\xff"), &[], "GetTask", "message_invalid", 3),

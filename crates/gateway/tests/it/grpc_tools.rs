@@ -274,6 +274,47 @@ async fn what_is_listed_is_what_is_described_and_may_be_called() {
     assert_eq!(grpc.server.count(), 0);
 }
 
+/// The same as plain REST: one policy, one record, and the answer by itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_to_the_path_of_a_method_is_the_call_of_its_tool() {
+    let grpc = Grpc::new().await;
+    let rest = async |method: Method, path: &str, body: &Value| {
+        let request = grpc.world.request(method, &format!("/rest/t/tools/{path}"), body);
+        grpc.world.call(request).await
+    };
+    const GET: &str = "finance.v1.Invoices/GetInvoice";
+    grpc.server.does(Script::answers(&[INVOICE]));
+    let (status, headers, body) = rest(Method::POST, GET, &json!({"invoiceId": "7"})).await;
+    assert_eq!(
+        (status, &headers["content-type"]),
+        (StatusCode::OK, &HeaderValue::from_static("application/json"))
+    );
+    assert_eq!(json_of(&body), json!({"invoiceId": "7", "amountCents": 1250}));
+    let records = grpc.world.records(&call_id(&headers), 2).await;
+    let of = (&records[0]["resource"], &records[0]["protocol"]);
+    assert_eq!(of, (&json!("Tool/t/tools/Invoices_GetInvoice"), &json!("rest")));
+    assert_eq!(grpc.server.asked.lock().expect("held")[0].0, "/finance.v1.Invoices/GetInvoice");
+    // A status of gRPC is one of HTTP.
+    grpc.server.does(Script { end: End::Status(5, "no such invoice"), ..Script::default() });
+    let (status, _, body) = rest(Method::POST, GET, &json!({"invoiceId": "8"})).await;
+    assert_eq!((status, &*body), (StatusCode::NOT_FOUND, &b"gRPC status NOT_FOUND (5): no such invoice"[..]));
+    let asked = grpc.server.count();
+    let (status, ..) = rest(Method::POST, GET, &json!({"invoice_id": "7"})).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST, "in another spelling nothing is sent");
+    for (method, path, body, code) in [
+        (Method::POST, "finance.v1.Invoices/Record", json!({"status": "PAID"}), "forbidden_by_policy"),
+        (Method::GET, GET, Value::Null, "method_not_allowed"),
+        (Method::POST, "finance.v1.Invoices/Import", json!({}), "route_unknown"),
+        (Method::POST, "finance.v1.Invoices/GetInvoice/", json!({}), "route_unknown"),
+        (Method::POST, "Invoices_GetInvoice", json!({}), "route_unknown"),
+        (Method::POST, "finance.v1.Invoices/GetInvoice?invoiceId=7", json!({}), "message_invalid"),
+    ] {
+        let (_, headers, _) = rest(method, path, &body).await;
+        assert_eq!(headers["vidimus-code"], code, "{path} {body}");
+    }
+    assert_eq!(grpc.server.count(), asked);
+}
+
 /// Attack: what a policy forbids, written in another way that protobuf reads as the same.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn arguments_that_policies_would_not_know_again_go_nowhere() {

@@ -128,3 +128,71 @@ async fn a_key_that_google_refuses_is_told_by_its_reason() {
         }
     }
 }
+
+/// A world with an MCP server that is somebody else's, and has `endpoint` beside its address.
+async fn hosted(endpoint: &Value) -> World {
+    let world = World::new().await;
+    let mut all = objects(&world.upstream);
+    let mut whole = json!({"url": world.upstream.url("/hosted"), "timeout": "3s"});
+    whole.as_object_mut().expect("an object").extend(endpoint.as_object().expect("an object").clone());
+    let object = |kind: &str, spec: Value| json!({"apiVersion": "vidimus.dev/v1alpha1", "kind": kind, "metadata": {"namespace": "t", "name": "hosted"}, "spec": spec});
+    all.push(object(
+        "MCPServer",
+        json!({"owner": "a@b.example", "team": "t", "riskLevel": "low", "endpoint": whole}),
+    ));
+    let permit = r#"permit (principal == Agent::"t/caller", action == Action::"invokeTool", resource in MCPServer::"t/hosted");"#;
+    all.push(object("Policy", json!({"description": "hosted", "cedar": permit})));
+    world.gate.take_into_use(snapshot(&all));
+    world
+}
+
+async fn echo(world: &World) -> (StatusCode, HeaderMap, Value) {
+    let message = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "echo", "arguments": {}}});
+    let (status, headers, body) = world.call(world.request(Method::POST, "/mcp/t/hosted", &message)).await;
+    (status, headers, json_of(&body))
+}
+
+/// An MCP server of somebody else's takes a key of its own, and no token of the gateway's goes there.
+#[tokio::test]
+async fn the_key_of_an_mcp_server_is_the_gateways() {
+    let key = std::env::var("CARGO_PKG_NAME").expect("cargo sets it");
+    let env = json!({"env": "CARGO_PKG_NAME"});
+    for (more, header, value) in [
+        (json!({"credential": env}), "authorization", Some(format!("Bearer {key}"))),
+        (
+            json!({"credential": env, "credentialScheme": "Token"}),
+            "authorization",
+            Some(format!("Token {key}")),
+        ),
+        (json!({"credential": env, "credentialHeader": "X-API-Key"}), "x-api-key", Some(key.clone())),
+        (json!({"credential": {"none": {}}}), "authorization", None),
+    ] {
+        let world = hosted(&more).await;
+        world
+            .upstream
+            .otherwise(|_| Answer::json(&json!({"jsonrpc": "2.0", "id": 1, "result": {"content": []}})));
+        let (status, _, said) = echo(&world).await;
+        assert_eq!((status, said.get("error")), (StatusCode::OK, None), "{said}");
+        let sent = world.upstream.received();
+        assert_eq!((sent.len(), sent[0].header(header).map(str::to_owned)), (1, value), "{more}");
+        assert!(header == "authorization" || !sent[0].headers.contains_key("authorization"));
+    }
+    // A client that is told 401 throws its own token away.
+    let world = hosted(&json!({"credential": env})).await;
+    world.upstream.otherwise(|_| Answer::json(&json!({"error": "no"})).with_status(StatusCode::UNAUTHORIZED));
+    let (_, headers, _) = echo(&world).await;
+    assert_eq!(headers["vidimus-code"], "credential_refused");
+    let records = world.records(&call_id(&headers), 2).await;
+    let note = "401 to the gateway's key: look at spec.endpoint.credential of MCPServer t/hosted";
+    assert_eq!(records[1]["detail"], note);
+    // Without its key it is not called, and with no other credential.
+    for more in [
+        json!({"credential": {"env": "VIDIMUS_NO_SUCH_VARIABLE"}}),
+        json!({"credential": env, "credentialScheme": "Basic"}),
+    ] {
+        let world = hosted(&more).await;
+        let (_, headers, _) = echo(&world).await;
+        assert_eq!(headers["vidimus-code"], "credential_unavailable");
+        assert!(world.upstream.received().is_empty());
+    }
+}

@@ -261,7 +261,8 @@ async fn what_is_said_in_another_place_is_refused_and_reaches_nobody() {
         ("GET", format!("/tasks/{own}"), json!({"id": "2"}), "message_invalid"),
         ("PUT", format!("/tasks/{own}"), json!({}), "method_not_allowed"),
         ("POST", "/message:send".to_owned(), json!([]), "message_invalid"),
-        ("POST", "/message:send".to_owned(), json!({"message": {"task_id": "2"}}), "message_invalid"),
+        ("POST", "/message:send".to_owned(), json!({"message": {"task_id": "2"}}), "task_foreign"),
+        ("POST", "/message:send".to_owned(), json!({"message": {"task_Id": "2"}}), "message_invalid"),
         (
             "POST",
             "/message:send".to_owned(),

@@ -63,14 +63,17 @@ pub(crate) fn followed<'a>(
     let (key, full) = split(id).ok()?;
     let front = world.mcp_server(key)?;
     let members = front.members.as_ref()?;
-    let found = if id.kind == EntityKind::Resource { members.of_uri(full) } else { members.of_name(full) };
+    let found = match id.kind {
+        EntityKind::Resource => members.of_uri(full),
+        _ => members.of_name(full).map(|(member, own)| (member, own.into())),
+    };
     let own = match found {
         Some((member, _)) if world.mcp_server(&member.server).is_some_and(|own| own.members.is_some()) => {
             Err(unknown(format!("the member {:?} has members itself, so it cannot be one", &*member.name)))
         }
         Some((member, own)) => Ok(EntityId::new(id.kind, format!("{}/{own}", member.server))),
         None => Err(unknown(format!(
-            "{} has members, and this names none of them; a tool or prompt is MEMBER__NAME there, and a resource MEMBER+URI",
+            "{} has members, and this names none of them; a tool or prompt is MEMBER__NAME there, and a resource MEMBER+URI (ui://MEMBER+… of one that begins so)",
             front.id
         ))),
     };

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::Expression;
 use super::evaluate::{DAY, Failed};
 use super::value::{Constant, Entity, Net, Set, Value};
-use crate::call::{Call, Target};
+use crate::call::{Call, SentParts, Target};
 use crate::decide::deciding::Deciding;
 use crate::entity::EntityId;
 
@@ -53,6 +53,9 @@ pub(crate) enum Field {
     TokensEstimated,
     Streaming,
     PushUrl,
+    PartsMediaTypes,
+    PartsLargest,
+    PartsBytes,
     Guarded,
 }
 
@@ -98,6 +101,9 @@ impl Field {
             ["tokens_estimated"] => Self::TokensEstimated,
             ["streaming"] => Self::Streaming,
             ["push_notification_url"] => Self::PushUrl,
+            ["parts", "media_types"] => Self::PartsMediaTypes,
+            ["parts", "largest"] => Self::PartsLargest,
+            ["parts", "bytes"] => Self::PartsBytes,
             ["guarded"] => Self::Guarded,
             _ => return None,
         })
@@ -116,6 +122,7 @@ impl Field {
         let user = || call.user().ok_or(Failed::Evaluation);
         let approval = || call.approval().ok_or(Failed::Evaluation);
         let instance = || call.instance().ok_or(Failed::Evaluation);
+        let parts = || SentParts::of(&call.ask.content).ok_or(Failed::Evaluation);
         let text = |text: &'a str| Value::Text(Cow::Borrowed(text));
         Ok(match self {
             Self::Method => text(call.ask.method),
@@ -155,6 +162,11 @@ impl Field {
             Self::TokensEstimated => Value::Long(call.ask.tokens_estimated),
             Self::Streaming => Value::Bool(call.ask.streaming),
             Self::PushUrl => text(call.ask.push_url.ok_or(Failed::Evaluation)?),
+            Self::PartsMediaTypes => {
+                Value::Set(Set::Values(parts()?.media_types.into_iter().map(Value::Text).collect()))
+            }
+            Self::PartsLargest => Value::Long(parts()?.largest),
+            Self::PartsBytes => Value::Long(parts()?.bytes),
             Self::Guarded => {
                 let names = call.ask.guarded.lifting();
                 Value::Set(Set::Values(names.map(|name| Value::Text(Cow::Borrowed(name))).collect()))
@@ -206,6 +218,8 @@ pub(crate) enum Presence {
     SourceIp,
     /// `context has push_notification_url`
     PushUrl,
+    /// `context has parts`
+    Parts,
     /// `context has approval`
     Approval,
     /// `context has approval.by.email`
@@ -236,6 +250,10 @@ impl Presence {
             },
             ([], ["source_ip"]) => Some(Expression::Has(Self::SourceIp)),
             ([], ["push_notification_url"]) => Some(Expression::Has(Self::PushUrl)),
+            ([], ["parts", rest @ ..]) => match rest {
+                [] | ["media_types" | "largest" | "bytes"] => Some(Expression::Has(Self::Parts)),
+                _ => None,
+            },
             ([], ["approval", rest @ ..]) => match rest {
                 [] | ["role" | "at" | "by"] | ["by", "issuer" | "subject"] => {
                     Some(Expression::Has(Self::Approval))
@@ -274,6 +292,7 @@ impl Presence {
             Self::EmailOfUser => email().ok_or(Failed::Evaluation),
             Self::SourceIp => Ok(call.source_ip.is_some()),
             Self::PushUrl => Ok(call.ask.push_url.is_some()),
+            Self::Parts => Ok(SentParts::of(&call.ask.content).is_some()),
             Self::Approval => Ok(call.approval().is_some()),
             Self::ApproverEmail => Ok(of_approver().unwrap_or(false)),
             Self::EmailOfApprover => of_approver().ok_or(Failed::Evaluation),

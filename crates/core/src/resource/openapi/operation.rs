@@ -1,5 +1,6 @@
 //! One operation of a document, as a tool.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
@@ -8,7 +9,7 @@ use super::document::Document;
 use super::parameter::{LEAVE_OUT, Parameter, Place, Read};
 use super::path::{Loose, Template};
 use super::schema::{Schemas, Wrong};
-use super::{BODY, Body, Operation, Route, Verb};
+use super::{BODY, Body, Operation, Route, Verb, body};
 use crate::resource::problem::Fault;
 
 /// The longest description of a tool, in characters, and the longest schema of its arguments, in bytes: as long as arguments are held to.
@@ -23,7 +24,28 @@ pub(super) struct Compiled {
     pub(super) route: Route,
 }
 
-/// Compiles one operation. `query` is what the registered address has in its query.
+/// What the record gives with each request, whatever its operation.
+#[derive(Debug, Default)]
+pub(super) struct Given {
+    /// What the registered address has in its query.
+    pub(super) query: Vec<String>,
+    /// Where the key is, and by which name: the gateway writes it, so it is no argument.
+    pub(super) key: Option<(Place, Arc<str>)>,
+}
+
+impl Given {
+    fn is_key(&self, parameter: &Parameter) -> bool {
+        self.key.as_ref().is_some_and(|(place, name)| {
+            *place == parameter.place
+                && match place {
+                    Place::Header => name.eq_ignore_ascii_case(&parameter.name),
+                    _ => *name == parameter.name,
+                }
+        })
+    }
+}
+
+/// Compiles one operation.
 ///
 /// # Errors
 /// What is wrong with it, or not supported.
@@ -31,17 +53,19 @@ pub(super) fn compiled<'d>(
     document: &Document<'d>,
     (name, verb, template): (&str, Verb, Template),
     (item, operation): (&'d Value, &'d Value),
-    query: &[String],
+    given: &Given,
 ) -> Result<Compiled, Wrong> {
     if item.get("servers").or(operation.get("servers")).is_some() {
         let reason = "it has servers of its own, and a call goes to spec.openapi.url alone";
         return Err(Fault::new(reason, LEAVE_OUT).into());
     }
-    let parameters = parameters(document, item, operation)?;
+    let mut parameters = parameters(document, item, operation)?;
+    parameters.retain(|(one, ..)| !given.is_key(one));
     check_path(&template, &parameters)?;
-    let body = body(document, operation)?;
+    let body = body::of(document, operation)?;
     let parameters = with_arguments(parameters, body.is_some())?;
-    let in_url = |one: &Parameter| one.place == Place::Query && query.iter().any(|name| **name == *one.name);
+    let in_url =
+        |one: &Parameter| one.place == Place::Query && given.query.iter().any(|name| **name == *one.name);
     if let Some((parameter, ..)) = parameters.iter().find(|(one, ..)| in_url(one)) {
         let reason =
             format!("its parameter {:?} is in the query of spec.openapi.url already", parameter.name);
@@ -73,7 +97,7 @@ pub(super) fn compiled<'d>(
 fn schema(
     mut schemas: Schemas<'_, '_>,
     parameters: &[Described<'_>],
-    body: Option<&(Body, Option<&Value>)>,
+    body: Option<&(Body, Cow<'_, Value>)>,
 ) -> Result<Value, Wrong> {
     let (mut properties, mut required) = (Map::new(), Vec::new());
     for (parameter, schema, description) in parameters {
@@ -85,8 +109,7 @@ fn schema(
         properties.insert(parameter.argument.to_string(), schema);
     }
     if let Some((body, schema)) = body {
-        let schema = schema.map_or(Ok(json!({})), |schema| schemas.copied(schema, BODY))?;
-        properties.insert(BODY.to_owned(), schema);
+        properties.insert(BODY.to_owned(), schemas.copied(schema, BODY)?);
         required.extend(body.required.then(|| BODY.to_owned()));
     }
     let mut schema = Map::new();
@@ -113,7 +136,7 @@ fn parameters<'d>(
         let Some(list) = holder.get("parameters") else { continue };
         let list = list.as_array().ok_or_else(|| Fault::new("its parameters are no list", LEAVE_OUT))?;
         for parameter in list {
-            let parameter = document.resolved("parameters", parameter)?;
+            let parameter = document.resolved(parameter)?;
             let Read::Is(read, schema) = Read::of(document, parameter)? else { continue };
             let is_known = |(known, ..): &Described<'d>| known.place == read.place && known.name == read.name;
             if found.iter().any(is_known) {
@@ -151,37 +174,6 @@ fn check_path(template: &Template, parameters: &[Described<'_>]) -> Result<(), F
         }
         None => Ok(()),
     }
-}
-
-/// The JSON body that the operation takes, with its schema.
-fn body<'d>(
-    document: &Document<'d>,
-    operation: &'d Value,
-) -> Result<Option<(Body, Option<&'d Value>)>, Fault> {
-    let Some(body) = operation.get("requestBody") else { return Ok(None) };
-    let body = document.resolved("requestBodies", body)?;
-    let required = body.get("required").and_then(Value::as_bool).unwrap_or(false);
-    let content = body.get("content").and_then(Value::as_object);
-    let is_token =
-        |kind: &str| kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/+-._".contains(&byte));
-    let kinds = || content.into_iter().flatten().map(|(kind, media)| (without_parameters(kind), media));
-    let found = kinds()
-        .find(|(kind, _)| kind == "application/json")
-        .or_else(|| kinds().find(|(kind, _)| kind.ends_with("+json") && is_token(kind)))
-        .or_else(|| kinds().find(|(kind, _)| kind == "*/*"));
-    match found {
-        Some((kind, media)) => {
-            let kind = if kind == "*/*" { "application/json".to_owned() } else { kind };
-            Ok(Some((Body { required, media: kind.into() }, media.get("schema"))))
-        }
-        None if required => Err(Fault::new("its body is not JSON, which is not supported", LEAVE_OUT)),
-        None => Ok(None),
-    }
-}
-
-/// A media type, in lower case.
-fn without_parameters(kind: &str) -> String {
-    kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
 /// What the tool calls each: as the API does, and where two would have one name, with the place before it.

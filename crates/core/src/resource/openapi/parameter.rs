@@ -44,6 +44,8 @@ pub enum Place {
     Query,
     /// In a header field of its own.
     Header,
+    /// In the form that is the body.
+    Form,
 }
 
 impl Place {
@@ -53,6 +55,7 @@ impl Place {
             Self::Path => "path",
             Self::Query => "query",
             Self::Header => "header",
+            Self::Form => "form",
         }
     }
 }
@@ -153,7 +156,7 @@ impl<'d> Read<'d> {
     }
 }
 
-fn unsupported(name: &str, why: &str) -> Fault {
+pub(super) fn unsupported(name: &str, why: &str) -> Fault {
     let name: String = name.chars().take(64).collect();
     Fault::new(format!("its parameter {name:?} {why}"), LEAVE_OUT)
 }
@@ -176,8 +179,13 @@ fn header_name(name: &str, required: bool) -> Result<Option<String>, Fault> {
 }
 
 /// How a value of a schema is written.
-fn form(document: &Document<'_>, schema: &Value, explode: bool) -> Result<Form, &'static str> {
-    match kind(document, schema, (0, &Cell::new(MOST)))? {
+pub(super) fn form(document: &Document<'_>, schema: &Value, explode: bool) -> Result<Form, &'static str> {
+    let left = Cell::new(MOST);
+    let kind = kind(document, schema, (0, &left));
+    if !document.takes(MOST - left.get()) {
+        return Err("is not looked at: those before it have all parts that a document may have");
+    }
+    match kind? {
         Kind::One(scalar) => Ok(Form::One(scalar)),
         Kind::Many(of) => Ok(Form::Many { of, explode }),
         Kind::Nothing => Err("is always null"),

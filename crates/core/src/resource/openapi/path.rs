@@ -86,16 +86,6 @@ impl Segment {
             (Self::Parameter { .. }, _) => false,
         }
     }
-
-    fn is_like(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Word(one), Self::Word(other)) => one == other,
-            (Self::Parameter { before, behind, .. }, Self::Parameter { before: a, behind: b, .. }) => {
-                before == a && behind == b
-            }
-            _ => false,
-        }
-    }
 }
 
 /// What is written in a path as it stands there, with one spelling (RFC 3986 section 3.3).
@@ -181,10 +171,20 @@ impl Template {
         self.segments.iter().zip(&other.0).all(|(one, literals)| one.says_as_much_loosely(literals))
     }
 
-    /// Whether both match the same paths.
-    pub(super) fn is_like(&self, other: &Self) -> bool {
-        self.segments.len() == other.segments.len()
-            && self.segments.iter().zip(&other.segments).all(|(one, other)| one.is_like(other))
+    /// What it says beside the names of its parameters: two of one shape match the same paths.
+    pub(super) fn shape(&self) -> String {
+        let mut shape = String::with_capacity(self.text.len());
+        for segment in &self.segments {
+            shape.push('/');
+            match segment {
+                Segment::Word(word) => shape.push_str(word),
+                Segment::Parameter { before, behind, .. } => {
+                    // No word has braces.
+                    shape.extend([&**before, "{}", &**behind]);
+                }
+            }
+        }
+        shape
     }
 }
 

@@ -1,7 +1,7 @@
 //! Schemas of an OpenAPI document as the JSON Schema (2020-12) of a tool's arguments.
 //!
-//! What is written for people or for code generators is left out. A reference leads to a schema of the same document's components and to nothing else;
-//! those stay references, so that one which leads back to itself is no larger than it is written.
+//! What is written for people or for code generators is left out. A reference leads to a schema of the same document and to nothing else; those stay
+//! references, so that one which leads back to itself is no larger than it is written. What only answers have (`readOnly`) no request has to have.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,10 +13,12 @@ use super::parameter::LEAVE_OUT;
 use crate::resource::problem::Fault;
 
 /// Where the schemas are to which references lead.
-const COMPONENTS: &str = "#/components/schemas/";
+const COMPONENTS: &str = "/components/schemas/";
 /// How deep schemas may be in one another, and how many one tool may have.
 const DEEPEST: usize = 48;
 const MOST: usize = 10_000;
+/// How deep parts of a schema (`allOf`) are looked at for members that only answers have.
+const DEEPEST_PARTS: usize = 4;
 
 /// Keywords whose value is a schema.
 const SCHEMA: [&str; 11] = [
@@ -37,8 +39,9 @@ const LIST: [&str; 4] = ["allOf", "anyOf", "oneOf", "prefixItems"];
 /// Keywords whose value is schemas by names.
 const NAMED: [&str; 3] = ["dependentSchemas", "patternProperties", "properties"];
 /// Keywords that stay as they are.
-const PLAIN: [&str; 25] = [
+const PLAIN: [&str; 26] = [
     "const",
+    "contentEncoding",
     "default",
     "dependentRequired",
     "deprecated",
@@ -59,7 +62,7 @@ const PLAIN: [&str; 25] = [
     "minimum",
     "multipleOf",
     "pattern",
-    "required",
+    "readOnly",
     "title",
     "type",
     "uniqueItems",
@@ -86,9 +89,15 @@ impl From<Fault> for Wrong {
 struct Within<'a> {
     before: Option<&'a Within<'a>>,
     step: &'a str,
+    /// The schema of which this one is a part (`allOf`): of one object both speak.
+    whole: Option<&'a Value>,
 }
 
-impl Within<'_> {
+impl<'a> Within<'a> {
+    const fn begin(step: &'a str) -> Self {
+        Self { before: None, step, whole: None }
+    }
+
     fn wrong(&self, what: &str, value: &str) -> Wrong {
         Wrong {
             value: value.to_owned(),
@@ -114,32 +123,40 @@ pub(super) fn resolved<'v, 'd: 'v>(document: &Document<'d>, schema: &'v Value) -
     let mut schema = schema;
     for _ in 0..8 {
         let Some(reference) = schema.get("$ref").and_then(Value::as_str) else { return Ok(schema) };
-        let name = component(reference).map_err(|why| Fault::new(why, LEAVE_OUT))?;
-        schema =
-            document.component("schemas", name).ok_or_else(|| Fault::new("refers to nothing", LEAVE_OUT))?;
+        let found = document.at(reference);
+        schema = found.map_err(|why| Fault::new(format!("has a reference that {why}"), LEAVE_OUT))?.1;
     }
     Err(Fault::new("has references that do not end", LEAVE_OUT))
 }
 
-/// The name of the schema that a reference leads to.
-fn component(reference: &str) -> Result<&str, &'static str> {
-    let is_name = |name: &&str| {
-        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
-    };
-    match reference.strip_prefix(COMPONENTS).filter(is_name) {
-        Some(name) => Ok(name),
-        None if reference.starts_with('#') => {
-            Err("has a reference to a place other than components/schemas of the document")
-        }
-        None => Err("has a reference to another document, which is not fetched"),
+/// Whether a member of objects of a schema is one that only answers have (OpenAPI 3.0.4 section 4.7.24.2, 3.1.1 section 4.8.24.4).
+fn is_read_only(document: &Document<'_>, schema: &Value, name: &str, depth: usize) -> bool {
+    let Ok(schema) = resolved(document, schema) else { return false };
+    if depth > DEEPEST_PARTS || !document.takes(1 + parts(schema).len()) {
+        return false;
     }
+    let says = |member: &Value| member.get("readOnly") == Some(&Value::Bool(true));
+    let own = schema.get("properties").and_then(|members| members.get(name)).is_some_and(|member| {
+        let meant = resolved(document, member).unwrap_or(member);
+        let of_part = |part: &Value| resolved(document, part).is_ok_and(says);
+        // Of 3.0 nothing stands beside a reference, so it is put into a list of one.
+        says(member) || says(meant) || document.takes(parts(meant).len()) && parts(meant).iter().any(of_part)
+    });
+    own || parts(schema).iter().any(|part| is_read_only(document, part, name, depth + 1))
+}
+
+/// The schemas that all are to be true of what a schema is.
+fn parts(schema: &Value) -> &[Value] {
+    schema.get("allOf").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }
 
 /// The schemas of one tool.
 pub(super) struct Schemas<'a, 'd> {
     document: &'a Document<'d>,
-    /// Those that references lead to; `None` until they are copied.
-    referred: BTreeMap<String, Option<Value>>,
+    /// Those that references lead to, by their names here: the pointer to each, and `None` until it is copied.
+    referred: BTreeMap<String, (String, Option<Value>)>,
+    /// The names, by the pointers.
+    names: BTreeMap<String, String>,
     /// What is written for people is in them too.
     has_words: bool,
     count: usize,
@@ -147,7 +164,7 @@ pub(super) struct Schemas<'a, 'd> {
 
 impl<'a, 'd> Schemas<'a, 'd> {
     pub(super) fn of(document: &'a Document<'d>, has_words: bool) -> Self {
-        Self { document, referred: BTreeMap::new(), has_words, count: 0 }
+        Self { document, referred: BTreeMap::new(), names: BTreeMap::new(), has_words, count: 0 }
     }
 
     /// A schema as the tool has it.
@@ -155,7 +172,7 @@ impl<'a, 'd> Schemas<'a, 'd> {
     /// # Errors
     /// What is wrong with it, and where.
     pub(super) fn copied(&mut self, schema: &Value, named: &str) -> Result<Value, Wrong> {
-        self.copy(schema, Within { before: None, step: named }, 0)
+        self.copy(schema, Within::begin(named), 0)
     }
 
     /// All that references lead to, by their names.
@@ -164,21 +181,27 @@ impl<'a, 'd> Schemas<'a, 'd> {
     /// As [`Schemas::copied`].
     pub(super) fn finish(mut self) -> Result<Map<String, Value>, Wrong> {
         loop {
-            let next =
-                self.referred.iter().find(|(_, copied)| copied.is_none()).map(|(name, _)| name.clone());
-            let Some(name) = next else { break };
-            let schema = self.document.component("schemas", &name).cloned().unwrap_or_default();
-            let at = format!("{COMPONENTS}{name}");
-            let copied = self.copy(&schema, Within { before: None, step: &at }, 0)?;
-            self.referred.insert(name, Some(copied));
+            let next = self.referred.iter().find(|(_, (_, copied))| copied.is_none());
+            let Some((name, (pointer, _))) = next else { break };
+            let (name, at) = (name.clone(), format!("#{pointer}"));
+            let schema = self.document.at_pointer(pointer).ok().cloned().unwrap_or_default();
+            let copied = self.copy(&schema, Within::begin(&at), 0)?;
+            if let Some((_, done)) = self.referred.get_mut(&name) {
+                *done = Some(copied);
+            }
         }
-        Ok(self.referred.into_iter().filter_map(|(name, copied)| Some((name, copied?))).collect())
+        Ok(self.referred.into_iter().filter_map(|(name, (_, copied))| Some((name, copied?))).collect())
     }
 
     fn copy(&mut self, schema: &Value, at: Within<'_>, depth: usize) -> Result<Value, Wrong> {
         self.count += 1;
         if depth > DEEPEST || self.count > MOST {
             return Err(at.wrong(&format!("is deeper than {DEEPEST}, or has more than {MOST} parts"), ""));
+        }
+        if !self.document.takes(1) {
+            return Err(
+                at.wrong("is not looked at: those before it have all parts that a document may have", "")
+            );
         }
         let members = match schema {
             Value::Bool(true) => return Ok(json!({})),
@@ -198,9 +221,11 @@ impl<'a, 'd> Schemas<'a, 'd> {
             }
         }
         for (key, value) in members {
-            let within = Within { before: Some(&at), step: key };
+            let whole = (key == "allOf").then_some(at.whole.unwrap_or(schema));
+            let within = Within { before: Some(&at), step: key, whole };
             let made = match &**key {
                 "description" | "title" if !self.has_words => None,
+                "required" => Some(self.required(value, at.whole.unwrap_or(schema))),
                 key if PLAIN.contains(&key) => Some(value.clone()),
                 key if SCHEMA.contains(&key) => Some(self.copy(value, within, depth + 1)?),
                 key if LIST.contains(&key) => Some(self.list(value, within, depth)?),
@@ -215,12 +240,38 @@ impl<'a, 'd> Schemas<'a, 'd> {
 
     fn reference(&mut self, reference: &Value, at: Within<'_>) -> Result<Value, Wrong> {
         let text = reference.as_str().ok_or_else(|| at.wrong("has a reference that is no text", ""))?;
-        let name = component(text).map_err(|why| at.wrong(why, text))?;
-        if self.document.component("schemas", name).is_none() {
-            return Err(at.wrong("refers to nothing", text));
-        }
-        self.referred.entry(name.to_owned()).or_default();
+        let found = self.document.at(text);
+        let (pointer, _) = found.map_err(|why| at.wrong(&format!("has a reference that {why}"), text))?;
+        let name = match self.names.get(&pointer) {
+            Some(known) => known.clone(),
+            None => self.named_for(pointer),
+        };
         Ok(Value::from(format!("#/$defs/{name}")))
+    }
+
+    /// The name of a schema here: a component's own, and of another the way to it, in characters that a reference has as they stand.
+    fn named_for(&mut self, pointer: String) -> String {
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        let component = pointer.strip_prefix(COMPONENTS).filter(|name| name.chars().all(plain));
+        let mut name = match component {
+            Some(name) => name.to_owned(),
+            // No component has a colon.
+            None => pointer.chars().map(|c| if plain(c) { c } else { ':' }).collect(),
+        };
+        while self.referred.contains_key(&name) {
+            name.push(':');
+        }
+        self.referred.insert(name.clone(), (pointer.clone(), None));
+        self.names.insert(pointer, name.clone());
+        name
+    }
+
+    /// The members that a request has to have.
+    fn required(&self, names: &Value, whole: &Value) -> Value {
+        let Some(names) = names.as_array() else { return names.clone() };
+        let is_asked =
+            |name: &&Value| !name.as_str().is_some_and(|name| is_read_only(self.document, whole, name, 0));
+        names.iter().filter(is_asked).cloned().collect()
     }
 
     fn list(&mut self, value: &Value, at: Within<'_>, depth: usize) -> Result<Value, Wrong> {
@@ -240,7 +291,7 @@ impl<'a, 'd> Schemas<'a, 'd> {
         };
         let mut copied = Map::new();
         for (name, schema) in schemas {
-            let within = Within { before: Some(&at), step: name };
+            let within = Within { before: Some(&at), step: name, whole: None };
             copied.insert(name.clone(), self.copy(schema, within, depth + 1)?);
         }
         Ok(Value::Object(copied))

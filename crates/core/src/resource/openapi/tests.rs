@@ -1,3 +1,5 @@
+mod bodies;
+mod left_out;
 mod paths;
 
 use std::sync::Arc;
@@ -209,7 +211,7 @@ fn a_reference_leads_within_the_document_and_ends() {
     let components = json!({
         "parameters": {"Loop": {"$ref": "#/components/parameters/Loop"}, "A": {"$ref": "#/components/parameters/B"}, "B": {"$ref": "#/components/parameters/A"}},
         "requestBodies": {"File": {"$ref": "file:///etc/passwd"}},
-        "schemas": {"Far": {"$ref": "https://elsewhere.example/s.json"}, "Near": {"allOf": [{"$ref": "#/components/schemas/Far"}]}, "a b": {}},
+        "schemas": {"Far": {"$ref": "https://elsewhere.example/s.json"}, "Near": {"allOf": [{"$ref": "#/components/schemas/Far"}]}, "a b": {}, "Based": {"$id": "https://elsewhere.example/", "items": {"$ref": "#/components/schemas/Near"}}},
     });
     let body = |schema: Value| json!({"requestBody": {"content": {"application/json": {"schema": schema}}}});
     for (operation, says) in [
@@ -217,24 +219,24 @@ fn a_reference_leads_within_the_document_and_ends() {
         (json!({"parameters": [{"$ref": "#/components/parameters/A"}]}), "do not end"),
         (json!({"parameters": [{"$ref": "#/components/parameters/None"}]}), "leads to nothing"),
         (json!({"parameters": [{"$ref": "other.yaml#/a"}]}), "another document"),
-        (
-            json!({"parameters": [{"$ref": "#/paths/~1a/get/parameters/0"}]}),
-            "is not one to components/parameters",
-        ),
+        (json!({"parameters": [{"$ref": "#/paths/~1a/get/parameters/0"}]}), "leads to nothing"),
         (json!({"parameters": [{"$ref": 7}]}), "another document"),
         (json!({"requestBody": {"$ref": "#/components/requestBodies/File"}}), "another document"),
         (
             body(json!({"$ref": "https://elsewhere.example/s.json"})),
-            "https://elsewhere.example/s.json its schema has a reference to another document",
+            "https://elsewhere.example/s.json its schema has a reference that is to another document",
         ),
         (body(json!({"$ref": "#/components/schemas/Near"})), "(at #/components/schemas/Far)"),
         (
             body(json!({"properties": {"a": {"items": {"$ref": "#/components/schemas/None"}}}})),
-            "refers to nothing (at body/properties/a/items)",
+            "has a reference that leads to nothing (at body/properties/a/items)",
         ),
-        (body(json!({"$ref": "#/components/schemas/a b"})), "other than components/schemas"),
-        (body(json!({"$ref": "#/components/schemas/Near/allOf/0"})), "other than components/schemas"),
-        (body(json!({"$ref": "#/components/schemas/%4eear"})), "other than components/schemas"),
+        (body(json!({"$ref": "#/components/schemas/Near/allOf/0"})), "another document"),
+        (body(json!({"$ref": "#/components/schemas/%4eear"})), "(at #/components/schemas/Far)"),
+        (body(json!({"$ref": "#/components/schemas/%4"})), "is no path from the document's root"),
+        (body(json!({"$ref": "#Near"})), "is no path from the document's root"),
+        (body(json!({"$ref": "#/components/schemas/Far/type"})), "leads to nothing"),
+        (body(json!({"$ref": "#/components/schemas/Based/items"})), "an address of its own ($id)"),
         (
             body(json!({"$id": "https://elsewhere.example/", "$ref": "#/components/schemas/Near"})),
             "$id its schema has a keyword",
@@ -291,7 +293,7 @@ fn what_is_not_supported_is_told_by_its_place() {
         (json!({"parameters": {}}), "are no list"),
         (
             json!({"requestBody": {"required": true, "content": {"multipart/form-data": {}}}}),
-            "its body is not JSON",
+            r#"its body is of type "multipart/form-data", which no tool sends"#,
         ),
         (json!({"servers": [{"url": "https://elsewhere.example"}]}), "has servers of its own"),
         (json!({"operationId": "x".repeat(129)}), "not the name of a tool"),
@@ -423,8 +425,7 @@ fn a_key_is_of_the_record_and_presented_by_a_header_that_is_for_it() {
         if let Some(header) = header {
             given["credentialHeader"] = json!(header);
         }
-        checked(&given)
-            .map(|server| server.endpoint.openapi.as_ref().and_then(|api| api.key.clone()).expect("a key"))
+        checked(&given).map(|server| server.endpoint.key.clone().expect("a key"))
     };
     assert_eq!(&*with(json!({"env": "K"}), None).expect("good").header, "authorization");
     for header in ["X-API-Key", "api-key", "X-Auth-Token", "Ocp-Apim-Subscription-Key"] {
@@ -433,16 +434,17 @@ fn a_key_is_of_the_record_and_presented_by_a_header_that_is_for_it() {
             *header.to_ascii_lowercase()
         );
     }
-    for header in [
-        "Host",
-        "Cookie",
-        "Content-Length",
-        "Proxy-Authorization",
-        "Connection",
-        "X-Forwarded-For",
-        "X-Key",
-        "X-",
-    ] {
+    // What the gateway writes is no argument, as Authorization is none.
+    let mut own = spec(&document("3.1.0", &paths, &json!({})));
+    own.as_object_mut().expect("an object").extend([
+        ("credential".to_owned(), json!({"env": "K"})),
+        ("credentialHeader".to_owned(), json!("X-Key")),
+    ]);
+    let server = checked(&own).unwrap_or_else(|wrong| panic!("{wrong:?}"));
+    assert!(server.endpoint.openapi.as_ref().expect("an API").tools["a"].parameters.is_empty());
+    for header in
+        ["Host", "Cookie", "Content-Length", "Proxy-Authorization", "Connection", "X-Forwarded-For", "X-"]
+    {
         let told = with(json!({"env": "K"}), Some(header)).expect_err("refused");
         assert!(told.iter().any(|one| one.field == "spec.openapi.credentialHeader"), "{header}: {told:?}");
     }

@@ -119,7 +119,8 @@ impl Wire {
         let mut headers = self.headers.clone();
         let stopped = || Refusal::new(Code::Internal, "the gateway has stopped");
         let shared = self.shared.upgrade().ok_or_else(stopped)?;
-        if self.minted.elapsed() > shared.limits.token_life / 2 {
+        let is_minted = self.permit.endpoint()?.key.is_none();
+        if is_minted && self.minted.elapsed() > shared.limits.token_life / 2 {
             headers.insert(AUTHORIZATION, minted(&shared, &self.permit)?.1);
         }
         Ok(headers)

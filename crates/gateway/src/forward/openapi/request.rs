@@ -2,13 +2,14 @@
 //! that its parameter has, and the path is read back, so that it is no other operation's.
 
 use bytes::Bytes;
+use data_encoding::BASE64;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, HeaderValue, Method, Uri};
 use serde_json::value::RawValue;
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::openapi::parameter::{Form, Parameter, Place};
 use vidimus_core::resource::openapi::path::Segment;
-use vidimus_core::resource::openapi::{BODY, Operation};
+use vidimus_core::resource::openapi::{BODY, BodyKind, Operation};
 use vidimus_core::resource::{Api, Endpoint};
 
 use super::super::address;
@@ -82,8 +83,8 @@ pub(super) fn of(
     let method =
         method.map_err(|error| Refusal::new(Code::Internal, "no method of HTTP").with_detail(error))?;
     let body = body_of(operation, &given)?;
-    let headers = headers_of((endpoint, operation), &given, headers, !body.is_empty())?;
-    Ok(Made { method, uri, headers, body })
+    let headers = headers_of((endpoint, operation), &given, headers, body.is_some())?;
+    Ok(Made { method, uri, headers, body: body.unwrap_or_default() })
 }
 
 /// The texts of one parameter; `None` where it is not given.
@@ -157,8 +158,16 @@ fn path_of(operation: &Operation, given: &Members<'_>) -> Result<String, Refusal
 }
 
 fn query_of(operation: &Operation, given: &Members<'_>) -> Result<String, Refusal> {
+    pairs_of(operation.parameters.iter().filter(|one| one.place == Place::Query), given)
+}
+
+/// What parameters say as pairs with names, in a query or in a form.
+fn pairs_of<'p>(
+    parameters: impl Iterator<Item = &'p Parameter>,
+    given: &Members<'_>,
+) -> Result<String, Refusal> {
     let mut pairs = Vec::new();
-    for parameter in operation.parameters.iter().filter(|one| one.place == Place::Query) {
+    for parameter in parameters {
         let Some(texts) = values(parameter, given)? else { continue };
         let texts = match parameter.form {
             Form::Many { explode: true, .. } => texts.iter().map(|text| encoded(text)).collect(),
@@ -177,12 +186,34 @@ fn encoded(text: &str) -> String {
     out
 }
 
-fn body_of(operation: &Operation, given: &Members<'_>) -> Result<Bytes, Refusal> {
-    match (&operation.body, given.get(BODY)) {
-        (Some(_), Some(body)) => Ok(Bytes::copy_from_slice(body.get().as_bytes())),
-        (Some(body), None) if body.required => Err(invalid("the body is missing")),
-        _ => Ok(Bytes::new()),
+/// The body; `None` where there is none, which is something else than an empty one.
+fn body_of(operation: &Operation, given: &Members<'_>) -> Result<Option<Bytes>, Refusal> {
+    let (body, value) = match (&operation.body, given.get(BODY)) {
+        (Some(body), Some(value)) => (body, value),
+        (Some(body), None) if body.required => return Err(invalid("the body is missing")),
+        _ => return Ok(None),
+    };
+    let string = || text(value).ok_or_else(|| invalid("the body is no string"));
+    Ok(Some(match &body.kind {
+        BodyKind::Json => Bytes::copy_from_slice(value.get().as_bytes()),
+        BodyKind::Form(members) => form_of(members, value)?.into(),
+        BodyKind::Text => string()?.into(),
+        BodyKind::Bytes => {
+            let bytes = BASE64.decode(string()?.as_bytes());
+            bytes.map_err(|error| invalid("the body is not base64").with_detail(error))?.into()
+        }
+    }))
+}
+
+/// An object as a form, which has only what it lists.
+fn form_of(members: &[Parameter], value: &RawValue) -> Result<String, Refusal> {
+    let given =
+        Members::unique(value.get()).map_err(|_| invalid("the body is no object with each member once"))?;
+    let is_known = |name: &str| members.iter().any(|one| *one.name == *name);
+    if given.0.iter().any(|(name, _)| !is_known(name)) {
+        return Err(invalid("the form that is the body does not have all of its members"));
     }
+    pairs_of(members.iter(), &given)
 }
 
 /// The headers of the message, without those that are of MCP or of the operation, and with what its parameters say. What the record sets stays.

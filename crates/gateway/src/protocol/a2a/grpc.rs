@@ -180,9 +180,17 @@ fn check_head(parts: &Parts) -> Result<(), Refusal> {
     if parts.version != Version::HTTP_2 || !is_grpc(kind) {
         return Err(invalid("at this path gRPC is served: HTTP/2 with application/grpc".to_owned()));
     }
-    match parts.headers.get(ENCODING).map(HeaderValue::as_bytes) {
+    check_encoding(&parts.headers)
+}
+
+/// That what comes over gRPC is not compressed.
+///
+/// # Errors
+/// `compression_unserved`, which is `UNIMPLEMENTED` (gRPC, "Compression").
+pub fn check_encoding(headers: &HeaderMap) -> Result<(), Refusal> {
+    match headers.get(ENCODING).map(HeaderValue::as_bytes) {
         None | Some(b"identity") => Ok(()),
-        Some(_) => Err(invalid("a message that is compressed is not read".to_owned())),
+        Some(_) => Err(Refusal::new(Code::CompressionUnserved, "a message that is compressed is not read")),
     }
 }
 

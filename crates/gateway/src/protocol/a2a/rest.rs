@@ -25,7 +25,9 @@ use vidimus_core::refusal::{Class, Code, Refusal};
 use vidimus_core::resource::Agent;
 
 use self::paths::{Asked, Row, Segment, Written};
-use super::{Framings, METHODS, PASSED_HEADERS, VERSION_HEADER, check_version, grpc, posted, tell_version};
+use super::{
+    Framings, METHODS, PASSED_HEADERS, VERSION_HEADER, check_version, grpc, posted, spelling, tell_version,
+};
 use crate::protocol::members::{Members, first_member, quoted, text};
 use crate::protocol::{Below, Binding, Lowered, Message, Operation, Parsed, jsonrpc, parse};
 use crate::reply;
@@ -270,7 +272,7 @@ const fn named(class: Class) -> &'static str {
     }
 }
 
-/// The object that a body is; nothing is the empty one. `old`: it may be written by the names of 0.3's schema.
+/// The object that a body is, by the names that JSON has; nothing is the empty one. `old`: as 0.3 has it, whose schema has other names too.
 fn object(body: &[u8], old: bool) -> Result<Cow<'_, str>, Refusal> {
     if body.trim_ascii().is_empty() {
         return Ok("{}".into());
@@ -286,7 +288,7 @@ fn object(body: &[u8], old: bool) -> Result<Cow<'_, str>, Refusal> {
     }
     match old {
         true => as_in_json(value.get(), LEVELS).map(Cow::Owned).map_err(unreadable),
-        false => Ok(value.get().into()),
+        false => spelling::members(spelling::Place::Params, value.get()).map_err(unreadable),
     }
 }
 
@@ -344,7 +346,8 @@ fn queried(row: &Row, old: bool, query: &str) -> Result<Vec<(&'static str, Strin
             check_version(value.as_bytes(), old)?;
             continue;
         }
-        let Some((known, written)) = row.query.iter().find(|(known, _)| *known == name) else {
+        let in_json = spelling::name_in_json(&name).unwrap_or(&name);
+        let Some((known, written)) = row.query.iter().find(|(known, _)| *known == in_json) else {
             let shown: String = name.chars().take(64).collect();
             return Err(invalid(format!("{shown:?} is no parameter of this operation's query")));
         };
@@ -397,11 +400,7 @@ fn body_of(segments: &[Segment], params: &str, members: Members<'_>) -> Bytes {
 fn query_of(row: &Row, params: &Members<'_>) -> String {
     let mut query = String::new();
     for (name, _) in row.query {
-        // Readers of protobuf's JSON take the schema's own names too. An id in one was refused before.
-        let by_schema =
-            || params.0.iter().find(|(said, _)| in_camel_case(said) == *name).map(|(_, value)| *value);
-        let value = params.get(name).or_else(by_schema);
-        let Some(value) = value.filter(|value| value.get() != "null") else { continue };
+        let Some(value) = params.get(name).filter(|value| value.get() != "null") else { continue };
         if !query.is_empty() {
             query.push('&');
         }

@@ -108,7 +108,21 @@ const OF_PARAMS: [&str; 11] = [
     "pushNotificationConfigId",
     "url",
 ];
-const OF_A_MESSAGE: [&str; 4] = ["metadata", "taskId", "contextId", "referenceTaskIds"];
+const OF_A_MESSAGE: [&str; 6] = ["metadata", "taskId", "contextId", "referenceTaskIds", "parts", "content"];
+/// Those of a part, and of the file in it, from which follows what it is to policies.
+const OF_A_PART: [&str; 11] = [
+    "text",
+    "data",
+    "raw",
+    "url",
+    "bytes",
+    "uri",
+    "file",
+    "fileWithBytes",
+    "fileWithUri",
+    "mediaType",
+    "mimeType",
+];
 /// The second is what 1.0 calls the first, and the third what 0.3 calls it over HTTP+JSON.
 pub(super) const PUSH: [&str; 3] =
     ["pushNotificationConfig", "taskPushNotificationConfig", "pushNotification"];
@@ -126,7 +140,7 @@ pub fn read<'a>(
     let mut found = Found::default();
     params.map_or(Ok(()), |params| check_spelling(params, &OF_PARAMS))?;
     let said = params.and_then(|params| params.get("message"));
-    said.map_or(Ok(()), |said| check_spelling(said, &OF_A_MESSAGE))?;
+    said.map_or(Ok(()), |said| check_spelling(said, &OF_A_MESSAGE).and_then(|()| check_parts(said)))?;
     if let Some(path) = method.task {
         names_no_other(method, path, params)?;
         about(message, path, method.must, params, &mut found)?;
@@ -149,6 +163,20 @@ pub fn read<'a>(
         params.map_or(Ok(()), |params| no_other_url(params, creates_push))?;
     }
     Ok(found)
+}
+
+/// That what policies see of the parts of a message is what any agent sees of them.
+fn check_parts(message: &Json<'_>) -> Result<(), Refusal> {
+    let lists = ["parts", "content"].into_iter().filter_map(|name| message.get(name)?.as_array());
+    let holders = lists.flatten().flat_map(|part| [Some(part), part.get("file")]).flatten();
+    for holder in holders {
+        check_spelling(holder, &OF_A_PART)?;
+        let media = ["mediaType", "mimeType"].into_iter().filter_map(|name| holder.get(name));
+        if media.filter(|media| **media != Json::Null).any(|media| media.as_str().is_none()) {
+            return Err(invalid("the media type of a part must be a text".to_owned()));
+        }
+    }
+    Ok(())
 }
 
 /// The one task that a message is about, or the approval that it waits for where it was held.

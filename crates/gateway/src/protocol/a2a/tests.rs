@@ -186,6 +186,14 @@ fn a_message_goes_on_with_what_is_the_callers_own() {
         (r#""task_id":"1""#.to_owned(), Err(Code::MessageInvalid)),
         (r#""context_id":"1""#.to_owned(), Err(Code::MessageInvalid)),
         (r#""reference_task_ids":["1"]"#.to_owned(), Err(Code::MessageInvalid)),
+        // Policies see what parts are.
+        (r#""Parts":[{"text":"a"}]"#.to_owned(), Err(Code::MessageInvalid)),
+        (r#""parts":[{"raw":"AA==","MediaType":"image/png"}]"#.to_owned(), Err(Code::MessageInvalid)),
+        (r#""parts":[{"raw":"AA==","mediaType":["image/png"]}]"#.to_owned(), Err(Code::MessageInvalid)),
+        (
+            r#""parts":[{"file":{"bytes":"AA==","mime_Type":"image/png"}}]"#.to_owned(),
+            Err(Code::MessageInvalid),
+        ),
     ] {
         let expected = expected.map(|(target, message)| {
             (target.to_owned(), serde_json::from_str::<Value>(message).expect("JSON"))

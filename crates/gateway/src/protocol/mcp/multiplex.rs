@@ -152,7 +152,7 @@ fn located<'f>(
 ) -> Result<To<'f>, Refusal> {
     let found = uri.and_then(|uri| members.of_uri(uri));
     let (member, own) = found.ok_or_else(|| unknown("a resource"))?;
-    Ok(To::new(member, path, quoted(own), Some(own)))
+    Ok(To::new(member, path, quoted(&own), Some(&own)))
 }
 
 /// A stream for news of one resource, or of one task.

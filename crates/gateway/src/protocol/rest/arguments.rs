@@ -2,12 +2,13 @@
 
 use std::borrow::Cow;
 
+use data_encoding::BASE64;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::request::Parts;
 use serde_json::value::RawValue;
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::openapi::parameter::{Form, Parameter, Place, Scalar};
-use vidimus_core::resource::openapi::{BODY, Matched, Operation};
+use vidimus_core::resource::openapi::{BODY, BodyKind, Matched, Operation};
 
 use super::escapes::{decode, is_confined};
 use crate::protocol::members::quoted;
@@ -17,15 +18,17 @@ use crate::protocol::parse;
 ///
 /// # Errors
 /// `message_invalid` for what the operation does not have, for what is there twice, and for what two servers may read as two things; those of a body that
-/// is no JSON.
+/// is to be JSON and is none.
 pub fn of(matched: &Matched<'_, '_>, parts: &Parts, body: &[u8]) -> Result<String, Refusal> {
-    let query = queried(matched.operation, parts.uri.query().unwrap_or_default())?;
+    let query = pairs(Place::Query, &matched.operation.parameters, parts.uri.query().unwrap_or_default())?;
     let mut arguments = Vec::new();
     for parameter in &matched.operation.parameters {
         let values = match parameter.place {
             Place::Path => in_path(parameter, matched)?,
             Place::Query => in_query(parameter, &query)?,
             Place::Header => in_header(parameter, parts)?,
+            // They are parts of the body.
+            Place::Form => None,
         };
         if let Some(values) = values {
             arguments.push(format!("{}:{}", quoted(&parameter.argument), json(parameter, &values)?));
@@ -35,6 +38,21 @@ pub fn of(matched: &Matched<'_, '_>, parts: &Parts, body: &[u8]) -> Result<Strin
         arguments.push(format!("{}:{body}", quoted(BODY)));
     }
     Ok(format!("{{{}}}", arguments.join(",")))
+}
+
+/// The arguments that a message to a method of gRPC is: JSON, as protobuf has it.
+///
+/// # Errors
+/// `message_invalid` for another type, an encoding or a query; those of a body that is no JSON.
+pub fn of_message<'b>(parts: &Parts, body: &'b [u8]) -> Result<&'b str, Refusal> {
+    if parts.uri.query().is_some_and(|query| !query.is_empty()) {
+        return Err(refused("a method of gRPC has no query".to_owned()));
+    }
+    if body.is_empty() {
+        return Ok("{}");
+    }
+    check_type(parts, "application/json", true)?;
+    in_json(body)
 }
 
 /// The texts that are given for one parameter.
@@ -53,16 +71,21 @@ fn in_path<'a>(parameter: &Parameter, matched: &Matched<'_, 'a>) -> Result<Optio
     }
 }
 
-/// The pairs of a query, each name read.
-fn queried<'q>(operation: &Operation, query: &'q str) -> Result<Vec<(String, &'q str)>, Refusal> {
+/// The pairs of a query, or of a form, each name read.
+fn pairs<'q>(
+    place: Place,
+    parameters: &[Parameter],
+    written: &'q str,
+) -> Result<Vec<(String, &'q str)>, Refusal> {
+    let of = place.as_str();
     let mut pairs = Vec::new();
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+    for pair in written.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let name = decode(name, true)
-            .ok_or_else(|| refused("a name in the query could be read in two ways".to_owned()))?;
-        if !operation.parameters.iter().any(|one| one.place == Place::Query && *one.name == *name) {
+            .ok_or_else(|| refused(format!("a name in the {of} could be read in two ways")))?;
+        if !parameters.iter().any(|one| one.place == place && *one.name == *name) {
             let shown: String = name.chars().take(64).collect();
-            return Err(refused(format!("{shown:?} is no parameter of this operation's query")));
+            return Err(refused(format!("{shown:?} is no parameter of this operation's {of}")));
         }
         pairs.push((name, value));
     }
@@ -78,7 +101,7 @@ fn in_query<'a>(parameter: &Parameter, query: &[(String, &'a str)]) -> Result<Op
             all.iter().map(|one| read(parameter, one, true)).collect::<Result<_, _>>().map(Some)
         }
         ([one], _) => split(parameter, one, true).map(Some),
-        _ => Err(invalid(parameter, "is there twice in the query")),
+        _ => Err(invalid(parameter, "is there twice")),
     }
 }
 
@@ -146,28 +169,60 @@ fn scalar(parameter: &Parameter, of: Scalar, text: &str) -> Result<String, Refus
     }
 }
 
-/// The body, which is exactly one JSON value: it is to stand within another.
-fn in_body<'b>(operation: &Operation, parts: &Parts, body: &'b [u8]) -> Result<Option<&'b str>, Refusal> {
+/// The argument that the body is, as JSON.
+fn in_body<'b>(
+    operation: &Operation,
+    parts: &Parts,
+    body: &'b [u8],
+) -> Result<Option<Cow<'b, str>>, Refusal> {
     if body.is_empty() {
         return Ok(None);
     }
     // Bytes that nobody read must not go on.
     let Some(taken) = &operation.body else { return Err(refused("this operation takes no body".to_owned())) };
+    check_type(parts, taken.media.split(';').next().unwrap_or_default(), taken.kind == BodyKind::Json)?;
+    let text = || std::str::from_utf8(body).map_err(|_| refused("the body is no text in UTF-8".to_owned()));
+    Ok(Some(match &taken.kind {
+        BodyKind::Json => in_json(body)?.into(),
+        BodyKind::Form(members) => in_form(members, text()?)?.into(),
+        BodyKind::Text => quoted(text()?).into(),
+        BodyKind::Bytes => quoted(&BASE64.encode(body)).into(),
+    }))
+}
+
+/// That a body is of a type, in no encoding.
+fn check_type(parts: &Parts, media: &str, is_json: bool) -> Result<(), Refusal> {
     let mut kinds = parts.headers.get_all(CONTENT_TYPE).iter().map(|kind| kind.to_str().unwrap_or("?"));
     let kind = kinds.next();
     let kind = kind.map(|kind| kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
-    if kind.is_some_and(|kind| kind != *taken.media && kind != "application/json")
-        // Readers differ in which of two it is.
-        || kinds.next().is_some()
-        || parts.headers.contains_key(CONTENT_ENCODING)
-    {
-        return Err(refused(format!("this operation takes a body of type {}, in no encoding", taken.media)));
+    // What says nothing of itself is JSON here, and anything else is what it says.
+    let is_taken = kind.map_or(is_json, |kind| kind == media || is_json && kind == "application/json");
+    // Readers differ in which of two it is.
+    match is_taken && kinds.next().is_none() && !parts.headers.contains_key(CONTENT_ENCODING) {
+        true => Ok(()),
+        false => Err(refused(format!("this operation takes a body of type {media}, in no encoding"))),
     }
+}
+
+/// Exactly one JSON value: it is to stand within another.
+fn in_json(body: &[u8]) -> Result<&str, Refusal> {
     let value: &RawValue = serde_json::from_slice(body).map_err(|error| {
         let message = format!("the body is not acceptable JSON: {error}");
         parse(body).err().unwrap_or_else(|| Refusal::new(Code::BodyNotJson, message))
     })?;
-    Ok(Some(value.get()))
+    Ok(value.get())
+}
+
+/// A form as the object that it says.
+fn in_form(members: &[Parameter], form: &str) -> Result<String, Refusal> {
+    let pairs = pairs(Place::Form, members, form)?;
+    let mut object = Vec::new();
+    for member in members {
+        if let Some(values) = in_query(member, &pairs)? {
+            object.push(format!("{}:{}", quoted(&member.name), json(member, &values)?));
+        }
+    }
+    Ok(format!("{{{}}}", object.join(",")))
 }
 
 fn invalid(parameter: &Parameter, what: &str) -> Refusal {
@@ -176,6 +231,6 @@ fn invalid(parameter: &Parameter, what: &str) -> Refusal {
 }
 
 fn refused(message: String) -> Refusal {
-    const NEXT: &str = "Send the request as the API's OpenAPI document has it: each parameter once, percent-encoded where it has to be, and JSON as the body.";
+    const NEXT: &str = "Send the request as the API's OpenAPI document has it: each parameter once, percent-encoded where it has to be, and a body of the type that it has, JSON where there is a choice.";
     Refusal::new(Code::MessageInvalid, message).with_next(NEXT)
 }

@@ -25,7 +25,8 @@ pub fn decode(written: &str, plus: bool) -> Option<String> {
                 let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
                 let (high, low) = (digit(rest.next())?, digit(rest.next())?);
                 let byte = u8::try_from(high * 16 + low).ok()?;
-                if is_unreserved(byte) {
+                // Forms, as browsers write them, have an escape of `~` (WHATWG URL section 5.2).
+                if is_unreserved(byte) && !(plus && byte == b'~') {
                     return None;
                 }
                 byte

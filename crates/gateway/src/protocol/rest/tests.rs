@@ -40,6 +40,11 @@ pub(crate) fn pets() -> Arc<McpServer> {
             ]},
             "post": {"operationId": "create", "requestBody": body},
         },
+        "/forms": {"post": {"operationId": "form", "requestBody": {"content": {"application/x-www-form-urlencoded": {
+            "schema": {"type": "object", "properties": {"name": {"type": "string"}, "count": {"type": "integer"}, "tags": list("string"), "ids": list("integer")}},
+            "encoding": {"ids": {"explode": false}}}}}}},
+        "/texts": {"put": {"operationId": "text", "requestBody": {"content": {"text/plain": {}}}}},
+        "/bytes": {"put": {"operationId": "bytes", "requestBody": {"required": true, "content": {"application/octet-stream": {}}}}},
         "/pets/all": {"delete": {"operationId": "drop"}},
         "/pets/{id}": {
             "parameters": [parameter("id", "path", json!({"type": "string"}), json!({}))],
@@ -101,6 +106,27 @@ fn a_request_is_the_call_that_says_the_same() {
             ("create", json!({"body": {"a": {"b": [1]}}})),
         ),
         ("POST", "/pets", &[], "", ("create", json!({}))),
+        (
+            "POST",
+            "/forms",
+            &[("content-type", "application/x-www-form-urlencoded")],
+            "name=a+b%26%7E&tags=x&tags=y&ids=1,2&count=3",
+            ("form", json!({"body": {"name": "a b&~", "tags": ["x", "y"], "ids": [1, 2], "count": 3}})),
+        ),
+        (
+            "PUT",
+            "/texts",
+            &[("content-type", "text/plain; charset=UTF-8")],
+            "a \"b\"\n",
+            ("text", json!({"body": "a \"b\"\n"})),
+        ),
+        (
+            "PUT",
+            "/bytes",
+            &[("content-type", "application/octet-stream")],
+            "\u{0}a",
+            ("bytes", json!({"body": "AGE="})),
+        ),
     ] {
         let (tool, arguments) = expected;
         assert_eq!(
@@ -110,6 +136,8 @@ fn a_request_is_the_call_that_says_the_same() {
         );
     }
 }
+
+const FORM: &[(&str, &str)] = &[("content-type", "application/x-www-form-urlencoded")];
 
 /// Attacks: what two servers would read as two requests, what is more than the operation has, and bodies that end the message around them.
 #[test]
@@ -164,6 +192,16 @@ fn what_could_be_read_in_two_ways_is_refused() {
         ("POST", "/pets", &[], r#"{},"name":"drop""#, BodyNotJson),
         ("POST", "/pets", &[], "{} {}", BodyNotJson),
         ("POST", "/pets", &[], "a=b", BodyNotJson),
+        ("POST", "/forms", &[], "name=a", MessageInvalid),
+        ("POST", "/forms", &[("content-type", "application/json")], "{}", MessageInvalid),
+        ("POST", "/forms", FORM, "name=a&name=b", MessageInvalid),
+        ("POST", "/forms", FORM, "name=a&n%61me=b", MessageInvalid),
+        ("POST", "/forms", FORM, "other=a", MessageInvalid),
+        ("POST", "/forms", FORM, "name[a]=b", MessageInvalid),
+        ("POST", "/forms", FORM, "count=x", MessageInvalid),
+        ("POST", "/forms", FORM, "name=%zz", MessageInvalid),
+        ("PUT", "/texts", &[("content-type", "text/html")], "a", MessageInvalid),
+        ("PUT", "/bytes", &[], "a", MessageInvalid),
     ] {
         assert_eq!(lifted(method, target, headers, body), Err(code), "{method} {target} {body}");
     }

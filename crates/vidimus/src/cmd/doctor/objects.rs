@@ -65,10 +65,7 @@ pub(super) fn look(doctor: &Doctor, runs: bool, report: &mut Report) {
 fn is_of_environment(object: &Object) -> bool {
     let source = match object {
         Object::LlmProvider(provider) => Some(&provider.credential),
-        Object::McpServer(server) => {
-            let key = server.endpoint.openapi.as_ref().and_then(|api| api.key.as_ref());
-            key.map(|key| &key.source)
-        }
+        Object::McpServer(server) => server.endpoint.key.as_ref().map(|key| &key.source),
         Object::Agent(_) | Object::Service(_) | Object::Policy(_) => None,
     };
     matches!(source, Some(CredentialSource::Env(_)))

@@ -46,6 +46,14 @@ fn arguments_are_a_request() {
         ("toys", json!({"id": 7, "toys": ["a", "b"]}), "GET /api/pets/7/toys/a,b.json?tenant=a", ""),
         ("create", json!({"body": {"a": [1.50]}}), "POST /api/pets?tenant=a", r#"{"a":[1.5]}"#),
         ("create", json!({}), "POST /api/pets?tenant=a", ""),
+        (
+            "form",
+            json!({"body": {"name": "a b&c=d", "tags": ["x", "y"], "ids": [1, 2], "count": null}}),
+            "POST /api/forms?tenant=a",
+            "name=a%20b%26c%3Dd&tags=x&tags=y&ids=1,2",
+        ),
+        ("text", json!({"body": "a \"b\""}), "PUT /api/texts?tenant=a", "a \"b\""),
+        ("bytes", json!({"body": "AGE="}), "PUT /api/bytes?tenant=a", "\u{0}a"),
     ] {
         let made = made(&server, tool, &arguments, HeaderMap::new())
             .unwrap_or_else(|refusal| panic!("{arguments}: {refusal}"));
@@ -82,6 +90,13 @@ fn what_would_be_another_request_is_none() {
         ("toys", json!({"id": 7, "toys": []})),
         ("toys", json!({"id": 7, "toys": ["a,b"]})),
         ("toys", json!({"id": 7, "toys": ["a", "../b"]})),
+        ("form", json!({"body": {"other": "a"}})),
+        ("form", json!({"body": {"name": {"a": "b"}}})),
+        ("form", json!({"body": {"name": ["a", "b"]}})),
+        ("form", json!({"body": "name=a&other=b"})),
+        ("text", json!({"body": {"a": 1}})),
+        ("bytes", json!({"body": "not base64"})),
+        ("bytes", json!({})),
         ("list", json!({"ids": ["1,2"]})),
         ("list", json!({"limit": [1]})),
         ("list", json!({"tag": "a"})),

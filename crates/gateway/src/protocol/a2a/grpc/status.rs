@@ -168,7 +168,7 @@ pub const fn of_http(status: u16) -> u8 {
 }
 
 /// What HTTP says for a status (google/rpc/code.proto, and A2A 1.0, section 5.4).
-const fn in_http(code: u8) -> u16 {
+pub const fn in_http(code: u8) -> u16 {
     match code {
         0 => 200,
         1 => 499,

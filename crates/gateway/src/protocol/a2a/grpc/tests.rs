@@ -65,7 +65,7 @@ fn what_is_no_call_of_grpc_is_refused() {
         (
             good.clone(),
             &[("content-type", "application/grpc"), ("grpc-encoding", "gzip")],
-            Some(Code::MessageInvalid),
+            Some(Code::CompressionUnserved),
         ),
         (squeezed.into(), GRPC, Some(Code::MessageInvalid)),
         (cut, GRPC, Some(Code::MessageInvalid)),

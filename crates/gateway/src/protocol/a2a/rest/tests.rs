@@ -147,7 +147,8 @@ fn what_the_path_says_is_said_once_and_by_any_client() {
         // Of a query nothing passes that the operation does not have there, whatever an agent reads.
         ("GET", "/tasks/a?id=b", "", Code::MessageInvalid),
         ("GET", "/tasks/a?tenant=other", "", Code::MessageInvalid),
-        ("GET", "/tasks/a?history_length=1", "", Code::MessageInvalid),
+        ("GET", "/tasks/a?history_length=1&historyLength=2", "", Code::MessageInvalid),
+        ("GET", "/tasks/a?History_Length=1", "", Code::MessageInvalid),
         ("GET", "/tasks/a?historyLength=1&historyLength=2", "", Code::MessageInvalid),
         ("GET", "/tasks/a?historyLength=1;id=b", "", Code::MessageInvalid),
         ("GET", "/tasks?includeArtifacts=yes", "", Code::MessageInvalid),
@@ -197,7 +198,16 @@ fn what_is_of_0_3_may_be_written_by_the_names_of_its_schema() {
     ] {
         assert_eq!(lifted("POST", "/v1/message:send", body), Err(Code::DuplicateKey), "{body}");
     }
-    // 1.0 has its names in JSON alone, and what is deeper is as it is.
+    // So may 1.0, but for the name that 0.3 alone has there. What is deeper is as it is.
+    let body = r#"{"message":{"message_id":"m","task_id":"t","parts":[{"media_type":"a/b"}],"metadata":{"a_b":1,"task_id":2}}}"#;
+    let asks = r#"SendMessage {"message":{"messageId":"m","taskId":"t","parts":[{"mediaType":"a/b"}],"metadata":{"a_b":1,"task_id":2}}}"#;
+    assert_eq!(lifted("POST", "/message:send", body).as_deref(), Ok(asks));
+    assert_eq!(
+        lifted("GET", "/tasks?context_id=c&page_size=2", "").as_deref(),
+        Ok(r#"ListTasks {"contextId":"c","pageSize":2}"#)
+    );
+    let both = r#"{"message":{"task_id":"a","taskId":"b"}}"#;
+    assert_eq!(lifted("POST", "/message:send", both), Err(Code::DuplicateKey));
     assert_eq!(
         lifted("POST", "/message:send", r#"{"request":{}}"#).as_deref(),
         Ok(r#"SendMessage {"request":{}}"#)
@@ -532,7 +542,6 @@ fn an_agent_of_http_json_alone_is_asked_as_it_would_be_by_its_own_clients() {
 #[test]
 fn what_is_written_by_the_names_of_the_schema_is_in_the_query_too() {
     for (method, params, path) in [
-        ("GetTask", json!({"id": "1", "history_length": 2}), "/tasks/1?historyLength=2"),
         (
             "ListTasks",
             json!({"page_size": 5, "include_artifacts": true, "status_timestamp_after": "2026-01-02T03:04:05Z"}),

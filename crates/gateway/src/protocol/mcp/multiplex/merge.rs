@@ -7,7 +7,7 @@ use vidimus_core::refusal::{Code, Refusal};
 use super::super::listing::Listing;
 use super::super::{HANDSHAKE, MODERN, versions};
 use super::names::{full_name, full_uri};
-use crate::protocol::members::{Members, quoted, text};
+use crate::protocol::members::{Changed, Members, quoted, text};
 
 /// Where it stands in an answer which members are not in it.
 const MEMBERS: &str = "dev.vidimus/members";
@@ -104,13 +104,36 @@ pub fn page(listing: Listing, member: &str, result: &Members<'_>) -> Result<Page
             Listing::Resources | Listing::ResourceTemplates => Some(full_uri(member, &own)),
         };
         // One whose full name is longer than a name may be cannot be called, so it is not shown.
-        page.entries.extend(full.map(|full| members.write(name_at, &quoted(&full))));
+        let Some(full) = full else { continue };
+        let mut changed = Changed::default();
+        changed.put(name_at, quoted(&full));
+        if listing == Listing::Tools {
+            changed.put_some("_meta", shown(&members, member)?);
+        }
+        page.entries.extend(changed.of(&members));
     }
     let next = result.get("nextCursor").filter(|next| next.get() != "null");
     let next = next.map(|next| text(next).ok_or_else(no_answer)).transpose()?;
     page.next = next.filter(|next| !next.is_empty());
     page.ttl = result.get("ttlMs").and_then(|ttl| ttl.get().parse().ok()).unwrap_or_default();
     Ok(page)
+}
+
+/// Where a tool says by which resource a host shows what it answers: as MCP Apps has it, as drafts of it had, and as hosts did before.
+const SHOWN_BY: [&str; 2] = ["ui/resourceUri", "openai/outputTemplate"];
+
+/// What is said about a tool beside it, with the resource that shows its answers by its full URI; `None` where none is named.
+fn shown(tool: &Members<'_>, member: &str) -> Result<Option<String>, Refusal> {
+    let Some(meta) = tool.object("_meta").map_err(unreadable)? else { return Ok(None) };
+    let full = |uri: Option<&RawValue>| Some(quoted(&full_uri(member, &text(uri?)?)));
+    let mut changed = Changed::default();
+    for name in SHOWN_BY {
+        changed.put_some(name, full(meta.get(name)));
+    }
+    if let Some(ui) = meta.object("ui").map_err(unreadable)? {
+        changed.put_some("ui", full(ui.get("resourceUri")).map(|uri| ui.write("resourceUri", &uri)));
+    }
+    Ok(changed.of(&meta))
 }
 
 /// One listing of all. `next` is where the caller's next page begins.

@@ -4,7 +4,8 @@
 //! the member calls its own: two names that are not the same stay so. Two `_`, of which one would do, are for who reads it: `pay_roll_run` looks as
 //! if it were of `payroll`.
 
-use vidimus_core::resource::members::{IN_NAMES, IN_URIS};
+use vidimus_core::resource::members::IN_NAMES;
+pub use vidimus_core::resource::members::full_uri;
 
 use crate::protocol::MAX_NAME;
 
@@ -17,11 +18,6 @@ const LONGEST_ID: usize = 1_024;
 pub fn full_name(member: &str, own: &str) -> Option<String> {
     let full = [member, IN_NAMES, own].concat();
     (full.len() <= MAX_NAME).then_some(full)
-}
-
-/// What a resource, or a template of such, is called by.
-pub fn full_uri(member: &str, own: &str) -> String {
-    format!("{member}{IN_URIS}{own}")
 }
 
 /// What a client answers a member's question by: the member, and its own id, which is JSON. `None` where that is too long.
@@ -62,8 +58,12 @@ mod tests {
             ("crm+git+ssh://h", Some(("crm", "git+ssh://h"))),
             ("file:///a+b", Some(("file:///a", "b"))),
             ("file:///x", None),
+            ("ui://crm+board/a+b", Some(("crm", "ui://board/a+b"))),
+            ("crm+UI://board", Some(("crm", "UI://board"))),
+            ("ui://board", None),
         ] {
-            assert_eq!(split_uri(full), expected, "{full}");
+            let found = split_uri(full);
+            assert_eq!(found.as_ref().map(|(member, own)| (*member, &**own)), expected, "{full}");
         }
         for (tag, expected) in [
             ("a/1", Some(("a", "1"))),
@@ -82,14 +82,16 @@ mod tests {
         #[test]
         fn what_has_two_names_is_two(
             members in [r"[a-z]([a-z0-9-]{0,8}[a-z0-9])?", r"[a-z]([a-z0-9-]{0,8}[a-z0-9])?"],
-            owns in [r"[_a-z+/:.]{1,12}", r"[_a-z+/:.]{1,12}"],
+            owns in [r"(ui://)?[_a-z+/:.]{1,12}", r"(ui://)?[_a-z+/:.]{1,12}"],
         ) {
             for (member, own) in members.iter().zip(&owns) {
                 let full = full_name(member, own).expect("short");
                 prop_assert_eq!(split_name(&full), Some((&**member, &**own)));
                 let uri = full_uri(member, own);
-                prop_assert_eq!(split_uri(&uri), Some((&**member, &**own)));
+                prop_assert_eq!(split_uri(&uri), Some((&**member, own.into())));
             }
+            let uri = |at: usize| full_uri(&members[at], &owns[at]);
+            prop_assert_eq!(uri(0) == uri(1), members[0] == members[1] && owns[0] == owns[1]);
             let full = |at: usize| full_name(&members[at], &owns[at]);
             prop_assert_eq!(full(0) == full(1), members[0] == members[1] && owns[0] == owns[1]);
         }

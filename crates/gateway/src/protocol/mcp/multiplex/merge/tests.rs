@@ -56,6 +56,27 @@ fn listings_are_one_under_full_names_and_entries_stay_byte_for_byte() {
     );
 }
 
+/// What a host is to read for a tool it reads here, by the URI that the listing has of it (MCP Apps).
+#[test]
+fn a_tool_names_what_shows_it_by_its_full_uri() {
+    let text = r#"{"tools":[{"name":"x","_meta":{"ui":{"resourceUri":"ui://board/a","visibility":["app"]},"ui/resourceUri":"ui://board/a","openai/outputTemplate":"ui://b","n":1.50}},{"name":"y","_meta":{"ui":{"resourceUri":7}}},{"name":"z","_meta":null}]}"#;
+    let found = page(Listing::Tools, "crm", &Members::unique(text).expect("JSON")).expect("a page");
+    assert_eq!(
+        found.entries,
+        [
+            r#"{"name":"crm__x","_meta":{"ui":{"resourceUri":"ui://crm+board/a","visibility":["app"]},"ui/resourceUri":"ui://crm+board/a","openai/outputTemplate":"ui://crm+b","n":1.50}}"#,
+            r#"{"name":"crm__y","_meta":{"ui":{"resourceUri":7}}}"#,
+            r#"{"name":"crm__z","_meta":null}"#,
+        ]
+    );
+    let files = page(
+        Listing::Resources,
+        "crm",
+        &Members::unique(r#"{"resources":[{"uri":"ui://board/a"}]}"#).expect("JSON"),
+    );
+    assert_eq!(files.expect("a page").entries, [r#"{"uri":"ui://crm+board/a"}"#]);
+}
+
 #[test]
 fn what_cannot_be_called_by_its_full_name_is_not_listed() {
     let long = "x".repeat(crate::protocol::MAX_NAME - 2);
