@@ -19,6 +19,7 @@ use super::pointers::Pointers;
 use super::unmet;
 use crate::found::{Found, InPlace};
 use crate::protocol::event::{self, Change, Parts, Rewrite};
+use crate::protocol::question::Question;
 use crate::protocol::sse::EventFilter;
 use held::Held;
 use held_to_schemas::UnheldEvents;
@@ -209,6 +210,10 @@ impl EventFilter for ScreenedEvents {
         let first = self.filter.filter(event).map_err(Redaction::without_words)?;
         let event = first.as_deref().unwrap_or(event);
         event::bare(event, self).map(Some).map_err(Redaction::without_words)
+    }
+
+    fn asked(&mut self) -> Vec<Question> {
+        self.filter.asked()
     }
 }
 

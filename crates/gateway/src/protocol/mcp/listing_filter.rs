@@ -11,13 +11,15 @@ use vidimus_core::resource::McpServer;
 use vidimus_core::snapshot::Snapshot;
 
 use super::listing::{self, Listing};
-use super::{mirrored, pinned, sealed};
+use super::{mirrored, pinned, questions, sealed};
 use crate::answer::rebound;
 use crate::changes::{Own, Redaction, answers_redacted, without_words};
 use crate::first_sight::FirstSights;
 use crate::gate::{Shared, millis};
 use crate::protocol::event::{self, Change, Rewrite};
 use crate::protocol::handles::Handles;
+use crate::protocol::question::Question;
+use crate::protocol::skim::Unheld;
 use crate::protocol::sse::EventFilter;
 
 /// Takes out of listings what a caller may not use by the configuration in force, which may change while a stream is open.
@@ -179,7 +181,7 @@ impl ListingFilter {
 }
 
 /// The events of an MCP server: listings are filtered, and ids of tasks and of the events themselves are sealed. What answers another call,
-/// of which something is redacted, does not pass.
+/// of which something is redacted, does not pass. What asks something of the client is decided before it does.
 #[derive(Debug)]
 pub struct ServerEvents {
     pub listings: ListingFilter,
@@ -188,16 +190,42 @@ pub struct ServerEvents {
     pub is_redacted: bool,
     /// What on it is not the server's, where the stream is no call's own: whose it is what the server says on it, nobody knows.
     pub beside: Option<Own>,
+    /// What the event asks that was looked at last.
+    asked: Vec<Question>,
+    /// An event that is too long to be held, as far as it has come.
+    unheld: Option<Box<Unheld>>,
+}
+
+impl ServerEvents {
+    pub fn new(
+        (listings, handles): (ListingFilter, Handles),
+        is_redacted: bool,
+        beside: Option<Own>,
+    ) -> Self {
+        Self { listings, handles, is_redacted, beside, asked: Vec::new(), unheld: None }
+    }
 }
 
 impl EventFilter for ServerEvents {
     fn filter(&mut self, event: &[u8]) -> Result<Option<Vec<u8>>, Refusal> {
+        self.unheld = None;
         self.listings.refresh()?;
         let is_bare = self.beside.is_some() && self.listings.redacts();
         let first = event::rewrite(event, self);
         let Some(own) = self.beside.as_ref().filter(|_| is_bare) else { return first };
         let first = first.map_err(Redaction::without_words)?;
         without_words(first.as_deref().unwrap_or(event), own, self.handles.resource()).map(Some)
+    }
+
+    fn asked(&mut self) -> Vec<Question> {
+        std::mem::take(&mut self.asked)
+    }
+
+    fn unheld(&mut self, piece: &[u8]) -> Result<(), Refusal> {
+        match self.unheld.get_or_insert_default().asks(piece) {
+            true => Err(questions::unheld()),
+            false => Ok(()),
+        }
     }
 }
 
@@ -213,13 +241,16 @@ impl Rewrite for ServerEvents {
         // Few events have a listing, so the clock is asked for the first entry.
         self.listings.left.store(MAX_ENTRIES_OF_EVENT, Ordering::Relaxed);
         let mut now = None;
-        let filtered = listing::filter_any(data, &mut |listing, name, entry| {
+        let read = listing::read(data)?;
+        let asked = questions::in_message(data, &read.whole, read.result.as_ref())?;
+        let filtered = listing::filter_any(data, &read, &mut |listing, name, entry| {
             let now = *now.get_or_insert_with(|| self.listings.now());
             self.listings.shows(listing, (name, entry), now)
         })?;
         self.listings.check_left()?;
         self.listings.first_sights.pin(&self.listings.shared, &self.listings.server);
         let sealed = sealed::message(filtered.as_deref().unwrap_or(data), &self.handles)?;
+        self.asked = if sealed == Change::Drop { Vec::new() } else { asked };
         Ok(match (sealed, filtered) {
             (Change::Same, Some(filtered)) => Change::To(filtered),
             (sealed, _) => sealed,
