@@ -101,9 +101,9 @@ impl Answering<'_> {
     /// # Errors
     /// The refusal to answer with instead, once its effect is on record.
     pub async fn pass(
-        self,
+        self: Box<Self>,
         response: Response<Body>,
-        mut effect: Effect,
+        mut effect: Box<Effect>,
     ) -> Result<Response<ReplyBody>, Refusal> {
         let (binding, limit) = (self.binding, self.gate.limits.held_answer);
         let (parts, body) = response.into_parts();
@@ -127,7 +127,7 @@ impl Answering<'_> {
             Ok((plan, is_bare)) => {
                 let begin = Begin::of(&parts, &mut head);
                 let done = {
-                    let work = pin!(self.execute(plan, body, begin, (&mut effect, handles)));
+                    let work = pin!(self.execute(plan, body, begin, (&mut *effect, handles)));
                     self.unless_taken_back(work).await.unwrap_or_else(Err)
                 };
                 // Of an answer that has not begun to pass, a refusal can still tell why it does not.
@@ -162,7 +162,7 @@ impl Answering<'_> {
             Err(refusal) => {
                 let told = judge::with_answer(refusal, &parts);
                 let refusal = if without_words { Redaction::without_words(told) } else { told };
-                effect.record_refused(&refusal).await.map_err(closed)?;
+                Box::pin(effect.record_refused(&refusal)).await.map_err(closed)?;
                 return Err(refusal);
             }
         };

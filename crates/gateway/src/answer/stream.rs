@@ -90,7 +90,7 @@ pub struct ResponseStream {
     pub(super) bounds: Bounds,
     last_words: LastWords,
     /// Taken when the end is reached, or on drop.
-    pub(super) effect: Option<Effect>,
+    pub(super) effect: Option<Box<Effect>>,
     closing: Closing,
     /// What decides what the upstream asks in it; `None` of one that does not ask.
     pub(super) asking: Option<Asking>,
@@ -132,7 +132,7 @@ impl fmt::Debug for Closing {
 impl ResponseStream {
     pub fn new(
         content: Content,
-        effect: Effect,
+        effect: Box<Effect>,
         (bounds, asking): (Bounds, Option<Asking>),
         last_words: LastWords,
     ) -> Self {
@@ -450,7 +450,7 @@ impl Drop for ResponseStream {
     /// The caller left: dropping `upstream` cancels the call there, and the record says so.
     fn drop(&mut self) {
         if matches!(self.closing, Closing::No)
-            && let Some(dropped) = self.effect.as_ref().map(Effect::of_dropped)
+            && let Some(dropped) = self.effect.as_ref().map(|effect| effect.of_dropped())
         {
             if let Some(effect) = &mut self.effect {
                 effect.left = true;

@@ -132,7 +132,7 @@ pub(super) struct Course<'a> {
 /// A call that is permitted, and is on record as that.
 pub(super) struct Made {
     pub(super) permit: Permit,
-    pub(super) effect: Effect,
+    pub(super) effect: Box<Effect>,
     pub(super) claims: Option<Claims>,
     pub(super) asked: Asked,
 }
@@ -229,7 +229,7 @@ fn is_left_out(decision: &Decision<'_>, question: &Question<'_>) -> bool {
 
 /// What came of it, once that is on record.
 async fn ended<T>(
-    (mut effect, claims): (Effect, Option<Claims>),
+    (mut effect, claims): (Box<Effect>, Option<Claims>),
     read: Result<T, Refusal>,
 ) -> Result<T, NotSaid> {
     let unsent = |refusal: &Refusal| matches!(refusal.code, Code::UpstreamUnreachable | Code::Overloaded);
@@ -279,7 +279,7 @@ async fn said(
     (id, longest): (&str, usize),
     status: &mut u16,
 ) -> Result<Said, Refusal> {
-    let response: Response<Body> = forward(&gate.upstream, outbound).await?;
+    let response: Response<Body> = forward(&gate.upstream, Box::new(outbound)).await?;
     let (parts, mut body) = response.into_parts();
     *status = parts.status.as_u16();
     if id.is_empty() {

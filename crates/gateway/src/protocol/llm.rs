@@ -32,7 +32,7 @@ use super::{Answer, Binding, Expected, MAX_NAME, Message, Operation, Parsed};
 
 /// The listing of models, which every binding has at the same path: answered from the registry, nothing goes upstream.
 const MODELS: &str = "/v1/models";
-const MODELS_METHOD: &str = "models.list";
+pub const MODELS_METHOD: &str = "models.list";
 /// What is asked for, by the names that policies and records have for it.
 pub const CHAT: &str = "chat.completions";
 pub const RESPONSES: &str = "responses";
