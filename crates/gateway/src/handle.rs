@@ -22,6 +22,7 @@ mod operations;
 mod others;
 mod pins;
 pub(crate) mod question;
+mod said_to;
 mod waiting;
 
 use std::sync::Arc;
