@@ -9,6 +9,7 @@ use vidimus_gateway::fuzzing::protocol::event::{self, Change, Rewrite};
 use vidimus_gateway::fuzzing::protocol::llm::added_usage::WithoutUsage;
 use vidimus_gateway::fuzzing::protocol::mcp::listing::{self, Listing};
 use vidimus_gateway::fuzzing::protocol::mcp::multiplex::back;
+use vidimus_gateway::fuzzing::protocol::mcp::questions;
 use vidimus_gateway::fuzzing::protocol::observe::{Observation, Observe, Observer, Sought};
 use vidimus_gateway::fuzzing::protocol::sse::{EventFilter, EventStream, TooLong};
 
@@ -28,6 +29,7 @@ fuzz_target!(|input: &[u8]| {
         filtered(text, listing, entries, name);
     }
     of_member(text);
+    asking(text);
     let Some(events) = changed(listings(), answer, usize::from(*first).max(1)) else { return };
     assert_eq!(changed(listings(), answer, answer.len().max(1)).as_deref(), Some(&*events), "however it is cut");
     let events = String::from_utf8(events).expect("filtered events are text");
@@ -53,7 +55,8 @@ impl Rewrite for OddNames {
         if !data.trim_start().starts_with(['{', '[']) {
             return Ok(Change::Same);
         }
-        Ok(listing::filter_any(data, &mut |_, name, _| keep(name))?.map_or(Change::Same, Change::To))
+        let read = listing::read(data)?;
+        Ok(listing::filter_any(data, &read, &mut |_, name, _| keep(name))?.map_or(Change::Same, Change::To))
     }
 
     fn id(&mut self, _id: &str) -> Result<Option<String>, Refusal> {
@@ -97,6 +100,15 @@ fn of_member(text: &str) {
     if said["method"].is_string() && said.get("id").is_some() {
         assert!(said["id"].as_str().is_some_and(|id| id.starts_with("m/")), "{changed}");
     }
+}
+
+/// What is found to ask something in a document that was read whole is found in one that passes as it comes.
+fn asking(text: &str) {
+    let Ok(asked) = questions::in_document(text.as_bytes()) else { return };
+    let mut observer = Observer::document(Sought { observe: Observe::Rpc, id: None });
+    observer.push(text.as_bytes());
+    // What follows the document is no part of it for one reader, and breaks it for the other.
+    assert!(asked.is_empty() || observer.asks(), "{text}");
 }
 
 /// Every entry of a filtered answer is one that is kept.

@@ -159,8 +159,8 @@ pub struct DecisionRecord<'a> {
     /// What policies that are only tried (`mode: observe`) would have changed, each by itself.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub observed: Vec<ObservedOutcome>,
-    /// The call on account of which the gateway asks this, where nobody sent it: what a server says of a tool, before people are asked about a
-    /// call of it, and before that is made.
+    /// The call in the course of which this one is made, where nobody sent it: what the gateway asks a server, such as what a tool is before people are
+    /// asked about a call of it, and what a server asks of its client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_account_of: Option<Cow<'a, str>>,
     /// `allow`, `allow-with-obligations`, `hold` or `deny`.

@@ -1,7 +1,9 @@
 //! The way back. What becomes of an upstream's answer is a [`Plan`], chosen once from what was asked and how the answer begins,
 //! and carried out as it stands there.
 
+mod asking;
 mod begin;
+mod bounds;
 mod collect;
 mod cooperative;
 pub(crate) mod encoding;
@@ -30,7 +32,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use hyper::body::Body as _;
 use tokio::time::Instant;
 use vidimus_core::call::Destination;
-use vidimus_core::caller::{Caller, UnixMillis};
+use vidimus_core::caller::Caller;
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::{Endpoint, HeaderRules};
 use vidimus_core::snapshot::Snapshot;
@@ -51,6 +53,7 @@ use crate::protocol::sse::{EventFilter, EventStream, TooLong};
 use crate::protocol::{Answer, Binding, DocumentChange, EventChange, a2a, mcp};
 use crate::reply::ReplyBody;
 use crate::seal;
+use crate::trace::TraceContext;
 use crate::unrecorded::closed;
 
 use begin::Begin;
@@ -59,10 +62,9 @@ use cooperative::Cooperative;
 use encoding::{Decoder, Encoding};
 pub use listings::{filtered, looked_at};
 use plan::Plan;
-use revocation::Revocation;
 pub use revocation::{Asked, found, rebound, taken_back_before};
 pub use stream::ResponseStream;
-use stream::{Bounds, Content, LastWords};
+use stream::{Content, LastWords};
 pub use taken_back::Ongoing;
 
 /// What an answer is treated by.
@@ -91,6 +93,8 @@ pub struct Answering<'a> {
     pub member: Option<Arc<str>>,
     /// The entity tags of what the caller has already.
     pub had: Vec<HeaderValue>,
+    /// The ids of the gateway's span.
+    pub trace: TraceContext,
 }
 
 impl Answering<'_> {
@@ -131,7 +135,10 @@ impl Answering<'_> {
                 // Of an answer that has not begun to pass, a refusal can still tell why it does not.
                 let done = done
                     .and_then(|done| if is_bare { self.bare(done) } else { self.changed_for_caller(done) });
-                done.and_then(|done| self.of_member(done))
+                match done.and_then(|done| self.of_member(done)) {
+                    Ok(done) => self.asked(done, &effect).await,
+                    Err(refusal) => Err(refusal),
+                }
             }
             Err(refusal) => Err(refusal),
         };
@@ -150,8 +157,9 @@ impl Answering<'_> {
             }
             Ok(Done::Stream(content)) => {
                 let last_words = LastWords { binding: self.binding, id: self.id.clone() };
+                let asking = self.asking(&parts);
                 let bounds = self.bounds(millis(effect.started.wall));
-                ReplyBody::stream(ResponseStream::new(*content, effect, bounds, last_words))
+                ReplyBody::stream(ResponseStream::new(*content, effect, (bounds, asking), last_words))
             }
             Err(refusal) => {
                 let told = judge::with_answer(refusal, &parts);
@@ -175,17 +183,18 @@ impl Answering<'_> {
         (effect, handles): (&mut Effect, Option<Handles>),
     ) -> Result<Done, Refusal> {
         let limits = &self.gate.limits;
+        self.check_readable(&begin)?;
         let until = |most: Duration| Instant::now() + limits.idle_stream.min(most);
         match plan {
             // What is encoded and need not be read passes as it says.
             Plan::Pass if begin.encoding != Encoding::Identity => {
-                Ok(self.document(Bytes::new(), body, &begin))
+                Ok(self.encoded(Bytes::new(), body, &mut begin))
             }
             Plan::Pass => {
                 match collect(body, shows_something_within(plan::SMALL), until(plan::LOOK)).await? {
                     Collected::Whole(bytes) => self.whole(bytes, begin, effect).map(Done::Whole),
                     Collected::Begun(begun, rest) | Collected::Late(begun, rest) => {
-                        self.begun(begun, rest, &begin)
+                        self.begun(begun, rest, &mut begin)
                     }
                 }
             }
@@ -193,7 +202,7 @@ impl Answering<'_> {
                 Collected::Whole(bytes) => self.whole(bytes, begin, effect).map(Done::Whole),
                 // Nothing needs it whole, so one that is slow is passed on as well.
                 Collected::Begun(begun, rest) | Collected::Late(begun, rest) => {
-                    self.begun(begun, rest, &begin)
+                    self.begun(begun, rest, &mut begin)
                 }
             },
             Plan::Error { limit } => match collect(body, longer_than(limit), until(plan::ERROR)).await? {
@@ -218,7 +227,7 @@ impl Answering<'_> {
                     Collected::Whole(bytes) => self.whole(bytes, begin, effect)?,
                     Collected::Late(..) => return Err(did_not_end()),
                     Collected::Begun(begun, rest) if change.too_long() == TooLong::Passes => {
-                        return self.begun(begun, rest, &begin);
+                        return self.begun(begun, rest, &mut begin);
                     }
                     Collected::Begun(..) => {
                         let message = format!("the upstream's answer is larger than {limit} bytes");
@@ -242,9 +251,9 @@ impl Answering<'_> {
     }
 
     /// An answer that is passed on as it comes, where it may begin like this.
-    fn begun(&self, begun: Bytes, rest: Upstream, begin: &Begin<'_>) -> Result<Done, Refusal> {
+    fn begun(&self, begun: Bytes, rest: Upstream, begin: &mut Begin<'_>) -> Result<Done, Refusal> {
         if begin.encoding != Encoding::Identity {
-            return Ok(self.document(begun, rest, begin));
+            return Ok(self.encoded(begun, rest, begin));
         }
         if begun.trim_ascii().is_empty() {
             // What it begins with comes later, and is looked at then.
@@ -377,7 +386,9 @@ impl Answering<'_> {
             DocumentChange::Listing(listing) => self.listing(bytes.clone(), listing).await,
             DocumentChange::Card { rpc } => self.card(text, rpc),
             // That is done last, whatever else is changed.
-            DocumentChange::Redacted | DocumentChange::OfMember => return Ok(bytes.clone()),
+            DocumentChange::Redacted | DocumentChange::OfMember | DocumentChange::Asks => {
+                return Ok(bytes.clone());
+            }
             DocumentChange::McpVersions => Err(mcp::versions::learned(self.gate, &self.destination, text)),
             DocumentChange::McpTasks(_) => match mcp::sealed::message(text, handles()?)? {
                 Change::To(changed) => Ok(changed),
@@ -414,7 +425,7 @@ impl Answering<'_> {
                 let is_beside = self.is_beside();
                 let beside = self.beside.clone().map(|screen| Beside { own: self.own(), screen });
                 let mut filter: Box<dyn EventFilter> =
-                    Box::new(ServerEvents { listings, handles, is_redacted, beside });
+                    Box::new(ServerEvents::new((listings, handles), is_redacted, beside));
                 if let Some(schema) = self.results.clone() {
                     filter = Box::new(HeldResults { filter, schema });
                 }
@@ -458,20 +469,6 @@ impl Answering<'_> {
         let sealed = sealed.map_err(|_| unusable())?;
         to.insert(name, HeaderValue::from_str(&sealed).map_err(|_| unusable())?);
         Ok(())
-    }
-
-    /// What ends the stream of an answer to a request that came at `since`.
-    fn bounds(self, since: UnixMillis) -> Bounds {
-        let shared = &self.gate.shared;
-        let expires = self.caller.proven.expires.filter(|_| self.answer.open_ended);
-        let deadline = expires.map(|expires| {
-            let left = expires.0.saturating_sub(millis(shared.clock.now().wall).0);
-            Instant::now() + Duration::from_millis(u64::try_from(left).unwrap_or_default())
-        });
-        let idle = shared.limits.idle_stream;
-        let decided = (self.world, since);
-        let revocation = Revocation::new(shared.clone(), self.asked, self.caller, self.destination, decided);
-        Bounds::new(idle, deadline, revocation)
     }
 }
 

@@ -30,6 +30,7 @@ use crate::protocol::handles::FirstTask;
 use crate::protocol::observe::Observation;
 use crate::route::Protocol;
 use crate::runner::Ran;
+use crate::standing::limits::UnderWay;
 use crate::standing::taken::Used;
 use crate::telemetry::Span;
 
@@ -241,6 +242,11 @@ impl Effect {
     /// Which call it is of.
     pub fn call(&self) -> &Arc<str> {
         &self.call
+    }
+
+    /// Its places among the calls at once.
+    pub fn under_way(&self) -> Option<Arc<UnderWay>> {
+        self.reservation.as_ref().and_then(Reservation::under_way)
     }
 
     /// Index of the decision's record.

@@ -3,6 +3,7 @@
 
 pub(crate) mod agent_tool;
 mod ask;
+mod back;
 mod body;
 mod bridge;
 mod called;
@@ -34,7 +35,9 @@ use vidimus_core::resource::{AgentTools, Endpoint};
 use crate::accounts::Place;
 use crate::answer::Ongoing;
 use crate::gate::Shared;
+use crate::protocol::sse::is_events;
 use crate::runner::Ran;
+pub use back::Back;
 pub use body::{Body, Broken};
 pub use bridge::Held;
 use connect::Connecting;
@@ -364,7 +367,12 @@ pub async fn forward(upstream: &Upstream, outbound: Box<Outbound>) -> Result<Res
         return Box::pin(openapi::answer(upstream, (endpoint, client), api, asked)).await;
     }
     let Some(others) = card else {
-        return send(upstream, (endpoint, client), method, uri, headers, body).await;
+        let back = back::of(&permit, &uri, &headers);
+        let mut response = send(upstream, (endpoint, client), method, uri, headers, body).await?;
+        if let Some(back) = back.filter(|_| is_events(response.headers())) {
+            response.extensions_mut().insert(Back::new(permit, back));
+        }
+        return Ok(response);
     };
     let mut asked = Vec::new();
     for place in std::iter::once(uri).chain(others) {

@@ -21,6 +21,7 @@ mod on_account;
 mod operations;
 mod others;
 mod pins;
+pub(crate) mod question;
 mod said_to;
 mod waiting;
 

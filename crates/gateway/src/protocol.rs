@@ -14,6 +14,7 @@ pub mod mcp;
 pub mod members;
 pub mod observe;
 pub mod page;
+pub mod question;
 pub mod rest;
 pub mod skim;
 pub mod sse;
@@ -297,6 +298,8 @@ pub enum DocumentChange {
     Redacted,
     /// Nothing but what it names of a member of the server that was asked.
     OfMember,
+    /// Nothing, but what a server asks in it of its client is decided, and so it is read whole.
+    Asks,
     /// The versions that an MCP server serves are learned from it; the caller gets the fault of having asked for another one.
     McpVersions,
 }
@@ -414,7 +417,7 @@ impl DocumentChange {
         match self {
             Self::McpTasks(too_long) => too_long,
             Self::A2aTasks(shape, _) => shape.too_long(),
-            Self::OfMember => sse::TooLong::Passes,
+            Self::OfMember | Self::Asks => sse::TooLong::Passes,
             Self::Listing(_) | Self::Card { .. } | Self::McpVersions | Self::Redacted => {
                 sse::TooLong::EndsStream
             }

@@ -11,7 +11,7 @@ use vidimus_core::snapshot::Snapshot;
 /// By which server with members a call came.
 #[derive(Clone, Debug)]
 pub(super) struct Passage {
-    front: EntityId,
+    pub(super) front: EntityId,
     /// The guards that looked at it for policies about that server.
     pub(super) guarded: Guarded,
 }

@@ -18,6 +18,7 @@ use vidimus_core::authorize::NEWS_OF_TASK;
 use vidimus_core::call::{Action, Arguments, Ask, Call, Destination, SoFar};
 use vidimus_core::caller::{Caller, UnixMillis};
 use vidimus_core::decision::{Candidate, Outcome};
+use vidimus_core::entity::EntityId;
 use vidimus_core::guard::Guarded;
 use vidimus_core::obligation::Obligation;
 use vidimus_core::permit::Permit;
@@ -160,8 +161,18 @@ impl Asked {
 
     /// Whether policies of `world` refuse, or hold, what comes by the server with members by which it came.
     fn is_barred(&self, world: &Snapshot, caller: &Caller, now: UnixMillis) -> bool {
-        let passed = (self.method(), self.source_ip, now);
+        self.is_barred_by(world, caller, (self.method(), now))
+    }
+
+    /// The same of something else that is said in its course, by this method.
+    pub fn is_barred_by(&self, world: &Snapshot, caller: &Caller, (method, now): (&str, UnixMillis)) -> bool {
+        let passed = (method, self.source_ip, now);
         self.passage.as_deref().is_some_and(|passage| passage.is_barred(world, caller, passed))
+    }
+
+    /// The server with members by which it came.
+    pub fn via(&self) -> Option<&EntityId> {
+        self.passage.as_deref().map(|passage| &passage.front)
     }
 
     /// Whether `world` would refuse the call, or have it changed in a way that it is not; where its arguments are not known, whether it would
@@ -358,6 +369,11 @@ impl Revocation {
     ) -> Self {
         let ends = next_end(&decided, &caller, since);
         Self { shared, asked, caller, destination, decided, ends, timer: None, next: None }
+    }
+
+    /// What was asked, by whom and of whom.
+    pub(super) const fn of(&self) -> (&Asked, &Caller, &Destination) {
+        (&self.asked, &self.caller, &self.destination)
     }
 
     /// Whether the time of the credential, of a grant of the caller or of a window is over since this was asked last: the end of a grant need

@@ -5,24 +5,24 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, header::CONTENT_LENGTH};
 use http_body::{Body, Frame};
-use tokio::time::{Instant, Sleep};
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_ledger::Closed;
 
 use super::Upstream;
+use super::asking::{Asking, Deciding};
+use super::bounds::Bounds;
 use super::encoding::Decoder;
 use super::gathered::Gathered;
 use super::judge;
-use super::revocation::Revocation;
 use super::tail::Tail;
 use crate::effect::{Effect, Ending};
 use crate::forward::Broken;
 use crate::protocol::Binding;
+use crate::protocol::mcp::questions;
 use crate::protocol::observe::{Observe, Observer, Sought};
 use crate::protocol::sse::EventStream;
 
@@ -81,17 +81,23 @@ impl Content {
 /// An answer, passed on chunk by chunk as it comes.
 #[derive(Debug)]
 pub struct ResponseStream {
-    content: Content,
-    gathered: Gathered,
+    pub(super) content: Content,
+    pub(super) gathered: Gathered,
     /// The head, or the last frame, was taken just before the stream ends by a fault: it has to be written before the connection is cut.
     unwritten: bool,
     /// How what was passed on ends.
     tail: Tail,
-    bounds: Bounds,
+    pub(super) bounds: Bounds,
     last_words: LastWords,
     /// Taken when the end is reached, or on drop.
-    effect: Option<Box<Effect>>,
+    pub(super) effect: Option<Box<Effect>>,
     closing: Closing,
+    /// What decides what the upstream asks in it; `None` of one that does not ask.
+    pub(super) asking: Option<Asking>,
+    /// That is being decided, and nothing is read meanwhile.
+    pub(super) deciding: Option<Deciding>,
+    /// It ends by what was asked: that is refused.
+    pub(super) asks_refused: bool,
 }
 
 /// Who is told of a fault of the upstream's within a stream of events that has begun, and how.
@@ -101,22 +107,6 @@ pub struct LastWords {
     pub binding: &'static dyn Binding,
     /// The id of the message that is to be answered, if it has one.
     pub id: Option<Arc<str>>,
-}
-
-/// What ends a stream that does not end by itself.
-#[derive(Debug)]
-pub struct Bounds {
-    /// The longest pause between two chunks.
-    idle: Duration,
-    /// When the last chunk came.
-    heard: Instant,
-    /// Fires at the deadline or when the pause may be too long, whichever is first. It is not reset for each chunk: it looks at
-    /// `heard` when it fires.
-    timer: Pin<Box<Sleep>>,
-    /// The end of a stream that has none of its own: that of the caller's credential.
-    deadline: Option<Instant>,
-    /// Whether a change of the configuration ends it, or of the gateway.
-    revocation: Revocation,
 }
 
 enum Closing {
@@ -139,50 +129,13 @@ impl fmt::Debug for Closing {
     }
 }
 
-impl Bounds {
-    pub fn new(idle: Duration, deadline: Option<Instant>, revocation: Revocation) -> Self {
-        let heard = Instant::now();
-        let first = deadline.map_or(heard + idle, |deadline| deadline.min(heard + idle));
-        let timer = Box::pin(tokio::time::sleep_until(first));
-        Self { idle, heard, timer, deadline, revocation }
-    }
-
-    /// A chunk has come. One that comes too late does not pass.
-    fn heard(&mut self) -> Result<(), Code> {
-        self.heard = Instant::now();
-        if self.deadline.is_some_and(|deadline| deadline <= self.heard) {
-            return Err(Code::TokenExpired);
-        }
-        self.revocation.ended().map_or(Ok(()), Err)
-    }
-
-    /// Why what is left of an answer that has come to its end may not pass.
-    fn cut(&mut self) -> Option<Code> {
-        self.revocation.ended().filter(|code| matches!(code, Code::Revoked | Code::ChainEnded))
-    }
-
-    /// Why the stream ends now, while nothing comes.
-    fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<Code> {
-        if let Poll::Ready(code) = self.revocation.poll_ended(cx) {
-            return Poll::Ready(code);
-        }
-        loop {
-            ready!(self.timer.as_mut().poll(cx));
-            let (now, idle_until) = (Instant::now(), self.heard + self.idle);
-            if self.deadline.is_some_and(|deadline| deadline <= now) {
-                return Poll::Ready(Code::TokenExpired);
-            }
-            if idle_until <= now {
-                return Poll::Ready(Code::UpstreamTimeout);
-            }
-            let next = self.deadline.map_or(idle_until, |deadline| deadline.min(idle_until));
-            self.timer.as_mut().reset(next);
-        }
-    }
-}
-
 impl ResponseStream {
-    pub fn new(content: Content, effect: Box<Effect>, bounds: Bounds, last_words: LastWords) -> Self {
+    pub fn new(
+        content: Content,
+        effect: Box<Effect>,
+        (bounds, asking): (Bounds, Option<Asking>),
+        last_words: LastWords,
+    ) -> Self {
         effect.shared.meter.streams().inc();
         Self {
             content,
@@ -193,6 +146,9 @@ impl ResponseStream {
             last_words,
             effect: Some(effect),
             closing: Closing::No,
+            asking,
+            deciding: None,
+            asks_refused: false,
         }
     }
 
@@ -217,16 +173,20 @@ impl ResponseStream {
             self.content.unjudged = None;
         }
         self.content.observer.push(&data);
+        if self.asking.is_some() && self.content.observer.asks() {
+            return Err(questions::unheld());
+        }
         let data = match &mut self.content.events {
             Some(events) => events.push(&data)?,
             None => data,
         };
         self.count(&data);
+        self.stopped()?;
         Ok(data)
     }
 
     /// These bytes go to the caller.
-    fn count(&mut self, data: &[u8]) {
+    pub(super) fn count(&mut self, data: &[u8]) {
         self.tail.push(data);
         if let Some(effect) = &mut self.effect {
             effect.passed(data, self.content.observer.has_token());
@@ -248,7 +208,7 @@ impl ResponseStream {
         Ok(())
     }
 
-    fn gather(&mut self, data: Bytes) {
+    pub(super) fn gather(&mut self, data: Bytes) {
         if !data.is_empty() {
             self.gathered.push(data);
         }
@@ -292,13 +252,14 @@ impl ResponseStream {
         let tells = match refusal.code {
             Code::UpstreamInvalid | Code::ChangeImpossible | Code::ResultInvalid => true,
             Code::UpstreamInterrupted | Code::UpstreamTimeout | Code::Overloaded => is_whole && !comes_back,
-            _ => false,
+            _ => self.asks_refused,
         };
         let found = self.content.observer.finish();
         let LastWords { binding, id } = &self.last_words;
         let Some(effect) = self.effect.as_ref().filter(|_| tells && self.can_tell()) else { return false };
         // What is not to pass has come, and has not passed.
-        let is_kept = matches!(refusal.code, Code::ChangeImpossible | Code::ResultInvalid);
+        let is_kept =
+            self.asks_refused || matches!(refusal.code, Code::ChangeImpossible | Code::ResultInvalid);
         if !binding.ends_streams(!is_kept && (found.answered || found.is_error), id.as_deref()) {
             return false;
         }
@@ -388,6 +349,13 @@ impl ResponseStream {
     /// What of the answer goes to the caller next; `None` when it has come to its end, which is then being recorded.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         loop {
+            if self.deciding.is_some() {
+                match ready!(self.poll_decided(cx)) {
+                    Ok(None) => continue,
+                    Ok(Some(before)) => return Poll::Ready(Some(before)),
+                    Err(refusal) => return Poll::Ready(self.failed(&refusal)),
+                }
+            }
             match self.poll_upstream(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
                     // Trailers are not part of any of the bindings that are served.
@@ -396,6 +364,9 @@ impl ResponseStream {
                         Ok(data) if data.is_empty() => {}
                         Ok(data) => self.gathered.push(data),
                         Err(refusal) => return Poll::Ready(self.failed(&refusal)),
+                    }
+                    if self.deciding.is_some() {
+                        continue;
                     }
                     if self.content.upstream.is_end_stream() {
                         self.ended();

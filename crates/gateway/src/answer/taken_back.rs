@@ -17,7 +17,6 @@ use vidimus_core::snapshot::Snapshot;
 
 use super::revocation::{next_end, timer_until};
 use super::{Answering, Asked, taken_back_before};
-use crate::accounts::Reservation;
 use crate::effect::Effect;
 use crate::gate::{Shared, millis, rfc3339};
 use crate::standing::limits::UnderWay;
@@ -142,7 +141,7 @@ impl Ongoing {
             call: effect.call().clone(),
             decision: effect.decision(),
             started: effect.started,
-            under_way: effect.reservation.as_ref().and_then(Reservation::under_way),
+            under_way: effect.under_way(),
         }
     }
 

@@ -16,6 +16,7 @@ use super::pointers::Pointers;
 use super::unmet;
 use crate::protocol::event::{self, Change, Rewrite};
 use crate::protocol::members::{Edits, Members, quoted, text};
+use crate::protocol::question::Question;
 use crate::protocol::sse::EventFilter;
 
 /// The members that a refusal may name: of others the name is the server's, and may say what is redacted.
@@ -344,6 +345,10 @@ impl EventFilter for RedactedEvents {
         let first = self.filter.filter(event).map_err(Redaction::without_words)?;
         let event = first.as_deref().unwrap_or(event);
         event::bare(event, self).map(Some).map_err(Redaction::without_words)
+    }
+
+    fn asked(&mut self) -> Vec<Question> {
+        self.filter.asked()
     }
 }
 

@@ -20,6 +20,7 @@ use super::taken_out::TakenOut;
 use super::unmet;
 use crate::found::{Found, InPlace};
 use crate::protocol::event::{self, Change, Parts, Rewrite};
+use crate::protocol::question::Question;
 use crate::protocol::sse::EventFilter;
 use held::Held;
 use held_to_schemas::UnheldEvents;
@@ -248,6 +249,10 @@ impl EventFilter for ScreenedEvents {
     fn filter(&mut self, event: &[u8]) -> Result<Option<Vec<u8>>, Refusal> {
         let first = self.filter.filter(event).map_err(Redaction::without_words)?;
         self.screen.event(first.as_deref().unwrap_or(event)).map(Some)
+    }
+
+    fn asked(&mut self) -> Vec<Question> {
+        self.filter.asked()
     }
 }
 

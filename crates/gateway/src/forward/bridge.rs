@@ -39,7 +39,8 @@ use crate::protocol::mcp::bridge::{self, unlike};
 use crate::protocol::members::Members;
 use crate::seal;
 pub use held::Held;
-use wire::{Messages, Said, Wire};
+pub(super) use wire::Wire;
+use wire::{Messages, Said};
 
 /// Why a request is bridged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,7 +112,7 @@ pub(super) async fn answer(
     };
     let holder = holder(&permit, need, &asked.headers)?;
     let held = shared.standing.bridged();
-    let wire = Wire::new(upstream, (permit, &shared), asked.uri.clone(), &asked.headers);
+    let wire = Wire::new(upstream, (Arc::new(permit), &shared), asked.uri.clone(), &asked.headers);
     let way = Way { wire, held, holder, ongoing };
     let answer = match need {
         Need::Speaks(Era::Sessions) => sessions::answer(way, asked).await,

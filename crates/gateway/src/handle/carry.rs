@@ -222,6 +222,7 @@ fn ready<'g, 'p>(
         results: results.as_ref().ok().cloned().flatten(),
         member: admitted.crossed.as_ref().map(|crossed| crossed.by.member.clone()),
         had: a2a::card::tag::given(parts),
+        trace: context.trace,
     });
     let sent = Sent {
         permit: admitted.permit,

@@ -1,5 +1,5 @@
 //! What the gateway asks an MCP server on account of a caller's call: only a permit reaches an upstream, so each question is a call of its own,
-//! the caller's, decided and recorded as what it is (ADRs 23, 41 and 82).
+//! the caller's, decided and recorded as what it is (ADRs 23, 41 and 82). What a server asks in the course of one is decided so too ([`Course`]).
 
 use std::sync::Arc;
 
@@ -15,6 +15,7 @@ use vidimus_core::decision::{About, Decision};
 use vidimus_core::permit::{Permit, Verdict};
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::HeaderRules;
+use vidimus_core::snapshot::Snapshot;
 
 use super::admit::{end_chain, sha256};
 use super::carry::taken_back;
@@ -27,7 +28,8 @@ use crate::gate::{Gate, rfc3339};
 use crate::protocol::mcp::definition::{Answering, PASSED_HEADERS};
 use crate::request_context::RequestContext;
 use crate::route::Protocol;
-use crate::standing::limits::Claims;
+use crate::standing::limits::{Claims, UnderWay};
+use crate::trace::TraceContext;
 use crate::unrecorded::closed;
 
 /// One question.
@@ -65,6 +67,17 @@ pub(super) enum NotSaid {
     Failed(Refusal),
 }
 
+impl NotSaid {
+    /// Why, whatever the reason.
+    pub(super) fn refusal(self) -> Refusal {
+        match self {
+            Self::Closed(refusal) | Self::Held(refusal) | Self::Refused(refusal) | Self::Failed(refusal) => {
+                refusal
+            }
+        }
+    }
+}
+
 /// Asks: a call, from its decision to its effect. `read` says what comes of an answer that is at most so many bytes long, and here in time.
 ///
 /// # Errors
@@ -78,56 +91,17 @@ pub(super) async fn ask<T>(
     read: impl FnOnce(&Said) -> Result<T, Refusal>,
 ) -> Result<T, NotSaid> {
     let (id, started): (Arc<str>, _) = (Uuid::now_v7().hyphenated().to_string().into(), gate.clock.now());
-    let decision = source.world.authorize(own);
-    let mut claims = claimed(gate, &decision, &question, started).await.map_err(NotSaid::Failed)?;
-    let so_far = claims.as_ref().map(|claims| SoFar { limits: claims.left().to_vec(), ..own.so_far.clone() });
-    let own = &Call { so_far: so_far.as_ref().unwrap_or(own.so_far), ..*own };
-    let decision = if claims.is_some() { source.world.authorize(own) } else { decision };
-    end_chain(gate, &decision, started).await;
-    let (parent, source_state) = (context.trace.parent(), gate.source());
-    let about = About {
-        id: &id,
-        trace: &context.trace.ids(),
-        parent: parent.as_deref(),
-        time: &rfc3339(started.wall),
-        protocol: Protocol::Mcp.as_str(),
-        body: &sha256(&question.body),
-        snapshot: source.world.digest(),
-        approval: None,
-        on_account_of: Some(&context.call),
-        kept: None,
-        aged: source_state.aged(started),
-    };
     let (bytes_in, trace) = (question.body.len(), context.trace.sampled());
     let begun = Begun { call: &id, caller: own.caller, started, bytes_in, trace };
-    let (asked, code) = (Asked::of(own, None), decision.code());
-    let left = |index, room| {
-        if code.is_none() {
-            let destination = own.ask.target.destination();
-            drop(Effect::begin(gate, begun, (index, room, &destination), Protocol::Mcp, &asked));
-        }
-    };
+    let course =
+        Course { gate, world: source.world, trace: &context.trace, call: &context.call, under_way: None };
+    let counts = question.is_shown;
     // Of a flood of refusals one more says nothing new.
-    let has_record = |one: Code| !is_left_out(&decision, &question) && context.has_record(gate, one);
-    let unmade = code.filter(|one| !has_record(*one)).and_then(|_| decision.unmade());
-    let verdict = match unmade {
-        Some(verdict) => verdict,
-        None => gate
-            .ledger
-            .decide_or(decision, &about, left)
-            .await
-            .map_err(|error| NotSaid::Closed(closed(error)))?,
+    let has_record = |decision: &Decision<'_>, one: Code| {
+        !is_left_out(decision, &question) && context.has_record(gate, one)
     };
-    gate.meter.decided(Some(Protocol::Mcp), code);
-    let mut permit = match verdict {
-        Verdict::Permitted(permit) => permit,
-        Verdict::Held(held) => return Err(NotSaid::Held(held.refusal())),
-        Verdict::Refused(refusal) => return Err(NotSaid::Refused(refusal)),
-    };
-    claims.iter_mut().for_each(Claims::permitted);
-    let room = permit.take_room();
-    let decided = (permit.index(), room, permit.destination());
-    let mut effect = Effect::begin(gate, begun, decided, Protocol::Mcp, &asked);
+    let Made { permit, mut effect, claims, asked } =
+        course.made(own, begun, (&question.body, counts), &has_record).await?;
     let back = taken_back(gate, &asked, source.world, &permit).and_then(|()| unchanged(&permit, &question));
     let id = question.id.to_owned();
     let outbound = back.and_then(|()| outbound(gate, context, source, permit, question));
@@ -142,18 +116,107 @@ pub(super) async fn ask<T>(
     ended((effect, claims), said.and_then(|said| read(&said))).await
 }
 
-/// What a question takes of the limits that it counts for; `None` of one that the gateway asks to know what it decides.
+/// In the course of which call another one is made.
+pub(super) struct Course<'a> {
+    pub(super) gate: &'a Gate,
+    /// The configuration that decides.
+    pub(super) world: &'a Arc<Snapshot>,
+    /// That of the call.
+    pub(super) trace: &'a TraceContext,
+    /// Its id.
+    pub(super) call: &'a str,
+    /// Its places among the calls at once, where what is made in its course has them too.
+    pub(super) under_way: Option<Arc<UnderWay>>,
+}
+
+/// A call that is permitted, and is on record as that.
+pub(super) struct Made {
+    pub(super) permit: Permit,
+    pub(super) effect: Box<Effect>,
+    pub(super) claims: Option<Claims>,
+    pub(super) asked: Asked,
+}
+
+impl Course<'_> {
+    /// Decides a call and records that. `counts`: it takes of the limits that it is counted by; `body` is its message, and `has_record` says whether a
+    /// denial has a record of its own.
+    ///
+    /// # Errors
+    /// [`NotSaid`].
+    pub(super) async fn made(
+        self,
+        own: &Call<'_>,
+        begun: Begun<'_>,
+        (body, counts): (&[u8], bool),
+        has_record: &(dyn Fn(&Decision<'_>, Code) -> bool + Sync),
+    ) -> Result<Made, NotSaid> {
+        let Self { gate, world, trace, call, under_way } = self;
+        let started = begun.started;
+        let decision = world.authorize(own);
+        let mut claims =
+            claimed(gate, &decision, (counts, under_way), started).await.map_err(NotSaid::Failed)?;
+        let so_far =
+            claims.as_ref().map(|claims| SoFar { limits: claims.left().to_vec(), ..own.so_far.clone() });
+        let own = &Call { so_far: so_far.as_ref().unwrap_or(own.so_far), ..*own };
+        let decision = if claims.is_some() { world.authorize(own) } else { decision };
+        end_chain(gate, &decision, started).await;
+        let (parent, source_state) = (trace.parent(), gate.source());
+        let about = About {
+            id: begun.call,
+            trace: &trace.ids(),
+            parent: parent.as_deref(),
+            time: &rfc3339(started.wall),
+            protocol: Protocol::Mcp.as_str(),
+            body: &sha256(body),
+            snapshot: world.digest(),
+            approval: None,
+            on_account_of: Some(call),
+            kept: None,
+            aged: source_state.aged(started),
+        };
+        let (asked, code) = (Asked::of(own, None), decision.code());
+        let left = |index, room| {
+            if code.is_none() {
+                let destination = own.ask.target.destination();
+                drop(Effect::begin(gate, begun, (index, room, &destination), Protocol::Mcp, &asked));
+            }
+        };
+        let unmade = code.filter(|one| !has_record(&decision, *one)).and_then(|_| decision.unmade());
+        let verdict = match unmade {
+            Some(verdict) => verdict,
+            None => gate
+                .ledger
+                .decide_or(decision, &about, left)
+                .await
+                .map_err(|error| NotSaid::Closed(closed(error)))?,
+        };
+        gate.meter.decided(Some(Protocol::Mcp), code);
+        let mut permit = match verdict {
+            Verdict::Permitted(permit) => permit,
+            Verdict::Held(held) => return Err(NotSaid::Held(held.refusal())),
+            Verdict::Refused(refusal) => return Err(NotSaid::Refused(refusal)),
+        };
+        claims.iter_mut().for_each(Claims::permitted);
+        let room = permit.take_room();
+        let decided = (permit.index(), room, permit.destination());
+        let effect = Effect::begin(gate, begun, decided, Protocol::Mcp, &asked);
+        Ok(Made { permit, effect, claims, asked })
+    }
+}
+
+/// What a call takes of the limits that it `counts` for; `None` of what the gateway asks to know what it decides.
 async fn claimed(
     gate: &Gate,
     decision: &Decision<'_>,
-    question: &Question<'_>,
+    (counts, former): (bool, Option<Arc<UnderWay>>),
     now: Moment,
 ) -> Result<Option<Claims>, Refusal> {
-    if !question.is_shown || decision.limits().is_empty() {
+    if !counts || decision.limits().is_empty() {
         return Ok(None);
     }
     // Few calls count, and what is kept in place is moved with each.
-    Box::pin(gate.standing.claim(decision.call(), decision.limits(), now)).await.map(Some)
+    let counted = (decision.call(), decision.limits());
+    Box::pin(gate.standing.claim_after(former, counted, now)).await.map(Some)
 }
 
 /// Whether a denial is of a member that the caller did not ask for: the call by which all are asked is on record, and whom it leaves out follows from

@@ -12,6 +12,7 @@ pub mod mirrored;
 pub mod multiplex;
 mod named;
 pub mod pinned;
+pub mod questions;
 mod resource_uri;
 pub mod results;
 pub mod schema;
@@ -289,7 +290,19 @@ fn request<'a>(
         "server/discover" | "ping" | "logging/setLevel" => connect(server, method),
         _ => return Err(unknown(method)),
     };
-    held::read(Parsed { fault: fault.map(Box::new), ..parsed }, message, (method, params), modern)
+    let parsed =
+        Parsed { fault: fault.map(Box::new), expected: asking(parsed.expected, method, modern), ..parsed };
+    held::read(parsed, message, (method, params), modern)
+}
+
+/// How a request is answered by whose result a server may ask something: that is decided before it passes, and so the result is read whole.
+fn asking(expected: Expected, method: &str, modern: bool) -> Expected {
+    match expected {
+        Expected::Upstream(answer) if modern && held::INTERACTIVE.contains(&method) => {
+            Expected::Upstream(Answer { document: answer.document.or(Some(DocumentChange::Asks)), ..answer })
+        }
+        expected => expected,
+    }
 }
 
 /// The arguments of a `tools/call`. Nothing is what every server takes `null` for here.

@@ -251,6 +251,11 @@ impl Observer {
         self.found.ended()
     }
 
+    /// Whether a document of JSON-RPC, as far as it has come, may ask something of who gets it.
+    pub fn asks(&self) -> bool {
+        matches!(self.form, Form::Document) && self.sought.observe == Observe::Rpc && self.skimmer.asks()
+    }
+
     /// What is looked for.
     pub fn sought(&self) -> &Sought {
         &self.sought

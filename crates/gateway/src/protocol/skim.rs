@@ -14,6 +14,7 @@ pub use self::choices::Choices;
 use self::counted::Counted;
 use self::name::Name;
 use super::observe::Usage;
+use super::sse::{Piece, Reader};
 
 /// The longest name, scalar or id that is looked at, as it is written, in bytes. It may be written all in escapes.
 const MAX_WORD: usize = 1_024;
@@ -107,6 +108,8 @@ pub struct Skimmer {
     has_error_object: bool,
     has_version: bool,
     has_method: bool,
+    /// A result or an error asks something of the client (MCP).
+    asks: bool,
     is_tool_error: bool,
     choice: Choice,
     /// What is not found by counting or comparing.
@@ -173,6 +176,11 @@ impl Skimmer {
             ..done.found
         };
         (found, is_whole)
+    }
+
+    /// Whether what was read so far may ask something of who gets it: it is a request or a notification, or asks within a result or an error (MCP).
+    pub const fn asks(&self) -> bool {
+        self.has_method || self.asks
     }
 
     /// How deep in a message: the array of a batch does not count.
@@ -429,6 +437,8 @@ impl Skimmer {
                 self.found.ends_stream |= !is_null;
             }
             (2, [Name::Feedback, Name::BlockReason, ..]) => self.found.ends_stream |= !is_null,
+            (2, [Name::Result, Name::InputRequests, ..])
+            | (3, [Name::Error, Name::Made, Name::Elicitations, _]) => self.asks |= !is_null,
             (2, [Name::Result, Name::IsError, ..]) => {
                 self.is_tool_error |= scalar == Some(b"true".as_slice());
             }
@@ -440,6 +450,26 @@ impl Skimmer {
             }
             _ => {}
         }
+    }
+}
+
+/// An event that is too long to be held, looked at as it passes.
+#[derive(Debug, Default)]
+pub struct Unheld {
+    reader: Reader,
+    skimmer: Skimmer,
+}
+
+impl Unheld {
+    /// Whether what has come of it with this piece may ask something ([`Skimmer::asks`]).
+    pub fn asks(&mut self, piece: &[u8]) -> bool {
+        let Self { reader, skimmer } = self;
+        reader.push(piece, &mut |piece| match piece {
+            Piece::Line => skimmer.push(b"\n"),
+            Piece::Text(text) => skimmer.push(text),
+            Piece::End => {}
+        });
+        skimmer.asks()
     }
 }
 

@@ -10,6 +10,7 @@ use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use vidimus_core::refusal::{Code, Refusal};
 
+use super::question::Question;
 pub use reader::{Piece, Reader};
 
 /// Whether an answer with these headers says that it is a stream of events.
@@ -38,6 +39,19 @@ pub trait EventFilter: Debug + Send {
     /// # Errors
     /// `upstream_invalid` for an event that had to be read and could not be.
     fn filter(&mut self, event: &[u8]) -> Result<Option<Vec<u8>>, Refusal>;
+
+    /// What the event asks of the client that was filtered last: that is decided before it passes. Only MCP servers ask.
+    fn asked(&mut self) -> Vec<Question> {
+        Vec::new()
+    }
+
+    /// A piece of an event that is too long to be held, and passes as it comes.
+    ///
+    /// # Errors
+    /// `upstream_invalid` for one that must not pass unread.
+    fn unheld(&mut self, _piece: &[u8]) -> Result<(), Refusal> {
+        Ok(())
+    }
 
     /// What it gave of the events so far is passed on: of a chunk in which some event is refused, nothing is.
     fn passed(&mut self) {}
@@ -71,7 +85,8 @@ pub enum TooLong {
 
 /// A stream of events on its way, whatever the chunks it comes in.
 ///
-/// What is complete passes at once; held is only an event whose end has not come. What is not changed passes byte for byte.
+/// What is complete passes at once; held is only an event whose end has not come. What is not changed passes byte for byte. At an event that asks
+/// something it stops, until it is known whether that passes.
 #[derive(Debug)]
 pub struct EventStream {
     filter: Box<dyn EventFilter>,
@@ -88,6 +103,16 @@ pub struct EventStream {
     passing: bool,
     /// No event has ended yet, so a byte order mark may come before this one.
     first: bool,
+    /// Where it has stopped, if it has.
+    stopped: Option<Box<Stopped>>,
+}
+
+/// An event that asks something, and what came behind it.
+#[derive(Debug)]
+struct Stopped {
+    questions: Vec<Question>,
+    event: Vec<u8>,
+    rest: Vec<u8>,
 }
 
 /// What stands for an event that does not pass as it came, and where that ended in its chunk.
@@ -109,7 +134,28 @@ impl EventStream {
             line_feed: None,
             passing: false,
             first: true,
+            stopped: None,
         }
+    }
+
+    /// What the event asks at which it has stopped, if it has.
+    pub fn asked(&self) -> Option<&[Question]> {
+        self.stopped.as_deref().map(|stopped| &*stopped.questions)
+    }
+
+    /// It is known whether the event passes at which it has stopped: what passes now, as of [`EventStream::push`]. It may stop again.
+    ///
+    /// # Errors
+    /// As [`EventStream::push`].
+    pub fn go_on(&mut self, passes: bool) -> Result<Bytes, Refusal> {
+        let Some(stopped) = self.stopped.take() else { return Ok(Bytes::new()) };
+        let Stopped { event, rest, .. } = *stopped;
+        if let Some(line_feed) = &mut self.line_feed {
+            *line_feed &= passes;
+        }
+        let passes = self.push_any(&rest, if passes { event } else { Vec::new() })?;
+        self.filter.passed();
+        Ok(passes)
     }
 
     /// What passes now; it may be nothing. Where nothing changes, it is the chunk itself.
@@ -117,6 +163,10 @@ impl EventStream {
     /// # Errors
     /// `upstream_invalid` for an event that had to be read and could not be: the stream must end there.
     pub fn push(&mut self, chunk: &Bytes) -> Result<Bytes, Refusal> {
+        if let Some(stopped) = &mut self.stopped {
+            stopped.rest.extend_from_slice(chunk);
+            return Ok(Bytes::new());
+        }
         let passes = self.pushed(chunk)?;
         self.filter.passed();
         Ok(passes)
@@ -130,6 +180,10 @@ impl EventStream {
         }
         let (passes, changed) = self.unchanged(chunk)?;
         let Some(Changed { event, end }) = changed else { return Ok(chunk.slice(..passes)) };
+        if let Some(stopped) = &mut self.stopped {
+            (stopped.event, stopped.rest) = (event, chunk.get(end..).unwrap_or_default().to_vec());
+            return Ok(chunk.slice(..passes));
+        }
         let mut out = Vec::with_capacity(chunk.len());
         out.extend_from_slice(chunk.get(..passes).unwrap_or_default());
         out.extend_from_slice(&event);
@@ -146,6 +200,11 @@ impl EventStream {
             let event = rest.get(..end).unwrap_or_default();
             let changed = self.filtered(event, self.first)?;
             self.first = false;
+            let changed = if self.stops(changed.as_deref().unwrap_or(event)) {
+                Some(changed.unwrap_or_else(|| event.to_vec()))
+            } else {
+                changed
+            };
             if let Some(changed) = changed {
                 return Ok((passes, Some(Changed { event: changed, end: passes + end })));
             }
@@ -162,7 +221,14 @@ impl EventStream {
             let Some(end) = self.event_end(chunk) else { break };
             let (head, rest) = chunk.split_at(end);
             self.take(head, &mut out)?;
+            let begins = out.len();
             self.end(&mut out)?;
+            if self.stops(out.get(begins..).unwrap_or_default())
+                && let Some(stopped) = &mut self.stopped
+            {
+                (stopped.event, stopped.rest) = (out.split_off(begins), rest.to_vec());
+                return Ok(out.into());
+            }
             chunk = rest;
         }
         self.take(chunk, &mut out)?;
@@ -172,12 +238,26 @@ impl EventStream {
     /// The rest of a stream that has ended: an event whose empty line never came, and what its filter held back.
     ///
     /// # Errors
-    /// As [`EventStream::push`].
+    /// As [`EventStream::push`], and `upstream_invalid` where the last event asks something, and has no end.
     pub fn finish(&mut self) -> Result<Bytes, Refusal> {
         let mut out = Vec::new();
         self.end(&mut out)?;
+        if self.stopped.is_some() || !self.filter.asked().is_empty() {
+            let message = "the upstream's events ended in the midst of what it asks its client";
+            return Err(Refusal::new(Code::UpstreamInvalid, message));
+        }
         out.append(&mut self.filter.finish()?);
         Ok(out.into())
+    }
+
+    /// Whether it stops at the event that was filtered last, of which this is to pass.
+    fn stops(&mut self, event: &[u8]) -> bool {
+        let questions = self.filter.asked();
+        let stops = !questions.is_empty() && !event.is_empty();
+        if stops {
+            self.stopped = Some(Box::new(Stopped { questions, event: Vec::new(), rest: Vec::new() }));
+        }
+        stops
     }
 
     /// An event that CR LF CR ended passed at once; the LF that then comes goes the same way.
@@ -223,6 +303,7 @@ impl EventStream {
 
     fn take(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
         if self.passing {
+            self.filter.unheld(bytes)?;
             out.extend_from_slice(bytes);
             return Ok(());
         }
@@ -232,6 +313,7 @@ impl EventStream {
                 let message = format!("an event of the upstream's is longer than {} bytes", self.max_event);
                 return Err(Refusal::new(Code::UpstreamInvalid, message));
             }
+            self.filter.unheld(&self.event)?;
             out.append(&mut self.event);
             self.passing = true;
         }

@@ -191,11 +191,23 @@ async fn gzip_that_need_not_be_read_passes_as_it_says() {
     let whole = gzip(RESPONSE.as_bytes());
     let (answer, stream) = Answer::stream("application/json");
     world.upstream.next(answer.with_header("content-encoding", "gzip"));
-    let (response, sent) = tokio::join!(world.send(world.tool("echo")), stream.send(whole.clone()));
+    let chat = json!({"model": "small", "messages": []});
+    let model = world.request(Method::POST, "/llm/t/models/v1/chat/completions", &chat);
+    let (response, sent) = tokio::join!(world.send(model), stream.send(whole.clone()));
     assert!(sent);
     drop(stream);
     let (parts, body) = response.into_parts();
     assert_eq!(parts.headers["content-encoding"], "gzip");
     assert_eq!(*body.collect().await.expect("whole").to_bytes(), *whole);
     assert_eq!(world.records(&call_id(&parts.headers), 2).await[1]["result"], "unknown");
+    // A server may ask something in it.
+    let (answer, stream) = Answer::stream("application/json");
+    world.upstream.next(answer.with_header("content-encoding", "gzip"));
+    let (response, sent) = tokio::join!(world.send(world.tool("echo")), stream.send(whole));
+    assert!(sent);
+    drop(stream);
+    let (parts, body) = response.into_parts();
+    assert_eq!(parts.headers.get("content-encoding"), None);
+    assert_eq!(*body.collect().await.expect("whole").to_bytes(), *RESPONSE.as_bytes());
+    assert_eq!(world.records(&call_id(&parts.headers), 2).await[1]["result"], "ok");
 }

@@ -55,6 +55,7 @@ mod payloads;
 mod pins;
 mod present;
 mod providers;
+mod questions;
 mod redacted;
 mod redis;
 mod regressions;

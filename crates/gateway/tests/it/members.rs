@@ -590,6 +590,50 @@ async fn a_policy_about_the_server_sees_the_method_of_what_comes_by_it() {
     assert!(said.get("result").is_some(), "{said}");
 }
 
+/// What a member asks is decided as that of the member, and by what is said of the server with members, by the member's own id.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_member_asks_is_decided_for_the_member_and_for_the_server() {
+    let forbids = |server: &str| {
+        format!(
+            r#"forbid (principal, action == Action::"connectServer", resource == MCPServer::"t/{server}")
+            when {{ context.method == "elicitation/create" }};"#
+        )
+    };
+    for (cedar, resource) in
+        [(String::new(), None), (forbids("crm"), Some("t/crm")), (forbids("front"), Some("t/front"))]
+    {
+        let front = Front::with(&cedar, json!({})).await;
+        let question =
+            json!({"jsonrpc": "2.0", "id": 0, "method": "elicitation/create", "params": {"message": "m"}});
+        let answer = json!({"jsonrpc": "2.0", "id": 7, "result": {"content": []}});
+        front.crm.next(Answer::whole("text/event-stream", format!("data: {question}\n\ndata: {answer}\n\n")));
+        let call =
+            json!({"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"name": "crm__find"}});
+        let (_, headers, body) =
+            front.world.call(front.world.request(Method::POST, "/mcp/t/front", &call)).await;
+        let text = String::from_utf8(body.to_vec()).expect("UTF-8");
+        let call = json!(call_id(&headers));
+        let all = front.world.all_records();
+        let asked: Vec<&Value> = all.iter().filter(|record| record["on_account_of"] == call).collect();
+        assert_eq!(asked.len(), 1, "{asked:?}");
+        assert_eq!(text.contains(r#""id":"crm/0""#), resource.is_none(), "{text}");
+        assert!(text.contains(r#""id":7"#), "{text}");
+        let (decided, via) =
+            (asked[0]["resource"].as_str().expect("a resource"), asked[0].get("via").is_some());
+        match resource {
+            None => assert!(decided.ends_with("t/crm") && via, "{asked:?}"),
+            Some(resource) => {
+                assert!(decided.ends_with(resource) && via == (resource == "t/crm"), "{asked:?}");
+                let told = front.crm.until_received(2).await.pop().expect("told").json();
+                assert_eq!(
+                    (&told["id"], &told["error"]["data"]["code"]),
+                    (&json!(0), &json!("forbidden_by_policy"))
+                );
+            }
+        }
+    }
+}
+
 /// Attack: a stream that was opened by a front goes on after nobody may come by it any more.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_open_by_a_server_with_members_ends_with_what_policies_let_by_it() {

@@ -30,7 +30,7 @@ const LATEST_RETRY: Duration = Duration::from_secs(10);
 /// The way to the server of one permitted call. Whatever is said to it in the course of that call goes to the address of its permit, and by
 /// the credential of that hop.
 #[derive(Clone)]
-pub(super) struct Wire {
+pub(in crate::forward) struct Wire {
     upstream: Upstream,
     permit: Arc<Permit>,
     /// Not held by what waits here for a client: the gateway may stop meanwhile.
@@ -53,9 +53,9 @@ impl std::fmt::Debug for Wire {
 }
 
 impl Wire {
-    pub(super) fn new(
+    pub(in crate::forward) fn new(
         upstream: &Upstream,
-        (permit, shared): (Permit, &Arc<Shared>),
+        (permit, shared): (Arc<Permit>, &Arc<Shared>),
         uri: Uri,
         headers: &HeaderMap,
     ) -> Self {
@@ -67,8 +67,7 @@ impl Wire {
         }
         passed.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
         let (key, patience) = (passed.remove(IDEMPOTENCY_KEY), shared.limits.idle_stream);
-        let (permit, shared) = (Arc::new(permit), Arc::downgrade(shared));
-        let (upstream, minted) = (upstream.clone(), Instant::now());
+        let (upstream, shared, minted) = (upstream.clone(), Arc::downgrade(shared), Instant::now());
         Self { upstream, permit, shared, uri, headers: passed, key, minted, patience }
     }
 
@@ -115,7 +114,7 @@ impl Wire {
     ///
     /// # Errors
     /// `internal` where none can be.
-    pub(super) fn headers(&self) -> Result<HeaderMap, Refusal> {
+    pub(in crate::forward) fn headers(&self) -> Result<HeaderMap, Refusal> {
         let mut headers = self.headers.clone();
         let stopped = || Refusal::new(Code::Internal, "the gateway has stopped");
         let shared = self.shared.upgrade().ok_or_else(stopped)?;
@@ -130,7 +129,7 @@ impl Wire {
     ///
     /// # Errors
     /// As [`super::super::forward`].
-    pub(super) async fn post(
+    pub(in crate::forward) async fn post(
         &self,
         mut headers: HeaderMap,
         message: String,

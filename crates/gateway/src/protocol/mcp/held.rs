@@ -22,7 +22,7 @@ const QUESTION: &str = "vidimus-approval";
 const STATE: &str = "vidimus-approval.";
 
 /// The requests to which a result may be `input_required`.
-const INTERACTIVE: [&str; 3] = ["tools/call", "resources/read", "prompts/get"];
+pub(super) const INTERACTIVE: [&str; 3] = ["tools/call", "resources/read", "prompts/get"];
 
 /// What answers the gateway's own question, and so does not go on.
 const OWN: &[&[&str]] = &[&["params", "requestState"], &["params", "inputResponses"]];

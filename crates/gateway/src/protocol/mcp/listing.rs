@@ -103,9 +103,10 @@ pub fn filter(
 /// As [`filter`]. Data that is no JSON-RPC message, such as a keep-alive of the upstream's own making, is no listing.
 pub fn filter_any(
     message: &str,
+    read: &Read<'_>,
     keep: &mut dyn FnMut(Listing, &str, &str) -> bool,
 ) -> Result<Option<String>, Refusal> {
-    filter_each(message, listings(message)?, keep)
+    filter_each(message, read.listings(), keep)
 }
 
 /// Filters what listings a message holds besides `asked`, which was filtered.
@@ -117,7 +118,7 @@ pub fn filter_others(
     asked: Listing,
     keep: &mut dyn FnMut(Listing, &str, &str) -> bool,
 ) -> Result<Option<String>, Refusal> {
-    let others = listings(message)?.into_iter().filter(|listing| *listing != asked).collect();
+    let others = read(message)?.listings().into_iter().filter(|listing| *listing != asked).collect();
     filter_each(message, others, keep)
 }
 
@@ -134,18 +135,34 @@ fn filter_each(
     Ok(filtered)
 }
 
-/// The listings that a message has in its `result`.
-fn listings(message: &str) -> Result<Vec<Listing>, Refusal> {
+/// A message, as far as it is read to find what is in it.
+#[derive(Debug)]
+pub struct Read<'m> {
+    pub whole: Members<'m>,
+    /// The members of its result, where that is an object.
+    pub result: Option<Members<'m>>,
+}
+
+/// Reads a message.
+///
+/// # Errors
+/// As [`filter`].
+pub fn read(message: &str) -> Result<Read<'_>, Refusal> {
     let whole = members(message)?;
     check_places(&whole)?;
-    let Some(result) = whole.get("result").filter(|result| result.get().starts_with('{')) else {
-        return Ok(Vec::new());
-    };
-    let result = members(result.get())?;
-    let has = |listing: &Listing| {
-        result.get(listing.members().0).is_some_and(|entries| entries.get().starts_with('['))
-    };
-    Ok(Listing::ALL.into_iter().filter(has).collect())
+    let result = whole.object("result").map_err(unreadable)?;
+    Ok(Read { whole, result })
+}
+
+impl Read<'_> {
+    /// The listings that it has in its `result`.
+    fn listings(&self) -> Vec<Listing> {
+        let Some(result) = &self.result else { return Vec::new() };
+        let has = |listing: &Listing| {
+            result.get(listing.members().0).is_some_and(|entries| entries.get().starts_with('['))
+        };
+        Listing::ALL.into_iter().filter(has).collect()
+    }
 }
 
 /// That a message has no listing but where it is filtered: not in another spelling of `result` or of a listing's own name, and not in

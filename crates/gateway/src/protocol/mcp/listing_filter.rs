@@ -12,13 +12,15 @@ use vidimus_core::resource::McpServer;
 use vidimus_core::snapshot::Snapshot;
 
 use super::listing::{self, Listing};
-use super::{mirrored, pinned, sealed};
+use super::{mirrored, pinned, questions, sealed};
 use crate::answer::rebound;
 use crate::changes::{Own, Redaction, Screen, answers_redacted, without_words};
 use crate::first_sight::FirstSights;
 use crate::gate::{Shared, millis};
 use crate::protocol::event::{self, Change, Rewrite};
 use crate::protocol::handles::Handles;
+use crate::protocol::question::Question;
+use crate::protocol::skim::Unheld;
 use crate::protocol::sse::EventFilter;
 
 /// Takes out of listings what a caller may not use by the configuration in force, which may change while a stream is open.
@@ -174,7 +176,7 @@ impl ListingFilter {
 }
 
 /// The events of an MCP server: listings are filtered, and ids of tasks and of the events themselves are sealed. What answers another call,
-/// of which something is redacted, does not pass.
+/// of which something is redacted, does not pass. What asks something of the client is decided before it does.
 #[derive(Debug)]
 pub struct ServerEvents {
     pub listings: ListingFilter,
@@ -183,6 +185,10 @@ pub struct ServerEvents {
     pub is_redacted: bool,
     /// Where the stream is no call's own: whose it is what the server says on it, nobody knows.
     pub beside: Option<Beside>,
+    /// What the event asks that was looked at last.
+    asked: Vec<Question>,
+    /// An event that is too long to be held, as far as it has come.
+    unheld: Option<Box<Unheld>>,
 }
 
 /// What a stream that is no call's own is held to.
@@ -194,8 +200,19 @@ pub struct Beside {
     pub screen: Screen,
 }
 
+impl ServerEvents {
+    pub fn new(
+        (listings, handles): (ListingFilter, Handles),
+        is_redacted: bool,
+        beside: Option<Beside>,
+    ) -> Self {
+        Self { listings, handles, is_redacted, beside, asked: Vec::new(), unheld: None }
+    }
+}
+
 impl EventFilter for ServerEvents {
     fn filter(&mut self, event: &[u8]) -> Result<Option<Vec<u8>>, Refusal> {
+        self.unheld = None;
         self.listings.refresh()?;
         let first = event::rewrite(event, self);
         let Some(beside) = &self.beside else { return first };
@@ -213,6 +230,17 @@ impl EventFilter for ServerEvents {
             None => Ok(first),
         }
     }
+
+    fn asked(&mut self) -> Vec<Question> {
+        std::mem::take(&mut self.asked)
+    }
+
+    fn unheld(&mut self, piece: &[u8]) -> Result<(), Refusal> {
+        match self.unheld.get_or_insert_default().asks(piece) {
+            true => Err(questions::unheld()),
+            false => Ok(()),
+        }
+    }
 }
 
 impl Rewrite for ServerEvents {
@@ -227,13 +255,16 @@ impl Rewrite for ServerEvents {
         // Few events have a listing, so the clock is asked for the first entry.
         self.listings.left.store(MAX_ENTRIES_OF_EVENT, Ordering::Relaxed);
         let mut now = None;
-        let filtered = listing::filter_any(data, &mut |listing, name, entry| {
+        let read = listing::read(data)?;
+        let asked = questions::in_message(data, &read.whole, read.result.as_ref())?;
+        let filtered = listing::filter_any(data, &read, &mut |listing, name, entry| {
             let now = *now.get_or_insert_with(|| self.listings.now());
             self.listings.shows(listing, (name, entry), now)
         })?;
         self.listings.check_left()?;
         self.listings.first_sights.pin(&self.listings.shared, &self.listings.server);
         let sealed = sealed::message(filtered.as_deref().unwrap_or(data), &self.handles)?;
+        self.asked = if sealed == Change::Drop { Vec::new() } else { asked };
         Ok(match (sealed, filtered) {
             (Change::Same, Some(filtered)) => Change::To(filtered),
             (sealed, _) => sealed,

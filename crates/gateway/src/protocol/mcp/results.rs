@@ -10,6 +10,7 @@ use vidimus_core::refusal::{Code, Refusal};
 use super::schema::fault;
 use crate::protocol::event::Parts;
 use crate::protocol::members::Members;
+use crate::protocol::question::Question;
 use crate::protocol::sse::EventFilter;
 
 /// What to do where nothing can be held to the schema.
@@ -123,6 +124,10 @@ impl EventFilter for HeldResults {
             self.schema.check(&data)?;
         }
         Ok(first)
+    }
+
+    fn asked(&mut self) -> Vec<Question> {
+        self.filter.asked()
     }
 }
 

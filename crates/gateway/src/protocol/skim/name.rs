@@ -42,6 +42,9 @@ pub enum Name {
     State,
     Task,
     StatusUpdate,
+    /// What an MCP server asks of its client, in a result and in an error.
+    InputRequests,
+    Elicitations,
 }
 
 impl Name {
@@ -78,6 +81,10 @@ impl Name {
             b"state" => Self::State,
             b"task" => Self::Task,
             b"statusUpdate" => Self::StatusUpdate,
+            // Some clients read these in any case.
+            _ if name.eq_ignore_ascii_case(b"method") => Self::Method,
+            _ if name.eq_ignore_ascii_case(b"inputRequests") => Self::InputRequests,
+            _ if name.eq_ignore_ascii_case(b"elicitations") => Self::Elicitations,
             _ => Self::Other,
         }
     }

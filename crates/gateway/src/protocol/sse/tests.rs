@@ -26,7 +26,8 @@ impl Rewrite for OnlyB {
         if !data.trim_start().starts_with(['{', '[']) {
             return Ok(Change::Same);
         }
-        Ok(listing::filter_any(data, &mut |_, name, _| name == "b")?.map_or(Change::Same, Change::To))
+        Ok(listing::filter_any(data, &listing::read(data)?, &mut |_, name, _| name == "b")?
+            .map_or(Change::Same, Change::To))
     }
 
     fn id(&mut self, _id: &str) -> Result<Option<String>, Refusal> {
@@ -208,4 +209,57 @@ fn an_event_is_looked_at_once_however_the_stream_is_cut() {
         assert_eq!(written, ": x\n\n".repeat(4), "chunks of {size}");
         assert_eq!(count.load(std::sync::atomic::Ordering::Relaxed), 4, "chunks of {size}");
     }
+}
+
+/// Asks something in each event that says so.
+#[derive(Debug, Default)]
+struct Asking(Vec<Question>);
+
+impl EventFilter for Asking {
+    fn filter(&mut self, event: &[u8]) -> Result<Option<Vec<u8>>, Refusal> {
+        let question = Question { method: "m".into(), id: None, text: "{}".into() };
+        self.0 = if event.starts_with(b"data: ask") { vec![question] } else { Vec::new() };
+        Ok(None)
+    }
+
+    fn asked(&mut self) -> Vec<Question> {
+        std::mem::take(&mut self.0)
+    }
+}
+
+/// What comes behind an event that asks comes behind it, and of that itself nothing where it is refused.
+#[test]
+fn a_stream_stops_at_an_event_that_asks_and_goes_on_once_that_is_decided() {
+    for (stream, without) in [
+        ("data: a\n\ndata: ask\n\ndata: b\n\ndata: ask\n\ndata: ask\n\n", "data: a\n\ndata: b\n\n"),
+        ("data: ask\n\n", ""),
+        (": x\n\ndata: ask\ndata: more\n\n: y\n\n", ": x\n\n: y\n\n"),
+        ("data: ask\r\n\r\ndata: a\r\n\r\n", "data: a\r\n\r\n"),
+    ] {
+        for size in 1..=stream.len() {
+            for passes in [true, false] {
+                let mut events = EventStream::new(Box::new(Asking::default()), 1000, TooLong::EndsStream);
+                let mut out = Vec::new();
+                for chunk in stream.as_bytes().chunks(size) {
+                    out.extend_from_slice(&events.push(&Bytes::copy_from_slice(chunk)).expect("events"));
+                    while events.asked().is_some() {
+                        assert!(
+                            events.push(&Bytes::new()).expect("events").is_empty(),
+                            "nothing passes meanwhile"
+                        );
+                        out.extend_from_slice(&events.go_on(passes).expect("events"));
+                    }
+                }
+                out.extend_from_slice(&events.finish().expect("events"));
+                let expected = if passes { stream } else { without };
+                assert_eq!(String::from_utf8_lossy(&out), expected, "chunks of {size}");
+            }
+        }
+    }
+    // What asks and does not end is none, and what stopped is not lost.
+    let mut events = EventStream::new(Box::new(Asking::default()), 1000, TooLong::EndsStream);
+    events.push(&Bytes::from_static(b"data: ask\n")).expect("events");
+    assert!(events.finish().is_err());
+    events.push(&Bytes::from_static(b"data: ask\n\n")).expect("events");
+    assert!(events.finish().is_err());
 }

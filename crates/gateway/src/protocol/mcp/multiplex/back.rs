@@ -13,6 +13,7 @@ use vidimus_core::refusal::{Code, Refusal};
 use super::names::{full_uri, tag};
 use crate::protocol::event::{self, Change, Rewrite};
 use crate::protocol::members::{Changed, Members, quoted, text};
+use crate::protocol::question::Question;
 use crate::protocol::sse::EventFilter;
 
 /// A message of the member's, as the client has to read it; `None` where it stays as it is.
@@ -153,6 +154,14 @@ impl EventFilter for MemberEvents {
         let first = self.filter.filter(event)?;
         let mut named = Named(&self.member);
         Ok(event::rewrite(first.as_deref().unwrap_or(event), &mut named)?.or(first))
+    }
+
+    fn asked(&mut self) -> Vec<Question> {
+        self.filter.asked()
+    }
+
+    fn unheld(&mut self, piece: &[u8]) -> Result<(), Refusal> {
+        self.filter.unheld(piece)
     }
 }
 
