@@ -1,4 +1,4 @@
-//! MCP over streamable HTTP: 2025-06-18 and 2025-11-25 (sessions), 2026-07-28 (stateless), on one endpoint.
+//! MCP over streamable HTTP: 2024-11-05 to 2025-11-25 (sessions), 2026-07-28 (stateless), on one endpoint.
 //!
 //! Every method of every era is listed here. One that is not is refused: what cannot be understood cannot be governed.
 
@@ -48,7 +48,7 @@ use tasks::Sender;
 /// The stateless version.
 pub const MODERN: &str = "2026-07-28";
 /// The versions with a handshake that are served, newest first.
-pub const HANDSHAKE: [&str; 2] = ["2025-11-25", "2025-06-18"];
+pub const HANDSHAKE: [&str; 4] = ["2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"];
 
 const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 /// The header that says which version is spoken.
@@ -188,6 +188,7 @@ fn posted<'a>(
         }
         Envelope::Notification { method, params } => {
             agree(headers, method, params)?;
+            versions::check_method(headers, method, is_modern(headers, params))?;
             let related = tasks::related(message, "params", params, Sender::Tells)?;
             (notification(server, method)?, related)
         }
@@ -242,7 +243,7 @@ fn request<'a>(
         check_spelling(params, &READ)?;
     }
     let modern = is_modern(message.headers, params);
-    versions::check_method(method, modern)?;
+    versions::check_method(message.headers, method, modern)?;
     // What is marked stands in the tool's schema, which is for who may use the tool.
     let fault = mirrored::check(message, server, method, params).err();
     let fault = fault.or_else(|| bridge::unbridged(server, method, params, modern));

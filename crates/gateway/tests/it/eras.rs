@@ -263,6 +263,72 @@ async fn a_session_that_has_ended_does_not_go_on() {
     assert_eq!(answer["id"], json!("o"), "{answer}");
 }
 
+/// A server of an older SDK, as `vidimus wrap` has them: its version is spoken from `initialize` on, and what came later is not there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_of_an_early_version_is_served_as_sessions() {
+    for version in ["2025-03-26", "2024-11-05"] {
+        let early = move |received: &Received| match received.json()["method"].as_str() {
+            Some("initialize") => {
+                let result = json!({"protocolVersion": version, "capabilities": {"tools": {}},
+                    "serverInfo": {"name": "s", "version": "1"}});
+                answers(received, &result).with_header("mcp-session-id", "up-1")
+            }
+            _ => sessions(received),
+        };
+        let world = world("sessions").await;
+        world.upstream.otherwise(early);
+        let hello = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {"protocolVersion": "2025-11-25",
+            "capabilities": {}, "clientInfo": {"name": "c", "version": "1"}}});
+        let (_, headers, answer) = call(&world, None, &hello).await;
+        assert_eq!(answer["result"]["protocolVersion"], json!(version), "{answer}");
+        let session = headers["mcp-session-id"].to_str().expect("text").to_owned();
+        let said = async |message: &Value| {
+            let mut request = request(&world, "caller", Some(&session), message);
+            request.headers_mut().insert("mcp-protocol-version", version.parse().expect("a value"));
+            let (status, _, body) = world.call(request).await;
+            (status, if body.is_empty() { Value::Null } else { json_of(&body) })
+        };
+        let told = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
+        assert_eq!(said(&told).await.0, StatusCode::ACCEPTED);
+        let (status, answer) = said(&tool("x", "echo")).await;
+        assert_eq!((status, &answer["result"]), (StatusCode::OK, &json!({"content": []})), "{answer}");
+        let before = world.upstream.received().len();
+        let (_, answer) = said(&json!({"jsonrpc": "2.0", "id": 1, "method": "tasks/list"})).await;
+        assert_eq!(code(&answer), &json!("method_unknown"), "{answer}");
+        let (_, answer) = said(&json!([tool("x", "echo"), tool("y", "echo")])).await;
+        assert_eq!(code(&answer), &json!("batch_not_supported"), "{answer}");
+        assert_eq!(world.upstream.received().len(), before);
+        // Bridged to clients of the other era, in its own version.
+        let (status, _, answer) = call(&world, None, &modern_tool("m", "echo")).await;
+        assert_eq!(
+            (status, &answer["result"]["resultType"]),
+            (StatusCode::OK, &json!("complete")),
+            "{answer}"
+        );
+        let sent = world.upstream.received().pop().expect("a call");
+        assert_eq!(sent.header("mcp-protocol-version"), Some(version));
+    }
+}
+
+/// The other way round: a client that offers an early version gets it where the gateway answers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_of_an_early_version_reaches_a_server_without_sessions() {
+    let world = world("stateless").await;
+    world.upstream.otherwise(stateless);
+    for version in ["2025-03-26", "2024-11-05"] {
+        let hello = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {"protocolVersion": version,
+            "capabilities": {}, "clientInfo": {"name": "c", "version": "1"}}});
+        let (_, headers, answer) = call(&world, None, &hello).await;
+        assert_eq!(answer["result"]["protocolVersion"], json!(version), "{answer}");
+        let session = headers["mcp-session-id"].to_str().expect("text").to_owned();
+        // Clients of before 2025-06-18 name no version from then on.
+        let mut request = request(&world, "caller", Some(&session), &tool("x", "echo"));
+        request.headers_mut().remove("mcp-protocol-version");
+        let (status, _, body) = world.call(request).await;
+        assert_eq!((status, &json_of(&body)["id"]), (StatusCode::OK, &json!("x")));
+    }
+}
+
 /// What its record does not say is found when a session begins, and not before the server has refused to begin one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_begins_no_session_is_found_to_have_none() {

@@ -24,7 +24,7 @@ async fn which_versions_a_server_serves_is_read_in_every_form() {
     let world = World::new().await;
     let found =
         json!({"jsonrpc": "2.0", "id": 1, "result": {"supportedVersions": ["2026-07-28", "2025-11-25"]}});
-    let old = json!(["2025-11-25", "2025-06-18"]);
+    let old = json!(["2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"]);
     for (answer, supported) in [
         (fault(-32601).with_status(StatusCode::BAD_REQUEST), &old),
         (

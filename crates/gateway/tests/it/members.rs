@@ -333,6 +333,21 @@ async fn a_session_is_one_with_each_member_in_the_version_of_each() {
     }
 }
 
+/// A member of an older SDK is there, in its own version; a client of now is not led behind 2025-06-18 by it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_of_an_early_version_is_there() {
+    let front = Front::new().await;
+    front.crm.otherwise(serves("crm", "2024-11-05", &["find"]));
+    let (session, said) = front.begins().await;
+    assert_eq!(said["result"]["protocolVersion"], "2025-06-18", "{said}");
+    let headers = [("mcp-session-id", &*session), ("mcp-protocol-version", "2025-06-18")];
+    let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "crm__find"}});
+    let (_, _, said) = front.send(&headers, &call).await;
+    assert!(said.get("result").is_some(), "{said}");
+    let sent = front.crm.received().pop().expect("a call");
+    assert_eq!(sent.header("mcp-protocol-version"), Some("2024-11-05"));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_member_that_has_ended_its_session_has_the_client_begin_another() {
     let front = Front::new().await;
@@ -380,7 +395,7 @@ async fn a_server_with_members_is_a_server_of_the_stateless_version() {
     assert!(front.world.upstream.received().is_empty() && front.crm.received().is_empty());
     let (_, _, said) = asked(MODERN, "server/discover", json!({"_meta": whole(MODERN)})).await;
     let served = said["result"]["supportedVersions"].clone();
-    assert_eq!(served, json!([MODERN, NEWEST, "2025-06-18"]), "{said}");
+    assert_eq!(served, json!([MODERN, NEWEST, "2025-06-18", "2025-03-26", "2024-11-05"]), "{said}");
     for (method, params) in [("server/discover", json!({})), ("tools/call", json!({"name": "crm__find"}))] {
         let mut params = params;
         params["_meta"] = whole("1999-01-01");

@@ -58,7 +58,7 @@ pub fn unbridged(
         || given(&["notifications", "taskIds"]).is_some();
     is_of_tasks.then(|| {
         let server = match speaks {
-            Era::Sessions => "the sessions of 2025-06-18 and 2025-11-25",
+            Era::Sessions => "versions with sessions",
             Era::Stateless => "2026-07-28",
         };
         refusal(format!(

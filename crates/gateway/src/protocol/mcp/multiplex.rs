@@ -85,7 +85,7 @@ pub fn way<'f>(
         return Ok(Way::All);
     }
     let modern = is_modern(headers, params);
-    versions::check_method(asks, modern)?;
+    versions::check_method(headers, asks, modern)?;
     // They are held to what the caller says; what the member gets says the same of its own names.
     labels::check(headers, asks, params, modern)?;
     let Some(params) = params else { return of_all(asks) };

@@ -216,7 +216,9 @@ fn header_and_body_must_agree() {
         (&[version], &old, "header_mismatch"),
         // An old client need not send them, but what it sends must be true.
         (&[("mcp-name", "get")], &old, "header_mismatch"),
-        (&[("mcp-protocol-version", "2024-11-05")], &old, "connectServer MCPServer/finance/ledger Pass"),
+        (&[("mcp-protocol-version", "2025-03-26")], &old, good),
+        (&[("mcp-protocol-version", "2024-11-05")], &old, good),
+        (&[("mcp-protocol-version", "2024-10-07")], &old, "connectServer MCPServer/finance/ledger Pass"),
         (&[("mcp-protocol-version", "2027-01-01")], &old, "connectServer MCPServer/finance/ledger Pass"),
     ] {
         assert_eq!(check(lines, body), expected, "{lines:?} {body}");
@@ -520,6 +522,29 @@ fn what_the_stateless_version_has_removed_is_not_there() {
     let error = StreamableHttp.refused(&Refusal::new(Code::MethodUnknown, ""), "c", Some("500"));
     assert_eq!(error.status().as_u16(), 404);
     assert!(error.body().contains(r#""code":-32601"#) && error.body().contains(r#""id":500"#));
+}
+
+/// Versions of before 2025-06-18 are sessions without what came later, and their batches are no message here.
+#[test]
+fn early_versions_are_served_without_what_came_later() {
+    for version in versions::EARLY {
+        let lines = [("mcp-protocol-version", version)];
+        let request =
+            |method: &str| format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{{}}}}"#);
+        for method in ["tasks/list", "tasks/get", "server/discover", "subscriptions/listen"] {
+            assert_eq!(check(&lines, &request(method)), "method_unknown", "{version} {method}");
+        }
+        for method in ["notifications/tasks/status", "notifications/elicitation/complete"] {
+            let told = format!(r#"{{"jsonrpc":"2.0","method":"{method}"}}"#);
+            assert_eq!(check(&lines, &told), "method_unknown", "{version} {method}");
+        }
+        for method in ["ping", "logging/setLevel"] {
+            let expected = "connectServer MCPServer/finance/ledger Pass";
+            assert_eq!(check(&lines, &request(method)), expected, "{version} {method}");
+        }
+        let batch = format!("[{}]", request("ping"));
+        assert_eq!(check(&lines, &batch), "batch_not_supported", "{version}");
+    }
 }
 
 #[test]

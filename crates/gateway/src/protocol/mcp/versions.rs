@@ -22,7 +22,10 @@ use crate::gate::Gate;
 use crate::protocol::{Answer, DocumentChange, Expected, Instead, Parsed, jsonrpc};
 
 /// What the gateway serves, newest first.
-pub const SERVED: [&str; 3] = [MODERN, HANDSHAKE[0], HANDSHAKE[1]];
+pub const SERVED: [&str; 5] = [MODERN, HANDSHAKE[0], HANDSHAKE[1], HANDSHAKE[2], HANDSHAKE[3]];
+
+/// Those of before 2025-06-18: of what came later they have the sessions alone.
+pub const EARLY: [&str; 2] = [HANDSHAKE[2], HANDSHAKE[3]];
 
 /// The methods that the stateless version and its extensions have removed.
 pub const REMOVED: [&str; 7] = [
@@ -35,20 +38,35 @@ pub const REMOVED: [&str; 7] = [
     "tasks/result",
 ];
 
+/// The methods that versions of before 2025-06-18 have not yet; so have they none of `tasks/`.
+const LATER: [&str; 4] =
+    [DISCOVER, "subscriptions/listen", "notifications/tasks/status", "notifications/elicitation/complete"];
+
 const DISCOVER: &str = "server/discover";
 
 const META_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
 
-/// That the version of a message has its method still.
+/// That the version of a message has its method: still, or already. Clients of before 2025-06-18 name theirs where they have learned to.
 ///
 /// # Errors
-/// `method_unknown`.
-pub fn check_method(method: &str, is_modern: bool) -> Result<(), Refusal> {
-    if !is_modern || !REMOVED.contains(&method) {
-        return Ok(());
+/// `method_unknown`; `header_mismatch` where the version is given twice.
+pub fn check_method(headers: &HeaderMap, method: &str, is_modern: bool) -> Result<(), Refusal> {
+    if is_modern {
+        let what = || format!("MCP {MODERN} has no method {method:?} any more");
+        return if REMOVED.contains(&method) {
+            Err(Refusal::new(Code::MethodUnknown, what()))
+        } else {
+            Ok(())
+        };
     }
-    let what = format!("MCP {MODERN} has no method {method:?} any more");
-    Err(Refusal::new(Code::MethodUnknown, what))
+    let early = single(headers, VERSION_HEADER)?.filter(|version| EARLY.contains(version));
+    match early.filter(|_| method.starts_with("tasks/") || LATER.contains(&method)) {
+        None => Ok(()),
+        Some(version) => {
+            let what = format!("MCP {version} has no method {method:?} yet");
+            Err(Refusal::new(Code::MethodUnknown, what))
+        }
+    }
 }
 
 /// Why a request of the stateless version says too little of itself (SEP-2575), where it is the gateway that answers in that version: a server of it
@@ -214,7 +232,12 @@ mod tests {
         let newest = discovered(r#"["2027-01-01","2026-07-28"]"#);
         for (text, expected) in [
             (newest.clone(), Some(vec![MODERN])),
-            (discovered(r#"["2024-11-05","2025-06-18","2026-07-28","2025-11-25"]"#), Some(SERVED.to_vec())),
+            (
+                discovered(
+                    r#"["2024-11-05","2025-03-26","2025-06-18","2026-07-28","2025-11-25","2024-10-07"]"#,
+                ),
+                Some(SERVED.to_vec()),
+            ),
             (discovered("[]"), Some(vec![])),
             (format!("event: message\r\ndata: {newest}\r\n\r\n"), Some(vec![MODERN])),
             (
