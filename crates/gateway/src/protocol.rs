@@ -32,6 +32,7 @@ use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::Kind;
 use vidimus_core::snapshot::Snapshot;
 
+use crate::followed::Followed;
 use crate::gate::Limits;
 use crate::reply::ReplyBody;
 use crate::route::{Protocol, Route};
@@ -232,6 +233,8 @@ pub struct Parsed<'a> {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// The path that it goes on by, where that is not its operation's: another name of the model stands in it.
     pub path: Option<Cow<'static, str>>,
+    /// What it is about beside what is asked, of which only what is permitted goes on.
+    pub followed: Vec<Followed>,
     /// What goes on in place of the message, where it is the gateway that has to ask.
     pub instead: Option<Box<Instead>>,
     /// Why it is not carried out, where that tells something of the destination: only who may make the call learns it.
@@ -388,6 +391,7 @@ impl<'a> Parsed<'a> {
             replaced: Vec::new(),
             headers: Vec::new(),
             path: None,
+            followed: Vec::new(),
             instead: None,
             fault: None,
         }

@@ -6,6 +6,7 @@ pub mod bridge;
 pub mod definition;
 pub mod held;
 pub mod labels;
+pub mod listen;
 pub mod listing;
 pub mod listing_filter;
 pub mod mirrored;
@@ -36,11 +37,11 @@ use super::jsonrpc::{self, Envelope};
 use super::observe::Observe;
 use super::sse::TooLong;
 use super::{
-    Answer, Binding, DocumentChange, EventChange, Expected, MAX_NAME, MAX_URI, Message, Operation, Parsed,
+    Answer, Binding, DocumentChange, EventChange, MAX_NAME, MAX_URI, Message, Operation, Parsed,
     check_spelling,
 };
 use crate::part::Part;
-use crate::seal::{Kind, MAX_SEALED};
+use crate::seal::Kind;
 use listing::Listing;
 use named::{READ, names_no_other, only};
 use tasks::Sender;
@@ -265,7 +266,7 @@ fn request<'a>(
         }
         "prompts/get" => about(Action::GetPrompt, Target::Prompt { server, name: name(params)? }),
         "completion/complete" => completion(server, params)?,
-        "subscriptions/listen" => listen(message, server, params)?,
+        "subscriptions/listen" => listen::listen(message, server, params)?,
         "tools/list" => listing(Listing::Tools),
         "resources/list" => listing(Listing::Resources),
         "resources/templates/list" => listing(Listing::ResourceTemplates),
@@ -344,46 +345,6 @@ fn completion<'a>(server: &'a Arc<McpServer>, params: Option<&'a Json<'a>>) -> R
         }
     };
     Ok(Parsed::new(Ask::about("completion/complete", action, target), passed()))
-}
-
-/// `subscriptions/listen` names resources and tasks; one decision covers one of them, so more than one is refused, not guessed at.
-fn listen<'a>(
-    message: &Message<'a>,
-    server: &'a Arc<McpServer>,
-    params: Option<&'a Json<'a>>,
-) -> Result<Parsed<'a>, Refusal> {
-    const METHOD: &str = "subscriptions/listen";
-    let notifications = params.and_then(|p| p.get("notifications"));
-    notifications.map_or(Ok(()), |given| check_spelling(given, &["resourceSubscriptions", "taskIds"]))?;
-    let named = |member| match notifications.and_then(|n| n.get(member)).map(Json::as_array) {
-        None => Ok(&[][..]),
-        Some(Some(named)) => Ok(named),
-        Some(None) => Err(one_of(member)),
-    };
-    let mut parsed = match (named("resourceSubscriptions")?, named("taskIds")?) {
-        ([], []) => connect(server, METHOD),
-        ([Json::String(uri)], []) => {
-            let uri = normal(bounded(uri, "notifications.resourceSubscriptions[0]", MAX_URI)?)?;
-            let target = Target::Resource { server, uri };
-            Parsed::new(Ask::about(METHOD, Action::ReadResource, target), passed())
-        }
-        ([], [Json::String(id)]) => {
-            let id = bounded(id, "notifications.taskIds[0]", MAX_SEALED)?;
-            tasks::listened(message, server, METHOD, id)?
-        }
-        ([], _) => return Err(one_of("taskIds")),
-        _ => return Err(one_of("resourceSubscriptions")),
-    };
-    parsed.ask.streaming = true;
-    parsed.expected = Expected::Upstream(Answer { open_ended: true, ..passed() });
-    Ok(parsed)
-}
-
-fn one_of(member: &str) -> Refusal {
-    let message = format!(
-        "params.notifications.{member} may name one; open one stream for each resource and each task"
-    );
-    Refusal::new(Code::MessageInvalid, message)
 }
 
 fn name<'a>(params: Option<&'a Json<'a>>) -> Result<&'a str, Refusal> {

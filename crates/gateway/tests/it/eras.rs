@@ -680,6 +680,92 @@ async fn who_listens_without_a_session_is_told_by_the_stream_of_one() {
     );
 }
 
+/// The world, where the resources `file:///a` and `file:///b` may be read, and others may not.
+async fn of_two_resources(mcp: Option<&str>) -> World {
+    let world = World::new().await;
+    world.gate.take_into_use(with_resources(&world, mcp, &["file:///a", "file:///b"]));
+    world
+}
+
+fn with_resources(world: &World, mcp: Option<&str>, uris: &[&str]) -> Arc<Snapshot> {
+    let mut all = objects(&world.upstream);
+    for object in &mut all {
+        match (object["kind"].as_str(), mcp) {
+            (Some("MCPServer"), Some(mcp)) => object["spec"]["endpoint"]["mcp"] = json!(mcp),
+            (Some("Policy"), _) => {
+                let permits = uris.iter().map(|uri| {
+                    format!(r#"permit (principal, action == Action::"readResource", resource == Resource::"t/tools/{uri}");"#)
+                });
+                object["spec"]["cedar"] = json!(permits.collect::<Vec<_>>().join("\n"));
+            }
+            _ => {}
+        }
+    }
+    snapshot(&all)
+}
+
+/// What one stream tells of is decided one by one, and goes on as far as it is permitted; a change that refuses one of them ends it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_of_several_resources_is_of_those_that_are_permitted() {
+    let world = of_two_resources(None).await;
+    let listen = |uris: &[&str]| {
+        modern("l", "subscriptions/listen", &json!({"notifications": {"resourceSubscriptions": uris}}))
+    };
+    let (answer, stream) = Answer::stream("text/event-stream");
+    world.upstream.next(answer);
+    let message = listen(&["file:///a", "file:///secret", "file:///b"]);
+    let mut body = world.send(request(&world, "caller", None, &message)).await.into_body();
+    let sent = world.upstream.until_received(1).await.pop().expect("a request").json();
+    let wanted = &sent["params"]["notifications"]["resourceSubscriptions"];
+    assert_eq!(wanted, &json!(["file:///a", "file:///b"]), "{sent}");
+    stream
+        .event(r#"{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"file:///b"}}"#)
+        .await;
+    assert_eq!(event(&mut body).await["params"]["uri"], json!("file:///b"));
+    world.gate.take_into_use(with_resources(&world, None, &["file:///a"]));
+    let rest = tokio::time::timeout(Duration::from_secs(10), body.collect()).await.expect("it ends");
+    let rest = rest.map(|rest| rest.to_bytes()).unwrap_or_default();
+    assert!(String::from_utf8_lossy(&rest).contains("revoked"), "{rest:?}");
+    // Where none is permitted, nobody is asked.
+    let (_, _, answer) = call(&world, None, &listen(&["file:///secret", "file:///b"])).await;
+    assert_eq!(code(&answer), &json!("no_permit"), "{answer}");
+    assert_eq!(world.upstream.received().len(), 1);
+}
+
+/// The same across the bridge: each is followed, and acknowledged.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn several_resources_are_followed_across_the_bridge() {
+    let world = of_two_resources(Some("sessions")).await;
+    world.upstream.otherwise(|received| {
+        match (received.method.as_str(), received.json()["method"].as_str()) {
+            ("GET", _) => Answer::stream("text/event-stream").0,
+            (_, Some("initialize")) => answers(
+                received,
+                &json!({"protocolVersion": "2025-11-25",
+            "capabilities": {"resources": {"subscribe": true}}, "serverInfo": {"name": "s", "version": "1"}}),
+            )
+            .with_header("mcp-session-id", "up-1"),
+            _ if received.json().get("id").is_none() => accepted(),
+            _ => answers(received, &json!({})),
+        }
+    });
+    let wanted =
+        json!({"notifications": {"resourceSubscriptions": ["file:///secret", "file:///a", "file:///b"]}});
+    let message = modern("l", "subscriptions/listen", &wanted);
+    let mut body = world.send(request(&world, "caller", None, &message)).await.into_body();
+    let all = world.upstream.until_received(5).await;
+    let followed: Vec<Value> = all
+        .iter()
+        .filter(|one| one.json()["method"] == json!("resources/subscribe"))
+        .map(|one| one.json()["params"]["uri"].clone())
+        .collect();
+    assert_eq!(followed, [json!("file:///a"), json!("file:///b")]);
+    let begun = event(&mut body).await;
+    let told = &begun["params"]["notifications"];
+    // A stream that ends at once may tell nothing any more; what is refused is never among it.
+    assert!(!told.to_string().contains("secret"), "{begun}");
+}
+
 /// The same of the other era: a stream of a session, and what it follows.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_stream_of_a_session_tells_what_a_stateless_server_does() {

@@ -1,10 +1,11 @@
 use http::HeaderName;
 
 use super::*;
+use crate::followed::Followed;
 use crate::protocol::Expected;
 use crate::protocol::members::quoted;
 use crate::protocol::tests::{caller, seal, sealed, server};
-use crate::seal::Holder;
+use crate::seal::{Holder, MAX_SEALED};
 use crate::standing::StandingState;
 
 const META: &str = r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}"#;
@@ -150,11 +151,11 @@ fn every_method_of_every_era_asks_for_what_it_does() {
         ),
         ("subscriptions/listen", r#"{"notifications":{"taskIds":["x"]}}"#, "task_foreign"),
         ("subscriptions/listen", r#"{"notifications":{"taskIds":"x"}}"#, "message_invalid"),
-        ("subscriptions/listen", r#"{"notifications":{"taskIds":["x","y"]}}"#, "message_invalid"),
+        ("subscriptions/listen", r#"{"notifications":{"taskIds":["x","y"]}}"#, "task_foreign"),
         (
             "subscriptions/listen",
             r#"{"notifications":{"taskIds":["x"],"resourceSubscriptions":["u"]}}"#,
-            "message_invalid",
+            &connect("Pass"),
         ),
         (
             "ping",
@@ -170,9 +171,10 @@ fn every_method_of_every_era_asks_for_what_it_does() {
         (
             "subscriptions/listen",
             r#"{"notifications":{"resourceSubscriptions":["u","v"]}}"#,
-            "message_invalid",
+            &connect("Pass"),
         ),
         ("subscriptions/listen", r#"{"notifications":{"resourceSubscriptions":"u"}}"#, "message_invalid"),
+        ("subscriptions/listen", r#"{"notifications":{"resourceSubscriptions":["u",7]}}"#, "message_invalid"),
         ("tools/call", r#"{"arguments":{}}"#, "message_invalid"),
         ("tools/call", r#"{"name":""}"#, "message_invalid"),
         ("tools/call", r#"{"name":7}"#, "message_invalid"),
@@ -508,6 +510,35 @@ fn what_names_is_bounded_and_the_refusal_says_which_member() {
                 }
             });
         }
+    }
+}
+
+/// Of several the message says which, and whose tasks are not the caller's is not among them.
+#[test]
+fn what_one_stream_is_to_tell_of_is_known_one_by_one() {
+    let listen = |uris: usize, tasks: &[&str]| {
+        let uris: Vec<String> = (0..uris).map(|number| format!("file:///{number}")).collect();
+        let notifications = serde_json::json!({"resourceSubscriptions": uris, "taskIds": tasks});
+        let params = serde_json::json!({"notifications": notifications});
+        format!(r#"{{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen","params":{params}}}"#)
+    };
+    let own = task("t-1");
+    for (body, expected) in [
+        (listen(2, &[]), Some(&["file:///0", "file:///1"][..])),
+        (listen(1, &[&own]), Some(&["file:///0", "t-1"])),
+        (listen(1, &["t-2", &own]), Some(&["file:///0", "t-1"])),
+        (listen(1, &[]), Some(&[])),
+        (listen(65, &[]), None),
+    ] {
+        parsed(&Method::POST, &HeaderMap::new(), Some(&body), |parsed| match (parsed, expected) {
+            (Ok(parsed), Some(expected)) => {
+                let found: Vec<&str> = parsed.followed.iter().map(Followed::name).collect();
+                assert_eq!(found, expected, "{body}");
+                assert!(parsed.ask.streaming);
+            }
+            (Err(refusal), None) => assert_eq!(refusal.code, Code::MessageInvalid),
+            (found, _) => panic!("{body}: {found:?}"),
+        });
     }
 }
 

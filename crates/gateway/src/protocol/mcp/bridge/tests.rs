@@ -268,13 +268,13 @@ fn a_server_of_sessions_answers_as_a_stateless_one() {
 
 #[test]
 fn who_listens_is_told_what_was_asked_for_and_nothing_else() {
-    let params = r#"{"notifications":{"toolsListChanged":true,"promptsListChanged":true,"resourceSubscriptions":["file:///a"]}}"#;
+    let params = r#"{"notifications":{"toolsListChanged":true,"promptsListChanged":true,"resourceSubscriptions":["file:///a","file:///c"]}}"#;
     let begun = Begun::of(r#"{"protocolVersion":"2025-11-25","capabilities":{"tools":{"listChanged":true},"resources":{"subscribe":true,"listChanged":true}}}"#).expect("a session");
     let wanted = Wanted::of(Some(&Json::parse(params.as_bytes()).expect("JSON"))).of_what_is_told(&begun);
     let said = value(&wanted.acknowledged("4"));
     assert_eq!(
         said["params"]["notifications"],
-        json!({"toolsListChanged": true, "resourceSubscriptions": ["file:///a"]})
+        json!({"toolsListChanged": true, "resourceSubscriptions": ["file:///a", "file:///c"]})
     );
     assert_eq!(said["params"]["_meta"], json!({"io.modelcontextprotocol/subscriptionId": 4}));
     for (told, is_told) in [
