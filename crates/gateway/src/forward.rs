@@ -186,7 +186,9 @@ impl Outbound {
     /// It is bridged, where its server speaks another era than its caller: what it needs for more than one request.
     pub(crate) fn bridged(&mut self, shared: &Arc<Shared>) {
         if let Destination::Server(server) = self.permit.destination() {
-            let need = bridge::Need::of(&server.endpoint, &self.headers, &self.body);
+            let now = || shared.clock.now().monotonic;
+            let found = || shared.standing.era(server.endpoint.url.as_str(), now());
+            let need = bridge::Need::of(&server.endpoint, found, (&self.headers, &self.body));
             self.bridged = need.map(|need| (need, shared.clone()));
         }
     }

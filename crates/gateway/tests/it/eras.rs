@@ -360,6 +360,72 @@ async fn a_server_that_begins_no_session_is_found_to_have_none() {
     assert_eq!((status, &answer["error"]["code"]), (StatusCode::BAD_REQUEST, &json!(-32099)));
 }
 
+fn methods_of(world: &World) -> Vec<String> {
+    let all = world.upstream.received();
+    all.iter().map(|one| one.json()["method"].as_str().unwrap_or_default().to_owned()).collect()
+}
+
+/// The other way round: a server of sessions of which no record says that is found by how it refuses.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_refuses_what_is_of_no_session_is_found_to_have_them() {
+    let world = World::new().await;
+    world.upstream.otherwise(sessions);
+    let (_, _, found) = call(&world, None, &modern("d", "server/discover", &json!({}))).await;
+    assert_eq!(found["result"]["resultType"], json!("complete"), "{found}");
+    for id in ["a", "b"] {
+        let (status, _, answer) = call(&world, None, &modern_tool(id, "echo")).await;
+        assert_eq!((status, &answer["id"]), (StatusCode::OK, &json!(id)), "{answer}");
+        assert_eq!(answer["result"], json!({"content": [], "resultType": "complete"}));
+    }
+    let expected = ["server/discover", "initialize", "notifications/initialized", "tools/call", "tools/call"];
+    assert_eq!(methods_of(&world), expected, "from then on it is known");
+    // What has no like there is refused, and what its request has to say of itself is not made up.
+    let (_, _, answer) = call(&world, None, &modern("t", "tasks/get", &json!({"taskId": "x"}))).await;
+    assert!(answer["error"].is_object(), "{answer}");
+    // A client with a session passes as it did.
+    let hello = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {"protocolVersion": "2025-11-25",
+        "capabilities": {}, "clientInfo": {"name": "c", "version": "1"}}});
+    assert_eq!(call(&world, None, &hello).await.2["result"]["protocolVersion"], json!("2025-11-25"));
+    // It is another server by now: what was found is forgotten, and found anew.
+    world.upstream.otherwise(stateless);
+    let mut answered = Value::Null;
+    for _ in 0..3 {
+        answered = call(&world, None, &modern_tool("n", "echo")).await.2;
+    }
+    assert_eq!(answered["result"]["resultType"], json!("complete"), "{answered}");
+}
+
+/// A client that begins with a call, and does not ask first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_a_server_of_sessions_refused_is_made_in_one() {
+    let world = World::new().await;
+    world.upstream.otherwise(sessions);
+    let (_, headers, answer) = call(&world, None, &modern_tool("a", "echo")).await;
+    assert_eq!(answer["result"]["resultType"], json!("complete"), "{answer}");
+    assert_eq!(world.records(&call_id(&headers), 2).await[1]["result"], json!("ok"));
+    let expected = ["tools/call", "server/discover", "initialize", "notifications/initialized", "tools/call"];
+    assert_eq!(methods_of(&world), expected);
+}
+
+/// Attack, or a fault: a server of both eras answers what it has done with an error under a status of HTTP. It is not made again in a session.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_server_of_the_stateless_version_refuses_is_not_made_again() {
+    let world = World::new().await;
+    world.upstream.otherwise(|received| match received.json()["method"].as_str() {
+        Some("tools/call") => Answer::json(
+            &json!({"jsonrpc": "2.0", "id": received.json()["id"], "error": {"code": -32099, "message": "done by half"}}),
+        )
+        .with_status(StatusCode::BAD_REQUEST),
+        Some("initialize") => sessions(received),
+        _ => stateless(received),
+    });
+    for _ in 0..2 {
+        let (status, _, answer) = call(&world, None, &modern_tool("a", "echo")).await;
+        assert_eq!((status, &answer["error"]["code"]), (StatusCode::BAD_REQUEST, &json!(-32099)), "{answer}");
+    }
+    assert_eq!(methods_of(&world), ["tools/call", "server/discover", "tools/call"]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_stateless_server_asks_its_client_is_asked_by_a_request() {
     let world = world("stateless").await;

@@ -270,12 +270,13 @@ impl Held {
     pub(crate) fn goes_on(
         &self,
         call: &call::Call<'_>,
-        headers: &HeaderMap,
-        body: &Bytes,
+        found: impl Fn(&str) -> Option<Era>,
+        (headers, body): (&HeaderMap, &Bytes),
     ) -> Option<Arc<UnderWay>> {
         let destination = call.ask.target.destination();
-        let endpoint = destination.endpoint().filter(|endpoint| endpoint.mcp == Some(Era::Sessions))?;
-        if Need::of(endpoint, headers, body) != Some(Need::Speaks(Era::Sessions)) {
+        let call::Destination::Server(server) = &destination else { return None };
+        let (endpoint, found) = (&server.endpoint, || found(server.endpoint.url.as_str()));
+        if Need::of(endpoint, found, (headers, body)) != Some(Need::Speaks(Era::Sessions)) {
             return None;
         }
         let (_, message) = Message::of(body).ok()?;

@@ -72,6 +72,14 @@ impl Wire {
         Self { upstream, permit, shared, uri, headers: passed, key, minted, patience }
     }
 
+    /// Where its server is, as its record says.
+    ///
+    /// # Errors
+    /// `internal` where its destination has no address.
+    pub(super) fn address(&self) -> Result<&str, Refusal> {
+        Ok(self.permit.endpoint()?.url.as_str())
+    }
+
     /// Who makes the call.
     pub(super) fn principal(&self) -> &EntityId {
         self.permit.caller().proven.principal.entity()

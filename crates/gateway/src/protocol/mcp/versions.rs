@@ -42,7 +42,8 @@ pub const REMOVED: [&str; 7] = [
 const LATER: [&str; 4] =
     [DISCOVER, "subscriptions/listen", "notifications/tasks/status", "notifications/elicitation/complete"];
 
-const DISCOVER: &str = "server/discover";
+/// How a server is asked what it is, and in which versions.
+pub const DISCOVER: &str = "server/discover";
 
 const META_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
 
@@ -76,6 +77,11 @@ pub fn without_meta(server: &McpServer, params: Option<&Json<'_>>, is_modern: bo
     if !is_modern || !is_bridged && !bridge::is_answered_here(&server.endpoint) {
         return None;
     }
+    missing_meta(params)
+}
+
+/// What a request of the stateless version does not say of itself (SEP-2575).
+pub fn missing_meta(params: Option<&Json<'_>>) -> Option<Refusal> {
     let capabilities = params.and_then(|params| params.get("_meta")?.get(META_CAPABILITIES));
     let missing = match (body_version(params), capabilities) {
         (None, _) => META_VERSION,
@@ -108,6 +114,18 @@ pub fn not_served<'h>(headers: &'h HeaderMap, params: Option<&Json<'_>>) -> Resu
 /// `internal` for a message without an id, which is no request.
 pub fn asked<'a>(server: &'a Arc<McpServer>, body: &Json<'_>, wanted: &str) -> Result<Parsed<'a>, Refusal> {
     let id = jsonrpc::id_text(body).ok_or_else(|| Refusal::new(Code::Internal, "a request has an id"))?;
+    let (question, mut headers) = question(&id);
+    headers.insert(header::ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
+    let answer = Answer { document: Some(DocumentChange::McpVersions), events: None, ..passed() };
+    let mut parsed = connect(server, DISCOVER);
+    parsed.expected = Expected::Upstream(answer);
+    parsed.instead =
+        Some(Box::new(Instead { headers, body: Bytes::from(question), requested: shown(wanted).into() }));
+    Ok(parsed)
+}
+
+/// `server/discover` in the gateway's own name, and the headers that say the same. `id` is JSON.
+pub fn question(id: &str) -> (String, HeaderMap) {
     let meta = json!({
         META_VERSION: MODERN,
         "io.modelcontextprotocol/clientInfo": {"name": "vidimus", "version": env!("CARGO_PKG_VERSION")},
@@ -116,15 +134,9 @@ pub fn asked<'a>(server: &'a Arc<McpServer>, body: &Json<'_>, wanted: &str) -> R
     let question =
         format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{DISCOVER}","params":{{"_meta":{meta}}}}}"#);
     let mut headers = HeaderMap::new();
-    headers.insert(header::ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
     headers.insert(VERSION_HEADER, HeaderValue::from_static(MODERN));
     headers.insert(METHOD_HEADER, HeaderValue::from_static(DISCOVER));
-    let answer = Answer { document: Some(DocumentChange::McpVersions), events: None, ..passed() };
-    let mut parsed = connect(server, DISCOVER);
-    parsed.expected = Expected::Upstream(answer);
-    parsed.instead =
-        Some(Box::new(Instead { headers, body: Bytes::from(question), requested: shown(wanted).into() }));
-    Ok(parsed)
+    (question, headers)
 }
 
 /// The fault of a request in place of which the gateway would ask, where it has asked not long ago.
