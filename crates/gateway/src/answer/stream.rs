@@ -478,6 +478,10 @@ impl Body for ResponseStream {
 impl Drop for ResponseStream {
     /// The caller left: dropping `upstream` cancels the call there, and the record says so.
     fn drop(&mut self) {
+        // A client may leave once it has its answer, and not wait for the end of the stream.
+        if self.has_answered() {
+            self.content.upstream.get_mut().has_answered();
+        }
         if matches!(self.closing, Closing::No)
             && let Some(dropped) = self.effect.as_ref().map(|effect| effect.of_dropped())
         {

@@ -8,6 +8,7 @@ mod beside;
 mod ended;
 mod found;
 mod held;
+pub(super) mod left;
 mod listening;
 mod sessions;
 mod stateless;
@@ -42,6 +43,7 @@ use crate::protocol::members::Members;
 use crate::seal;
 use found::Tried;
 pub use held::Held;
+pub use left::InSession;
 use wire::{Messages, Said, Wire};
 
 /// Why a request is bridged.

@@ -152,7 +152,7 @@ pub async fn admit<'p, B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Err
     decision = with_counts(&world, (&mut call, decision), so_far.as_deref());
     let given = Given::to(gate, &decision, call.now);
     decision = with_approvals(&world, (&mut call, decision), given.as_ref());
-    let followed = follow::permitted(&world, (&call, json.as_ref()), &mut parsed);
+    let also = follow::permitted(&world, (&call, json.as_ref()), &mut parsed);
     let source = Source::of(parts, json.as_ref(), (&parsed.headers, credential), &world);
     let looked = pins::look(gate, context, &decision, &source).await?;
     decision = pins::anew(gate, context, &world, (&mut call, decision), [&seen, &looked])?;
@@ -167,8 +167,7 @@ pub async fn admit<'p, B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Err
         Verdict::Refused(refusal) => return Err(grants::requested(gate, parts, &call, refusal).await),
     };
     reservation.permitted(moment).await;
-    let asked =
-        Asked::of(&call, so_far.clone()).come_by(crossing.guarded()).with(grant, followed).under(&permit);
+    let asked = Asked::of(&call, so_far.clone()).come_by(crossing.guarded()).with(grant, also).under(&permit);
     let (protocol, approval, bytes_in) = (route.protocol, approval.claimed(), bytes.len());
     let answer = match answer {
         Ok(answer) => answer,

@@ -236,6 +236,7 @@ async fn said(
             return Err(Refusal::new(Code::UpstreamInvalid, message));
         }
         if answering.push(&data, id) {
+            body.has_answered();
             break;
         }
     }

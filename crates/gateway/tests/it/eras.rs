@@ -329,6 +329,79 @@ async fn a_client_of_an_early_version_reaches_a_server_without_sessions() {
     }
 }
 
+/// Begins a session that passes as it is.
+async fn begun_with(world: &World) -> String {
+    let hello = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {"protocolVersion": "2025-11-25",
+        "capabilities": {}, "clientInfo": {"name": "c", "version": "1"}}});
+    let (_, headers, _) = call(world, None, &hello).await;
+    headers["mcp-session-id"].to_str().expect("text").to_owned()
+}
+
+/// In a session the end of a stream says nothing to a server by itself, so that it is told who left.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_leaves_a_call_in_a_session_is_told_to_its_server() {
+    for is_declared in [false, true] {
+        let world = if is_declared { world("sessions").await } else { World::new().await };
+        world.upstream.otherwise(sessions);
+        let session = begun_with(&world).await;
+        // What is answered is over, whoever leaves then.
+        let events = |id: &str| {
+            format!("data: {}\n\n", json!({"jsonrpc": "2.0", "id": id, "result": {"content": []}}))
+        };
+        world.upstream.next(Answer::whole("text/event-stream", events("a")));
+        assert_eq!(call(&world, Some(&session), &tool("a", "echo")).await.2["id"], json!("a"));
+        let (answer, stream) = Answer::stream("text/event-stream");
+        world.upstream.next(answer);
+        let mut body =
+            world.send(request(&world, "caller", Some(&session), &tool("b", "echo"))).await.into_body();
+        assert!(stream.send(events("b")).await);
+        assert_eq!(event(&mut body).await["id"], json!("b"));
+        drop(body);
+        stream.closed().await;
+        // One that waits is taken back: by events that were begun, and before anything came.
+        let (answer, stream) = Answer::stream("text/event-stream");
+        world.upstream.next(answer);
+        let mut body =
+            world.send(request(&world, "caller", Some(&session), &tool("c", "echo"))).await.into_body();
+        stream.event(r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":7,"progress":1}}"#).await;
+        event(&mut body).await;
+        drop(body);
+        let all = world.upstream.until_received(5).await;
+        let told = all.last().expect("a message");
+        assert_eq!(told.json()["method"], json!("notifications/cancelled"), "{is_declared}");
+        assert_eq!(told.json()["params"]["requestId"], json!("c"));
+        assert_eq!(
+            (told.header("mcp-session-id"), told.header("mcp-protocol-version")),
+            (Some("up-1"), Some("2025-11-25"))
+        );
+        assert!(told.header("authorization").is_some_and(|token| token.starts_with("Bearer ")));
+        assert_eq!(
+            methods_of(&world),
+            ["initialize", "tools/call", "tools/call", "tools/call", "notifications/cancelled"]
+        );
+    }
+}
+
+/// A stream that can be asked for again is not given up at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_may_come_again_for_a_stream_has_not_left_yet() {
+    let world = World::new().await;
+    world.upstream.otherwise(sessions);
+    let session = begun_with(&world).await;
+    let (answer, stream) = Answer::stream("text/event-stream");
+    world.upstream.next(answer);
+    let mut body =
+        world.send(request(&world, "caller", Some(&session), &tool("c", "echo"))).await.into_body();
+    let progress =
+        r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":7,"progress":1}}"#;
+    assert!(stream.send(format!("id: e-1\ndata: {progress}\n\n")).await);
+    event(&mut body).await;
+    drop(body);
+    stream.closed().await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(methods_of(&world), ["initialize", "tools/call"]);
+}
+
 /// What its record does not say is found when a session begins, and not before the server has refused to begin one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_begins_no_session_is_found_to_have_none() {

@@ -32,7 +32,7 @@ pub(super) async fn to_sessions(
     let mut listener =
         Listener { way, session, messages: None, client, wanted, is_acknowledged: false, has_ended: false };
     for uri in std::mem::take(&mut listener.wanted.uris) {
-        if listener.follows(&uri).await? {
+        if follows(&listener.way, &listener.session, &uri).await? {
             listener.wanted.uris.push(uri);
         }
     }
@@ -58,21 +58,16 @@ struct Listener {
     has_ended: bool,
 }
 
-impl Listener {
-    /// Asks the server to tell of a resource; whether it does.
-    async fn follows(&self, uri: &str) -> Result<bool, Refusal> {
-        let id = self.session.next_request();
-        let uri = quoted(uri);
-        let message = format!(
-            r#"{{"jsonrpc":"2.0","id":{id},"method":"resources/subscribe","params":{{"uri":{uri}}}}}"#
-        );
-        let headers = in_session(&self.way, &self.session)?;
-        let mut messages = Messages::of(self.way.wire.post(headers, message).await?)?;
-        let answer = self.way.wire.soon(response_of(&mut messages)).await?;
-        let answer: Members<'_> = serde_json::from_str(&answer)
-            .map_err(|_| unlike("what the server answered could not be read"))?;
-        Ok(answer.get("result").is_some())
-    }
+/// Asks the server to tell of a resource; whether it does.
+async fn follows(way: &Way, session: &OfServer, uri: &str) -> Result<bool, Refusal> {
+    let (id, uri) = (session.next_request(), quoted(uri));
+    let message =
+        format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"resources/subscribe","params":{{"uri":{uri}}}}}"#);
+    let mut messages = Messages::of(way.wire.post(in_session(way, session)?, message).await?)?;
+    let answer = way.wire.soon(response_of(&mut messages)).await?;
+    let answer: Members<'_> =
+        serde_json::from_str(&answer).map_err(|_| unlike("what the server answered could not be read"))?;
+    Ok(answer.get("result").is_some())
 }
 
 impl Source for Listener {

@@ -386,9 +386,7 @@ impl Drop for Sent<'_> {
 /// Tells the server that nobody waits for the answer to this request. In that era a stream that ends takes nothing back (2025-11-25, "Cancellation").
 fn take_back(way: &Way, session: &Session, id: &str) {
     let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-    let message = format!(
-        r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id},"reason":"nobody waits for it any more"}}}}"#
-    );
+    let message = cancelled(id);
     let Ok(headers) = in_session(way, session) else { return };
     let wire = way.wire.clone();
     runtime.spawn(async move {
@@ -396,6 +394,13 @@ fn take_back(way: &Way, session: &Session, id: &str) {
             tracing::debug!(%refusal, "a server was not told that nobody waits for its answer");
         }
     });
+}
+
+/// That nobody waits for the answer to the request of this id (JSON).
+pub(super) fn cancelled(id: &str) -> String {
+    format!(
+        r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id},"reason":"nobody waits for it any more"}}}}"#
+    )
 }
 
 /// The next question; of a client that answers none there never is one.
