@@ -235,7 +235,9 @@ impl Answering<'_> {
                 if self.screen.is_some() || self.results.is_some() {
                     plan::readable(begin.said)?;
                 }
-                let events = change.map(|change| self.filtered(change, handles)).transpose()?;
+                let events = change
+                    .map(|change| self.filtered(change, handles, effect.instructions.clone()))
+                    .transpose()?;
                 Ok(self.events(body, events.or_else(|| self.screened()), &mut begin))
             }
         }
@@ -315,6 +317,7 @@ impl Answering<'_> {
         let sought = self.sought();
         let mut found = Observation::of(&sought, bytes);
         found.unread |= encoding == Encoding::Other;
+        effect.instructions.iter().for_each(|said| said.look(bytes, self.destination.id()));
         effect.observed(found);
         (sought, found)
     }
@@ -377,7 +380,9 @@ impl Answering<'_> {
             DocumentChange::Listing(listing) => self.listing(bytes.clone(), listing).await,
             DocumentChange::Card { rpc } => self.card(text, rpc),
             // That is done last, whatever else is changed.
-            DocumentChange::Redacted | DocumentChange::OfMember => return Ok(bytes.clone()),
+            DocumentChange::Redacted | DocumentChange::OfMember | DocumentChange::Introduction => {
+                return Ok(bytes.clone());
+            }
             DocumentChange::McpVersions => Err(mcp::versions::learned(self.gate, &self.destination, text)),
             DocumentChange::McpTasks(_) => match mcp::sealed::message(text, handles()?)? {
                 Change::To(changed) => Ok(changed),
@@ -405,16 +410,20 @@ impl Answering<'_> {
         a2a::card::rewrite(text, &passing, rpc)
     }
 
-    fn filtered(&self, change: EventChange, handles: Option<Handles>) -> Result<EventStream, Refusal> {
+    fn filtered(
+        &self,
+        change: EventChange,
+        handles: Option<Handles>,
+        instructions: Option<mcp::introduction::Instructions>,
+    ) -> Result<EventStream, Refusal> {
         let held = self.gate.limits.held_answer;
         Ok(match change {
             EventChange::Listings(too_long) => {
                 let (listings, handles) = (self.listing_filter()?, handles.ok_or_else(no_handles)?);
-                let is_redacted = self.redaction.is_some();
-                let is_beside = self.is_beside();
+                let (is_redacted, is_beside) = (self.redaction.is_some(), self.is_beside());
                 let beside = self.beside.clone().map(|screen| Beside { own: self.own(), screen });
                 let mut filter: Box<dyn EventFilter> =
-                    Box::new(ServerEvents { listings, handles, is_redacted, beside });
+                    Box::new(ServerEvents { listings, handles, is_redacted, beside, instructions });
                 if let Some(schema) = self.results.clone() {
                     filter = Box::new(HeldResults { filter, schema });
                 }

@@ -300,6 +300,8 @@ pub enum DocumentChange {
     Redacted,
     /// Nothing but what it names of a member of the server that was asked.
     OfMember,
+    /// Nothing: what an MCP server says of itself is looked at.
+    Introduction,
     /// The versions that an MCP server serves are learned from it; the caller gets the fault of having asked for another one.
     McpVersions,
 }
@@ -418,7 +420,7 @@ impl DocumentChange {
         match self {
             Self::McpTasks(too_long) => too_long,
             Self::A2aTasks(shape, _) => shape.too_long(),
-            Self::OfMember => sse::TooLong::Passes,
+            Self::OfMember | Self::Introduction => sse::TooLong::Passes,
             Self::Listing(_) | Self::Card { .. } | Self::McpVersions | Self::Redacted => {
                 sse::TooLong::EndsStream
             }

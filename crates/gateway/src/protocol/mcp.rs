@@ -5,6 +5,7 @@
 pub mod bridge;
 pub mod definition;
 pub mod held;
+pub mod introduction;
 pub mod labels;
 pub mod listen;
 pub mod listing;
@@ -281,14 +282,15 @@ fn request<'a>(
                 ));
             }
             let seals = Some((SESSION_HEADER, held::kind_of_session(params)));
-            let answer = Answer { seals, ..passed() };
+            let answer = Answer { seals, ..introducing() };
             Parsed::new(connect(server, method).ask, answer)
         }
         "tasks/get" | "tasks/result" | "tasks/update" | "tasks/cancel" => {
             tasks::about_one(message, server, method, params)?
         }
         "tasks/list" => tasks::list(message, server, method, params)?,
-        "server/discover" | "ping" | "logging/setLevel" => connect(server, method),
+        versions::DISCOVER => Parsed::new(connect(server, method).ask, introducing()),
+        "ping" | "logging/setLevel" => connect(server, method),
         _ => return Err(unknown(method)),
     };
     held::read(Parsed { fault: fault.map(Box::new), ..parsed }, message, (method, params), modern)
@@ -322,6 +324,11 @@ fn connect<'a>(server: &'a Arc<McpServer>, method: &'a str) -> Parsed<'a> {
 /// too long to be looked at are passed on where the stream was not asked for a listing.
 fn passed() -> Answer {
     Answer { events: Some(EventChange::Listings(TooLong::Passes)), ..Answer::pass(Observe::Rpc) }
+}
+
+/// The same of an answer in which a server says what it is: that is looked at.
+fn introducing() -> Answer {
+    Answer { document: Some(DocumentChange::Introduction), ..passed() }
 }
 
 /// `completion/complete` is about the prompt or the resource that it completes.

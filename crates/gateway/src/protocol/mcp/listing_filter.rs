@@ -11,6 +11,7 @@ use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::McpServer;
 use vidimus_core::snapshot::Snapshot;
 
+use super::introduction::Instructions;
 use super::listing::{self, Listing};
 use super::{mirrored, pinned, sealed};
 use crate::answer::rebound;
@@ -183,6 +184,8 @@ pub struct ServerEvents {
     pub is_redacted: bool,
     /// Where the stream is no call's own: whose it is what the server says on it, nobody knows.
     pub beside: Option<Beside>,
+    /// What the server says of itself, where it is asked that.
+    pub instructions: Option<Instructions>,
 }
 
 /// What a stream that is no call's own is held to.
@@ -224,6 +227,7 @@ impl Rewrite for ServerEvents {
             return Ok(Change::Drop);
         }
         self.listings.learn(data);
+        self.instructions.iter().for_each(|said| said.look(data.as_bytes(), &self.listings.server.id));
         // Few events have a listing, so the clock is asked for the first entry.
         self.listings.left.store(MAX_ENTRIES_OF_EVENT, Ordering::Relaxed);
         let mut now = None;
