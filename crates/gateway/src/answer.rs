@@ -455,9 +455,7 @@ impl Answering<'_> {
     fn seal(&self, from: &HeaderMap, to: &mut HeaderMap) -> Result<(), Refusal> {
         to.remove(const { HeaderName::from_static(mcp::SESSION_HEADER) });
         let sealed = self.answer.seals.and_then(|(name, kind)| Some((name, kind, from.get(name)?)));
-        let Some((name, kind, id)) = sealed else {
-            return Ok(());
-        };
+        let Some((name, kind, id)) = sealed else { return Ok(()) };
         let unusable = || Refusal::new(Code::UpstreamInvalid, "the upstream's session id is not usable");
         let binding = seal::binding(&self.destination, &self.caller);
         let is_of_members = self.destination.endpoint().is_some_and(Endpoint::is_of_members);

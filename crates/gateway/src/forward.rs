@@ -116,6 +116,8 @@ pub struct Outbound {
     rest: Option<rest::Reading>,
     /// That it is bridged to a server of another era, and what renews its credential there and keeps what goes on after it.
     bridged: Option<(bridge::Need, Arc<Shared>)>,
+    /// The gateway asks it on account of another call.
+    is_on_account: bool,
     /// That it is in a session as it is, and what is said there beside it is said by.
     in_session: Option<Arc<Shared>>,
     /// What is to be known of its call where that waits behind its answer for the client.
@@ -153,6 +155,7 @@ impl Outbound {
             grpc: None,
             rest: None,
             bridged: None,
+            is_on_account: false,
             in_session: None,
             ongoing: None,
         })
@@ -188,12 +191,19 @@ impl Outbound {
         Self { place, ..self }
     }
 
+    /// It is asked on account of another call: who made that hears of no refusal that it could fall back by.
+    #[must_use]
+    pub(crate) fn on_account(self) -> Self {
+        Self { is_on_account: true, ..self }
+    }
+
     /// It is bridged, where its server speaks another era than its caller, or in a session with it: what it needs for more than one request.
     pub(crate) fn bridged(&mut self, shared: &Arc<Shared>) {
         if let Destination::Server(server) = self.permit.destination() {
             let now = || shared.clock.now().monotonic;
             let found = || shared.standing.era(server.endpoint.url.as_str(), now());
-            let need = bridge::Need::of(&server.endpoint, found, (&self.headers, &self.body));
+            let need =
+                bridge::Need::of(&server.endpoint, found, (&self.headers, &self.body, self.is_on_account));
             self.bridged = need.map(|need| (need, shared.clone()));
             // What the gateway answers itself has no sessions.
             if need.is_some() || is_answered_here(&server.endpoint) {

@@ -74,9 +74,10 @@ impl Resumed {
 
 impl Drop for Cancel {
     fn drop(&mut self) {
-        let Some(resumed) = self.resumed.take().filter(|resumed| !resumed.channel.has_ended()) else {
-            return self.process.cancel(&self.key);
-        };
+        let Some(resumed) = self.resumed.take() else { return self.process.cancel(&self.key) };
+        if resumed.channel.has_ended() {
+            return;
+        }
         // Without a runtime all processes end.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let (process, key) = (self.process.clone(), std::mem::take(&mut self.key));

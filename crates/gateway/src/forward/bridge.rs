@@ -62,7 +62,7 @@ impl Need {
     pub(super) fn of(
         endpoint: &Endpoint,
         found: impl FnOnce() -> Option<Era>,
-        (headers, body): (&HeaderMap, &[u8]),
+        (headers, body, is_on_account): (&HeaderMap, &[u8], bool),
     ) -> Option<Self> {
         // An API would be sent an `initialize` that none of its operations is.
         if bridge::is_answered_here(endpoint) {
@@ -71,6 +71,8 @@ impl Need {
         let of_caller = bridge::era(headers);
         match endpoint.mcp {
             Some(speaks) => (speaks != of_caller).then_some(Self::Speaks(speaks)),
+            // A client of both eras falls back by how its server refuses this, and has more of it then than the bridge has: tasks, and any replica.
+            None if of_caller == Era::Stateless && !is_on_account && found::is_discovery(headers) => None,
             None if of_caller == Era::Stateless => match found() {
                 Some(Era::Stateless) => None,
                 Some(Era::Sessions) => Some(Self::Speaks(Era::Sessions)),

@@ -204,7 +204,7 @@ fn outbound(
     }
     sent.extend(own);
     headers::finish(&mut sent, rules, &context.trace, &body);
-    let mut outbound = Outbound::to(permit, method, "", sent, body)?;
+    let mut outbound = Outbound::to(permit, method, "", sent, body)?.on_account();
     let token = credential::apply(gate, &mut outbound)?;
     Ok((outbound, token))
 }

@@ -163,7 +163,7 @@ async fn what_is_not_permitted_runs_nothing() {
     let mut request = jobs.world.request(Method::POST, "/mcp/t/tools", &question);
     request.headers_mut().insert("mcp-protocol-version", "2099-01-01".parse().expect("a value"));
     let (_, _, body) = jobs.world.call(request).await;
-    assert_eq!(super::world::json_of(&body)["error"]["data"]["supported"], all);
+    assert_eq!(json_of(&body)["error"]["data"]["supported"], all);
     assert_eq!(jobs.runner.count(), 0);
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _};
-use http::{Response, StatusCode};
+use http::{HeaderMap, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use serde_json::Value;
 use tokio::time::timeout;
@@ -51,7 +51,7 @@ pub(super) async fn tried(
     asked: &Asked,
 ) -> Result<Tried, Refusal> {
     let endpoint = permit.endpoint()?;
-    let is_discovery = is_discovery(asked);
+    let is_discovery = is_discovery(&asked.headers);
     let response = asked.sent(upstream, endpoint).await?;
     let status = response.status();
     let speaks = |era| shared.standing.speaks(endpoint.url.as_str(), era, shared.clock.now().monotonic);
@@ -85,7 +85,7 @@ pub(super) async fn bridged(
 ) -> Result<Response<Body>, Refusal> {
     let address = way.wire.address()?.to_owned();
     let speaks = |era| shared.standing.speaks(&address, era, shared.clock.now().monotonic);
-    if !is_discovery(&asked) && speaks_stateless(&way).await {
+    if !is_discovery(&asked.headers) && speaks_stateless(&way).await {
         speaks(Era::Stateless);
         return Ok(refused);
     }
@@ -96,8 +96,9 @@ pub(super) async fn bridged(
     sessions::answer(way, asked).await
 }
 
-fn is_discovery(asked: &Asked) -> bool {
-    header(&asked.headers, METHOD_HEADER) == Some(DISCOVER)
+/// Whether a request asks a server what it is.
+pub(super) fn is_discovery(headers: &HeaderMap) -> bool {
+    header(headers, METHOD_HEADER) == Some(DISCOVER)
 }
 
 fn refuses(status: StatusCode) -> bool {

@@ -289,7 +289,7 @@ impl Held {
         let destination = call.ask.target.destination();
         let call::Destination::Server(server) = &destination else { return None };
         let (endpoint, found) = (&server.endpoint, || found(server.endpoint.url.as_str()));
-        if Need::of(endpoint, found, (headers, body)) != Some(Need::Speaks(Era::Sessions)) {
+        if Need::of(endpoint, found, (headers, body, false)) != Some(Need::Speaks(Era::Sessions)) {
             return None;
         }
         let (_, message) = Message::of(body).ok()?;

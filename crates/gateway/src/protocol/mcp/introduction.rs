@@ -1,5 +1,5 @@
 //! What a server says of itself to the model: the `instructions` of `initialize` and `server/discover`, which a model reads before all else. The rules for the
-//! definitions of tools look at them (ADR 76). What they find is in the log and in the record of the call's end; it passes, since such words speak to a model by
+//! definitions of tools look at them (ADR 76). What they find is in the log and in the record of the call's end. It passes: such words speak to a model by
 //! their nature.
 
 use std::sync::{Arc, OnceLock};
