@@ -223,6 +223,16 @@ impl Snapshot {
         closest.filter(|_| whole.closest_permits.is_empty()).unwrap_or(whole)
     }
 
+    /// Whether a call goes on as it stands beside one that is decided and recorded: it is allowed, nothing of it is changed or kept, it counts for no limit,
+    /// and it takes no use of a grant.
+    pub fn permits_as_it_stands(&self, call: &Call<'_>) -> bool {
+        let decision = self.authorize(call);
+        decision.outcome() == Outcome::Allow
+            && decision.limits().is_empty()
+            && decision.keeps() == Keep::default()
+            && !self.takes_a_use(decision.policies())
+    }
+
     /// Whether policies refuse a call, or hold it, whatever else permits it: nobody comes by a server with members who is kept from it.
     pub fn stands_against(&self, call: &Call<'_>) -> bool {
         !matches!(self.decide(call).code, None | Some(Code::NoPermit))

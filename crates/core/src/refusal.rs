@@ -130,7 +130,7 @@ codes! {
     /// An object in the body has a member twice, or two whose names differ only by case.
     DuplicateKey = "duplicate_key", Invalid, "Send every object key once: two parsers may read a duplicate differently.";
     /// The body is a list of JSON-RPC messages.
-    BatchNotSupported = "batch_not_supported", Invalid, "Send one JSON-RPC message per request: batches were removed from MCP in 2025-06-18 and are not part of A2A.";
+    BatchNotSupported = "batch_not_supported", Invalid, "Send one JSON-RPC message per request: batches were in MCP 2025-03-26 alone, whose other messages are served, and are not part of A2A.";
     /// The body is JSON, and not a message of the protocol that can be understood whole.
     MessageInvalid = "message_invalid", Invalid, "Send a message that follows the protocol's schema.";
     /// A header of the protocol says something else than the body, or something that the body does not say.

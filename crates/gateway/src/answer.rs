@@ -244,7 +244,9 @@ impl Answering<'_> {
                 if self.screen.is_some() || self.results.is_some() {
                     plan::readable(begin.said)?;
                 }
-                let events = change.map(|change| self.filtered(change, handles)).transpose()?;
+                let events = change
+                    .map(|change| self.filtered(change, handles, effect.instructions.clone()))
+                    .transpose()?;
                 Ok(self.events(body, events.or_else(|| self.screened()), &mut begin))
             }
         }
@@ -324,6 +326,7 @@ impl Answering<'_> {
         let sought = self.sought();
         let mut found = Observation::of(&sought, bytes);
         found.unread |= encoding == Encoding::Other;
+        effect.instructions.iter().for_each(|said| said.look(bytes, self.destination.id()));
         effect.observed(found);
         (sought, found)
     }
@@ -386,7 +389,7 @@ impl Answering<'_> {
             DocumentChange::Listing(listing) => self.listing(bytes.clone(), listing).await,
             DocumentChange::Card { rpc } => self.card(text, rpc),
             // That is done last, whatever else is changed.
-            DocumentChange::Redacted | DocumentChange::OfMember | DocumentChange::Asks => {
+            DocumentChange::Redacted | DocumentChange::OfMember | DocumentChange::Asks | DocumentChange::Introduction => {
                 return Ok(bytes.clone());
             }
             DocumentChange::McpVersions => Err(mcp::versions::learned(self.gate, &self.destination, text)),
@@ -416,16 +419,20 @@ impl Answering<'_> {
         a2a::card::rewrite(text, &passing, rpc)
     }
 
-    fn filtered(&self, change: EventChange, handles: Option<Handles>) -> Result<EventStream, Refusal> {
+    fn filtered(
+        &self,
+        change: EventChange,
+        handles: Option<Handles>,
+        instructions: Option<mcp::introduction::Instructions>,
+    ) -> Result<EventStream, Refusal> {
         let held = self.gate.limits.held_answer;
         Ok(match change {
             EventChange::Listings(too_long) => {
                 let (listings, handles) = (self.listing_filter()?, handles.ok_or_else(no_handles)?);
-                let is_redacted = self.redaction.is_some();
-                let is_beside = self.is_beside();
+                let (is_redacted, is_beside) = (self.redaction.is_some(), self.is_beside());
                 let beside = self.beside.clone().map(|screen| Beside { own: self.own(), screen });
                 let mut filter: Box<dyn EventFilter> =
-                    Box::new(ServerEvents::new((listings, handles), is_redacted, beside));
+                    Box::new(ServerEvents::new((listings, handles), is_redacted, beside, instructions));
                 if let Some(schema) = self.results.clone() {
                     filter = Box::new(HeldResults { filter, schema });
                 }
@@ -457,9 +464,7 @@ impl Answering<'_> {
     fn seal(&self, from: &HeaderMap, to: &mut HeaderMap) -> Result<(), Refusal> {
         to.remove(const { HeaderName::from_static(mcp::SESSION_HEADER) });
         let sealed = self.answer.seals.and_then(|(name, kind)| Some((name, kind, from.get(name)?)));
-        let Some((name, kind, id)) = sealed else {
-            return Ok(());
-        };
+        let Some((name, kind, id)) = sealed else { return Ok(()) };
         let unusable = || Refusal::new(Code::UpstreamInvalid, "the upstream's session id is not usable");
         let binding = seal::binding(&self.destination, &self.caller);
         let is_of_members = self.destination.endpoint().is_some_and(Endpoint::is_of_members);

@@ -27,6 +27,7 @@ use crate::changes::Tally;
 use crate::gate::{Gate, Shared, rfc3339};
 use crate::payloads::Keeping;
 use crate::protocol::handles::FirstTask;
+use crate::protocol::mcp::introduction::Instructions;
 use crate::protocol::observe::Observation;
 use crate::route::Protocol;
 use crate::runner::Ran;
@@ -96,6 +97,8 @@ pub struct Effect {
     /// Why no full answer came, and what else was noted, as the record says it.
     detail: Option<String>,
     found: Observation,
+    /// What an MCP server says of itself to a model, where it is asked that: a rule may find something in it.
+    pub instructions: Option<Instructions>,
     /// From the request to the first event with something of a model's answer.
     first_token: Option<Duration>,
     /// The first task that the answer names, where it may name some.
@@ -170,6 +173,7 @@ impl Effect {
             token: None,
             detail: None,
             found: Observation::default(),
+            instructions: Instructions::of(asked.method()).filter(|_| protocol == Protocol::Mcp),
             first_token: None,
             task: None,
             ran: None,
@@ -356,9 +360,12 @@ impl Effect {
         }
     }
 
-    /// Why no full answer came, and before it what guards found in what came.
+    /// Why no full answer came, and before it what guards, and the rules for instructions, found in what came.
     fn detail_and_found(&self) -> Option<Cow<'_, str>> {
-        let found = self.changed.as_ref().and_then(Tally::found);
+        let rule = self.instructions.as_ref().and_then(Instructions::found);
+        let found =
+            [self.changed.as_ref().and_then(Tally::found), rule.map(|rule| format!("instructions: {rule}"))];
+        let found = found.into_iter().flatten().reduce(|one, other| format!("{one}; {other}"));
         match (found, self.detail.as_deref()) {
             (None, detail) => detail.map(Cow::Borrowed),
             (Some(found), None) => Some(Cow::Owned(short(&found))),

@@ -35,11 +35,13 @@ use vidimus_core::resource::{AgentTools, Endpoint};
 use crate::accounts::Place;
 use crate::answer::Ongoing;
 use crate::gate::Shared;
+use crate::protocol::mcp::bridge::is_answered_here;
 use crate::protocol::sse::is_events;
 use crate::runner::Ran;
 pub use back::Back;
 pub use body::{Body, Broken};
 pub use bridge::Held;
+use bridge::left;
 use connect::Connecting;
 pub use connect::{AddressGuard, KeepAlive};
 pub(crate) use connect::{Client, tcp, tls};
@@ -117,6 +119,10 @@ pub struct Outbound {
     rest: Option<rest::Reading>,
     /// That it is bridged to a server of another era, and what renews its credential there and keeps what goes on after it.
     bridged: Option<(bridge::Need, Arc<Shared>)>,
+    /// The gateway asks it on account of another call.
+    is_on_account: bool,
+    /// That it is in a session as it is, and what is said there beside it is said by.
+    in_session: Option<Arc<Shared>>,
     /// What is to be known of its call where that waits behind its answer for the client.
     ongoing: Option<Arc<Ongoing>>,
 }
@@ -152,6 +158,8 @@ impl Outbound {
             grpc: None,
             rest: None,
             bridged: None,
+            is_on_account: false,
+            in_session: None,
             ongoing: None,
         })
     }
@@ -186,11 +194,27 @@ impl Outbound {
         Self { place, ..self }
     }
 
-    /// It is bridged, where its server speaks another era than its caller: what it needs for more than one request.
+    /// It is asked on account of another call: who made that hears of no refusal that it could fall back by.
+    #[must_use]
+    pub(crate) fn on_account(self) -> Self {
+        Self { is_on_account: true, ..self }
+    }
+
+    /// It is bridged, where its server speaks another era than its caller, or in a session with it: what it needs for more than one request.
     pub(crate) fn bridged(&mut self, shared: &Arc<Shared>) {
         if let Destination::Server(server) = self.permit.destination() {
-            let need = bridge::Need::of(&server.endpoint, &self.headers, &self.body);
+            let now = || shared.clock.now().monotonic;
+            let found = || shared.standing.era(server.endpoint.url.as_str(), now());
+            let need =
+                bridge::Need::of(&server.endpoint, found, (&self.headers, &self.body, self.is_on_account));
             self.bridged = need.map(|need| (need, shared.clone()));
+            // What the gateway answers itself has no sessions.
+            if need.is_some() || is_answered_here(&server.endpoint) {
+                return;
+            }
+            left::note_return(&shared.standing.bridged(), &self.uri, (&self.method, &self.headers));
+            let is_of_session = left::is_of_session(&self.method, &self.headers);
+            self.in_session = is_of_session.then(|| shared.clone());
         }
     }
 
@@ -328,8 +352,22 @@ pub(crate) fn client_beside(guard: AddressGuard, roots: Option<&[u8]>) -> Result
 /// `upstream_timeout`, or `upstream_invalid` for what is not HTTP. Of a job also `overloaded`, where too many run; of a server of another era
 /// also `era_unbridged`.
 pub async fn forward(upstream: &Upstream, outbound: Box<Outbound>) -> Result<Response<Body>, Refusal> {
-    let Outbound { permit, method, uri, headers, body, card, ran, place, grpc, rest, bridged, ongoing } =
-        *outbound;
+    let Outbound {
+        permit,
+        method,
+        uri,
+        headers,
+        body,
+        card,
+        ran,
+        place,
+        grpc,
+        rest,
+        bridged,
+        in_session,
+        ongoing,
+        ..
+    } = *outbound;
     if let Some(job) = permit.endpoint()?.job.clone() {
         let asked = job::Asked { method: &method, headers: &headers, body: &body };
         let ran = (ran.unwrap_or_default(), place);
@@ -339,6 +377,10 @@ pub async fn forward(upstream: &Upstream, outbound: Box<Outbound>) -> Result<Res
         let asked = bridge::Asked { method, uri, headers, body };
         // Few calls are bridged, and what is kept in place is moved with each.
         return Box::pin(bridge::answer(upstream, (permit, shared), need, (asked, ongoing))).await;
+    }
+    if let Some(shared) = in_session {
+        let asked = bridge::Asked { method, uri, headers, body };
+        return Box::pin(left::sent(upstream, (permit, shared), asked)).await;
     }
     if let Some(agent) = permit.endpoint()?.agent.clone() {
         let asked = job::Asked { method: &method, headers: &headers, body: &body };

@@ -10,6 +10,7 @@ mod content;
 mod crossing;
 mod decided;
 mod definition;
+mod follow;
 mod front;
 mod grants;
 mod guards;

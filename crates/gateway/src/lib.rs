@@ -31,6 +31,7 @@ mod ext_authz;
 mod failover;
 mod fair_share;
 mod first_sight;
+mod followed;
 mod forward;
 mod found;
 mod gate;

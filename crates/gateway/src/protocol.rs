@@ -33,6 +33,7 @@ use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::Kind;
 use vidimus_core::snapshot::Snapshot;
 
+use crate::followed::Followed;
 use crate::gate::Limits;
 use crate::reply::ReplyBody;
 use crate::route::{Protocol, Route};
@@ -233,6 +234,8 @@ pub struct Parsed<'a> {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// The path that it goes on by, where that is not its operation's: another name of the model stands in it.
     pub path: Option<Cow<'static, str>>,
+    /// What it is about beside what is asked, of which only what is permitted goes on.
+    pub followed: Vec<Followed>,
     /// What goes on in place of the message, where it is the gateway that has to ask.
     pub instead: Option<Box<Instead>>,
     /// Why it is not carried out, where that tells something of the destination: only who may make the call learns it.
@@ -300,6 +303,8 @@ pub enum DocumentChange {
     OfMember,
     /// Nothing, but what a server asks in it of its client is decided, and so it is read whole.
     Asks,
+    /// Nothing: what an MCP server says of itself is looked at.
+    Introduction,
     /// The versions that an MCP server serves are learned from it; the caller gets the fault of having asked for another one.
     McpVersions,
 }
@@ -391,6 +396,7 @@ impl<'a> Parsed<'a> {
             replaced: Vec::new(),
             headers: Vec::new(),
             path: None,
+            followed: Vec::new(),
             instead: None,
             fault: None,
         }
@@ -417,7 +423,7 @@ impl DocumentChange {
         match self {
             Self::McpTasks(too_long) => too_long,
             Self::A2aTasks(shape, _) => shape.too_long(),
-            Self::OfMember | Self::Asks => sse::TooLong::Passes,
+            Self::OfMember | Self::Asks | Self::Introduction => sse::TooLong::Passes,
             Self::Listing(_) | Self::Card { .. } | Self::McpVersions | Self::Redacted => {
                 sse::TooLong::EndsStream
             }

@@ -33,6 +33,7 @@ use vidimus_core::clock::Moment;
 use vidimus_core::entity::EntityId;
 use vidimus_core::record::ActRecord;
 use vidimus_core::refusal::{Code, Refusal};
+use vidimus_core::resource::Era;
 
 use self::chains::{Chains, Keeps};
 use self::ended::{Ended, EndedChain};
@@ -61,6 +62,8 @@ pub struct StandingState {
     tasks: Cache<TaskKey, Arc<Part>>,
     /// What servers said of themselves, by the address that said it.
     versions: Cache<Box<str>, Served>,
+    /// Which era of MCP servers were found to speak, by their address, and until when that is believed.
+    eras: Cache<Box<str>, (Era, Instant)>,
     mirrored: Cache<Box<str>, Arc<MirroredTools>>,
     /// What is kept of addresses for news of tasks.
     news: NewsState,
@@ -132,6 +135,7 @@ impl StandingState {
             keeps,
             tasks,
             versions,
+            eras: Cache::new(SERVERS),
             mirrored,
             sights: Cache::with_weighter(SIGHTS, SIZE_OF_SIGHTS, Sizes),
             schemas: Cache::new(SCHEMAS),
@@ -165,6 +169,22 @@ impl StandingState {
     /// The server at `address` serves these versions.
     pub fn serves(&self, address: &str, versions: &[&'static str], now: Instant) {
         self.versions.insert(address.into(), (versions.into(), now + VERSIONS_LIFE));
+    }
+
+    /// The server at `address` was found to speak this era.
+    pub fn speaks(&self, address: &str, era: Era, now: Instant) {
+        self.eras.insert(address.into(), (era, now + VERSIONS_LIFE));
+    }
+
+    /// What the server at `address` was found to speak does not hold any more.
+    pub fn forget_era(&self, address: &str) {
+        self.eras.remove(address);
+    }
+
+    /// Which era the server at `address` was found to speak not long ago.
+    pub fn era(&self, address: &str, now: Instant) -> Option<Era> {
+        let (era, until) = self.eras.get(address)?;
+        (now < until).then_some(era)
     }
 
     /// What calls that are bridged leave for those behind them.

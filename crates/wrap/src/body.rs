@@ -13,7 +13,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use tokio::time::{Instant, Sleep, sleep};
 
-use crate::channel::{Event, Reader};
+use crate::channel::{Channel, Event, Reader};
 use crate::process::Process;
 
 /// A stream that says nothing for so long says that it lives.
@@ -44,11 +44,48 @@ pub(crate) struct Cancel {
     pub(crate) process: Arc<Process>,
     /// The id that the process has for it.
     pub(crate) key: String,
+    /// Its stream, where a client that lost it may come again.
+    pub(crate) resumed: Option<Resumed>,
+}
+
+/// A stream that a client may come again for.
+#[derive(Debug)]
+pub(crate) struct Resumed {
+    pub(crate) channel: Arc<Channel>,
+    /// For how long it is waited for, each time that it leaves.
+    pub(crate) within: Duration,
+}
+
+impl Resumed {
+    /// Waits until nobody has read the stream for so long; false where it ends before.
+    async fn is_given_up(&self) -> bool {
+        const LOOKS: u32 = 10;
+        let mut unread = 0;
+        while unread < LOOKS {
+            sleep(self.within / LOOKS).await;
+            if self.channel.has_ended() {
+                return false;
+            }
+            unread = if self.channel.is_read() { 0 } else { unread + 1 };
+        }
+        true
+    }
 }
 
 impl Drop for Cancel {
     fn drop(&mut self) {
-        self.process.cancel(&self.key);
+        let Some(resumed) = self.resumed.take() else { return self.process.cancel(&self.key) };
+        if resumed.channel.has_ended() {
+            return;
+        }
+        // Without a runtime all processes end.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let (process, key) = (self.process.clone(), std::mem::take(&mut self.key));
+        runtime.spawn(async move {
+            if resumed.is_given_up().await {
+                process.cancel(&key);
+            }
+        });
     }
 }
 
@@ -127,5 +164,61 @@ impl Body for Answer {
             Self::Whole(whole) => whole.size_hint(),
             Self::Events(_) => SizeHint::default(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Program;
+    use crate::message::Message;
+    use crate::process::Use;
+
+    const WITHIN: Duration = Duration::from_millis(100);
+
+    /// A process that repeats what it is told to cancel. Where no request's stream is read that goes to `log`.
+    fn process(log: &Arc<Channel>) -> Arc<Process> {
+        let script =
+            r#"while read -r line; do case "$line" in *notifications/cancelled*) echo "$line";; esac; done"#;
+        let program = Program {
+            command: "/bin/sh".into(),
+            arguments: vec!["-c".into(), script.into()],
+            environment: vec![],
+        };
+        Process::start(&program, "test".to_owned(), Use::Session(log.clone()), 4096).expect("started")
+    }
+
+    async fn asked(process: &Arc<Process>, id: &str, number: u64) -> (Cancel, Arc<Channel>) {
+        let channel = Channel::new(number, true, 4096);
+        let text =
+            format!(r#"{{"jsonrpc":"2.0","id":"{id}","method":"tools/call","params":{{"name":"a"}}}}"#);
+        let message = Message::read(text.as_bytes()).expect("a message");
+        let key = process.ask(&message, &channel, 1).await.expect("asked");
+        let resumed = Some(Resumed { channel: channel.clone(), within: WITHIN });
+        (Cancel { process: process.clone(), key, resumed }, channel)
+    }
+
+    /// In a session too: a stream that nobody comes again for is one whose request nobody waits for.
+    #[tokio::test]
+    async fn who_leaves_a_session_s_request_cancels_it_unless_it_comes_again() {
+        let log = Channel::new(1, true, 4096);
+        let mut told = log.read(None);
+        let process = process(&log);
+        let (back, again) = asked(&process, "back", 2).await;
+        let (gone, lost) = asked(&process, "gone", 3).await;
+        let mut reader = again.read(None);
+        drop((back, gone));
+        // What the process says of itself goes on the one stream of a request that is read.
+        let event = tokio::time::timeout(Duration::from_secs(10), reader.next()).await.expect("in time");
+        let text = String::from_utf8(event.expect("a message").message.to_vec()).expect("text");
+        assert!(text.contains(r#""requestId":"gone""#), "{text}");
+        assert!(lost.has_ended() && !again.has_ended());
+        // It is gone on with, and left for good.
+        drop(reader);
+        let event = tokio::time::timeout(Duration::from_secs(10), told.next()).await.expect("in time");
+        let text = String::from_utf8(event.expect("a message").message.to_vec()).expect("text");
+        assert!(text.contains(r#""requestId":"back""#), "{text}");
+        process.stop();
+        process.ended().await;
     }
 }

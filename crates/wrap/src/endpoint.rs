@@ -15,7 +15,7 @@ use http::{HeaderName, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
 
-use crate::body::{Answer, Cancel, Events};
+use crate::body::{Answer, Cancel, Events, Resumed};
 use crate::channel::Reader;
 use crate::door;
 use crate::fault::{Fault, INVALID, NO_METHOD, TRANSPORT};
@@ -36,6 +36,9 @@ const PRIMED: &str = "2025-11-25";
 const BODY_TIME: Duration = Duration::from_secs(30);
 /// How long an answer may be a document. After that it begins as a stream of events, so that nobody between takes it for silence.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// For how long a client of a session that has lost the stream of a request may come again for it, before the server is told that nobody waits.
+const RETURN: Duration = Duration::from_secs(10);
 
 /// Answers one request.
 pub(crate) async fn answer(
@@ -119,7 +122,7 @@ async fn stateless(
             let channel = wrapped.channel(false);
             let reader = channel.read(None);
             let key = process.ask(message, &channel, 0).await?;
-            Ok(reply(reader, false, false, Some(Cancel { process, key })).await)
+            Ok(reply(reader, false, false, Some(Cancel { process, key, resumed: None })).await)
         }
     }
 }
@@ -185,9 +188,13 @@ async fn ask(
 ) -> Result<Response<Answer>, Fault> {
     let channel = wrapped.channel(true);
     let reader = channel.read(None);
-    session.process.ask(message, &channel, session.number).await?;
+    let process = session.process.clone();
+    let key = process.ask(message, &channel, session.number).await?;
     session.remember(&channel);
-    Ok(reply(reader, true, is_primed, None).await)
+    let resumed = Some(Resumed { channel, within: RETURN });
+    // That a session begins is not taken back (2025-11-25, "Cancellation"): it ends where nobody goes on with it.
+    let asked = (message.method != "initialize").then(|| Cancel { process, key, resumed });
+    Ok(reply(reader, true, is_primed, asked).await)
 }
 
 /// Whether what a method sets would be set for all whom a process serves.

@@ -4,7 +4,7 @@
 //! exist when this was. It reads which request an answer is of, and little else (`message.rs`). Who may call is the gateway's business,
 //! which stands before it.
 //!
-//! A session (2025-06-18, 2025-11-25) has a process of its own, or all share one. Requests without a session (2026-07-28) are answered
+//! A session (2025-11-25 and before) has a process of its own, or all share one. Requests without a session (2026-07-28) are answered
 //! by one process, if the server is of that era. `endpoint.rs` is the place to begin reading.
 
 mod body;

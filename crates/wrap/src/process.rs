@@ -155,7 +155,9 @@ impl Process {
 
     /// Tells the process that nobody waits for a request any more.
     pub(crate) fn cancel(&self, key: &str) {
-        if self.routes().answered(key).is_some() {
+        let asked = self.routes().answered(key);
+        if let Some(asked) = asked {
+            asked.channel.end();
             let params = format!(r#"{{"requestId":{key},"reason":"the client closed its stream"}}"#);
             self.say(format!(r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{params}}}"#));
         }

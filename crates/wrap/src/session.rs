@@ -1,4 +1,4 @@
-//! Sessions of the eras that have them (MCP 2025-06-18 and 2025-11-25): who has the id has the session, so nobody can guess it.
+//! Sessions of the eras that have them (MCP 2025-11-25 and before): who has the id has the session, so nobody can guess it.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

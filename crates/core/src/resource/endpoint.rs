@@ -128,7 +128,7 @@ pub struct EndpointSpec {
     /// What becomes of calls once the configuration is older than this; they are decided as before when it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stale_after: Option<StaleAfterSpec>,
-    /// The one era of MCP that a server speaks: sessions (2025-06-18, 2025-11-25) or stateless (2026-07-28). Clients of the other era are
+    /// The one era of MCP that a server speaks: sessions (2025-11-25 and before) or stateless (2026-07-28). Clients of the other era are
     /// then bridged to it. It is spoken to as its clients speak when it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mcp: Option<Era>,

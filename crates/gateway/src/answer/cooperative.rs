@@ -17,6 +17,11 @@ impl<B> Cooperative<B> {
     pub fn new(body: B) -> Self {
         Self(body)
     }
+
+    /// The body itself.
+    pub fn get_mut(&mut self) -> &mut B {
+        &mut self.0
+    }
 }
 
 impl<B: Body + Unpin> Body for Cooperative<B> {

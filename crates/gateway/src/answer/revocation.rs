@@ -28,6 +28,7 @@ use vidimus_core::snapshot::Snapshot;
 pub use self::anew::{found, rebound};
 use super::kept::{Kept, KeptContent};
 use super::passage::Passage;
+use crate::followed::Followed;
 use crate::gate::{Shared, millis};
 use crate::part::Part;
 
@@ -60,6 +61,8 @@ pub struct Asked {
     grant: Option<Arc<str>>,
     /// What is changed of it.
     obligations: Arc<[Obligation]>,
+    /// What else it is about, each permitted by itself.
+    followed: Arc<[Followed]>,
     /// Who answers it in place of whom it is to: that may be called as well.
     by: Option<Box<(Destination, Asked)>>,
 }
@@ -91,6 +94,7 @@ impl Asked {
             passage: call.ask.via.map(|front| Box::new(Passage::by(front, call.ask.guarded))),
             grant: None,
             obligations: Arc::default(),
+            followed: Arc::default(),
             by: None,
         }
     }
@@ -105,9 +109,9 @@ impl Asked {
         &self.guarded
     }
 
-    /// The same, with the grant of which it took a use.
-    pub fn with(self, grant: Option<Arc<str>>) -> Self {
-        Self { grant, ..self }
+    /// The same, with the grant of which it took a use, and what it is about beside.
+    pub fn with(self, grant: Option<Arc<str>>, followed: Arc<[Followed]>) -> Self {
+        Self { grant, followed, ..self }
     }
 
     /// The same, at which these guards looked for policies about the server with members by which it came.
@@ -220,7 +224,9 @@ impl Asked {
             so_far: self.so_far(),
             approvals: &self.approvals,
         };
-        let decision = world.authorize(&call);
+        let goes_on = self.followed.iter().all(|one| one.is_permitted(world, &destination, &call));
+        let decision = goes_on.then(|| world.authorize(&call));
+        let Some(decision) = decision else { return true };
         match (decision.outcome(), decision.code()) {
             (Outcome::Allow, _) if is_known => false,
             (Outcome::AllowWithObligations, _) if is_known => !self.meets(decision.obligations()),

@@ -449,12 +449,13 @@ impl Body for ResponseStream {
 impl Drop for ResponseStream {
     /// The caller left: dropping `upstream` cancels the call there, and the record says so.
     fn drop(&mut self) {
+        if self.has_answered() {
+            self.content.upstream.get_mut().has_answered();
+        }
         if matches!(self.closing, Closing::No)
             && let Some(dropped) = self.effect.as_ref().map(|effect| effect.of_dropped())
         {
-            if let Some(effect) = &mut self.effect {
-                effect.left = true;
-            }
+            self.effect.iter_mut().for_each(|effect| effect.left = true);
             // The caller had its answer, where nothing of that is left here, and did not wait for what it does not need.
             let left = dropped != Ending::Cancelled || !self.gathered.is_empty() || !self.has_answered();
             self.close(if left { dropped } else { Ending::Ok }, true);

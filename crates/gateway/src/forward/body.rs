@@ -9,7 +9,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use vidimus_core::refusal::{Code, Refusal};
 
-use super::bridge::Bridged;
+use super::bridge::{Bridged, InSession};
 use super::grpc::Messages;
 use super::job::Events;
 use super::rewritten::Rewritten;
@@ -29,6 +29,8 @@ pub enum Body {
     Grpc(Box<Messages>),
     /// Of a server of another era. What it says ends with whoever reads this.
     Bridged(Bridged),
+    /// The same in a session of caller and server: what is under way in it is taken back with whoever reads this.
+    InSession(Box<InSession>),
 }
 
 /// Why an answer ended before its end.
@@ -51,6 +53,13 @@ impl Broken {
 }
 
 impl Body {
+    /// What was asked is answered by what was read: what is left of it is for nobody.
+    pub(crate) fn has_answered(&mut self) {
+        if let Self::InSession(answer) = self {
+            answer.has_answered();
+        }
+    }
+
     /// All of it, of at most so many bytes.
     ///
     /// # Errors
@@ -84,6 +93,7 @@ impl http_body::Body for Body {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Events(events) => events.poll_next(cx).map(framed),
             Self::Bridged(events) => events.poll_next(cx).map(framed),
+            Self::InSession(answer) => answer.poll_next(cx),
             Self::Rewritten(rewritten) => rewritten.poll_next(cx),
             Self::Grpc(messages) => messages.poll_next(cx).map(|next| next.map(|said| said.map(Frame::data))),
         }
@@ -94,6 +104,7 @@ impl http_body::Body for Body {
             Self::Http(body) => body.is_end_stream(),
             Self::Whole(bytes) => bytes.is_none(),
             Self::Events(_) | Self::Bridged(_) => false,
+            Self::InSession(answer) => answer.body().is_end_stream(),
             Self::Rewritten(rewritten) => rewritten.has_ended(),
             Self::Grpc(messages) => messages.is_end(),
         }
@@ -103,6 +114,7 @@ impl http_body::Body for Body {
         match self {
             Self::Http(body) => body.size_hint(),
             Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Self::InSession(answer) => answer.body().size_hint(),
             Self::Events(_) | Self::Bridged(_) | Self::Rewritten(_) | Self::Grpc(_) => SizeHint::default(),
         }
     }

@@ -1,11 +1,14 @@
 //! An upstream of another era than its caller: a client with a session reaches a server without, and the other way round (ADR 81).
 //!
 //! It stands where a request reaches its upstream, as what answers for a job does: everything before it saw the caller's own message, and
-//! everything behind it sees an answer in the caller's own era. Which era a server speaks alone, its record says.
+//! everything behind it sees an answer in the caller's own era. Which era a server speaks alone, its record says, or how it
+//! refuses the other one.
 
 mod beside;
 mod ended;
+mod found;
 mod held;
+pub(super) mod left;
 mod listening;
 mod sessions;
 mod stateless;
@@ -38,7 +41,9 @@ use crate::protocol::mcp::bridge::session::Session;
 use crate::protocol::mcp::bridge::{self, unlike};
 use crate::protocol::members::Members;
 use crate::seal;
+use found::Tried;
 pub use held::Held;
+pub use left::InSession;
 pub(super) use wire::Wire;
 use wire::{Messages, Said};
 
@@ -49,11 +54,17 @@ pub(super) enum Need {
     Speaks(Era),
     /// It begins a session, and whether its server has any is not known: it is asked.
     Begins,
+    /// It is of no session, and whether its server speaks without is not known: how that refuses tells.
+    Unknown,
 }
 
 impl Need {
-    /// `None` of nearly every request, which passes as it is.
-    pub(super) fn of(endpoint: &Endpoint, headers: &HeaderMap, body: &[u8]) -> Option<Self> {
+    /// `None` of nearly every request, which passes as it is. `found` tells which era the server was found to speak, where no record says it.
+    pub(super) fn of(
+        endpoint: &Endpoint,
+        found: impl FnOnce() -> Option<Era>,
+        (headers, body, is_on_account): (&HeaderMap, &[u8], bool),
+    ) -> Option<Self> {
         // An API would be sent an `initialize` that none of its operations is.
         if bridge::is_answered_here(endpoint) {
             return None;
@@ -61,7 +72,13 @@ impl Need {
         let of_caller = bridge::era(headers);
         match endpoint.mcp {
             Some(speaks) => (speaks != of_caller).then_some(Self::Speaks(speaks)),
-            None if of_caller == Era::Stateless => None,
+            // A client of both eras falls back by how its server refuses this, and has more of it then than the bridge has: tasks, and any replica.
+            None if of_caller == Era::Stateless && !is_on_account && found::is_discovery(headers) => None,
+            None if of_caller == Era::Stateless => match found() {
+                Some(Era::Stateless) => None,
+                Some(Era::Sessions) => Some(Self::Speaks(Era::Sessions)),
+                None => Some(Self::Unknown),
+            },
             None => match wire::header(headers, SESSION_HEADER) {
                 // The session is the gateway's own, so the server has none.
                 Some(id) => Session::of(id).map(|_| Self::Speaks(Era::Stateless)),
@@ -109,19 +126,37 @@ pub(super) async fn answer(
             let limit = Duration::from_millis(u64::from(permit.endpoint()?.timeout_ms));
             Some(timeout(limit, held_whole(response)).await.map_err(late)??)
         }
+        Need::Unknown => match found::tried(upstream, (&permit, &*shared), &asked).await? {
+            Tried::Answered(response) => return Ok(response),
+            Tried::Refused(response) => Some(response),
+        },
     };
+    let (is_found, address) = (permit.endpoint()?.mcp.is_none(), permit.endpoint()?.url.clone());
     let holder = holder(&permit, need, &asked.headers)?;
     let held = shared.standing.bridged();
     let wire = Wire::new(upstream, (Arc::new(permit), &shared), asked.uri.clone(), &asked.headers);
     let way = Way { wire, held, holder, ongoing };
-    let answer = match need {
-        Need::Speaks(Era::Sessions) => sessions::answer(way, asked).await,
-        Need::Speaks(Era::Stateless) | Need::Begins => stateless::answer(way, asked).await,
-    };
-    match (answer, refused) {
-        // It is not of that era either, so what it said stands.
-        (Err(_), Some(refused)) => Ok(refused),
-        (answer, _) => answer,
+    match (need, refused) {
+        (Need::Unknown, Some(refused)) => found::bridged(way, asked, refused, &shared).await,
+        (Need::Speaks(Era::Sessions) | Need::Unknown, _) => {
+            let answer = sessions::answer(way, asked).await;
+            // It may be another server by now.
+            let is_unlike = match &answer {
+                Ok(response) => response.status() == StatusCode::BAD_REQUEST,
+                Err(refusal) => refusal.code == Code::UpstreamInvalid,
+            };
+            if is_found && is_unlike {
+                shared.standing.forget_era(address.as_str());
+            }
+            answer
+        }
+        (Need::Speaks(Era::Stateless) | Need::Begins, refused) => {
+            match (stateless::answer(way, asked).await, refused) {
+                // It is not of that era either, so what it said stands.
+                (Err(_), Some(refused)) => Ok(refused),
+                (answer, _) => answer,
+            }
+        }
     }
 }
 
@@ -134,7 +169,7 @@ fn holder(permit: &Permit, need: Need, headers: &HeaderMap) -> Result<Box<str>, 
     let endpoint = permit.endpoint()?;
     let mut holder = format!("{}|{}", seal::binding(permit.destination(), permit.caller()), endpoint.url);
     // A server without sessions binds nothing to one.
-    let has_sessions = need == Need::Speaks(Era::Sessions);
+    let has_sessions = matches!(need, Need::Speaks(Era::Sessions) | Need::Unknown);
     let is_said =
         |name: &str| has_sessions && endpoint.headers.passes(name) && !OF_EACH_REQUEST.contains(&name);
     let said = headers.iter().filter(|(name, _)| is_said(name.as_str()));

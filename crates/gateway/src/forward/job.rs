@@ -20,6 +20,7 @@ use vidimus_core::resource::Job;
 
 use super::body::Body;
 use crate::accounts::Place;
+use crate::protocol::mcp::versions::SERVED;
 use crate::protocol::mcp::{CALL, HANDSHAKE, MODERN, VERSION_HEADER};
 use crate::runner::{News, Output, Ran, Run, Runner};
 
@@ -119,7 +120,7 @@ pub(super) fn understood(
         "initialize" => reply.result(initialized(params.version.as_deref()), false),
         "server/discover" => reply.result(
             json!({
-                "supportedVersions": [MODERN], "capabilities": {"tools": {}},
+                "supportedVersions": SERVED, "capabilities": {"tools": {}},
                 "_meta": {"io.modelcontextprotocol/serverInfo": server_info()},
             }),
             true,

@@ -25,6 +25,7 @@ use super::content::{Beside, Said};
 use super::crossing::{self, Crossed, Crossing};
 use super::decided::{among, counted, decided, with_approvals, with_counts};
 use super::definition::Source;
+use super::follow;
 use super::grants;
 use super::hold::{Given, Standing};
 use super::keep::Kept;
@@ -114,6 +115,8 @@ pub struct OwnPermit {
 
 /// Listener → **authenticate → adapter → decide → record** → …
 ///
+/// Who calls is found out before the body is read: nobody unknown may make the gateway work.
+///
 /// # Errors
 /// The refusal of a request that is not permitted, in whatever step. One that was decided is on record already.
 pub async fn admit<'p, B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>>(
@@ -123,7 +126,6 @@ pub async fn admit<'p, B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Err
     body: B,
 ) -> Result<Admission<'p>, Refusal> {
     let route = addressed_by(gate, context, parts).await?;
-    // Before the body is read: nobody unknown may make the gateway work.
     let addressed = Addressed::now(gate, context, parts, &route).await?;
     let holder = gate.accounts.holder(addressed.caller.proven.principal.entity());
     let place = gate.accounts.enter(&holder)?;
@@ -137,7 +139,7 @@ pub async fn admit<'p, B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Err
     let holder = Holder::new(&gate.seal, &destination, &caller).with_raw_sessions(context.raw_sessions());
     let asked = message_of(gate, parts, (&route, &destination, &holder), (json.as_ref(), bytes.len()));
     let parsed = parsed(&crossing, binding, &asked, (&world, &caller), (context, moment))?;
-    let parsed = written_anew(parsed, route.protocol, (&bytes, message));
+    let mut parsed = written_anew(parsed, route.protocol, (&bytes, message));
     let beside = Beside::of(parts, binding, (&destination, credential));
     let said = Said::of((parsed.ask.action, parsed.dropped), json.as_ref(), &beside);
     let (seen, via) = (pins::seen(gate, &parsed.ask, moment), context.via.clone());
@@ -151,6 +153,7 @@ pub async fn admit<'p, B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Err
     decision = with_counts(&world, (&mut call, decision), so_far.as_deref());
     let given = Given::to(gate, &decision, call.now);
     decision = with_approvals(&world, (&mut call, decision), given.as_ref());
+    let also = follow::permitted(&world, (&call, json.as_ref()), &mut parsed);
     let source = Source::of(parts, json.as_ref(), (&parsed.headers, credential), &world);
     let looked = pins::look(gate, context, &decision, &source).await?;
     decision = pins::anew(gate, context, &world, (&mut call, decision), [&seen, &looked])?;
@@ -165,7 +168,7 @@ pub async fn admit<'p, B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Err
         Verdict::Refused(refusal) => return Err(grants::requested(gate, parts, &call, refusal).await),
     };
     reservation.permitted(moment).await;
-    let asked = Asked::of(&call, so_far.clone()).come_by(crossing.guarded()).with(grant).under(&permit);
+    let asked = Asked::of(&call, so_far.clone()).come_by(crossing.guarded()).with(grant, also).under(&permit);
     let (protocol, approval, bytes_in) = (route.protocol, approval.claimed(), bytes.len());
     let answer = match answer {
         Ok(answer) => answer,

@@ -59,7 +59,8 @@ pub(super) async fn counted(
     (parts, message): (&Parts, &Bytes),
     now: Moment,
 ) -> Result<Option<Arc<SoFar>>, Refusal> {
-    let former = || gate.standing.bridged().goes_on(decision.call(), &parts.headers, message);
+    let era = |address: &str| gate.standing.era(address, now.monotonic);
+    let former = || gate.standing.bridged().goes_on(decision.call(), era, (&parts.headers, message));
     let counted = gate.accounts.count(reservation, decision, former, now).await?;
     Ok(counted.or_else(|| reservation.so_far()))
 }

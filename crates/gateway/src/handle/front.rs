@@ -177,7 +177,8 @@ impl<'a> Front<'a> {
             }
             all.push((&*member.name, one));
         }
-        let result = merge::initialized(&self.front.id.id, sessions.version(), &all, absent);
+        let offered = self.params().and_then(|params| params.get("protocolVersion")).and_then(Json::as_str);
+        let result = merge::initialized(&self.front.id.id, sessions.version(offered), &all, absent);
         let mut response = self.result(&result.to_string());
         let id = HeaderValue::from_str(&sessions.written()?);
         let id = id.map_err(|_| Refusal::new(Code::Internal, "the ids of the sessions fit no header"))?;

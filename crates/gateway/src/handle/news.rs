@@ -235,7 +235,7 @@ impl Told {
             Verdict::Refused(refusal) => return Err(refusal),
         };
         reservation.permitted(moment).await;
-        let asked = Asked::of(&call, so_far.clone()).with(grant).under(&permit);
+        let asked = Asked::of(&call, so_far.clone()).with(grant, Arc::default()).under(&permit);
         Ok((permit, asked, reservation))
     }
 

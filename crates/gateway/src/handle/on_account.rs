@@ -267,7 +267,7 @@ fn outbound(
     }
     sent.extend(own);
     headers::finish(&mut sent, rules, &context.trace, &body);
-    let mut outbound = Outbound::to(permit, method, "", sent, body)?;
+    let mut outbound = Outbound::to(permit, method, "", sent, body)?.on_account();
     let token = credential::apply(gate, &mut outbound)?;
     Ok((outbound, token))
 }
@@ -299,6 +299,7 @@ async fn said(
             return Err(Refusal::new(Code::UpstreamInvalid, message));
         }
         if answering.push(&data, id) {
+            body.has_answered();
             break;
         }
     }

@@ -1,11 +1,13 @@
-//! MCP over streamable HTTP: 2025-06-18 and 2025-11-25 (sessions), 2026-07-28 (stateless), on one endpoint.
+//! MCP over streamable HTTP: 2024-11-05 to 2025-11-25 (sessions), 2026-07-28 (stateless), on one endpoint.
 //!
 //! Every method of every era is listed here. One that is not is refused: what cannot be understood cannot be governed.
 
 pub mod bridge;
 pub mod definition;
 pub mod held;
+pub mod introduction;
 pub mod labels;
+pub mod listen;
 pub mod listing;
 pub mod listing_filter;
 pub mod mirrored;
@@ -37,11 +39,11 @@ use super::jsonrpc::{self, Envelope};
 use super::observe::Observe;
 use super::sse::TooLong;
 use super::{
-    Answer, Binding, DocumentChange, EventChange, Expected, MAX_NAME, MAX_URI, Message, Operation, Parsed,
+    Answer, Binding, DocumentChange, EventChange, MAX_NAME, MAX_URI, Message, Operation, Parsed,
     check_spelling,
 };
 use crate::part::Part;
-use crate::seal::{Kind, MAX_SEALED};
+use crate::seal::Kind;
 use listing::Listing;
 use named::{READ, names_no_other, only};
 use tasks::Sender;
@@ -49,7 +51,7 @@ use tasks::Sender;
 /// The stateless version.
 pub const MODERN: &str = "2026-07-28";
 /// The versions with a handshake that are served, newest first.
-pub const HANDSHAKE: [&str; 2] = ["2025-11-25", "2025-06-18"];
+pub const HANDSHAKE: [&str; 4] = ["2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"];
 
 const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 /// The header that says which version is spoken.
@@ -189,6 +191,7 @@ fn posted<'a>(
         }
         Envelope::Notification { method, params } => {
             agree(headers, method, params)?;
+            versions::check_method(headers, method, is_modern(headers, params))?;
             let related = tasks::related(message, "params", params, Sender::Tells)?;
             (notification(server, method)?, related)
         }
@@ -243,7 +246,7 @@ fn request<'a>(
         check_spelling(params, &READ)?;
     }
     let modern = is_modern(message.headers, params);
-    versions::check_method(method, modern)?;
+    versions::check_method(message.headers, method, modern)?;
     // What is marked stands in the tool's schema, which is for who may use the tool.
     let fault = mirrored::check(message, server, method, params).err();
     let fault = fault.or_else(|| bridge::unbridged(server, method, params, modern));
@@ -265,7 +268,7 @@ fn request<'a>(
         }
         "prompts/get" => about(Action::GetPrompt, Target::Prompt { server, name: name(params)? }),
         "completion/complete" => completion(server, params)?,
-        "subscriptions/listen" => listen(message, server, params)?,
+        "subscriptions/listen" => listen::listen(message, server, params)?,
         "tools/list" => listing(Listing::Tools),
         "resources/list" => listing(Listing::Resources),
         "resources/templates/list" => listing(Listing::ResourceTemplates),
@@ -280,14 +283,15 @@ fn request<'a>(
                 ));
             }
             let seals = Some((SESSION_HEADER, held::kind_of_session(params)));
-            let answer = Answer { seals, ..passed() };
+            let answer = Answer { seals, ..introducing() };
             Parsed::new(connect(server, method).ask, answer)
         }
         "tasks/get" | "tasks/result" | "tasks/update" | "tasks/cancel" => {
             tasks::about_one(message, server, method, params)?
         }
         "tasks/list" => tasks::list(message, server, method, params)?,
-        "server/discover" | "ping" | "logging/setLevel" => connect(server, method),
+        versions::DISCOVER => Parsed::new(connect(server, method).ask, introducing()),
+        "ping" | "logging/setLevel" => connect(server, method),
         _ => return Err(unknown(method)),
     };
     let parsed =
@@ -335,6 +339,11 @@ fn passed() -> Answer {
     Answer { events: Some(EventChange::Listings(TooLong::Passes)), ..Answer::pass(Observe::Rpc) }
 }
 
+/// The same of an answer in which a server says what it is: that is looked at.
+fn introducing() -> Answer {
+    Answer { document: Some(DocumentChange::Introduction), ..passed() }
+}
+
 /// `completion/complete` is about the prompt or the resource that it completes.
 fn completion<'a>(server: &'a Arc<McpServer>, params: Option<&'a Json<'a>>) -> Result<Parsed<'a>, Refusal> {
     let reference = params.and_then(|p| p.get("ref"));
@@ -356,46 +365,6 @@ fn completion<'a>(server: &'a Arc<McpServer>, params: Option<&'a Json<'a>>) -> R
         }
     };
     Ok(Parsed::new(Ask::about("completion/complete", action, target), passed()))
-}
-
-/// `subscriptions/listen` names resources and tasks; one decision covers one of them, so more than one is refused, not guessed at.
-fn listen<'a>(
-    message: &Message<'a>,
-    server: &'a Arc<McpServer>,
-    params: Option<&'a Json<'a>>,
-) -> Result<Parsed<'a>, Refusal> {
-    const METHOD: &str = "subscriptions/listen";
-    let notifications = params.and_then(|p| p.get("notifications"));
-    notifications.map_or(Ok(()), |given| check_spelling(given, &["resourceSubscriptions", "taskIds"]))?;
-    let named = |member| match notifications.and_then(|n| n.get(member)).map(Json::as_array) {
-        None => Ok(&[][..]),
-        Some(Some(named)) => Ok(named),
-        Some(None) => Err(one_of(member)),
-    };
-    let mut parsed = match (named("resourceSubscriptions")?, named("taskIds")?) {
-        ([], []) => connect(server, METHOD),
-        ([Json::String(uri)], []) => {
-            let uri = normal(bounded(uri, "notifications.resourceSubscriptions[0]", MAX_URI)?)?;
-            let target = Target::Resource { server, uri };
-            Parsed::new(Ask::about(METHOD, Action::ReadResource, target), passed())
-        }
-        ([], [Json::String(id)]) => {
-            let id = bounded(id, "notifications.taskIds[0]", MAX_SEALED)?;
-            tasks::listened(message, server, METHOD, id)?
-        }
-        ([], _) => return Err(one_of("taskIds")),
-        _ => return Err(one_of("resourceSubscriptions")),
-    };
-    parsed.ask.streaming = true;
-    parsed.expected = Expected::Upstream(Answer { open_ended: true, ..passed() });
-    Ok(parsed)
-}
-
-fn one_of(member: &str) -> Refusal {
-    let message = format!(
-        "params.notifications.{member} may name one; open one stream for each resource and each task"
-    );
-    Refusal::new(Code::MessageInvalid, message)
 }
 
 fn name<'a>(params: Option<&'a Json<'a>>) -> Result<&'a str, Refusal> {

@@ -263,6 +263,145 @@ async fn a_session_that_has_ended_does_not_go_on() {
     assert_eq!(answer["id"], json!("o"), "{answer}");
 }
 
+/// A server of an older SDK, as `vidimus wrap` has them: its version is spoken from `initialize` on, and what came later is not there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_of_an_early_version_is_served_as_sessions() {
+    for version in ["2025-03-26", "2024-11-05"] {
+        let early = move |received: &Received| match received.json()["method"].as_str() {
+            Some("initialize") => {
+                let result = json!({"protocolVersion": version, "capabilities": {"tools": {}},
+                    "serverInfo": {"name": "s", "version": "1"}});
+                answers(received, &result).with_header("mcp-session-id", "up-1")
+            }
+            _ => sessions(received),
+        };
+        let world = world("sessions").await;
+        world.upstream.otherwise(early);
+        let hello = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {"protocolVersion": "2025-11-25",
+            "capabilities": {}, "clientInfo": {"name": "c", "version": "1"}}});
+        let (_, headers, answer) = call(&world, None, &hello).await;
+        assert_eq!(answer["result"]["protocolVersion"], json!(version), "{answer}");
+        let session = headers["mcp-session-id"].to_str().expect("text").to_owned();
+        let said = async |message: &Value| {
+            let mut request = request(&world, "caller", Some(&session), message);
+            request.headers_mut().insert("mcp-protocol-version", version.parse().expect("a value"));
+            let (status, _, body) = world.call(request).await;
+            (status, if body.is_empty() { Value::Null } else { json_of(&body) })
+        };
+        let told = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
+        assert_eq!(said(&told).await.0, StatusCode::ACCEPTED);
+        let (status, answer) = said(&tool("x", "echo")).await;
+        assert_eq!((status, &answer["result"]), (StatusCode::OK, &json!({"content": []})), "{answer}");
+        let before = world.upstream.received().len();
+        let (_, answer) = said(&json!({"jsonrpc": "2.0", "id": 1, "method": "tasks/list"})).await;
+        assert_eq!(code(&answer), &json!("method_unknown"), "{answer}");
+        let (_, answer) = said(&json!([tool("x", "echo"), tool("y", "echo")])).await;
+        assert_eq!(code(&answer), &json!("batch_not_supported"), "{answer}");
+        assert_eq!(world.upstream.received().len(), before);
+        // Bridged to clients of the other era, in its own version.
+        let (status, _, answer) = call(&world, None, &modern_tool("m", "echo")).await;
+        assert_eq!(
+            (status, &answer["result"]["resultType"]),
+            (StatusCode::OK, &json!("complete")),
+            "{answer}"
+        );
+        let sent = world.upstream.received().pop().expect("a call");
+        assert_eq!(sent.header("mcp-protocol-version"), Some(version));
+    }
+}
+
+/// The other way round: a client that offers an early version gets it where the gateway answers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_of_an_early_version_reaches_a_server_without_sessions() {
+    let world = world("stateless").await;
+    world.upstream.otherwise(stateless);
+    for version in ["2025-03-26", "2024-11-05"] {
+        let hello = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {"protocolVersion": version,
+            "capabilities": {}, "clientInfo": {"name": "c", "version": "1"}}});
+        let (_, headers, answer) = call(&world, None, &hello).await;
+        assert_eq!(answer["result"]["protocolVersion"], json!(version), "{answer}");
+        let session = headers["mcp-session-id"].to_str().expect("text").to_owned();
+        // Clients of before 2025-06-18 name no version from then on.
+        let mut request = request(&world, "caller", Some(&session), &tool("x", "echo"));
+        request.headers_mut().remove("mcp-protocol-version");
+        let (status, _, body) = world.call(request).await;
+        assert_eq!((status, &json_of(&body)["id"]), (StatusCode::OK, &json!("x")));
+    }
+}
+
+/// Begins a session that passes as it is.
+async fn begun_with(world: &World) -> String {
+    let hello = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {"protocolVersion": "2025-11-25",
+        "capabilities": {}, "clientInfo": {"name": "c", "version": "1"}}});
+    let (_, headers, _) = call(world, None, &hello).await;
+    headers["mcp-session-id"].to_str().expect("text").to_owned()
+}
+
+/// In a session the end of a stream says nothing to a server by itself, so that it is told who left.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_leaves_a_call_in_a_session_is_told_to_its_server() {
+    for is_declared in [false, true] {
+        let world = if is_declared { world("sessions").await } else { World::new().await };
+        world.upstream.otherwise(sessions);
+        let session = begun_with(&world).await;
+        // What is answered is over, whoever leaves then.
+        let events = |id: &str| {
+            format!("data: {}\n\n", json!({"jsonrpc": "2.0", "id": id, "result": {"content": []}}))
+        };
+        world.upstream.next(Answer::whole("text/event-stream", events("a")));
+        assert_eq!(call(&world, Some(&session), &tool("a", "echo")).await.2["id"], json!("a"));
+        let (answer, stream) = Answer::stream("text/event-stream");
+        world.upstream.next(answer);
+        let mut body =
+            world.send(request(&world, "caller", Some(&session), &tool("b", "echo"))).await.into_body();
+        assert!(stream.send(events("b")).await);
+        assert_eq!(event(&mut body).await["id"], json!("b"));
+        drop(body);
+        stream.closed().await;
+        // One that waits is taken back: by events that were begun, and before anything came.
+        let (answer, stream) = Answer::stream("text/event-stream");
+        world.upstream.next(answer);
+        let mut body =
+            world.send(request(&world, "caller", Some(&session), &tool("c", "echo"))).await.into_body();
+        stream.event(r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":7,"progress":1}}"#).await;
+        event(&mut body).await;
+        drop(body);
+        let all = world.upstream.until_received(5).await;
+        let told = all.last().expect("a message");
+        assert_eq!(told.json()["method"], json!("notifications/cancelled"), "{is_declared}");
+        assert_eq!(told.json()["params"]["requestId"], json!("c"));
+        assert_eq!(
+            (told.header("mcp-session-id"), told.header("mcp-protocol-version")),
+            (Some("up-1"), Some("2025-11-25"))
+        );
+        assert!(told.header("authorization").is_some_and(|token| token.starts_with("Bearer ")));
+        assert_eq!(
+            methods_of(&world),
+            ["initialize", "tools/call", "tools/call", "tools/call", "notifications/cancelled"]
+        );
+    }
+}
+
+/// A stream that can be asked for again is not given up at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_may_come_again_for_a_stream_has_not_left_yet() {
+    let world = World::new().await;
+    world.upstream.otherwise(sessions);
+    let session = begun_with(&world).await;
+    let (answer, stream) = Answer::stream("text/event-stream");
+    world.upstream.next(answer);
+    let mut body =
+        world.send(request(&world, "caller", Some(&session), &tool("c", "echo"))).await.into_body();
+    let progress =
+        r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":7,"progress":1}}"#;
+    assert!(stream.send(format!("id: e-1\ndata: {progress}\n\n")).await);
+    event(&mut body).await;
+    drop(body);
+    stream.closed().await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(methods_of(&world), ["initialize", "tools/call"]);
+}
+
 /// What its record does not say is found when a session begins, and not before the server has refused to begin one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_begins_no_session_is_found_to_have_none() {
@@ -292,6 +431,81 @@ async fn a_server_that_begins_no_session_is_found_to_have_none() {
     let hello = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {"protocolVersion": "2025-11-25"}});
     let (status, _, answer) = call(&world, None, &hello).await;
     assert_eq!((status, &answer["error"]["code"]), (StatusCode::BAD_REQUEST, &json!(-32099)));
+}
+
+fn methods_of(world: &World) -> Vec<String> {
+    let all = world.upstream.received();
+    all.iter().map(|one| one.json()["method"].as_str().unwrap_or_default().to_owned()).collect()
+}
+
+/// The other way round: a server of sessions of which no record says that is found by how it refuses.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_refuses_what_is_of_no_session_is_found_to_have_them() {
+    let world = World::new().await;
+    world.upstream.otherwise(sessions);
+    // A client of both eras falls back by this, and then speaks with the server as it is.
+    let (status, _, found) = call(&world, None, &modern("d", "server/discover", &json!({}))).await;
+    assert_eq!((status, &found["error"]["code"]), (StatusCode::BAD_REQUEST, &json!(-32000)), "{found}");
+    for id in ["a", "b"] {
+        let (status, _, answer) = call(&world, None, &modern_tool(id, "echo")).await;
+        assert_eq!((status, &answer["id"]), (StatusCode::OK, &json!(id)), "{answer}");
+        assert_eq!(answer["result"], json!({"content": [], "resultType": "complete"}));
+    }
+    let expected = [
+        "server/discover",
+        "tools/call",
+        "server/discover",
+        "initialize",
+        "notifications/initialized",
+        "tools/call",
+        "tools/call",
+    ];
+    assert_eq!(methods_of(&world), expected, "from then on it is known");
+    // What has no like there is refused, and what its request has to say of itself is not made up.
+    let (_, _, answer) = call(&world, None, &modern("t", "tasks/get", &json!({"taskId": "x"}))).await;
+    assert!(answer["error"].is_object(), "{answer}");
+    // A client with a session passes as it did.
+    let hello = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {"protocolVersion": "2025-11-25",
+        "capabilities": {}, "clientInfo": {"name": "c", "version": "1"}}});
+    assert_eq!(call(&world, None, &hello).await.2["result"]["protocolVersion"], json!("2025-11-25"));
+    // It is another server by now: what was found is forgotten, and found anew.
+    world.upstream.otherwise(stateless);
+    let mut answered = Value::Null;
+    for _ in 0..3 {
+        answered = call(&world, None, &modern_tool("n", "echo")).await.2;
+    }
+    assert_eq!(answered["result"]["resultType"], json!("complete"), "{answered}");
+}
+
+/// A client that begins with a call, and does not ask first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_a_server_of_sessions_refused_is_made_in_one() {
+    let world = World::new().await;
+    world.upstream.otherwise(sessions);
+    let (_, headers, answer) = call(&world, None, &modern_tool("a", "echo")).await;
+    assert_eq!(answer["result"]["resultType"], json!("complete"), "{answer}");
+    assert_eq!(world.records(&call_id(&headers), 2).await[1]["result"], json!("ok"));
+    let expected = ["tools/call", "server/discover", "initialize", "notifications/initialized", "tools/call"];
+    assert_eq!(methods_of(&world), expected);
+}
+
+/// Attack, or a fault: a server of both eras answers what it has done with an error under a status of HTTP. It is not made again in a session.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_server_of_the_stateless_version_refuses_is_not_made_again() {
+    let world = World::new().await;
+    world.upstream.otherwise(|received| match received.json()["method"].as_str() {
+        Some("tools/call") => Answer::json(
+            &json!({"jsonrpc": "2.0", "id": received.json()["id"], "error": {"code": -32099, "message": "done by half"}}),
+        )
+        .with_status(StatusCode::BAD_REQUEST),
+        Some("initialize") => sessions(received),
+        _ => stateless(received),
+    });
+    for _ in 0..2 {
+        let (status, _, answer) = call(&world, None, &modern_tool("a", "echo")).await;
+        assert_eq!((status, &answer["error"]["code"]), (StatusCode::BAD_REQUEST, &json!(-32099)), "{answer}");
+    }
+    assert_eq!(methods_of(&world), ["tools/call", "server/discover", "tools/call"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -612,6 +826,93 @@ async fn who_listens_without_a_session_is_told_by_the_stream_of_one() {
         ("GET", "DELETE"),
         "its session ends with it"
     );
+}
+
+/// The world, where the resources `file:///a` and `file:///b` may be read, and others may not.
+async fn of_two_resources(mcp: Option<&str>) -> World {
+    let world = World::new().await;
+    world.gate.take_into_use(with_resources(&world, mcp, &["file:///a", "file:///b"]));
+    world
+}
+
+fn with_resources(world: &World, mcp: Option<&str>, uris: &[&str]) -> Arc<Snapshot> {
+    let mut all = objects(&world.upstream);
+    for object in &mut all {
+        match (object["kind"].as_str(), mcp) {
+            (Some("MCPServer"), Some(mcp)) => object["spec"]["endpoint"]["mcp"] = json!(mcp),
+            (Some("Policy"), _) => {
+                let permits = uris.iter().map(|uri| {
+                    format!(r#"permit (principal, action == Action::"readResource", resource == Resource::"t/tools/{uri}");"#)
+                });
+                object["spec"]["cedar"] = json!(permits.collect::<Vec<_>>().join("\n"));
+            }
+            _ => {}
+        }
+    }
+    snapshot(&all)
+}
+
+/// What one stream tells of is decided one by one, and goes on as far as it is permitted; a change that refuses one of them ends it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_of_several_resources_is_of_those_that_are_permitted() {
+    let world = of_two_resources(None).await;
+    let listen = |uris: &[&str]| {
+        modern("l", "subscriptions/listen", &json!({"notifications": {"resourceSubscriptions": uris}}))
+    };
+    let (answer, stream) = Answer::stream("text/event-stream");
+    world.upstream.next(answer);
+    let message = listen(&["file:///a", "file:///secret", "file:///b"]);
+    let response = world.send(request(&world, "caller", None, &message)).await;
+    let (id, mut body) = (call_id(response.headers()), response.into_body());
+    let sent = world.upstream.until_received(1).await.pop().expect("a request").json();
+    let wanted = &sent["params"]["notifications"]["resourceSubscriptions"];
+    assert_eq!(wanted, &json!(["file:///a", "file:///b"]), "{sent}");
+    stream
+        .event(r#"{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"file:///b"}}"#)
+        .await;
+    assert_eq!(event(&mut body).await["params"]["uri"], json!("file:///b"));
+    world.gate.take_into_use(with_resources(&world, None, &["file:///a"]));
+    let ended = tokio::time::timeout(Duration::from_secs(10), body.collect()).await;
+    assert!(ended.expect("it ends").is_err(), "it is cut");
+    assert_eq!(world.records(&id, 2).await[1]["code"], json!("revoked"));
+    // Where none is permitted, nobody is asked.
+    let (_, _, answer) = call(&world, None, &listen(&["file:///secret", "file:///b"])).await;
+    assert_eq!(code(&answer), &json!("no_permit"), "{answer}");
+    assert_eq!(world.upstream.received().len(), 1);
+}
+
+/// The same across the bridge: each is followed, and acknowledged.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn several_resources_are_followed_across_the_bridge() {
+    let world = of_two_resources(Some("sessions")).await;
+    world.upstream.otherwise(|received| {
+        match (received.method.as_str(), received.json()["method"].as_str()) {
+            ("GET", _) => Answer::stream("text/event-stream").0,
+            (_, Some("initialize")) => answers(
+                received,
+                &json!({"protocolVersion": "2025-11-25",
+            "capabilities": {"resources": {"subscribe": true}}, "serverInfo": {"name": "s", "version": "1"}}),
+            )
+            .with_header("mcp-session-id", "up-1"),
+            _ if received.json().get("id").is_none() => accepted(),
+            _ => answers(received, &json!({})),
+        }
+    });
+    let wanted =
+        json!({"notifications": {"resourceSubscriptions": ["file:///secret", "file:///a", "file:///b"]}});
+    let message = modern("l", "subscriptions/listen", &wanted);
+    let mut body = world.send(request(&world, "caller", None, &message)).await.into_body();
+    let all = world.upstream.until_received(5).await;
+    let followed: Vec<Value> = all
+        .iter()
+        .filter(|one| one.json()["method"] == json!("resources/subscribe"))
+        .map(|one| one.json()["params"]["uri"].clone())
+        .collect();
+    assert_eq!(followed, [json!("file:///a"), json!("file:///b")]);
+    let begun = event(&mut body).await;
+    let told = &begun["params"]["notifications"];
+    // A stream that ends at once may tell nothing any more; what is refused is never among it.
+    assert!(!told.to_string().contains("secret"), "{begun}");
 }
 
 /// The same of the other era: a stream of a session, and what it follows.

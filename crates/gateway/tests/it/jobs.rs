@@ -155,6 +155,15 @@ async fn what_is_not_permitted_runs_nothing() {
     let hello = json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "c", "version": "1"}});
     let (_, _, begun) = jobs.ask("initialize", hello).await;
     assert_eq!(begun["result"]["protocolVersion"], json!("2025-11-25"));
+    // Every version is served here, and said to be: also to who asks in one that is not, and then falls back.
+    let all = json!(["2026-07-28", "2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"]);
+    let (_, _, discovered) = jobs.ask("server/discover", json!({})).await;
+    assert_eq!(discovered["result"]["supportedVersions"], all);
+    let question = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}});
+    let mut request = jobs.world.request(Method::POST, "/mcp/t/tools", &question);
+    request.headers_mut().insert("mcp-protocol-version", "2099-01-01".parse().expect("a value"));
+    let (_, _, body) = jobs.world.call(request).await;
+    assert_eq!(json_of(&body)["error"]["data"]["supported"], all);
     assert_eq!(jobs.runner.count(), 0);
 }
 

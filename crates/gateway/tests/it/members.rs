@@ -333,6 +333,21 @@ async fn a_session_is_one_with_each_member_in_the_version_of_each() {
     }
 }
 
+/// A member of an older SDK is there, in its own version; a client of now is not led behind 2025-06-18 by it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_of_an_early_version_is_there() {
+    let front = Front::new().await;
+    front.crm.otherwise(serves("crm", "2024-11-05", &["find"]));
+    let (session, said) = front.begins().await;
+    assert_eq!(said["result"]["protocolVersion"], "2025-06-18", "{said}");
+    let headers = [("mcp-session-id", &*session), ("mcp-protocol-version", "2025-06-18")];
+    let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "crm__find"}});
+    let (_, _, said) = front.send(&headers, &call).await;
+    assert!(said.get("result").is_some(), "{said}");
+    let sent = front.crm.received().pop().expect("a call");
+    assert_eq!(sent.header("mcp-protocol-version"), Some("2024-11-05"));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_member_that_has_ended_its_session_has_the_client_begin_another() {
     let front = Front::new().await;
@@ -353,6 +368,36 @@ async fn a_member_that_has_ended_its_session_has_the_client_begin_another() {
         (status, &headers["vidimus-code"]),
         (StatusCode::NOT_FOUND, &"session_foreign".parse().expect("a value"))
     );
+}
+
+/// A member that has sessions alone, of which no record says that, is there for clients without: it was lost as soon as another one spoke 2026-07-28.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_of_sessions_alone_is_there_for_who_has_none() {
+    let front = Front::new().await;
+    let serve = serves("crm", NEWEST, &["find"]);
+    front.crm.otherwise(move |received| {
+        let begins = received.json()["method"] == "initialize";
+        match begins || received.header("mcp-session-id") == Some("s-crm") {
+            true => serve(received),
+            false => Answer::json(
+                &json!({"jsonrpc": "2.0", "id": null, "error": {"code": -32000, "message": "no session"}}),
+            )
+            .with_status(StatusCode::BAD_REQUEST),
+        }
+    });
+    let meta = json!({"io.modelcontextprotocol/protocolVersion": MODERN, "io.modelcontextprotocol/clientCapabilities": {}});
+    let asked = async |method: &str, mut params: Value| {
+        let mut labels = vec![("mcp-protocol-version", MODERN), ("mcp-method", method)];
+        let name = params["name"].as_str().map(str::to_owned);
+        labels.extend(name.as_deref().map(|name| ("mcp-name", name)));
+        params["_meta"] = meta.clone();
+        front.send(&labels, &json!({"jsonrpc": "2.0", "id": 7, "method": method, "params": params})).await.2
+    };
+    let said = asked("server/discover", json!({})).await;
+    assert_eq!(said["result"]["_meta"]["dev.vidimus/members"], Value::Null, "nobody is missing: {said}");
+    assert_eq!(names(&asked("tools/list", json!({})).await), ["ledger__echo", "crm__find"]);
+    let said = asked("tools/call", json!({"name": "crm__find"})).await;
+    assert_eq!(said["result"]["content"][0]["text"], "crm: find", "{said}");
 }
 
 /// The client's own fault is no member's, and which versions are spoken is said in one way, whoever asks how.
@@ -380,7 +425,7 @@ async fn a_server_with_members_is_a_server_of_the_stateless_version() {
     assert!(front.world.upstream.received().is_empty() && front.crm.received().is_empty());
     let (_, _, said) = asked(MODERN, "server/discover", json!({"_meta": whole(MODERN)})).await;
     let served = said["result"]["supportedVersions"].clone();
-    assert_eq!(served, json!([MODERN, NEWEST, "2025-06-18"]), "{said}");
+    assert_eq!(served, json!([MODERN, NEWEST, "2025-06-18", "2025-03-26", "2024-11-05"]), "{said}");
     for (method, params) in [("server/discover", json!({})), ("tools/call", json!({"name": "crm__find"}))] {
         let mut params = params;
         params["_meta"] = whole("1999-01-01");

@@ -65,6 +65,8 @@ struct Kept {
     parked: Mutex<HashMap<Box<str>, (Parked, AbortHandle)>>,
     clients: Cache<String, Arc<Clients>>,
     ended: Ended,
+    /// When somebody came again for a stream of a session.
+    returns: Cache<String, Instant>,
 }
 
 impl Default for Kept {
@@ -76,6 +78,7 @@ impl Default for Kept {
             parked: Mutex::default(),
             clients: Cache::new(MOST_CALLERS),
             ended: Ended::default(),
+            returns: Cache::new(MOST_CALLERS),
         }
     }
 }
@@ -164,6 +167,16 @@ impl Held {
     /// Which sessions with clients have ended.
     pub(super) fn ended(&self) -> &Ended {
         &self.0.ended
+    }
+
+    /// Somebody comes again for a stream of this session.
+    pub(super) fn comes_again(&self, session: &str) {
+        self.0.returns.insert(session.to_owned(), Instant::now());
+    }
+
+    /// Whether somebody has since.
+    pub(super) fn has_come_again(&self, session: &str, since: Instant) -> bool {
+        self.0.returns.get(session).is_some_and(|at| at >= since)
     }
 
     /// Where the session of a caller (`holder`) whose client can do this is kept.
@@ -270,12 +283,13 @@ impl Held {
     pub(crate) fn goes_on(
         &self,
         call: &call::Call<'_>,
-        headers: &HeaderMap,
-        body: &Bytes,
+        found: impl Fn(&str) -> Option<Era>,
+        (headers, body): (&HeaderMap, &Bytes),
     ) -> Option<Arc<UnderWay>> {
         let destination = call.ask.target.destination();
-        let endpoint = destination.endpoint().filter(|endpoint| endpoint.mcp == Some(Era::Sessions))?;
-        if Need::of(endpoint, headers, body) != Some(Need::Speaks(Era::Sessions)) {
+        let call::Destination::Server(server) = &destination else { return None };
+        let (endpoint, found) = (&server.endpoint, || found(server.endpoint.url.as_str()));
+        if Need::of(endpoint, found, (headers, body, false)) != Some(Need::Speaks(Era::Sessions)) {
             return None;
         }
         let (_, message) = Message::of(body).ok()?;

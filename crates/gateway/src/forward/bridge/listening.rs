@@ -31,19 +31,9 @@ pub(super) async fn to_sessions(
     let wanted = wanted.of_what_is_told(&session.begun);
     let mut listener =
         Listener { way, session, messages: None, client, wanted, is_acknowledged: false, has_ended: false };
-    if let Some(uri) = &listener.wanted.uri {
-        let id = listener.session.next_request();
-        let message = format!(
-            r#"{{"jsonrpc":"2.0","id":{id},"method":"resources/subscribe","params":{{"uri":{}}}}}"#,
-            quoted(uri)
-        );
-        let headers = in_session(&listener.way, &listener.session)?;
-        let mut messages = Messages::of(listener.way.wire.post(headers, message).await?)?;
-        let answer = listener.way.wire.soon(response_of(&mut messages)).await?;
-        let answer: Members<'_> = serde_json::from_str(&answer)
-            .map_err(|_| unlike("what the server answered could not be read"))?;
-        if answer.get("result").is_none() {
-            listener.wanted.uri = None;
+    for uri in std::mem::take(&mut listener.wanted.uris) {
+        if follows(&listener.way, &listener.session, &uri).await? {
+            listener.wanted.uris.push(uri);
         }
     }
     let headers = in_session(&listener.way, &listener.session)?;
@@ -66,6 +56,18 @@ struct Listener {
     wanted: Wanted,
     is_acknowledged: bool,
     has_ended: bool,
+}
+
+/// Asks the server to tell of a resource; whether it does.
+async fn follows(way: &Way, session: &OfServer, uri: &str) -> Result<bool, Refusal> {
+    let (id, uri) = (session.next_request(), quoted(uri));
+    let message =
+        format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"resources/subscribe","params":{{"uri":{uri}}}}}"#);
+    let mut messages = Messages::of(way.wire.post(in_session(way, session)?, message).await?)?;
+    let answer = way.wire.soon(response_of(&mut messages)).await?;
+    let answer: Members<'_> =
+        serde_json::from_str(&answer).map_err(|_| unlike("what the server answered could not be read"))?;
+    Ok(answer.get("result").is_some())
 }
 
 impl Source for Listener {

@@ -11,6 +11,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use vidimus_core::entity::EntityId;
 use vidimus_core::refusal::{Code, Refusal};
+use vidimus_core::resource::Era;
 
 use super::super::Body;
 use super::beside::Questions;
@@ -18,10 +19,10 @@ use super::held::{Held, Parked, Session};
 use super::wire::{ALIVE, Messages, Said, event, header};
 use super::{Asked, Message, Source, Way, check_id, events, is_response, listening, response_of, whole};
 use crate::answer::Ongoing;
-use crate::protocol::mcp::bridge::object;
 use crate::protocol::mcp::bridge::to_sessions::{self, Begun, Client, Wanted, unwritten};
+use crate::protocol::mcp::bridge::{self, object};
 use crate::protocol::mcp::bridge::{QUESTIONS, unlike};
-use crate::protocol::mcp::{LAST_EVENT_HEADER, SESSION_HEADER, VERSION_HEADER};
+use crate::protocol::mcp::{LAST_EVENT_HEADER, SESSION_HEADER, VERSION_HEADER, versions};
 use crate::protocol::members::{Members, text};
 
 /// How often a stream that broke off before its answer is asked for again.
@@ -40,6 +41,11 @@ pub(super) async fn answer(way: Way, asked: Asked) -> Result<Response<Body>, Ref
         // A notification, which nothing of this era needs, or what the client answers to a question that nobody asked.
         return Ok(whole(StatusCode::ACCEPTED, None));
     };
+    // Where a record says the era, that was said before anything was sent.
+    let unlike = bridge::without_like(Era::Sessions, &client.method, params.as_ref(), true);
+    if let Some(refusal) = unlike.or_else(|| versions::missing_meta(params.as_ref())) {
+        return Err(refusal);
+    }
     let raw = message.params.map(RawValue::get);
     match client.method.as_str() {
         "server/discover" => {
@@ -53,6 +59,18 @@ pub(super) async fn answer(way: Way, asked: Asked) -> Result<Response<Body>, Ref
             None => called(way, client, body, raw).await,
         },
     }
+}
+
+/// Begins the caller's session with a server that may have sessions.
+///
+/// # Errors
+/// Why it does not; `era_unbridged` for what is no request, for which none is begun.
+pub(super) async fn begins(way: &Way, asked: &Asked) -> Result<(), Refusal> {
+    let (body, message) = Message::of(&asked.body)?;
+    let params = message.params()?;
+    let client = Client::of(body, params.as_ref()).filter(|_| asked.method == Method::POST);
+    let client = client.ok_or_else(|| bridge::refusal("only a request begins a session"))?;
+    session(way, &client, message.params.map(RawValue::get), None).await.map(drop)
 }
 
 /// Makes a call in the caller's session with the server.
@@ -368,9 +386,7 @@ impl Drop for Sent<'_> {
 /// Tells the server that nobody waits for the answer to this request. In that era a stream that ends takes nothing back (2025-11-25, "Cancellation").
 fn take_back(way: &Way, session: &Session, id: &str) {
     let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-    let message = format!(
-        r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id},"reason":"nobody waits for it any more"}}}}"#
-    );
+    let message = cancelled(id);
     let Ok(headers) = in_session(way, session) else { return };
     let wire = way.wire.clone();
     runtime.spawn(async move {
@@ -378,6 +394,13 @@ fn take_back(way: &Way, session: &Session, id: &str) {
             tracing::debug!(%refusal, "a server was not told that nobody waits for its answer");
         }
     });
+}
+
+/// That nobody waits for the answer to the request of this id (JSON).
+pub(super) fn cancelled(id: &str) -> String {
+    format!(
+        r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id},"reason":"nobody waits for it any more"}}}}"#
+    )
 }
 
 /// The next question; of a client that answers none there never is one.

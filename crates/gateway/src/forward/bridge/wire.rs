@@ -71,6 +71,19 @@ impl Wire {
         Self { upstream, permit, shared, uri, headers: passed, key, minted, patience }
     }
 
+    /// Where its server is, as its record says.
+    ///
+    /// # Errors
+    /// `internal` where its destination has no address.
+    pub(super) fn address(&self) -> Result<&str, Refusal> {
+        Ok(self.permit.endpoint()?.url.as_str())
+    }
+
+    /// Where what is said goes.
+    pub(super) fn uri(&self) -> &Uri {
+        &self.uri
+    }
+
     /// Who makes the call.
     pub(super) fn principal(&self) -> &EntityId {
         self.permit.caller().proven.principal.entity()
@@ -151,7 +164,16 @@ impl Wire {
         self.send(method, headers, Bytes::new()).await
     }
 
-    async fn send(&self, method: Method, headers: HeaderMap, body: Bytes) -> Result<Response<Body>, Refusal> {
+    /// Sends a request as it is.
+    ///
+    /// # Errors
+    /// As [`super::super::forward`].
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Response<Body>, Refusal> {
         let endpoint = self.permit.endpoint()?;
         let to = (endpoint, self.upstream.client(endpoint)?);
         send(&self.upstream, to, method, self.uri.clone(), headers, body).await

@@ -48,6 +48,16 @@ pub fn unbridged(
 ) -> Option<Refusal> {
     let caller = if is_modern { Era::Stateless } else { Era::Sessions };
     let speaks = server.endpoint.mcp.filter(|speaks| *speaks != caller)?;
+    without_like(speaks, method, params, is_modern)
+}
+
+/// The same, of a server that speaks this era alone, and not the request's.
+pub fn without_like(
+    speaks: Era,
+    method: &str,
+    params: Option<&Json<'_>>,
+    is_modern: bool,
+) -> Option<Refusal> {
     let given = |path: &[&str]| {
         let found = path.iter().try_fold(params?, |json, name| json.get(name));
         found.filter(|value| **value != Json::Null && value.as_array().is_none_or(|all| !all.is_empty()))
@@ -58,7 +68,7 @@ pub fn unbridged(
         || given(&["notifications", "taskIds"]).is_some();
     is_of_tasks.then(|| {
         let server = match speaks {
-            Era::Sessions => "the sessions of 2025-06-18 and 2025-11-25",
+            Era::Sessions => "versions with sessions",
             Era::Stateless => "2026-07-28",
         };
         refusal(format!(

@@ -110,13 +110,12 @@ pub fn session(
     headers: &HeaderMap,
     sealed: &str,
 ) -> Result<Option<(Opened, Carrier<'static>)>, Refusal> {
-    let [newest, _] = HANDSHAKE;
     if let Some(opened) = holder.open(Kind::Session, sealed) {
         return Ok(Some((opened, Carrier::Refusal)));
     }
     let Some(opened) = holder.open(Kind::ElicitingSession, sealed) else { return Ok(None) };
     // Those before it have no such error.
-    let has_error = single(headers, VERSION_HEADER)? == Some(newest);
+    let has_error = single(headers, VERSION_HEADER)? == Some(HANDSHAKE[0]);
     Ok(Some((opened, if has_error { Carrier::UrlElicitation } else { Carrier::Refusal })))
 }
 

@@ -11,6 +11,7 @@ use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::McpServer;
 use vidimus_core::snapshot::Snapshot;
 
+use super::introduction::Instructions;
 use super::listing::{self, Listing};
 use super::{mirrored, pinned, questions, sealed};
 use crate::answer::rebound;
@@ -189,6 +190,8 @@ pub struct ServerEvents {
     asked: Vec<Question>,
     /// An event that is too long to be held, as far as it has come.
     unheld: Option<Box<Unheld>>,
+    /// What the server says of itself, where it is asked that.
+    pub instructions: Option<Instructions>,
 }
 
 /// What a stream that is no call's own is held to.
@@ -205,8 +208,9 @@ impl ServerEvents {
         (listings, handles): (ListingFilter, Handles),
         is_redacted: bool,
         beside: Option<Beside>,
+        instructions: Option<Instructions>,
     ) -> Self {
-        Self { listings, handles, is_redacted, beside, asked: Vec::new(), unheld: None }
+        Self { listings, handles, is_redacted, beside, asked: Vec::new(), unheld: None, instructions }
     }
 }
 
@@ -252,6 +256,7 @@ impl Rewrite for ServerEvents {
             return Ok(Change::Drop);
         }
         self.listings.learn(data);
+        self.instructions.iter().for_each(|said| said.look(data.as_bytes(), &self.listings.server.id));
         // Few events have a listing, so the clock is asked for the first entry.
         self.listings.left.store(MAX_ENTRIES_OF_EVENT, Ordering::Relaxed);
         let mut now = None;

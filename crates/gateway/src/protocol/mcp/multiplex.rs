@@ -15,6 +15,7 @@ use vidimus_core::json::Json;
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::{Member, Members};
 
+use super::listen::{RESOURCES, TASKS};
 use super::{
     LAST_EVENT_HEADER, SESSION_HEADER, STREAM, StreamableHttp, connect, is_modern, labels, single, versions,
 };
@@ -85,7 +86,7 @@ pub fn way<'f>(
         return Ok(Way::All);
     }
     let modern = is_modern(headers, params);
-    versions::check_method(asks, modern)?;
+    versions::check_method(headers, asks, modern)?;
     // They are held to what the caller says; what the member gets says the same of its own names.
     labels::check(headers, asks, params, modern)?;
     let Some(params) = params else { return of_all(asks) };
@@ -123,7 +124,9 @@ fn of_all<'f>(method: &str) -> Result<Way<'f>, Refusal> {
         "tasks/list" => {
             "tasks are listed by the server that has them; ask each at its own address, or ask for a task by its id"
         }
-        "subscriptions/listen" => "a stream for news is one resource's or one task's here; name one",
+        "subscriptions/listen" => {
+            "a stream for news is of one member here: name resources or tasks of one, and open one for each member"
+        }
         "notifications/tasks/status" | "notifications/elicitation/complete" => {
             "which member it is meant for does not stand in it"
         }
@@ -155,27 +158,33 @@ fn located<'f>(
     Ok(To::new(member, path, quoted(&own), Some(&own)))
 }
 
-/// A stream for news of one resource, or of one task.
+/// A stream for news of resources and tasks of one member.
 fn listened<'f>(
     members: &'f Members,
     params: &Json<'_>,
     of_task: &dyn Fn(&str) -> Option<&'f Member>,
 ) -> Result<To<'f>, Refusal> {
     let asked = params.get("notifications");
-    let only = |member: &str| match asked.and_then(|asked| asked.get(member)).and_then(Json::as_array) {
-        Some([one]) => one.as_str(),
-        _ => None,
+    let named = |path: &[&str]| {
+        let list = path.last().and_then(|list| asked?.get(list)).and_then(Json::as_array);
+        list.unwrap_or_default().iter().map(|one| one.as_str().ok_or_else(|| unknown("a resource or task")))
     };
-    let one_of_many = || of_all("subscriptions/listen").err().unwrap_or_else(|| unknown("a resource"));
-    match (only("resourceSubscriptions"), only("taskIds")) {
-        (Some(uri), None) => {
-            let path = &["params", "notifications", "resourceSubscriptions"];
-            let mut to = located(members, path, Some(uri))?;
-            to.replaced.iter_mut().for_each(|replaced| replaced.with = format!("[{}]", replaced.with));
-            Ok(To { name: None, ..to })
+    let (mut found, mut own) = (Vec::new(), Vec::new());
+    for uri in named(RESOURCES) {
+        let (member, uri) = members.of_uri(uri?).ok_or_else(|| unknown("a resource"))?;
+        found.push(member);
+        own.push(quoted(uri));
+    }
+    for id in named(TASKS) {
+        found.push(of_task(id?).ok_or_else(super::tasks::foreign)?);
+    }
+    match found.as_slice() {
+        [first, others @ ..] if others.iter().all(|other| other.name == first.name) => {
+            let uris = Replaced { path: RESOURCES, with: format!("[{}]", own.join(",")) };
+            let replaced = if own.is_empty() { Vec::new() } else { vec![uris] };
+            Ok(To { member: first, replaced, name: None })
         }
-        (None, Some(id)) => Ok(To::unchanged(of_task(id).ok_or_else(super::tasks::foreign)?)),
-        _ => Err(one_of_many()),
+        _ => Err(of_all("subscriptions/listen").err().unwrap_or_else(|| unknown("a resource"))),
     }
 }
 

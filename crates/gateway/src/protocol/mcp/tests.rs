@@ -1,10 +1,11 @@
 use http::HeaderName;
 
 use super::*;
+use crate::followed::Followed;
 use crate::protocol::Expected;
 use crate::protocol::members::quoted;
 use crate::protocol::tests::{caller, seal, sealed, server};
-use crate::seal::Holder;
+use crate::seal::{Holder, MAX_SEALED};
 use crate::standing::StandingState;
 
 const META: &str = r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}"#;
@@ -150,11 +151,11 @@ fn every_method_of_every_era_asks_for_what_it_does() {
         ),
         ("subscriptions/listen", r#"{"notifications":{"taskIds":["x"]}}"#, "task_foreign"),
         ("subscriptions/listen", r#"{"notifications":{"taskIds":"x"}}"#, "message_invalid"),
-        ("subscriptions/listen", r#"{"notifications":{"taskIds":["x","y"]}}"#, "message_invalid"),
+        ("subscriptions/listen", r#"{"notifications":{"taskIds":["x","y"]}}"#, "task_foreign"),
         (
             "subscriptions/listen",
             r#"{"notifications":{"taskIds":["x"],"resourceSubscriptions":["u"]}}"#,
-            "message_invalid",
+            &connect("Pass"),
         ),
         (
             "ping",
@@ -170,9 +171,10 @@ fn every_method_of_every_era_asks_for_what_it_does() {
         (
             "subscriptions/listen",
             r#"{"notifications":{"resourceSubscriptions":["u","v"]}}"#,
-            "message_invalid",
+            &connect("Pass"),
         ),
         ("subscriptions/listen", r#"{"notifications":{"resourceSubscriptions":"u"}}"#, "message_invalid"),
+        ("subscriptions/listen", r#"{"notifications":{"resourceSubscriptions":["u",7]}}"#, "message_invalid"),
         ("tools/call", r#"{"arguments":{}}"#, "message_invalid"),
         ("tools/call", r#"{"name":""}"#, "message_invalid"),
         ("tools/call", r#"{"name":7}"#, "message_invalid"),
@@ -216,7 +218,9 @@ fn header_and_body_must_agree() {
         (&[version], &old, "header_mismatch"),
         // An old client need not send them, but what it sends must be true.
         (&[("mcp-name", "get")], &old, "header_mismatch"),
-        (&[("mcp-protocol-version", "2024-11-05")], &old, "connectServer MCPServer/finance/ledger Pass"),
+        (&[("mcp-protocol-version", "2025-03-26")], &old, good),
+        (&[("mcp-protocol-version", "2024-11-05")], &old, good),
+        (&[("mcp-protocol-version", "2024-10-07")], &old, "connectServer MCPServer/finance/ledger Pass"),
         (&[("mcp-protocol-version", "2027-01-01")], &old, "connectServer MCPServer/finance/ledger Pass"),
     ] {
         assert_eq!(check(lines, body), expected, "{lines:?} {body}");
@@ -509,6 +513,35 @@ fn what_names_is_bounded_and_the_refusal_says_which_member() {
     }
 }
 
+/// Of several the message says which, and whose tasks are not the caller's is not among them.
+#[test]
+fn what_one_stream_is_to_tell_of_is_known_one_by_one() {
+    let listen = |uris: usize, tasks: &[&str]| {
+        let uris: Vec<String> = (0..uris).map(|number| format!("file:///{number}")).collect();
+        let notifications = serde_json::json!({"resourceSubscriptions": uris, "taskIds": tasks});
+        let params = serde_json::json!({"notifications": notifications});
+        format!(r#"{{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen","params":{params}}}"#)
+    };
+    let own = task("t-1");
+    for (body, expected) in [
+        (listen(2, &[]), Some(&["file:///0", "file:///1"][..])),
+        (listen(1, &[&own]), Some(&["file:///0", "t-1"])),
+        (listen(1, &["t-2", &own]), Some(&["file:///0", "t-1"])),
+        (listen(1, &[]), Some(&[])),
+        (listen(65, &[]), None),
+    ] {
+        parsed(&Method::POST, &HeaderMap::new(), Some(&body), |parsed| match (parsed, expected) {
+            (Ok(parsed), Some(expected)) => {
+                let found: Vec<&str> = parsed.followed.iter().map(Followed::name).collect();
+                assert_eq!(found, expected, "{body}");
+                assert!(parsed.ask.streaming);
+            }
+            (Err(refusal), None) => assert_eq!(refusal.code, Code::MessageInvalid),
+            (found, _) => panic!("{body}: {found:?}"),
+        });
+    }
+}
+
 /// The official suite's `sep-2575-http-server-method-not-found-404-*`.
 #[test]
 fn what_the_stateless_version_has_removed_is_not_there() {
@@ -520,6 +553,29 @@ fn what_the_stateless_version_has_removed_is_not_there() {
     let error = StreamableHttp.refused(&Refusal::new(Code::MethodUnknown, ""), "c", Some("500"));
     assert_eq!(error.status().as_u16(), 404);
     assert!(error.body().contains(r#""code":-32601"#) && error.body().contains(r#""id":500"#));
+}
+
+/// Versions of before 2025-06-18 are sessions without what came later, and their batches are no message here.
+#[test]
+fn early_versions_are_served_without_what_came_later() {
+    for version in versions::EARLY {
+        let lines = [("mcp-protocol-version", version)];
+        let request =
+            |method: &str| format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{{}}}}"#);
+        for method in ["tasks/list", "tasks/get", "server/discover", "subscriptions/listen"] {
+            assert_eq!(check(&lines, &request(method)), "method_unknown", "{version} {method}");
+        }
+        for method in ["notifications/tasks/status", "notifications/elicitation/complete"] {
+            let told = format!(r#"{{"jsonrpc":"2.0","method":"{method}"}}"#);
+            assert_eq!(check(&lines, &told), "method_unknown", "{version} {method}");
+        }
+        for method in ["ping", "logging/setLevel"] {
+            let expected = "connectServer MCPServer/finance/ledger Pass";
+            assert_eq!(check(&lines, &request(method)), expected, "{version} {method}");
+        }
+        let batch = format!("[{}]", request("ping"));
+        assert_eq!(check(&lines, &batch), "batch_not_supported", "{version}");
+    }
 }
 
 #[test]

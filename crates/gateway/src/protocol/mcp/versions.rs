@@ -22,7 +22,10 @@ use crate::gate::Gate;
 use crate::protocol::{Answer, DocumentChange, Expected, Instead, Parsed, jsonrpc};
 
 /// What the gateway serves, newest first.
-pub const SERVED: [&str; 3] = [MODERN, HANDSHAKE[0], HANDSHAKE[1]];
+pub const SERVED: [&str; 5] = [MODERN, HANDSHAKE[0], HANDSHAKE[1], HANDSHAKE[2], HANDSHAKE[3]];
+
+/// Those of before 2025-06-18: of what came later they have the sessions alone.
+pub const EARLY: [&str; 2] = [HANDSHAKE[2], HANDSHAKE[3]];
 
 /// The methods that the stateless version and its extensions have removed.
 pub const REMOVED: [&str; 7] = [
@@ -35,20 +38,36 @@ pub const REMOVED: [&str; 7] = [
     "tasks/result",
 ];
 
-const DISCOVER: &str = "server/discover";
+/// The methods that versions of before 2025-06-18 have not yet; so have they none of `tasks/`.
+const LATER: [&str; 4] =
+    [DISCOVER, "subscriptions/listen", "notifications/tasks/status", "notifications/elicitation/complete"];
+
+/// How a server is asked what it is, and in which versions.
+pub const DISCOVER: &str = "server/discover";
 
 const META_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
 
-/// That the version of a message has its method still.
+/// That the version of a message has its method: still, or already. Clients of before 2025-06-18 name theirs where they have learned to.
 ///
 /// # Errors
-/// `method_unknown`.
-pub fn check_method(method: &str, is_modern: bool) -> Result<(), Refusal> {
-    if !is_modern || !REMOVED.contains(&method) {
-        return Ok(());
+/// `method_unknown`; `header_mismatch` where the version is given twice.
+pub fn check_method(headers: &HeaderMap, method: &str, is_modern: bool) -> Result<(), Refusal> {
+    if is_modern {
+        let what = || format!("MCP {MODERN} has no method {method:?} any more");
+        return if REMOVED.contains(&method) {
+            Err(Refusal::new(Code::MethodUnknown, what()))
+        } else {
+            Ok(())
+        };
     }
-    let what = format!("MCP {MODERN} has no method {method:?} any more");
-    Err(Refusal::new(Code::MethodUnknown, what))
+    let early = single(headers, VERSION_HEADER)?.filter(|version| EARLY.contains(version));
+    match early.filter(|_| method.starts_with("tasks/") || LATER.contains(&method)) {
+        None => Ok(()),
+        Some(version) => {
+            let what = format!("MCP {version} has no method {method:?} yet");
+            Err(Refusal::new(Code::MethodUnknown, what))
+        }
+    }
 }
 
 /// Why a request of the stateless version says too little of itself (SEP-2575), where it is the gateway that answers in that version: a server of it
@@ -58,6 +77,11 @@ pub fn without_meta(server: &McpServer, params: Option<&Json<'_>>, is_modern: bo
     if !is_modern || !is_bridged && !bridge::is_answered_here(&server.endpoint) {
         return None;
     }
+    missing_meta(params)
+}
+
+/// What a request of the stateless version does not say of itself (SEP-2575).
+pub fn missing_meta(params: Option<&Json<'_>>) -> Option<Refusal> {
     let capabilities = params.and_then(|params| params.get("_meta")?.get(META_CAPABILITIES));
     let missing = match (body_version(params), capabilities) {
         (None, _) => META_VERSION,
@@ -90,6 +114,18 @@ pub fn not_served<'h>(headers: &'h HeaderMap, params: Option<&Json<'_>>) -> Resu
 /// `internal` for a message without an id, which is no request.
 pub fn asked<'a>(server: &'a Arc<McpServer>, body: &Json<'_>, wanted: &str) -> Result<Parsed<'a>, Refusal> {
     let id = jsonrpc::id_text(body).ok_or_else(|| Refusal::new(Code::Internal, "a request has an id"))?;
+    let (question, mut headers) = question(&id);
+    headers.insert(header::ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
+    let answer = Answer { document: Some(DocumentChange::McpVersions), events: None, ..passed() };
+    let mut parsed = connect(server, DISCOVER);
+    parsed.expected = Expected::Upstream(answer);
+    parsed.instead =
+        Some(Box::new(Instead { headers, body: Bytes::from(question), requested: shown(wanted).into() }));
+    Ok(parsed)
+}
+
+/// `server/discover` in the gateway's own name, and the headers that say the same. `id` is JSON.
+pub fn question(id: &str) -> (String, HeaderMap) {
     let meta = json!({
         META_VERSION: MODERN,
         "io.modelcontextprotocol/clientInfo": {"name": "vidimus", "version": env!("CARGO_PKG_VERSION")},
@@ -98,15 +134,9 @@ pub fn asked<'a>(server: &'a Arc<McpServer>, body: &Json<'_>, wanted: &str) -> R
     let question =
         format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{DISCOVER}","params":{{"_meta":{meta}}}}}"#);
     let mut headers = HeaderMap::new();
-    headers.insert(header::ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
     headers.insert(VERSION_HEADER, HeaderValue::from_static(MODERN));
     headers.insert(METHOD_HEADER, HeaderValue::from_static(DISCOVER));
-    let answer = Answer { document: Some(DocumentChange::McpVersions), events: None, ..passed() };
-    let mut parsed = connect(server, DISCOVER);
-    parsed.expected = Expected::Upstream(answer);
-    parsed.instead =
-        Some(Box::new(Instead { headers, body: Bytes::from(question), requested: shown(wanted).into() }));
-    Ok(parsed)
+    (question, headers)
 }
 
 /// The fault of a request in place of which the gateway would ask, where it has asked not long ago.
@@ -214,7 +244,12 @@ mod tests {
         let newest = discovered(r#"["2027-01-01","2026-07-28"]"#);
         for (text, expected) in [
             (newest.clone(), Some(vec![MODERN])),
-            (discovered(r#"["2024-11-05","2025-06-18","2026-07-28","2025-11-25"]"#), Some(SERVED.to_vec())),
+            (
+                discovered(
+                    r#"["2024-11-05","2025-03-26","2025-06-18","2026-07-28","2025-11-25","2024-10-07"]"#,
+                ),
+                Some(SERVED.to_vec()),
+            ),
             (discovered("[]"), Some(vec![])),
             (format!("event: message\r\ndata: {newest}\r\n\r\n"), Some(vec![MODERN])),
             (

@@ -57,9 +57,10 @@ impl Capabilities {
     /// As `version` says them, JSON.
     pub fn json(self, version: &str) -> String {
         let has = |bit| self.0 & bit != 0;
-        // 2025-06-18 has neither modes nor parts of them.
+        // Their parts and modes are of 2025-11-25, and elicitation is of 2025-06-18. Versions are dates, and sort as such.
+        let (has_parts, has_elicitation) = (version >= HANDSHAKE[0], version >= HANDSHAKE[1]);
         let of = |parts: &[(u8, &str)]| {
-            let said = parts.iter().filter(|(bit, _)| has(*bit) && version != HANDSHAKE[1]);
+            let said = parts.iter().filter(|(bit, _)| has(*bit) && has_parts);
             Value::Object(said.map(|(_, name)| ((*name).to_owned(), json!({}))).collect())
         };
         let mut all = Map::new();
@@ -72,7 +73,7 @@ impl Capabilities {
                 of(&[(SAMPLING_CONTEXT, "context"), (SAMPLING_TOOLS, "tools")]),
             );
         }
-        if has(FORM) || has(URL) && version != HANDSHAKE[1] {
+        if has_elicitation && (has(FORM) || has(URL) && has_parts) {
             all.insert("elicitation".to_owned(), of(&[(FORM, "form"), (URL, "url")]));
         }
         Value::Object(all).to_string()

@@ -63,6 +63,7 @@ fn capabilities_are_said_as_each_version_has_them() {
         let can = Capabilities::of(Some(&Json::parse(said.as_bytes()).expect("JSON")));
         assert_eq!(value(&can.json(MODERN)), value(modern), "{said}");
         assert_eq!(value(&can.json("2025-06-18")), value(oldest), "{said}");
+        assert_eq!(value(&can.json("2025-03-26")).get("elicitation"), None, "{said}");
         assert_eq!(Capabilities::from_number(can.number()), Some(can));
     }
     assert_eq!(Capabilities::from_number(64), None);
@@ -74,9 +75,10 @@ fn the_id_of_a_session_says_all_of_it_and_can_be_sealed() {
     for (params, version) in [
         (json!({"protocolVersion": "2025-06-18", "clientInfo": {"name": "c", "version": "1"}}), "2025-06-18"),
         (
-            json!({"protocolVersion": "2024-11-05", "clientInfo": {"name": long, "version": long}}),
+            json!({"protocolVersion": "2024-10-07", "clientInfo": {"name": long, "version": long}}),
             "2025-11-25",
         ),
+        (json!({"protocolVersion": "2024-11-05"}), "2024-11-05"),
         (json!({"protocolVersion": 7, "capabilities": value(FULL)}), "2025-11-25"),
     ] {
         let begun = session(&params);
@@ -211,7 +213,11 @@ fn a_server_of_sessions_answers_as_a_stateless_one() {
         (&said["resultType"], &said["ttlMs"], &said["cacheScope"]),
         (&json!("complete"), &json!(0), &json!("private"))
     );
-    assert!(Begun::of(r#"{"protocolVersion":"2024-11-05"}"#).is_err());
+    assert!(Begun::of(r#"{"protocolVersion":"2024-10-07"}"#).is_err());
+    for early in ["2025-03-26", "2024-11-05"] {
+        let begun = Begun::of(&format!(r#"{{"protocolVersion":"{early}"}}"#));
+        assert_eq!(begun.map(|begun| begun.version), Ok(early));
+    }
     let asked = client(CALL);
     for (response, expected) in [
         (
@@ -262,13 +268,13 @@ fn a_server_of_sessions_answers_as_a_stateless_one() {
 
 #[test]
 fn who_listens_is_told_what_was_asked_for_and_nothing_else() {
-    let params = r#"{"notifications":{"toolsListChanged":true,"promptsListChanged":true,"resourceSubscriptions":["file:///a"]}}"#;
+    let params = r#"{"notifications":{"toolsListChanged":true,"promptsListChanged":true,"resourceSubscriptions":["file:///a","file:///c"]}}"#;
     let begun = Begun::of(r#"{"protocolVersion":"2025-11-25","capabilities":{"tools":{"listChanged":true},"resources":{"subscribe":true,"listChanged":true}}}"#).expect("a session");
     let wanted = Wanted::of(Some(&Json::parse(params.as_bytes()).expect("JSON"))).of_what_is_told(&begun);
     let said = value(&wanted.acknowledged("4"));
     assert_eq!(
         said["params"]["notifications"],
-        json!({"toolsListChanged": true, "resourceSubscriptions": ["file:///a"]})
+        json!({"toolsListChanged": true, "resourceSubscriptions": ["file:///a", "file:///c"]})
     );
     assert_eq!(said["params"]["_meta"], json!({"io.modelcontextprotocol/subscriptionId": 4}));
     for (told, is_told) in [

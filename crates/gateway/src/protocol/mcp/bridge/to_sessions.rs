@@ -241,8 +241,8 @@ pub struct Wanted {
     tools: bool,
     prompts: bool,
     resources: bool,
-    /// The one resource.
-    pub uri: Option<String>,
+    /// Of which resources.
+    pub uris: Vec<String>,
 }
 
 impl Wanted {
@@ -251,12 +251,12 @@ impl Wanted {
         let notifications = params.and_then(|params| params.get("notifications"));
         let wants = |name| notifications.and_then(|all| all.get(name)) == Some(&Json::Bool(true));
         let uris = notifications.and_then(|all| all.get("resourceSubscriptions")).and_then(Json::as_array);
-        let uri = uris.and_then(|uris| uris.first()).and_then(Json::as_str).map(str::to_owned);
+        let uris = uris.unwrap_or_default().iter().filter_map(Json::as_str).map(str::to_owned).collect();
         Self {
             tools: wants("toolsListChanged"),
             prompts: wants("promptsListChanged"),
             resources: wants("resourcesListChanged"),
-            uri,
+            uris,
         }
     }
 
@@ -268,7 +268,9 @@ impl Wanted {
         self.tools &= can("/capabilities/tools/listChanged");
         self.prompts &= can("/capabilities/prompts/listChanged");
         self.resources &= can("/capabilities/resources/listChanged");
-        self.uri = self.uri.filter(|_| can("/capabilities/resources/subscribe"));
+        if !can("/capabilities/resources/subscribe") {
+            self.uris.clear();
+        }
         self
     }
 
@@ -284,7 +286,10 @@ impl Wanted {
                 told.push(format!(r#""{name}":true"#));
             }
         }
-        told.extend(self.uri.as_deref().map(|uri| format!(r#""resourceSubscriptions":[{}]"#, quoted(uri))));
+        if !self.uris.is_empty() {
+            let uris: Vec<String> = self.uris.iter().map(|uri| quoted(uri)).collect();
+            told.push(format!(r#""resourceSubscriptions":[{}]"#, uris.join(",")));
+        }
         let told = told.join(",");
         format!(
             r#"{{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{{"_meta":{{"{META_SUBSCRIPTION}":{id}}},"notifications":{{{told}}}}}}}"#
@@ -300,7 +305,7 @@ impl Wanted {
             "notifications/prompts/list_changed" => self.prompts,
             "notifications/resources/list_changed" => self.resources,
             "notifications/resources/updated" => {
-                self.uri.is_some() && of.get("uri").and_then(text) == self.uri
+                of.get("uri").and_then(text).is_some_and(|uri| self.uris.contains(&uri))
             }
             _ => false,
         };

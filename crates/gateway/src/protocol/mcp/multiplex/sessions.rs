@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::Member;
 
-use super::super::HANDSHAKE;
+use super::super::{HANDSHAKE, versions};
 use crate::seal::MAX_PAGE;
 
 /// The longest id, in bytes: as long as a seal can be, for it is of many.
@@ -83,10 +83,13 @@ impl Sessions {
         })
     }
 
-    /// The version that all speak: the oldest that one of them does.
-    pub fn version(&self) -> &'static str {
-        let number = |joined: &Joined| HANDSHAKE.iter().position(|known| *known == joined.version);
-        let oldest = self.0.values().filter_map(number).max().unwrap_or_default();
+    /// The version that the client speaks: the oldest that a member does. Who offers 2025-06-18 or a later one is not led behind that, since not every
+    /// client of now speaks what was before, and what a member of before says is said as well in 2025-06-18.
+    pub fn version(&self, offered: Option<&str>) -> &'static str {
+        let number = |version: &str| HANDSHAKE.iter().position(|known| *known == version);
+        let oldest = self.0.values().filter_map(|joined| number(joined.version)).max().unwrap_or_default();
+        let is_early = offered.is_some_and(|offered| versions::EARLY.contains(&offered));
+        let oldest = if is_early { oldest } else { oldest.min(1) };
         HANDSHAKE.get(oldest).copied().unwrap_or(HANDSHAKE[0])
     }
 }
@@ -109,11 +112,29 @@ mod tests {
         let id = sessions.written().expect("short");
         assert_eq!(id, r#"{"f/a":[0,"s-1"],"f/b":[1,null]}"#);
         assert_eq!(Sessions::read(&id).as_ref(), Ok(&sessions));
-        assert_eq!(sessions.version(), "2025-06-18");
+        assert_eq!(sessions.version(Some("2025-11-25")), "2025-06-18");
         let missing = sessions.of(&member("f/c")).expect_err("it is in no session");
         assert!(missing.next().contains("yours") && missing.code == Code::SessionForeign, "{missing}");
         assert_eq!(sessions.of(&member("f/b")).map(|joined| joined.version), Ok("2025-06-18"));
         assert_eq!(sessions.of(&member("f/c")).map_err(|refusal| refusal.code), Err(Code::SessionForeign));
+    }
+
+    /// A member of before 2025-06-18 costs the others nothing: a client that does not know its version would end the session.
+    #[test]
+    fn a_member_of_before_leads_no_client_behind_what_it_may_not_speak() {
+        let sessions = with(&[("f/a", "2025-11-25", None), ("f/b", "2024-11-05", None)]);
+        for (offered, version) in [
+            (Some("2025-11-25"), "2025-06-18"),
+            (Some("2025-06-18"), "2025-06-18"),
+            (Some("2025-03-26"), "2024-11-05"),
+            (Some("2024-11-05"), "2024-11-05"),
+            (Some("1999-01-01"), "2025-06-18"),
+            (None, "2025-06-18"),
+        ] {
+            assert_eq!(sessions.version(offered), version, "{offered:?}");
+        }
+        assert_eq!(with(&[("f/a", "2025-11-25", None)]).version(Some("2024-11-05")), "2025-11-25");
+        assert_eq!(Sessions::read(&sessions.written().expect("short")), Ok(sessions));
     }
 
     #[test]

@@ -63,6 +63,21 @@ fn each_message_goes_to_the_member_that_it_concerns() {
             r#"{"notifications":{"resourceSubscriptions":["a+u:v","b+u:v"]}}"#,
             "method_unknown",
         ),
+        (
+            "subscriptions/listen",
+            r#"{"notifications":{"resourceSubscriptions":["b+u:v","b+u:w"],"taskIds":["of-b"]}}"#,
+            "b params.notifications.resourceSubscriptions=[\"u:v\",\"u:w\"]",
+        ),
+        (
+            "subscriptions/listen",
+            r#"{"notifications":{"resourceSubscriptions":["a+u:v"],"taskIds":["of-b"]}}"#,
+            "method_unknown",
+        ),
+        (
+            "subscriptions/listen",
+            r#"{"notifications":{"resourceSubscriptions":["a+u:v",7]}}"#,
+            "resource_unknown",
+        ),
         ("notifications/progress", r#"{"progressToken":"b/7","progress":1}"#, "b params.progressToken=7"),
         ("notifications/progress", r#"{"progressToken":7,"progress":1}"#, "resource_unknown"),
         ("notifications/cancelled", r#"{"requestId":7}"#, "all"),

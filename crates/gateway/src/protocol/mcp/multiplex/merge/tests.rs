@@ -155,6 +155,9 @@ fn versions_are_those_that_are_served_here() {
     assert_eq!(said["capabilities"], json!({"extensions": {TASKS: {}}}));
     assert_eq!((&said["resultType"], said.get("instructions")), (&json!("complete"), None));
     let unserved = Err(Code::ProtocolVersionUnsupported);
-    assert_eq!(member(&json!({"protocolVersion": "2024-11-05"})).map(|_| ()), unserved);
+    assert_eq!(member(&json!({"protocolVersion": "2024-10-07"})).map(|_| ()), unserved);
+    for early in versions::EARLY {
+        assert_eq!(member(&json!({"protocolVersion": early})).map(|one| one.version), Ok(Some(early)));
+    }
     assert_eq!(member(&json!({"supportedVersions": ["2025-11-25"]})).map(|_| ()), unserved);
 }
