@@ -355,6 +355,8 @@ pub struct Known {
     pub is_answered: bool,
     /// The upstream said all that it had to say, and all of it was read; or that it does not answer.
     pub has_ended: bool,
+    /// Whoever was asked answered with an error of HTTP.
+    pub is_refused: bool,
     /// Of the answer, as it was passed on.
     pub bytes_out: u64,
 }
@@ -362,8 +364,9 @@ pub struct Known {
 impl Known {
     /// What the call counts for. What its provider said at the end of the answer counts; where it did not, the estimate of the question and
     /// what passed of the answer do, and where nobody waited for its end all that the answer might have had: who leaves early saves nothing.
+    /// Of a provider's error it is what it says, which is nothing: none charges for it.
     fn used(self, question: u64, most: u64, price: Option<Price>) -> Used {
-        if !self.is_sent {
+        if !self.is_sent || self.is_refused && self.usage == Usage::default() {
             return Used::default();
         }
         let input = self.usage.input.unwrap_or(question);

@@ -1,5 +1,7 @@
 //! What came of a call: counted while the answer passes, recorded before its end is passed on.
 
+mod settled;
+
 use std::borrow::Cow;
 use std::future::Future;
 use std::pin::pin;
@@ -20,7 +22,7 @@ use vidimus_core::refusal::{Code, Refusal};
 use vidimus_ledger::Closed;
 
 use crate::access_log::{self, Line};
-use crate::accounts::{Known, Reservation};
+use crate::accounts::Reservation;
 use crate::acts::Intent;
 use crate::answer::Asked;
 use crate::changes::Tally;
@@ -358,26 +360,6 @@ impl Effect {
             (Some(found), None) => Some(Cow::Owned(short(&found))),
             (Some(found), Some(detail)) => Some(Cow::Owned(short(&format!("{found}; {detail}")))),
         }
-    }
-
-    /// Charges its chain for it, and seals what is kept of its answer, once.
-    fn settle(&mut self, ending: Ending) {
-        let keeping = self.keeping.take();
-        let kept = keeping.and_then(|keeping| keeping.sealed(self.shared.ledger.origin(), &self.call));
-        self.kept = kept.map(Box::new);
-        let Some(reservation) = self.reservation.take() else { return };
-        // What the upstream said last is what counts: before its end it may have said less.
-        let has_ended = match ending {
-            Ending::Ok | Ending::Error | Ending::Unknown => !self.left && !self.found.unread,
-            Ending::Failed(_) | Ending::Cancelled => self.status >= 400,
-        };
-        self.charged = reservation.settle(Known {
-            usage: self.found.usage,
-            is_sent: self.sent,
-            is_answered: self.found.answered,
-            has_ended,
-            bytes_out: self.bytes_out,
-        });
     }
 
     fn ended(&mut self, ending: Ending, now: Moment, duration: Duration) {

@@ -97,6 +97,7 @@ fn who_leaves_early_saves_nothing() {
         is_sent: true,
         is_answered: false,
         has_ended: false,
+        is_refused: false,
         bytes_out: 400,
     };
     let price = Some(Price { input: 1_000_000, output: 2_000_000 });
@@ -113,11 +114,15 @@ fn who_leaves_early_saves_nothing() {
         // It broke off, or is an error.
         (Known { has_ended: true, ..known(Some(7), Some(1)) }, 7 + 100),
         (Known { is_sent: false, ..known(None, None) }, 0),
+        // The provider refused it, and charges nothing but what it says.
+        (Known { is_refused: true, has_ended: true, ..known(None, None) }, 0),
+        (Known { is_refused: true, ..known(None, None) }, 0),
+        (Known { is_refused: true, has_ended: true, ..known(Some(7), None) }, 7 + 100),
     ] {
         let used = known.used(10, 1000, price);
         assert_eq!(used.tokens, tokens, "{known:?}");
         let input = i64::try_from(known.usage.input.unwrap_or(10)).unwrap_or_default();
-        let spend = if known.is_sent { input + 2 * (tokens - input) } else { 0 };
+        let spend = if tokens > 0 { input + 2 * (tokens - input) } else { 0 };
         assert_eq!(used.spend, spend, "{known:?}");
     }
     // An embedding is long, and no token of it was written.

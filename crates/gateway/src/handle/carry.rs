@@ -16,7 +16,7 @@ use vidimus_core::resource::{Endpoint, HeaderRules};
 use vidimus_core::snapshot::Snapshot;
 
 use super::admit::{Admitted, OwnPermit};
-use super::attempts::{Elsewhere, is_unsent};
+use super::attempts::Elsewhere;
 use super::{agent_tool, front, key_refused, news, others, pins};
 use crate::answer::{Answering, Asked, Ongoing, taken_back_before};
 use crate::bodies::Lease;
@@ -76,7 +76,7 @@ pub(super) async fn carry(
         Err(refusal) => {
             // That is said only where nothing was sent.
             effect.sent &=
-                !is_unsent(refusal.code) || effect.attempts.iter().any(|attempt| attempt.status != 0);
+                !refusal.code.is_of_unsent() || effect.attempts.iter().any(|attempt| attempt.status != 0);
             let refusal = others::told(refusal, &passed_over, &effect.unasked);
             effect.record_refused(&refusal).await.map_err(closed)?;
             Err(refusal)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use http::{HeaderMap, Method, Request};
+use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use serde_json::{Value, json};
 use vidimus_testkit::upstream::Answer;
@@ -139,6 +139,25 @@ async fn what_was_reserved_is_settled_with_what_was_used() {
     world.gate.take_into_use(snapshot(&all));
     world.upstream.next(answer(1, 1));
     assert_eq!(code(&world, chat(&world, &json!({"max_tokens": 300}))).await, None);
+}
+
+/// No provider charges for an answer that is an error, so neither do tokens nor spend; the call was made, and counts as one.
+#[tokio::test]
+async fn what_a_provider_refuses_takes_no_tokens() {
+    let world = World::new().await;
+    let limits = json!([{"name": "budget", "tokens": 3000, "window": {"fixed": "1h"}},
+        {"name": "asked", "requests": 5, "window": {"fixed": "1h"}}]);
+    let cedar = r#"@limit("budget asked") forbid (principal, action == Action::"callModel", resource);"#;
+    world.gate.take_into_use(snapshot(&limited(&world, &limits, cedar)));
+    for status in [429, 503, 400, 401] {
+        let error = Answer::json(&json!({"error": {"message": "no", "type": "x"}}));
+        world.upstream.next(error.with_status(StatusCode::from_u16(status).expect("a status")));
+        let (_, headers, _) = world.call(chat(&world, &json!({"max_tokens": 2900}))).await;
+        let effect = world.records(&call_id(&headers), 2).await.remove(1);
+        assert_eq!((&effect["status"], &effect["charged_tokens"]), (&json!(status), &json!(0)), "{effect}");
+    }
+    assert_eq!(code(&world, chat(&world, &json!({"max_tokens": 2900}))).await, None);
+    assert_eq!(code(&world, chat(&world, &json!({"max_tokens": 1}))).await.as_deref(), EXCEEDED, "asked");
 }
 
 #[tokio::test]
