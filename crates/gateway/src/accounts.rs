@@ -357,8 +357,8 @@ pub struct Known {
     pub has_ended: bool,
     /// Whoever was asked answered with an error of HTTP.
     pub is_refused: bool,
-    /// Of the answer, as it was passed on.
-    pub bytes_out: u64,
+    /// An estimate of the tokens of the answer that passed.
+    pub passed: u64,
 }
 
 impl Known {
@@ -370,7 +370,7 @@ impl Known {
             return Used::default();
         }
         let input = self.usage.input.unwrap_or(question);
-        let passed = self.bytes_out / 4;
+        let passed = self.passed;
         let output = match self.usage.output {
             Some(said) if self.is_answered => said,
             // Where nothing is written the answer is no text, however long it is.

@@ -98,14 +98,14 @@ fn who_leaves_early_saves_nothing() {
         is_answered: false,
         has_ended: false,
         is_refused: false,
-        bytes_out: 400,
+        passed: 100,
     };
     let price = Some(Price { input: 1_000_000, output: 2_000_000 });
     for (known, tokens) in [
         // Nothing was said, or not all yet: what the answer may have had.
         (known(None, None), 10 + 1000),
         (known(Some(7), Some(1)), 7 + 1000),
-        (Known { bytes_out: 8000, ..known(None, Some(1)) }, 10 + 2000),
+        (Known { passed: 2000, ..known(None, Some(1)) }, 10 + 2000),
         (Known { is_answered: true, ..known(None, None) }, 10 + 1000),
         // It came to its end.
         (Known { is_answered: true, ..known(Some(7), Some(50)) }, 57),
@@ -126,6 +126,6 @@ fn who_leaves_early_saves_nothing() {
         assert_eq!(used.spend, spend, "{known:?}");
     }
     // An embedding is long, and no token of it was written.
-    let embedded = Known { is_answered: true, has_ended: true, bytes_out: 80_000, ..known(Some(7), None) };
+    let embedded = Known { is_answered: true, has_ended: true, passed: 20_000, ..known(Some(7), None) };
     assert_eq!(embedded.used(10, 0, price).tokens, 7);
 }

@@ -5,6 +5,7 @@ use vidimus_core::refusal::Code;
 
 use super::{Effect, Ending};
 use crate::accounts::Known;
+use crate::protocol::observe::Written;
 
 impl Effect {
     /// Charges its chain for it, and seals what is kept of its answer, once.
@@ -24,8 +25,15 @@ impl Effect {
             is_answered: self.found.answered,
             has_ended,
             is_refused: self.is_refused(),
-            bytes_out: self.bytes_out,
+            passed: self.passed_tokens(),
         });
+    }
+
+    /// An estimate of the tokens of what passed: of a stream its texts, without the events that they stand in; of a document, or what could not be read,
+    /// all of it.
+    fn passed_tokens(&self) -> u64 {
+        let written = self.found.written.filter(|_| !self.found.unread);
+        written.map_or(self.bytes_out / 4, Written::tokens)
     }
 
     /// Whether whoever was asked answered with an error of HTTP, or was not reached: for that no provider charges anything. One that was asked and did

@@ -1,11 +1,14 @@
 //! What the record needs of an answer, read from it as it passes: token usage, whether it is an error, whether what was asked was
 //! answered, and whether all of it could be read.
 
+mod written;
+
 use std::sync::Arc;
 
 use super::skim::{Choices, Skimmed, Skimmer};
 use super::sse::{Piece, Reader};
 use super::words::{self, Glance};
+pub use written::Written;
 
 /// Tokens as the provider counted them; `None` where it did not say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -111,6 +114,8 @@ pub struct Observation {
     pub is_rpc_error: bool,
     /// Of a model's stream.
     choices: Choices,
+    /// The same: how much it wrote.
+    pub written: Option<Written>,
 }
 
 impl Observation {
@@ -181,6 +186,8 @@ pub struct Observer {
     has_messages: bool,
     /// Some event had something of a model's answer.
     has_token: bool,
+    /// Reads how much a model's stream has written.
+    texts: written::Reader,
 }
 
 /// How an answer carries what is looked for.
@@ -211,7 +218,10 @@ impl Observer {
     }
 
     pub fn events(sought: Sought) -> Self {
-        Self::new(sought, Form::Events(Reader::default()))
+        let written = (sought.observe == Observe::Model).then(Written::default);
+        let mut observer = Self::new(sought, Form::Events(Reader::default()));
+        observer.found.written = written;
+        observer
     }
 
     /// Of an answer that is in an encoding.
@@ -229,6 +239,7 @@ impl Observer {
             found,
             has_messages: false,
             has_token: false,
+            texts: written::Reader::default(),
         }
     }
 
@@ -269,6 +280,11 @@ impl Observer {
     /// Whether some event had something of a model's answer. Of what came in pieces it is known of choices alone.
     pub fn has_token(&self) -> bool {
         self.has_token
+    }
+
+    /// How many tokens a model's stream has written so far, at least.
+    pub fn written_at_least(&self) -> u64 {
+        self.found.written.map_or(0, Written::at_least)
     }
 
     /// Whether some event has an id, so that a client may come back for those after it.
@@ -315,6 +331,9 @@ impl Observer {
             }
             if self.begins == Begins::Json {
                 self.skimmer.push(text);
+                if self.found.written.is_some() {
+                    self.texts.push(text);
+                }
             }
         }
     }
@@ -326,6 +345,9 @@ impl Observer {
             if matches!(whole.trim_ascii_start().first(), Some(b'{' | b'[')) {
                 self.has_messages = true;
                 self.found.read(&self.sought, whole, true);
+                if self.found.written.is_some() {
+                    self.texts.push(whole);
+                }
                 self.has_token |=
                     self.sought.observe == Observe::Model && !self.has_token && words::has_token(whole);
             }
@@ -335,6 +357,9 @@ impl Observer {
             self.found.skimmed(&self.sought, skimmed, true);
             self.has_token |=
                 self.sought.observe == Observe::Model && self.found.choices != Choices::default();
+        }
+        if let Some(written) = &mut self.found.written {
+            self.texts.ended(written);
         }
     }
 }

@@ -141,6 +141,26 @@ async fn what_was_reserved_is_settled_with_what_was_used() {
     assert_eq!(code(&world, chat(&world, &json!({"max_tokens": 300}))).await, None);
 }
 
+/// A server that says no usage in its streams is charged by what it wrote, and not by the events that this stands in.
+#[tokio::test]
+async fn a_stream_without_usage_counts_its_texts() {
+    let world = World::new().await;
+    let limits = json!([{"name": "budget", "tokens": 30_000, "window": {"fixed": "1h"}}]);
+    world.gate.take_into_use(snapshot(&limited(&world, &limits, MODELS)));
+    let chunk = |delta: &str, end: &Value| {
+        let choices = json!([{"index": 0, "delta": {"content": delta}, "finish_reason": end}]);
+        let chunk = json!({"id": "chatcmpl-7c3f5a1e9b2d4c68", "object": "chat.completion.chunk", "created": 1_700_000_000,
+            "model": "small", "system_fingerprint": "fp_0123456789", "choices": choices});
+        format!("data: {chunk}\n\n")
+    };
+    let body = chunk(" word", &Value::Null).repeat(50) + &chunk("", &json!("stop")) + "data: [DONE]\n\n";
+    world.upstream.next(Answer::whole("text/event-stream", body));
+    let (_, headers, _) = world.call(chat(&world, &json!({"stream": true, "max_tokens": 2000}))).await;
+    let effect = world.records(&call_id(&headers), 2).await.remove(1);
+    let question = effect["bytes_in"].as_u64().expect("a number") / 4;
+    assert_eq!(effect["charged_tokens"], question + 63, "{effect}");
+}
+
 /// No provider charges for an answer that is an error, so neither do tokens nor spend; the call was made, and counts as one.
 #[tokio::test]
 async fn what_a_provider_refuses_takes_no_tokens() {

@@ -34,7 +34,9 @@ fn usage_is_found_however_the_stream_is_cut() {
         for size in 1..=text.len() {
             let found = events(Observe::Model, text.as_bytes(), size);
             let answered = text.contains("[DONE]");
-            let expected = Observation { usage, answered, choices: found.choices, ..Observation::default() };
+            let Observation { choices, written, .. } = found;
+            assert!(written.is_some_and(|written| written.tokens() == u64::from(answered)), "{text}");
+            let expected = Observation { usage, answered, choices, written, ..Observation::default() };
             assert_eq!(found, expected, "chunks of {size}: {text}");
         }
     }
