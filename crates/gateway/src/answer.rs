@@ -2,6 +2,7 @@
 //! and carried out as it stands there.
 
 mod begin;
+mod bounds;
 mod collect;
 mod cooperative;
 pub(crate) mod encoding;
@@ -54,6 +55,7 @@ use crate::seal;
 use crate::unrecorded::closed;
 
 use begin::Begin;
+use bounds::Bounds;
 use collect::{Collected, collect, longer_than, shows_something_within};
 use cooperative::Cooperative;
 use encoding::{Decoder, Encoding};
@@ -62,7 +64,7 @@ use plan::Plan;
 use revocation::Revocation;
 pub use revocation::{Asked, found, rebound, taken_back_before};
 pub use stream::ResponseStream;
-use stream::{Bounds, Content, LastWords};
+use stream::{Content, LastWords};
 pub use taken_back::Ongoing;
 
 /// What an answer is treated by.

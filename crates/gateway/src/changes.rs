@@ -29,7 +29,7 @@ pub use screen::{Noted, Screen, Speech};
 pub struct Demands {
     /// Values of a tool's arguments that do not go on.
     arguments: Pointers,
-    /// The fewest tokens that a policy caps an answer at.
+    /// The fewest tokens that a policy caps an answer at, or that a limit reserved for it.
     tokens: Option<u32>,
     /// What of the answer does not reach the caller.
     pub answer: Option<Redaction>,
@@ -38,12 +38,14 @@ pub struct Demands {
 }
 
 impl Demands {
-    /// What a decision demands; `None` of nearly every one, which demands nothing.
-    pub fn of(obligations: &[Obligation]) -> Option<Self> {
-        if obligations.is_empty() {
+    /// What a decision demands; `None` of nearly every one, which demands nothing. `reserved`: where a limit counts tokens, the answer has no more than
+    /// was reserved for it.
+    pub fn of(obligations: &[Obligation], reserved: Option<u64>) -> Option<Self> {
+        if obligations.is_empty() && reserved.is_none() {
             return None;
         }
-        let (mut arguments, mut answer, mut tokens) = (Pointers::default(), Pointers::default(), None);
+        let (mut arguments, mut answer) = (Pointers::default(), Pointers::default());
+        let mut tokens = reserved.map(|most| u32::try_from(most).unwrap_or(u32::MAX));
         let mut guards = Vec::new();
         for Obligation { change, .. } in obligations {
             match change {

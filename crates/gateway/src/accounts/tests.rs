@@ -103,10 +103,10 @@ fn who_leaves_early_saves_nothing() {
     let price = Some(Price { input: 1_000_000, output: 2_000_000 });
     for (known, tokens) in [
         // Nothing was said, or not all yet: what the answer may have had.
-        (known(None, None), 10 + 1000),
+        (known(None, None), 40 + 1000),
         (known(Some(7), Some(1)), 7 + 1000),
-        (Known { passed: 2000, ..known(None, Some(1)) }, 10 + 2000),
-        (Known { is_answered: true, ..known(None, None) }, 10 + 1000),
+        (Known { passed: 2000, ..known(None, Some(1)) }, 40 + 2000),
+        (Known { is_answered: true, ..known(None, None) }, 40 + 1000),
         // It came to its end.
         (Known { is_answered: true, ..known(Some(7), Some(50)) }, 57),
         (Known { is_answered: true, has_ended: true, ..known(Some(7), Some(50)) }, 57),
@@ -119,13 +119,14 @@ fn who_leaves_early_saves_nothing() {
         (Known { is_refused: true, ..known(None, None) }, 0),
         (Known { is_refused: true, has_ended: true, ..known(Some(7), None) }, 7 + 100),
     ] {
-        let used = known.used(10, 1000, price);
+        let used = known.used(Most { estimated: 10, question: 40, answer: 1000 }, price);
         assert_eq!(used.tokens, tokens, "{known:?}");
-        let input = i64::try_from(known.usage.input.unwrap_or(10)).unwrap_or_default();
+        let input = i64::try_from(known.usage.input.unwrap_or(if known.has_ended { 10 } else { 40 }))
+            .unwrap_or_default();
         let spend = if tokens > 0 { input + 2 * (tokens - input) } else { 0 };
         assert_eq!(used.spend, spend, "{known:?}");
     }
     // An embedding is long, and no token of it was written.
     let embedded = Known { is_answered: true, has_ended: true, passed: 20_000, ..known(Some(7), None) };
-    assert_eq!(embedded.used(10, 0, price).tokens, 7);
+    assert_eq!(embedded.used(Most { estimated: 10, question: 40, answer: 0 }, price).tokens, 7);
 }

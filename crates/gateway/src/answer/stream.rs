@@ -5,21 +5,20 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, header::CONTENT_LENGTH};
 use http_body::{Body, Frame};
-use tokio::time::{Instant, Sleep};
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_ledger::Closed;
 
 use super::Upstream;
+use super::bounds::Bounds;
 use super::encoding::Decoder;
 use super::gathered::Gathered;
 use super::judge;
-use super::revocation::Revocation;
 use super::tail::Tail;
+use crate::accounts::Reservation;
 use crate::effect::{Effect, Ending};
 use crate::forward::Broken;
 use crate::protocol::Binding;
@@ -91,6 +90,8 @@ pub struct ResponseStream {
     last_words: LastWords,
     /// Taken when the end is reached, or on drop.
     effect: Option<Effect>,
+    /// So many tokens were reserved for it, where a limit counts them.
+    most: Option<u64>,
     closing: Closing,
 }
 
@@ -101,22 +102,6 @@ pub struct LastWords {
     pub binding: &'static dyn Binding,
     /// The id of the message that is to be answered, if it has one.
     pub id: Option<Arc<str>>,
-}
-
-/// What ends a stream that does not end by itself.
-#[derive(Debug)]
-pub struct Bounds {
-    /// The longest pause between two chunks.
-    idle: Duration,
-    /// When the last chunk came.
-    heard: Instant,
-    /// Fires at the deadline or when the pause may be too long, whichever is first. It is not reset for each chunk: it looks at
-    /// `heard` when it fires.
-    timer: Pin<Box<Sleep>>,
-    /// The end of a stream that has none of its own: that of the caller's credential.
-    deadline: Option<Instant>,
-    /// Whether a change of the configuration ends it, or of the gateway.
-    revocation: Revocation,
 }
 
 enum Closing {
@@ -139,51 +124,10 @@ impl fmt::Debug for Closing {
     }
 }
 
-impl Bounds {
-    pub fn new(idle: Duration, deadline: Option<Instant>, revocation: Revocation) -> Self {
-        let heard = Instant::now();
-        let first = deadline.map_or(heard + idle, |deadline| deadline.min(heard + idle));
-        let timer = Box::pin(tokio::time::sleep_until(first));
-        Self { idle, heard, timer, deadline, revocation }
-    }
-
-    /// A chunk has come. One that comes too late does not pass.
-    fn heard(&mut self) -> Result<(), Code> {
-        self.heard = Instant::now();
-        if self.deadline.is_some_and(|deadline| deadline <= self.heard) {
-            return Err(Code::TokenExpired);
-        }
-        self.revocation.ended().map_or(Ok(()), Err)
-    }
-
-    /// Why what is left of an answer that has come to its end may not pass.
-    fn cut(&mut self) -> Option<Code> {
-        self.revocation.ended().filter(|code| matches!(code, Code::Revoked | Code::ChainEnded))
-    }
-
-    /// Why the stream ends now, while nothing comes.
-    fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<Code> {
-        if let Poll::Ready(code) = self.revocation.poll_ended(cx) {
-            return Poll::Ready(code);
-        }
-        loop {
-            ready!(self.timer.as_mut().poll(cx));
-            let (now, idle_until) = (Instant::now(), self.heard + self.idle);
-            if self.deadline.is_some_and(|deadline| deadline <= now) {
-                return Poll::Ready(Code::TokenExpired);
-            }
-            if idle_until <= now {
-                return Poll::Ready(Code::UpstreamTimeout);
-            }
-            let next = self.deadline.map_or(idle_until, |deadline| deadline.min(idle_until));
-            self.timer.as_mut().reset(next);
-        }
-    }
-}
-
 impl ResponseStream {
     pub fn new(content: Content, effect: Effect, bounds: Bounds, last_words: LastWords) -> Self {
         effect.shared.meter.streams().inc();
+        let most = effect.reservation.as_ref().and_then(Reservation::most_written);
         Self {
             content,
             gathered: Gathered::default(),
@@ -191,6 +135,7 @@ impl ResponseStream {
             tail: Tail::default(),
             bounds,
             last_words,
+            most,
             effect: Some(effect),
             closing: Closing::No,
         }
@@ -217,6 +162,10 @@ impl ResponseStream {
             self.content.unjudged = None;
         }
         self.content.observer.push(&data);
+        if let Some(most) = self.most.filter(|most| self.content.observer.written_at_least() > *most) {
+            let message = format!("the answer is longer than the {most} tokens that a limit reserved for it");
+            return Err(Refusal::new(Code::UpstreamInvalid, message));
+        }
         let data = match &mut self.content.events {
             Some(events) => events.push(&data)?,
             None => data,

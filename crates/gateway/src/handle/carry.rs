@@ -121,7 +121,10 @@ pub(super) async fn hand_over(
 ) -> Result<HeaderMap, Refusal> {
     let goes_on = query_goes_on(parts.uri.query(), admitted.binding.passed_query())
         .and_then(|()| is_reached(gate, &admitted.permit));
+    let reserved = admitted.reservation.most_written().is_some();
     let Ready { mut effect, outbound, .. } = ready(gate, context, parts, admitted);
+    let is_capped = effect.changed.as_ref().is_some_and(|changed| changed.request.cap_tokens > 0);
+    let goes_on = if reserved && is_capped { goes_on.and_then(|()| Err(uncapped())) } else { goes_on };
     match goes_on.and(outbound) {
         Ok(outbound) => {
             effect.record_not_seen(door).await.map_err(closed)?;
@@ -133,6 +136,14 @@ pub(super) async fn hand_over(
             Err(refusal)
         }
     }
+}
+
+/// A data plane sends the caller's own bytes, which let the answer have more than a limit reserved for it.
+fn uncapped() -> Refusal {
+    let message = "a limit counts tokens, and the request does not say how many its answer may have";
+    Refusal::new(Code::DataPlaneUnable, message).with_next(
+        "Write max_tokens (or what the API calls it) into the request, or call the gateway itself.",
+    )
 }
 
 /// That all of a query goes on: a data plane sends all of it.
@@ -173,7 +184,8 @@ fn ready<'g, 'p>(
     parts: &Parts,
     mut admitted: Admitted<'p>,
 ) -> Ready<'g, 'p> {
-    let demands = Demands::of(admitted.permit.obligations()).map(|demands| {
+    let reserved = admitted.reservation.most_written();
+    let demands = Demands::of(admitted.permit.obligations(), reserved).map(|demands| {
         let caller = || cancelling(parts, &admitted.permit);
         demands.cancellable(&gate.redacted_calls, caller, context.message_id())
     });
@@ -191,7 +203,8 @@ fn ready<'g, 'p>(
     effect.span = context.span.take();
     effect.approval = admitted.approval.take();
     effect.keeping = context.keeping.take();
-    effect.changed = demands.as_ref().map(Tally::of);
+    let is_changed = !permit.obligations().is_empty();
+    effect.changed = demands.as_ref().filter(|_| is_changed).map(Tally::of);
     let taken_back = taken_back(gate, &admitted.asked, &admitted.world, &admitted.permit);
     let results = pins::results(gate, &admitted.permit, &admitted.asked);
     let screen = demands.as_ref().and_then(|demands| demands.screen.clone());
@@ -237,8 +250,8 @@ fn ready<'g, 'p>(
     let mut written = None;
     let outbound = prepared.map(|Prepared { outbound, elsewhere, token, changed }| {
         (effect.token, written) = (token, elsewhere);
-        if let Some(tally) = &mut effect.changed {
-            tally.request = changed;
+        if effect.changed.is_some() || changed != Changed::default() {
+            effect.changed.get_or_insert_default().request = changed;
         }
         // From here on it counts, whoever leaves.
         effect.sent = true;

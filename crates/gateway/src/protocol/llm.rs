@@ -7,6 +7,7 @@ pub mod bedrock;
 mod extras;
 mod gemini;
 mod openai;
+mod question;
 pub mod shapes;
 
 pub use anthropic::Anthropic;
@@ -230,8 +231,10 @@ fn ask<'a>(message: &Message<'a>, asked: Asked<'_>) -> Result<(Ask<'a>, &'a Mode
         return Err(Refusal::new(Code::ResourceUnknown, message));
     };
     let target = Target::Model { provider, name: &model.name };
+    let question = question::of(message.body()?, message.bytes);
     let ask = Ask {
-        tokens_estimated: i64::try_from(message.bytes / 4).unwrap_or(i64::MAX),
+        tokens_estimated: question.estimated,
+        tokens_reserved: question.most,
         tokens_most: if writes(asked.method) { asked.most } else { 0 },
         streaming: asked.streaming,
         ..Ask::about(asked.method, Action::CallModel, target)

@@ -26,9 +26,9 @@ pub fn limited(world: &World, limits: &Value, cedar: &str) -> Vec<Value> {
 }
 
 pub const TOOLS: &str = r#"@limit("calls") forbid (principal, action == Action::"invokeTool", resource);"#;
-const MODELS: &str = r#"@limit("budget") forbid (principal, action == Action::"callModel", resource);"#;
+pub const MODELS: &str = r#"@limit("budget") forbid (principal, action == Action::"callModel", resource);"#;
 
-fn chat(world: &World, more: &Value) -> Request<Full<Bytes>> {
+pub fn chat(world: &World, more: &Value) -> Request<Full<Bytes>> {
     let mut body = json!({"model": "small", "messages": []});
     for (name, value) in more.as_object().expect("an object") {
         body[name] = value.clone();
@@ -240,6 +240,96 @@ async fn sixty_four_at_once_do_not_overspend_by_one() {
     });
     let passed = join_all(calls).await.into_iter().filter(Option::is_none).count();
     assert_eq!(passed, 40);
+}
+
+/// A model that answers with as much as it is let, of a question that is as long as one of so many bytes can be.
+fn writes_all(world: &World) {
+    world.upstream.otherwise(|received| {
+        let body = received.json();
+        let written = body["max_tokens"].as_u64().unwrap_or(32_000);
+        let question = body["messages"].to_string().len();
+        let choices = json!([{"index": 0, "finish_reason": "length", "message": {"content": "x"}}]);
+        let usage = json!({"prompt_tokens": question, "completion_tokens": written});
+        Answer::json(&json!({"object": "chat.completion", "choices": choices, "usage": usage}))
+    });
+}
+
+/// What the model of a world used, by its own count.
+fn used(world: &World) -> u64 {
+    let records = world.all_records();
+    let number = |record: &Value, name: &str| record[name].as_u64().unwrap_or_default();
+    records.iter().map(|record| number(record, "tokens_input") + number(record, "tokens_output")).sum()
+}
+
+/// So many ask at once, without a word on how long their answers may be; gives how many passed.
+async fn all_ask(worlds: &[&World], count: usize) -> usize {
+    let question = json!({"messages": [{"role": "user", "content": "{}[]!? ".repeat(400)}]});
+    let calls = (0..count)
+        .map(|number| code(worlds[number % worlds.len()], chat(worlds[number % worlds.len()], &question)));
+    let codes = join_all(calls).await;
+    assert!(codes.iter().flatten().all(|code| code == "limit_exceeded"), "{codes:?}");
+    codes.into_iter().filter(Option::is_none).count()
+}
+
+/// Attack: 64 at once whose requests do not say how long an answer may be, to a model that writes all it can.
+#[tokio::test]
+async fn sixty_four_at_once_do_not_overspend_tokens_or_spend() {
+    // A price of 1.00 for a million tokens: 0.3 are 300,000.
+    for limit in [json!({"tokens": 300_000}), json!({"spend": "0.3"})] {
+        let world = World::new().await;
+        let mut limit = limit;
+        (limit["name"], limit["window"]) = (json!("budget"), json!({"sliding": "1h"}));
+        world.gate.take_into_use(snapshot(&limited(&world, &json!([limit]), MODELS)));
+        writes_all(&world);
+        let passed = all_ask(&[&world], 64).await;
+        assert!((10..64).contains(&passed), "{passed}: {limit}");
+        assert!((100_000..=300_000).contains(&used(&world)), "{} of {limit}", used(&world));
+        // What goes to the provider says what was reserved, and the record that it does.
+        let received = world.upstream.received();
+        assert!(received.iter().all(|received| received.json()["max_tokens"] == 4096));
+        let records = world.all_records();
+        let effects = records.iter().filter(|record| record["kind"] == "effect");
+        assert!(
+            effects.clone().all(|effect| effect["changed"]["cap_tokens"] == 1) && effects.count() == passed
+        );
+    }
+}
+
+/// The same over two gateways that share a store.
+#[tokio::test]
+async fn sixty_four_at_once_over_two_gateways_do_not_overspend() {
+    for limit in [json!({"tokens": 300_000}), json!({"spend": "0.3"})] {
+        let (_redis, one, other) = two().await;
+        let mut limit = limit;
+        (limit["name"], limit["window"]) = (json!("budget"), json!({"sliding": "1h"}));
+        for world in [&one, &other] {
+            world.gate.take_into_use(snapshot(&limited(world, &json!([limit]), MODELS)));
+            writes_all(world);
+        }
+        let passed = all_ask(&[&one, &other], 64).await;
+        assert!((10..64).contains(&passed), "{passed}: {limit}");
+        let used = used(&one) + used(&other);
+        assert!((100_000..=300_000).contains(&used), "{used} of {limit}");
+    }
+}
+
+/// Attack: a provider that goes on beyond what it was told, so that more is used than was reserved.
+#[tokio::test]
+async fn a_stream_that_passes_what_was_reserved_is_cut() {
+    let world = World::new().await;
+    let limits = json!([{"name": "budget", "tokens": 3000, "window": {"fixed": "1h"}}]);
+    let said = json!({"choices": [{"index": 0, "delta": {"content": "x"}}]});
+    let body = format!("data: {said}\n\n").repeat(30) + "data: [DONE]\n\n";
+    for (cedar, is_cut) in [("", false), (MODELS, true)] {
+        world.gate.take_into_use(snapshot(&limited(&world, &limits, cedar)));
+        world.upstream.next(Answer::whole("text/event-stream", body.clone()));
+        let (_, headers, passed) = world.call(chat(&world, &json!({"stream": true, "max_tokens": 20}))).await;
+        let text = String::from_utf8_lossy(&passed);
+        let effect = world.records(&call_id(&headers), 2).await.remove(1);
+        assert_eq!(effect["code"] == "upstream_invalid", is_cut, "{effect}");
+        assert_eq!(text.contains("upstream_invalid"), is_cut, "{text}");
+        assert_eq!(text.contains("[DONE]"), !is_cut, "{text}");
+    }
 }
 
 /// Attack: the gateway is restarted, so that the amount is there once more.
