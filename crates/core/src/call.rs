@@ -120,11 +120,11 @@ impl Target<'_> {
         }
     }
 
-    /// What so many tokens cost by the record's price, in millionths of the currency unit, rounded up; 0 where it has none.
+    /// What so many tokens cost at most by the record's price, in millionths of the currency unit, rounded up; 0 where it has none.
     pub fn cost(&self, input: u64, output: u64) -> i64 {
         let Self::Model { provider, name } = self else { return 0 };
         let price = provider.model(name).and_then(|model| model.price);
-        price.map_or(0, |price| price.of(input, output))
+        price.map_or(0, |price| price.most(input, output))
     }
 
     /// The registered object that a call on this target goes to.

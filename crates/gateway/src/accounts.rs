@@ -15,7 +15,7 @@ use vidimus_core::decision::Decision;
 use vidimus_core::entity::{EntityId, EntityKind};
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::Principal;
-use vidimus_core::resource::llm_provider::Price;
+use vidimus_core::resource::llm_provider::{Price, Tokens};
 use vidimus_core::snapshot::Snapshot;
 
 use crate::fair_share::{Denied, Pool, Share};
@@ -400,7 +400,10 @@ impl Known {
             said => said.unwrap_or_default().max(passed).max(most),
         };
         let tokens = i64::try_from(input.saturating_add(output)).unwrap_or(i64::MAX);
-        Used { tokens, spend: price.map_or(0, |price| price.of(input, output)) }
+        let cached = self.usage.cached.unwrap_or_default();
+        let cache_written = self.usage.cache_written.unwrap_or_default();
+        let spent = Tokens { input, cached, cache_written, output };
+        Used { tokens, spend: price.map_or(0, |price| price.of(spent)) }
     }
 }
 

@@ -346,8 +346,11 @@ impl Effect {
             time_per_output_token_us: self.each_token(duration).map(micros),
             time_to_first_token_us: self.first_token.map(micros),
             token: self.token.as_deref().map(Cow::Borrowed),
+            tokens_cache_written: self.found.usage.cache_written,
             tokens_input: self.found.usage.input,
+            tokens_input_cached: self.found.usage.cached,
             tokens_output: self.found.usage.output,
+            tokens_reasoning: self.found.usage.reasoning,
             version: VERSION,
         }
     }

@@ -2,6 +2,7 @@
 
 mod aliases;
 mod failover;
+mod price;
 mod region;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,8 @@ use super::*;
 
 pub use super::credential::{CredentialSource, SecretKey, one_key};
 pub use failover::{Alternative, Failover, FailoverSpec};
+pub use price::{Price, PriceSpec, Tokens};
+pub(super) use price::{micro_units, price_schema};
 pub use region::is_model as is_model_of_bedrock;
 
 /// Which API the provider speaks.
@@ -108,25 +111,6 @@ pub struct Model {
     pub sets: Names,
     /// Price per million input / output tokens in millionths of the currency unit.
     pub price: Option<Price>,
-}
-
-/// Micro-units (10⁻⁶ of the currency) per million tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Price {
-    /// For tokens sent to the model.
-    pub input: u64,
-    /// For tokens that the model writes.
-    pub output: u64,
-}
-
-impl Price {
-    /// What so many tokens cost, in millionths of the currency unit, rounded up.
-    pub fn of(&self, input: u64, output: u64) -> i64 {
-        const MILLION: u128 = 1_000_000;
-        let part = |tokens: u64, price: u64| u128::from(tokens).saturating_mul(u128::from(price));
-        let total = part(input, self.input).saturating_add(part(output, self.output));
-        i64::try_from(total.div_ceil(MILLION)).unwrap_or(i64::MAX)
-    }
 }
 
 impl LlmProvider {
@@ -237,24 +221,6 @@ pub struct ModelSpec {
     pub price: Option<PriceSpec>,
 }
 
-/// Price per million tokens, as a decimal in quotes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct PriceSpec {
-    /// Price of a million input tokens, as in "0.25".
-    #[serde(rename = "inputPerMTok")]
-    #[schemars(schema_with = "price_schema")]
-    pub input_per_mtok: String,
-    /// Price of a million output tokens, as in "2.00".
-    #[serde(rename = "outputPerMTok")]
-    #[schemars(schema_with = "price_schema")]
-    pub output_per_mtok: String,
-}
-
-pub(super) fn price_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    schemars::json_schema!({"type": "string", "maxLength": 13, "pattern": r"^[0-9]{1,6}([.][0-9]{1,6})?$"})
-}
-
 impl LlmProviderSpec {
     pub(super) fn check(
         self,
@@ -363,7 +329,7 @@ fn check_models(specs: &[ModelSpec], at: At<'_>, problems: &mut Problems) -> Vec
         let at = at.index(index);
         let named = problems.take(at.key("name"), &spec.name, name::check_model(&spec.name));
         let sets = names(at.key("sets"), &spec.sets, problems);
-        let price = spec.price.as_ref().and_then(|price| check_price(price, at.key("price"), problems));
+        let price = spec.price.as_ref().and_then(|price| price.check(at.key("price"), problems));
         if models.iter().any(|model| *model.name == *spec.name) {
             problems.report(
                 at.key("name"),
@@ -397,28 +363,4 @@ fn check_in_path(
 pub fn is_path_segment(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphanumeric())
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
-}
-
-fn check_price(spec: &PriceSpec, at: At<'_>, problems: &mut Problems) -> Option<Price> {
-    let input =
-        problems.take(at.key("inputPerMTok"), &spec.input_per_mtok, micro_units(&spec.input_per_mtok));
-    let output =
-        problems.take(at.key("outputPerMTok"), &spec.output_per_mtok, micro_units(&spec.output_per_mtok));
-    Some(Price { input: input?, output: output? })
-}
-
-/// Exact: a decimal with at most six places, in millionths.
-pub(super) fn micro_units(text: &str) -> Result<u64, Fault> {
-    let fault = || {
-        Fault::new(
-            "not a price",
-            "write a decimal in quotes, at most six digits before and after the point, as in \"0.25\"",
-        )
-    };
-    let (whole, places) = text.split_once('.').unwrap_or((text, "0"));
-    let digits = |part: &str| (1..=6).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit());
-    if !digits(whole) || !digits(places) {
-        return Err(fault());
-    }
-    format!("{whole}{places:0<6}").parse().map_err(|_| fault())
 }

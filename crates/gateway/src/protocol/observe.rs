@@ -13,8 +13,40 @@ pub use written::Written;
 /// Tokens as the provider counted them; `None` where it did not say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
+    /// Of the question, all of them.
     pub input: Option<u64>,
+    /// Of the answer, all of them.
     pub output: Option<u64>,
+    /// Of the question, those that the provider read from what it keeps.
+    pub cached: Option<u64>,
+    /// Of the question, those that it keeps from now on.
+    pub cache_written: Option<u64>,
+    /// Of the answer, those that the model thought.
+    pub reasoning: Option<u64>,
+}
+
+impl Usage {
+    /// What is said later counts, but of the question what is the most: a later event may count less of it, without what is kept, which was told before.
+    fn and(self, later: Self) -> Self {
+        Self {
+            input: later.input.max(self.input),
+            output: later.output.or(self.output),
+            cached: later.cached.max(self.cached),
+            cache_written: later.cache_written.max(self.cache_written),
+            reasoning: later.reasoning.or(self.reasoning),
+        }
+    }
+
+    /// What is said by these, or where they say nothing by others.
+    pub(super) fn or(self, other: Self) -> Self {
+        Self {
+            input: self.input.or(other.input),
+            output: self.output.or(other.output),
+            cached: self.cached.or(other.cached),
+            cache_written: self.cache_written.or(other.cache_written),
+            reasoning: self.reasoning.or(other.reasoning),
+        }
+    }
 }
 
 /// Whose words an answer, or the data of its events, is in.
@@ -152,10 +184,7 @@ impl Observation {
     }
 
     fn skimmed(&mut self, sought: &Sought, (found, is_whole): (Skimmed, bool), in_events: bool) {
-        let usage = found.usage;
-        // A later event may count less of the question: without what is kept, which was told before.
-        self.usage =
-            Usage { input: usage.input.max(self.usage.input), output: usage.output.or(self.usage.output) };
+        self.usage = self.usage.and(found.usage);
         let is_of_agent = matches!(sought.observe, Observe::Agent | Observe::BareAgent);
         self.is_error |= found.is_error || is_of_agent && found.is_failed_task;
         self.is_rpc_error |= is_whole && found.is_rpc_error;

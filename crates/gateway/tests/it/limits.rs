@@ -318,12 +318,20 @@ async fn sixty_four_at_once_over_two_gateways_do_not_overspend() {
 async fn a_stream_that_passes_what_was_reserved_is_cut() {
     let world = World::new().await;
     let limits = json!([{"name": "budget", "tokens": 3000, "window": {"fixed": "1h"}}]);
-    let said = json!({"choices": [{"index": 0, "delta": {"content": "x"}}]});
-    let body = format!("data: {said}\n\n").repeat(30) + "data: [DONE]\n\n";
+    let said = json!({"choices": [{"index": 0, "delta": {"content": "x"}}]}).to_string();
     for (cedar, is_cut) in [("", false), (MODELS, true)] {
         world.gate.take_into_use(snapshot(&limited(&world, &limits, cedar)));
-        world.upstream.next(Answer::whole("text/event-stream", body.clone()));
-        let (_, headers, passed) = world.call(chat(&world, &json!({"stream": true, "max_tokens": 20}))).await;
+        let (streamed, stream) = Answer::stream("text/event-stream");
+        world.upstream.next(streamed);
+        let goes_on = async {
+            for _ in 0..30 {
+                stream.event(&said).await;
+            }
+            stream.event("[DONE]").await;
+            drop(stream);
+        };
+        let call = world.call(chat(&world, &json!({"stream": true, "max_tokens": 20})));
+        let ((_, headers, passed), ()) = tokio::join!(call, goes_on);
         let text = String::from_utf8_lossy(&passed);
         let effect = world.records(&call_id(&headers), 2).await.remove(1);
         assert_eq!(effect["code"] == "upstream_invalid", is_cut, "{effect}");

@@ -197,6 +197,9 @@ const ORDER: [&str; 37] = [
     "bytes_out",
     "tokens_input",
     "tokens_output",
+    "tokens_input_cached",
+    "tokens_cache_written",
+    "tokens_reasoning",
     "token",
     "decision",
 ];
