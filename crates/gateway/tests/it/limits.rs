@@ -365,6 +365,33 @@ async fn what_was_taken_counts_after_a_start() {
     assert_eq!(code(&again, chat(&again, &json!({"max_tokens": 2800}))).await, None, "it was settled");
 }
 
+/// What was not sent is given back, by the same codes after a start as before it.
+#[tokio::test]
+async fn what_was_not_sent_is_not_taken_up() {
+    let world = World::new().await;
+    let limits = json!([{"name": "calls", "requests": 2, "window": {"sliding": "1h"}}]);
+    let all = limited(&world, &limits, TOOLS);
+    world.gate.take_into_use(snapshot(&all));
+    for _ in 0..2 {
+        assert_eq!(code(&world, world.tool("echo")).await, None);
+    }
+    for (unsent, expected) in [
+        ("upstream_unreachable", None),
+        ("upstream_refused_address", None),
+        ("arguments_invalid", None),
+        ("era_unbridged", None),
+        ("overloaded", None),
+        ("upstream_interrupted", EXCEEDED),
+    ] {
+        let mut records = world.all_records();
+        for effect in records.iter_mut().filter(|record| record["kind"] == "effect") {
+            (effect["code"], effect["result"], effect["status"]) = (json!(unsent), json!("failed"), json!(0));
+        }
+        let again = world.again_with(snapshot(&all), records).await;
+        assert_eq!(code(&again, again.tool("echo")).await.as_deref(), expected, "{unsent}");
+    }
+}
+
 /// What nothing is said of costs nothing and is not refused, whatever is counted.
 #[tokio::test]
 async fn without_a_limit_nothing_is_counted() {
