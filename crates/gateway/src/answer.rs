@@ -463,10 +463,20 @@ impl Answering<'_> {
     fn bounds(self, since: UnixMillis) -> Bounds {
         let shared = &self.gate.shared;
         let expires = self.caller.proven.expires.filter(|_| self.answer.open_ended);
-        let deadline = expires.map(|expires| {
+        let now = Instant::now();
+        let of_credential = expires.map(|expires| {
             let left = expires.0.saturating_sub(millis(shared.clock.now().wall).0);
-            Instant::now() + Duration::from_millis(u64::try_from(left).unwrap_or_default())
+            let left = Duration::from_millis(u64::try_from(left).unwrap_or_default());
+            (now + left, Code::TokenExpired)
         });
+        let of_model = match self.answers() {
+            Destination::Provider(provider) => {
+                let most = Duration::from_millis(provider.stream_timeout_ms.into());
+                Some((now + most, Code::UpstreamTimeout))
+            }
+            Destination::Server(_) | Destination::Agent(_) => None,
+        };
+        let deadline = [of_credential, of_model].into_iter().flatten().min_by_key(|(at, _)| *at);
         let idle = shared.limits.idle_stream;
         let decided = (self.world, since);
         let revocation = Revocation::new(shared.clone(), self.asked, self.caller, self.destination, decided);

@@ -16,7 +16,7 @@ use super::check::Document;
 use super::crd::Status;
 use super::credential::CredentialSpec;
 use super::endpoint::{DEFAULT_MODEL_TIMEOUT_MS, EndpointSpec, has_no_card, has_no_era};
-use super::field::{name, person};
+use super::field::{name, person, timeout};
 use super::labels::LabelsSpec;
 use super::problem::{At, Fault, Problems};
 use super::*;
@@ -26,6 +26,9 @@ pub use failover::{Alternative, Failover, FailoverSpec};
 pub use price::{Price, PriceSpec, Tokens};
 pub(super) use price::{micro_units, price_schema};
 pub use region::is_model as is_model_of_bedrock;
+
+/// How long a stream may take where its record does not say: a model writes the most that any has in one answer in less.
+pub const DEFAULT_STREAM_TIMEOUT_MS: u32 = 1_800_000;
 
 /// Which API the provider speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
@@ -96,6 +99,8 @@ pub struct LlmProvider {
     pub aliases: BTreeMap<Arc<str>, Arc<str>>,
     /// Whether it takes `stream_options.include_usage`, so that the gateway may ask it for the tokens of a stream.
     pub stream_usage: bool,
+    /// How long a stream of an answer may take, from its beginning, in milliseconds.
+    pub stream_timeout_ms: u32,
     /// What calling its models does with information.
     pub labels: Labels,
     /// Which other providers may answer in its place.
@@ -197,6 +202,10 @@ pub struct LlmProviderSpec {
     /// true for openAI and azure and false for openAICompatible when it is left out: some of those refuse what they do not know.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream_usage: Option<bool>,
+    /// How long a stream of an answer may take as a whole, 1ms to 1h: 30m when it is left out. What is still under way then is cut.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "timeout::schema")]
+    pub stream_timeout: Option<String>,
     /// What calling its models does with information.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<LabelsSpec>,
@@ -260,6 +269,10 @@ impl LlmProviderSpec {
             }
             _ => {}
         }
+        let stream_timeout_ms = match &self.stream_timeout {
+            Some(text) => problems.take(spec.key("streamTimeout"), text, timeout::check(text)),
+            None => Some(DEFAULT_STREAM_TIMEOUT_MS),
+        };
         let aliases = aliases::check(&self.aliases, &models, spec.key("aliases"), problems);
         let labels = self.labels.unwrap_or_default().check(spec.key("labels"), problems);
         let failover = self.failover.map(|failover| failover.check(&meta, spec.key("failover"), problems));
@@ -275,6 +288,7 @@ impl LlmProviderSpec {
             stream_usage: self
                 .stream_usage
                 .unwrap_or(matches!(self.type_, ProviderType::OpenAi | ProviderType::Azure)),
+            stream_timeout_ms: stream_timeout_ms?,
             models,
             aliases,
             labels,

@@ -143,7 +143,7 @@ impl ResponseStream {
 
     /// What of the upstream's next bytes goes to the caller now; it may be nothing.
     fn passed(&mut self, data: Bytes) -> Result<Bytes, Refusal> {
-        self.bounds.heard().map_err(|code| Refusal::new(code, ""))?;
+        self.bounds.heard().map_err(|code| self.bounds.refusal(code))?;
         let data = match &mut self.content.decoder {
             Some(decoder) => decoder.push(&data)?,
             None => data,
@@ -372,7 +372,7 @@ impl ResponseStream {
                         return Poll::Ready(Some(all));
                     }
                     let code = ready!(self.bounds.poll_ended(cx));
-                    let refusal = Refusal::new(code, "the upstream said nothing more for too long");
+                    let refusal = self.bounds.refusal(code);
                     return Poll::Ready(self.failed(&refusal));
                 }
             }

@@ -9,7 +9,7 @@ use http_body_util::{BodyExt as _, Full};
 use serde_json::{Value, json};
 use vidimus_testkit::upstream::Answer;
 
-use super::chains::{also, code, estate, with};
+use super::chains::{also, begin, code, estate, with};
 use super::redis::Redis;
 use super::replicas::two;
 use super::world::{World, call_id, json_of, objects, snapshot};
@@ -338,6 +338,32 @@ async fn a_stream_that_passes_what_was_reserved_is_cut() {
         assert_eq!(text.contains("upstream_invalid"), is_cut, "{text}");
         assert_eq!(text.contains("[DONE]"), !is_cut, "{text}");
     }
+}
+
+/// Attack: a provider that streams for ever, a word now and then, to a call that goes on with a chain: it does not end with its credential, and holds its
+/// place among the calls at once.
+#[tokio::test]
+async fn a_stream_of_a_model_ends_in_its_time() {
+    let world = World::new().await;
+    let mut all = limited(&world, &json!([]), "");
+    all[4]["spec"]["streamTimeout"] = json!("700ms");
+    world.gate.take_into_use(snapshot(&all));
+    let token = begin(&world).await;
+    let (streamed, stream) = Answer::stream("text/event-stream");
+    world.upstream.next(streamed);
+    let drip = tokio::spawn(async move {
+        let said = json!({"choices": [{"index": 0, "delta": {"content": "x"}}]}).to_string();
+        while stream.event(&said).await {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    let call = world.call(with(&token, chat(&world, &json!({"stream": true, "max_tokens": 1000}))));
+    let (_, headers, body) = tokio::time::timeout(Duration::from_secs(10), call).await.expect("it ends");
+    let text = String::from_utf8_lossy(&body);
+    assert!(text.contains("upstream_timeout") && text.contains("longer than a stream"), "{text}");
+    let effect = world.records(&call_id(&headers), 2).await.remove(1);
+    assert_eq!((&effect["result"], &effect["code"]), (&json!("failed"), &json!("upstream_timeout")));
+    drip.abort();
 }
 
 /// Attack: the gateway is restarted, so that the amount is there once more.
