@@ -391,6 +391,35 @@ async fn what_was_taken_counts_after_a_start() {
     assert_eq!(code(&again, chat(&again, &json!({"max_tokens": 2800}))).await, None, "it was settled");
 }
 
+/// Attack: the gateway is restarted on the last day of a budget's month.
+#[tokio::test]
+async fn what_was_taken_weeks_ago_counts_after_a_start() {
+    let world = World::new().await;
+    let day = Duration::from_secs(24 * 3600);
+    for (window, longest) in [
+        (json!({"sliding": "720h"}), Some(30 * day)),
+        (json!({"sliding": "12h"}), None),
+        (json!({"fixed": "24h"}), None),
+    ] {
+        let limits = json!([{"name": "calls", "requests": 2, "window": window}]);
+        let found = world.gate.shared.older_limits_of(&snapshot(&limited(&world, &limits, TOOLS)));
+        assert_eq!(found, longest, "{window}");
+    }
+    let limits = json!([{"name": "calls", "requests": 2, "window": {"sliding": "720h"}}]);
+    let all = limited(&world, &limits, TOOLS);
+    world.gate.take_into_use(snapshot(&all));
+    for _ in 0..2 {
+        assert_eq!(code(&world, world.tool("echo")).await, None);
+    }
+    for (ago, expected) in [(29, EXCEEDED), (33, None)] {
+        let then = jiff::Timestamp::try_from(std::time::SystemTime::now() - ago * day).expect("a time");
+        let mut records = world.all_records();
+        records.iter_mut().for_each(|record| record["time"] = json!(then.to_string()));
+        let again = world.again_with(snapshot(&all), records).await;
+        assert_eq!(code(&again, again.tool("echo")).await.as_deref(), expected, "{ago} days ago");
+    }
+}
+
 /// What was not sent is given back, by the same codes after a start as before it.
 #[tokio::test]
 async fn what_was_not_sent_is_not_taken_up() {
