@@ -121,7 +121,8 @@ pub trait Binding: fmt::Debug + Sync {
     }
 
     /// The answer to a call that the gateway answers itself ([`Expected::Own`]).
-    fn own_answer(&self, _call: &Call<'_>, _world: &Snapshot) -> Option<String> {
+    /// `model`: it is about this one alone.
+    fn own_answer(&self, _call: &Call<'_>, _world: &Snapshot, _model: Option<&str>) -> Option<String> {
         None
     }
 
@@ -234,6 +235,8 @@ pub struct Parsed<'a> {
     pub path: Option<Cow<'static, str>>,
     /// What goes on in place of the message, where it is the gateway that has to ask.
     pub instead: Option<Box<Instead>>,
+    /// The model that a listing is asked for alone, by the name that the caller has for it.
+    pub model: Option<&'a str>,
     /// Why it is not carried out, where that tells something of the destination: only who may make the call learns it.
     pub fault: Option<Box<Refusal>>,
 }
@@ -389,6 +392,7 @@ impl<'a> Parsed<'a> {
             headers: Vec::new(),
             path: None,
             instead: None,
+            model: None,
             fault: None,
         }
     }

@@ -112,8 +112,8 @@ impl Binding for Azure {
     }
 
     fn parse<'a>(&self, message: &Message<'a>) -> Result<Parsed<'a>, Refusal> {
-        if LISTINGS.contains(&message.path) {
-            return super::listing(message);
+        if let Some(listing) = super::listing(message, &LISTINGS) {
+            return listing;
         }
         let Some((name, endpoint)) = deployment(message.path) else {
             return openai::parse(message, super::method_at(&ENDPOINTS, message.path)?, None);
@@ -130,8 +130,8 @@ impl Binding for Azure {
         added_usage::ask_for(body)
     }
 
-    fn own_answer(&self, call: &Call<'_>, world: &Snapshot) -> Option<String> {
-        super::models(call, world)
+    fn own_answer(&self, call: &Call<'_>, world: &Snapshot, model: Option<&str>) -> Option<String> {
+        super::models(call, world, model)
     }
 
     fn refused(&self, refusal: &Refusal, call: &str, _id: Option<&str>) -> Response<String> {
