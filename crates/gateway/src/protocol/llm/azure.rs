@@ -15,12 +15,17 @@ use crate::protocol::{Binding, Message, Operation, Parsed};
 #[derive(Debug)]
 pub struct Azure;
 
-const ENDPOINTS: [Endpoint; 4] = [
+const ENDPOINTS: [Endpoint; 6] = [
     Endpoint { path: "/openai/v1/chat/completions", method: CHAT },
     Endpoint { path: "/openai/v1/responses", method: RESPONSES },
     Endpoint { path: "/openai/v1/embeddings", method: EMBEDDINGS },
     Endpoint { path: "/openai/responses", method: RESPONSES },
+    Endpoint { path: "/v1/responses", method: RESPONSES },
+    Endpoint { path: "/v1/embeddings", method: EMBEDDINGS },
 ];
+
+/// What stands before OpenAI's own paths, which clients of OpenAI's ask for. Chat completions of theirs are [`super::shapes`].
+const OWN: &str = "/openai";
 
 /// What is below a deployment.
 static OF_DEPLOYMENT: [Endpoint; 2] = [
@@ -28,7 +33,7 @@ static OF_DEPLOYMENT: [Endpoint; 2] = [
     Endpoint { path: "/embeddings", method: EMBEDDINGS },
 ];
 
-const LISTINGS: [&str; 2] = ["/openai/v1/models", "/openai/models"];
+const LISTINGS: [&str; 3] = ["/openai/v1/models", "/openai/models", super::MODELS];
 
 const DEPLOYMENTS: &str = "/openai/deployments/";
 
@@ -116,7 +121,11 @@ impl Binding for Azure {
             return listing;
         }
         let Some((name, endpoint)) = deployment(message.path) else {
-            return openai::parse(message, super::method_at(&ENDPOINTS, message.path)?, None);
+            let mut parsed = openai::parse(message, super::method_at(&ENDPOINTS, message.path)?, None)?;
+            if !message.path.starts_with(OWN) {
+                parsed.path = Some(format!("{OWN}{}", message.path).into());
+            }
+            return Ok(parsed);
         };
         let mut parsed = openai::parse(message, endpoint.method, Some(name))?;
         let model = super::provider(message)?.meant(name).map_or(name, |model| &*model.name);

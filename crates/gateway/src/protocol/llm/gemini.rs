@@ -83,10 +83,10 @@ impl Binding for Gemini {
             return super::only("GET", method, path)
                 .map(|()| Operation { has_body: false, path: (*listing).into() });
         }
-        if let Some(about) = super::about_a_model(&LISTINGS, method, path) {
-            return Ok(about);
-        }
         let Some(named) = Named::of(path) else {
+            if let Some(about) = super::about_a_model(&LISTINGS, method, path) {
+                return Ok(about);
+            }
             let paths =
                 VERBS.iter().flat_map(|verb| LISTINGS.map(|listing| path_of(listing, "{model}", verb)));
             let paths: Vec<String> = paths.collect();
