@@ -107,6 +107,13 @@ impl Carried {
                 "a call of Bedrock is signed for the address that the gateway calls, and answered in frames that it reads",
             ));
         }
+        if let Target::Model { provider, .. } = parsed.ask.target
+            && provider.api_path.is_some()
+        {
+            return Some(unable(
+                "the provider has the API at another path, and this data plane sends the caller's",
+            ));
+        }
         if decision.limits().iter().any(|limit| limit.of == Measure::Concurrency) {
             return Some(unable(
                 "a limit counts the calls at once, and when this one ends is not known here",

@@ -1,6 +1,7 @@
 //! `LLMProvider`.
 
 mod aliases;
+mod api_path;
 mod failover;
 mod price;
 mod region;
@@ -22,6 +23,7 @@ use super::problem::{At, Fault, Problems};
 use super::*;
 
 pub use super::credential::{CredentialSource, SecretKey, one_key};
+pub use api_path::OPENAI as API_PATH_OF_OPENAI;
 pub use failover::{Alternative, Failover, FailoverSpec};
 pub use price::{Price, PriceSpec, Tokens};
 pub(super) use price::{micro_units, price_schema};
@@ -99,6 +101,8 @@ pub struct LlmProvider {
     pub aliases: BTreeMap<Arc<str>, Arc<str>>,
     /// Whether it takes `stream_options.include_usage`, so that the gateway may ask it for the tokens of a stream.
     pub stream_usage: bool,
+    /// Where it has OpenAI's API, behind the path of its endpoint, without a slash at its end; `None` where that is at OpenAI's own `/v1`.
+    pub api_path: Option<Arc<str>>,
     /// How long a stream of an answer may take, from its beginning, in milliseconds.
     pub stream_timeout_ms: u32,
     /// What calling its models does with information.
@@ -163,6 +167,10 @@ impl LlmProvider {
         "rule": "(self.type == 'bedrock') == has(self.region)",
         "message": "a bedrock provider needs a region, and no other has one",
     },
+    {
+        "rule": "!has(self.apiPath) || self.type == 'openAICompatible'",
+        "message": "only an openAICompatible provider has an apiPath",
+    },
 ]))]
 pub struct LlmProviderSpec {
     /// The e-mail address of the person who answers for the provider. Never a team alias.
@@ -202,6 +210,11 @@ pub struct LlmProviderSpec {
     /// true for openAI and azure and false for openAICompatible when it is left out: some of those refuse what they do not know.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream_usage: Option<bool>,
+    /// Where an openAICompatible provider has the API, behind the path of its endpoint: /v1 when it is left out, / for nothing at all, /v1beta/openai of
+    /// Gemini's. Calls go to {endpoint}{apiPath}/chat/completions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "api_path::schema")]
+    pub api_path: Option<String>,
     /// How long a stream of an answer may take as a whole, 1ms to 1h: 30m when it is left out. What is still under way then is cut.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "timeout::schema")]
@@ -269,6 +282,7 @@ impl LlmProviderSpec {
             }
             _ => {}
         }
+        let api_path = self.check_api_path(spec.key("apiPath"), problems);
         let stream_timeout_ms = match &self.stream_timeout {
             Some(text) => problems.take(spec.key("streamTimeout"), text, timeout::check(text)),
             None => Some(DEFAULT_STREAM_TIMEOUT_MS),
@@ -288,6 +302,7 @@ impl LlmProviderSpec {
             stream_usage: self
                 .stream_usage
                 .unwrap_or(matches!(self.type_, ProviderType::OpenAi | ProviderType::Azure)),
+            api_path: api_path?,
             stream_timeout_ms: stream_timeout_ms?,
             models,
             aliases,

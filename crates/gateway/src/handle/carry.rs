@@ -27,7 +27,7 @@ use crate::effect::{Begun, Effect, Ending};
 use crate::forward::{Body, Outbound, forward, headers};
 use crate::gate::Gate;
 use crate::protocol::a2a::webhook;
-use crate::protocol::llm::bedrock;
+use crate::protocol::llm::{self, bedrock};
 use crate::protocol::members::{self, Replaced};
 use crate::protocol::{Below, Binding, Dropped, Instead, Lowered, a2a, mcp};
 use crate::reply::{self, ReplyBody};
@@ -364,6 +364,7 @@ impl Sent<'_> {
                 let Lowered { path, body, below: at } =
                     self.binding.lowered(&parts.method, self.path, body)?;
                 headers::finish(&mut headers, rules, &context.trace, &body);
+                let path = llm::path_to(self.permit.destination(), path);
                 (below(path, parts.uri.query(), self.binding.passed_query()), headers, body, at)
             }
         };

@@ -16,6 +16,7 @@ pub use bedrock::Bedrock;
 pub use gemini::Gemini;
 pub use openai::OpenAi;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, Method, Response};
@@ -24,7 +25,7 @@ use vidimus_core::call::{Action, Ask, Call, Destination, Target};
 use vidimus_core::json::Json;
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::LlmProvider;
-use vidimus_core::resource::llm_provider::{Model, ProviderType, is_path_segment};
+use vidimus_core::resource::llm_provider::{API_PATH_OF_OPENAI, Model, ProviderType, is_path_segment};
 use vidimus_core::snapshot::Snapshot;
 
 use super::members::{Replaced, quoted};
@@ -47,6 +48,16 @@ const GENERATE: &str = "models.generate_content";
 const COUNT: &str = "models.count_tokens";
 const EMBED: &str = "models.embed_content";
 pub const CONVERSE: &str = "converse";
+
+/// The path by which a message goes on to its provider: where that has OpenAI's API at another one, the same below that.
+pub fn path_to<'p>(destination: &Destination, path: Cow<'p, str>) -> Cow<'p, str> {
+    let Destination::Provider(provider) = destination else { return path };
+    let below = path.strip_prefix(API_PATH_OF_OPENAI).filter(|below| below.starts_with('/'));
+    match (&provider.api_path, below) {
+        (Some(at), Some(below)) => Cow::Owned(format!("{at}{below}")),
+        _ => path,
+    }
+}
 
 /// Whether a model writes tokens to answer this. What it does not write is neither reserved nor capped.
 pub fn writes(method: &str) -> bool {
