@@ -161,7 +161,7 @@ fn row(name: &str, value: &str) -> String {
 /// What an auditor asks, in that order: who did what, how it was decided, what came of it. What else there is follows.
 ///
 /// The labels are the names of the record's members, as they stand in JSON and in the flags of `audit search`.
-const ORDER: [&str; 37] = [
+const ORDER: [&str; 40] = [
     "actor",
     "act",
     "why",
