@@ -57,7 +57,7 @@ const MAX_KEPT_BUFFER: usize = 1 << 20;
 
 /// Kept free in the queue for the record of the end of each admitted call, in bytes: more than such a record has, unless the id of
 /// a task in it has much to escape.
-pub(crate) const END_BYTES: usize = 2432;
+pub(crate) const END_BYTES: usize = 2304;
 /// How many times that it takes more where an answer is kept in it.
 pub(crate) const KEPT_PLACES: usize = vidimus_core::keep::MAX_KEPT_RECORD.div_ceil(END_BYTES);
 
