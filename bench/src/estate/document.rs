@@ -51,7 +51,7 @@ fn agent(agent: &Agent) -> Value {
         "capabilities": names(&agent.capabilities), "riskLevel": agent.risk_level, "environment": agent.environment,
         "groups": names(&agent.groups), "authorityClass": agent.authority_class, "sandboxClass": agent.sandbox_class,
         "delegation": without_empty(json!({"maxDepth": agent.delegation.max_depth, "maxFanOut": agent.delegation.max_fan_out})),
-        "identities": identities(&agent.identities), "endpoint": agent.endpoint.as_ref().map(endpoint),
+        "identities": identities(&agent.identities), "endpoint": agent.endpoint.as_deref().map(endpoint),
         "actsFor": agent.acts_for.iter().map(|acts| json!({"issuer": acts.issuer})).collect::<Vec<_>>(),
         "quarantined": agent.quarantined,
     })

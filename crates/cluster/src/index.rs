@@ -1,13 +1,12 @@
 //! What is in the cluster, each object by its name, as it was checked when it was last heard of.
 
-use std::collections::btree_map::Entry as Place;
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
 use std::mem;
 use std::sync::Arc;
 
 use serde_json::Value;
-use vidimus_core::resource::{API_VERSION, Kind, Object, Origin, Rejection, check};
+use vidimus_core::resource::{API_VERSION, Kind, Meta, Object, Origin, Rejection, check};
 
 use crate::condition::{Condition, Shared};
 use crate::pods::Runs;
@@ -110,26 +109,17 @@ impl Index {
             return self.gone(kind, &document);
         }
         let Some(key) = key(kind, &document) else { return Changed::Nothing };
-        let (cluster, known) = (&self.cluster, (&self.hasher, &mut self.statuses));
-        let entry = |last: Option<&Entry>| Entry::of(cluster, known, kind, document, last);
-        match self.entries.entry(key) {
-            Place::Vacant(free) => {
-                let next = entry(None);
-                note(&mut self.seen, free.key(), None, Some(&next));
-                free.insert(next.kept());
-                Changed::Content
-            }
-            Place::Occupied(mut taken) => {
-                let last: &Entry = taken.get();
-                let next = entry(Some(last));
-                let changed = next.since(last);
-                if changed == Changed::Content {
-                    note(&mut self.seen, taken.key(), Some(last), Some(&next));
-                }
-                *taken.get_mut() = next.kept();
-                changed
-            }
+        let last = self.entries.get(&key).map(|last| &**last);
+        let next = Entry::of(&self.cluster, (&self.hasher, &mut self.statuses), kind, document, last);
+        let changed = last.map_or(Changed::Content, |last| next.since(last));
+        if changed == Changed::Content {
+            note(&mut self.seen, &key, last, Some(&next));
         }
+        match self.entries.get_mut(&key) {
+            Some(taken) => *taken = next.kept(),
+            None => drop(self.entries.insert(next.named(key), next.kept())),
+        }
+        changed
     }
 
     /// An object was kept on disk as it was there, and good. How its status stood is not known.
@@ -177,7 +167,7 @@ impl Index {
                 note(&mut self.seen, &key, was.as_deref(), Some(&next));
             }
             changed = changed.max(how);
-            self.entries.insert(key, next.kept());
+            self.entries.insert(next.named(key), next.kept());
         }
         last.iter().for_each(|(key, was)| note(&mut self.seen, key, Some(&**was), None));
         if last.is_empty() { changed } else { Changed::Content }
@@ -244,7 +234,20 @@ impl Entry {
             Some(last) => last.says.clone(),
             None => read(cluster, kind, document),
         };
+        // What the object has of it is not kept twice.
+        let (has_uid, has_version) = match says.as_ref().map(|object| &object.meta().origin) {
+            Ok(Origin::Cluster { uid, resource_version, .. }) => (uid.as_ref(), resource_version.as_ref()),
+            _ => (None, None),
+        };
+        let (uid, version) = (shared(uid, has_uid), shared(version, has_version));
         Self { uid, version, generation, observed, conditions, runs, manager, content, says }
+    }
+
+    /// Its key, in the words of the object.
+    fn named(&self, (kind, namespace, name): Key) -> Key {
+        let meta = self.object().map(Object::meta);
+        let of = |text, has: fn(&Meta) -> &Arc<str>| shared(text, meta.map(has));
+        (kind, of(namespace, |meta| &meta.namespace), of(name, |meta| &meta.name))
     }
 
     /// As it is kept when a change of it was told: who made that is known then.
@@ -270,6 +273,11 @@ impl Entry {
             Changed::Nothing
         }
     }
+}
+
+/// A text, as somebody else has it where that is the same.
+fn shared(text: Arc<str>, has: Option<&Arc<str>>) -> Arc<str> {
+    has.filter(|has| **has == text).cloned().unwrap_or(text)
 }
 
 fn content(hasher: &RandomState, document: &Value, generation: Option<i64>) -> u64 {
@@ -353,6 +361,23 @@ mod tests {
             let mut index = Index::new("c");
             index.there(Kind::Agent, first.clone());
             assert_eq!(index.listed(Kind::Agent, None, vec![next.clone()]), changed, "{next}");
+        }
+    }
+
+    /// There are as many as somebody writes: what an entry says of its object is the object's own text.
+    #[test]
+    fn an_entry_keeps_no_text_of_its_object_twice() {
+        let (mut told, mut listed) = (Index::new("c"), Index::new("c"));
+        told.there(Kind::Agent, agent("a", "1", 1, "t"));
+        listed.listed(Kind::Agent, None, vec![agent("a", "1", 1, "t")]);
+        for index in [told, listed] {
+            let ((_, namespace, name), entry) = index.entries().next().unwrap();
+            let meta = entry.object().unwrap().meta();
+            let Origin::Cluster { uid: Some(uid), resource_version: Some(version), .. } = &meta.origin else {
+                panic!("of a file")
+            };
+            assert!(Arc::ptr_eq(namespace, &meta.namespace) && Arc::ptr_eq(name, &meta.name));
+            assert!(Arc::ptr_eq(&entry.uid, uid) && Arc::ptr_eq(&entry.version, version));
         }
     }
 

@@ -167,7 +167,7 @@ impl Destination {
     pub fn endpoint(&self) -> Option<&Endpoint> {
         match self {
             Self::Server(server) => Some(&server.endpoint),
-            Self::Agent(agent) => agent.endpoint.as_ref(),
+            Self::Agent(agent) => agent.endpoint.as_deref(),
             Self::Provider(provider) => Some(&provider.endpoint),
         }
     }

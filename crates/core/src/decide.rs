@@ -132,6 +132,10 @@ impl Policies {
         ways::proposed(&self.index, registered, call, allow)
     }
 
+    pub(crate) fn forget_edges(&self) {
+        self.edges.forget();
+    }
+
     pub(crate) fn edges(&self) -> usize {
         self.edges.len()
     }

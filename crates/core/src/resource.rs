@@ -53,7 +53,7 @@ use problem::Problems;
 
 pub use agent::Agent;
 pub use agent_tool::{AgentTool, AgentTools, Sends};
-pub use check::{check, check_as};
+pub use check::{check, check_again, check_as};
 pub use crd::crds;
 pub use editor::editor_schema;
 pub use endpoint::{Endpoint, HeaderRules};

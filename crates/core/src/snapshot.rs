@@ -19,6 +19,7 @@ mod closings;
 mod coming;
 pub(crate) mod compile;
 mod contest;
+mod costly;
 mod depth;
 pub(crate) mod difference;
 pub(crate) mod digest;
@@ -61,6 +62,7 @@ use crate::shards::Shards;
 use self::closings::Closings;
 use self::compile::Compiled;
 use self::contest::Contest;
+use self::costly::Costly;
 use self::difference::Difference;
 use self::digest::{Digest, Digests};
 use self::doubt::Doubts;
@@ -105,6 +107,8 @@ pub struct Snapshot {
     pub(crate) named: NamedParts,
     /// What its policies come to.
     sums: bounds::Sums,
+    /// What is left out because that would be too much.
+    costly: Vec<Arc<Costly>>,
     /// What refuses although it is not in force.
     refusing: Vec<Refusing>,
     /// The names that several objects have, with the places of these.
@@ -179,11 +183,24 @@ struct Made {
     own: Option<Digest>,
     /// Of a policy.
     compiled: Option<Arc<Compiled>>,
+    /// Of a policy that was too much: it is compiled where there is room for it, and is in no snapshot before.
+    costly: Option<Arc<Costly>>,
 }
 
 impl Made {
     fn forbids(&self) -> bool {
-        self.compiled.as_ref().is_some_and(|compiled| compiled.has_forbids())
+        match &self.costly {
+            Some(costly) => costly.forbids,
+            None => self.compiled.as_ref().is_some_and(|compiled| compiled.has_forbids()),
+        }
+    }
+
+    /// Of a policy.
+    fn cost(&self) -> Option<&bounds::Cost> {
+        match &self.costly {
+            Some(costly) => Some(&*costly.cost),
+            None => self.compiled.as_ref().map(|compiled| &*compiled.cost),
+        }
     }
 }
 
@@ -247,19 +264,24 @@ impl Snapshot {
                 Err(rejection) => rejected.push(*rejection),
             }
         }
-        let good = bounds::keep(self, good, &mut rejected);
-        let closed = before.closes(&rejected, &doubts);
+        let (good, over) = bounds::keep(self, good, &mut rejected);
+        let stand_ins = before.stand_ins(&over);
+        let closed = stand_ins.is_none() || before.closes(&rejected, &doubts);
+        let costly = over.iter().map(|one| one.costly.clone()).collect();
+        rejected.extend(over.into_iter().map(|one| one.rejection(before == Before::Nothing)));
         let mut coming = coming::compiled((self, &prepared), coming);
         let withdrawn = Withdrawn::of(&withdrawn, &coming);
         coming.extend(coming::compiled((self, &prepared), came));
         // What is not being written any more is what there was before.
         let came = if coming.is_empty() { self.coming.as_slice() } else { &[] };
-        let Contest { objects, made, places, refusing, contested, taken, difference } =
+        let Contest { objects, made, places, mut refusing, contested, taken, difference } =
             Contest::of((self, came), good, &mut rejected, (&doubts, &withdrawn));
+        refusing.extend(stand_ins.unwrap_or_default());
         let mut next = Self {
             objects,
             made,
             places,
+            costly,
             refusing,
             contested,
             audiences_taken: taken,
@@ -324,23 +346,22 @@ impl Snapshot {
         });
         let checked = checked::by_policy(checked);
         let new: Vec<_> = new.map(|policy| (policy, checked.get(&Arc::as_ptr(policy)).copied())).collect();
-        let mut compiled = compile::compile_all(&new).into_iter();
-        let mut next_of = |policy: &Arc<Policy>| match prepared.outcome(policy) {
-            None => compiled.next().map(|outcome| outcome.map(Arc::new)),
-            known => known,
-        };
-        let make = |(object, had): (&Object, Had<'_>)| {
+        let mut outcomes = prepared::made_of_all(&new).into_iter();
+        let make = |(object, had): (&Object, Had<'_>)| -> Result<Arc<Made>, Box<Rejection>> {
             let compiled = match (object, had) {
                 (_, Had::All(made)) => return Ok(made.clone()),
                 (_, Had::Compiled(compiled)) => Some(compiled.clone()),
-                (Object::Policy(policy), Had::Nothing) => match next_of(policy) {
-                    Some(Ok(compiled)) => Some(compiled),
-                    Some(Err(problem)) => return Err(Box::new(reject::not_compiled(policy, &problem))),
-                    None => return Err(Box::new(reject::fault("a policy was not compiled"))),
-                },
+                (Object::Policy(policy), Had::Nothing) => {
+                    let refused =
+                        |problem: compile::Problem| Box::new(reject::not_compiled(policy, &problem));
+                    return match prepared.outcome(policy).cloned().or_else(|| outcomes.next()) {
+                        Some(outcome) => outcome.map_err(refused),
+                        None => Err(Box::new(reject::fault("a policy was not compiled"))),
+                    };
+                }
                 _ => None,
             };
-            Ok(Arc::new(Made { digest: digest::of_object(object), own: None, compiled }))
+            Ok(Arc::new(Made { digest: digest::of_object(object), own: None, compiled, costly: None }))
         };
         objects.iter().zip(had).map(make).collect()
     }
@@ -389,6 +410,14 @@ impl Snapshot {
     /// How many edges are compiled and kept now; the maximum is [`crate::decide::edges::MAX_EDGES`].
     pub fn edges(&self) -> usize {
         self.policies.edges()
+    }
+
+    /// It is in force no longer, and whoever keeps it decides little by it, if anything: the edges that were compiled take no memory any more.
+    pub fn retire(&self) {
+        self.policies.forget_edges();
+        if let Some(rollout) = &self.rollout {
+            rollout.policies.forget_edges();
+        }
     }
 
     /// The principal a SPIFFE ID is bound to.

@@ -51,7 +51,7 @@ pub struct Standing {
     shreds: BTreeMap<String, Arc<ActRecord<'static>>>,
     /// What tools are held to since they were first seen, by their servers (`MCPServer/namespace/name`).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pinned: BTreeMap<String, Arc<Pins>>,
+    pinned: BTreeMap<Subject, Arc<Pins>>,
     /// How far the acts are known that several gateways agree on; `None` where none ever did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agreed: Option<Agreement>,

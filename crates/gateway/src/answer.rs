@@ -31,7 +31,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use hyper::body::Body as _;
 use tokio::time::Instant;
 use vidimus_core::call::Destination;
-use vidimus_core::caller::{Caller, UnixMillis};
+use vidimus_core::caller::Caller;
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::{Endpoint, HeaderRules};
 use vidimus_core::snapshot::Snapshot;
@@ -61,7 +61,6 @@ use cooperative::Cooperative;
 use encoding::{Decoder, Encoding};
 pub use listings::{filtered, looked_at};
 use plan::Plan;
-use revocation::Revocation;
 pub use revocation::{Asked, found, rebound, taken_back_before};
 pub use stream::ResponseStream;
 use stream::{Content, LastWords};
@@ -99,9 +98,9 @@ impl Answering<'_> {
     /// # Errors
     /// The refusal to answer with instead, once its effect is on record.
     pub async fn pass(
-        self,
+        self: Box<Self>,
         response: Response<Body>,
-        mut effect: Effect,
+        mut effect: Box<Effect>,
     ) -> Result<Response<ReplyBody>, Refusal> {
         let (binding, limit) = (self.binding, self.gate.limits.held_answer);
         let (parts, body) = response.into_parts();
@@ -125,7 +124,7 @@ impl Answering<'_> {
             Ok((plan, is_bare)) => {
                 let begin = Begin::of(&parts, &mut head);
                 let done = {
-                    let work = pin!(self.execute(plan, body, begin, (&mut effect, handles)));
+                    let work = pin!(self.execute(plan, body, begin, (&mut *effect, handles)));
                     self.unless_taken_back(work).await.unwrap_or_else(Err)
                 };
                 // Of an answer that has not begun to pass, a refusal can still tell why it does not.
@@ -156,7 +155,7 @@ impl Answering<'_> {
             Err(refusal) => {
                 let told = judge::with_answer(refusal, &parts);
                 let refusal = if without_words { Redaction::without_words(told) } else { told };
-                effect.record_refused(&refusal).await.map_err(closed)?;
+                Box::pin(effect.record_refused(&refusal)).await.map_err(closed)?;
                 return Err(refusal);
             }
         };
@@ -457,30 +456,6 @@ impl Answering<'_> {
         let sealed = sealed.map_err(|_| unusable())?;
         to.insert(name, HeaderValue::from_str(&sealed).map_err(|_| unusable())?);
         Ok(())
-    }
-
-    /// What ends the stream of an answer to a request that came at `since`.
-    fn bounds(self, since: UnixMillis) -> Bounds {
-        let shared = &self.gate.shared;
-        let expires = self.caller.proven.expires.filter(|_| self.answer.open_ended);
-        let now = Instant::now();
-        let of_credential = expires.map(|expires| {
-            let left = expires.0.saturating_sub(millis(shared.clock.now().wall).0);
-            let left = Duration::from_millis(u64::try_from(left).unwrap_or_default());
-            (now + left, Code::TokenExpired)
-        });
-        let of_model = match self.answers() {
-            Destination::Provider(provider) => {
-                let most = Duration::from_millis(provider.stream_timeout_ms.into());
-                Some((now + most, Code::UpstreamTimeout))
-            }
-            Destination::Server(_) | Destination::Agent(_) => None,
-        };
-        let deadline = [of_credential, of_model].into_iter().flatten().min_by_key(|(at, _)| *at);
-        let idle = shared.limits.idle_stream;
-        let decided = (self.world, since);
-        let revocation = Revocation::new(shared.clone(), self.asked, self.caller, self.destination, decided);
-        Bounds::new(idle, deadline, revocation)
     }
 }
 

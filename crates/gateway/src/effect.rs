@@ -147,14 +147,14 @@ impl Effect {
         (decision, room, destination): (u64, Room, &Destination),
         protocol: Protocol,
         asked: &Asked,
-    ) -> Self {
+    ) -> Box<Self> {
         let model = match destination {
             Destination::Provider(provider) => {
                 provider.model(asked.name()).map(|model| (provider.id.id.clone(), model.name.clone()))
             }
             Destination::Server(_) | Destination::Agent(_) => None,
         };
-        Self {
+        Box::new(Self {
             shared: gate.shared.clone(),
             protocol,
             call: begun.call.clone(),
@@ -190,7 +190,7 @@ impl Effect {
             reservation: None,
             room,
             recorded: false,
-        }
+        })
     }
 
     /// These bytes of the answer go to the caller; `has_token`: there was something of a model's answer among those so far.
@@ -254,7 +254,7 @@ impl Effect {
     ///
     /// # Errors
     /// As [`Effect::record`].
-    pub async fn record_refused(mut self, refusal: &Refusal) -> Result<(), Closed> {
+    pub async fn record_refused(mut self: Box<Self>, refusal: &Refusal) -> Result<(), Closed> {
         self.explain(refusal);
         self.record(Ending::Failed(refusal.code)).await
     }
@@ -264,7 +264,7 @@ impl Effect {
     ///
     /// # Errors
     /// As [`Effect::record`].
-    pub async fn record_not_seen(mut self, door: &str) -> Result<(), Closed> {
+    pub async fn record_not_seen(mut self: Box<Self>, door: &str) -> Result<(), Closed> {
         self.detail = Some(format!("not seen: a data plane carries the call, and asked by {door}"));
         self.found.unread = true;
         self.record(Ending::Unknown).await
@@ -311,7 +311,7 @@ impl Effect {
     ///
     /// # Errors
     /// [`Closed`] when the ledger does not take the record.
-    pub async fn record(mut self, ending: Ending) -> Result<(), Closed> {
+    pub async fn record(mut self: Box<Self>, ending: Ending) -> Result<(), Closed> {
         self.recorded = true;
         let now = self.shared.clock.now();
         let duration = now.monotonic.saturating_duration_since(self.started.monotonic);

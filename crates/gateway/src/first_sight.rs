@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use vidimus_core::act::{Act, BY_ITSELF, LONGEST_PINNED, MOST_PINNED, Pinned};
+use vidimus_core::act::{Act, BY_ITSELF, LONGEST_PINNED, MOST_PINNED, Pinned, Subject};
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::McpServer;
 
@@ -51,7 +51,7 @@ impl FirstSights {
         if seen.is_empty() {
             return;
         }
-        let (shared, server) = (shared.clone(), server.id.to_string());
+        let (shared, server) = (shared.clone(), subject(server));
         tokio::spawn(async move {
             if let Err(refusal) = shared.pin_at_first_sight(&server, &seen).await {
                 tracing::warn!(%server, %refusal, "tools that were listed for the first time are not pinned; they are not called before they are");
@@ -60,17 +60,22 @@ impl FirstSights {
     }
 }
 
+/// As what stands has it. Nothing is allocated for it: it is asked with each call.
+pub(crate) fn subject(server: &McpServer) -> Subject {
+    Subject::Object(server.id.clone())
+}
+
 impl Shared {
     /// What a tool is held to since it was first seen; `None` where its server's record has it not so, and where nobody saw it yet.
     pub(crate) fn first_seen(&self, server: &McpServer, tool: &str) -> Option<Arc<str>> {
         server.integrity.as_ref().filter(|integrity| integrity.is_at_first_sight(tool))?;
-        self.acts.standing().pin(&server.id.to_string(), tool).map(|pin| pin.digest.clone())
+        self.acts.standing().pin(&subject(server), tool).map(|pin| pin.digest.clone())
     }
 
     /// Whether one more tool of a server can be pinned, beside so many others.
     pub(crate) fn can_pin(&self, server: &McpServer, tool: &str, others: usize) -> bool {
         let more = others.saturating_add(1);
-        tool.len() <= LONGEST_PINNED && self.acts.standing().has_room_for(&server.id.to_string(), more)
+        tool.len() <= LONGEST_PINNED && self.acts.standing().has_room_for(&subject(server), more)
     }
 
     /// Has each of these tools held to what it is from now on, but for those that are held to something already. When this returns it is on record, and
@@ -80,7 +85,7 @@ impl Shared {
     /// `standing_unavailable` where what gateways share cannot be asked; `act_unfit` where there is no room for more; those of the ledger.
     pub(crate) async fn pin_at_first_sight(
         self: &Arc<Self>,
-        server: &str,
+        server: &Subject,
         seen: &Seen,
     ) -> Result<(), Refusal> {
         for _ in 0..TRIES {
@@ -90,7 +95,7 @@ impl Shared {
             }
             let tools =
                 new.iter().take(MOST_PINNED).map(|(tool, digest)| ((*tool).clone(), digest.to_string()));
-            let act = Act::Pin(Pinned { server: server.to_owned(), tools: tools.collect() });
+            let act = Act::Pin(Pinned { server: server.clone(), tools: tools.collect() });
             let intent = Intent { actor: BY_ITSELF.to_owned(), act, why: WHY.to_owned() };
             if let Err(refusal) = self.do_now(vec![intent]).await {
                 // Another call, or another gateway, may have been first.
@@ -104,7 +109,7 @@ impl Shared {
     }
 
     /// Those of these tools that nobody saw yet, and that can be pinned.
-    fn unseen<'s>(&self, server: &str, seen: &'s Seen) -> Vec<(&'s String, &'s Arc<str>)> {
+    fn unseen<'s>(&self, server: &Subject, seen: &'s Seen) -> Vec<(&'s String, &'s Arc<str>)> {
         let standing = self.acts.standing();
         let is_new = |tool: &str| tool.len() <= LONGEST_PINNED && standing.pin(server, tool).is_none();
         seen.iter().filter(|(tool, _)| is_new(tool)).collect()

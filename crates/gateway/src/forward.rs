@@ -300,7 +300,7 @@ pub(crate) fn client_beside(guard: AddressGuard, roots: Option<&[u8]>) -> Result
 ///
 /// ```compile_fail,E0382
 /// # use vidimus_gateway::{Outbound, Upstream, forward};
-/// async fn again(upstream: &Upstream, outbound: Outbound) {
+/// async fn again(upstream: &Upstream, outbound: Box<Outbound>) {
 ///     let _ = forward(upstream, outbound).await;
 ///     let _ = forward(upstream, outbound).await;
 /// }
@@ -315,7 +315,7 @@ pub(crate) fn client_beside(guard: AddressGuard, roots: Option<&[u8]>) -> Result
 ///
 /// ```
 /// # use vidimus_gateway::{Outbound, Upstream, forward};
-/// async fn once(upstream: &Upstream, outbound: Outbound) {
+/// async fn once(upstream: &Upstream, outbound: Box<Outbound>) {
 ///     let _ = forward(upstream, outbound).await;
 /// }
 /// ```
@@ -324,13 +324,13 @@ pub(crate) fn client_beside(guard: AddressGuard, roots: Option<&[u8]>) -> Result
 /// `upstream_unreachable` when nothing was sent, `upstream_interrupted` when it may have been, `upstream_refused_address`,
 /// `upstream_timeout`, or `upstream_invalid` for what is not HTTP. Of a job also `overloaded`, where too many run; of a server of another era
 /// also `era_unbridged`.
-pub async fn forward(upstream: &Upstream, outbound: Outbound) -> Result<Response<Body>, Refusal> {
+pub async fn forward(upstream: &Upstream, outbound: Box<Outbound>) -> Result<Response<Body>, Refusal> {
     let Outbound { permit, method, uri, headers, body, card, ran, place, grpc, rest, bridged, ongoing } =
-        outbound;
+        *outbound;
     if let Some(job) = permit.endpoint()?.job.clone() {
         let asked = job::Asked { method: &method, headers: &headers, body: &body };
         let ran = (ran.unwrap_or_default(), place);
-        return job::answer(upstream.0.runner.as_ref(), permit, &job, asked, ran).await;
+        return Box::pin(job::answer(upstream.0.runner.as_ref(), permit, &job, asked, ran)).await;
     }
     if let Some((need, shared)) = bridged {
         let asked = bridge::Asked { method, uri, headers, body };
@@ -361,7 +361,7 @@ pub async fn forward(upstream: &Upstream, outbound: Outbound) -> Result<Response
     }
     if let Some(api) = &endpoint.openapi {
         let asked = job::Asked { method: &method, headers: &headers, body: &body };
-        return openapi::answer(upstream, (endpoint, client), api, asked).await;
+        return Box::pin(openapi::answer(upstream, (endpoint, client), api, asked)).await;
     }
     let Some(others) = card else {
         return send(upstream, (endpoint, client), method, uri, headers, body).await;

@@ -28,7 +28,7 @@ fn of_one(object: &Object, credentials: &ProviderCredentials) -> Vec<Rejection> 
     };
     let mut found = Vec::new();
     let (endpoint, of_api) = match object {
-        Object::Agent(agent) => (agent.endpoint.as_ref(), false),
+        Object::Agent(agent) => (agent.endpoint.as_deref(), false),
         Object::McpServer(server) => (Some(&server.endpoint), server.endpoint.openapi.is_some()),
         Object::LlmProvider(provider) => (Some(&provider.endpoint), false),
         Object::Service(_) | Object::Policy(_) => (None, false),

@@ -352,7 +352,7 @@ pub fn is_beside(agent: &Destination) -> bool {
 /// An object that is reached somewhere, and where.
 fn registered(object: &Object) -> Option<(&EntityId, &Endpoint)> {
     match object {
-        Object::Agent(agent) => Some((&agent.id, agent.endpoint.as_ref()?)),
+        Object::Agent(agent) => Some((&agent.id, agent.endpoint.as_deref()?)),
         Object::McpServer(server) => Some((&server.id, &server.endpoint)),
         Object::LlmProvider(provider) => Some((&provider.id, &provider.endpoint)),
         Object::Service(_) | Object::Policy(_) => None,

@@ -125,15 +125,16 @@ impl Feed {
     pub fn says(&mut self, says: Says) -> bool {
         let standing = self.in_force.standing();
         let done = panic::catch_unwind(AssertUnwindSafe(|| {
-            let parts = Arc::new(self.parts(says));
+            let mut parts = self.parts(says);
             let loaded = parts.with(&standing);
+            parts.configuration.prepared = self.turns.settle(&loaded.snapshot);
             if !loaded.snapshot.is_closed() {
                 (self.before, self.fault) = (Before::Known, None);
             }
             self.begun = true;
             self.last = loaded.snapshot.clone();
             // It is made anew where something else stands by now.
-            self.in_force.looked(loaded, Some(parts));
+            self.in_force.looked(loaded, Some(Arc::new(parts)));
         }));
         if done.is_err() {
             tracing::error!(
@@ -419,6 +420,32 @@ mod tests {
             assert!(feed.says(says(&documents)));
             assert_eq!(in_force(&loaded), expected);
         }
+    }
+
+    /// Attack: one tenant's policies are too costly, so that no gateway that starts anew serves anybody.
+    #[test]
+    fn a_first_start_with_policies_that_are_too_costly_serves_the_rest() {
+        let condition =
+            (0..110).map(|n| format!("principal.hasTag(\"t{n}\")")).collect::<Vec<_>>().join(" || ");
+        let one = format!(
+            "forbid (principal is Agent, action == Action::\"invokeTool\", resource) when {{ {condition} }};"
+        );
+        let heavy = one.repeat(14);
+        let mut all: Vec<Value> =
+            (0..9).map(|n| policy(&format!("heavy-{n}"), &format!("h{n}"), 1, &heavy)).collect();
+        all.push(policy("good", "good", 1, "permit (principal, action, resource);"));
+        let root = tempfile::tempdir().unwrap();
+        let (loaded, mut feed) = begun(root.path());
+        assert!(feed.says(says(&all)));
+        let was = in_force(&loaded);
+        assert!(was.1 > 0 && was.0 + was.1 == all.len(), "{was:?}");
+        assert!(!loaded.borrow().snapshot.is_closed());
+        assert_eq!(loaded.borrow().not_ready, None);
+        // The next start knows of it.
+        drop(feed);
+        let (loaded, mut feed) = begun(root.path());
+        assert!(feed.says(says(&all)));
+        assert_eq!((in_force(&loaded), loaded.borrow().not_ready.clone()), (was, None));
     }
 
     #[test]

@@ -173,7 +173,12 @@ impl InForce {
             || next.rejections != last.rejections
             || next.not_ready != last.not_ready
         {
-            self.publish.send_replace(Arc::new(next));
+            let next = Arc::new(next);
+            let was = self.publish.send_replace(next.clone());
+            // The next one is built on it, and what is kept is written of it: for as long as nothing changes.
+            if !Arc::ptr_eq(&was.snapshot, &next.snapshot) {
+                was.snapshot.retire();
+            }
         }
     }
 

@@ -225,7 +225,12 @@ impl Kept {
 /// The text of a file of at most `max` bytes; `None` when there is none.
 pub(crate) fn read(path: &Path, max: u64) -> Result<Option<String>, String> {
     let mut text = String::new();
-    match files::open(path).and_then(|file| file.take(max + 1).read_to_string(&mut text)) {
+    let opened = files::open(path).and_then(|file| {
+        // As long as it is now: what grows as it is read is copied again and again.
+        text.reserve(usize::try_from(file.metadata()?.len().min(max)).unwrap_or_default());
+        file.take(max + 1).read_to_string(&mut text)
+    });
+    match opened {
         Ok(_) if text.len() as u64 > max => Err("it is too large".to_owned()),
         Ok(_) => Ok(Some(text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

@@ -12,6 +12,7 @@ use std::thread;
 
 use aws_lc_rs::hmac;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use vidimus_core::caller::UnixMillis;
 use vidimus_core::resource::{self, Object, Origin, Rejection};
@@ -74,8 +75,8 @@ struct Of {
     synced: i64,
 }
 
-/// One object.
-type Line = (Option<Box<str>>, Option<Box<str>>, Option<i64>, Option<Vec<String>>, Value);
+/// One object: its uid, version and generation, what the type check said of it, and its document.
+type Line<'l> = (Option<Box<str>>, Option<Box<str>>, Option<i64>, Option<Vec<String>>, &'l RawValue);
 
 /// Keeps the objects of a cluster.
 pub struct KeptObjects {
@@ -94,7 +95,8 @@ pub struct KeptObjects {
 }
 
 struct Written {
-    content: hmac::Tag,
+    /// Not known of what was only read.
+    content: Option<hmac::Tag>,
     times: Times,
 }
 
@@ -136,11 +138,12 @@ impl KeptObjects {
     /// # Errors
     /// Why what is there is not used: damaged, changed, of another installation, of another cluster, or an older copy.
     pub fn read(&mut self, of: &str, cluster: &Arc<str>) -> Result<Option<Restored>, String> {
-        let Some(text) = self.open(Some(of))? else { return Ok(None) };
+        let Some(opened) = self.open(Some(of))? else { return Ok(None) };
         let unusable = |reason: String| format!("{} is not used: {reason}", self.file.display());
-        let Opened { lines, times, is_own, .. } = text;
+        let (times, is_own) = (opened.times, opened.is_own);
         let mut restored = Restored { objects: Vec::new(), rejected: Vec::new(), checked: Vec::new(), times };
-        for read in on_all_cores(&lines.lines().collect::<Vec<_>>(), |line| object(line, cluster)) {
+        let lines: Vec<&str> = opened.lines().lines().collect();
+        for read in on_all_cores(&lines, |line| object(line, cluster, is_own)) {
             let (object, checked) = read.map_err(unusable)?;
             match object {
                 Ok(object) => {
@@ -161,10 +164,9 @@ impl KeptObjects {
     /// As [`KeptObjects::read`], but for the cluster.
     pub fn look(&mut self) -> Result<Option<LookedAt>, String> {
         let opened = self.open(None)?;
-        Ok(opened.map(|Opened { lines, times, of, .. }| LookedAt {
-            of,
-            objects: lines.lines().count(),
-            times,
+        Ok(opened.map(|opened| {
+            let objects = opened.lines().lines().count();
+            LookedAt { of: opened.of, objects, times: opened.times }
         }))
     }
 
@@ -208,11 +210,29 @@ impl KeptObjects {
             // The one that was written last before an end: its number was not written any more.
             false => Times { synced, seen: UnixMillis(last.times.seen.0.max(head.synced)) },
         };
-        let content = self.content(&head.of, &head.checks, |to| to.write_all(lines.as_bytes()));
-        let (content, _) = content.map_err(|error| unusable(&error.to_string()))?;
-        self.written = Some(Written { content, times });
-        let (lines, is_own) = (lines.to_owned(), head.checks == checks());
-        Ok(Some(Opened { lines, times, is_own, of: head.of }))
+        self.written = Some(Written { content: None, times });
+        let (lines, is_own) = (text.len() - lines.len(), head.checks == checks());
+        Ok(Some(Opened { text, lines, times, is_own, of: head.of }))
+    }
+
+    /// What the file holds. Of one that was only read it is found out here, before the first that is written, and a start does not wait for it: the file is
+    /// read again, and believed no more than then.
+    fn content_there(&mut self, of: &str) -> Option<hmac::Tag> {
+        let known = self.written.as_ref().map(|written| written.content);
+        match known {
+            Some(Some(content)) => return Some(content),
+            // What is there is not used.
+            None if self.looked => return None,
+            Some(None) | None => self.written = None,
+        }
+        let opened = self.open(Some(of)).ok()??;
+        if !opened.is_own {
+            return None;
+        }
+        let lines = |to: &mut dyn Write| to.write_all(opened.lines().as_bytes());
+        let (content, _) = self.content(of, checks(), lines).ok()?;
+        self.written = self.written.take().map(|written| Written { content: Some(content), ..written });
+        Some(content)
     }
 
     fn read_count(&self) -> Result<Option<Count>, String> {
@@ -258,10 +278,6 @@ impl KeptObjects {
         (objects, snapshot): (&[Object], &Snapshot),
         times: Times,
     ) -> Result<(), String> {
-        if !self.looked {
-            // Only its number counts: it is replaced, whatever it is.
-            drop(self.open(Some(of)));
-        }
         // Each is made as it is written, twice: all of them are many, and together take as much memory as what is in force.
         let lines = |to: &mut dyn Write| {
             let mut lines = objects.iter().filter_map(|object| line(object, snapshot));
@@ -271,8 +287,8 @@ impl KeptObjects {
         if length > MAX - 4096 {
             return Err(format!("it is larger than {MAX} bytes"));
         }
-        let is_there = |written: &Written| written.content.as_ref() == content.as_ref();
-        if self.written.as_ref().is_some_and(is_there) {
+        // Where it cannot be used only its number counts: it is replaced, whatever it is.
+        if self.content_there(of).is_some_and(|there| there.as_ref() == content.as_ref()) {
             return self.note(times);
         }
         if !self.counted {
@@ -294,7 +310,7 @@ impl KeptObjects {
         self.last = number;
         // After it: a file that is newer than its number is good, an older one is not.
         self.write_count(Count { number, times })?;
-        self.written = Some(Written { content, times });
+        self.written = Some(Written { content: Some(content), times });
         Ok(())
     }
 
@@ -324,12 +340,20 @@ impl KeptObjects {
 }
 
 struct Opened {
-    lines: String,
+    text: String,
+    /// Where in `text` those of the objects begin.
+    lines: usize,
     times: Times,
     /// Whether the type checks are of this program.
     is_own: bool,
     /// Of which cluster.
     of: String,
+}
+
+impl Opened {
+    fn lines(&self) -> &str {
+        self.text.get(self.lines..).unwrap_or_default()
+    }
 }
 
 /// An object as a line; nothing of what was not read from a cluster.
@@ -345,9 +369,11 @@ fn line(object: &Object, snapshot: &Snapshot) -> Option<String> {
 
 type Read = (Result<Object, Vec<Rejection>>, Option<Vec<String>>);
 
-fn object(line: &str, cluster: &Arc<str>) -> Result<Read, String> {
-    let line: Line = serde_json::from_str(line).map_err(|error| error.to_string())?;
-    let (uid, resource_version, generation, checked, mut document) = line;
+/// `is_own` where this very program wrote it: then the document is as it would be written again.
+fn object(line: &str, cluster: &Arc<str>, is_own: bool) -> Result<Read, String> {
+    let line: Line<'_> = serde_json::from_str(line).map_err(|error| error.to_string())?;
+    let (uid, resource_version, generation, checked, text) = line;
+    let mut document: Value = serde_json::from_str(text.get()).map_err(|error| error.to_string())?;
     if let (Some(generation), Some(metadata)) =
         (generation, document.get_mut("metadata").and_then(Value::as_object_mut))
     {
@@ -358,7 +384,11 @@ fn object(line: &str, cluster: &Arc<str>) -> Result<Read, String> {
         uid: uid.map(Arc::from),
         resource_version: resource_version.map(Arc::from),
     };
-    Ok((resource::check(&origin, &document), checked))
+    let object = match is_own {
+        true => resource::check_again(&origin, document, text.get()),
+        false => resource::check(&origin, &document),
+    };
+    Ok((object, checked))
 }
 
 /// In the order in which they are.

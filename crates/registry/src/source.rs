@@ -324,7 +324,7 @@ impl Source {
 
     fn compile(&mut self, configuration: Configuration, said: Vec<Rejection>) -> Loaded {
         let configuration = self.prepared(configuration);
-        let parts = Arc::new(Parts {
+        let mut parts = Parts {
             on: self.last.clone(),
             configuration: Configuration { before: self.before, ..configuration },
             said,
@@ -333,9 +333,11 @@ impl Source {
             begun: self.whole.is_some(),
             unknown: self.unknown.clone(),
             unreadable: None,
-        });
+        };
         let loaded = parts.with(&self.standing);
-        self.parts = Some(parts);
+        self.prepared.settle(&loaded.snapshot);
+        parts.configuration.prepared = self.prepared.clone();
+        self.parts = Some(Arc::new(parts));
         loaded
     }
 

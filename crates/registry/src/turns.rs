@@ -102,6 +102,12 @@ impl Turns {
         Ready { objects: ready, held, prepared: self.prepared.clone() }
     }
 
+    /// What is in force now says which policies were too much: of these only what they cost is kept. Gives what is kept.
+    pub(crate) fn settle(&mut self, now: &Snapshot) -> Prepared {
+        self.prepared.settle(now);
+        self.prepared.clone()
+    }
+
     /// Whether the next snapshot has it without compiling it.
     fn is_compiled(&self, last: &Snapshot, policy: &Arc<Policy>) -> bool {
         self.prepared.has(policy) || last.has_compiled(policy)

@@ -289,7 +289,7 @@ fn agent(dice: &mut Dice, size: Size, number: usize) -> Agent {
         delegation: DelegationLimits::default(),
         identities: vec![Identity::Spiffe(format!("spiffe://estate.test/{}", meta.name).into())],
         acts_for: Vec::new(),
-        endpoint: Some(endpoint("agents")),
+        endpoint: Some(Box::new(endpoint("agents"))),
         card_keys: None,
         labels: Labels::default(),
         trust_score: None,

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Subject;
+
 /// The most tools that one act pins: it has to fit a record.
 pub const MOST_PINNED: usize = 64;
 
@@ -16,7 +18,7 @@ pub const LONGEST_PINNED: usize = 256;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Pinned {
     /// `MCPServer/namespace/name`.
-    pub server: String,
+    pub server: Subject,
     /// Each tool with the digest of its definition, at most 64 of them.
     pub tools: BTreeMap<String, String>,
 }

@@ -115,6 +115,11 @@ impl Edges {
         edge
     }
 
+    /// All of them are let go: each is compiled again where somebody asks for it.
+    pub(crate) fn forget(&self) {
+        self.0.clear();
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }

@@ -42,7 +42,8 @@ enum What {
     /// Attribute names from the entity on; through other entities.
     Attribute(Box<[Box<str>]>),
     Tag(Box<str>),
-    Member(EntityUid),
+    /// Boxed: it is some times as large as the others.
+    Member(Box<EntityUid>),
 }
 
 /// Something of the context that a residual looks at.
@@ -91,6 +92,7 @@ impl AttributeReference {
         let names: Vec<Arc<str>> = found.iter().map(|reference| reference.name.clone()).collect();
         found.retain(|reference| !names.iter().any(|name| is_step(&reference.name, name)));
         found.dedup();
+        found.shrink_to_fit();
         found
     }
 
@@ -158,7 +160,7 @@ impl AttributeReference {
                 let tag = entities.get(of).and_then(|entity| entity.tag(key)?.ok());
                 tag.map_or_else(|| ABSENT.to_owned(), |tag| text(&tag))
             }
-            What::Member(group) => (of == group || entities.is_ancestor_of(group, of)).to_string(),
+            What::Member(group) => (*of == **group || entities.is_ancestor_of(group, of)).to_string(),
         };
         (self.name.clone(), shorten(&value).into())
     }
@@ -175,7 +177,7 @@ fn scope(side: Side, entity: &EntityOrSlot) -> Option<AttributeReference> {
         return None;
     }
     let name = format!("{} in {}::{}", side.as_str(), uid.ty, uid.eid).into();
-    Some(AttributeReference { name, side, what: What::Member(entity_uid(uid)?) })
+    Some(AttributeReference { name, side, what: What::Member(Box::new(entity_uid(uid)?)) })
 }
 
 /// Whether `name` is a step on the way to `longer`.

@@ -2,7 +2,7 @@
 
 mod actions;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use cedar_policy::pst::{self, BinaryOp, Clause, EntityOrSlot, Expr, Literal};
@@ -187,6 +187,8 @@ impl Statement {
             // Kernel actions are narrowed by the principal instead, and never come through the gateway's index.
             scope_keys.push(Key::member(Side::Resource, "Namespace", namespace));
         }
+        // There are as many statements as somebody writes: what is kept takes no more room than it needs.
+        scope_keys.shrink_to_fit();
         let window = window.filter(|_| policy.effect() == Effect::Permit);
         if window.is_some_and(|window| {
             actions.of_registration() || actions.of_people(None) && window.is_of_calls()
@@ -210,6 +212,8 @@ impl Statement {
         let guards = guarding::of(policy, actions, guards)?;
         let limits = limiting::of(policy, (&body, actions), limits)?;
         let policy = whole;
+        let mut conditions = condition_keys(body.clauses());
+        conditions.shrink_to_fit();
         Ok(Self {
             asks,
             changes,
@@ -233,7 +237,7 @@ impl Statement {
             principal_type: principal_type(&body.principal),
             resource_type: resource_type(&body.resource),
             scope: scope_keys,
-            conditions: condition_keys(body.clauses()),
+            conditions,
             nodes,
             literals: literals(&body),
             references: AttributeReference::all(&body),
@@ -317,6 +321,14 @@ fn policy_of(body: &pst::Template) -> Result<cedar_policy::Policy, NotCompiled> 
     let narrow = narrow.map_err(|error| NotCompiled::Fault(error.to_string()))?;
     let policy = cedar_policy::Policy::from_pst(pst::Policy::Static(narrow));
     policy.map_err(|error| NotCompiled::Fault(error.to_string()))
+}
+
+/// The head of a policy alone: whom, what and where it is about, without conditions and annotations.
+pub(crate) fn head(policy: &cedar_policy::Policy) -> Result<cedar_policy::Policy, NotCompiled> {
+    let fault = |error: pst::PstConstructionError| NotCompiled::Fault(error.to_string());
+    let body = policy.to_pst().map_err(fault)?.body().clone();
+    let body = body.with_annotations(BTreeMap::new()).try_with_clauses(Vec::new()).map_err(fault)?;
+    policy_of(&body)
 }
 
 /// Prepends the condition that keeps a policy to its namespace.
@@ -448,6 +460,7 @@ fn literals(body: &pst::Template) -> Vec<EntityUid> {
     let mut uids: Vec<EntityUid> = found.iter().filter_map(entity_uid).collect();
     uids.sort();
     uids.dedup();
+    uids.shrink_to_fit();
     uids
 }
 

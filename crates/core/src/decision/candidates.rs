@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::{Decision, Finding, Outcome, PassedOver, Why};
-use crate::call::{Ask, Call, Target};
+use crate::call::{Action, Ask, Call, Target};
 use crate::entity::EntityId;
 use crate::resource::limit::{Measure, Per};
 use crate::resource::{LlmProvider, Principal};
@@ -65,6 +65,15 @@ impl Snapshot {
         Decision { candidates, passed_over, ..decision }
     }
 
+    /// Whether a listing of a provider's models would show some to the caller: whoever may call none is not told which there are.
+    pub fn shows_models(&self, of: &Call<'_>, provider: &Arc<LlmProvider>) -> bool {
+        provider.models.iter().any(|model| {
+            let target = Target::Model { provider, name: &model.name };
+            let ask = Ask::about(of.ask.method, Action::CallModel, target);
+            self.could_allow(&Call { ask, approvals: &[], ..*of })
+        })
+    }
+
     /// The provider of this name and its model, where that may answer in place of the one that was decided, of which `name` is the name; `none_may` is why
     /// no other one may, whoever it is.
     fn answers(
@@ -74,7 +83,11 @@ impl Snapshot {
         name: &str,
     ) -> Result<(Arc<LlmProvider>, Arc<str>), Why> {
         let other = self.llm_provider(provider).ok_or(Why::Unregistered)?;
-        let model = other.meant(name).ok_or_else(|| Why::NoModel(name.into()))?;
+        let Some(model) = other.meant(name) else {
+            // What it has is told to who sees something of it.
+            let is_seen = self.shows_models(&decision.call, other);
+            return Err(if is_seen { Why::NoModel(name.into()) } else { Why::Unseen(name.into()) });
+        };
         self.may_answer((decision, none_may), other, &model.name)?;
         Ok((other.clone(), model.name.clone()))
     }

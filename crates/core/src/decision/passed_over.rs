@@ -21,6 +21,8 @@ pub enum Why {
     Unregistered,
     /// It has no model, and no alias, of the name of the model that is called.
     NoModel(Arc<str>),
+    /// Nor has it, and the caller may call none of its models.
+    Unseen(Arc<str>),
     /// Policies do not let the caller call its model, or hold the call.
     Decided(Code),
     /// They let the call be made, and something else is changed, kept, counted or tried of it.
@@ -36,9 +38,9 @@ pub enum Why {
 }
 
 impl PassedOver {
-    /// Whether its name is the caller's to know: what policies keep from it is for who operates.
+    /// Whether its name, and what it has, is the caller's to know: what policies keep from it is for who operates.
     pub const fn is_told(&self) -> bool {
-        !matches!(self.why, Why::Decided(_))
+        !matches!(self.why, Why::Decided(_) | Why::Unseen(_))
     }
 }
 
@@ -54,6 +56,13 @@ impl fmt::Display for Why {
         match self {
             Self::Unregistered => f.write_str("no LLMProvider of this name is registered"),
             Self::NoModel(name) => write!(f, "it has no model or alias {:?}", &**name),
+            Self::Unseen(name) => {
+                write!(
+                    f,
+                    "it has no model or alias {:?}, and the caller may call none of its models",
+                    &**name
+                )
+            }
             Self::Decided(code) => write!(f, "policies do not let the caller call it ({})", code.as_str()),
             Self::Otherwise => f.write_str("policies demand something else of a call of it"),
             Self::Labels => f.write_str("its labels are other ones"),

@@ -52,8 +52,8 @@ pub struct Agent {
     pub identities: Vec<Identity>,
     /// The issuers whose people it may act for.
     pub acts_for: Vec<ActsFor>,
-    /// Where others may call it over A2A.
-    pub endpoint: Option<Endpoint>,
+    /// Where others may call it over A2A. It is large, and many only call.
+    pub endpoint: Option<Box<Endpoint>>,
     /// The public keys that sign its card, as a JWK Set; `None` where a card passes whoever signed it.
     pub card_keys: Option<Arc<str>>,
     /// What calling it does with information.
@@ -247,7 +247,7 @@ impl AgentSpec {
             groups: names(spec.key("groups"), &self.groups, problems),
             identities: check_identities(&self.identities, &meta.namespace, spec.key("identities"), problems),
             acts_for: check_acts_for(&self.acts_for, spec.key("actsFor"), problems),
-            endpoint: endpoint.flatten(),
+            endpoint: endpoint.flatten().map(Box::new),
             card_keys,
             owner: self.owner.into(),
             team: self.team.into(),

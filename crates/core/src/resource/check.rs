@@ -49,11 +49,30 @@ pub fn check(origin: &Origin, document: &Value) -> Result<Object, Vec<Rejection>
 /// # Errors
 /// As of [`check`].
 pub fn check_as(origin: &Origin, of_cluster: bool, document: &Value) -> Result<Object, Vec<Rejection>> {
+    checked((origin, of_cluster), document, (document.get("spec").cloned(), None))
+}
+
+/// As [`check`] of what was kept: `text` is the [`Meta::document`] of an object that was read before, and `document` the same, with what else is known of its
+/// metadata. It is believed to be in the form in which this program writes it, so it is not written again.
+///
+/// # Errors
+/// As of [`check`].
+pub fn check_again(origin: &Origin, mut document: Value, text: &str) -> Result<Object, Vec<Rejection>> {
+    let of_cluster = matches!(origin, Origin::Cluster { .. });
+    let spec = document.get_mut("spec").map(Value::take);
+    checked((origin, of_cluster), &document, (spec, Some(text)))
+}
+
+/// `spec` is that of the document, and `text` its [`Meta::document`] where that is known.
+fn checked(
+    of: (&Origin, bool),
+    document: &Value,
+    (spec, text): (Option<Value>, Option<&str>),
+) -> Result<Object, Vec<Rejection>> {
     let mut problems = Problems::default();
-    let object = check_document((origin, of_cluster), document, &mut problems);
-    match object {
+    match check_document(of, document, (spec, text), &mut problems) {
         Some(object) if problems.is_empty() => Ok(object),
-        _ => Err(problems.into_rejections(origin, &subject(document))),
+        _ => Err(problems.into_rejections(of.0, &subject(document))),
     }
 }
 
@@ -86,6 +105,7 @@ fn created(origin: &Origin, metadata: &Map<String, Value>) -> Option<i64> {
 fn check_document(
     (origin, of_cluster): (&Origin, bool),
     document: &Value,
+    (spec, text): (Option<Value>, Option<&str>),
     problems: &mut Problems,
 ) -> Option<Object> {
     let root = At::Root;
@@ -99,9 +119,9 @@ fn check_document(
         shape::report_unknown((ENVELOPE.into_iter(), &|_| false), unknown, root, problems);
     }
     let mut meta = check_meta(origin, members.get("metadata"), problems);
-    meta.document = document_text(kind, &meta, members.get("spec"));
+    meta.document = text.map_or_else(|| document_text(kind, &meta, spec.as_ref()), Arc::from);
     let schema = crd::schema(kind.as_str())?.properties.as_ref()?.get("spec")?;
-    let mut spec = members.get("spec").cloned().unwrap_or_else(|| Value::Object(Map::new()));
+    let mut spec = spec.unwrap_or_else(|| Value::Object(Map::new()));
     shape::fit(schema, &mut spec, root.key("spec"), problems);
     let file = origin.path().map(|path| path.to_string_lossy()).unwrap_or_default();
     check_spec(kind, spec, meta, Document { file: &file, of_cluster }, problems)

@@ -93,8 +93,8 @@ pub struct Policy {
     pub replaces: Names,
     /// Whose objects may bear the names that it uses.
     pub members: Members,
-    /// When what it permits is permitted; at all times where there is none.
-    pub window: Option<Window>,
+    /// When what it permits is permitted; at all times where there is none, as of most.
+    pub window: Option<Box<Window>>,
     /// Which calls it permits of those that it would; all of them where there is none.
     pub plan: Option<Plan>,
     /// What calls may take that its forbids with `@limit` are about.
@@ -278,7 +278,7 @@ impl PolicySpec {
             members: self.members.iter().map(String::as_str).collect(),
             description: self.description.into(),
             scope: self.scope,
-            window,
+            window: window.map(Box::new),
             plan,
             limits,
             guards,

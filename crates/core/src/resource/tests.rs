@@ -99,6 +99,29 @@ fn what_is_bad_is_refused_with_field_reason_and_fix() {
     }
 }
 
+/// What was kept of an object is the same one, whichever way it is read.
+#[test]
+fn what_was_kept_is_read_as_it_was_without_being_written_again() {
+    let of = Origin::Cluster { cluster: "c".into(), uid: Some("u".into()), resource_version: None };
+    let mut count = 0;
+    for document in accepted() {
+        let Ok(object) = check(&of, &document) else { continue };
+        let text = object.meta().document.clone();
+        let kept: Value = serde_json::from_str(&text).unwrap();
+        let again = check_again(&of, kept.clone(), &text).unwrap();
+        let anew = check(&of, &kept).unwrap();
+        assert_eq!((again.meta(), anew.meta().document.clone()), (anew.meta(), text));
+        assert_eq!(format!("{again:?}"), format!("{anew:?}"));
+        count += 1;
+    }
+    assert!(count > 3, "{count}");
+    let wrong =
+        json!({"apiVersion": API_VERSION, "kind": "Policy", "metadata": {"name": "p"}, "spec": {"descr": 7}});
+    let says = |all: Vec<Rejection>| all.into_iter().map(|one| (one.field, one.value)).collect::<Vec<_>>();
+    let again = says(check_again(&of, wrong.clone(), "").unwrap_err());
+    assert_eq!(again, says(check(&of, &wrong).unwrap_err()));
+}
+
 #[test]
 fn every_kind_has_a_case() {
     let table = table();

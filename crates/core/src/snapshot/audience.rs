@@ -29,7 +29,7 @@ pub(super) fn claimed(object: &Object) -> Option<&Arc<str>> {
 /// and of a server with members each of these.
 fn endpoint(object: &Object) -> Option<&Endpoint> {
     let endpoint = match object {
-        Object::Agent(agent) => agent.endpoint.as_ref()?,
+        Object::Agent(agent) => agent.endpoint.as_deref()?,
         Object::McpServer(server) => &server.endpoint,
         Object::LlmProvider(_) | Object::Service(_) | Object::Policy(_) => return None,
     };

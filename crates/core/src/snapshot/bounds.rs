@@ -11,8 +11,9 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 
 use super::compile::Compiled;
+use super::costly::{Costly, Over};
 use super::difference::Difference;
-use super::{Made, Snapshot, reject};
+use super::{Made, Snapshot, compile, reject};
 use crate::decide::index::Key;
 use crate::decide::statement::Statement;
 use crate::resource::{Object, ObjectKey, Rejection};
@@ -122,15 +123,15 @@ impl Sums {
         new: impl Iterator<Item = (&'m Object, &'m Arc<Made>)>,
     ) {
         for (object, made) in new {
-            if let Some(compiled) = &made.compiled {
-                self.add(&object.meta().namespace, &compiled.cost);
+            if let Some(cost) = made.cost() {
+                self.add(&object.meta().namespace, cost);
             }
         }
         for (object, made) in gone {
-            let Some(compiled) = &made.compiled else { continue };
+            let Some(cost) = made.cost() else { continue };
             let namespace = &*object.meta().namespace;
             let Some(sum) = self.0.get_mut(namespace) else { continue };
-            sum.take_back(&compiled.cost);
+            sum.take_back(cost);
             if sum.text == 0 {
                 self.0.remove(namespace);
             }
@@ -143,6 +144,16 @@ impl Sums {
         }
     }
 
+    /// Adds what fits with the others of its namespace; whether it does.
+    pub(super) fn add_fitting(&mut self, namespace: &Arc<str>, cost: &Cost) -> bool {
+        let Some(sum) = self.0.or_insert(namespace, Sum::default) else { return false };
+        let fits = sum.excess(cost, namespace).is_none();
+        if fits {
+            sum.add(cost);
+        }
+        fits
+    }
+
     fn fit(&self, namespace: &str) -> bool {
         self.0.get(namespace).is_none_or(Sum::fits)
     }
@@ -150,30 +161,64 @@ impl Sums {
 
 type Good = Vec<(Object, Arc<Made>)>;
 
-/// Takes from the `good` objects the policies that are over a bound. Only namespaces in which some policy is another one than in `last` are looked at.
-pub(super) fn keep(last: &Snapshot, good: Good, rejected: &mut Vec<Rejection>) -> Good {
+/// Takes from the `good` objects the policies that are over a bound, and gives them too. Only namespaces in which some policy is another one than in `last` are
+/// looked at. What there is room for now is compiled where it was not kept so.
+pub(super) fn keep(last: &Snapshot, good: Good, rejected: &mut Vec<Rejection>) -> (Good, Vec<Over>) {
     let now = good.iter().map(|(object, made)| (object, made));
     let difference = Difference::of_made((&last.objects, &last.made), now);
-    let policies = difference.added(&good).filter(|(_, made)| made.compiled.is_some());
+    let policies = difference.added(&good).filter(|(_, made)| made.cost().is_some());
     let concerned: HashSet<Arc<str>> = policies.map(|(object, _)| object.meta().namespace.clone()).collect();
-    if concerned.is_empty() || fit_together(last, &good, &concerned, &difference) {
-        return good;
+    if concerned.is_empty() {
+        return (good, Vec::new());
     }
-    let mut over = over(last, &good, &concerned, rejected);
-    if over.is_empty() {
-        return good;
+    // What was too much is in no snapshot, and so is new each time.
+    let is_whole = difference.added(&good).all(|(_, made)| made.costly.is_none());
+    let mut excess = match fit_together(last, &good, &concerned, &difference) {
+        true => HashMap::new(),
+        false => over(last, &good, &concerned, rejected),
+    };
+    if excess.is_empty() && is_whole {
+        return (good, Vec::new());
     }
-    let mut kept = Vec::with_capacity(good.len());
+    let (mut kept, mut left) = (Vec::with_capacity(good.len()), Vec::new());
     for (place, one) in good.into_iter().enumerate() {
-        let Some(why) = over.remove(&place) else {
+        let Some(why) = excess.remove(&place) else {
             kept.push(one);
             continue;
         };
-        if let Object::Policy(policy) = &one.0 {
-            rejected.push(reject::too_costly(policy, why));
+        let (object, made) = &one;
+        let Object::Policy(policy) = object else { continue };
+        let costly = made.costly.clone().or_else(|| Costly::of(policy, made).map(Arc::new));
+        left.extend(costly.map(|costly| Over::new(costly, why)));
+    }
+    let kept = if is_whole { kept } else { whole(kept, rejected) };
+    (kept, left)
+}
+
+/// Compiles the policies of which only what they cost was kept.
+fn whole(good: Good, rejected: &mut Vec<Rejection>) -> Good {
+    let costly = good.iter().filter_map(|(object, made)| match object {
+        Object::Policy(policy) if made.costly.is_some() => Some((policy, None)),
+        _ => None,
+    });
+    let mut compiled = compile::compile_all(&costly.collect::<Vec<_>>()).into_iter();
+    let mut whole = Vec::with_capacity(good.len());
+    for (object, made) in good {
+        if made.costly.is_none() {
+            whole.push((object, made));
+            continue;
+        }
+        let Object::Policy(policy) = &object else { continue };
+        match compiled.next() {
+            Some(Ok(compiled)) => {
+                let made = Made { compiled: Some(Arc::new(compiled)), costly: None, ..(*made).clone() };
+                whole.push((object, Arc::new(made)));
+            }
+            Some(Err(problem)) => rejected.push(reject::not_compiled(policy, &problem)),
+            None => rejected.push(reject::fault("a policy was not compiled")),
         }
     }
-    kept
+    whole
 }
 
 /// Whether all of them fit, with what each was before and all that is held: then in no order one is over. It is so of nearly every change, and is known
@@ -203,7 +248,7 @@ fn over(
     rejected: &[Rejection],
 ) -> HashMap<usize, String> {
     let is_policy = |(object, made): &(Object, Arc<Made>)| {
-        made.compiled.is_some() && concerned.contains(&object.meta().namespace)
+        made.cost().is_some() && concerned.contains(&object.meta().namespace)
     };
     let mut places: Vec<usize> =
         (0..good.len()).filter(|place| good.get(*place).is_some_and(is_policy)).collect();
@@ -224,17 +269,17 @@ fn over(
     let mut over = HashMap::new();
     for place in places {
         let Some((object, made)) = good.get(place) else { continue };
-        let Some(compiled) = &made.compiled else { continue };
+        let Some(cost) = made.cost() else { continue };
         let namespace = &*object.meta().namespace;
         let sum = sums.entry(namespace).or_default();
         let own = former.0.get(&ObjectKey::of(object)).map(|(_, costs)| costs.as_slice()).unwrap_or_default();
         own.iter().for_each(|cost| sum.take_back(cost));
-        match sum.excess(&compiled.cost, namespace) {
+        match sum.excess(cost, namespace) {
             Some(why) => {
                 own.iter().for_each(|cost| sum.add(cost));
                 over.insert(place, why);
             }
-            None => sum.add(&compiled.cost),
+            None => sum.add(cost),
         }
     }
     over
@@ -269,8 +314,7 @@ fn rank(last: &Snapshot, (object, made): &(Object, Arc<Made>)) -> (bool, bool, u
         (Some(there), Some(compiled)) => !Arc::ptr_eq(there, compiled),
         _ => true,
     };
-    let cost = |compiled: &Arc<Compiled>| compiled.cost.whole();
-    let whole = made.compiled.as_ref().map(cost).unwrap_or_default();
+    let whole = made.cost().map(Cost::whole).unwrap_or_default();
     (is_new, !made.forbids(), whole, object.meta().name.clone())
 }
 

@@ -12,7 +12,8 @@ use super::{Had, Snapshot};
 use crate::decide::schema;
 use crate::resource::{Object, Policy};
 
-/// To be raised when the check refuses something else than it did while version and schema stay the same.
+/// To be raised when the check refuses something else than it did, or the document of an object has another form ([`crate::resource::check_again`]), while
+/// version and schema stay the same.
 const FORM: u32 = 1;
 
 /// A policy whose type check was made, and what that said: mostly nothing.

@@ -1,10 +1,11 @@
 //! Objects that are being written: it cannot be told yet whether they are whole, so nothing of them is in force but what refuses.
 
 use std::collections::HashSet;
+use std::slice;
 use std::sync::Arc;
 
 use super::{Made, Prepared, Snapshot};
-use crate::resource::{Object, ObjectKey};
+use crate::resource::{Object, ObjectKey, Rejection};
 
 /// Whom `coming` quarantines.
 pub(super) fn quarantined<'o>(coming: impl Iterator<Item = &'o Object>) -> impl Iterator<Item = ObjectKey> {
@@ -48,7 +49,16 @@ pub(super) fn compiled(
 ) -> Vec<(Object, Arc<Made>)> {
     coming.retain(|object| matches!(object, Object::Policy(_)) || is_quarantined(object));
     let made = last.make_prepared(&coming, (&[], prepared));
-    coming.into_iter().zip(made).filter_map(|(object, made)| Some((object, made.ok()?))).collect()
+    let compiled = |(object, made): (Object, Result<Arc<Made>, Box<Rejection>>)| {
+        let made = made.ok()?;
+        // What is being written refuses, whatever it costs.
+        let made = match made.costly {
+            Some(_) => last.make(slice::from_ref(&object)).pop()?.ok()?,
+            None => made,
+        };
+        Some((object, made))
+    };
+    coming.into_iter().zip(made).filter_map(compiled).collect()
 }
 
 /// Those of `coming` that are not in force.

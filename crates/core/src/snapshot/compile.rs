@@ -183,7 +183,7 @@ pub(crate) struct Compiled {
     /// What its author should look at although it is accepted: first what the type check says, so many.
     pub(crate) remarks: Vec<String>,
     type_remarks: usize,
-    pub(super) cost: Cost,
+    pub(super) cost: Arc<Cost>,
 }
 
 impl Compiled {
@@ -225,7 +225,7 @@ pub(crate) fn compile(policy: &Policy, checked: Option<&[String]>) -> Result<Com
         scope: policy.scope,
         namespace: &policy.meta.namespace,
         members: &policy.members,
-        window: policy.window.as_ref(),
+        window: policy.window.as_deref(),
         plan: policy.plan.as_ref(),
         limits: &policy.limits,
         guards: &policy.guards,
@@ -256,7 +256,7 @@ pub(crate) fn compile(policy: &Policy, checked: Option<&[String]>) -> Result<Com
     Ok(Compiled {
         named: authorize::named(statements.iter()),
         mentions: names::mentions(&statements),
-        cost: Cost::of(text, &statements),
+        cost: Arc::new(Cost::of(text, &statements)),
         statements: statements.into(),
         remarks,
         type_remarks,
@@ -352,23 +352,32 @@ fn rolled_out(policy: &Policy, statement: &Statement) -> Result<String, Problem>
 
 /// Compiles several objects, on all cores where there are many: type-checking is most of what a snapshot costs.
 pub(crate) fn compile_all(policies: &[(&Arc<Policy>, Option<&[String]>)]) -> Vec<Result<Compiled, Problem>> {
+    on_all_cores(policies, |policy, checked| compile(policy, checked))
+}
+
+/// The same with what else is made of each.
+pub(super) fn on_all_cores<T: Send>(
+    policies: &[(&Arc<Policy>, Option<&[String]>)],
+    of: impl Fn(&Arc<Policy>, Option<&[String]>) -> Result<T, Problem> + Sync,
+) -> Vec<Result<T, Problem>> {
     /// Below this many a thread costs more than it saves.
     const FEW: usize = 32;
-    let one = |(policy, checked): &(&Arc<Policy>, Option<&[String]>)| compile(policy, *checked);
+    let one = |(policy, checked): &(&Arc<Policy>, Option<&[String]>)| of(policy, *checked);
+    let one = &one;
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let share = policies.len().div_ceil(threads).max(FEW);
     std::thread::scope(|scope| {
         let (first, rest) = policies.split_at(share.min(policies.len()));
         let others: Vec<_> = rest
             .chunks(share)
-            .map(|some| (some, scope.spawn(|| some.iter().map(one).collect::<Vec<_>>())))
+            .map(|some| (some, scope.spawn(move || some.iter().map(one).collect::<Vec<_>>())))
             .collect();
-        let mut compiled: Vec<_> = first.iter().map(one).collect();
+        let mut all: Vec<_> = first.iter().map(one).collect();
         for (some, thread) in others {
             let fault = || Problem::Fault { message: "the policy compiler stopped".to_owned() };
-            compiled.extend(thread.join().unwrap_or_else(|_| some.iter().map(|_| Err(fault())).collect()));
+            all.extend(thread.join().unwrap_or_else(|_| some.iter().map(|_| Err(fault())).collect()));
         }
-        compiled
+        all
     })
 }
 

@@ -30,18 +30,19 @@ impl Difference {
         let old = old.get(..old.len() - at_end).unwrap_or_default();
         let now = now.get(..now.len() - at_end).unwrap_or_default();
         let mut difference = Self::default();
+        let (found, alone) = side_by_side(old, now);
         let mut left: HashMap<K, usize, RandomState> = HashMap::default();
         if now.is_empty() {
             difference.gone.extend(first..first + old.len());
         } else {
-            let places = old.iter().enumerate().map(|(place, one)| (*one, first + place));
+            let places = alone.into_iter().filter_map(|place| Some((*old.get(place)?, first + place)));
             // One that was there twice is gone once.
             difference.gone.extend(places.filter_map(|(one, place)| left.insert(one, place)));
         }
         difference.from = Vec::with_capacity(next.len());
         difference.from.extend((0..first).map(Some));
-        for (place, one) in now.iter().enumerate() {
-            let from = left.remove(one);
+        for (place, (one, found)) in now.iter().zip(found).enumerate() {
+            let from = found.map(|found| first + found).or_else(|| left.remove(one));
             if from.is_none() {
                 difference.new.push(first + place);
             }
@@ -89,6 +90,40 @@ impl Difference {
     }
 }
 
+/// Of each of `now` its place among `old`, where it is found by going along both lists side by side; and the places of those of `old` that were not. A list
+/// that was changed here and there is nearly all found so, and what is looked up otherwise is what changed.
+fn side_by_side<K: Eq>(old: &[K], now: &[K]) -> (Vec<Option<usize>>, Vec<usize>) {
+    /// So many that are gone or new at one place are stepped over.
+    const AHEAD: usize = 8;
+    let (mut found, mut alone) = (Vec::with_capacity(now.len()), Vec::new());
+    let mut was = 0;
+    while let (Some(one), Some(other)) = (old.get(was), now.get(found.len())) {
+        if one == other {
+            found.push(Some(was));
+            was += 1;
+            continue;
+        }
+        let gone = (1..=AHEAD).find(|ahead| old.get(was + ahead) == Some(other));
+        let new = (1..=AHEAD).find(|ahead| now.get(found.len() + ahead) == Some(one));
+        match (gone, new) {
+            (Some(gone), new) if new.is_none_or(|new| gone <= new) => {
+                alone.extend(was..was + gone);
+                was += gone;
+            }
+            (_, Some(new)) => found.resize(found.len() + new, None),
+            // One in the place of the other.
+            (_, None) => {
+                alone.push(was);
+                found.push(None);
+                was += 1;
+            }
+        }
+    }
+    alone.extend(was..old.len());
+    found.resize(now.len(), None);
+    (found, alone)
+}
+
 /// Where an object is in memory.
 fn address(object: &Object) -> usize {
     match object {
@@ -120,6 +155,10 @@ mod tests {
             // One that is there twice was there once.
             ("abc", "abbc", vec![], vec![2]),
             ("aab", "ab", vec![1], vec![]),
+            // Here and there.
+            ("abcdefghij", "axcdefyghij", vec![1], vec![1, 6]),
+            ("abcdefghijklmnop", "bacdefghijklmnpo", vec![], vec![]),
+            ("abcdefghijklmnop", "xadhijklmnopb", vec![2, 4, 5, 6], vec![0]),
         ] {
             let (one, other): (Vec<char>, Vec<char>) = (last.chars().collect(), next.chars().collect());
             let found = Difference::between(&one, &other);
@@ -130,6 +169,40 @@ mod tests {
             assert_eq!(found.from.len(), other.len());
             assert_eq!(found.from.iter().flatten().count() + new.len(), other.len());
             assert!(found.taken(&one).count() == gone.len() && found.added(&other).count() == new.len());
+        }
+    }
+
+    /// Whatever was changed where, it is found as by looking up each.
+    #[test]
+    fn what_is_found_side_by_side_is_what_is_there() {
+        let mut seed = 7_usize;
+        let mut below = |most: usize| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (seed >> 33) % most
+        };
+        for round in 0..300 {
+            let last: Vec<usize> = (0..60).collect();
+            let mut next = last.clone();
+            for change in 0..round % 12 {
+                let place = below(next.len());
+                match below(4) {
+                    0 => {
+                        next.remove(place);
+                    }
+                    1 => next.insert(place, 1_000 + change),
+                    2 => next[place] = 2_000 + change,
+                    _ => {
+                        let moved = next.remove(place);
+                        next.insert(below(next.len()), moved);
+                    }
+                }
+            }
+            let found = Difference::between(&last, &next);
+            let gone: Vec<usize> = (0..last.len()).filter(|place| !next.contains(&last[*place])).collect();
+            let new: Vec<usize> = (0..next.len()).filter(|place| !last.contains(&next[*place])).collect();
+            assert_eq!((&found.gone, &found.new), (&gone, &new), "{next:?}");
+            let is_same = |place: usize| found.from(place).is_none_or(|from| last[from] == next[place]);
+            assert!((0..next.len()).all(is_same), "{next:?}");
         }
     }
 }

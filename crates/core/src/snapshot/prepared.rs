@@ -1,26 +1,36 @@
 //! What is made of policies before a snapshot is built of them. To parse, type-check and compile a policy is nearly all that it costs, and is of its
 //! text alone: whoever has a source does it once for each policy, before and beside what is in force, and what is built of them then costs little,
-//! however often it is built: with each act, not least. What was refused is kept too, or a policy that is wrong would be checked at each build.
+//! however often it is built: with each act, not least. So is the digest of its text. What was refused is kept too, or a policy that is wrong would be
+//! checked at each build. Of what is too much with the others of its namespace it is kept what it costs ([`super::costly`]).
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
+use std::iter;
+use std::mem;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
+use super::bounds::{MAX_TEXT, Sums};
 use super::checked::{self, Checked};
-use super::compile::{self, Compiled, Problem};
-use super::{Had, Snapshot};
-use crate::resource::{Object, Policy};
+use super::compile::{self, Problem};
+use super::costly::Costly;
+use super::{Had, Made, Snapshot, digest};
+use crate::resource::{Object, ObjectKey, Policy};
 use crate::shards::Shards;
 
-/// What a policy was compiled to, or why it is left out.
-pub(super) type Outcome = Result<Arc<Compiled>, Problem>;
+/// What was made of a policy, or why it is left out.
+pub(super) type Outcome = Result<Arc<Made>, Problem>;
+
+/// A policy, and what its type check said where that was made before.
+type New<'n> = (&'n Arc<Policy>, Option<&'n [String]>);
 
 /// Policies that are compiled, or refused, already. A copy costs little, and shares what it has.
 #[derive(Clone, Debug, Default)]
 pub struct Prepared {
     /// By where in memory each policy is; it is kept, so that nothing else comes to be there.
     outcomes: Shards<usize, (Arc<Policy>, Outcome)>,
+    /// Where those are that were too much; some of these may be gone.
+    costly: BTreeSet<usize>,
 }
 
 impl Prepared {
@@ -44,10 +54,45 @@ impl Prepared {
     pub fn prepare(&mut self, policies: &[Arc<Policy>], checked: &[Checked]) {
         let checked = checked::by_policy(checked);
         let new = policies.iter().filter(|policy| !self.has(policy));
-        let new: Vec<_> = new.map(|policy| (policy, checked.get(&Arc::as_ptr(policy)).copied())).collect();
-        let outcomes = compile::compile_all(&new);
-        for ((policy, _), outcome) in new.into_iter().zip(outcomes) {
-            self.outcomes.insert(place(policy), (policy.clone(), outcome.map(Arc::new)));
+        let new: Vec<New<'_>> =
+            new.map(|policy| (policy, checked.get(&Arc::as_ptr(policy)).copied())).collect();
+        // No more is in memory at once than may be in force of one namespace, and of each namespace no more than that is kept.
+        let mut sums = Sums::default();
+        for piece in pieces(&new) {
+            for (&(policy, _), outcome) in piece.iter().zip(made_of_all(piece)) {
+                let outcome = outcome.map(|made| self.within(&mut sums, policy, made));
+                self.outcomes.insert(place(policy), (policy.clone(), outcome));
+            }
+        }
+    }
+
+    /// What was made of a policy, where it fits; else what it costs.
+    fn within(&mut self, sums: &mut Sums, policy: &Arc<Policy>, made: Arc<Made>) -> Arc<Made> {
+        if made.cost().is_none_or(|cost| sums.add_fitting(&policy.meta.namespace, cost)) {
+            return made;
+        }
+        let Some(costly) = Costly::of(policy, &made) else { return made };
+        self.costly.insert(place(policy));
+        Arc::new(Arc::new(costly).made())
+    }
+
+    /// Of what `snapshot`, which was built with these, left out as too much, only what it costs is kept from now on; what it found room for is kept as it
+    /// was compiled.
+    pub fn settle(&mut self, snapshot: &Snapshot) {
+        for place in mem::take(&mut self.costly) {
+            let Some((policy, _)) = self.outcomes.get(&place) else { continue };
+            let there = snapshot.places.get(&ObjectKey::of(&Object::Policy(policy.clone())));
+            let is_it =
+                |object: &Object| matches!(object, Object::Policy(other) if Arc::ptr_eq(other, policy));
+            if let Some((_, made)) = there.filter(|(object, _)| is_it(object)) {
+                let (policy, made) = (policy.clone(), made.clone());
+                self.outcomes.insert(place, (policy, Ok(made)));
+            }
+        }
+        for costly in &snapshot.costly {
+            let place = place(&costly.policy);
+            self.costly.insert(place);
+            self.outcomes.insert(place, (costly.policy.clone(), Ok(Arc::new(costly.made()))));
         }
     }
 
@@ -66,9 +111,35 @@ impl Prepared {
         }
     }
 
-    pub(super) fn outcome(&self, policy: &Arc<Policy>) -> Option<Outcome> {
-        self.outcomes.get(&place(policy)).map(|(_, outcome)| outcome.clone())
+    pub(super) fn outcome(&self, policy: &Arc<Policy>) -> Option<&Outcome> {
+        self.outcomes.get(&place(policy)).map(|(_, outcome)| outcome)
     }
+}
+
+/// What is made of each of these, on all cores where they are many.
+pub(super) fn made_of_all(policies: &[New<'_>]) -> Vec<Outcome> {
+    compile::on_all_cores(policies, |policy, checked| {
+        let compiled = Some(Arc::new(compile::compile(policy, checked)?));
+        let digest = digest::of_object(&Object::Policy(policy.clone()));
+        Ok(Arc::new(Made { digest, own: None, compiled, costly: None }))
+    })
+}
+
+/// These in pieces of as much text as one namespace may have.
+fn pieces<'p, 'n>(mut policies: &'p [New<'n>]) -> impl Iterator<Item = &'p [New<'n>]> {
+    iter::from_fn(move || {
+        let mut left = MAX_TEXT;
+        let fits = |(policy, _): &&New<'_>| {
+            let fits = policy.cedar.len() <= left;
+            left = left.saturating_sub(policy.cedar.len());
+            fits
+        };
+        // One that is longer than all of it is refused as too long.
+        let count = policies.iter().take_while(fits).count().max(1);
+        let (piece, rest) = policies.split_at_checked(count)?;
+        policies = rest;
+        Some(piece)
+    })
 }
 
 impl Snapshot {
@@ -125,6 +196,7 @@ mod tests {
         assert_eq!((rejected.len(), &rejected), (1, &again));
         let compiled = |snapshot: &Snapshot| snapshot.made[0].compiled.clone().unwrap();
         assert!(Arc::ptr_eq(&compiled(&one), &compiled(&other)), "compiled twice");
+        assert!(Arc::ptr_eq(&one.made[0], &other.made[0]), "its text is hashed twice");
         // It is what building without it gives.
         let (plain, wanted) = Snapshot::build(objects.clone());
         assert_eq!((plain.digest(), wanted), (one.digest(), rejected));

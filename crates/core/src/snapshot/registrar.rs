@@ -129,7 +129,7 @@ fn record(object: &Object) -> Result<Entity, EntityFault> {
             if let Some(class) = &agent.sandbox_class {
                 attributes.text("sandbox_class", class);
             }
-            attributes.endpoint(agent.endpoint.as_ref());
+            attributes.endpoint(agent.endpoint.as_deref());
             attributes.principal(&agent.groups, &agent.capabilities, &agent.identities, &agent.acts_for);
         }
         Object::Service(service) => {

@@ -263,6 +263,7 @@ impl Snapshot {
             rollout: self.rolled_out(self, [&[], &[]]),
             named: self.named.clone(),
             sums: self.sums.clone(),
+            costly: self.costly.clone(),
             apart: self.apart.clone(),
             beside: self.beside.clone(),
             // By what was withdrawn it is told which statements are in force.

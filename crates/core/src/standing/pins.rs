@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{Placed, Standing, Unfit};
-use crate::act::{Act, LONGEST_PINNED, MOST_PINNED, Pinned};
+use crate::act::{Act, LONGEST_PINNED, MOST_PINNED, Pinned, Subject};
 use crate::record::ActRecord;
 use crate::resource::integrity::MAX_PINS;
 
@@ -29,17 +29,17 @@ pub type Pins = BTreeMap<String, Pin>;
 
 impl Standing {
     /// What a tool is held to since it was first seen; `None` where nobody saw it yet. `server` is `MCPServer/namespace/name`.
-    pub fn pin(&self, server: &str, tool: &str) -> Option<&Pin> {
+    pub fn pin(&self, server: &Subject, tool: &str) -> Option<&Pin> {
         self.pinned.get(server)?.get(tool)
     }
 
     /// What the tools of a server are held to since they were first seen.
-    pub fn pins_of(&self, server: &str) -> impl Iterator<Item = (&str, &Pin)> {
+    pub fn pins_of(&self, server: &Subject) -> impl Iterator<Item = (&str, &Pin)> {
         self.pinned.get(server).into_iter().flat_map(|pins| pins.iter().map(|(tool, pin)| (&**tool, pin)))
     }
 
     /// Whether there is room to pin so many more tools of a server: 512 of each, and of the servers of one namespace no more than are left for all others.
-    pub fn has_room_for(&self, server: &str, more: usize) -> bool {
+    pub fn has_room_for(&self, server: &Subject, more: usize) -> bool {
         let own = self.pinned.get(server).map_or(0, |known| known.len()).saturating_add(more);
         if own > MAX_PINS {
             return false;
@@ -101,8 +101,9 @@ impl Standing {
 }
 
 /// That of `MCPServer/namespace/name`.
-fn namespace_of(server: &str) -> Option<&str> {
-    server.split('/').nth(1)
+fn namespace_of(server: &Subject) -> Option<&str> {
+    let Subject::Object(server) = server else { return None };
+    server.id.split('/').next()
 }
 
 #[cfg(test)]
@@ -113,10 +114,14 @@ mod tests {
 
     const SERVER: &str = "MCPServer/a/s";
 
+    fn server() -> Subject {
+        SERVER.parse().expect("a server")
+    }
+
     fn seen(id: &str, time: &str, tools: &[(&str, &str)]) -> ActRecord<'static> {
         let tools = tools.iter().map(|(tool, digest)| ((*tool).to_owned(), (*digest).to_owned())).collect();
         ActRecord {
-            act: Act::Pin(Pinned { server: SERVER.to_owned(), tools }),
+            act: Act::Pin(Pinned { server: server(), tools }),
             actor: BY_ITSELF.into(),
             id: id.to_owned().into(),
             kind: ActKind,
@@ -132,7 +137,7 @@ mod tests {
     const LATE: &str = "2026-11-28T23:00:01.000000Z";
 
     fn digests(standing: &Standing) -> Vec<(&str, &str)> {
-        standing.pins_of(SERVER).map(|(tool, pin)| (tool, &*pin.digest)).collect()
+        standing.pins_of(&server()).map(|(tool, pin)| (tool, &*pin.digest)).collect()
     }
 
     #[test]
@@ -159,13 +164,14 @@ mod tests {
         assert_eq!(standing.check(&one), Ok(()));
         standing.apply(&one);
         let again = standing.check(&seen("2", LATE, &[("new", "b"), ("pay", "b")]));
-        assert_eq!(again, Err(Unfit::Pinned { server: SERVER.to_owned(), tool: "pay".to_owned() }));
+        assert_eq!(again, Err(Unfit::Pinned { server: server(), tool: "pay".to_owned() }));
         for number in 1..MAX_PINS {
             standing.apply(&seen("3", LATE, &[(format!("t{number}").as_str(), "a")]));
         }
-        let full: Result<(), Unfit> = Err(Unfit::ManyPinned { server: SERVER.to_owned() });
+        let full: Result<(), Unfit> = Err(Unfit::ManyPinned { server: server() });
         assert_eq!(standing.check(&seen("4", LATE, &[("one-more", "a")])), full);
-        assert!(!standing.has_room_for(SERVER, 1) && standing.has_room_for("MCPServer/a/other", MAX_PINS));
+        let other = "MCPServer/a/other".parse().expect("a server");
+        assert!(!standing.has_room_for(&server(), 1) && standing.has_room_for(&other, MAX_PINS));
         let long = "x".repeat(LONGEST_PINNED + 1);
         assert_eq!(Standing::default().check(&seen("5", LATE, &[(long.as_str(), "a")])), full);
     }
@@ -179,13 +185,16 @@ mod tests {
             .map(|number| (number.to_string(), Pin { digest: "a".into(), placed: placed.clone() }));
         let pins: Arc<Pins> = Arc::new(tools.collect());
         let mut number = 0;
-        while standing.has_room_for(&format!("MCPServer/a/s{number}"), MAX_PINS) {
-            standing.pinned.insert(format!("MCPServer/a/s{number}"), pins.clone());
+        let server = |namespace: &str, number: usize| -> Subject {
+            format!("MCPServer/{namespace}/s{number}").parse().expect("a server")
+        };
+        while standing.has_room_for(&server("a", number), MAX_PINS) {
+            standing.pinned.insert(server("a", number), pins.clone());
             number += 1;
         }
         assert_eq!(number * MAX_PINS, MOST_TOOLS / 2);
-        assert!(standing.has_room_for("MCPServer/b/s", MAX_PINS));
-        assert!(!standing.has_room_for("MCPServer/a/s", 1));
+        assert!(standing.has_room_for(&server("b", 0), MAX_PINS));
+        assert!(!standing.has_room_for(&server("a", number), 1));
     }
 
     /// Attack: a store that lost its list, or another one, after which a tool would be seen for the first time again.
@@ -200,6 +209,7 @@ mod tests {
         assert_eq!(digests(&standing), [("pay", "a")]);
         assert!(standing.unshared.iter().any(|act| act.act == one.act), "it is told to the others");
         let kept = serde_json::to_string(&standing).unwrap();
+        assert!(kept.contains(r#""pinned":{"MCPServer/a/s":{"pay":{"digest":"a""#), "{kept}");
         assert_eq!(serde_json::from_str::<Standing>(&kept).unwrap(), standing);
     }
 }

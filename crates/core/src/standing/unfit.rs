@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::ended::{EndedGrant, GrantEnd};
-use crate::act::BadTerms;
+use crate::act::{BadTerms, Subject};
 use crate::approval::pending;
 use crate::refusal::{Code, Refusal};
 
@@ -38,12 +38,12 @@ pub enum Unfit {
     Wider { id: String },
     /// It was first seen before.
     #[error("the tool {tool} of {server} was seen before, and is held to what it was then")]
-    Pinned { server: String, tool: String },
+    Pinned { server: Subject, tool: String },
     /// There is no room for more tools that are pinned at first sight.
     #[error(
         "as many tools of {server}, or of the servers of its namespace, are pinned at first sight as may"
     )]
-    ManyPinned { server: String },
+    ManyPinned { server: Subject },
     #[error("as many grants, or requests for them, stand as may")]
     Full,
 }
@@ -154,7 +154,7 @@ mod tests {
             (Unfit::Spent { id: id() }, 409, "grant give"),
             (Unfit::Requested { id: id() }, 409, "Wait"),
             (Unfit::Wider { id: id() }, 409, "asked for or less"),
-            (Unfit::ManyPinned { server: what() }, 409, "vidimus pin"),
+            (Unfit::ManyPinned { server: what().parse().expect("a subject") }, 409, "vidimus pin"),
             (Unfit::Full, 409, "not needed any more"),
         ] {
             let refusal = why.refusal();

@@ -109,6 +109,29 @@ fn who_is_passed_over_is_told_of_with_the_reason() {
     assert_eq!(asked(&world, &Facts::of(&world, "a/caller")).1, [ABSENT]);
 }
 
+/// Attack: asks a provider for one model after another, to hear of others which of them these have.
+#[test]
+fn of_a_provider_of_which_the_caller_may_call_nothing_it_is_not_told_which_models_it_has() {
+    let only = |resource: &str| {
+        format!(r#"permit (principal, action == Action::"callModel", resource == {resource});"#)
+    };
+    let first = only(r#"Model::"t/first/m""#);
+    for (cedar, is_told) in [
+        (ALL.to_owned(), true),
+        (format!("{first} {}", only(r#"Model::"t/second/n""#)), true),
+        (first.clone(), false),
+        (format!(r#"{first} permit (principal, action == Action::"listModels", resource);"#), false),
+    ] {
+        let world = world(&cedar, |provider| provider.aliases.clear());
+        let verdict = verdict(&world, &Facts::of(&world, "a/caller"));
+        let Verdict::Permitted(permit) = verdict else { panic!("permitted") };
+        let second = permit.passed_over().iter().find(|one| &*one.provider == "t/second").expect("named");
+        assert_eq!(second.is_told(), is_told, "{cedar}");
+        // Who operates reads what is wrong in the record.
+        assert!(second.to_string().starts_with("t/second: it has no model or alias \"m\""), "{second}");
+    }
+}
+
 const COUNTS: &str =
     r#"forbid (principal, action == Action::"callModel", resource) when { context.chain.spend > 1000 };"#;
 

@@ -174,6 +174,18 @@ fn long_names_are_decided_and_not_kept() {
     assert_eq!(world.edges(), 1);
 }
 
+/// What is in force no longer is kept for what is built on it, with no more than that needs; who still has it is answered as before.
+#[test]
+fn what_is_in_force_no_longer_keeps_no_edges() {
+    let world =
+        world(vec![cluster(r#"permit (principal, action, resource) when { resource in Namespace::"a" };"#)]);
+    assert!(invoke(&world, "a/s", "read", "{}").allowed());
+    assert_eq!(world.edges(), 1);
+    world.retire();
+    assert_eq!(world.edges(), 0);
+    assert!(invoke(&world, "a/s", "read", "{}").allowed() && !invoke(&world, "b/s", "read", "{}").allowed());
+}
+
 #[test]
 fn values_of_arguments_are_shortened_in_facts() {
     let text = r#"permit (principal, action == Action::"invokeTool", resource)

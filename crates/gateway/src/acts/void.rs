@@ -73,7 +73,7 @@ fn endpoint(world: &Snapshot, resource: &str) -> Option<String> {
     let url = |endpoint: &Endpoint| endpoint.url.to_string();
     match kind {
         EntityKind::McpServer => world.mcp_server(&id).map(|server| url(&server.endpoint)),
-        EntityKind::Agent => world.agent(&id)?.endpoint.as_ref().map(url),
+        EntityKind::Agent => world.agent(&id)?.endpoint.as_deref().map(url),
         EntityKind::LlmProvider => world.llm_provider(&id).map(|provider| url(&provider.endpoint)),
         _ => None,
     }

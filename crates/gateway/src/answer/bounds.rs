@@ -6,9 +6,13 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
+use vidimus_core::call::Destination;
+use vidimus_core::caller::UnixMillis;
 use vidimus_core::refusal::{Code, Refusal};
 
+use super::Answering;
 use super::revocation::Revocation;
+use crate::gate::millis;
 
 /// What ends a stream that does not end by itself.
 #[derive(Debug)]
@@ -76,5 +80,31 @@ impl Bounds {
             let next = self.deadline.map_or(idle_until, |(deadline, _)| deadline.min(idle_until));
             self.timer.as_mut().reset(next);
         }
+    }
+}
+
+impl Answering<'_> {
+    /// What ends the stream of an answer to a request that came at `since`.
+    pub(super) fn bounds(self, since: UnixMillis) -> Bounds {
+        let shared = &self.gate.shared;
+        let expires = self.caller.proven.expires.filter(|_| self.answer.open_ended);
+        let now = Instant::now();
+        let of_credential = expires.map(|expires| {
+            let left = expires.0.saturating_sub(millis(shared.clock.now().wall).0);
+            let left = Duration::from_millis(u64::try_from(left).unwrap_or_default());
+            (now + left, Code::TokenExpired)
+        });
+        let of_model = match self.answers() {
+            Destination::Provider(provider) => {
+                let most = Duration::from_millis(provider.stream_timeout_ms.into());
+                Some((now + most, Code::UpstreamTimeout))
+            }
+            Destination::Server(_) | Destination::Agent(_) => None,
+        };
+        let deadline = [of_credential, of_model].into_iter().flatten().min_by_key(|(at, _)| *at);
+        let idle = shared.limits.idle_stream;
+        let decided = (self.world, since);
+        let revocation = Revocation::new(shared.clone(), self.asked, self.caller, self.destination, decided);
+        Bounds::new(idle, deadline, revocation)
     }
 }

@@ -89,7 +89,7 @@ pub struct ResponseStream {
     bounds: Bounds,
     last_words: LastWords,
     /// Taken when the end is reached, or on drop.
-    effect: Option<Effect>,
+    effect: Option<Box<Effect>>,
     /// So many tokens were reserved for it, where a limit counts them.
     most: Option<u64>,
     closing: Closing,
@@ -125,7 +125,7 @@ impl fmt::Debug for Closing {
 }
 
 impl ResponseStream {
-    pub fn new(content: Content, effect: Effect, bounds: Bounds, last_words: LastWords) -> Self {
+    pub fn new(content: Content, effect: Box<Effect>, bounds: Bounds, last_words: LastWords) -> Self {
         effect.shared.meter.streams().inc();
         let most = effect.reservation.as_ref().and_then(Reservation::most_written);
         Self {
@@ -428,7 +428,7 @@ impl Drop for ResponseStream {
     /// The caller left: dropping `upstream` cancels the call there, and the record says so.
     fn drop(&mut self) {
         if matches!(self.closing, Closing::No)
-            && let Some(dropped) = self.effect.as_ref().map(Effect::of_dropped)
+            && let Some(dropped) = self.effect.as_ref().map(|effect| effect.of_dropped())
         {
             if let Some(effect) = &mut self.effect {
                 effect.left = true;

@@ -8,7 +8,7 @@ use data_encoding::HEXLOWER;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue};
 use http_body::Body;
-use vidimus_core::call::{Ask, Call, Destination, SoFar};
+use vidimus_core::call::{Action, Ask, Call, Destination, SoFar, Target};
 use vidimus_core::caller::Caller;
 use vidimus_core::clock::Moment;
 use vidimus_core::decision::{About, Decision, Outcome};
@@ -16,12 +16,13 @@ use vidimus_core::entity::EntityId;
 use vidimus_core::json::Json;
 use vidimus_core::permit::{Held, Permit, Verdict};
 use vidimus_core::refusal::{Code, Refusal};
+use vidimus_core::resource::Kind as ObjectKind;
 use vidimus_core::snapshot::Snapshot;
 
 use super::addressed::Addressed;
 use super::authenticate::authenticate;
 use super::content::{Beside, Said};
-use super::crossing::{self, Crossed};
+use super::crossing::{self, Crossed, Crossing};
 use super::decided::{among, counted, decided, with_approvals, with_counts};
 use super::definition::Source;
 use super::grants;
@@ -37,6 +38,7 @@ use crate::gate::{Gate, millis, rfc3339};
 use crate::listener::page::Page;
 use crate::news;
 use crate::protocol::a2a::webhook;
+use crate::protocol::llm;
 use crate::protocol::mcp::versions;
 use crate::protocol::members::Replaced;
 use crate::protocol::{self, Answer, Binding, Dropped, Expected, Instead, Message, Operation, Parsed};
@@ -133,8 +135,8 @@ pub async fn admit<'p, B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Err
     let (parts, message, json) = crossing.request(parts, &message, json)?;
     let Addressed { world, caller, credential, destination, binding, operation, .. } = addressed;
     let holder = Holder::new(&gate.seal, &destination, &caller).with_raw_sessions(context.raw_sessions());
-    let ends = (&route, &destination, &holder);
-    let parsed = crossing.parsed(binding, &message_of(gate, parts, ends, (json.as_ref(), bytes.len())))?;
+    let asked = message_of(gate, parts, (&route, &destination, &holder), (json.as_ref(), bytes.len()));
+    let parsed = parsed(&crossing, binding, &asked, (&world, &caller), (context, moment))?;
     let beside = Beside::of(parts, binding, (&destination, credential));
     let said = Said::of((parsed.ask.action, parsed.dropped), json.as_ref(), &beside);
     let (seen, via) = (pins::seen(gate, &parsed.ask, moment), context.via.clone());
@@ -143,14 +145,14 @@ pub async fn admit<'p, B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Err
     let mut reservation = gate.accounts.reserve(&call, &context.call, place, &world, moment).await?;
     let (so_far, guarded) = (reservation.so_far(), OnceLock::new());
     call.so_far = so_far.as_deref().unwrap_or(SoFar::nothing());
-    let decision = decided(gate, &world, &mut call, (json.as_ref(), &guarded)).await?;
+    let mut decision = decided(gate, &world, &mut call, (json.as_ref(), &guarded)).await?;
     let so_far = counted(gate, &mut reservation, &decision, (parts, message), moment).await?;
-    let decision = with_counts(&world, (&mut call, decision), so_far.as_deref());
+    decision = with_counts(&world, (&mut call, decision), so_far.as_deref());
     let given = Given::to(gate, &decision, call.now);
-    let decision = with_approvals(&world, (&mut call, decision), given.as_ref());
+    decision = with_approvals(&world, (&mut call, decision), given.as_ref());
     let source = Source::of(parts, json.as_ref(), (&parsed.headers, credential), &world);
     let looked = pins::look(gate, context, &decision, &source).await?;
-    let decision = pins::anew(gate, context, &world, (&mut call, decision), [&seen, &looked])?;
+    decision = pins::anew(gate, context, &world, (&mut call, decision), [&seen, &looked])?;
     let answer = upstreams(gate, context, &decision, &parsed, &world);
     let claims = !matches!(answer, Err(Err(_)));
     let approval = standing(gate, context, &decision, given.as_ref().filter(|_| claims), &source).await?;
@@ -193,6 +195,27 @@ pub async fn admit<'p, B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Err
         crossed: crossing.crossed(),
         credential,
     }))
+}
+
+/// What the message asks. Whoever may call no model of a provider is not told which it has: it is as where there is no such provider.
+fn parsed<'a>(
+    crossing: &'a Crossing,
+    binding: &dyn Binding,
+    message: &Message<'a>,
+    (world, caller): (&Snapshot, &Caller),
+    at: (&RequestContext, Moment),
+) -> Result<Parsed<'a>, Refusal> {
+    crossing.parsed(binding, message).map_err(|refusal| {
+        let Destination::Provider(provider) = message.destination else { return refusal };
+        let ask = Ask::about(llm::MODELS_METHOD, Action::ListModels, Target::Provider(provider));
+        let is_kept = || !world.shows_models(&call_of(caller, (ask, None), at), provider);
+        match refusal.code {
+            Code::ResourceUnknown if is_kept() => world
+                .absent(ObjectKind::LlmProvider, &provider.id.id, Code::ResourceUnknown)
+                .with_detail(refusal.message),
+            _ => refusal,
+        }
+    })
 }
 
 /// How the call stands to approvals. The record of one that a person denied says what it asked for.

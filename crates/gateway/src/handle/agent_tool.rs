@@ -36,7 +36,7 @@ pub(super) fn carried<'a>(
     gate: &'a Gate,
     context: &'a RequestContext,
     parts: &'a Parts,
-    (agent, outbound): (Arc<AgentTools>, Outbound),
+    (agent, outbound): (Arc<AgentTools>, Box<Outbound>),
 ) -> Pin<Box<dyn Future<Output = Result<Response<Body>, Refusal>> + Send + 'a>> {
     Box::pin(async move {
         let message = match asked(&agent, &outbound)? {

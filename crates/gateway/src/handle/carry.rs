@@ -35,30 +35,42 @@ use crate::request_context::RequestContext;
 use crate::seal;
 use crate::unrecorded::closed;
 
-/// … → **credential → upstream → answer → record**.
-pub(super) async fn carry(
-    gate: &Gate,
-    context: &mut RequestContext,
-    parts: &Parts,
-    admitted: Admitted<'_>,
-) -> Result<Response<ReplyBody>, Refusal> {
+/// … → **credential → upstream → answer → record**. What was admitted is done with before anything waits: what is kept in place is moved with each call.
+pub(super) fn carry<'a>(
+    gate: &'a Gate,
+    context: &'a mut RequestContext,
+    parts: &'a Parts,
+    admitted: Admitted<'a>,
+) -> impl Future<Output = Result<Response<ReplyBody>, Refusal>> + Send + 'a {
     let (crossed, credential) = (admitted.crossed.clone(), admitted.credential);
-    let parts = crossed.as_deref().map_or(parts, |crossed| &crossed.parts);
-    let Ready { mut answering, mut effect, outbound, elsewhere, requested, lease: _lease } =
-        ready(gate, context, parts, admitted);
-    let permit = outbound.as_ref().map(Outbound::permit);
+    let as_crossed = crossed.as_deref().map_or(parts, |crossed| &crossed.parts);
+    let ready = ready(gate, context, as_crossed, admitted);
+    async move {
+        let parts = crossed.as_deref().map_or(parts, |crossed| &crossed.parts);
+        carried(gate, context, (parts, credential), ready).await
+    }
+}
+
+async fn carried(
+    gate: &Gate,
+    context: &RequestContext,
+    (parts, credential): (&Parts, Option<&str>),
+    ready: Ready<'_, '_>,
+) -> Result<Response<ReplyBody>, Refusal> {
+    let Ready { mut answering, mut effect, outbound, elsewhere, requested, lease: _lease } = ready;
+    let permit = outbound.as_ref().map(|outbound| outbound.permit());
     let passed_over = permit.map_or_else(|_| Vec::new(), |permit| permit.passed_over().to_vec());
     let response = match (outbound, elsewhere.as_deref()) {
         (Ok(outbound), Some(elsewhere)) if !outbound.permit().candidates().is_empty() => {
-            let noted = (&mut effect, &mut answering);
+            let noted = (&mut *effect, &mut *answering);
             // Few calls have several that may answer, and what is kept in place is moved with each.
-            Box::pin(elsewhere.sent(gate, (&*context, parts), outbound, noted)).await
+            Box::pin(elsewhere.sent(gate, (context, parts), *outbound, noted)).await
         }
         (Ok(outbound), _) => {
             effect.ran = outbound.ran();
-            let sent = pin!(sent(gate, context, (parts, credential), (outbound, &answering)));
+            let sent = pin!(sent(gate, context, (parts, credential), (outbound, &*answering)));
             match answering.unless_taken_back(sent).await.unwrap_or_else(Err) {
-                Ok(response) => key_refused::checked((&mut effect, &answering), response).await,
+                Ok(response) => key_refused::checked((&mut *effect, &*answering), response).await,
                 Err(refusal) => Err(refusal),
             }
         }
@@ -68,7 +80,7 @@ pub(super) async fn carry(
         Ok(response) => {
             let response = unframed(gate, &answering, response);
             let response = match elsewhere {
-                Some(elsewhere) => elsewhere.lifted(gate, (&effect, &answering), response),
+                Some(elsewhere) => elsewhere.lifted(gate, (&*effect, &*answering), response),
                 None => response,
             };
             answering.pass(response, effect).await.map_err(|refusal| asked_for(refusal, requested))
@@ -78,7 +90,7 @@ pub(super) async fn carry(
             effect.sent &=
                 !refusal.code.is_of_unsent() || effect.attempts.iter().any(|attempt| attempt.status != 0);
             let refusal = others::told(refusal, &passed_over, &effect.unasked);
-            effect.record_refused(&refusal).await.map_err(closed)?;
+            Box::pin(effect.record_refused(&refusal)).await.map_err(closed)?;
             Err(refusal)
         }
     }
@@ -89,7 +101,7 @@ async fn sent(
     gate: &Gate,
     context: &RequestContext,
     (parts, credential): (&Parts, Option<&str>),
-    (outbound, answering): (Outbound, &Answering<'_>),
+    (outbound, answering): (Box<Outbound>, &Answering<'_>),
 ) -> Result<Response<Body>, Refusal> {
     if outbound.permit().endpoint().is_ok_and(Endpoint::is_of_members) {
         return Box::pin(front::answer(gate, context, (parts, credential), (&outbound, answering))).await;
@@ -166,9 +178,9 @@ fn is_reached(gate: &Gate, permit: &Permit) -> Result<(), Refusal> {
 
 /// A call, ready to be carried out.
 struct Ready<'g, 'p> {
-    answering: Answering<'g>,
-    effect: Effect,
-    outbound: Result<Outbound, Refusal>,
+    answering: Box<Answering<'g>>,
+    effect: Box<Effect>,
+    outbound: Result<Box<Outbound>, Refusal>,
     /// The message, where it goes to another API, or may go to several providers.
     elsewhere: Option<Box<Elsewhere>>,
     /// What the caller had asked for, where the gateway asks something in its place.
@@ -203,12 +215,11 @@ fn ready<'g, 'p>(
     effect.span = context.span.take();
     effect.approval = admitted.approval.take();
     effect.keeping = context.keeping.take();
-    let is_changed = !permit.obligations().is_empty();
-    effect.changed = demands.as_ref().filter(|_| is_changed).map(Tally::of);
+    effect.changed = demands.as_ref().filter(|_| !permit.obligations().is_empty()).map(Tally::of);
     let taken_back = taken_back(gate, &admitted.asked, &admitted.world, &admitted.permit);
     let results = pins::results(gate, &admitted.permit, &admitted.asked);
     let screen = demands.as_ref().and_then(|demands| demands.screen.clone());
-    let answering = Answering {
+    let answering = Box::new(Answering {
         gate,
         world: admitted.world.clone(),
         caller: admitted.permit.caller().clone(),
@@ -222,7 +233,7 @@ fn ready<'g, 'p>(
         results: results.as_ref().ok().cloned().flatten(),
         member: admitted.crossed.as_ref().map(|crossed| crossed.by.member.clone()),
         had: a2a::card::tag::given(parts),
-    };
+    });
     let sent = Sent {
         permit: admitted.permit,
         binding: admitted.binding,
@@ -255,7 +266,7 @@ fn ready<'g, 'p>(
         }
         // From here on it counts, whoever leaves.
         effect.sent = true;
-        outbound.that_may_wait(|| Ongoing::of(&answering, &effect))
+        Box::new(outbound.that_may_wait(|| Ongoing::of(&answering, &effect)))
     });
     Ready { answering, effect, outbound, elsewhere: written, requested, lease: admitted.lease }
 }

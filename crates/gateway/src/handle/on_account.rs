@@ -166,7 +166,7 @@ fn is_left_out(decision: &Decision<'_>, question: &Question<'_>) -> bool {
 
 /// What came of it, once that is on record.
 async fn ended<T>(
-    (mut effect, claims): (Effect, Option<Claims>),
+    (mut effect, claims): (Box<Effect>, Option<Claims>),
     read: Result<T, Refusal>,
 ) -> Result<T, NotSaid> {
     let unsent = |refusal: &Refusal| refusal.code.is_of_unsent();
@@ -216,7 +216,7 @@ async fn said(
     (id, longest): (&str, usize),
     status: &mut u16,
 ) -> Result<Said, Refusal> {
-    let response: Response<Body> = forward(&gate.upstream, outbound).await?;
+    let response: Response<Body> = forward(&gate.upstream, Box::new(outbound)).await?;
     let (parts, mut body) = response.into_parts();
     *status = parts.status.as_u16();
     if id.is_empty() {

@@ -45,7 +45,7 @@ mod tests {
         let all = [
             one("t/other", Why::NoModel("m".into())),
             one("t/secret", Why::Decided(Code::NoPermit)),
-            one("t/hidden", Why::Decided(Code::ForbiddenByPolicy)),
+            one("t/hidden", Why::Unseen("m".into())),
         ];
         let refused = |code| Refusal::new(code, "no");
         let told_of = |count: usize, unasked: &[String]| {

@@ -17,7 +17,7 @@ use vidimus_core::snapshot::Snapshot;
 use super::definition::{self, Source, is_bound};
 use super::operations;
 use crate::answer::Asked;
-use crate::first_sight::Seen;
+use crate::first_sight::{Seen, subject};
 use crate::gate::{Gate, millis};
 use crate::part::Part;
 use crate::protocol::mcp;
@@ -154,7 +154,7 @@ async fn first_sight(
         return Err(Refusal::new(Code::ToolUnverified, message).with_next(LOOK));
     }
     let seen = Seen::from([(name.to_owned(), sight.digest().into())]);
-    gate.shared.pin_at_first_sight(&server.id.to_string(), &seen).await.map_err(|refusal| {
+    gate.shared.pin_at_first_sight(&subject(server), &seen).await.map_err(|refusal| {
         let message = "the tool is seen for the first time, and what it is could not be pinned";
         let detail = format!("{}: {}", refusal.code.as_str(), refusal.message);
         Refusal::new(Code::ToolUnverified, message).with_detail(detail).with_next(UNPINNED)

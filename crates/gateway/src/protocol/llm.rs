@@ -34,7 +34,7 @@ use super::{Answer, Binding, Expected, MAX_NAME, Message, Operation, Parsed};
 
 /// The listing of models, which every binding has at the same path: answered from the registry, nothing goes upstream.
 const MODELS: &str = "/v1/models";
-const MODELS_METHOD: &str = "models.list";
+pub const MODELS_METHOD: &str = "models.list";
 /// One of them, below that path.
 const MODEL_METHOD: &str = "models.get";
 /// What is asked for, by the names that policies and records have for it.

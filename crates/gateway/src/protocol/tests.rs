@@ -75,7 +75,7 @@ pub(crate) fn agent() -> Arc<Agent> {
         delegation: DelegationLimits::default(),
         identities: Vec::new(),
         acts_for: Vec::new(),
-        endpoint: Some(endpoint()),
+        endpoint: Some(Box::new(endpoint())),
         card_keys: None,
         labels: Default::default(),
         trust_score: None,

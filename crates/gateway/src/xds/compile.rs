@@ -237,7 +237,7 @@ struct Called<'a> {
 impl<'a> Called<'a> {
     fn of(object: &'a Object) -> Option<Self> {
         let (protocol, endpoint) = match object {
-            Object::Agent(agent) => (Protocol::A2a, agent.endpoint.as_ref()?),
+            Object::Agent(agent) => (Protocol::A2a, agent.endpoint.as_deref()?),
             Object::McpServer(server) => (Protocol::Mcp, &server.endpoint),
             Object::LlmProvider(provider) => (Protocol::Llm, &provider.endpoint),
             Object::Service(_) | Object::Policy(_) => return None,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::Method;
 use serde_json::{Value, json};
+use vidimus_core::act::Subject;
 use vidimus_core::record::{Kept, Record};
 use vidimus_core::standing::Standing;
 use vidimus_testkit::upstream::Answer;
@@ -14,6 +15,10 @@ use super::replicas;
 use super::world::{World, snapshot};
 
 const SERVER: &str = "MCPServer/t/tools";
+
+fn server() -> Subject {
+    SERVER.parse().expect("a server")
+}
 
 /// A world whose server's tools are pinned at first sight, and which lists `tool` where it is asked.
 async fn world(tool: &Value) -> World {
@@ -25,7 +30,7 @@ async fn world(tool: &Value) -> World {
 
 /// What the tool is held to.
 fn held(world: &World) -> Option<String> {
-    world.gate.acts.standing().pin(SERVER, "echo").map(|pin| pin.digest.to_string())
+    world.gate.acts.standing().pin(&server(), "echo").map(|pin| pin.digest.to_string())
 }
 
 async fn until_held(world: &World, to: &str) {
@@ -96,7 +101,7 @@ async fn a_call_of_a_tool_that_nobody_saw_looks_and_pins_it_before_it_is_made() 
             again.apply(&act);
         }
     }
-    assert_eq!(again.pin(SERVER, "echo").map(|pin| pin.digest.to_string()), Some(digest(&tool)));
+    assert_eq!(again.pin(&server(), "echo").map(|pin| pin.digest.to_string()), Some(digest(&tool)));
     world.clock.advance(Duration::from_secs(61));
     world.upstream.lists(Some(json!([echo("Echoes twice.")])));
     assert_eq!(call(&world).await.as_deref(), Some("tool_drifted"));
@@ -170,12 +175,12 @@ async fn a_tool_that_cannot_be_pinned_is_not_shown() {
     let many: Vec<Value> = (0..=512).map(one).collect();
     assert_eq!(listed(&world, &json!(many)).await.len(), 512);
     for _ in 0..4_000 {
-        if world.gate.acts.standing().pins_of(SERVER).count() == 512 {
+        if world.gate.acts.standing().pins_of(&server()).count() == 512 {
             break;
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    assert_eq!(world.gate.acts.standing().pins_of(SERVER).count(), 512);
+    assert_eq!(world.gate.acts.standing().pins_of(&server()).count(), 512);
     assert_eq!(listed(&world, &json!([many[0], echo("Echoes."), many[512]])).await, ["t0"]);
     assert_eq!(call(&world).await.as_deref(), Some("tool_unverified"));
 }

@@ -171,6 +171,29 @@ async fn what_gemini_could_read_in_another_way_is_not_sent() {
     assert_eq!(world.upstream.received().len(), 0);
 }
 
+/// Attack: whoever may call nothing of a provider asks it for one name after another, to find out which models and aliases it has.
+#[tokio::test]
+async fn which_models_a_provider_has_is_not_told_to_who_may_call_none() {
+    let world = world("").await;
+    let said = async |who: &str, path: &str| {
+        let mut request = world.request(Method::POST, path, &json!({"model": "other", "messages": []}));
+        let token = format!("Bearer {}", world.token(who, Duration::from_secs(600)));
+        request.headers_mut().insert(AUTHORIZATION, HeaderValue::from_str(&token).expect("a value"));
+        let (status, headers, said) = world.call(request).await;
+        (status, headers["vidimus-code"].clone(), json_of(&said)["error"]["vidimus"]["reason"].clone())
+    };
+    let (known, unknown) = ("/llm/t/openai/v1/chat/completions", "/llm/t/none/v1/chat/completions");
+    let (one, other) = (said("stranger", known).await, said("stranger", unknown).await);
+    assert_eq!((one.0, &one.1), (other.0, &other.1));
+    assert_eq!(one.2, "no LLMProvider t/openai is registered");
+    assert_eq!(other.2, "no LLMProvider t/none is registered");
+    // Whoever may call one of its models is told which name is wrong.
+    let caller = said("caller", known).await;
+    assert_eq!((caller.0, &caller.1), (one.0, &one.1));
+    assert_eq!(caller.2, "model \"other\" is not registered on LLMProvider t/openai");
+    assert_eq!(world.upstream.received().len(), 0);
+}
+
 /// A request by an alias is decided as one for the model, and goes on as one.
 #[tokio::test]
 async fn an_alias_is_the_model_that_it_stands_for() {

@@ -174,6 +174,34 @@ fn a_file_that_is_newer_than_its_number_is_good() {
     assert_eq!(place.read().unwrap().unwrap().times, times(50, 700));
 }
 
+/// A start does not ask what the file holds; whoever writes first does, and believes no file that was changed since.
+#[test]
+fn what_was_only_read_is_not_written_again_unless_it_was_changed_since() {
+    let place = Place::new();
+    place.write(&[GOOD], times(5, 6));
+    let file = fs::read(place.file()).unwrap();
+    let (objects, mut kept) = (objects(&[GOOD]), place.kept(&KEY));
+    let (snapshot, _) = Snapshot::build(objects.clone());
+    kept.read(HERE, &cluster()).unwrap().unwrap();
+    for at in [times(7, 8), times(9, 10)] {
+        kept.write(HERE, (&objects, &snapshot), at).unwrap();
+        assert_eq!(fs::read(place.file()).unwrap(), file);
+        assert_eq!(place.read().unwrap().unwrap().times, at);
+    }
+    for changed in
+        [None, Some(String::new()), Some(String::from_utf8(file).unwrap().replace("permit", "forbid"))]
+    {
+        let mut kept = place.kept(&KEY);
+        kept.read(HERE, &cluster()).unwrap().unwrap();
+        match &changed {
+            Some(text) => fs::write(place.file(), text).unwrap(),
+            None => fs::remove_file(place.file()).unwrap(),
+        }
+        kept.write(HERE, (&objects, &snapshot), times(11, 12)).unwrap();
+        assert_eq!(place.read().unwrap().unwrap().times, times(11, 12), "{changed:?}");
+    }
+}
+
 #[test]
 fn what_did_not_change_is_not_written_again_but_its_times() {
     let place = Place::new();

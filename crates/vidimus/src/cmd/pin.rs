@@ -11,6 +11,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::runtime::Builder;
 use url::Url;
+use vidimus_core::act::Subject;
+use vidimus_core::entity::{EntityId, EntityKind};
 use vidimus_core::resource::{McpServer, Unpinned};
 use vidimus_core::standing::Standing;
 use vidimus_gateway::{DescribedTool, Finding, ask_tools, scan};
@@ -176,7 +178,8 @@ fn server(pin: &Pin) -> anyhow::Result<At> {
 /// What a gateway holds tools to since it first saw them, of those that the record does not pin itself.
 fn first_seen(pin: &Pin, pins: &mut Pins) -> anyhow::Result<()> {
     let standing: Standing = pin.asking.get("/registry/standing")?;
-    for (tool, first) in standing.pins_of(&format!("MCPServer/{}", pin.server)) {
+    let server = Subject::Object(EntityId::new(EntityKind::McpServer, pin.server.as_str()));
+    for (tool, first) in standing.pins_of(&server) {
         pins.entry(tool.to_owned()).or_insert_with(|| first.digest.to_string());
     }
     Ok(())

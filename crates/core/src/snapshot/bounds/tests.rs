@@ -2,10 +2,10 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use super::super::Configuration;
 use super::super::prepared::Prepared;
+use super::super::{Before, Configuration};
 use super::*;
-use crate::resource::{Origin, check};
+use crate::resource::{Origin, Policy, check};
 
 fn policy(namespace: &str, name: &str, cedar: &str) -> Object {
     let document = json!({
@@ -140,6 +140,137 @@ fn what_fits_together_is_never_over() {
         }
     }
     assert!(found.iter().all(|times| *times > 50), "{found:?}");
+}
+
+fn policies(objects: &[Object]) -> Vec<Arc<Policy>> {
+    let policy = |object: &Object| match object {
+        Object::Policy(policy) => Some(policy.clone()),
+        _ => None,
+    };
+    objects.iter().filter_map(policy).collect()
+}
+
+/// Attack: policies that nobody refuses to store, each of which takes a hundred times its text when it is compiled. Of what is left out it is kept what it
+/// costs; where there is room it is in force, and is compiled once for that.
+#[test]
+fn of_what_is_too_costly_only_the_costs_are_kept() {
+    let open = heavy("principal is Agent");
+    let mut objects: Vec<Object> = (0..5).map(|n| policy("evil", &format!("p{n}"), &open)).collect();
+    let build = |last: &Snapshot, objects: &[Object], prepared: &Prepared| {
+        let (objects, prepared) = (objects.to_vec(), prepared.clone());
+        last.next(Configuration { objects, prepared, ..Configuration::default() })
+    };
+    let compiled = |prepared: &Prepared, objects: &[Object]| {
+        let all = policies(objects);
+        let made = all.iter().filter_map(|policy| prepared.outcome(policy)?.as_ref().ok());
+        made.filter(|made| made.compiled.is_some()).count()
+    };
+    let mut prepared = Prepared::default();
+    prepared.prepare(&policies(&objects), &[]);
+    // Not even before it is known which of them are left out.
+    assert_eq!((prepared.len(), compiled(&prepared, &objects)), (5, 3));
+    let (wanted, rejected) = Snapshot::build(objects.clone());
+    let (first, said) = build(&Snapshot::default(), &objects, &prepared);
+    assert_eq!((first.digest(), &said), (wanted.digest(), &rejected));
+    prepared.settle(&first);
+    assert_eq!((first.costly.len(), compiled(&prepared, &objects)), (2, 3));
+    // As an act builds it again.
+    let (again, said) = build(&Snapshot::default(), &objects, &prepared);
+    assert_eq!((again.digest(), &said), (wanted.digest(), &rejected));
+    objects.retain(|object| &*object.meta().name != "p0");
+    prepared.keep(policies(&objects).iter());
+    let (next, rejected) = build(&first, &objects, &prepared);
+    assert_eq!((next.objects().len(), too_costly(&rejected)), (3, vec!["Policy evil/p4".to_owned()]));
+    prepared.settle(&next);
+    assert_eq!((prepared.len(), compiled(&prepared, &objects)), (4, 3));
+    let (once_more, _) = build(&first, &objects, &prepared);
+    let of = |snapshot: &Snapshot| {
+        let made = snapshot.places.get(&ObjectKey::of(&objects[2])).map(|(_, made)| made.clone());
+        made.and_then(|made| made.compiled.clone()).unwrap()
+    };
+    assert!(Arc::ptr_eq(&of(&next), &of(&once_more)), "compiled twice");
+}
+
+/// Of each that is held: its name, how many policies that is, and their text.
+fn held(snapshot: &Snapshot) -> Vec<(String, usize, String)> {
+    let texts = |compiled: &Compiled| -> Vec<String> {
+        compiled.statements.iter().map(|one| one.policy.to_string()).collect()
+    };
+    let all = snapshot.refusing.iter().map(|one| {
+        let texts = one.policy.as_ref().map(|(_, compiled)| texts(compiled)).unwrap_or_default();
+        (one.object.name.to_string(), texts.len(), texts.concat())
+    });
+    all.collect()
+}
+
+/// A first start does not know what a policy forbade that is too costly now: what its forbids name in their heads is refused, and everything else is in force.
+#[test]
+fn a_first_start_refuses_what_the_heads_of_the_too_costly_name_and_nothing_else() {
+    let open = heavy("principal is Agent");
+    let narrowed = heavy("principal in Group::\"evil\"");
+    let mut objects: Vec<Object> = (0..5).map(|n| policy("evil", &format!("p{n}"), &open)).collect();
+    objects.extend((0..4).map(|n| policy("evil", &format!("q{n}"), &narrowed)));
+    // Too costly too, and forbids nothing.
+    objects.push(policy("evil", "z", &open.replace("forbid (", "permit (")));
+    objects.push(policy("finance", "yes", "permit (principal, action, resource);"));
+    let given =
+        Configuration { objects: objects.clone(), before: Before::Nothing, ..Configuration::default() };
+    let (first, rejected) = Snapshot::default().next(given);
+    let mut over = too_costly(&rejected);
+    over.sort();
+    assert_eq!(over, ["Policy evil/p3", "Policy evil/p4", "Policy evil/q3", "Policy evil/z"]);
+    assert!(!first.is_closed(), "{rejected:#?}");
+    assert!(first.policies().any(|id| **id == *"finance/yes"));
+    let all = held(&first);
+    let names: Vec<(&str, usize)> = all.iter().map(|(name, count, _)| (name.as_str(), *count)).collect();
+    assert_eq!(names, [("p3", 1), ("p4", 1), ("q3", 1)]);
+    assert!(all.iter().all(|(_, _, text)| text.contains("forbid") && !text.contains("hasTag")), "{all:?}");
+    assert!(all[2].2.contains("Group::\"evil\""), "{all:?}");
+    let said = rejected.iter().filter(|one| one.reason.contains("in their heads"));
+    assert_eq!(said.count(), 3, "{rejected:#?}");
+    // It stays so while they are too costly, and over a restart.
+    let (next, _) = first.rebuilt(objects.clone(), Vec::new());
+    assert_eq!((held(&next), next.is_closed(), next.digest()), (all, false, first.digest()));
+    let (seen, _) = Snapshot::build(objects.clone());
+    assert!(seen.refusing.is_empty());
+    let remembering = seen.remembering(&next.memory()).unwrap().unwrap();
+    let (restarted, _) = remembering.rebuilt(objects.clone(), Vec::new());
+    assert_eq!((held(&restarted), restarted.digest()), (held(&next), next.digest()));
+    // What was refused before is lost: then these may have forbidden something else.
+    let lost = Configuration { objects, before: Before::Lost, ..Configuration::default() };
+    assert!(Snapshot::default().next(lost).0.is_closed());
+}
+
+/// What is mended is in force as it says, and nothing stands in for it any more.
+#[test]
+fn what_stood_in_for_the_too_costly_goes_with_it() {
+    let open = heavy("principal is Agent");
+    let all = |n: usize| -> Vec<Object> { (0..n).map(|n| policy("evil", &format!("p{n}"), &open)).collect() };
+    let given = Configuration { objects: all(4), before: Before::Nothing, ..Configuration::default() };
+    let (first, _) = Snapshot::default().next(given);
+    assert_eq!((first.objects().len(), held(&first).len(), first.is_closed()), (3, 1, false));
+    let mut objects = all(3);
+    objects.push(policy("evil", "p3", "forbid (principal is Agent, action, resource);"));
+    let (mended, rejected) = first.rebuilt(objects, Vec::new());
+    assert_eq!((mended.objects().len(), held(&mended).len(), rejected.len()), (4, 0, 0));
+    let (without, rejected) = first.rebuilt(all(3), Vec::new());
+    assert_eq!((without.objects().len(), held(&without).len(), rejected.len()), (3, 0, 0));
+}
+
+/// Attack: a policy that is too costly with thousands of heads, which would be as many policies at a first start.
+#[test]
+fn many_heads_are_one() {
+    let one = |n: usize| {
+        format!("forbid (principal == Agent::\"evil/a{n}\", action == Action::\"invokeTool\", resource);\n")
+    };
+    for (count, statements) in [(1, 1), (16, 16), (17, 1), (200, 1)] {
+        let cedar: String = (0..count).map(one).collect();
+        let object = policy("evil", "p", &cedar);
+        let (snapshot, _) = Snapshot::build(vec![object.clone()]);
+        let costly = Costly::of(&policies(&[object])[0], &snapshot.made[0]).unwrap();
+        let (_, compiled) = costly.stand_in().unwrap().unwrap().policy.unwrap();
+        assert_eq!(compiled.statements.len(), statements, "{count}");
+    }
 }
 
 /// What policies come to, as text.

@@ -24,7 +24,7 @@ fn agent(rest: bool, card_keys: Option<Arc<str>>) -> Agent {
     let endpoint = agent
         .endpoint
         .clone()
-        .map(|endpoint| Endpoint { rest: rest.then(|| endpoint.url.clone()), ..endpoint });
+        .map(|endpoint| Box::new(Endpoint { rest: rest.then(|| endpoint.url.clone()), ..*endpoint }));
     Agent { id: EntityId::new(EntityKind::Agent, "n/b"), endpoint, card_keys, ..(*agent).clone() }
 }
 

@@ -163,7 +163,7 @@ fn is_borne(world: &Snapshot, identity: &str) -> bool {
 fn elsewhere(world: &Snapshot, quarantined: &EntityId) -> Vec<String> {
     let called = |object: &Object| -> Option<(EntityId, String)> {
         let (id, endpoint): (&EntityId, &Endpoint) = match object {
-            Object::Agent(agent) => (&agent.id, agent.endpoint.as_ref()?),
+            Object::Agent(agent) => (&agent.id, agent.endpoint.as_deref()?),
             Object::McpServer(server) => (&server.id, &server.endpoint),
             Object::LlmProvider(provider) => (&provider.id, &provider.endpoint),
             Object::Service(_) | Object::Policy(_) => return None,
