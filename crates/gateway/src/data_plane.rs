@@ -169,6 +169,14 @@ impl Carried {
     }
 }
 
+/// A data plane sends the caller's own bytes, which let the answer have more than a limit reserved for it.
+pub(crate) fn uncapped() -> Refusal {
+    let message = "a limit counts tokens, and the request does not say how many its answer may have";
+    Refusal::new(Code::DataPlaneUnable, message).with_next(
+        "Write max_tokens (or what the API calls it) into the request, or call the gateway itself.",
+    )
+}
+
 /// Why nobody but the gateway gets this card: who signed it is looked at where its bytes pass.
 fn unable_to_verify(target: Target<'_>, answer: Answer) -> Option<Refusal> {
     let Target::Agent(agent) = target else { return None };

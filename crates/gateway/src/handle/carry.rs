@@ -22,7 +22,7 @@ use crate::answer::{Answering, Asked, Ongoing, taken_back_before};
 use crate::bodies::Lease;
 use crate::changes::{self, Demands, Tally};
 use crate::credential;
-use crate::data_plane::only_here;
+use crate::data_plane::{only_here, uncapped};
 use crate::effect::{Begun, Effect, Ending};
 use crate::forward::{Body, Outbound, forward, headers};
 use crate::gate::Gate;
@@ -148,14 +148,6 @@ pub(super) async fn hand_over(
             Err(refusal)
         }
     }
-}
-
-/// A data plane sends the caller's own bytes, which let the answer have more than a limit reserved for it.
-fn uncapped() -> Refusal {
-    let message = "a limit counts tokens, and the request does not say how many its answer may have";
-    Refusal::new(Code::DataPlaneUnable, message).with_next(
-        "Write max_tokens (or what the API calls it) into the request, or call the gateway itself.",
-    )
 }
 
 /// That all of a query goes on: a data plane sends all of it.
