@@ -55,7 +55,6 @@ use crate::seal;
 use crate::unrecorded::closed;
 
 use begin::Begin;
-use bounds::Bounds;
 use collect::{Collected, collect, longer_than, shows_something_within};
 use cooperative::Cooperative;
 use encoding::{Decoder, Encoding};
