@@ -651,6 +651,13 @@ class Operating(unittest.TestCase):
             extra.unlink()
         self.wait(refused)
         self.assertEqual(STAGE.vidimus("check", str(STAGE.resources)).returncode, 0)
+        registered = lambda: [act for act in STAGE.records("--kind", "act") if act["act"].get("register", {}).get("object") == "Policy/finance/marketing-too"]
+        self.wait(lambda: len(registered()) >= 2)
+        created, deleted = [act["act"]["register"] for act in registered()]
+        self.assertEqual((created["operation"], deleted["operation"], created["verdict"]), ("create", "delete", "live"))
+        self.assertEqual((created["file"]["path"], created["file"]["owner"]), ("extra.yaml", os.getuid()))
+        self.assertEqual((created["after"], "before" in created), (deleted["before"], False))
+        self.assertTrue(all(act["actor"] == "vidimus" for act in registered()))
 
     def test_what_is_wrong_is_in_the_log_at_start_and_at_a_reload(self):
         files = [STAGE.resources / name for name in ("wrong.yaml", "doubtful.yaml")]

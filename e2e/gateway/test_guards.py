@@ -61,7 +61,7 @@ class Guards(unittest.TestCase):
     def test_what_is_redacted_is_read_by_every_client(self):
         for step in self.each(self.staged('@on_finding("redact")'), f"my card is {CARD} thanks"):
             self.assertTrue(step["ok"], step)
-            self.assertIn("[redacted]", json.dumps(step))
+            self.assertIn("[redacted:card]", json.dumps(step))
             self.assertNotIn("1111", json.dumps(step))
 
 

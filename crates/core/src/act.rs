@@ -29,7 +29,7 @@ pub use export::Export;
 pub use grant::{BadTerms, Granted, MOST_RESOURCES, OfGrant, Requested, Terms, Thing, Used};
 pub use pinned::{LONGEST_PINNED, MOST_PINNED, Pinned};
 pub use prune::Prune;
-pub use register::Registration;
+pub use register::{Registered, RegisteredFile, Registration};
 pub use rotate::RotateKey;
 pub use run::{LastRun, Start, Stop};
 pub use shred::{KeepsNone, MOST_KEYS, Shred};
@@ -243,7 +243,7 @@ impl Act {
             Self::Start(start) => format!("Gateway/{}", start.version),
             Self::Stop(stop) => format!("Start/{}", stop.of),
             Self::Register(registration) => registration.object.clone(),
-            Self::Pin(pinned) => pinned.server.clone(),
+            Self::Pin(pinned) => pinned.server.to_string(),
         }
     }
 }

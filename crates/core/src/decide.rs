@@ -13,6 +13,7 @@ pub(crate) mod facts;
 mod guarding;
 pub(crate) mod index;
 pub(crate) mod keeping;
+mod kept_back;
 pub(crate) mod limiting;
 pub(crate) mod membership;
 pub(crate) mod outlook;
@@ -20,7 +21,6 @@ pub(crate) mod pace;
 pub(crate) mod people;
 pub(crate) mod plain;
 pub(crate) mod reads;
-mod redacting;
 pub(crate) mod residual;
 pub(crate) mod review;
 pub mod schema;
@@ -44,6 +44,7 @@ use self::survey::{Survey, Table};
 use self::ways::Way;
 use crate::call::Call;
 use crate::decision::Finding;
+use crate::obligation::KeptBack;
 use crate::reach::Access;
 use crate::resource::{McpServer, Principal};
 use crate::review::Flaw;
@@ -102,14 +103,14 @@ impl Policies {
         Survey::new(&self.index, registered, principals, accesses)?.table()
     }
 
-    /// See [`redacting::may_redact`].
-    pub(crate) fn may_redact(
+    /// See [`kept_back::kept_back`].
+    pub(crate) fn kept_back(
         &self,
         registered: &Registered,
         principal: &Principal,
         server: &Arc<McpServer>,
-    ) -> Result<bool, EntityFault> {
-        redacting::may_redact(&self.index, registered, principal, server)
+    ) -> Result<KeptBack, EntityFault> {
+        kept_back::kept_back(&self.index, registered, principal, server)
     }
 
     /// What is found of some of them.

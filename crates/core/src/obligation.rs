@@ -41,6 +41,9 @@ pub enum Change {
     CapTokens(u32),
     /// `@redact("/card")`: this value in the arguments of a tool call does not go on.
     RedactArgument(Arc<str>),
+    /// `@guard("personal_data") @on_finding("redact")`: what the guard finds in this value does not go on. The value is one of the arguments of a tool
+    /// call, or of the message to a model or an agent.
+    RedactFound(Arc<str>, Guard),
     /// `@redact_answer("/card")`: this value in what a tool answers does not reach the caller.
     RedactAnswer(Arc<str>),
     /// `@guard_answer("injection")`: a guard looks at what a tool, an agent or a model answers before that reaches the caller.
@@ -52,7 +55,7 @@ impl Change {
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::CapTokens(_) => "cap_tokens",
-            Self::RedactArgument(_) => "redact",
+            Self::RedactArgument(_) | Self::RedactFound(..) => "redact",
             Self::RedactAnswer(_) => "redact_answer",
             Self::GuardAnswer(..) => "guard_answer",
         }
@@ -62,7 +65,9 @@ impl Change {
     pub fn value(&self) -> Cow<'_, str> {
         match self {
             Self::CapTokens(tokens) => Cow::Owned(tokens.to_string()),
-            Self::RedactArgument(pointer) | Self::RedactAnswer(pointer) => Cow::Borrowed(pointer),
+            Self::RedactArgument(pointer) | Self::RedactFound(pointer, _) | Self::RedactAnswer(pointer) => {
+                Cow::Borrowed(pointer)
+            }
             Self::GuardAnswer(guard, OnFinding::Refuse) => Cow::Borrowed(guard.as_str()),
             Self::GuardAnswer(guard, OnFinding::Redact) => Cow::Owned(format!("{} redact", guard.as_str())),
             Self::GuardAnswer(guard, OnFinding::Record) => Cow::Owned(format!("{} record", guard.as_str())),
@@ -81,10 +86,19 @@ impl fmt::Display for Change {
     }
 }
 
+/// What policies may keep from a caller of what a server answers, where nobody knows what it is an answer to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeptBack {
+    /// Something may be redacted of it (`@redact_answer`).
+    pub redacts: bool,
+    /// The guards that may have to look at it (`@guard_answer`), sorted, with what becomes of that in which they find something.
+    pub guards: Vec<(Guard, OnFinding)>,
+}
+
 /// A change that a policy demands, as it stands in records and answers. Where a value is, never what it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Demanded {
-    /// `redact` (an argument), `redact_answer`, `cap_tokens` or `guard_answer`.
+    /// `redact` (an argument, or a value of the message to a model or an agent), `redact_answer`, `cap_tokens` or `guard_answer`.
     #[schemars(extend("enum" = ["redact", "redact_answer", "cap_tokens", "guard_answer"]))]
     pub change: Cow<'static, str>,
     /// The policy that demands it.
@@ -114,7 +128,7 @@ pub struct Changed {
     /// Values of the answer in which a guard found something.
     #[serde(default, skip_serializing_if = "is_none")]
     pub guard_answer: u64,
-    /// Values of the arguments that did not go on.
+    /// Values of the arguments, or of the message to a model or an agent, that did not go on as they were.
     #[serde(default, skip_serializing_if = "is_none")]
     pub redact: u64,
     /// Values of the answer that did not reach the caller.
@@ -131,7 +145,7 @@ const fn is_none(count: &u64) -> bool {
 pub(crate) fn without_redacted(facts: Arc<[Fact]>, demands: &[Obligation]) -> Arc<[Fact]> {
     let pointers = || {
         demands.iter().filter_map(|one| match &one.change {
-            Change::RedactArgument(pointer) => Some(&**pointer),
+            Change::RedactArgument(pointer) | Change::RedactFound(pointer, _) => Some(&**pointer),
             Change::CapTokens(_) | Change::RedactAnswer(_) | Change::GuardAnswer(..) => None,
         })
     };

@@ -56,7 +56,7 @@ use crate::decide::Policies;
 use crate::decide::chain_reads::ChainReads;
 use crate::decide::statement::Statement;
 use crate::decision::Finding;
-use crate::resource::{Identity, Object, ObjectKey, Policy, Principal, Rejection};
+use crate::resource::{Identity, Object, ObjectKey, Principal, Rejection};
 use crate::shards::Shards;
 
 use self::closings::Closings;

@@ -44,7 +44,7 @@ use crate::part::Part;
 use crate::protocol::event::Change;
 use crate::protocol::handles::Handles;
 use crate::protocol::llm::added_usage::WithoutUsage;
-use crate::protocol::mcp::listing_filter::ServerEvents;
+use crate::protocol::mcp::listing_filter::{Beside, ServerEvents};
 use crate::protocol::mcp::results::{HeldResults, OutputSchema};
 use crate::protocol::observe::{Observation, Observer, Sought};
 use crate::protocol::rest::Came;
@@ -83,6 +83,8 @@ pub struct Answering<'a> {
     pub redaction: Option<Redaction>,
     /// The guards that look at it.
     pub screen: Option<Screen>,
+    /// Where it is no call's own: those that look at it whatever the policies in force say.
+    pub beside: Option<Screen>,
     /// What the result of a pinned tool is held to.
     pub results: Option<Arc<OutputSchema>>,
     /// The name of the member that answers, where the call came by a server with members.
@@ -97,7 +99,7 @@ impl Answering<'_> {
     /// # Errors
     /// The refusal to answer with instead, once its effect is on record.
     pub async fn pass(
-        self: Box<Self>,
+        mut self: Box<Self>,
         response: Response<Body>,
         mut effect: Box<Effect>,
     ) -> Result<Response<ReplyBody>, Refusal> {
@@ -107,7 +109,7 @@ impl Answering<'_> {
         effect.status = parts.extensions.get().map_or(parts.status, |came: &Came| came.status).as_u16();
         let (mut head, dropped) = headers::to_caller(&parts.headers, body.size_hint().exact(), self.rules());
         dropped.report(&self.gate.meter, effect.call());
-        let is_bare = self.is_bare();
+        let is_bare = self.screen_beside(&mut effect).and_then(|()| self.is_bare());
         let without_words = self.is_read() || !matches!(is_bare, Ok(false));
         if without_words {
             head = headers::bare(&head);
@@ -410,7 +412,7 @@ impl Answering<'_> {
                 let (listings, handles) = (self.listing_filter()?, handles.ok_or_else(no_handles)?);
                 let is_redacted = self.redaction.is_some();
                 let is_beside = self.is_beside();
-                let beside = is_beside.then(|| self.own());
+                let beside = self.beside.clone().map(|screen| Beside { own: self.own(), screen });
                 let mut filter: Box<dyn EventFilter> =
                     Box::new(ServerEvents { listings, handles, is_redacted, beside });
                 if let Some(schema) = self.results.clone() {
@@ -419,7 +421,8 @@ impl Answering<'_> {
                 if let Some(redaction) = self.redaction.clone() {
                     filter = redaction.after(filter, self.own());
                 }
-                if let Some(screen) = self.screen.clone() {
+                // On a stream of no call those look that have to at the time.
+                if let Some(screen) = self.screen.clone().filter(|_| !is_beside) {
                     filter = screen.after(filter);
                 }
                 if let Some(member) = self.member.clone() {

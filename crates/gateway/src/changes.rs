@@ -8,6 +8,7 @@ mod cap;
 mod pointers;
 mod request;
 mod screen;
+mod taken_out;
 #[cfg(test)]
 mod tests;
 
@@ -23,12 +24,18 @@ pub use beside::{document_without_words, without_words};
 pub use cancelled::{Caller, RedactedCalls};
 use pointers::Pointers;
 pub use screen::{Noted, Screen, Speech};
+pub use taken_out::TakenOut;
+
+/// What is called by nothing else is called by this: the arguments of a tool may be a list.
+const ARGUMENTS: &str = "/params/arguments";
 
 /// What is demanded of one call.
 #[derive(Debug)]
 pub struct Demands {
     /// Values of a tool's arguments that do not go on.
     arguments: Pointers,
+    /// Values of a tool's arguments, or of the message to a model or an agent, of which goes on what guards find nothing in.
+    found: TakenOut,
     /// The fewest tokens that a policy caps an answer at, or that a limit reserved for it.
     tokens: Option<u32>,
     /// What of the answer does not reach the caller.
@@ -46,17 +53,18 @@ impl Demands {
         }
         let (mut arguments, mut answer) = (Pointers::default(), Pointers::default());
         let mut tokens = reserved.map(|most| u32::try_from(most).unwrap_or(u32::MAX));
-        let mut guards = Vec::new();
+        let (mut found, mut guards) = (TakenOut::default(), Vec::new());
         for Obligation { change, .. } in obligations {
             match change {
                 Change::RedactArgument(pointer) => arguments.add(pointer),
+                Change::RedactFound(pointer, guard) => found.add(guard, (ARGUMENTS, pointer)),
                 Change::RedactAnswer(pointer) => answer.add(pointer),
                 Change::GuardAnswer(guard, on_finding) => guards.push((guard.clone(), *on_finding)),
                 Change::CapTokens(most) => tokens = Some(tokens.map_or(*most, |least: u32| least.min(*most))),
             }
         }
         let answer = (!answer.is_empty()).then(|| Redaction::new(answer, answer::fresh_id()));
-        Some(Self { arguments, tokens, answer, screen: Screen::of(guards) })
+        Some(Self { arguments, found, tokens, answer, screen: Screen::of(guards) })
     }
 
     /// The same of a call, which its caller can cancel by the id that it has for it (JSON) also where it goes out by another.
@@ -77,6 +85,8 @@ impl Demands {
 /// How much of a call was changed, counted while its answer passes.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
+    /// Nothing is demanded of the call itself: it is told only where something was found.
+    is_beside: bool,
     pub request: Changed,
     /// Values of the answer.
     answer: Arc<AtomicU64>,
@@ -89,12 +99,20 @@ impl Tally {
     pub fn of(demands: &Demands) -> Self {
         let answer = demands.answer.as_ref().map(|redaction| redaction.count.clone()).unwrap_or_default();
         let found = demands.screen.as_ref().map(|screen| screen.noted.clone()).unwrap_or_default();
-        Self { request: Changed::default(), answer, found }
+        Self { answer, found, ..Self::default() }
     }
 
-    pub fn so_far(&self) -> Changed {
+    /// Of a stream that is no call's own, with what guards find in it.
+    pub fn beside(demanded: Option<Self>, found: Arc<Noted>) -> Self {
+        let is_beside = demanded.is_none();
+        Self { is_beside, found, ..demanded.unwrap_or_default() }
+    }
+
+    /// `None` where nothing was to be changed, and nothing was.
+    pub fn so_far(&self) -> Option<Changed> {
         let (redact_answer, guard_answer) = (self.answer.load(Ordering::Relaxed), self.found.values());
-        Changed { redact_answer, guard_answer, ..self.request }
+        let changed = Changed { redact_answer, guard_answer, ..self.request };
+        (!self.is_beside || changed != Changed::default()).then_some(changed)
     }
 
     /// What guards found in the answer so far, as its record says it.

@@ -328,7 +328,7 @@ impl Effect {
             attempts: self.attempts.clone(),
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
-            changed: self.changed.as_ref().map(Tally::so_far),
+            changed: self.changed.as_ref().and_then(Tally::so_far),
             charged_spend: self.charged.map(|used| whole(used.spend)),
             charged_tokens: self.charged.map(|used| whole(used.tokens)),
             code: ending.code().map(Cow::Borrowed),

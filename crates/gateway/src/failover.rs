@@ -5,10 +5,11 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, StatusCode};
+use jiff::fmt::rfc2822;
 use vidimus_core::decision::Candidate;
 use vidimus_core::resource::LlmProvider;
 use vidimus_core::resource::llm_provider::{CredentialSource, ProviderType};
@@ -196,10 +197,16 @@ fn says_403_of_keys(provider: &LlmProvider) -> bool {
         && provider.credential != CredentialSource::None
 }
 
-/// When a provider says that it can be asked again. One that says it as a date is taken for one that says the usual.
-pub fn again_after(headers: &HeaderMap) -> Option<Duration> {
-    let said = headers.get(RETRY_AFTER)?.to_str().ok()?;
-    Some(said.trim().parse().map_or(ASIDE, Duration::from_secs))
+/// How long after `now` a provider says that it can be asked again: in seconds, or by a date (RFC 9110 section 10.2.3). One that says something else is
+/// taken for one that says the usual.
+pub fn again_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let said = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let until = || {
+        let date = SystemTime::from(rfc2822::DateTimeParser::new().parse_timestamp(said).ok()?);
+        // What is over is over at once.
+        Some(date.duration_since(now).unwrap_or_default())
+    };
+    Some(said.parse().map(Duration::from_secs).ok().or_else(until).unwrap_or(ASIDE))
 }
 
 #[cfg(test)]

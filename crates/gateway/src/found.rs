@@ -56,7 +56,7 @@ impl Found {
         self.names(guard, part)?;
         part.leaves(&mut |pointer, value| {
             let Some(text) = value.as_text().filter(|_| !elsewhere(pointer)) else { return };
-            match find(guard, last(pointer), &text) {
+            match find(guard, named(pointer), &text) {
                 Ok(kinds) => self.add(kinds, in_place(pointer)),
                 Err(error) => fault = Some(error),
             }
@@ -101,7 +101,7 @@ impl Found {
 }
 
 /// The name of the member, or of the list, that has a value: the last step that is no place.
-fn last(pointer: &str) -> &str {
+pub fn named(pointer: &str) -> &str {
     let from = pointer.ceil_char_boundary(pointer.len().saturating_sub(MAX_TAIL));
     let tail = pointer.get(from..).unwrap_or_default();
     tail.rsplit('/').find(|step| !step.bytes().all(|byte| byte.is_ascii_digit())).unwrap_or_default()
@@ -122,7 +122,7 @@ mod tests {
             (&format!("/{}", "a".repeat(1_000)), &"a".repeat(MAX_TAIL)),
             ("", ""),
         ] {
-            assert_eq!(last(pointer), name, "{pointer}");
+            assert_eq!(named(pointer), name, "{pointer}");
         }
     }
 

@@ -21,6 +21,7 @@ mod on_account;
 mod operations;
 mod others;
 mod pins;
+mod said_to;
 mod waiting;
 
 use std::sync::Arc;

@@ -55,8 +55,8 @@ pub fn asked(ask: &Ask<'_>) -> Result<Vec<Value>, Misspelt> {
     }
 }
 
-/// What an answer says: the structured content of a tool and each block beside it; the parts of an agent's messages and artifacts, but for what its caller
-/// said by its history; the texts of a model. An error is what it is. A list has what each of its members says.
+/// What an answer says: the structured content of a tool and each block beside it; the contents of a resource, and the messages of a prompt; the parts of an
+/// agent's messages and artifacts, but for what its caller said by its history; the texts of a model. An error is what it is. A list has what each of its members says.
 ///
 /// # Errors
 /// [`Misspelt`].
@@ -132,14 +132,34 @@ fn of_task(task: &Value, said: &mut Vec<Value>) -> Result<(), Misspelt> {
 fn of_result(result: &Value, said: &mut Vec<Value>) -> Result<(), Misspelt> {
     of_task(result, said)?;
     said.extend(member(result, "structuredContent")?.cloned());
-    for block in list(result, "content")? {
-        let words = member(block, "text")?.and_then(Value::as_str);
+    list(result, "content")?.iter().try_for_each(|one| block(one, said))?;
+    for content in list(result, "contents")? {
+        let words = member(content, "text")?.and_then(Value::as_str);
         said.extend(words.map(text).transpose()?);
-        // What it is besides, some reader takes it for.
-        let is_words = words.is_some() && member(block, "type")?.and_then(Value::as_str) == Some("text");
-        if !is_words || !has_only(block, &["type", "text", "annotations", "_meta"]) {
-            said.push(block.clone());
+        if words.is_none() || !has_only(content, &["uri", "mimeType", "text", "annotations", "_meta"]) {
+            said.push(content.clone());
         }
+    }
+    let messages = list(result, "messages")?;
+    for message in messages {
+        list(message, "content")?.iter().try_for_each(|one| block(one, said))?;
+        if !has_only(message, &["role", "content", "_meta"]) {
+            said.push(message.clone());
+        }
+    }
+    let description = member(result, "description")?.filter(|_| !messages.is_empty());
+    said.extend(description.and_then(Value::as_str).map(text).transpose()?);
+    Ok(())
+}
+
+/// A block of what a tool says, or a prompt: its text, and all that it is where it is something else, or more than that.
+fn block(block: &Value, said: &mut Vec<Value>) -> Result<(), Misspelt> {
+    let words = member(block, "text")?.and_then(Value::as_str);
+    said.extend(words.map(text).transpose()?);
+    // What it is besides, some reader takes it for.
+    let is_words = words.is_some() && member(block, "type")?.and_then(Value::as_str) == Some("text");
+    if !is_words || !has_only(block, &["type", "text", "annotations", "_meta"]) {
+        said.push(block.clone());
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! Metrics for Prometheus. The list with meanings is [`METRICS`], and `docs/metrics.md` is made of it.
 
 mod attempts;
+mod exposition;
 mod guards;
 mod limits;
 mod list;
@@ -35,6 +36,7 @@ use pods::PodMeter;
 use sinks::SinkMeter;
 pub(crate) use spans::SpanMeter;
 
+pub use exposition::Exposition;
 pub use list::{Described, Kind, LABELS, METRICS};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -150,6 +152,8 @@ pub struct Meter {
     rejected: Gauge,
     reloads: Counter,
     ledger_open: Gauge,
+    configuration_kept: Gauge,
+    configurations_lost: Counter,
     source_age: Seconds,
     source_kept: Gauge,
     ledger_unsynced: Seconds,
@@ -194,6 +198,8 @@ impl Meter {
             rejected: Gauge::default(),
             reloads: Counter::default(),
             ledger_open: Gauge::default(),
+            configuration_kept: Gauge::default(),
+            configurations_lost: Counter::default(),
             source_age: Gauge::default(),
             source_kept: Gauge::default(),
             ledger_unsynced: Gauge::default(),
@@ -232,6 +238,8 @@ impl Meter {
         registry.add(&list::REJECTED, meter.rejected.clone());
         registry.add(&list::RELOADS, meter.reloads.clone());
         registry.add(&list::LEDGER_OPEN, meter.ledger_open.clone());
+        registry.add(&list::CONFIGURATION_KEPT, meter.configuration_kept.clone());
+        registry.add(&list::CONFIGURATIONS_LOST, meter.configurations_lost.clone());
         registry.add(&list::SOURCE_AGE, meter.source_age.clone());
         registry.add(&list::SOURCE_KEPT, meter.source_kept.clone());
         meter.pods.register(registry);
@@ -396,6 +404,16 @@ impl Meter {
         self.rejected.set(i64::try_from(rejected).unwrap_or(i64::MAX));
     }
 
+    /// Whether what decides is kept, before it is asked for.
+    pub fn configuration_kept(&self, is_kept: bool) {
+        self.configuration_kept.set(i64::from(is_kept));
+    }
+
+    /// A configuration that decided is not kept, and will not be.
+    pub fn configuration_lost(&self) {
+        self.configurations_lost.inc();
+    }
+
     /// How old the configuration is ([`crate::Shared::source_age`]), and whether it was kept on disk, before it is asked for.
     pub fn source(&self, age: Duration, is_kept: bool) {
         self.source_age.set(age.as_secs_f64());
@@ -409,6 +427,11 @@ impl Meter {
         self.ledger_unsynced.set(unsynced.now.as_secs_f64());
         self.ledger_unsynced_max.set(unsynced.longest.as_secs_f64());
         self.encoded()
+    }
+
+    /// The same in the format that a reader asks for.
+    pub fn exposed(&self, ledger: &Ledger, exposition: Exposition) -> String {
+        exposition.of(self.text(ledger))
     }
 
     fn encoded(&self) -> String {

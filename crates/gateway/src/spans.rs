@@ -5,6 +5,7 @@
 //! callers is divided between those who send too, so that no call waits for a span.
 
 mod answer;
+mod json;
 mod wire;
 
 use std::io;
@@ -38,7 +39,7 @@ pub(crate) use wire::{Wire, asked, is_address, unframed};
 /// The longest request, also once it is decoded, in bytes.
 pub(crate) const MOST_BODY: usize = 4 * 1024 * 1024;
 /// What all requests together may have that are being read and written, in bytes. One sender alone has at most a half.
-const ROOM: usize = 128 * 1024 * 1024;
+const ROOM: usize = 160 * 1024 * 1024;
 /// What the shortest of them counts as.
 const LEAST: usize = 64 * 1024;
 /// How many requests are decoded and written at once: one becomes many times the bytes that it came with, and the disk is one.
@@ -157,7 +158,8 @@ pub(crate) async fn receive(
 fn in_own_words(refusal: Refusal) -> Refusal {
     match refusal.code {
         Code::BodyTooLarge => refusal.with_next(
-            "Send fewer spans in one request: it may have 4 MiB, also once it is decoded, and 65,536 spans, events and attributes.",
+            "Send fewer spans in one request (a collector: `send_batch_max_size` of its batch processor): it may have 4 MiB, also once it is decoded, 16,384 spans, \
+             and 262,144 spans, events and attributes; as JSON 65,536 objects.",
         ),
         _ => refusal,
     }
@@ -248,9 +250,11 @@ fn keep(
     (now, meter): (SystemTime, &SpanMeter),
 ) -> Result<Kept, Refusal> {
     let message = wire.message(coding, bytes)?;
+    // What is refused for good is dropped by who sent it.
+    let counted = |_: &Refusal| meter.count("refused", wire.spans(&message));
     // Before it is made: what is two bytes here is hundreds then.
-    room.grow(wire.weight(&message)?)?;
-    let request = wire.request(&message)?;
+    room.grow(wire.weight(&message).inspect_err(counted)?)?;
+    let request = wire.request(&message).inspect_err(counted)?;
     let spans = room.spans.clone();
     let mut store = spans.store();
     let (taken, dropped) = store.append(whose, flat(&request), now).map_err(|error| {
@@ -286,6 +290,7 @@ impl SpanMeter {
         self.count("stored", taken.stored);
         self.count("repeated", taken.repeated);
         self.count("altered", taken.altered);
+        self.count("cut", taken.cut);
         self.count("malformed", taken.malformed);
         self.count("too_large", taken.too_large);
         self.dropped(*dropped, *bytes);
@@ -343,7 +348,7 @@ mod tests {
             }
             all.push(room);
         }
-        assert_eq!(all.len(), 3, "one sender has a half at most");
+        assert_eq!(all.len(), 4, "one sender has a half at most");
         all.clear();
         assert!(spans.room(&holder, ROOM / 2).is_ok(), "and all of it is given back");
     }

@@ -5,9 +5,11 @@
 
 pub mod definition;
 mod injection;
+mod national_ids;
 mod patterns;
 mod personal_data;
 mod readings;
+mod redacted;
 mod secrets;
 
 use std::borrow::Cow;
@@ -16,8 +18,9 @@ use std::sync::Arc;
 use vidimus_core::guard::{Guard, Kinds};
 use vidimus_core::resource::own_guard::{Looks, Pattern};
 
-pub use patterns::Fault;
+pub use patterns::{Fault, Place};
 pub use readings::readings;
+pub use redacted::{label, places, redacted};
 
 /// What a guard finds in one value: how often each kind. `name` is that of the member which has the value, or empty: a password is told by it.
 ///
@@ -30,7 +33,7 @@ pub fn find(guard: &Guard, name: &str, text: &str) -> Result<Kinds, &'static Fau
     for reading in readings(text) {
         let kinds = match guard {
             Guard::Injection => injection::find(&reading)?,
-            Guard::PersonalData => personal_data::find(&reading)?,
+            Guard::PersonalData => personal_data::find(&name, &reading)?,
             Guard::Secrets => secrets::find(&name, &reading)?,
             Guard::Own(own) => match &own.looks {
                 Looks::Patterns(patterns) => matched(patterns, &reading),

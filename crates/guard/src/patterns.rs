@@ -1,6 +1,7 @@
 //! Rules of one kind each, of which few texts concern any: a prefilter finds the words without which a rule cannot match.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use aho_corasick::AhoCorasick;
 use regex::Regex;
@@ -26,6 +27,13 @@ impl Fault {
     pub(crate) const fn known(why: &'static str) -> Self {
         Self(Cow::Borrowed(why))
     }
+}
+
+/// Where in a text something stands, in bytes, and what kind of thing that is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub at: Range<usize>,
+    pub kind: Cow<'static, str>,
 }
 
 /// One rule.
@@ -64,6 +72,23 @@ impl Rules {
 
     /// What a text has of each kind.
     pub(crate) fn find(&self, text: &str) -> Kinds {
+        let mut found = Kinds::new();
+        self.each(text, &mut |kind, _| {
+            let known = found.entry(Cow::Borrowed(kind)).or_default();
+            *known = known.saturating_add(1);
+        });
+        found
+    }
+
+    /// Where that stands.
+    pub(crate) fn places(&self, text: &str) -> Vec<Place> {
+        let mut found = Vec::new();
+        self.each(text, &mut |kind, at| found.push(Place { at, kind: Cow::Borrowed(kind) }));
+        found
+    }
+
+    /// Gives each thing that is found, by its kind.
+    fn each(&self, text: &str, on: &mut impl FnMut(&'static str, Range<usize>)) {
         let mut concerned: Vec<bool> = self.all.iter().map(|(rule, _)| rule.words.is_empty()).collect();
         for word in self.words.find_overlapping_iter(text) {
             let rule = self.of_words.get(word.pattern().as_usize());
@@ -71,18 +96,14 @@ impl Rules {
                 *concerned = true;
             }
         }
-        let mut found = Kinds::new();
         for ((rule, pattern), _) in self.all.iter().zip(concerned).filter(|(_, concerned)| *concerned) {
-            let meant = pattern.captures_iter(text).filter(|captures| {
+            for captures in pattern.captures_iter(text) {
                 let what = captures.get(1).or_else(|| captures.get(0));
-                what.is_some_and(|what| (rule.fits)(what.as_str()))
-            });
-            let count = u32::try_from(meant.count()).unwrap_or(u32::MAX);
-            if count > 0 {
-                *found.entry(Cow::Borrowed(rule.kind)).or_default() += count;
+                if let Some(what) = what.filter(|what| (rule.fits)(what.as_str())) {
+                    on(rule.kind, what.range());
+                }
             }
         }
-        found
     }
 }
 

@@ -1,28 +1,61 @@
 //! Keys, tokens and passwords. The rules are derived from those of gitleaks (<https://github.com/gitleaks/gitleaks>, `config/gitleaks.toml` at
-//! b58d3f102cf3, MIT licence, in `LICENSE-gitleaks`), with their entropies. What they ask for behind a token (a quote, a space, the end) is left
-//! out: those are files of code, and this is anything.
+//! b58d3f102cf3 of 2026-07-22, behind its release 8.30.1; MIT licence, in `LICENSE-gitleaks`), with their entropies: all but those of files and of
+//! command lines, and of ids that are no secrets. What they ask for behind a token (a quote, a space, the end) is left out: those are files of code, and
+//! this is anything.
+
+mod services;
+mod tokens;
 
 use std::sync::LazyLock;
 
 use vidimus_core::guard::Kinds;
 
-use crate::patterns::{Fault, Rule, Rules, entropy};
+use crate::patterns::{Fault, Place, Rule, Rules, entropy};
 
-static RULES: LazyLock<Result<Rules, Fault>> = LazyLock::new(|| Rules::new(TABLE));
+static RULES: LazyLock<Result<Rules, Fault>> =
+    LazyLock::new(|| Rules::new(&[TABLE, tokens::TABLE, services::TABLE].concat()));
+
+/// The kind of a key in lines.
+const PRIVATE_KEY: &str = "private-key";
 
 /// Longest value that is looked at together with the name of its member: no password is longer.
 const MAX_NAMED: usize = 256;
 
 pub(crate) fn find(name: &str, text: &str) -> Result<Kinds, &'static Fault> {
     let rules = RULES.as_ref()?;
-    let mut found = rules.find(text);
+    let found = rules.find(text);
+    match assigned(name, text).filter(|_| found.is_empty()) {
+        Some(assigned) => Ok(rules.find(&assigned)),
+        None => Ok(found),
+    }
+}
+
+/// Where that stands; `None` where more of the text belongs to it than is found.
+pub(crate) fn places(name: &str, text: &str) -> Result<Option<Vec<Place>>, &'static Fault> {
+    let rules = RULES.as_ref()?;
+    let mut found = rules.places(text);
+    if let Some(assigned) = assigned(name, text).filter(|_| found.is_empty()) {
+        let kind = rules.places(&assigned).into_iter().next().map(|place| place.kind);
+        found.extend(kind.map(|kind| Place { at: 0..text.len(), kind }));
+    }
+    // Of a key in lines only the first is found.
+    if found.iter().any(|place| place.kind == PRIVATE_KEY) {
+        return Ok(None);
+    }
+    for place in &mut found {
+        // A rule may ask for fewer letters than a token has.
+        let behind = text.get(place.at.end..).unwrap_or_default();
+        let is_of_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-+/=~".contains(byte);
+        place.at.end += behind.bytes().take_while(|byte| is_of_token(byte)).count();
+    }
+    Ok(Some(found))
+}
+
+/// A value with the name of its member, which is an assignment to it; `None` where it cannot be a password, or nobody named it.
+fn assigned(name: &str, text: &str) -> Option<String> {
     let text = text.trim();
     let is_one_word = text.len() <= MAX_NAMED && !text.contains(char::is_whitespace);
-    // A member of JSON is an assignment.
-    if !name.is_empty() && is_one_word && found.is_empty() {
-        found = rules.find(&format!("{name} = \"{text}\""));
-    }
-    Ok(found)
+    (!name.is_empty() && is_one_word).then(|| format!("{name} = \"{text}\""))
 }
 
 fn any(_: &str) -> bool {
@@ -115,7 +148,7 @@ const TABLE: &[Rule] = &[
     rule("planetscale-password", &["pscale_pw_"], r"(?-u)\bpscale_pw_[\w=.-]{32,64}", above_3),
     rule("postman-api-token", &["pmak-"], r"(?-u)\bPMAK-[A-Fa-f0-9]{24}-[A-Fa-f0-9]{34}", above_3),
     rule(
-        "private-key",
+        PRIVATE_KEY,
         &["-----begin"],
         r"(?i-u)-----BEGIN[ A-Z0-9_-]{0,100}PRIVATE KEY(?: BLOCK)?-----(?:\s|\\n|\\r){0,4}[\x20-\x7e]{16}",
         any,
@@ -201,6 +234,28 @@ mod tests {
             ("jwt", format!("Bearer ey{}.ey{}.{}", word(30), word(40), word(43))),
             ("generic-api-key", format!("db_password = '{}'", word(20))),
             ("generic-api-key", format!("X-Api-Key: {}", hex(40))),
+            ("gitlab-token", format!("glrt-{}", word(20))),
+            ("gitlab-token", format!("gldt-{}", word(20))),
+            ("perplexity-api-key", format!("pplx-{}", word(48))),
+            ("xai-api-key", format!("xai-{}", word(80))),
+            ("groq-api-key", format!("gsk_{}", word(52))),
+            ("notion-api-token", format!("ntn_12345678901{}", word(35))),
+            ("twilio-api-key", format!("SK{}", hex(32))),
+            ("twilio-auth-token", format!("TWILIO_AUTH: {}", hex(32))),
+            ("telegram-bot-api-token", format!("bot 123456789:AA{}", word(33))),
+            ("discord-api-token", format!("discord_bot = {}", hex(64))),
+            ("datadog-access-token", format!("datadog: '{}'", hex(40))),
+            ("okta-access-token", format!("okta => 00{}", word(40))),
+            ("mailgun-api-key", format!("MAILGUN=key-{}", hex(32))),
+            ("cloudflare-api-key", format!("cloudflare_global: {}", hex(37))),
+            ("vault-batch-token", format!("hvb.{}", word(150))),
+            (
+                "basic-auth",
+                format!("Authorization: Basic {}", data_encoding::BASE64.encode(b"ada:correct horse")),
+            ),
+            ("bearer-token", format!("\"authorization\": \"Bearer {}\"", word(40))),
+            ("password-in-url", format!("postgres://ada:{}@db.example/x", word(12))),
+            ("password-in-url", "redis://:s3cr3t-0f-m1ne@cache:6379".to_owned()),
         ] {
             assert!(kinds("", &text).contains(&kind.into()), "{kind}: {text}");
         }
@@ -224,6 +279,13 @@ mod tests {
             ("password", "correct horse battery staple"),
             ("api_key", "<your key>"),
             ("token_count", "1024"),
+            ("", "postgres://user:password@localhost/db"),
+            ("", "postgres://$USER:$PASSWORD@localhost/db"),
+            ("", "see https://example.com:8080/a@b and mailto:ada@example.com"),
+            ("", "Authorization: Basic <credentials>"),
+            ("", "Authorization: Bearer YOUR_ACCESS_TOKEN_HERE"),
+            ("", "twilio: see the documentation of the service"),
+            ("", "SKU 12345678901234567890123456789012"),
         ] {
             assert_eq!(kinds(name, text), Vec::<&str>::new(), "{name}: {text}");
         }

@@ -80,10 +80,22 @@ pub struct Fsck {
 /// # Errors
 /// When they could not be looked at. What is wrong with them is no error.
 pub fn fsck(dir: &Path, archive: bool) -> Result<Fsck, VerifyError> {
+    fsck_with_progress(dir, archive, &mut |_, _| {})
+}
+
+/// As [`fsck`]. `progress` is told now and then how many of the records that are there were read, and how many were signed for.
+///
+/// # Errors
+/// As [`fsck`].
+pub fn fsck_with_progress(
+    dir: &Path,
+    archive: bool,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Fsck, VerifyError> {
     if !archive && !segment::dir(dir).exists() && dir.is_dir() && is_new(dir) {
         return Ok(Fsck { origin: String::new(), minimum: 0, records: 0, faults: vec![begun(dir)] });
     }
-    let report = verify::verify(dir, &Options { archive, ..Options::default() })?;
+    let report = verify::verify_with_progress(dir, &Options { archive, ..Options::default() }, progress)?;
     let is_new = segment::list(dir)?.0.is_empty() && is_new(dir);
     let mut look = Look { dir, report: &report, is_new, archive, faults: Vec::new() };
     for finding in &report.findings {

@@ -80,7 +80,7 @@ pub use config::{Config, Durability};
 pub use cosignature::{Cosignature, KeepError, WitnessKey, Witnesses, cosigned};
 pub use file::FileError;
 pub use frame::{Broken, MAX_RECORD};
-pub use fsck::{Fault, Fsck, Means, fsck};
+pub use fsck::{Fault, Fsck, Means, fsck, fsck_with_progress};
 pub use note::{KeyError, NoteError, VerifierKey};
 pub use open::OpenError;
 pub use proof::{Proof, ProofError, ProveError, Prover};
@@ -97,7 +97,7 @@ pub use tiles::{BUNDLE, TilePath, Tiles, TilesError, bundle_root, root_of_bundle
 pub use tree::Hash;
 pub use verify::{
     Cosigned, CosignedBy, Finding, MemoryError, Note, Options, Report, Source, VerifyError, default_memory,
-    verify,
+    verify, verify_with_progress,
 };
 
 use growth::Newest;

@@ -13,7 +13,7 @@ use crate::cosignature;
 use crate::file::{self, FileError};
 use crate::growth::{Growth, Issued, Newest};
 use crate::note::{KeyError, SigningKey, VerifierKey};
-use crate::partial::Partial;
+use crate::partial::{self, Partial};
 use crate::pruned::{self, Pruned, PrunedError};
 use crate::rotate;
 use crate::seal::{Chain, SealKey};
@@ -293,10 +293,13 @@ fn tree_at(
             }
             Ok(())
         })?;
-        if let Some(tree) = tile::restore(&config.dir, signed.size, last)?
-            && tree.root() == signed.root
-        {
-            return Ok((tree, walk));
+        let hint = partial::tiles(&config.dir, signed.size).unwrap_or_default();
+        for hint in [hint.as_slice(), &[]] {
+            if let Some(tree) = tile::restore(&config.dir, signed.size, last.clone(), hint)?
+                && tree.root() == signed.root
+            {
+                return Ok((tree, walk));
+            }
         }
         tracing::warn!(dir = %config.dir.display(), "the tree's tiles are incomplete or wrong; making them again from the records");
     }

@@ -79,20 +79,25 @@ fn parse(bytes: &[u8]) -> Option<(u64, Vec<Vec<Hash>>)> {
 
 /// The tree that `signed` is of, where the file and full tiles lead to its root; `None` where they do not, for whatever reason.
 pub(crate) fn tree(log: &Path, signed: &Checkpoint) -> Option<Tree> {
+    Tree::restore(signed.size, tiles(log, signed.size)?).filter(|tree| tree.root() == signed.root)
+}
+
+/// The partial tiles of a tree of `signed` leaves, lowest level first, by the file and full tiles; `None` where they do not say.
+pub(crate) fn tiles(log: &Path, signed: u64) -> Option<Vec<Vec<Hash>>> {
     let (size, partial) = parse(&file::read_if_there(&path(log)).ok()??)?;
-    if size < signed.size {
+    if size < signed {
         return None;
     }
     let mut tiles = Vec::new();
-    for (level, hashes) in levels(signed.size).zip(partial) {
-        let index = tree::full_tiles(signed.size, level.into());
+    for (level, hashes) in levels(signed).zip(partial) {
+        let index = tree::full_tiles(signed, level.into());
         // Since that checkpoint the tile has grown, or become full. It begins with what it was.
         let grown = index == tree::full_tiles(size, level.into());
         let mut hashes = if grown { hashes } else { tile::read(log, level, index).ok()?? };
-        hashes.truncate(tree::width(signed.size, level.into()));
+        hashes.truncate(tree::width(signed, level.into()));
         tiles.push(hashes);
     }
-    Tree::restore(signed.size, tiles).filter(|tree| tree.root() == signed.root)
+    Some(tiles)
 }
 
 #[cfg(test)]

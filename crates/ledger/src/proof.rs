@@ -218,7 +218,7 @@ impl Prover {
                 None => return Err(ProveError::Inconsistent),
             }
         }
-        tile::restore(dir, size, last)?.ok_or(ProveError::Inconsistent)
+        tile::restore(dir, size, last, &[])?.ok_or(ProveError::Inconsistent)
     }
 
     /// The log's key.

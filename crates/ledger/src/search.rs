@@ -101,6 +101,12 @@ pub fn search(dir: &Path, query: &Query) -> Result<Search, SearchError> {
         _ => {}
     }
     let mut segments = followed(found);
+    if let Some(made) = query.not_before() {
+        // From the first on that reaches it, whatever a clock said later: records stand in the order in which they were written.
+        let is_before = |(segment, next): &(Segment, Option<u64>)| ends_before(segment, *next, made);
+        let before = segments.iter().take_while(|one| is_before(one)).count();
+        segments.drain(..before);
+    }
     if !query.newest_first {
         segments.reverse();
     }
@@ -128,6 +134,13 @@ pub(crate) fn segments(dir: &Path) -> Result<Vec<Segment>, SearchError> {
 fn followed(segments: Vec<Segment>) -> Vec<(Segment, Option<u64>)> {
     let next: Vec<_> = segments.iter().skip(1).map(|segment| Some(segment.first)).chain([None]).collect();
     segments.into_iter().zip(next).collect()
+}
+
+/// Whether all records of a segment were made before a time, by its last seal, which must be that of all of them.
+fn ends_before(segment: &Segment, next: Option<u64>, time: jiff::Timestamp) -> bool {
+    let Some(next) = next else { return false };
+    let seal = segment.last_seal().ok().flatten();
+    seal.is_some_and(|seal| seal.sequence == next && !seal.times.meets(Some(time), None))
 }
 
 /// How many records the log in `dir` must have: those that its newest checkpoint signs for, and 0 of a log of which nothing says that it ever

@@ -7,7 +7,6 @@
 //! Of records that no checkpoint covers yet, the seals must be by the log's key. Who may not read that key can check their form only.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use crate::aside;
 use crate::checkpoint::{self, History, SignedCheckpoint};
@@ -15,7 +14,6 @@ use crate::cosignature::{self, Witnesses};
 use crate::file::{self, FileError};
 use crate::note::VerifierKey;
 use crate::pruned;
-use crate::sectors;
 use crate::segment::{self, Segment, SegmentError, Unauthenticated};
 use crate::succession;
 use crate::tree::{self, Hash, Tree};
@@ -26,6 +24,7 @@ mod history;
 mod key;
 mod memory;
 mod report;
+mod unsealed;
 mod witnessed;
 
 use front::Gone;
@@ -33,6 +32,10 @@ use history::{HistoryError, PastCheckpoints};
 use memory::Recalled;
 pub use memory::{MemoryError, default_memory};
 pub use report::{Cosigned, CosignedBy, Finding, Note, Report, Source};
+use unsealed::{Unsealed, unsealed};
+
+/// Between two words of how far it is, in records: some milliseconds.
+const TOLD_EVERY: u64 = 4_096;
 
 /// What to hold a log against, beside itself.
 #[derive(Clone, Debug, Default)]
@@ -75,10 +78,22 @@ impl From<FileError> for VerifyError {
 /// # Errors
 /// See [`VerifyError`]. What is wrong with the log is no error but in the report.
 pub fn verify(dir: &Path, options: &Options) -> Result<Report, VerifyError> {
+    verify_with_progress(dir, options, &mut |_, _| {})
+}
+
+/// As [`verify`]. `progress` is told now and then how many of the records that are there were read, and how many were signed for.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_with_progress(
+    dir: &Path,
+    options: &Options,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Report, VerifyError> {
     loop {
         let path = pruned::path(dir);
         let before = file::read_if_there(&path)?;
-        let report = check(dir, options);
+        let report = check(dir, options, progress);
         // What was pruned meanwhile is not missing.
         if file::read_if_there(&path)? == before {
             return report;
@@ -86,8 +101,8 @@ pub fn verify(dir: &Path, options: &Options) -> Result<Report, VerifyError> {
     }
 }
 
-fn check(dir: &Path, options: &Options) -> Result<Report, VerifyError> {
-    let mut check = Check::of(dir);
+fn check(dir: &Path, options: &Options, progress: &mut dyn FnMut(u64, u64)) -> Result<Report, VerifyError> {
+    let mut check = Check::of(dir, progress);
     let key = check.key(options)?;
     // What another process remembers may be newer than a checkpoint that was read before, but not than one that is read after.
     let recalled = match (&options.memory, &key) {
@@ -129,40 +144,6 @@ fn check(dir: &Path, options: &Options) -> Result<Report, VerifyError> {
     Ok(check.report)
 }
 
-/// What stands at the end of the log behind its last seal.
-enum Unsealed {
-    None,
-    /// The log has grown meanwhile.
-    More,
-    /// A write that did not finish, though of no record in the midst.
-    Torn(Note),
-    /// Whole records, and nothing that cuts off their seal.
-    Forged(SegmentError),
-}
-
-/// Whether records without a seal at the end of the log are what a crash leaves: the end of what is written is then that of a sector.
-fn unsealed(walk: &mut Walk) -> Result<Unsealed, FileError> {
-    /// A writer may be in the midst of a write, on a file system that shows any part of it.
-    const ATTEMPTS: usize = 5;
-    for attempt in 1..=ATTEMPTS {
-        let Some(error) = walk.unsealed() else { return Ok(Unsealed::None) };
-        let (records, Some((path, offset, bytes))) = (walk.sealed(), walk.behind_seal()?) else {
-            return Ok(Unsealed::Forged(error));
-        };
-        if sectors::is_border(offset + bytes) {
-            return Ok(Unsealed::Torn(Note::Torn { path, offset, bytes, records }));
-        }
-        if attempt == ATTEMPTS {
-            return Ok(Unsealed::Forged(error));
-        }
-        std::thread::sleep(Duration::from_millis(10));
-        if walk.grown() {
-            return Ok(Unsealed::More);
-        }
-    }
-    Ok(Unsealed::None)
-}
-
 /// A root that the tree must have had.
 #[derive(Clone, Debug)]
 struct Anchor {
@@ -185,12 +166,15 @@ struct Check<'a> {
     archive: bool,
     /// What was pruned.
     gone: Option<Gone>,
+    /// Is told how many records were read, and how many there are.
+    progress: &'a mut dyn FnMut(u64, u64),
 }
 
 impl<'a> Check<'a> {
-    fn of(dir: &'a Path) -> Self {
+    fn of(dir: &'a Path, progress: &'a mut dyn FnMut(u64, u64)) -> Self {
         let (report, anchors) = Default::default();
-        Self { dir, report, anchors, history: None, signed: 0, issued: None, archive: false, gone: None }
+        let (history, signed, issued, archive, gone) = Default::default();
+        Self { dir, report, anchors, history, signed, issued, archive, gone, progress }
     }
 }
 
@@ -336,10 +320,16 @@ impl Check<'_> {
         let check = segment::Check { from: self.signed, key: seals, times: true };
         let mut walk = Walk::new(&segments, minimum).behind(minimum).checked(check);
         self.report.segments = segments.len();
+        self.tell(minimum);
         let whole = loop {
             self.roots(&tree, key)?;
             match walk.next() {
-                Ok(Some((_, record))) => tree.append(tree::leaf(record), |full| self.tile(full))?,
+                Ok(Some((_, record))) => {
+                    tree.append(tree::leaf(record), |full| self.tile(full))?;
+                    if tree.size().is_multiple_of(TOLD_EVERY) {
+                        self.tell(tree.size());
+                    }
+                }
                 Ok(None) => match unsealed(&mut walk)? {
                     Unsealed::More => {}
                     Unsealed::None => break true,
@@ -362,6 +352,7 @@ impl Check<'_> {
             }
         };
         let records = walk.sealed();
+        self.tell(records);
         self.report.records = records;
         if whole {
             self.missing(records, key)?;
@@ -382,6 +373,12 @@ impl Check<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Tells how far it is.
+    fn tell(&mut self, size: u64) {
+        let minimum = self.minimum();
+        (self.progress)(size.saturating_sub(minimum), self.signed.saturating_sub(minimum));
     }
 
     /// Something is wrong from here on: it is not read. Records that an earlier version left are nothing wrong, but not known to be

@@ -8,6 +8,7 @@ mod found;
 mod joined;
 mod judged;
 pub mod logs;
+mod lookup;
 mod search;
 mod show;
 
@@ -20,13 +21,14 @@ pub use assessment::{
 };
 pub use evidence::{
     EvidenceAsked, EvidenceCosigned, EvidenceFinding, EvidenceReport, EvidenceVerified, ExportAnswer,
-    ExportError, ExportQuestion, Exported, VerifyOptions, export, export_part, verify,
+    ExportError, ExportQuestion, Exported, VerifyOptions, export, export_by, verify,
 };
 pub use found::{Asked, Found};
 pub use judged::Judge;
+pub use lookup::{Fitting, Hits, InLog, Lookup};
 pub use search::{Kind, Outcome, SearchQuestion, in_order, search, unknown_names};
 pub(crate) use show::Gathered;
-pub use show::{ShowQuestion, ShownCall, ShownRecord, show};
+pub use show::{ShowQuestion, ShownCall, ShownRecord, show, show_by};
 
 /// What of a log could not be read.
 #[derive(Debug, thiserror::Error)]

@@ -15,7 +15,7 @@ use vidimus_core::record::{DecisionRecord, EffectRecord, Kept, Record, RefusalRe
 use vidimus_ledger::{Query, SearchError};
 use vidimus_traces::{KeptSpan, names};
 
-use crate::audit::{Kind, SearchQuestion, Unsearched, search};
+use crate::audit::{InLog, Kind, Lookup, SearchQuestion, Unsearched};
 
 /// So many traces of one transaction are looked at for calls of other transactions and for spans; each is a reading of the ledger, and of all that
 /// was sent in it.
@@ -180,6 +180,14 @@ pub enum Untraced {
 /// # Errors
 /// See [`Untraced`]; never of a part, which is told with the rest.
 pub fn show(ledger: &Path, spans: &Path, question: &TraceQuestion) -> Result<ShownTrace, Untraced> {
+    show_by(&InLog(ledger.to_owned()), spans, question)
+}
+
+/// As [`show`], with the calls looked up in whatever knows the records of that log.
+///
+/// # Errors
+/// As of [`show`].
+pub fn show_by(ledger: &dyn Lookup, spans: &Path, question: &TraceQuestion) -> Result<ShownTrace, Untraced> {
     let mut gathered = Gathered::default();
     match trace_id(&question.id) {
         Some(trace) => {
@@ -242,9 +250,9 @@ struct Gathered {
 
 impl Gathered {
     /// The traces of a call, or of a transaction. The first call of a chain has the transaction's id.
-    fn of_call(&mut self, ledger: &Path, id: &str) -> Result<(), Untraced> {
+    fn of_call(&mut self, ledger: &dyn Lookup, id: &str) -> Result<(), Untraced> {
         let query = Query { id: Some(id.to_owned()), ..Query::default() };
-        for hit in vidimus_ledger::search(ledger, &query)? {
+        for hit in ledger.hits(&query)? {
             match hit {
                 Ok(hit) => match Kept::read(&hit.record) {
                     Ok(record) => self.add(record),
@@ -261,9 +269,9 @@ impl Gathered {
         self.search(ledger, SearchQuestion { transaction, ..SearchQuestion::default() })
     }
 
-    fn search(&mut self, ledger: &Path, question: SearchQuestion) -> Result<(), Untraced> {
+    fn search(&mut self, ledger: &dyn Lookup, question: SearchQuestion) -> Result<(), Untraced> {
         let question = SearchQuestion { kind: Some(Kind::All), oldest_first: true, ..question };
-        for found in search(ledger, &question)? {
+        for found in ledger.fitting(&[], &question)? {
             match found {
                 Ok(found) => self.add(found.record),
                 Err(damage) => {

@@ -176,6 +176,20 @@ impl Builder {
 /// # Errors
 /// See [`ModelError`].
 pub fn extend(dir: &Path, log: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Extended, ModelError> {
+    extend_by(dir, log, u64::MAX, progress)
+}
+
+/// As [`extend`], of so many records at most: what does so beside other work holds no more of them in memory, and may end in between. A number
+/// below [`SMALLEST`] seals nothing.
+///
+/// # Errors
+/// See [`ModelError`].
+pub fn extend_by(
+    dir: &Path,
+    log: &Path,
+    most: u64,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Extended, ModelError> {
     let Some(_lock) = manifest::lock(dir)? else {
         let there = Manifest::read(dir)?.map(|manifest| Extended::of(&manifest)).unwrap_or_default();
         return Ok(Extended { busy: true, ..there });
@@ -194,11 +208,39 @@ pub fn extend(dir: &Path, log: &Path, progress: &mut dyn FnMut(u64, u64)) -> Res
         work.repair(error)?;
     }
     let before = work.manifest.end();
-    while let Err(error) = work.go_on(progress) {
+    while let Err(error) = work.go_on(before.saturating_add(most), progress) {
         work.repair(error)?;
     }
     let added = work.manifest.end().saturating_sub(before);
     Ok(Extended { added, repaired: work.repaired, ..Extended::of(&work.manifest) })
+}
+
+/// How many records [`extend`] would seal now, or again: those that are signed for and in no file, and those of a file whose front was pruned. It looks at
+/// no more than names and the newest checkpoint.
+///
+/// # Errors
+/// See [`ModelError`].
+pub fn to_seal(dir: &Path, log: &Path) -> Result<u64, ModelError> {
+    let front = front(log)?;
+    let signed = vidimus_ledger::signed_for(log)?;
+    let manifest = match Manifest::read(dir)? {
+        Some(manifest) if manifest.first <= front && manifest.end() <= signed && is_of(&manifest, log)? => {
+            manifest
+        }
+        _ => return Ok(signed.saturating_sub(front)),
+    };
+    let cut = manifest.ranges.iter().find(|range| range.first < front && range.end() > front);
+    let again = cut.map_or(0, |range| range.end() - front);
+    Ok(signed.saturating_sub(manifest.end().max(front)).saturating_add(again))
+}
+
+/// Whether there is anything for [`extend`] to do: records for a file, or some that went from the log.
+///
+/// # Errors
+/// See [`ModelError`].
+pub fn is_due(dir: &Path, log: &Path) -> Result<bool, ModelError> {
+    let has_pruned = Manifest::read(dir)?.is_some_and(|manifest| manifest.first < front(log).unwrap_or(0));
+    Ok(has_pruned || to_seal(dir, log)? >= SMALLEST)
 }
 
 /// As [`extend`], of a model of which nothing is taken over.
@@ -283,10 +325,11 @@ impl Work<'_> {
         self.manifest.write(self.dir)
     }
 
-    fn go_on(&mut self, progress: &mut dyn FnMut(u64, u64)) -> Result<(), ModelError> {
+    /// Seals what is before `until`.
+    fn go_on(&mut self, until: u64, progress: &mut dyn FnMut(u64, u64)) -> Result<(), ModelError> {
         let next = self.manifest.end();
         let mut reading = vidimus_ledger::read_from(self.log, next)?;
-        let signed = vidimus_ledger::signed_for(self.log)?;
+        let signed = vidimus_ledger::signed_for(self.log)?.min(until);
         let ranges = self.manifest.ranges.iter().map(|range| OpenRange::open(self.dir, range));
         let mut builder = Builder::new(ranges.collect::<Result<_, _>>()?, self.log);
         loop {

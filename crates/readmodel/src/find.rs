@@ -26,7 +26,7 @@ const MOST: usize = 1 << 16;
 pub struct Wanted {
     /// The kinds of records: `decision`, `effect`, `refusal`, `act`.
     pub kinds: Vec<&'static str>,
-    /// What they say; of an effect, its decision. `kind`, `limit` and `id` are not looked at.
+    /// What they say; of an effect, its decision. `kind` and `limit` are not looked at.
     pub query: Query,
     /// Only records behind this one, in the order of the query.
     pub after: Option<u64>,
@@ -191,6 +191,7 @@ fn filter(wanted: &Wanted, all_readable: bool) -> Option<Expr> {
         code,
         transaction,
         trace,
+        id,
         text,
         since,
         until,
@@ -207,6 +208,7 @@ fn filter(wanted: &Wanted, all_readable: bool) -> Option<Expr> {
     all.extend(outcome.as_deref().map(|outcome| is("outcome", outcome)));
     all.extend(code.as_deref().map(|code| is("code", code)));
     all.extend(transaction.as_deref().map(|transaction| is("transaction", transaction)));
+    all.extend(id.as_deref().map(|id| is("id", id)));
     all.extend(since.map(|since| col("time").gt_eq(lit(time(since, 0)))));
     all.extend(until.map(|until| col("time").lt_eq(lit(time(until, 1)))));
     all.extend(

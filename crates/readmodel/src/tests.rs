@@ -11,6 +11,7 @@ use crate::sql::MOST_QUERY;
 
 mod cut;
 mod late;
+mod steps;
 mod text;
 
 const ALL: [&str; 4] = ["decision", "effect", "refusal", "act"];

@@ -56,9 +56,20 @@ pub struct Configurations {
     store: Store,
     /// The configurations that are here.
     kept: BTreeSet<String>,
+    /// Those that are named here and are not whole, such as after a power loss.
+    broken: BTreeSet<String>,
     /// The texts that these name.
     texts: HashSet<Digest>,
     /// The objects of the last one, and what stands of each in a list: most of the next one are the same.
+    last: (Vec<Object>, Vec<Entry>),
+}
+
+/// A configuration that is written, and that a power loss may take.
+#[must_use]
+#[derive(Debug)]
+pub struct Unsynced {
+    configuration: String,
+    texts: Vec<Digest>,
     last: (Vec<Object>, Vec<Entry>),
 }
 
@@ -104,13 +115,18 @@ impl Configurations {
     /// When the directory cannot be made or read. What of it cannot be used is as if it were not there: every text is held to its digest.
     pub fn open(directory: &Path) -> Result<Self, KeepError> {
         let store = Store::make(directory)?;
-        let mut all =
-            Self { kept: BTreeSet::new(), texts: HashSet::new(), last: (Vec::new(), Vec::new()), store };
+        let mut all = Self {
+            kept: BTreeSet::new(),
+            broken: BTreeSet::new(),
+            texts: HashSet::new(),
+            last: (Vec::new(), Vec::new()),
+            store,
+        };
         let mut damaged: HashSet<Digest> = HashSet::new();
         for name in all.store.manifests()? {
             let named = manifest(&all.store, &name).and_then(|manifest| texts(&all.store, &manifest));
-            let Ok(named) = named else { continue };
-            let mut is_whole = true;
+            let mut is_whole = named.is_ok();
+            let named = named.unwrap_or_default();
             for text in named {
                 // What its name says has to be what it is: one that is not is written anew with the next that has it.
                 if !all.texts.contains(&text) && !damaged.contains(&text) {
@@ -119,9 +135,8 @@ impl Configurations {
                 }
                 is_whole &= all.texts.contains(&text);
             }
-            if is_whole {
-                all.kept.insert(name);
-            }
+            let among = if is_whole { &mut all.kept } else { &mut all.broken };
+            among.insert(name);
         }
         Ok(all)
     }
@@ -131,13 +146,30 @@ impl Configurations {
         self.kept.iter().map(String::as_str)
     }
 
+    /// The digests of all that is named here, whole or not.
+    pub fn named(&self) -> impl Iterator<Item = &str> {
+        self.kept.union(&self.broken).map(String::as_str)
+    }
+
     /// Keeps a configuration; false where it was kept before. When this returns, it is on disk.
     ///
     /// # Errors
     /// See [`KeepError`].
     pub fn keep(&mut self, snapshot: &Snapshot) -> Result<bool, KeepError> {
+        let written = self.write(snapshot)?;
+        let is_new = written.is_some();
+        written.map_or(Ok(()), |written| self.sync(written))?;
+        Ok(is_new)
+    }
+
+    /// Writes a configuration; `None` where it was kept before. When this returns, it is with the kernel: a process that is killed has kept it, and
+    /// [`Configurations::sync`] sees to the rest.
+    ///
+    /// # Errors
+    /// See [`KeepError`].
+    pub fn write(&self, snapshot: &Snapshot) -> Result<Option<Unsynced>, KeepError> {
         if self.kept.contains(snapshot.digest()) {
-            return Ok(false);
+            return Ok(None);
         }
         let preserved = snapshot.preserved()?;
         let entries = self.entries(snapshot.objects(), &preserved.objects);
@@ -161,10 +193,25 @@ impl Configurations {
         };
         // After all that it names: what it says is there.
         self.store.write_manifest(&manifest.snapshot, &serde_json::to_vec(&manifest)?)?;
-        self.texts.extend(new.into_iter().map(|(digest, _)| digest));
-        self.kept.insert(manifest.snapshot);
-        self.last = (snapshot.objects().to_vec(), entries);
-        Ok(true)
+        Ok(Some(Unsynced {
+            configuration: manifest.snapshot,
+            texts: new.into_iter().map(|(digest, _)| digest).collect(),
+            last: (snapshot.objects().to_vec(), entries),
+        }))
+    }
+
+    /// When this returns, what was written is on disk. Where it fails, it is written anew with the next try.
+    ///
+    /// # Errors
+    /// See [`KeepError`].
+    pub fn sync(&mut self, written: Unsynced) -> Result<(), KeepError> {
+        self.store.sync_texts(&written.texts)?;
+        self.store.sync_manifest(&written.configuration)?;
+        self.texts.extend(written.texts);
+        self.broken.remove(&written.configuration);
+        self.kept.insert(written.configuration);
+        self.last = written.last;
+        Ok(())
     }
 
     /// What stands of each object in a list. What is the same in memory as in the last configuration, but for what is between, is not digested again.
@@ -188,7 +235,8 @@ impl Configurations {
     /// # Errors
     /// When a file cannot be removed, or the texts of one that stays cannot be told.
     pub fn retain(&mut self, stays: impl Fn(&str) -> bool) -> Result<usize, KeepError> {
-        let gone: BTreeSet<String> = self.kept.iter().filter(|digest| !stays(digest)).cloned().collect();
+        let gone: BTreeSet<String> =
+            self.named().filter(|digest| !stays(digest)).map(str::to_owned).collect();
         if gone.is_empty() {
             return Ok(0);
         }
@@ -204,6 +252,7 @@ impl Configurations {
         for name in &gone {
             self.store.remove_manifest(name)?;
             self.kept.remove(name);
+            self.broken.remove(name);
         }
         self.store.sync_manifests()?;
         let dropped: Vec<Digest> = self.texts.difference(&needed).copied().collect();
@@ -276,6 +325,21 @@ impl Archive {
             reason: forgotten.to_string(),
         })?;
         Ok((self.objects_of(&manifest)?, standing))
+    }
+
+    /// The documents of the objects of a configuration, as they were kept: whatever this version makes of them.
+    ///
+    /// # Errors
+    /// See [`Unusable`].
+    pub(crate) fn documents(&self, digest: &str) -> Result<Vec<String>, Unusable> {
+        let document = |entry: Entry| {
+            let text = self.store.read_text(entry.text)?;
+            String::from_utf8(text).map_err(|error| Unusable::Damaged {
+                path: self.store.text_path(entry.text).display().to_string(),
+                reason: error.to_string(),
+            })
+        };
+        entries(&self.store, &manifest(&self.store, digest)?)?.into_iter().map(document).collect()
     }
 
     /// The texts of a configuration, to be handed to others.

@@ -8,6 +8,7 @@
 //! - The objects of a cluster are kept on disk (`kept_objects`), so that a start without its API server serves by them.
 //! - What is refused is kept over restarts (`kept`, `refusals`), so that a start in which something is malformed, or may be half-written, holds it.
 
+mod changes;
 pub mod configurations;
 mod contents;
 mod debounce;
@@ -29,6 +30,7 @@ mod standing;
 mod turns;
 mod watch;
 
+pub use changes::{Change, Recorded};
 pub use feed::{Acts, Feed, Says, feed};
 pub use field_line::field_line;
 pub use files::{Unlisted, files_below, holds_cases, holds_resources};

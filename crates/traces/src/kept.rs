@@ -35,7 +35,7 @@ pub struct KeptSpan {
     /// The instrumentation that it says made it.
     #[prost(string, tag = "6")]
     pub scope: String,
-    /// The span as it was sent.
+    /// The span as it was sent; where that was more than is kept, without what is too much.
     #[prost(message, optional, tag = "7")]
     pub span: Option<Span>,
 }
@@ -52,7 +52,8 @@ pub struct Ids {
 pub enum Unfit {
     /// Its ids are none of W3C Trace Context (16 and 8 bytes, not all zero), or it ends before it begins.
     Malformed,
-    /// It is longer than [`MOST_BYTES`], or has more attributes, events or links than are kept, or what is said of its resource is too much.
+    /// It is longer than [`MOST_BYTES`], or has more attributes, events or links than are kept, also when of these the ends were cut, or what is said
+    /// of its resource is too much.
     TooLarge,
 }
 

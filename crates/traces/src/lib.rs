@@ -8,6 +8,7 @@
 //! `DATA/traces/PRINCIPAL/NUMBER.spans` are frames (length, CRC-32C, protobuf), `NUMBER.index` has trace id and place of each, so that one trace
 //! is found without reading the spans of the others (ADR 53).
 
+mod cut;
 mod files;
 mod kept;
 pub mod names;

@@ -5,6 +5,7 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
 
+use crate::cut::cut;
 use crate::kept::{Ids, KeptSpan, MOST_ATTRIBUTES, MOST_BYTES, MOST_EVENTS, Unfit, ids};
 
 /// What a part counts as beside its texts, in bytes: an attribute, a value, an event or a link. Empty ones take none on the wire.
@@ -63,6 +64,13 @@ impl<'s> Beside<'s> {
         Self { resource, scope: "", weight: attributes(resource) }
     }
 
+    /// Whether it is more than is kept with any span. The proven names are bounded where they are proven.
+    fn is_too_large(&self) -> bool {
+        self.resource.len() > MOST_ATTRIBUTES
+            || self.weight.bytes > MOST_BESIDE
+            || self.weight.parts > MOST_PARTS
+    }
+
     /// The same of a scope of it, which has this name.
     #[must_use]
     pub fn of(self, scope: &'s str) -> Self {
@@ -83,7 +91,7 @@ impl Sent<'_> {
         self.beside.weight + span(self.span)
     }
 
-    /// Its ids, where it may be kept with all that is beside it.
+    /// Its ids, where it may be kept as it is with all that is beside it.
     ///
     /// # Errors
     /// See [`Unfit`].
@@ -92,15 +100,24 @@ impl Sent<'_> {
         let many = |attributes: &[KeyValue]| attributes.len() > MOST_ATTRIBUTES;
         let is_large = self.span.events.len() > MOST_EVENTS
             || self.span.links.len() > MOST_EVENTS
-            || many(self.beside.resource)
+            || self.beside.is_too_large()
             || many(&self.span.attributes)
             || self.span.events.iter().any(|event| many(&event.attributes))
             || self.span.links.iter().any(|link| many(&link.attributes))
-            // The proven names are bounded where they are proven.
-            || self.beside.weight.bytes > MOST_BESIDE
             || self.weight().parts > MOST_PARTS
             || self.span.encoded_len() > MOST_BYTES;
         if is_large { Err(Unfit::TooLarge) } else { Ok(found) }
+    }
+
+    /// As much of its span as is kept, where that is not all of it.
+    pub(crate) fn cut(&self) -> Option<Span> {
+        // What is beside it would be too much with any.
+        if self.beside.is_too_large() || self.fits() != Err(Unfit::TooLarge) {
+            return None;
+        }
+        let mut span = self.span.clone();
+        cut(&mut span, MOST_PARTS.saturating_sub(self.beside.weight.parts));
+        Some(span)
     }
 
     /// As it is kept, of nobody yet.
@@ -122,7 +139,8 @@ impl KeptSpan {
     }
 }
 
-fn span(span: &Span) -> Weight {
+/// What a span is, without what is beside it.
+pub(crate) fn span(span: &Span) -> Weight {
     let own = span.name.len() + span.trace_state.len();
     let status = span.status.as_ref().map_or(0, |status| status.message.len());
     let events =
@@ -137,9 +155,12 @@ fn span(span: &Span) -> Weight {
 }
 
 fn attributes(all: &[KeyValue]) -> Weight {
-    all.iter()
-        .map(|one| Weight::part(one.key.len()) + one.value.as_ref().map(value).unwrap_or_default())
-        .sum()
+    all.iter().map(attribute).sum()
+}
+
+/// What an attribute is, with all that is in it.
+pub(crate) fn attribute(one: &KeyValue) -> Weight {
+    Weight::part(one.key.len()) + one.value.as_ref().map(value).unwrap_or_default()
 }
 
 /// Of a value; how deep it is was looked at where it was read.

@@ -61,6 +61,8 @@ pub struct Taken {
     pub altered: u64,
     /// See [`Unfit::Malformed`].
     pub malformed: u64,
+    /// Of those that are kept, so many were more than is kept of one: values are without their ends, or some of what they say is not there.
+    pub cut: u64,
     /// See [`Unfit::TooLarge`]; or with those before them in the request they would be too much.
     pub too_large: u64,
 }
@@ -183,6 +185,8 @@ impl Store {
         let mut said: HashMap<Ids, u64> = HashMap::new();
         let mut room = MOST_REQUEST;
         for sent in spans {
+            let cut = sent.cut();
+            let sent = Sent { beside: sent.beside, span: cut.as_ref().unwrap_or(sent.span) };
             let found = match sent.fits() {
                 Ok(found) => found,
                 Err(Unfit::Malformed) => {
@@ -205,6 +209,7 @@ impl Store {
                 Some(first) if first == says => taken.repeated += 1,
                 Some(_) => taken.altered += 1,
                 None => {
+                    taken.cut += u64::from(cut.is_some());
                     said.insert(found, says);
                     kept.principal.clone_from(&whose.principal);
                     kept.identity.clone_from(&whose.identity);

@@ -20,6 +20,7 @@ mod kubernetes;
 pub mod pin;
 pub mod pods;
 pub mod policy;
+mod progress;
 pub mod quantity;
 pub mod quarantine;
 mod refusals;

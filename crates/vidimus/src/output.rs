@@ -31,6 +31,11 @@ pub fn speak(format: Format) {
     let _ = FORMAT.set(format);
 }
 
+/// Whether a program reads what is printed.
+pub fn is_json() -> bool {
+    FORMAT.get() == Some(&Format::Json)
+}
+
 /// Prints one line to standard output. Whether it could be written is seen at the end, by [`ended`]: the command has its verdict all
 /// the same.
 pub fn line(text: &str) {
@@ -158,7 +163,7 @@ pub fn error(error: &anyhow::Error) {
 
 /// For people `error: …` and its causes below each other; with `-o json` one document on a line, `{"error": …, "because": [ … ]}`.
 fn say(text: &str, because: &[String], what: &str) {
-    let said = if FORMAT.get() == Some(&Format::Json) {
+    let said = if is_json() {
         match because {
             [] => json!({ what: text }).to_string(),
             because => json!({ what: text, "because": because }).to_string(),

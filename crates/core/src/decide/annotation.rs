@@ -116,7 +116,7 @@ impl Misannotated {
                 "put it on a forbid, which then changes the calls that it is about instead of refusing them"
             }
             Self::ChangesOther { .. } => {
-                "name the action in the head: @redact, @redact_answer, @redact_shown and @on_finding(\"redact\") of a @guard with action == Action::\"invokeTool\", @cap_tokens with action == Action::\"callModel\", @guard_answer with either, or with action == Action::\"callAgent\""
+                "name the action in the head: @redact, @redact_answer and @redact_shown with action == Action::\"invokeTool\", @on_finding(\"redact\") of a @guard with that, callModel or callAgent, @cap_tokens with action == Action::\"callModel\", @guard_answer with either, or with readResource, getPrompt or callAgent"
             }
             Self::ChangesBeside { .. } => {
                 "write two policies: one that changes the call, and one that holds or refuses it"

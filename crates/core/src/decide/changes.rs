@@ -17,7 +17,8 @@ use crate::resource::OwnGuard;
 const NOT_BESIDE: [&str; 3] = ["approval", "ends_chain", "guard"];
 
 /// What has answers at which guards look.
-const ANSWERED: [Action; 3] = [Action::InvokeTool, Action::CallAgent, Action::CallModel];
+const ANSWERED: [Action; 5] =
+    [Action::InvokeTool, Action::ReadResource, Action::GetPrompt, Action::CallAgent, Action::CallModel];
 
 /// What a policy has changed of the calls that it is about, sorted; `None` where it changes nothing. `declared` are the guards of its object.
 pub(super) fn of(
@@ -138,6 +139,11 @@ mod tests {
                 "@guard_answer(\"secrets\")",
                 "action in [Action::\"callModel\", Action::\"callAgent\", Action::\"invokeTool\"]",
                 &["@guard_answer(\"secrets\")"],
+            ),
+            (
+                "@guard_answer(\"secrets\") @on_finding(\"redact\")",
+                "action in [Action::\"readResource\", Action::\"getPrompt\"]",
+                &["@guard_answer(\"secrets redact\")"],
             ),
             ("@guard_answer(\"hosts\")", "action in Action::\"llm\"", &["@guard_answer(\"a/p/hosts\")"]),
         ] {

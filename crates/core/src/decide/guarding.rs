@@ -16,6 +16,9 @@ use crate::resource::OwnGuard;
 /// What may not stand beside `@on_finding`: it says what becomes of a call that something was found in.
 const NOT_BESIDE: [&str; 2] = ["approval", "ends_chain"];
 
+/// Of which what is found can be redacted.
+const REDACTED: [Action; 3] = [Action::InvokeTool, Action::CallAgent, Action::CallModel];
+
 const ON_FINDING: &str = "on_finding";
 
 /// The guard that lifts a policy; `None` where none does. `declared` are those of its object.
@@ -38,8 +41,8 @@ pub(super) fn of(
     }
     let guard = named("guard", value, declared)?;
     let on_finding = on_finding(policy)?;
-    // Nothing else has arguments with places.
-    if on_finding == OnFinding::Redact && !actions.are_only(Action::InvokeTool) {
+    // Nothing else says anything in which a value has a place.
+    if on_finding == OnFinding::Redact && !actions.are_among(&REDACTED) {
         let action = Action::InvokeTool.as_str();
         return Err(Misannotated::ChangesOther {
             annotation: ON_FINDING,
@@ -145,6 +148,18 @@ mod tests {
         ] {
             let read = read(&format!("{annotations} {policy}")).expect(annotations);
             assert_eq!(read.map(|one| (one.guard, one.on_finding)), expected, "{annotations}");
+        }
+        for actions in
+            ["action in [Action::\"callModel\", Action::\"callAgent\"]", "action in Action::\"llm\""]
+        {
+            let text = format!(
+                "@guard(\"secrets\") @on_finding(\"redact\") forbid (principal, {actions}, resource);"
+            );
+            assert_eq!(
+                read(&text).map(|one| one.map(|one| one.on_finding)),
+                Ok(Some(OnFinding::Redact)),
+                "{text}"
+            );
         }
         let own = read(&format!("@guard(\"hosts\") {ALL}")).expect("a guard of its own");
         assert_eq!(own.map(|one| one.guard.as_str().to_owned()).as_deref(), Some("n/p/hosts"));

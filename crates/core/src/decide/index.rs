@@ -238,8 +238,8 @@ pub(crate) struct Index {
     shelves: [Shelf; Action::ALL.len()],
     /// The built-in policies of authority classes, as far as no policy takes their place.
     of_classes: Vec<(AuthorityClass, Arc<Statement>)>,
-    /// The statements that redact something of what tools answer.
-    redacting: Vec<Arc<Statement>>,
+    /// The statements that have something of answers redacted, or looked at.
+    of_answers: Vec<Arc<Statement>>,
     /// All of them, in the order in which they were filed; made when somebody asks.
     in_order: OnceLock<Box<[Arc<Statement>]>>,
 }
@@ -288,9 +288,9 @@ impl Index {
         &self.of_classes
     }
 
-    /// The statements that redact something of what tools answer, and decide.
-    pub(crate) fn redacting(&self) -> impl Iterator<Item = &Arc<Statement>> {
-        self.redacting.iter()
+    /// The statements that have something of answers redacted, or looked at, and decide.
+    pub(crate) fn of_answers(&self) -> impl Iterator<Item = &Arc<Statement>> {
+        self.of_answers.iter()
     }
 
     /// Files statements that are not here. First all of their constants are counted, so that the rarest of each is known.
@@ -325,8 +325,8 @@ impl Index {
             self.filed.insert(Arc::as_ptr(statement).addr(), (place, filed));
             self.of_classes.extend(class_of(statement).map(|class| (class, statement.clone())));
             self.of_classes.sort_by_key(|(class, _)| *class);
-            if statement.redacts_answers() {
-                self.redacting.push(statement.clone());
+            if statement.of_answers().next().is_some() {
+                self.of_answers.push(statement.clone());
             }
         }
     }
@@ -346,7 +346,7 @@ impl Index {
             }
         }
         self.of_classes.retain(|(_, other)| !Arc::ptr_eq(other, statement));
-        self.redacting.retain(|other| !Arc::ptr_eq(other, statement));
+        self.of_answers.retain(|other| !Arc::ptr_eq(other, statement));
     }
 
     /// Changes each list in which a statement is.

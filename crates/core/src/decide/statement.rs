@@ -287,10 +287,10 @@ impl Statement {
         self.effect == Effect::Forbid && !self.observes
     }
 
-    /// Whether it redacts anything of what a tool answers.
-    pub(crate) fn redacts_answers(&self) -> bool {
-        let mut changes = self.changes.iter().flat_map(|changes| changes.iter());
-        !self.observes && changes.any(|one| matches!(one.change, Change::RedactAnswer(_)))
+    /// What it demands of answers: that something of them is redacted, or looked at.
+    pub(crate) fn of_answers(&self) -> impl Iterator<Item = &Change> {
+        let changes = self.changes.iter().flat_map(|changes| changes.iter().map(|one| &one.change));
+        changes.filter(|change| !self.observes && !change.is_of_request())
     }
 
     /// Whether the types of the scope fit.

@@ -3,6 +3,7 @@
 
 use std::cmp::Ordering;
 use std::hash::{Hash, Hasher};
+use std::ops::Range;
 use std::sync::Arc;
 
 use regex::{Regex, RegexBuilder};
@@ -175,7 +176,12 @@ impl Pattern {
     /// How often it matches in a text, as far as that is counted: 16 at most. Looking for one match is linear, and that for each may go through all that
     /// is behind it (`B.*END|B`).
     pub fn count(&self, text: &str) -> u32 {
-        u32::try_from(self.0.find_iter(text).take(MOST_COUNTED).count()).unwrap_or(u32::MAX)
+        u32::try_from(self.places(text).count()).unwrap_or(u32::MAX)
+    }
+
+    /// Where it matches in a text, in bytes: of as many matches as are counted.
+    pub fn places(&self, text: &str) -> impl Iterator<Item = Range<usize>> {
+        self.0.find_iter(text).take(MOST_COUNTED).map(|found| found.range())
     }
 }
 

@@ -229,6 +229,11 @@ impl Snapshot {
         Arc::ptr_eq(&self.standing, standing)
     }
 
+    /// Whether what stands by acts in both is the same one in memory.
+    pub fn stands_as(&self, other: &Self) -> bool {
+        self.has(&other.standing)
+    }
+
     /// What policies in force ask of people.
     pub fn requirements(&self) -> impl Iterator<Item = &Arc<Requirement>> {
         self.statements_in_force().filter_map(|statement| statement.asks.as_ref())

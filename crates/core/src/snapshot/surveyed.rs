@@ -13,6 +13,7 @@ use crate::decide::plain::fault;
 use crate::decide::statement::Statement;
 use crate::decide::survey::Table;
 use crate::decide::ways::Way;
+use crate::obligation::KeptBack;
 use crate::reach::Access;
 use crate::reach::people::{Deed, Somebody};
 use crate::resource::{McpServer, Object, Policy, Principal};
@@ -28,10 +29,11 @@ impl Snapshot {
         self.policies.survey(&self.world.registered, principals, accesses)
     }
 
-    /// Whether something may be kept from `principal` of what some tool of `server` answers (`@redact_answer`), whichever tool that is and
-    /// whatever it is called with. Where that cannot be told, it may.
-    pub fn may_redact_answers(&self, principal: &Principal, server: &Arc<McpServer>) -> bool {
-        self.policies.may_redact(&self.world.registered, principal, server).unwrap_or(true)
+    /// What may be kept from `principal` of what `server` answers (`@redact_answer`, `@guard_answer`), whichever tool, resource or prompt that is of
+    /// and whatever it is asked with. Where that cannot be told, anything may be redacted.
+    pub fn kept_back(&self, principal: &Principal, server: &Arc<McpServer>) -> KeptBack {
+        let unknown = |_| KeptBack { redacts: true, ..KeptBack::default() };
+        self.policies.kept_back(&self.world.registered, principal, server).unwrap_or_else(unknown)
     }
 
     /// How the policies stand to what these people do: of each what is answered, and of which of `deeds`.

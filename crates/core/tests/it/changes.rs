@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use vidimus_core::call::{Action, Arguments, Ask, CallDigest, Target};
 use vidimus_core::decision::{About, Decision, Outcome};
+use vidimus_core::guard::{Guard, OnFinding};
 use vidimus_core::permit::Verdict;
 use vidimus_core::refusal::Code;
 use vidimus_core::resource::policy::{Mode, Scope};
@@ -100,7 +101,35 @@ fn whether_some_answer_of_a_server_is_redacted_is_known_of_each_caller() {
     ] {
         let world = world(&[PERMIT, &text]);
         let caller = Principal::Agent(world.agent("a/x").unwrap().clone());
-        assert_eq!(world.may_redact_answers(&caller, server_of(&world)), may, "{text}");
+        assert_eq!(world.kept_back(&caller, server_of(&world)).redacts, may, "{text}");
+    }
+}
+
+/// So are the guards that may have to look at some answer, of whatever tool, resource or prompt.
+#[test]
+fn which_guards_may_look_at_an_answer_of_a_server_is_known_of_each_caller() {
+    let guarding = |more: &str, action: &str, resource: &str| {
+        format!(
+            "@guard_answer(\"secrets\") {more} forbid (principal, action == Action::\"{action}\", resource {resource});"
+        )
+    };
+    for (text, guards) in [
+        (guarding("", "invokeTool", ""), &[(Guard::Secrets, OnFinding::Refuse)][..]),
+        (guarding("", "invokeTool", "== Tool::\"a/s/pay\""), &[(Guard::Secrets, OnFinding::Refuse)]),
+        (guarding("", "readResource", "in MCPServer::\"a/s\""), &[(Guard::Secrets, OnFinding::Refuse)]),
+        (
+            guarding("@on_finding(\"redact\")", "getPrompt", "== Prompt::\"a/s/greet\""),
+            &[(Guard::Secrets, OnFinding::Redact)],
+        ),
+        (guarding("", "invokeTool", "== Tool::\"a/t/pay\""), &[]),
+        (guarding("", "readResource", "in MCPServer::\"a/t\""), &[]),
+        (guarding("", "callModel", ""), &[]),
+        (guarding("", "callAgent", ""), &[]),
+    ] {
+        let world = world(&[PERMIT, &text]);
+        let caller = Principal::Agent(world.agent("a/x").unwrap().clone());
+        let kept = world.kept_back(&caller, server_of(&world));
+        assert_eq!((kept.redacts, kept.guards.as_slice()), (false, guards), "{text}");
     }
 }
 

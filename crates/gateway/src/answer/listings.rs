@@ -75,7 +75,7 @@ impl Answering<'_> {
             source_ip: self.asked.source_ip,
             left: AtomicUsize::new(0),
             so_far: self.asked.so_far.clone(),
-            redacts: None,
+            kept_back: None,
             first_sights: FirstSights::default(),
         })
     }

@@ -8,7 +8,8 @@ use vidimus_core::refusal::{Code, Refusal};
 
 use super::plan::Plan;
 use super::{Answering, Done};
-use crate::changes::{Own, document_without_words};
+use crate::changes::{Own, Screen, Tally, document_without_words};
+use crate::effect::Effect;
 use crate::part::Part;
 use crate::protocol::a2a::rest::translated::Bare;
 use crate::protocol::sse::{EventFilter, EventStream, TooLong, Unchanged};
@@ -27,7 +28,22 @@ impl Answering<'_> {
     /// # Errors
     /// `revoked` where the caller or the server is not registered any more.
     pub(super) fn is_bare(&self) -> Result<bool, Refusal> {
-        if self.is_beside() { self.listing_filter()?.may_redact() } else { Ok(false) }
+        if self.is_beside() { Ok(self.listing_filter()?.kept_back()?.redacts) } else { Ok(false) }
+    }
+
+    /// Has guards look at it where it is no call's own: those that may have to look at anything of the server. What they find is counted with the rest.
+    ///
+    /// # Errors
+    /// `revoked` where the caller or the server is not registered any more.
+    pub(super) fn screen_beside(&mut self, effect: &mut Effect) -> Result<(), Refusal> {
+        if !self.is_beside() {
+            return Ok(());
+        }
+        let screen = Screen::beside(self.screen.take());
+        effect.changed = Some(Tally::beside(effect.changed.take(), screen.noted()));
+        self.screen = screen.with(&self.listing_filter()?.kept_back()?.guards);
+        self.beside = Some(screen);
+        Ok(())
     }
 
     /// How an answer is read of which something is redacted. `is_bare`: no word of it passes.

@@ -1,6 +1,7 @@
 //! What a tool, an agent or a model answers, looked at by guards before it reaches the caller (`@guard_answer`, ADRs 77 and 87): a document when it is
 //! whole, a stream event by event, and the texts in it that come in pieces in windows over what has come. What passed before is not called back.
 
+mod cuts;
 mod held;
 mod held_to_schemas;
 mod noted;
@@ -15,7 +16,7 @@ use vidimus_core::json::Json;
 use vidimus_core::refusal::Refusal;
 
 use super::answer::Redaction;
-use super::pointers::Pointers;
+use super::taken_out::TakenOut;
 use super::unmet;
 use crate::found::{Found, InPlace};
 use crate::protocol::event::{self, Change, Parts, Rewrite};
@@ -50,6 +51,29 @@ impl Screen {
             speech: Speech::default(),
             noted: Arc::default(),
         })
+    }
+
+    /// What looks at a stream that is no call's own: guards come and go with the policies while it is open.
+    pub fn beside(demanded: Option<Self>) -> Self {
+        let none = || Self {
+            schemas: Arc::default(),
+            guards: Arc::default(),
+            speech: Speech::default(),
+            noted: Arc::default(),
+        };
+        demanded.unwrap_or_else(none)
+    }
+
+    /// The same with these guards too; `None` where none looks.
+    pub fn with(&self, guards: &[(Guard, OnFinding)]) -> Option<Self> {
+        let own = self.guards.iter().chain(&*self.schemas);
+        let all = Self::of(own.chain(guards).cloned().collect())?;
+        Some(Self { speech: self.speech, noted: self.noted.clone(), ..all })
+    }
+
+    /// What is noted of what the guards find.
+    pub fn noted(&self) -> Arc<Noted> {
+        self.noted.clone()
     }
 
     /// The same, of what this one answers.
@@ -89,7 +113,7 @@ impl Screen {
     /// The same, without a look at the values whose pointers are of those that are looked at elsewhere.
     fn values(&self, message: &str, elsewhere: &dyn Fn(&str) -> bool) -> Result<Option<String>, Refusal> {
         let json = Json::parse(message.as_bytes()).map_err(|_| unread())?;
-        let (mut pointers, mut values) = (Pointers::default(), 0);
+        let (mut taken_out, mut values) = (TakenOut::default(), 0);
         for (guard, on_finding) in &*self.guards {
             let mut found = Found::default();
             found.look(guard, &json, (self.in_place(), elsewhere)).map_err(|_| cannot_look())?;
@@ -102,7 +126,7 @@ impl Screen {
                 OnFinding::Record => self.noted.found(guard, Came::Recorded, &found.kinds, 0),
                 OnFinding::Redact if can_redact => {
                     self.noted.found(guard, Came::Redacted, &found.kinds, 0);
-                    found.places.iter().for_each(|place| pointers.add(place));
+                    found.places.iter().for_each(|place| taken_out.add(guard, ("", place)));
                 }
                 OnFinding::Redact | OnFinding::Refuse => {
                     let came =
@@ -114,10 +138,7 @@ impl Screen {
             }
         }
         self.noted.add(values);
-        if pointers.is_empty() {
-            return Ok(None);
-        }
-        pointers.redacted(message).map(|(redacted, _)| redacted).map_err(|_| unread())
+        taken_out.of(message).map_err(|_| unread())
     }
 
     /// Looks at words that are no value of a message: nothing of them can be taken out.
@@ -144,6 +165,14 @@ impl Screen {
         }
     }
 
+    /// One event of a server's, of which nothing else is known.
+    ///
+    /// # Errors
+    /// As [`Screen::message`]; what the server said is not told.
+    pub fn event(&self, event: &[u8]) -> Result<Vec<u8>, Refusal> {
+        event::bare(event, &mut Looking(self)).map_err(Redaction::without_words)
+    }
+
     /// The events of an answer behind those of another filter.
     pub fn after(self, filter: Box<dyn EventFilter>) -> Box<dyn EventFilter> {
         match self.speech {
@@ -162,10 +191,21 @@ fn cannot_look() -> Refusal {
     unmet("a guard cannot look at the answer")
 }
 
-/// Where a value of a message of JSON-RPC can be taken out: what it says, and not what it is.
+/// Where a value of a message of JSON-RPC can be taken out: what it says, and not what it is. Nor can anything be taken out of bytes (the Base64 of an
+/// image, or of a resource that is no text): the rest would be of no form.
 fn in_what_is_said(pointer: &str) -> Option<&str> {
     let says = ["/result/", "/params/", "/error/"];
-    says.iter().any(|part| pointer.starts_with(part)).then_some(pointer)
+    let is_said = says.iter().any(|part| pointer.starts_with(part));
+    (is_said && !is_of_bytes(pointer)).then_some(pointer)
+}
+
+/// Whether a value of a result is Base64: of a block of content, of a resource, or of one within a block.
+fn is_of_bytes(pointer: &str) -> bool {
+    let Some((parent, name)) = pointer.rsplit_once('/') else { return false };
+    let parent = parent.trim_end_matches(|one: char| one.is_ascii_digit()).trim_end_matches('/');
+    let is_in_contents = ["/contents", "/content", "/resource"].iter().any(|list| parent.ends_with(list));
+    let is_structured = parent.starts_with("/result/structuredContent/");
+    is_in_contents && !is_structured && matches!(name, "blob" | "data")
 }
 
 /// Where a value of an agent's or a model's answer can be: not what the answer is, and by which a reader knows its parts.
@@ -207,17 +247,19 @@ struct ScreenedEvents {
 impl EventFilter for ScreenedEvents {
     fn filter(&mut self, event: &[u8]) -> Result<Option<Vec<u8>>, Refusal> {
         let first = self.filter.filter(event).map_err(Redaction::without_words)?;
-        let event = first.as_deref().unwrap_or(event);
-        event::bare(event, self).map(Some).map_err(Redaction::without_words)
+        self.screen.event(first.as_deref().unwrap_or(event)).map(Some)
     }
 }
 
-impl Rewrite for ScreenedEvents {
+/// The guards while they look at an event.
+struct Looking<'s>(&'s Screen);
+
+impl Rewrite for Looking<'_> {
     fn data(&mut self, data: &str) -> Result<Change, Refusal> {
         if data.trim().is_empty() {
             return Ok(Change::To(String::new()));
         }
-        Ok(self.screen.message(data)?.map_or(Change::Same, Change::To))
+        Ok(self.0.message(data)?.map_or(Change::Same, Change::To))
     }
 
     fn id(&mut self, _id: &str) -> Result<Option<String>, Refusal> {

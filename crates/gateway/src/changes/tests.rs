@@ -6,7 +6,7 @@ use vidimus_core::json::Json;
 use vidimus_core::resource::llm_provider::ProviderType;
 
 use super::pointers::Pointers;
-use super::{Demands, Own, Redaction, answers_redacted, cap};
+use super::{Demands, Own, Redaction, TakenOut, answers_redacted, cap};
 use crate::protocol::sse::EventFilter;
 use crate::protocol::tests::server;
 
@@ -357,7 +357,13 @@ fn a_response_is_capped_by_its_own_member() {
 fn headers_do_not_repeat_what_is_redacted() {
     let message =
         json!({"method": "tools/call", "params": {"name": "t", "arguments": {"card": "4111", "to": "ada"}}});
-    let demands = Demands { arguments: pointers(&["/card"]), tokens: None, answer: None, screen: None };
+    let demands = Demands {
+        arguments: pointers(&["/card"]),
+        found: TakenOut::default(),
+        tokens: None,
+        answer: None,
+        screen: None,
+    };
     let mut headers = HeaderMap::new();
     for (name, value) in [("mcp-param-card", "4111"), ("mcp-param-to", "ada"), ("mcp-method", "tools/call")] {
         headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
@@ -580,6 +586,7 @@ fn a_request_whose_answer_is_redacted_has_an_id_of_its_own() {
     let redaction = Redaction::new(pointers(&["/card"]), "\"own\"".into());
     let demands = Demands {
         arguments: Pointers::default(),
+        found: TakenOut::default(),
         tokens: None,
         answer: Some(redaction.clone()),
         screen: None,

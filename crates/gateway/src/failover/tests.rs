@@ -85,9 +85,18 @@ fn who_says_when_it_can_be_asked_again_is_not_asked_before() {
     assert_eq!(failovers.order(&candidates, &one(), begin), [0]);
 
     let headers = |text: &'static str| HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static(text))]);
-    assert_eq!(again_after(&headers("20")), Some(Duration::from_secs(20)));
-    assert_eq!(again_after(&headers("Fri, 27 Nov 2026 08:00:00 GMT")), Some(ASIDE));
-    assert_eq!(again_after(&HeaderMap::new()), None);
+    // Fri, 27 Nov 2026 07:59:00 GMT.
+    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_766_340);
+    for (said, seconds) in [
+        ("20", 20),
+        ("Fri, 27 Nov 2026 08:00:00 GMT", 60),
+        ("Fri, 27 Nov 2026 07:00:00 GMT", 0),
+        ("soon", ASIDE.as_secs()),
+        ("Mon, 27 Nov 2026", ASIDE.as_secs()),
+    ] {
+        assert_eq!(again_after(&headers(said), now), Some(Duration::from_secs(seconds)), "{said}");
+    }
+    assert_eq!(again_after(&HeaderMap::new(), now), None);
 }
 
 /// Attack: a caller whose calls make a provider fail, so that everybody's go to another one.

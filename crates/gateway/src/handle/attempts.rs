@@ -264,7 +264,8 @@ async fn asked(
     let again = match &answer {
         Ok(response) => {
             tried.status = response.status().as_u16();
-            is_of_failure(&candidate.provider, response.status()).then(|| again_after(response.headers()))
+            let again = || again_after(response.headers(), gate.clock.now().wall);
+            is_of_failure(&candidate.provider, response.status()).then(again)
         }
         Err(refusal) => {
             tried.status = refusal.upstream.as_ref().map_or(0, |upstream| upstream.status);

@@ -222,6 +222,7 @@ fn ready<'g, 'p>(
         asked: admitted.asked,
         redaction: demands.as_ref().and_then(|demands| demands.answer.clone()),
         screen: screen.map(|screen| screen.of_answers_by(admitted.permit.destination())),
+        beside: None,
         results: results.as_ref().ok().cloned().flatten(),
         member: admitted.crossed.as_ref().map(|crossed| crossed.by.member.clone()),
         had: a2a::card::tag::given(parts),
@@ -482,10 +483,11 @@ pub(super) async fn answer(
     document.map(reply::document)
 }
 
-/// What the gateway answers itself is not what policies change; an answer that had to be is not given. Guards look at what others say.
+/// What the gateway answers itself is not what policies change; an answer that had to be is not given. Guards look at what others say, and at what is
+/// said to others.
 fn unchanged(permit: &Permit, document: String) -> Result<String, Refusal> {
     let mut changes = permit.obligations().iter().map(|one| &one.change);
-    if changes.all(|change| matches!(change, Change::GuardAnswer(..))) {
+    if changes.all(|change| matches!(change, Change::GuardAnswer(..) | Change::RedactFound(..))) {
         return Ok(document);
     }
     Err(Refusal::new(Code::Internal, "the gateway's own answer would have to be changed"))

@@ -350,7 +350,7 @@ impl<'a> Front<'a> {
             source_ip: self.answering.asked.source_ip,
             left: AtomicUsize::new(0),
             so_far: self.answering.asked.so_far.clone(),
-            redacts: None,
+            kept_back: None,
             first_sights: FirstSights::default(),
         };
         let text = filtered(self.gate, filter, bytes, listing).await?;

@@ -10,12 +10,16 @@ use vidimus_core::obligation::{Change, MAX_POINTER, MAX_POINTERS, Obligation};
 use vidimus_core::resource::own_guard::{OnFailure, Webhook};
 use vidimus_core::snapshot::Snapshot;
 
+use super::said_to;
 use crate::found::{Found, InPlace};
 use crate::gate::{Gate, rfc3339};
 use crate::held_to;
 
 /// Where the arguments of a tool are, which alone can go on without a value.
 const ARGUMENTS: &str = "/params/arguments";
+
+/// The most values that are taken out of a message to a model or an agent: with each turn of a conversation all of it is sent.
+const MAX_SAID: usize = 64;
 
 /// What the guards came to for which the policies have a call wait, beginning with those that are `wanted`; and whether somebody had to be waited for.
 pub(super) async fn guarded(
@@ -82,8 +86,9 @@ fn look(wanted: &Wanted, call: &Call<'_>, message: Option<&Json<'_>>) -> (Looked
     }
     let guard = guard.clone();
     let content = &call.ask.content;
+    let is_of_tool = call.ask.action == Action::InvokeTool;
     let parts = [
-        (message, in_arguments as InPlace),
+        (message, if is_of_tool { in_arguments as InPlace } else { anywhere as InPlace }),
         (content.headers, nowhere as InPlace),
         (content.query, nowhere as InPlace),
     ];
@@ -93,10 +98,14 @@ fn look(wanted: &Wanted, call: &Call<'_>, message: Option<&Json<'_>>) -> (Looked
     if kinds.is_empty() {
         return (Looked { guard, came: Came::Passed, kinds }, Vec::new());
     }
-    let can_redact = call.ask.action == Action::InvokeTool
-        && !is_elsewhere
-        && places.len() <= MAX_POINTERS
-        && places.iter().all(|place| place.len() <= MAX_POINTER);
+    let is_text = |place: &String| message.is_some_and(|message| said_to::is_text(message, place));
+    let (can, most) = match call.ask.action {
+        Action::InvokeTool => (true, MAX_POINTERS),
+        Action::CallAgent | Action::CallModel => (places.iter().all(is_text), MAX_SAID),
+        _ => (false, 0),
+    };
+    let can_redact =
+        can && !is_elsewhere && places.len() <= most && places.iter().all(|place| place.len() <= MAX_POINTER);
     let came = match on_finding {
         OnFinding::Record => Came::Recorded,
         OnFinding::Refuse => Came::Found,
@@ -104,9 +113,12 @@ fn look(wanted: &Wanted, call: &Call<'_>, message: Option<&Json<'_>>) -> (Looked
         OnFinding::Redact => Came::Unredactable,
     };
     let redacted = if came == Came::Redacted { places } else { Vec::new() };
-    let obligation =
-        |place: String| Obligation { change: Change::RedactArgument(place.into()), policy: policy.clone() };
-    (Looked { guard, came, kinds }, redacted.into_iter().map(obligation).collect())
+    let obligation = |place: String| {
+        let change = Change::RedactFound(place.into(), guard.clone());
+        Obligation { change, policy: policy.clone() }
+    };
+    let obligations = redacted.into_iter().map(obligation).collect();
+    (Looked { guard, came, kinds }, obligations)
 }
 
 /// What comes of it that a message is held to a schema. What is not as it has to be has no place that could be taken out.
@@ -135,6 +147,11 @@ const fn found_nowhere(on_finding: OnFinding) -> Came {
 /// The pointer of a value in the arguments; `None` for one elsewhere, and for the arguments as a whole.
 fn in_arguments(pointer: &str) -> Option<&str> {
     pointer.strip_prefix(ARGUMENTS).filter(|rest| rest.starts_with('/'))
+}
+
+/// A value of the message to a model or an agent; which can be taken out is told by more than its pointer.
+const fn anywhere(pointer: &str) -> Option<&str> {
+    Some(pointer)
 }
 
 /// Of what goes on beside the message nothing can be taken out.

@@ -1,9 +1,9 @@
 //! What of a call its records keep: what it says is sealed before its decision is on record, and there is a key for what it is answered.
 
-use vidimus_core::call::Call;
+use vidimus_core::call::{Action, Call};
 use vidimus_core::decision::Decision;
 use vidimus_core::keep::{KeptPayload, MAX_KEPT, PayloadOf};
-use vidimus_core::obligation::Change;
+use vidimus_core::obligation::{Change, Obligation};
 use vidimus_core::refusal::{Code, Refusal};
 
 use super::content;
@@ -81,8 +81,13 @@ fn said(decision: &Decision<'_>) -> Said {
     if call.ask.body.len() > LONGEST_MESSAGE {
         return too_long(call.ask.body.len());
     }
+    // A message is kept as it came, so of one in which something is redacted nothing is.
+    let is_redacted = |one: &Obligation| matches!(one.change, Change::RedactFound(..));
+    if call.ask.action != Action::InvokeTool && decision.obligations().iter().any(is_redacted) {
+        return Said::Unkept(KeptPayload::unkept("hidden"));
+    }
     let hidden = decision.obligations().iter().filter_map(|one| match &one.change {
-        Change::RedactArgument(pointer) => Some(pointer.to_string()),
+        Change::RedactArgument(pointer) | Change::RedactFound(pointer, _) => Some(pointer.to_string()),
         Change::RedactAnswer(_) | Change::CapTokens(_) | Change::GuardAnswer(..) => None,
     });
     match content::shown(call, &hidden.collect::<Vec<_>>()) {

@@ -15,6 +15,7 @@ use vidimus_core::authorize::NEWS_OF_TASK;
 use vidimus_core::call::{Action, Ask, Call, Destination, SoFar};
 use vidimus_core::caller::Caller;
 use vidimus_core::clock::Moment;
+use vidimus_core::obligation::{Change, Obligation};
 use vidimus_core::permit::{Permit, Verdict};
 use vidimus_core::refusal::{Answered, Code, Refusal};
 use vidimus_core::snapshot::Snapshot;
@@ -26,6 +27,7 @@ use super::carry::taken_back;
 use super::decided::decided;
 use crate::accounts::{Place, Reservation};
 use crate::answer::Asked;
+use crate::changes::{Demands, Redaction, Tally};
 use crate::effect::{Begun, Effect, Ending};
 use crate::forward::{Notice, tell};
 use crate::gate::{Gate, millis};
@@ -252,11 +254,14 @@ impl Told {
         let recorded = (permit.index(), room, permit.destination());
         let mut effect = Effect::begin(gate, begun, recorded, Protocol::A2a, &asked);
         (effect.span, effect.keeping) = (context.span.take(), context.keeping.take());
+        let demands = Demands::of(permit.obligations());
+        effect.changed = demands.as_ref().map(Tally::of);
         let counted = reservation.counted();
         effect.reservation = Some(reservation);
         let ready = counted
             .and_then(|()| taken_back(gate, &asked, &self.world, &permit))
-            .and_then(|()| self.prepared(gate, context, parts, (&permit, &asked), bytes));
+            .and_then(|()| self.said(gate, (&permit, &asked, demands), bytes))
+            .and_then(|body| self.addressed(gate, context, parts, body));
         let notice = ready.and_then(|(headers, body)| {
             let said = body.clone();
             Notice::of(permit, headers, body).map(|notice| (notice, said))
@@ -283,34 +288,53 @@ impl Told {
         }
     }
 
-    /// What goes to the webhook: the news with the ids that the caller knows, what proves them as the caller asked, and the gateway's signature.
-    fn prepared(
+    /// The news with the ids that the caller knows, once guards looked at them, as at any answer of the agent.
+    fn said(
         &self,
         gate: &Gate,
-        context: &RequestContext,
-        parts: &Parts,
-        (permit, asked): (&Permit, &Asked),
+        (permit, asked, demands): (&Permit, &Asked, Option<Demands>),
         bytes: &Bytes,
-    ) -> Result<(HeaderMap, Bytes), Refusal> {
-        if !permit.obligations().is_empty() {
-            let message =
-                "a policy demands a change of the call or its answer, and news of a task pass as they are";
+    ) -> Result<Bytes, Refusal> {
+        let is_of_guard =
+            |one: &Obligation| matches!(one.change, Change::GuardAnswer(..) | Change::RedactFound(..));
+        if !permit.obligations().iter().all(is_of_guard) {
+            let message = "a policy demands a change of the call, and news of a task cannot be changed so";
             return Err(Refusal::new(Code::ChangeImpossible, message));
         }
+        let found =
+            demands.as_ref().map(|demands| demands.without_found(bytes, &self.destination)).transpose()?;
+        let bytes = found.flatten().map_or_else(|| bytes.clone(), Bytes::from);
         let ends = (&self.caller, &self.destination);
         news::check_webhook(&gate.upstream, &self.world, ends, (self.address.webhook(), &gate.public_url))?;
-        let text = std::str::from_utf8(bytes)
+        let text = std::str::from_utf8(&bytes)
             .map_err(|_| Refusal::new(Code::BodyNotUtf8, "the news are not UTF-8"))?;
         let handles =
             Handles::new(gate.shared.clone(), self.destination.clone(), self.caller.clone(), asked.clone());
         let sealed = sealed::framed(text, (Shape::Sent, Framing::Bare), &handles)?;
         let body = sealed.unwrap_or_else(|| text.to_owned());
+        let screen = demands.and_then(|demands| demands.screen);
+        let looked = match screen.map(|screen| screen.of_answers_by(&self.destination)) {
+            // What the agent said is not told to it once more.
+            Some(screen) => screen.document(&body).map_err(Redaction::without_words)?,
+            None => None,
+        };
+        Ok(looked.unwrap_or(body).into())
+    }
+
+    /// What goes to the webhook: the news with what proves them as the caller asked, and the gateway's signature.
+    fn addressed(
+        &self,
+        gate: &Gate,
+        context: &RequestContext,
+        parts: &Parts,
+        body: Bytes,
+    ) -> Result<(HeaderMap, Bytes), Refusal> {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, content_type(&parts.headers));
         headers.insert(USER_AGENT, HeaderValue::from_static("vidimus"));
         headers.extend(parts.headers.get(VERSION).map(|version| (VERSION, version.clone())));
         headers.extend(self.address.proof().token_header()?.map(|token| (TOKEN, token)));
-        let signature = self.signature(gate, context, body.as_bytes())?;
+        let signature = self.signature(gate, context, &body)?;
         let authorization = match self.address.proof().authorization()? {
             Some(Authorization::Given(value)) => Some(value),
             Some(Authorization::Signed) => Some(header(&format!("Bearer {signature}"))?),
@@ -318,7 +342,7 @@ impl Told {
         };
         headers.extend(authorization.map(|value| (AUTHORIZATION, value)));
         headers.insert(SIGNATURE, header(&signature)?);
-        Ok((headers, body.into()))
+        Ok((headers, body))
     }
 
     /// A JWS of the gateway's over the hash of the body: who sent it (`sub`), where it goes (`htu`), once (`jti`), and until when.

@@ -115,6 +115,10 @@ metrics! {
         "answers being passed on now";
     OBJECTS: "registry_objects", Gauge, "objects", [],
         "registered objects that are live";
+    CONFIGURATION_KEPT: "configuration_kept", Gauge, "0 or 1", [],
+        "1 while all that decides, and decided, is written to `DATA/configurations`; 0 while one has waited for that for more than 1 s: its decisions cannot be made again if the process is killed now. Alert on minutes";
+    CONFIGURATIONS_LOST: "configurations_lost", Counter, "configurations", [],
+        "configurations that decided and are not kept, since 64 waited or they cannot be written as texts: their decisions cannot be made again, and evidence of them lacks the texts. Alert on any";
     SOURCE_AGE: "source_age_seconds", Gauge, "seconds", [],
         "for how long what the configuration is read from (the API server) has not been heard of; 0 while the configuration is what is there. Alert well below the smallest `spec.endpoint.staleAfter`";
     SOURCE_KEPT: "source_kept", Gauge, "0 or 1", [],
@@ -150,7 +154,7 @@ metrics! {
     SINK_LAG_SECONDS: "sink_lag_seconds", Gauge, "seconds", ["sink"],
         "age of the oldest of them, once it was read; 0 where there is none. Alert on minutes";
     SPANS: "spans", Counter, "spans", ["result"],
-        "spans that agents sent (`--traces`): `stored`; `repeated`, there already; `altered`, refused, for the sender had said something else by the same ids; `malformed`; `too_large`; `no_room`, refused, for the disk has no room beside twice `--disk-reserve`; and of those that were stored `expired` (`--trace-retention`) and `evicted` (`--trace-bytes`: there were more). Requests that were refused whole are in `decisions`, by their code";
+        "spans that agents sent (`--traces`): `stored`; `repeated`, there already; `altered`, refused, for the sender had said something else by the same ids; `malformed`; `too_large`; `no_room`, refused, for the disk has no room beside twice `--disk-reserve`; `refused`, of requests that had too much in them or could not be read; and of those that were stored `cut` (the ends of long values are not kept), `expired` (`--trace-retention`) and `evicted` (`--trace-bytes`: there were more). Requests that were refused whole are in `decisions`, by their code, also those whose body is so long that it was not read";
     SPAN_BYTES: "span_bytes", Gauge, "bytes", [],
         "what the spans of agents take on the disk";
     PLANE_RESOURCES: "data_plane_resources", Counter, "resources", ["result"],
@@ -158,7 +162,7 @@ metrics! {
     PLANE_STREAMS: "data_plane_streams", Gauge, "streams", [],
         "data planes that are connected to `--xds`";
     TASK_RESTARTS: "task_restarts", Counter, "restarts", ["task"],
-        "what ended by a panic and was begun anew: `accept`, `arrivals`, `admin`, `snapshots`, `counts`, `disk`, `keys`, `certificate`, `bundles`, `webhook`, `witnesses`, `sink`, `traces`, `grants`, `approvals`, `unrecorded`, `xds`. Each is a fault of Vidimus";
+        "what ended by a panic and was begun anew: `accept`, `arrivals`, `admin`, `snapshots`, `counts`, `disk`, `keys`, `certificate`, `bundles`, `webhook`, `witnesses`, `sink`, `traces`, `index`, `grants`, `approvals`, `unrecorded`, `xds`. Each is a fault of Vidimus";
     PANICS: "panics", Counter, "panics", [],
         "panics of any thread, also of one connection. Each is a fault of Vidimus; report it with its line of the log";
     LOG_LINES_LOST: "log_lines_lost", Counter, "lines", [],

@@ -6,6 +6,7 @@ mod azure;
 pub mod bedrock;
 mod extras;
 mod gemini;
+mod kept;
 mod openai;
 mod question;
 pub mod shapes;
@@ -292,6 +293,7 @@ fn parse<'a>(
         return Err(invalid("a request must be an object"));
     }
     extras::check(body)?;
+    kept::check(body)?;
     if method == RESPONSES {
         extras::check_response(body)?;
     }

@@ -26,8 +26,8 @@ pub(super) enum Wire {
         /// File in the directory of secrets with header fields of each request.
         headers: Option<String>,
     },
-    /// RFC 5424 with octet counting, over TCP (RFC 6587) or TLS (RFC 5425).
-    Syslog { tls: Option<SyslogTls> },
+    /// RFC 5424 over TCP (RFC 6587) or TLS (RFC 5425).
+    Syslog { tls: Option<SyslogTls>, framing: Framing },
     /// The HTTP interface of a ClickHouse.
     ClickHouse {
         /// `http` or `https`, without a path.
@@ -36,6 +36,16 @@ pub(super) enum Wire {
         /// File in the directory of secrets with header fields of each request.
         headers: Option<String>,
     },
+}
+
+/// How a syslog receiver knows where a message ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// By how many octets it has, which stands before it (RFC 6587, 3.4.1; what RFC 5425 demands).
+    #[default]
+    Counted,
+    /// By a newline behind it (RFC 6587, 3.4.2).
+    Newline,
 }
 
 /// TLS of a syslog receiver.
@@ -71,8 +81,8 @@ impl SinkAddress {
         let scheme = match &self.wire {
             Wire::Otlp { url, .. } if url.scheme() == "https" => "otlp+https",
             Wire::Otlp { .. } => "otlp+http",
-            Wire::Syslog { tls: Some(_) } => "syslog+tls",
-            Wire::Syslog { tls: None } => "syslog+tcp",
+            Wire::Syslog { tls: Some(_), .. } => "syslog+tls",
+            Wire::Syslog { tls: None, .. } => "syslog+tcp",
             Wire::ClickHouse { server, .. } if server.scheme() == "https" => "clickhouse+https",
             Wire::ClickHouse { .. } => "clickhouse",
         };
@@ -88,7 +98,7 @@ impl SinkAddress {
     pub fn is_plain(&self) -> bool {
         let is_plain = match &self.wire {
             Wire::Otlp { url, .. } | Wire::ClickHouse { server: url, .. } => url.scheme() == "http",
-            Wire::Syslog { tls } => tls.is_none(),
+            Wire::Syslog { tls, .. } => tls.is_none(),
         };
         is_plain && !self.is_here()
     }
@@ -156,7 +166,11 @@ impl FromStr for SinkAddress {
                 let tls = (scheme == "syslog+tls").then(|| options.tls()).transpose()?;
                 // IANA's: syslog-conn (RFC 6587) and syslog-tls (RFC 5425).
                 let default = if tls.is_some() { 6514 } else { 601 };
-                (Wire::Syslog { tls }, port_of(rest).unwrap_or(default), Body::Cef)
+                (
+                    Wire::Syslog { tls, framing: options.framing()? },
+                    port_of(rest).unwrap_or(default),
+                    Body::Cef,
+                )
             }
             "clickhouse" | "clickhouse+https" => {
                 // Those that it listens on itself.
@@ -193,7 +207,7 @@ impl SinkAddress {
             {
                 Err(BadSink("there is no TLS for its option ca"))
             }
-            Wire::Syslog { tls: None } if self.roots.is_some() => {
+            Wire::Syslog { tls: None, .. } if self.roots.is_some() => {
                 Err(BadSink("there is no TLS for its option ca"))
             }
             _ => Ok(self),
@@ -254,6 +268,14 @@ impl Options {
         })
     }
 
+    fn framing(&mut self) -> Result<Framing, BadSink> {
+        match self.take("framing").as_deref() {
+            None | Some("octets") => Ok(Framing::Counted),
+            Some("newline") => Ok(Framing::Newline),
+            Some(_) => Err(BadSink("its option framing is octets or newline")),
+        }
+    }
+
     fn tls(&mut self) -> Result<SyslogTls, BadSink> {
         let certificate = match (self.take("cert"), self.take("key")) {
             (Some(chain), Some(key)) => Some((PathBuf::from(chain), key)),
@@ -301,6 +323,8 @@ mod tests {
             ("syslog+tls://[2001:db8::1]?end=tcp", "syslog+tls://[2001:db8::1]:6514", Body::Cef),
             ("syslog+tls://[2001:db8::1]:6515?body=record", "syslog+tls://[2001:db8::1]:6515", Body::Record),
             ("syslog+tls://siem?cert=/c.pem&key=k&ca=/a.pem", "syslog+tls://siem:6514", Body::Cef),
+            ("syslog+tcp://siem:514?framing=newline", "syslog+tcp://siem:514", Body::Cef),
+            ("syslog+tls://siem?framing=octets", "syslog+tls://siem:6514", Body::Cef),
             ("clickhouse://db", "clickhouse://db:8123/default", Body::Record),
             ("clickhouse://db:80/vidimus", "clickhouse://db:80/vidimus", Body::Record),
             (
@@ -313,6 +337,8 @@ mod tests {
             let address: SinkAddress = text.parse().expect(text);
             assert_eq!((&*address.place(), address.body), (place, body), "{text}");
         }
+        let address: SinkAddress = "syslog+tcp://siem?framing=newline".parse().unwrap();
+        assert!(matches!(&address.wire, Wire::Syslog { framing: Framing::Newline, .. }));
         let address: SinkAddress = "otlp+http://collector:4318".parse().unwrap();
         assert!(matches!(&address.wire, Wire::Otlp { url, .. } if url.path() == "/v1/logs"));
         let address: SinkAddress = "clickhouse+https://db/vidimus?headers=h".parse().unwrap();
@@ -354,6 +380,8 @@ mod tests {
             ("syslog+tls://siem?cert=a", "need each other"),
             ("syslog+tls://siem?end=never", "end is tcp"),
             ("syslog+tls://siem/path", "no path"),
+            ("syslog+tcp://siem?framing=lf", "octets or newline"),
+            ("otlp+https://collector?framing=newline", "does not have"),
             ("clickhouse://db/a/b", "one database"),
             ("clickhouse://db/a%27b", "one database"),
             ("clickhouse://db/v?headers=h", "read on the way"),

@@ -8,7 +8,7 @@ use super::address::Body;
 use super::leaf::Leaf;
 use super::otlp::Otlp;
 use super::receiver::Receiver;
-use super::{Sink, attributes, cef, ocsf, syslog};
+use super::{Sink, attributes, cef, ocsf};
 use crate::beside::chain;
 
 /// What is sent at once.
@@ -44,10 +44,10 @@ impl Sink {
         let body = match &self.receiver {
             Receiver::ClickHouse(rows) => rows.encode(hits, &|index| ledger.read_from(index))?,
             Receiver::Otlp(_) => self.log_records(leaves()),
-            Receiver::Syslog(_) => {
+            Receiver::Syslog(syslog) => {
                 let mut all = Vec::new();
                 for leaf in leaves() {
-                    syslog::frame(&mut all, &leaf, &self.host, &self.text(&leaf));
+                    syslog.framing().add(&mut all, &leaf, &self.host, &self.text(&leaf));
                 }
                 all.into()
             }

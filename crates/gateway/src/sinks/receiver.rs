@@ -68,12 +68,13 @@ impl Receiver {
                 let clickhouse = ClickHouse::new(server.clone(), database.clone(), web(headers)?);
                 Self::ClickHouse(Box::new(EventRows::new(clickhouse, origin.to_owned())))
             }
-            Wire::Syslog { tls } => {
+            Wire::Syslog { tls, framing } => {
                 let tls = tls.clone().map(|how| {
                     let secrets = how.certificate.is_some().then(&secrets).transpose()?;
                     Ok::<_, NoSink>(syslog::Tls { roots: address.roots.clone(), how, secrets })
                 });
-                let syslog = Syslog::new(guard.clone(), address.bare_host(), address.port, tls.transpose()?);
+                let at = (address.bare_host(), address.port);
+                let syslog = Syslog::new(guard.clone(), at, *framing, tls.transpose()?);
                 Self::Syslog(Box::new(syslog.map_err(unusable)?))
             }
         })

@@ -1,4 +1,4 @@
-//! Records to a syslog receiver: RFC 5424, counted by octets, over TCP (RFC 6587) or TLS (RFC 5425).
+//! Records to a syslog receiver: RFC 5424, counted by octets or a line each, over TCP (RFC 6587) or TLS (RFC 5425).
 //!
 //! Syslog has no acknowledgement. Its one sign is the end of a connection: a receiver that read all that was sent reads our end, and ends its
 //! side too (RFC 5425 section 4.4 demands it); one that was killed, or left something unread, resets it. So a batch is a connection,
@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio_rustls::TlsConnector;
 use vidimus_identity::read_regular;
 
-use super::address::SyslogTls;
+use super::address::{Framing, SyslogTls};
 use super::leaf::{Leaf, Severity};
 use super::line::{escaped, plain};
 use super::receiver::{Failed, Taken};
@@ -39,6 +39,7 @@ pub(super) struct Syslog {
     /// Without brackets.
     host: String,
     port: u16,
+    framing: Framing,
     tls: Option<Tls>,
 }
 
@@ -54,12 +55,22 @@ pub(super) struct Tls {
 impl Syslog {
     /// # Errors
     /// For files that cannot be used.
-    pub(super) fn new(guard: AddressGuard, host: &str, port: u16, tls: Option<Tls>) -> io::Result<Self> {
+    pub(super) fn new(
+        guard: AddressGuard,
+        (host, port): (&str, u16),
+        framing: Framing,
+        tls: Option<Tls>,
+    ) -> io::Result<Self> {
         tls.as_ref().map(Tls::config).transpose()?;
-        Ok(Self { guard, host: host.to_owned(), port, tls })
+        Ok(Self { guard, host: host.to_owned(), port, framing, tls })
     }
 
-    /// Sends counted messages over a connection of their own.
+    /// How it knows where a message ends.
+    pub(super) fn framing(&self) -> Framing {
+        self.framing
+    }
+
+    /// Sends framed messages over a connection of their own.
     pub(super) async fn send(&self, messages: Bytes) -> Result<Taken, Failed> {
         let sent = self.send_all(&messages).await;
         sent.map_err(|error| Failed::again(chain(&error)))?;
@@ -140,12 +151,23 @@ impl Tls {
     }
 }
 
-/// Adds one message, with how many octets it has before it.
-pub(super) fn frame(all: &mut Vec<u8>, leaf: &Leaf<'_>, host: &str, body: &str) {
-    let message = message(leaf, host, body);
-    all.extend_from_slice(message.len().to_string().as_bytes());
-    all.push(b' ');
-    all.extend_from_slice(message.as_bytes());
+impl Framing {
+    /// Adds one message.
+    pub(super) fn add(self, all: &mut Vec<u8>, leaf: &Leaf<'_>, host: &str, body: &str) {
+        let message = message(leaf, host, body);
+        match self {
+            Self::Counted => {
+                all.extend_from_slice(message.len().to_string().as_bytes());
+                all.push(b' ');
+                all.extend_from_slice(message.as_bytes());
+            }
+            // There is none in a message, whoever wrote what is in it.
+            Self::Newline => {
+                all.extend_from_slice(message.as_bytes());
+                all.push(b'\n');
+            }
+        }
+    }
 }
 
 /// `<PRI>1 TIMESTAMP HOSTNAME APP-NAME PROCID MSGID [STRUCTURED-DATA] MSG`. The body is JSON, or CEF, of which nothing is escaped here: in
@@ -289,11 +311,27 @@ mod tests {
     }
 
     #[test]
+    fn a_message_is_a_line_whatever_is_in_it() {
+        let forged = hit(1, &refusal("/x\n<13>1 - - forged - - - a\r\n\u{2028}b"));
+        let leaf = Leaf::of(ORIGIN, &forged);
+        let mut all = Vec::new();
+        let bodies = [leaf.text().into_owned(), ocsf::line(&leaf), cef::line(&leaf)];
+        for body in &bodies {
+            Framing::Newline.add(&mut all, &leaf, "gw", body);
+        }
+        let text = String::from_utf8(all).unwrap();
+        assert!(text.ends_with('\n') && !text.ends_with("\n\n"), "{text:?}");
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), bodies.len());
+        assert!(lines.iter().all(|line| line.starts_with("<108>1 2026-")), "{text:?}");
+    }
+
+    #[test]
     fn messages_are_counted_by_octets() {
         let (one, two) = (hit(1, &effect()), hit(2, &newer()));
         let mut all = Vec::new();
         for hit in [&one, &two] {
-            frame(&mut all, &Leaf::of(ORIGIN, hit), "gw", "é");
+            Framing::Counted.add(&mut all, &Leaf::of(ORIGIN, hit), "gw", "é");
         }
         let mut rest = &*all;
         for index in 1..=2 {

@@ -186,6 +186,33 @@ async fn one_that_is_down_delays_itself_alone_and_loses_nothing() {
     }
 }
 
+/// Loki and Grafana Cloud answer 204; others answer 200 with a body of their own. None of them gets a record twice.
+#[tokio::test]
+async fn any_success_is_one_whatever_it_says_beside() {
+    for (status, content_type, body, rejected) in [
+        (StatusCode::NO_CONTENT, None, "", 0),
+        (StatusCode::ACCEPTED, None, "", 0),
+        (StatusCode::OK, Some("application/json"), "{}", 0),
+        (StatusCode::OK, Some("application/json"), r#"{"partialSuccess":{"rejectedLogRecords":"2"}}"#, 2),
+        (StatusCode::OK, Some("text/plain"), "OK\n", 0),
+        (StatusCode::OK, Some("text/html; charset=utf-8"), "ok", 0),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let (upstream, url) = collector();
+        upstream
+            .otherwise(move |_| Answer::whole(content_type.unwrap_or_default(), body).with_status(status));
+        let ledger = open(dir.path());
+        record(&ledger, 5).await;
+        let following = Following::of(&ledger, &config(dir.path(), &[&url]));
+        following.until_at(0, 5).await;
+        assert_eq!(upstream.received().len(), 1, "{status} {body}");
+        let place = following.sinks[0].place();
+        let counted =
+            format!("vidimus_sink_records_total{{sink=\"{place}\",result=\"rejected\"}} {rejected}\n");
+        assert!(following.metrics(&ledger).contains(&counted), "{status} {body}");
+    }
+}
+
 #[tokio::test]
 async fn what_is_too_large_is_halved_and_what_is_rejected_is_counted() {
     let dir = tempfile::tempdir().unwrap();
@@ -416,6 +443,22 @@ async fn a_syslog_receiver_has_what_it_read_to_the_end_and_nothing_else() {
     assert_eq!(all, (0..25).collect::<Vec<_>>());
     let failed = format!("vidimus_sink_requests_total{{sink=\"{url}\",result=\"failed\"}} 4\n");
     following.until(&failed, |it| it.metrics(&ledger).contains(&failed)).await;
+}
+
+#[tokio::test]
+async fn a_syslog_receiver_that_wants_lines_has_a_record_on_each() {
+    let dir = tempfile::tempdir().unwrap();
+    let (url, taken) = siem(Vec::new()).await;
+    let ledger = open(dir.path());
+    record(&ledger, 12).await;
+    let config = config(dir.path(), &[&format!("{url}?framing=newline&body=record")]);
+    Following::of(&ledger, &config).until_at(0, 12).await;
+    let text = String::from_utf8(taken.lock().unwrap().concat()).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 12, "{text}");
+    for (index, line) in lines.iter().enumerate() {
+        assert!(line.starts_with('<') && line.contains(&format!("index=\"{index}\"")), "{line}");
+    }
 }
 
 #[tokio::test]

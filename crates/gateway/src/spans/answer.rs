@@ -63,7 +63,8 @@ struct Delay {
 /// The spans were taken, or some of them.
 pub(super) fn taken(wire: Wire, taken: &Taken) -> Response<ReplyBody> {
     let rejected = taken.rejected();
-    let partial_success = (rejected > 0).then(|| ExportTracePartialSuccess {
+    // With none that is rejected it is a warning (OTLP, "Partial Success").
+    let partial_success = (rejected > 0 || taken.cut > 0).then(|| ExportTracePartialSuccess {
         rejected_spans: i64::try_from(rejected).unwrap_or(i64::MAX),
         error_message: why(taken),
     });
@@ -90,14 +91,18 @@ pub(crate) fn grpc(message: &[u8]) -> Response<ReplyBody> {
     response(GRPC, ReplyBody::with_trailers(framed, trailers))
 }
 
-/// What was not kept, and why.
+/// What was not kept, or not as a whole, and why.
 fn why(taken: &Taken) -> String {
     let all = [
         (taken.altered, "say something else than they said before by the same ids, and the first stands"),
         (taken.malformed, "have no ids of 16 and 8 bytes, or end before they begin"),
         (
             taken.too_large,
-            "are too large (64 KiB, 128 attributes, also of the resource, 128 events), or too much together",
+            "are too large without their attributes (64 KiB), have too much of a resource (32 KiB, 128 attributes), or are too much together",
+        ),
+        (
+            taken.cut,
+            "are kept without the ends of their longest values, or with fewer attributes or events (64 KiB, 128 attributes, 128 events)",
         ),
     ];
     let said = all.iter().filter(|(count, _)| *count > 0).map(|(count, why)| format!("{count} {why}"));

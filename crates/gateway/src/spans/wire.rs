@@ -15,7 +15,7 @@ use prost::Message as _;
 use prost::encoding::{WireType, decode_key, decode_varint};
 use vidimus_core::refusal::{Code, Refusal};
 
-use super::{MOST_BODY, Spans};
+use super::{MOST_BODY, Spans, json};
 use crate::answer::encoding::Encoding;
 use crate::gate::Gate;
 
@@ -23,8 +23,11 @@ const PATH: &str = "/v1/traces";
 const GRPC_PATH: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 
-/// The most parts that one request may have in it: spans, attributes, values, events. Each costs its sender two bytes, and some hundred here.
-const MOST_ELEMENTS: usize = 65_536;
+/// The most parts that one request may have in it: spans, attributes, values of lists, events. Each costs its sender two bytes, and some hundred
+/// here. A batch of a collector (8,192 spans) has some thirty for each; 4 MiB have no more of any use.
+const MOST_ELEMENTS: usize = 262_144;
+/// The most objects of JSON: an attribute is two, and any may be a span.
+const MOST_OBJECTS: usize = 65_536;
 /// The most spans of them. Senders have batches of 512, collectors of 8,192.
 const MOST_SPANS: usize = 16_384;
 /// What a part is in memory at most, in bytes: of a list that grows there is room for twice as many.
@@ -135,7 +138,10 @@ impl Wire {
             Self::Json => {
                 // Each begins so. Those in texts are counted too, which makes it no less; which are spans is not known.
                 let all = memchr::memchr_iter(b'{', message).count();
-                few(PartCount { all, spans: 0 })?;
+                if all > MOST_OBJECTS {
+                    let message = format!("the request has more than {MOST_OBJECTS} objects of JSON");
+                    return Err(Refusal::new(Code::BodyTooLarge, message));
+                }
                 let items = memchr::memchr_iter(b',', message).count();
                 Ok(message.len() + all * (ELEMENT + SPAN) + items * ITEM)
             }
@@ -149,6 +155,15 @@ impl Wire {
         }
     }
 
+    /// How many spans are in a message, about: in JSON those that say when they began.
+    pub(super) fn spans(self, message: &[u8]) -> u64 {
+        let count = match self {
+            Self::Json => memchr::memmem::find_iter(message, b"\"startTimeUnixNano\"").count(),
+            Self::Protobuf | Self::Grpc => parts(message, Part::Request, 0).map_or(0, |parts| parts.spans),
+        };
+        count as u64
+    }
+
     /// What a message says whose weight was found.
     ///
     /// # Errors
@@ -158,8 +173,7 @@ impl Wire {
             |error: &dyn ToString| invalid("this is no request of OTLP").with_detail(error.to_string());
         match self {
             Self::Json => {
-                let request: ExportTraceServiceRequest =
-                    serde_json::from_slice(message).map_err(|error| unreadable(&error))?;
+                let request = json::request(message).map_err(|error| unreadable(&error))?;
                 // What is in each other deeper than protobuf may be could be written, and not read again.
                 let Some(parts) = parts(&request.encode_to_vec(), Part::Request, 0) else {
                     return Err(invalid("values of attributes are in each other too deep"));
@@ -292,7 +306,12 @@ fn parts(mut message: &[u8], part: Part, depth: usize) -> Option<PartCount> {
         if kind == WireType::LengthDelimited
             && let Some(inner) = part.of(field)
         {
-            count.all += 1;
+            // The value of an attribute, and what a value is a list of, are in it, and no things of their own.
+            let is_within = matches!(
+                (part, inner),
+                (Part::Attribute, Part::Value) | (Part::Value, Part::Values | Part::Attributes)
+            );
+            count.all += usize::from(!is_within);
             if !matches!(inner, Part::Text) {
                 let within = parts(inside, inner, depth + 1)?;
                 count.all += within.all;
@@ -356,10 +375,10 @@ mod tests {
         let spans = |count| vec![Span::default(); count];
         assert!(read(Wire::Protobuf, &request(spans(16_000))).is_ok());
         assert_eq!(code(read(Wire::Protobuf, &request(spans(17_000)))), Some(Code::BodyTooLarge));
-        let attributes = vec![names::number("", 0); 70_000];
+        let attributes = vec![names::number("", 0); 270_000];
         let one = request(vec![Span { attributes, ..Span::default() }]);
         assert_eq!(code(read(Wire::Grpc, &one)), Some(Code::BodyTooLarge));
-        let keys = vec![String::new(); 70_000];
+        let keys = vec![String::new(); 270_000];
         let entity_refs = vec![EntityRef { id_keys: keys, ..EntityRef::default() }];
         let resource = Some(Resource { entity_refs, ..Resource::default() });
         let resource_spans = vec![ResourceSpans { resource, ..ResourceSpans::default() }];
@@ -371,6 +390,34 @@ mod tests {
         assert_eq!(code(read(Wire::Json, json.as_bytes())), Some(Code::BodyTooLarge), "20,000 spans");
         let json = format!("{{\"resourceSpans\":[{}{{}}]}}", "{},".repeat(70_000));
         assert_eq!(code(read(Wire::Json, json.as_bytes())), Some(Code::BodyTooLarge));
+    }
+
+    /// Of the batch processor's default size, with attributes that are as many as 4 MiB have room for.
+    #[test]
+    fn a_batch_of_a_collector_passes() {
+        let attributes: Vec<_> =
+            (0..16).map(|at| names::number(&format!("gen_ai.request.{at:02}"), at)).collect();
+        let span = Span { attributes, trace_id: vec![1; 16], span_id: vec![1; 8], ..Span::default() };
+        let batch = request(vec![span; 8_192]);
+        assert!((MOST_BODY * 3 / 4..MOST_BODY).contains(&batch.len()), "{}", batch.len());
+        assert!(read(Wire::Protobuf, &batch).is_ok());
+        let most = Wire::Protobuf.weight(&batch).expect("a request");
+        assert!(batch.len().max(super::super::LEAST) + most <= super::super::ROOM / 2, "{most}");
+        // The largest that is read has room too: else it would be told to come again, for ever.
+        let full = vec![KeyValue::default(); MOST_ELEMENTS - MOST_SPANS - 2];
+        let mut spans = vec![Span::default(); MOST_SPANS];
+        spans[0].attributes = full;
+        let largest = request(spans);
+        let most = Wire::Protobuf.weight(&largest).expect("it fits");
+        assert!(MOST_BODY + most <= super::super::ROOM / 2, "{most}");
+    }
+
+    #[test]
+    fn spans_that_are_refused_are_counted() {
+        assert_eq!(Wire::Protobuf.spans(&request(vec![Span::default(); 17_000])), 17_000);
+        let json = "{\"resourceSpans\":[{\"scopeSpans\":[{\"spans\":[{\"startTimeUnixNano\":\"1\"},{\"startTimeUnixNano\" : 2}]}]}]}";
+        assert_eq!(Wire::Json.spans(json.as_bytes()), 2);
+        assert_eq!(Wire::Protobuf.spans(b"\xff"), 0);
     }
 
     #[test]

@@ -177,7 +177,9 @@ async fn what_is_no_frame_does_not_pass() {
 #[tokio::test]
 async fn guards_see_what_is_said_in_frames() {
     const HALVES: [&str; 2] = ["my card is 4111 1111 1", "111 1111, thanks."];
-    for (also, says) in [("", None), (r#"@on_finding("redact")"#, Some("[redacted]"))] {
+    for (also, says) in
+        [("", None), (r#"@on_finding("redact")"#, Some("my card is [redacted:card], thanks."))]
+    {
         let cedar = format!(
             r#"@guard_answer("personal_data") {also} forbid (principal, action == Action::"callModel", resource);"#
         );

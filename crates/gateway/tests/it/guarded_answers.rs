@@ -153,10 +153,10 @@ async fn what_a_model_says_is_redacted_or_only_recorded_where_a_policy_says_so()
     let world_of = |what: &'static str| async move { world(&format!(r#"@on_finding("{what}")"#)).await };
     let redacts = world_of("redact").await;
     let (said, records) = asked(&redacts, (CHAT, &chat(false)), Answer::json(&completion(CARD))).await;
-    assert_eq!(json_of(said.as_bytes()), completion("[redacted]"));
+    assert_eq!(json_of(said.as_bytes()), completion("[redacted:card]"));
     assert_eq!(records[1]["detail"], "guard.personal_data: redacted: card 1");
     let (said, records) = asked(&redacts, (CHAT, &chat(true)), Answer::whole(EVENTS, chunks(&HALVES))).await;
-    assert_eq!(said, chunks(&["[redacted]", ""]));
+    assert_eq!(said, chunks(&["my card is [redacted:card]", ", thanks."]));
     assert_eq!((&records[1]["result"], &records[1]["changed"]), (&json!("ok"), &json!({"guard_answer": 1})));
     let records_only = world_of("record").await;
     records_only.upstream.next(Answer::whole(EVENTS, chunks(&HALVES)));

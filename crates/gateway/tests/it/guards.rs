@@ -100,7 +100,7 @@ async fn what_is_found_is_redacted_where_a_policy_says_so() {
     let (status, headers, _) = world.call(echo(&world, &arguments)).await;
     assert_eq!(status, 200);
     let [sent] = &world.upstream.received()[..] else { panic!("one request") };
-    let expected = json!({"to": "ada", "items": [{"note": "[redacted]"}, {"note": "none"}]});
+    let expected = json!({"to": "ada", "items": [{"note": "card [redacted:card]"}, {"note": "none"}]});
     assert_eq!(json_of(&sent.body)["params"]["arguments"], expected);
     let records = world.records(&call_id(&headers), 2).await;
     assert_eq!(records[0]["outcome"], "allow-with-obligations");
@@ -255,5 +255,128 @@ async fn an_answer_is_redacted_or_only_recorded_where_a_policy_says_so() {
             let records = world.records(&call_id(&headers), 2).await;
             assert_eq!(records[1]["changed"], json!({"guard_answer": 1}), "{records:?}");
         }
+    }
+}
+
+/// Attack: what a resource or a prompt has a model obey. What they say is redacted too, but for bytes, which do not pass.
+#[tokio::test]
+async fn what_a_resource_or_a_prompt_says_is_looked_at() {
+    let policy = |more: &str| {
+        format!(
+            r#"permit (principal, action in [Action::"readResource", Action::"getPrompt"], resource);
+               @guard_answer("injection") {more} forbid (principal, action in [Action::"readResource", Action::"getPrompt"], resource);"#
+        )
+    };
+    let read = ("resources/read", json!({"uri": "file:///a"}));
+    let get = ("prompts/get", json!({"name": "greet"}));
+    let contents =
+        |text: &str| json!({"contents": [{"uri": "file:///a", "mimeType": "text/plain", "text": text}]});
+    let messages = |text: &str| json!({"description": "greets", "messages": [{"role": "user", "content": {"type": "text", "text": text}}]});
+    let bytes = json!({"contents": [{"uri": "file:///a", "blob": data_encoding::BASE64.encode(INJECTED.as_bytes())}]});
+    for ((method, params), said, redacted) in [
+        (&read, contents(INJECTED), Some("/result/contents/0/text")),
+        (&get, messages(INJECTED), Some("/result/messages/0/content/text")),
+        (&read, bytes, None),
+        (&read, contents("It is sunny."), Some("")),
+        (&get, messages("It is sunny."), Some("")),
+    ] {
+        for (more, passes) in [("", false), (r#"@on_finding("redact")"#, redacted.is_some())] {
+            let passes = passes || redacted == Some("");
+            let world = world(&policy(more)).await;
+            let answered = json!({"jsonrpc": "2.0", "id": 1, "result": said});
+            for answer in
+                [Answer::json(&answered), Answer::whole("text/event-stream", format!("data: {answered}\n\n"))]
+            {
+                world.upstream.next(answer);
+                let call = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+                let (_, _, body) = world.call(world.request(Method::POST, "/mcp/t/tools", &call)).await;
+                let text = String::from_utf8_lossy(&body);
+                assert_eq!(text.contains("change_impossible"), !passes, "{more} {text}");
+                assert!(!text.contains("mallory") && !text.contains("blob"), "{more} {text}");
+                if let Some(place) = redacted.filter(|place| passes && !place.is_empty()) {
+                    let data = text.trim().trim_start_matches("data: ");
+                    let value = json_of(data.as_bytes()).pointer(place).cloned();
+                    assert!(value.is_some_and(|value| value.to_string().contains("[redacted")), "{text}");
+                }
+            }
+        }
+    }
+}
+
+/// What is found in a prompt, or in a message to an agent, is replaced before it goes out, whoever speaks to whom.
+#[tokio::test]
+async fn what_is_found_in_a_prompt_is_redacted_where_a_policy_says_so() {
+    let world = World::new().await;
+    let cedar = r#"permit (principal, action in [Action::"callModel", Action::"callAgent"], resource);
+        @id("redacts") @guard("personal_data") @on_finding("redact") forbid (principal, action in [Action::"callModel", Action::"callAgent"], resource)
+        unless { context.guarded.contains("personal_data") };"#;
+    let mut all = with(&world, cedar);
+    for (name, kind) in [("claude", "anthropic"), ("gemini", "gemini"), ("openai", "openAI")] {
+        let spec = json!({"owner": "a@b.example", "type": kind, "credential": {"none": {}},
+            "endpoint": {"url": world.upstream.url("/at"), "timeout": "3s"}, "models": [{"name": "small"}]});
+        all.push(json!({"apiVersion": "vidimus.dev/v1alpha1", "kind": "LLMProvider", "metadata": {"namespace": "t", "name": name}, "spec": spec}));
+    }
+    world.gate.take_into_use(snapshot(&all));
+    let said = format!("my card is {CARD}, thanks");
+    let signed = |text: &str| json!([{"type": "thinking", "thinking": text, "signature": "s"}, {"type": "text", "text": "ok"}]);
+    let claude = |more: Value| {
+        json!({"model": "small", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": more},
+            {"role": "user", "content": [{"type": "text", "text": said}]}]})
+    };
+    for (path, body, place) in [
+        (
+            "/llm/t/openai/v1/chat/completions",
+            json!({"model": "small", "messages": [{"role": "user", "content": said}]}),
+            Some("/messages/0/content"),
+        ),
+        (
+            "/llm/t/openai/v1/responses",
+            json!({"model": "small", "input": [{"role": "user", "content": [{"type": "input_text", "text": said}]}]}),
+            Some("/input/0/content/0/text"),
+        ),
+        ("/llm/t/openai/v1/embeddings", json!({"model": "small", "input": ["x", said]}), Some("/input/1")),
+        ("/llm/t/claude/v1/messages", claude(json!("ok")), Some("/messages/2/content/0/text")),
+        // What the model signed would be of no author, and what a picture is would be none.
+        ("/llm/t/claude/v1/messages", claude(signed(&said)), None),
+        (
+            "/llm/t/openai/v1/chat/completions",
+            json!({"model": "small", "messages": [{"role": "user", "content": "x", "name": CARD}]}),
+            None,
+        ),
+        (
+            "/llm/t/gemini/v1beta/models/small:generateContent",
+            json!({"contents": [{"role": "user", "parts": [{"text": said}]}]}),
+            Some("/contents/0/parts/0/text"),
+        ),
+        (
+            "/a2a/t/callee",
+            json!({"jsonrpc": "2.0", "id": 1, "method": "SendMessage", "params": {"message": {"messageId": "m", "role": "ROLE_USER", "parts": [{"text": said}]}}}),
+            Some("/params/message/parts/0/text"),
+        ),
+    ] {
+        world.upstream.next(Answer::json(&json!({"error": {"message": "that will do"}})));
+        let before = world.upstream.received().len();
+        let (_, headers, body) = world.call(world.request(Method::POST, path, &body)).await;
+        let received = world.upstream.received();
+        let records = world.records(&call_id(&headers), if place.is_some() { 2 } else { 1 }).await;
+        assert!(!json!(records).to_string().contains("4111"), "{records:?}");
+        let came = fact(&records[0], "guard.personal_data").expect("it looked");
+        let Some(place) = place else {
+            assert!(came.starts_with("unredactable: card"), "{path} {came}");
+            assert!(
+                received.len() == before && String::from_utf8_lossy(&body).contains("forbidden_by_policy"),
+                "{body:?}"
+            );
+            continue;
+        };
+        assert_eq!(came, "redacted: card 1", "{path}");
+        let [sent] = &received[before..] else { panic!("one request of {path}") };
+        assert_eq!(sent.json().pointer(place), Some(&json!("my card is [redacted:card], thanks")), "{path}");
+        let demanded = json!([{"change": "redact", "policy": "t/changes#redacts", "value": place}]);
+        assert_eq!(
+            (&records[0]["obligations"], &records[1]["changed"]),
+            (&demanded, &json!({"redact": 1})),
+            "{path}"
+        );
     }
 }

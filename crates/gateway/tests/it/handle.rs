@@ -33,7 +33,7 @@ async fn what_a_call_keeps_in_place_is_small() {
     let world = World::new().await;
     let peer = Peer { address: ([192, 0, 2, 7], 4711).into(), svid: None };
     let governed = vidimus_gateway::handle(&world.gate, world.tool("echo"), &peer);
-    let size = std::mem::size_of_val(&governed);
+    let size = size_of_val(&governed);
     assert!(size <= 10 * 1024, "{size} bytes: box what few calls need");
 }
 

@@ -327,6 +327,40 @@ async fn news_end_with_what_permitted_them() {
     assert_eq!(stage.push(&address, "1").await.1, None);
 }
 
+/// News are an answer of the agent's, and what guards do not let pass of one reaches nobody.
+#[tokio::test]
+async fn guards_look_at_news_as_at_any_answer() {
+    const CARD: &str = "4111 1111 1111 1111";
+    let stage = Stage::new().await;
+    stage.made("caller", Some(stage.config())).await;
+    let address = stage.address();
+    let news = |text: &str| {
+        json!({"statusUpdate": {"taskId": "1", "contextId": "ctx", "status": {"state": "TASK_STATE_COMPLETED",
+            "message": {"messageId": "m", "taskId": "1", "contextId": "ctx", "parts": [{"text": text}]}}}})
+        .to_string()
+    };
+    for (on_finding, code, found) in [
+        ("", Some("change_impossible"), "found: card 1"),
+        (r#"@on_finding("redact")"#, None, "redacted: card 1"),
+        (r#"@on_finding("record")"#, None, "recorded: card 1"),
+    ] {
+        let guarding = format!(
+            r#"@guard_answer("personal_data") {on_finding} forbid (principal, action == Action::"callAgent", resource);"#
+        );
+        stage.in_use(&format!("{CEDAR} {guarding}"), |_| {});
+        assert_eq!(stage.post(&address, &news("it is done"), None).await.1, None);
+        let before = stage.hook.received().len();
+        let (_, answered, headers) = stage.post(&address, &news(CARD), None).await;
+        assert_eq!(answered.as_deref(), code);
+        let told = stage.hook.received();
+        assert_eq!(told.len() - before, usize::from(code.is_none()));
+        let said = told.last().map(|one| String::from_utf8_lossy(&one.body).into_owned()).unwrap_or_default();
+        assert_eq!(said.contains(CARD), found.starts_with("recorded"), "{said}");
+        let records = stage.world.records(&call_id(&headers), 2).await;
+        assert_eq!(records[1]["detail"], format!("guard.personal_data: {found}"), "{records:?}");
+    }
+}
+
 /// Attacks: a webhook at the gateway, at a registered server, at a link-local address, behind a redirect, and by a name that leads elsewhere
 /// when the news are there.
 #[tokio::test]

@@ -60,7 +60,7 @@ async fn what_a_policy_looks_for_refuses_or_is_redacted() {
     assert_eq!((passes, came.as_str()), (true, "redacted: ticket 1"));
     let received = redacts.upstream.received();
     let sent = json_of(&received.last().expect("a request").body);
-    assert_eq!(sent["params"]["arguments"], json!({"a": "[redacted]", "b": "none"}));
+    assert_eq!(sent["params"]["arguments"], json!({"a": "see [redacted:ticket]", "b": "none"}));
 }
 
 /// Answers of models by patterns of the policy's own.

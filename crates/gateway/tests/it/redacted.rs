@@ -240,6 +240,66 @@ async fn on_the_stream_of_a_subscription_what_was_asked_for_passes_and_no_words(
     assert_eq!(messages(&text), expected, "{text}");
 }
 
+/// Attack: what a guard does not let pass of a tool's answer, in a log message or a question on the session's own stream.
+#[tokio::test]
+async fn a_stream_of_no_call_is_looked_at_by_the_guards_of_answers() {
+    let event = |message: Value| format!("data: {message}\n\n");
+    let log = |data: &str| json!({"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": data}});
+    let asks = json!({"jsonrpc": "2.0", "id": 8, "method": "elicitation/create", "params": {"message": format!("is {CARD} yours?")}});
+    let plain = event(log("it begins"));
+    let guarding = |more: &str| format!("@guard_answer(\"personal_data\") {more} {TOOLS};");
+    let resources = guarding("")
+        .replace("invokeTool", "readResource")
+        .replace("Tool::\"t/tools/echo\"", "MCPServer::\"t/tools\"");
+    let resources = resources.replace("resource ==", "resource in");
+    for (policy, passes, came) in [
+        (guarding(""), false, "found: card 1"),
+        (resources, false, "found: card 1"),
+        (guarding("@on_finding(\"record\")"), true, "recorded: card 1"),
+        (guarding("@on_finding(\"redact\")"), true, "redacted: card 1"),
+        (guarding("").replace("t/tools/echo", "t/others/echo"), true, ""),
+    ] {
+        let world = world(&policy).await;
+        let kept = came.starts_with("redacted") || came.starts_with("found");
+        for said in [log(CARD), asks.clone()] {
+            let (text, records) = ended(&world, &plain, event(said)).await;
+            assert_eq!(text.contains(CARD), !kept, "{policy} {text}");
+            let code = if passes { json!(null) } else { json!("change_impossible") };
+            assert_eq!(records[1].get("code").cloned().unwrap_or_default(), code, "{records:?}");
+            let told =
+                if came.is_empty() { json!(null) } else { json!(format!("guard.personal_data: {came}")) };
+            assert_eq!(records[1].get("detail").cloned().unwrap_or_default(), told, "{records:?}");
+            assert!(!json!(records).to_string().contains(CARD), "{records:?}");
+        }
+        // A document in its place.
+        world.upstream.next(Answer::json(&log(CARD)));
+        let (_, _, body) = world.call(world.request(Method::GET, PATH, &json!(null))).await;
+        assert_eq!(String::from_utf8_lossy(&body).contains(CARD), !kept, "{body:?}");
+    }
+}
+
+/// A guard comes while the stream is open.
+#[tokio::test]
+async fn a_stream_of_no_call_is_held_to_the_guards_in_force() {
+    let world = World::new().await;
+    let (answer, stream) = Answer::stream("text/event-stream");
+    world.upstream.next(answer);
+    let response = world.send(world.request(Method::GET, PATH, &json!(null))).await;
+    let (id, mut body) = (call_id(response.headers()), response.into_body());
+    let log = json!({"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": CARD}});
+    assert!(stream.event(&log.to_string()).await);
+    let first = body.frame().await.expect("an event").expect("whole").into_data().expect("data");
+    assert!(String::from_utf8_lossy(&first).contains(CARD), "{first:?}");
+    let guarding = format!("@guard_answer(\"personal_data\") @on_finding(\"redact\") {TOOLS};");
+    world.gate.take_into_use(snapshot(&with(&world, &guarding)));
+    assert!(stream.event(&log.to_string()).await);
+    drop(stream);
+    let rest = body.collect().await.expect("whole").to_bytes();
+    assert!(!String::from_utf8_lossy(&rest).contains(CARD), "{rest:?}");
+    let records = world.records(&id, 2).await;
+    assert_eq!(records[1]["changed"], json!({"guard_answer": 1}));
+}
+
 /// A policy comes while the stream is open.
 #[tokio::test]
 async fn a_stream_of_no_call_is_held_to_the_policies_in_force() {

@@ -258,9 +258,24 @@ async fn what_is_too_much_or_no_span_is_refused_and_the_rest_is_kept() {
     assert_eq!(world.call(bad).await.0, StatusCode::BAD_REQUEST);
     let giant = Span { attributes: vec![names::text("x", "x".repeat(100_000))], ..span(1, "giant") };
     let nameless = Span { trace_id: vec![0; 16], ..span(2, "nameless") };
-    let (rejected, why) = sent(&world, "caller", vec![giant, nameless, span(3, "good")]).await;
-    assert!(rejected == 2 && why.contains("too large") && why.contains("no ids"), "{rejected} {why}");
-    assert_eq!(kept(&world), as_kept(&[("Agent/t/caller", "good")]));
+    let endless = span(4, &"x".repeat(100_000));
+    let (rejected, why) = sent(&world, "caller", vec![giant, nameless, span(3, "good"), endless]).await;
+    let says = ["too large", "no ids", "1 are kept without the ends"];
+    assert!(rejected == 2 && says.iter().all(|one| why.contains(one)), "{rejected} {why}");
+    assert_eq!(kept(&world), as_kept(&[("Agent/t/caller", "giant"), ("Agent/t/caller", "good")]));
+    let found = vidimus_traces::read(&world.traces(), TRACE).expect("a store").spans;
+    let giant = found.iter().filter_map(|kept| kept.span.as_ref()).find(|span| span.name == "giant");
+    let giant = giant.expect("the giant");
+    assert_eq!(giant.dropped_attributes_count, 1);
+    assert!(names::shown(&giant.attributes)["x"].ends_with("x… [100000 bytes]"));
+    // That nothing is wrong but that is a warning.
+    let prompt = Span { attributes: vec![names::text("x", "x".repeat(100_000))], ..span(5, "prompt") };
+    let (rejected, why) = sent(&world, "caller", vec![prompt]).await;
+    assert!(rejected == 0 && why.contains("without the ends"), "{why}");
+    let text = world.gate.meter.text(&world.gate.ledger);
+    for line in ["{result=\"refused\"} 100000", "{result=\"cut\"} 2", "{result=\"too_large\"} 1"] {
+        assert!(text.contains(&format!("vidimus_spans_total{line}\n")), "{line}: {text}");
+    }
 }
 
 #[tokio::test]

@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use memchr::memmem::Finder;
+use uuid::Uuid;
 use vidimus_core::act::Act;
 use vidimus_core::record::{Kept, Record};
 
@@ -42,10 +43,31 @@ pub struct Query {
     pub since: Option<Timestamp>,
     /// Before.
     pub until: Option<Timestamp>,
+    /// An id that was made before whatever fits, as the transaction of the decisions of effects: what was written long before it need not be read. It is
+    /// no condition.
+    pub made_before: Option<String>,
     /// The maximum number of records.
     pub limit: Option<usize>,
     /// Whether the newest records come first.
     pub newest_first: bool,
+}
+
+/// How far the clocks of gateways may be from each other, and a clock from itself: an id may be of another gateway's.
+const APART: SignedDuration = SignedDuration::from_hours(24);
+
+impl Query {
+    /// Nothing that fits was written before this: a UUIDv7 says when it was made, and a call, an approval and a chain have theirs from their beginning on.
+    pub(super) fn not_before(&self) -> Option<Timestamp> {
+        let approval = self.resource.as_deref().and_then(|resource| resource.strip_prefix("Approval/"));
+        let ids = [self.id.as_deref(), self.transaction.as_deref(), self.made_before.as_deref(), approval];
+        let made = |id: &str| {
+            let id = Uuid::try_parse(id).ok().filter(|id| id.get_version_num() == 7)?;
+            let (seconds, nanoseconds) = id.get_timestamp()?.to_unix();
+            let made = Timestamp::new(seconds.try_into().ok()?, nanoseconds.try_into().ok()?).ok()?;
+            made.checked_sub(APART).ok()
+        };
+        ids.into_iter().flatten().filter_map(made).max()
+    }
 }
 
 /// What of a record a condition is about.

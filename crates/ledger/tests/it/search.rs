@@ -292,6 +292,45 @@ fn a_policy_is_found_by_the_calls_that_it_changed() {
     }
 }
 
+/// Segments that end long before an id was made are not read for it: what is damaged in them is not met.
+#[tokio::test]
+async fn what_was_written_before_an_id_was_made_is_not_read_for_it() {
+    const DAY: u64 = 86_400;
+    let made = |second: u64| {
+        let at: jiff::Timestamp = time(0).parse().expect("a time");
+        let seconds = u64::try_from(at.as_second()).expect("after 1970") + second;
+        let at = uuid::Timestamp::from_unix(uuid::NoContext, seconds, 0);
+        uuid::Uuid::new_v7(at).hyphenated().to_string()
+    };
+    let dir = tempfile::tempdir().expect("a directory");
+    let ledger = Ledger::open(Config { segment_bytes: 900, ..config(dir.path()) }).expect("opened");
+    let (old, new) = (made(0), made(5 * DAY));
+    let asked = |id: &str, second: u64| Asked {
+        id: id.to_owned(),
+        transaction: if second < DAY { "txn-1" } else { "txn-2" },
+        second: second.try_into().expect("small"),
+        ..Asked::default()
+    };
+    for second in 0..4 {
+        decide(&ledger, &asked(&old, second)).await;
+    }
+    for second in 0..4 {
+        decide(&ledger, &asked(&new, 5 * DAY + second)).await;
+    }
+    // A clock that was put back: what is written after a record is read, whatever it says.
+    decide(&ledger, &asked(&new, 60)).await;
+    decide(&ledger, &asked("last", 61)).await;
+    ledger.close().await;
+    let by_id = |id: &str| Query { id: text(id), ..Query::default() };
+    assert_eq!(found(dir.path(), &by_id(&new)), [4, 5, 6, 7, 8]);
+    assert_eq!(found(dir.path(), &by_id(&old)), [0, 1, 2, 3]);
+    flip_last(&segments(dir.path())[0]);
+    assert_eq!(found(dir.path(), &by_id(&new)), [4, 5, 6, 7, 8]);
+    for query in [by_id(&old), by_id("call"), by_id(&made(0))] {
+        assert!(search(dir.path(), &query).expect("searched").any(|hit| hit.is_err()), "{query:?}");
+    }
+}
+
 fn flip_last(path: &std::path::Path) {
     let mut bytes = std::fs::read(path).expect("read");
     // Two seals are behind the last record: its own, and that of the end.

@@ -64,7 +64,8 @@ impl Default for Asked {
 }
 
 pub(crate) fn time(second: u32) -> String {
-    format!("2026-11-21T08:{:02}:{:02}.000000Z", second / 60, second % 60)
+    let (day, second) = (21 + second / 86_400, second % 86_400);
+    format!("2026-11-{day}T{:02}:{:02}:{:02}.000000Z", 8 + second / 3_600, second / 60 % 60, second % 60)
 }
 
 /// Records a decision; its index.

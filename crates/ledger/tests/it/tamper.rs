@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use proptest::prelude::*;
-use vidimus_ledger::{Config, Finding, Options, Report, Source, VerifyError, verify};
+use vidimus_ledger::{
+    Config, Finding, Options, Report, Source, VerifyError, fsck_with_progress, verify, verify_with_progress,
+};
 
 use crate::support::{SEAL, assert_whole, config, copy, files, grow, items, report, segments, summed};
 
@@ -11,6 +13,19 @@ use crate::support::{SEAL, assert_whole, config, copy, files, grow, items, repor
 fn vouching(dir: &Path) -> Vec<std::path::PathBuf> {
     let skipped = [dir.join("keys/checkpoint.key"), dir.join("lock"), dir.join("partial")];
     files(dir).into_iter().filter(|path| !skipped.contains(path)).collect()
+}
+
+#[tokio::test]
+async fn a_verification_tells_how_far_it_is() {
+    let dir = tempfile::tempdir().expect("a directory");
+    grow(config(dir.path()), 7).await;
+    let mut told = Vec::new();
+    let seen = verify_with_progress(dir.path(), &Options::default(), &mut |read, all| told.push((read, all)));
+    assert!(seen.expect("verified").intact());
+    assert_eq!(told, [(0, 7), (7, 7)]);
+    told.clear();
+    fsck_with_progress(dir.path(), false, &mut |read, all| told.push((read, all))).expect("looked at");
+    assert_eq!(told, [(0, 7), (7, 7)]);
 }
 
 #[tokio::test]

@@ -76,11 +76,13 @@ fn judged(
     let registration = Registration {
         after: after.as_ref().map(digest),
         before: before.as_ref().map(digest),
+        file: None,
         manager: None,
         object: named(asked, kind),
         operation: asked.operation.to_ascii_lowercase(),
         policies: Vec::new(),
         request: asked.uid.clone(),
+        verdict: None,
         written: None,
     };
     // Its status, its finalizers: nothing that is registered.

@@ -18,7 +18,7 @@ use vidimus_ledger::Hash;
 
 use super::{SearchQuestion, ShowQuestion};
 
-pub use export::{ExportAnswer, ExportError, ExportQuestion, export, export_part};
+pub use export::{ExportAnswer, ExportError, ExportQuestion, export, export_by};
 pub use report::{EvidenceCosigned, EvidenceFinding, EvidenceReport, EvidenceVerified};
 pub use verify::{VerifyOptions, verify};
 

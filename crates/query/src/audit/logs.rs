@@ -23,14 +23,14 @@ use vidimus_ledger::{SearchError, VerifierKey, known_key};
 use super::Damage;
 
 pub use cursor::{BadCursor, Cursor};
-pub use search::{FoundIn, Searched, search, unknown_names};
+pub use search::{FoundIn, Searched, search, search_by, unknown_names};
 pub use set::{BadSet, CheckpointSet, set};
-pub use show::{ShownIn, ShownInLogs, show};
+pub use show::{ShownIn, ShownInLogs, show, show_by};
 pub(in crate::audit) use times::Runs;
 pub use times::{
     Away, ClockBack, LogTimes, RunTimes, Silence, Skew, Times, TimesQuestion, away_within, times,
 };
-pub use verify::{Amiss, Held, LogVerified, LogsReport, Remark, verify};
+pub use verify::{Amiss, Held, LogVerified, LogsReport, Remark, verify, verify_with_progress};
 
 /// One of several logs.
 #[derive(Clone, Debug)]

@@ -10,7 +10,7 @@ use vidimus_core::act::Act;
 use vidimus_core::record::{ActRecord, Kept, Record};
 use vidimus_ledger::{Prover, Query, SearchError};
 
-use super::Damage;
+use super::{Damage, InLog, Lookup};
 
 /// Which call, or which approval.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -55,7 +55,15 @@ pub struct ShownRecord {
 /// # Errors
 /// See [`SearchError`]; never of a part of the log, which is told with the rest.
 pub fn show(dir: &Path, question: &ShowQuestion) -> Result<ShownCall, SearchError> {
-    Ok(Gathered::of(dir, question)?.shown(dir))
+    show_by(&InLog(dir.to_owned()), dir, question)
+}
+
+/// As [`show`], looked up in whatever knows the records of that log.
+///
+/// # Errors
+/// As of [`show`].
+pub fn show_by(lookup: &dyn Lookup, dir: &Path, question: &ShowQuestion) -> Result<ShownCall, SearchError> {
+    Ok(Gathered::of(lookup, question)?.shown(dir))
 }
 
 /// The transaction that a record of a call says that this is a hop of.
@@ -96,9 +104,9 @@ pub(crate) struct Gathered {
 
 impl Gathered {
     /// As [`show`], without proofs.
-    pub(crate) fn of(dir: &Path, question: &ShowQuestion) -> Result<Self, SearchError> {
+    pub(crate) fn of(lookup: &dyn Lookup, question: &ShowQuestion) -> Result<Self, SearchError> {
         let mut found = Self::default();
-        found.add(dir, &Query { id: Some(question.id.clone()), ..Query::default() })?;
+        found.add(lookup, &Query { id: Some(question.id.clone()), ..Query::default() })?;
         let mut approvals: BTreeSet<String> = found.kept().filter_map(approval).collect();
         if found.records.is_empty() {
             // What is no call may be an approval.
@@ -106,19 +114,19 @@ impl Gathered {
         }
         for approval in &approvals {
             let (kind, resource) = (Some("act".to_owned()), Some(format!("Approval/{approval}")));
-            found.add(dir, &Query { kind, resource, ..Query::default() })?;
+            found.add(lookup, &Query { kind, resource, ..Query::default() })?;
         }
         if approvals.contains(&question.id) {
             let calls: BTreeSet<String> = found.kept().filter_map(call).collect();
             for id in calls {
-                found.add(dir, &Query { id: Some(id), ..Query::default() })?;
+                found.add(lookup, &Query { id: Some(id), ..Query::default() })?;
             }
         }
         Ok(found)
     }
 
-    fn add(&mut self, dir: &Path, query: &Query) -> Result<(), SearchError> {
-        for hit in vidimus_ledger::search(dir, query)? {
+    fn add(&mut self, lookup: &dyn Lookup, query: &Query) -> Result<(), SearchError> {
+        for hit in lookup.hits(query)? {
             match hit {
                 Ok(hit) => {
                     self.records.insert(hit.index, hit.record);

@@ -17,7 +17,7 @@ use vidimus_ledger::SearchError;
 
 use super::{Explanation, can_prove, entity, may_act_for, principal, target};
 use crate::Misasked;
-use crate::audit::{Gathered, ShowQuestion};
+use crate::audit::{Gathered, InLog, ShowQuestion};
 use crate::replay::Parts;
 use crate::state::State;
 
@@ -75,7 +75,7 @@ pub const UNKNOWN: &str = "unknown";
 /// # Errors
 /// When there is no such decision, or nobody could make the call now; and where the log cannot be read.
 pub fn recorded(state: &State, dir: &Path, question: &RecordedQuestion) -> Result<Explanation, NotExplained> {
-    let found = Gathered::of(dir, &ShowQuestion { id: question.call.clone() })?;
+    let found = Gathered::of(&InLog(dir.to_owned()), &ShowQuestion { id: question.call.clone() })?;
     let (records, unread): (Vec<_>, Vec<_>) = found.read().partition(Result::is_ok);
     let misasked = |reason: String| Misasked::new("call", &question.call, reason);
     let mut refused = None;

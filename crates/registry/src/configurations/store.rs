@@ -1,5 +1,6 @@
 //! The files: written beside and renamed, for their owner alone, and never changed.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -171,24 +172,30 @@ impl Store {
         Ok(bytes)
     }
 
-    /// Writes texts that are new. When this returns, they are on disk.
+    /// Writes texts that are new, in the order of their digests. They are with the kernel when this returns.
     pub(super) fn write_texts(&self, texts: &[(Digest, &[u8])]) -> Result<(), KeepError> {
-        let each = texts.len() <= MAX_SYNCED;
-        let mut directories: Vec<PathBuf> = Vec::new();
+        let mut last: Option<PathBuf> = None;
         for (text, bytes) in texts {
             let path = self.text_path(*text);
             if let Some(directory) = path.parent()
-                && directories.last().is_none_or(|last| last != directory)
+                && last.as_deref() != Some(directory)
             {
-                // They come in the order of their digests.
                 make_directory(directory)?;
-                directories.push(directory.to_owned());
+                last = Some(directory.to_owned());
             }
-            write(&path, bytes, each)?;
+            write(&path, bytes)?;
         }
-        if each {
-            directories.push(self.objects());
-            return directories.iter().try_for_each(|directory| sync_directory(directory));
+        Ok(())
+    }
+
+    /// When this returns, these texts are on disk.
+    pub(super) fn sync_texts(&self, texts: &[Digest]) -> Result<(), KeepError> {
+        if texts.len() <= MAX_SYNCED {
+            let paths: Vec<PathBuf> = texts.iter().map(|text| self.text_path(*text)).collect();
+            paths.iter().try_for_each(|path| sync(path))?;
+            let directories: BTreeSet<&Path> = paths.iter().filter_map(|path| path.parent()).collect();
+            directories.into_iter().try_for_each(sync)?;
+            return sync(&self.objects());
         }
         let fault = |source: io::Error| KeepError::File { path: self.objects(), source };
         let directory = File::open(self.objects()).map_err(fault)?;
@@ -196,13 +203,18 @@ impl Store {
     }
 
     pub(super) fn write_manifest(&self, configuration: &str, bytes: &[u8]) -> Result<(), KeepError> {
-        write(&self.manifest_path(configuration), bytes, true)?;
+        write(&self.manifest_path(configuration), bytes)
+    }
+
+    /// When this returns, that configuration is on disk, if its texts are.
+    pub(super) fn sync_manifest(&self, configuration: &str) -> Result<(), KeepError> {
+        sync(&self.manifest_path(configuration))?;
         self.sync_manifests()
     }
 
     /// When this returns, which manifests there are is on disk.
     pub(super) fn sync_manifests(&self) -> Result<(), KeepError> {
-        sync_directory(&self.directory)
+        sync(&self.directory)
     }
 
     pub(super) fn remove_manifest(&self, configuration: &str) -> Result<(), KeepError> {
@@ -219,8 +231,9 @@ fn make_directory(path: &Path) -> Result<(), KeepError> {
     made.map_err(|source| KeepError::File { path: path.to_owned(), source })
 }
 
-fn sync_directory(path: &Path) -> Result<(), KeepError> {
-    let synced = File::open(path).and_then(|directory| directory.sync_all());
+/// Of a file, or of what a directory names.
+fn sync(path: &Path) -> Result<(), KeepError> {
+    let synced = File::open(path).and_then(|file| file.sync_all());
     synced.map_err(|source| KeepError::File { path: path.to_owned(), source })
 }
 
@@ -235,16 +248,13 @@ fn read(path: &Path) -> Result<Vec<u8>, Unusable> {
     }
 }
 
-/// Beside, then over: what is there is always whole.
-fn write(path: &Path, bytes: &[u8], sync: bool) -> Result<(), KeepError> {
+/// Beside, then over: what is there is whole, but for a power loss before it is synced, and then it is not what its name says.
+fn write(path: &Path, bytes: &[u8]) -> Result<(), KeepError> {
     let beside = path.with_extension(UNFINISHED);
     let written = || {
         let mut file = OpenOptions::new();
         let mut file = file.write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
         file.write_all(bytes)?;
-        if sync {
-            file.sync_all()?;
-        }
         fs::rename(&beside, path)
     };
     written().map_err(|source| {

@@ -329,6 +329,29 @@ fn what_no_record_refers_to_is_dropped_with_what_only_it_had() {
     assert!(kept.keep(&other).unwrap() && restored(directory.path(), other.digest()).is_ok());
 }
 
+/// A process that is killed before the sync has kept it; what a power loss left of one is no configuration, and goes with those that decided nothing.
+#[test]
+fn what_is_written_is_kept_and_what_is_left_in_part_goes() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    let (one, other) = (examples("quickstart"), examples("demo"));
+    let mut kept = Configurations::open(at).unwrap();
+    let written = kept.write(&one).unwrap().unwrap();
+    assert!(restored(at, one.digest()).unwrap().verified);
+    // Written again where the sync fails.
+    assert!(kept.write(&one).unwrap().is_some());
+    kept.sync(written).unwrap();
+    assert!(kept.write(&one).unwrap().is_none());
+    kept.keep(&other).unwrap();
+    // As of a file whose name is on disk, and nothing else of it.
+    fs::write(kept.store.manifest_path(other.digest()), "").unwrap();
+    let mut after = Configurations::open(at).unwrap();
+    assert_eq!((after.kept().collect::<Vec<_>>(), after.named().count()), (vec![one.digest()], 2));
+    assert_eq!(after.retain(|digest| digest == one.digest()).unwrap(), 1);
+    assert!(Archive::at(at).look().unwrap().damaged.is_empty());
+    assert!(after.keep(&other).unwrap() && restored(at, other.digest()).is_ok());
+}
+
 /// A text that is not what its name says is not one that is kept: it is written anew with the next configuration that has it.
 #[test]
 fn what_was_damaged_is_kept_anew() {

@@ -239,21 +239,35 @@ fn what_no_span_is_is_not_kept() {
     let values = ArrayValue { values: vec![AnyValue::default(); 3_000] };
     let value = Some(AnyValue { value: Some(Value::ArrayValue(values)) });
     nested.resource = vec![KeyValue { key: "x".to_owned(), value, ..KeyValue::default() }];
-    let large = [
-        changed(|span| span.name = "x".repeat(64 << 10)),
-        changed(|span| span.attributes = vec![names::number("x", 1); 129]),
-        changed(|span| {
-            span.events = vec![Event { attributes: vec![KeyValue::default(); 100], ..Event::default() }; 100];
-        }),
-        heavy,
-        many,
-        nested,
-    ];
+    let large = [changed(|span| span.name = "x".repeat(64 << 10)), heavy, many, nested];
     let (bad, big) = (malformed.len() as u64, large.len() as u64);
     let taken = put(&mut store, BOT, &malformed.into_iter().chain(large).collect::<Vec<_>>());
     assert_eq!(taken, Taken { malformed: bad, too_large: big, ..Taken::default() });
     assert_eq!(taken.rejected(), bad + big);
     assert!(said(dir.path(), TRACE).is_empty());
+}
+
+/// A prompt that is longer than a span may be leaves no hole in the tree.
+#[test]
+fn of_what_is_too_much_as_much_is_kept_as_may_be() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let changed = |id, change: fn(&mut Span)| {
+        let mut kept = span(TRACE, id, "a");
+        change(kept.span.as_mut().expect("a span"));
+        kept
+    };
+    let all = [
+        changed(1, |span| span.attributes = vec![names::text("prompt", "x".repeat(100 << 10))]),
+        changed(2, |span| span.attributes = vec![names::number("x", 1); 129]),
+        changed(3, |span| {
+            span.events = vec![Event { attributes: vec![KeyValue::default(); 100], ..Event::default() }; 100];
+        }),
+        span(TRACE, 4, "a"),
+    ];
+    assert_eq!(put(&mut store(dir.path()), BOT, &all), Taken { stored: 4, cut: 3, ..Taken::default() });
+    assert_eq!(said(dir.path(), TRACE), as_said(&[(BOT, "a"); 4]));
+    // Also by a process that has read it from the files.
+    assert_eq!(put(&mut store(dir.path()), BOT, &all), Taken { repeated: 4, ..Taken::default() });
 }
 
 #[test]

@@ -25,8 +25,10 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail, ensure};
 use clap::{Args, Subcommand};
 use vidimus_ledger::VerifierKey;
+use vidimus_query::audit::Lookup;
 use vidimus_query::audit::logs::Logs;
 
+pub(super) use self::search::lookup;
 pub(crate) use self::search::moment;
 use self::sql::Sql;
 
@@ -93,6 +95,14 @@ impl Audit {
         self.index.clone().or_else(own)
     }
 
+    /// What knows the records of a ledger: its index, where one is named or beside it.
+    fn lookup(&self, ledger: &Path) -> Box<dyn Lookup> {
+        let named = self.index.clone().filter(|_| self.ledger.len() < 2);
+        let beside =
+            || ledger.parent().filter(|_| ledger.ends_with("ledger")).map(vidimus_readmodel::directory);
+        lookup(ledger, named.or_else(beside).as_deref())
+    }
+
     /// The one ledger that is meant.
     fn ledger(&self) -> anyhow::Result<PathBuf> {
         match self.ledger.as_slice() {
@@ -150,7 +160,9 @@ pub fn run(audit: &Audit, format: Format) -> anyhow::Result<ExitCode> {
         };
     }
     match &audit.command {
-        Command::Search(search) if are_several => search::run_logs(&audit.logs()?, search, format),
+        Command::Search(search) if are_several => {
+            search::run_logs(&audit.logs()?, &|ledger| audit.lookup(ledger), search, format)
+        }
         Command::Search(search) => search::run(&ledger()?, index, search, format),
         Command::Stats(stats) => stats::run(&ledger()?, index, stats, format),
         Command::Sql(Sql { query: None, .. }) => sql::run_tables(format),
@@ -159,14 +171,20 @@ pub fn run(audit: &Audit, format: Format) -> anyhow::Result<ExitCode> {
         Command::Show(show) if are_several && show.payload => {
             bail!("--payload: give one --ledger, or the --data of one gateway: each has keys of its own")
         }
-        Command::Show(show) if are_several || show.chain => show::run_logs(&audit.logs()?, show, format),
-        Command::Show(show) => show::run((&audit.data, &ledger()?), show, format),
+        Command::Show(show) if are_several || show.chain => {
+            show::run_logs(&audit.logs()?, &|ledger| audit.lookup(ledger), show, format)
+        }
+        Command::Show(show) => {
+            let ledger = ledger()?;
+            show::run((&audit.data, &ledger), &*audit.lookup(&ledger), show, format)
+        }
         Command::Export(export) if are_several => {
-            export::run_logs(&audit.logs()?, |ledger| audit.configurations(ledger), export, format)
+            let beside = |ledger: &Path| (audit.configurations(ledger), audit.lookup(ledger));
+            export::run_logs(&audit.logs()?, beside, export, format)
         }
         Command::Export(export) => {
             let ledger = ledger()?;
-            export::run(&audit.configurations(&ledger), &ledger, export, format)
+            export::run((&audit.configurations(&ledger), &*audit.lookup(&ledger)), &ledger, export, format)
         }
         Command::Evidence(evidence) => evidence::run(&ledger()?, evidence, format),
         Command::Fsck(fsck::Fsck {}) => {

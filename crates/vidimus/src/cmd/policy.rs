@@ -6,7 +6,6 @@ mod explain;
 mod fmt;
 mod init;
 mod plan;
-mod progress;
 mod proof;
 mod reach;
 mod replay;

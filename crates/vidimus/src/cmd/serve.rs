@@ -11,9 +11,11 @@ pub(super) mod configurations;
 mod data_planes;
 mod descriptors;
 pub(super) mod disk;
+mod filed;
 pub(super) mod flags;
 pub(super) mod from_registry;
 mod health;
+mod index;
 mod issuer_roots;
 mod jobs;
 mod pods;
@@ -199,12 +201,12 @@ pub struct Serve {
     #[arg(long, env = "VIDIMUS_WITNESS_QUORUM", value_name = "N", requires = "witness")]
     pub witness_quorum: Option<usize>,
     /// A receiver of the ledger's records, such as a SIEM: otlp+https://HOST[:PORT]/PATH or otlp+http:// (OTLP logs over HTTP, protobuf),
-    /// syslog+tls://HOST[:PORT] or syslog+tcp:// (RFC 5424, counted by octets), clickhouse+https://HOST[:PORT]/DATABASE or clickhouse:// (a table
+    /// syslog+tls://HOST[:PORT] or syslog+tcp:// (RFC 5424), clickhouse+https://HOST[:PORT]/DATABASE or clickhouse:// (a table
     /// of a ClickHouse, which `vidimus audit --clickhouse` asks). It is sent each record at least once, by index, from where it
     /// was; one that is down delays itself alone. May be given several times; scheme, host and port (and database) are its name. Options behind a
     /// question mark, joined by &: body=cef|ocsf|record, ca=FILE (PEM roots), headers=FILE (OTLP, ClickHouse: header fields, a line each), cert=FILE
-    /// and key=FILE (syslog+tls), end=tcp (syslog+tls: a receiver that ends without close_notify). FILE of headers and key is in the directory of
-    /// --secrets.
+    /// and key=FILE (syslog+tls), end=tcp (syslog+tls: a receiver that ends without close_notify), framing=newline (syslog: a message is a line, in
+    /// place of counted octets). FILE of headers and key is in the directory of --secrets.
     #[arg(long, env = "VIDIMUS_SINK", value_delimiter = ',', value_name = "URL", value_parser = flags::Unshown(flags::sink), hide_env_values = true)]
     pub sink: Vec<SinkAddress>,
     /// The index of the record that a new sink begins with; 0 is the first of the ledger. Without it a new sink begins at the present.
@@ -249,6 +251,10 @@ pub struct Serve {
     /// How much of them is kept: 1GB, 512MiB. When there are more, the oldest go of the agent that has most.
     #[arg(long, env = "VIDIMUS_TRACE_BYTES", value_name = "SIZE", default_value = "1GB", value_parser = quantity::trace_bytes)]
     pub trace_bytes: u64,
+    /// Keep no index of the ledger. Otherwise DATA/index follows it beside the calls, with less priority and some 50 MB of memory while it does: what
+    /// `vidimus audit search`, `show`, `stats` and `sql` are quick by. It takes about as much of the disk as a fifth of the ledger.
+    #[arg(long, env = "VIDIMUS_NO_INDEX", value_parser = BoolishValueParser::new())]
+    pub no_index: bool,
     /// Worker threads; one a core where not given.
     #[arg(long, env = "VIDIMUS_THREADS", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use vidimus_query::trace::{self, Claims, Node, ShownTrace, TraceQuestion};
 
-use super::{data_directory, serve};
+use super::{audit, data_directory, serve};
 use crate::output::{self, Format, printable};
 
 /// How many characters show when something was.
@@ -55,7 +55,8 @@ pub fn run(trace: &Trace, format: Format) -> anyhow::Result<ExitCode> {
     let Command::Show(show) = &trace.command;
     let ledger = data_directory::ledger(&trace.data)?;
     let spans = serve::traces::directory(&trace.data);
-    let shown = trace::show(&ledger, &spans, &TraceQuestion { id: show.id.clone() })?;
+    let lookup = audit::lookup(&ledger, Some(&vidimus_readmodel::directory(&trace.data)));
+    let shown = trace::show_by(&*lookup, &spans, &TraceQuestion { id: show.id.clone() })?;
     for damage in &shown.damage {
         output::warning(damage);
     }

@@ -115,6 +115,9 @@
 - {{ printf "--trace-retention=%v" .Values.traces.retention | quote }}
 - {{ printf "--trace-bytes=%v" .Values.traces.bytes | quote }}
 {{- end }}
+{{- if not .Values.index.enabled }}
+- --no-index
+{{- end }}
 {{- if .Values.approvalWebhook.existingSecret }}
 - {{ printf "--webhook-secret=%v" .Values.approvalWebhook.signingFile | quote }}
 {{- end }}

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::ops::Range;
 
 use serde_json::value::RawValue;
-use vidimus_core::guard::{Came, Kinds, OnFinding};
+use vidimus_core::guard::{Came, Guard, Kinds, OnFinding};
 use vidimus_core::obligation::REDACTED;
 use vidimus_core::refusal::Refusal;
 
+use super::cuts::Cuts;
 use super::pieces::{Piece, Said, Speech};
 use super::window::Window;
 use super::{Screen, cannot_look, refused, unread};
@@ -58,7 +59,9 @@ struct Text {
     left: u64,
     /// How many more do with what is given next.
     leaving: u64,
-    /// Something was found in it: what has not left is redacted, and what comes of it too.
+    /// What was found in it, by where it stands.
+    cuts: Cuts,
+    /// Something was found in it that has no place: what has not left is redacted, and what comes of it too.
     redacted: bool,
     /// What is redacted of it stands in some event already.
     shown: bool,
@@ -83,10 +86,8 @@ struct Waiting {
     text: String,
     /// Where it stands in the event's data.
     at: Range<usize>,
-    /// How long the text is with it, in bytes.
-    end: usize,
-    /// How many characters it has.
-    characters: u64,
+    /// How long the text is before it, and with it, in bytes.
+    of_text: Range<usize>,
 }
 
 impl Event {
@@ -229,11 +230,12 @@ impl Held {
                 "a guard looks at the answer, and a text goes on of which it was said that it has ended",
             ));
         }
-        let Text { window, left, redacted, recorded, .. } = text;
-        window
-            .push(&words, &mut |seen| looked(&self.screen, seen, *left, (&mut *redacted, &mut *recorded)))?;
-        let characters = u64::try_from(words.chars().count()).unwrap_or(u64::MAX);
-        Ok(Waiting { at, end: text.window.come(), characters, text: name })
+        let Text { window, left, cuts, redacted, recorded, .. } = text;
+        let begins = window.come();
+        window.push(&words, &mut |from, seen| {
+            looked(&self.screen, (from, seen), *left, (&mut *cuts, &mut *redacted, &mut *recorded))
+        })?;
+        Ok(Waiting { at, of_text: begins..text.window.come(), text: name })
     }
 
     fn wait(&mut self, event: Event) -> Result<(), Refusal> {
@@ -258,8 +260,10 @@ impl Held {
 
     fn end_of(&mut self, is_of: impl Fn(&str) -> bool) -> Result<(), Refusal> {
         for (_, text) in self.texts.iter_mut().filter(|(name, _)| is_of(name)) {
-            let Text { window, left, redacted, recorded, .. } = text;
-            window.end(&mut |seen| looked(&self.screen, seen, *left, (&mut *redacted, &mut *recorded)))?;
+            let Text { window, left, cuts, redacted, recorded, .. } = text;
+            window.end(&mut |from, seen| {
+                looked(&self.screen, (from, seen), *left, (&mut *cuts, &mut *redacted, &mut *recorded))
+            })?;
         }
         Ok(())
     }
@@ -288,20 +292,30 @@ impl Held {
         event
             .pieces
             .iter()
-            .all(|piece| self.texts.get(&piece.text).is_none_or(|text| is_free(text, piece.end)))
+            .all(|piece| self.texts.get(&piece.text).is_none_or(|text| is_free(text, piece.of_text.end)))
     }
 
-    /// An event as it leaves: of a text in which something was found, the first piece that had not left says so, and the others nothing.
+    /// An event as it leaves, without what was found in its texts. Of one in which that has no place the first piece that had not left says so, and the
+    /// others nothing.
     fn redacted(&mut self, mut event: Event) -> Event {
         event.pieces.sort_by_key(|piece| piece.at.start);
-        let mut edits: Vec<(Range<usize>, &str)> = Vec::new();
+        let data = event.parts.data.as_deref().unwrap_or_default();
+        let mut edits: Vec<(Range<usize>, String)> = Vec::new();
         for piece in &event.pieces {
             let Some(text) = self.texts.get_mut(&piece.text) else { continue };
-            match text.redacted {
-                true => edits.push((piece.at.clone(), if text.shown { "" } else { REDACTED })),
-                false => text.leaving = text.leaving.saturating_add(piece.characters),
-            }
-            text.shown |= text.redacted;
+            let words = data.get(piece.at.clone()).and_then(|json| serde_json::from_str::<String>(json).ok());
+            let left = match words {
+                Some(words) if !text.redacted => {
+                    let kept = text.cuts.kept(&words, piece.of_text.start);
+                    let characters =
+                        kept.as_ref().map_or_else(|| words.chars().count(), |kept| kept.characters);
+                    text.leaving = text.leaving.saturating_add(u64::try_from(characters).unwrap_or(u64::MAX));
+                    kept.map(|kept| kept.said)
+                }
+                // What it says is not known, or has no place.
+                _ => Some(if std::mem::replace(&mut text.shown, true) { "" } else { REDACTED }.to_owned()),
+            };
+            edits.extend(left.map(|left| (piece.at.clone(), left)));
         }
         if let Some(data) = event.parts.data.as_mut().filter(|_| !edits.is_empty()) {
             // Where it cannot be written, nothing of it leaves.
@@ -313,7 +327,7 @@ impl Held {
 }
 
 /// Data with texts in these places, which are in their order.
-fn written(data: &str, edits: &[(Range<usize>, &str)]) -> Option<String> {
+fn written(data: &str, edits: &[(Range<usize>, String)]) -> Option<String> {
     let (mut out, mut from) = (String::with_capacity(data.len()), 0);
     for (at, with) in edits {
         out.push_str(data.get(from..at.start)?);
@@ -340,18 +354,18 @@ fn frame(data: &str, pieces: &[Piece<'_>]) -> Option<String> {
     Some(frame)
 }
 
-/// What guards come to that look at a window of a text of which so many characters have `left`.
+/// What guards come to that look at a window of a text, which begins there in it, and of which so many characters have `left`.
 fn looked(
     screen: &Screen,
-    seen: &str,
+    (from, seen): (usize, &str),
     left: u64,
-    (redacted, recorded): (&mut bool, &mut bool),
+    (cuts, redacted, recorded): (&mut Cuts, &mut bool, &mut bool),
 ) -> Result<(), Refusal> {
     // Nothing of it leaves any more.
     if *redacted {
         return Ok(());
     }
-    let mut refuses: Option<Refusal> = None;
+    let (mut refuses, mut redacting): (Option<Refusal>, Vec<&Guard>) = (None, Vec::new());
     for (guard, on_finding) in &*screen.guards {
         let kinds: Kinds = vidimus_guard::find(guard, "", seen).map_err(|_| cannot_look())?;
         if kinds.is_empty() {
@@ -369,15 +383,17 @@ fn looked(
                 *recorded = true;
                 screen.noted.add(1);
             }
-            OnFinding::Redact => {
-                *redacted = true;
-                screen.noted.add(1);
-            }
+            OnFinding::Redact => redacting.push(guard),
             OnFinding::Refuse => {
                 screen.noted.add(1);
                 refuses.get_or_insert_with(|| refused(guard, &kinds));
             }
         }
+    }
+    if !redacting.is_empty() {
+        screen.noted.add(usize::from(cuts.is_empty()));
+        let places = vidimus_guard::places(&redacting, "", seen).map_err(|_| cannot_look())?;
+        *redacted = !places.is_some_and(|places| cuts.add(from, places));
     }
     refuses.map_or(Ok(()), Err)
 }

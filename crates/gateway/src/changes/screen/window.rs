@@ -43,14 +43,14 @@ impl Window {
         self.free
     }
 
-    /// More of the text has come: `look` is given each window that is whole with it.
+    /// More of the text has come: `look` is given each window that is whole with it, and where in the text that begins, in bytes.
     ///
     /// # Errors
     /// Those of `look`.
     pub fn push<E>(
         &mut self,
         mut piece: &str,
-        look: &mut impl FnMut(&str) -> Result<(), E>,
+        look: &mut impl FnMut(usize, &str) -> Result<(), E>,
     ) -> Result<(), E> {
         while !piece.is_empty() {
             let missing = piece.ceil_char_boundary(self.next.saturating_sub(self.come()));
@@ -59,7 +59,8 @@ impl Window {
             piece = rest;
             if self.come() >= self.next {
                 let end = word_end(&self.text);
-                look(self.text.get(self.first()..end).unwrap_or_default())?;
+                let first = self.first();
+                look(self.begins + first, self.text.get(first..end).unwrap_or_default())?;
                 self.free = self.free.max((self.begins + end).saturating_sub(HELD));
                 self.next += STEP;
                 let gone = self.text.ceil_char_boundary(self.text.len().saturating_sub(SEEN - STEP));
@@ -74,9 +75,10 @@ impl Window {
     ///
     /// # Errors
     /// Those of `look`.
-    pub fn end<E>(&mut self, look: &mut impl FnMut(&str) -> Result<(), E>) -> Result<(), E> {
+    pub fn end<E>(&mut self, look: &mut impl FnMut(usize, &str) -> Result<(), E>) -> Result<(), E> {
         if self.free < self.come() {
-            look(self.text.get(self.first()..).unwrap_or_default())?;
+            let first = self.first();
+            look(self.begins + first, self.text.get(first..).unwrap_or_default())?;
             self.free = self.come();
         }
         Ok(())
@@ -110,7 +112,7 @@ mod tests {
     /// The windows of a text that comes in these pieces, and how much may leave after each piece.
     fn windows(pieces: &[&str]) -> (Vec<String>, Vec<usize>) {
         let (mut window, mut seen, mut free) = (Window::default(), Vec::new(), Vec::new());
-        let mut look = |text: &str| {
+        let mut look = |_: usize, text: &str| {
             seen.push(text.to_owned());
             Ok::<(), Infallible>(())
         };

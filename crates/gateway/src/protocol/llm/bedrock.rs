@@ -20,7 +20,7 @@ use vidimus_core::refusal::{Class, Code, Refusal};
 use vidimus_core::resource::llm_provider::is_model_of_bedrock;
 use vidimus_core::snapshot::Snapshot;
 
-use super::{Asked, CHOICES, CONVERSE, MODELS, MOST, UNSAID, extras, invalid};
+use super::{Asked, CHOICES, CONVERSE, MODELS, MOST, UNSAID, extras, invalid, kept};
 use crate::gate::Limits;
 use crate::protocol::beside::{check_is_other, is_given, is_plain_of, plain, undecided};
 use crate::protocol::members::Members;
@@ -106,6 +106,7 @@ impl Binding for Bedrock {
         let named = Named::of(message.path).ok_or_else(super::not_governed)?;
         let body = message.body()?;
         check(body)?;
+        kept::check(body)?;
         let asked =
             Asked { method: CONVERSE, name: &named.model, most: most(body)?, streaming: named.streams };
         let (ask, model) = super::ask(message, asked)?;

@@ -97,7 +97,7 @@ pub fn check(body: &Json<'_>) -> Result<(), Refusal> {
     }
     check_not_both(body, ["tools", "functions"])?;
     check_not_both(body, ["tool_choice", "function_call"])?;
-    // An id of one that there is says where to go on; an object says what is to be run in a new one.
+    // One that there is leads to what is kept ([`super::kept`]); an object says what is to be run in a new one.
     if let Some(container) = body.get("container") {
         check_none_of(container, &["skills"], "model")?;
     }

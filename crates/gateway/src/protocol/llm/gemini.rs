@@ -11,7 +11,7 @@ use vidimus_core::json::Json;
 use vidimus_core::refusal::{Class, Code, Refusal};
 use vidimus_core::snapshot::Snapshot;
 
-use super::{Asked, COUNT, EMBED, GENERATE, UNSAID, extras, invalid, is_path_segment};
+use super::{Asked, COUNT, EMBED, GENERATE, UNSAID, extras, invalid, is_path_segment, kept};
 use crate::gate::Limits;
 use crate::protocol::beside::{check_is_other, is_given, plain, undecided};
 use crate::protocol::members::{Replaced, quoted};
@@ -128,6 +128,7 @@ impl Binding for Gemini {
         let named = Named::of(message.path).ok_or_else(super::not_governed)?;
         let body = message.body()?;
         check(body, named.model)?;
+        kept::check(body)?;
         let Verb { method, streams, .. } = *named.verb;
         let asked = Asked { method, name: named.model, most: most(body), streaming: streams };
         let (ask, model) = super::ask(message, asked)?;

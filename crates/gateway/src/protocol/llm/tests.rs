@@ -318,7 +318,10 @@ fn nothing_is_named_to_run_beside_the_model() {
             None,
         ),
         (r#""functions":[{"name":"f"}],"function_call":"auto","user":"u","metadata":{"models":"x"}"#, None),
-        (r#""models":null,"fallbacks":null,"service_tier":"auto","top_k":1,"container":"container_1""#, None),
+        (
+            r#""models":null,"fallbacks":null,"service_tier":"auto","top_k":1,"container":{"type":"auto"}"#,
+            None,
+        ),
         // Other models, and who serves them.
         (r#""models":["sim-small","sim-large"]"#, UNDECIDED),
         (r#""Models":["sim-large"]"#, UNDECIDED),
@@ -341,6 +344,8 @@ fn nothing_is_named_to_run_beside_the_model() {
         (r#""tools":[{"type":"mcp","server_url":"http://elsewhere"}]"#, UNDECIDED),
         (r#""tools":[{"type":"mcp_toolset","mcp_server_name":"x"}]"#, UNDECIDED),
         (r#""container":{"skills":[{"skill_id":"x"}]}"#, UNDECIDED),
+        (r#""container":"container_1""#, UNDECIDED),
+        (r#""input":[{"content":[{"type":"input_file","file_id":"file-other"}]}]"#, UNDECIDED),
         (r#""plugins":[{"id":"web"}]"#, UNDECIDED),
         (r#""data_sources":[{"type":"azure_search"}]"#, UNDECIDED),
         // A second choice of tools.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use vidimus_core::call::{Action, Arguments, Ask, Call, SoFar, Target};
 use vidimus_core::caller::{Caller, UnixMillis};
+use vidimus_core::obligation::KeptBack;
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::McpServer;
 use vidimus_core::snapshot::Snapshot;
@@ -13,7 +14,7 @@ use vidimus_core::snapshot::Snapshot;
 use super::listing::{self, Listing};
 use super::{mirrored, pinned, sealed};
 use crate::answer::rebound;
-use crate::changes::{Own, Redaction, answers_redacted, without_words};
+use crate::changes::{Own, Redaction, Screen, answers_redacted, without_words};
 use crate::first_sight::FirstSights;
 use crate::gate::{Shared, millis};
 use crate::protocol::event::{self, Change, Rewrite};
@@ -32,9 +33,8 @@ pub struct ListingFilter {
     /// How many entries of the present message are looked at still; deciding each takes its time.
     pub left: AtomicUsize,
     pub so_far: Option<Arc<SoFar>>,
-    /// Whether something is redacted of what some tool of the server answers this caller; `None` while that is not known of the present
-    /// configuration.
-    pub redacts: Option<bool>,
+    /// What may be kept from this caller of what the server answers; `None` while that is not known of the present configuration.
+    pub kept_back: Option<KeptBack>,
     /// The tools among what is shown that nobody saw before, where they are held to what they are then.
     pub first_sights: FirstSights,
 }
@@ -147,19 +147,14 @@ impl ListingFilter {
         is_of_pins.then(|| pinned::note(&self.shared.standing, &self.server, entry, now()))
     }
 
-    /// Whether the policies in force may redact something of what some tool of the server answers this caller.
+    /// What the policies in force may keep from this caller of what the server answers.
     ///
     /// # Errors
     /// `revoked` where the caller or the server is not registered any more.
-    pub fn may_redact(&mut self) -> Result<bool, Refusal> {
+    pub fn kept_back(&mut self) -> Result<&KeptBack, Refusal> {
         self.refresh()?;
-        Ok(self.redacts())
-    }
-
-    /// Whether the policies may redact something of what some tool of the server answers this caller.
-    fn redacts(&mut self) -> bool {
-        let Self { world, caller, server, redacts, .. } = self;
-        *redacts.get_or_insert_with(|| world.may_redact_answers(&caller.proven.principal, server))
+        let Self { world, caller, server, kept_back, .. } = self;
+        Ok(kept_back.get_or_insert_with(|| world.kept_back(&caller.proven.principal, server)))
     }
 
     /// Takes caller and server from the configuration in force.
@@ -171,7 +166,7 @@ impl ListingFilter {
             return Ok(());
         }
         let gone = || Refusal::new(Code::Revoked, "who asked, or what was asked, is not registered any more");
-        (self.world, self.redacts) = (self.shared.snapshot(), None);
+        (self.world, self.kept_back) = (self.shared.snapshot(), None);
         self.caller = rebound(&self.world, &self.caller).ok_or_else(gone)?;
         self.server = self.world.mcp_server(&self.server.id.id).ok_or_else(gone)?.clone();
         Ok(())
@@ -186,18 +181,37 @@ pub struct ServerEvents {
     pub handles: Handles,
     /// Something of the call's own answer is redacted: what does that looks whose answer it is.
     pub is_redacted: bool,
-    /// What on it is not the server's, where the stream is no call's own: whose it is what the server says on it, nobody knows.
-    pub beside: Option<Own>,
+    /// Where the stream is no call's own: whose it is what the server says on it, nobody knows.
+    pub beside: Option<Beside>,
+}
+
+/// What a stream that is no call's own is held to.
+#[derive(Debug)]
+pub struct Beside {
+    /// What on it is not the server's.
+    pub own: Own,
+    /// The guards that the policies in force may have look at something of the server, with those of the stream's own permit.
+    pub screen: Screen,
 }
 
 impl EventFilter for ServerEvents {
     fn filter(&mut self, event: &[u8]) -> Result<Option<Vec<u8>>, Refusal> {
         self.listings.refresh()?;
-        let is_bare = self.beside.is_some() && self.listings.redacts();
         let first = event::rewrite(event, self);
-        let Some(own) = self.beside.as_ref().filter(|_| is_bare) else { return first };
+        let Some(beside) = &self.beside else { return first };
+        let KeptBack { redacts, guards } = self.listings.kept_back()?;
+        let screen = beside.screen.with(guards);
+        if !redacts && screen.is_none() {
+            return first;
+        }
         let first = first.map_err(Redaction::without_words)?;
-        without_words(first.as_deref().unwrap_or(event), own, self.handles.resource()).map(Some)
+        let event = first.as_deref().unwrap_or(event);
+        match screen {
+            // No word of the server's is left to look at.
+            _ if *redacts => without_words(event, &beside.own, self.handles.resource()).map(Some),
+            Some(screen) => screen.event(event).map(Some),
+            None => Ok(first),
+        }
     }
 }
 

@@ -17,9 +17,8 @@ use super::{
     Configuration, End, EvidenceAsked, Exported, FORMAT, Head, Line, List, OfText, Place, Since, base64,
     canonical, list_text, listed,
 };
-use crate::audit::search::search_part;
 use crate::audit::show::Gathered;
-use crate::audit::{Damage, SearchQuestion, ShowQuestion, Unsearched};
+use crate::audit::{Damage, InLog, Lookup, SearchQuestion, ShowQuestion, Unsearched};
 
 /// What evidence is asked of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -109,16 +108,17 @@ pub fn export(
     question: &ExportQuestion,
     to: impl Write,
 ) -> Result<ExportAnswer, ExportError> {
-    export_part(dir, &[], archive, question, to)
+    export_by(&InLog(dir.to_owned()), (dir, &[]), archive, question, to)
 }
 
-/// As [`export`], of a log that `others` have too, or parts of it: the decisions of effects may be there. All that is written stands in `dir`.
+/// As [`export`], looked up in whatever knows the records of that log, which `others` have too, or parts of it: the decisions of effects may be there.
+/// All that is written stands in `dir`, which each record is proven by.
 ///
 /// # Errors
 /// See [`ExportError`].
-pub fn export_part(
-    dir: &Path,
-    others: &[PathBuf],
+pub fn export_by(
+    lookup: &dyn Lookup,
+    (dir, others): (&Path, &[PathBuf]),
     archive: &Archive,
     question: &ExportQuestion,
     to: impl Write,
@@ -127,7 +127,7 @@ pub fn export_part(
     let prover = prover.map_err(ExportError::Unprovable)?;
     // Before anything is written: of an id that nothing has there is no file.
     let Gathered { records, damage } = match &question.asked {
-        EvidenceAsked::Show(asked) => known(dir, asked)?,
+        EvidenceAsked::Show(asked) => known(lookup, dir, asked)?,
         EvidenceAsked::Search(_) => Gathered::default(),
     };
     let mut writer = Writer::new(to, prover);
@@ -142,7 +142,7 @@ pub fn export_part(
     if let EvidenceAsked::Search(asked) = &question.asked {
         // In the order of the log, whatever was asked for.
         let asked = SearchQuestion { oldest_first: true, ..asked.clone() };
-        for found in search_part(dir, others, &asked)? {
+        for found in lookup.fitting(others, &asked)? {
             match found {
                 Ok(found) => writer.record(found.index, &found.bytes, &found.record)?,
                 Err(Damage::Log(error)) if error.is_denied() => return Err(error.into()),
@@ -154,8 +154,8 @@ pub fn export_part(
 }
 
 /// The records of a call or an approval that there is.
-fn known(dir: &Path, asked: &ShowQuestion) -> Result<Gathered, ExportError> {
-    let gathered = Gathered::of(dir, asked)?;
+fn known(lookup: &dyn Lookup, dir: &Path, asked: &ShowQuestion) -> Result<Gathered, ExportError> {
+    let gathered = Gathered::of(lookup, asked)?;
     if !gathered.records.is_empty() {
         return Ok(gathered);
     }

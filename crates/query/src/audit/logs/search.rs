@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::iter::Peekable;
+use std::path::Path;
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -10,8 +11,7 @@ use serde::Serialize;
 use super::copies::Copies;
 use super::{Cursor, Log, LogDamage, Logs, Running};
 use crate::Misasked;
-use crate::audit::search::search_part;
-use crate::audit::{self, Damage, Found, SearchQuestion, Unsearched};
+use crate::audit::{self, Damage, Found, InLog, Lookup, SearchQuestion, Unsearched};
 
 /// A record of one of several logs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -55,15 +55,33 @@ struct Source {
 /// # Errors
 /// Where no record can fit, or `after` names another log.
 pub fn search(logs: &Logs, question: &SearchQuestion, after: &Cursor) -> Result<Searched, Misasked> {
+    search_by(&InLog::of, logs, question, after)
+}
+
+/// As [`search`], each directory looked up in whatever knows its records.
+///
+/// # Errors
+/// As of [`search`].
+pub fn search_by(
+    lookup: &dyn Fn(&Path) -> Box<dyn Lookup>,
+    logs: &Logs,
+    question: &SearchQuestion,
+    after: &Cursor,
+) -> Result<Searched, Misasked> {
     question.wanted()?;
     after.fits(logs)?;
     let newest_first = !question.oldest_first;
-    let sources = logs.all().iter().map(|log| Source::of(log, question, after.after(log)));
+    let sources = logs.all().iter().map(|log| Source::of(lookup, log, question, after.after(log)));
     Ok(Searched { sources: sources.collect::<Result<_, _>>()?, cursor: after.clone(), newest_first })
 }
 
 impl Source {
-    fn of(log: &Log, question: &SearchQuestion, after: Option<u64>) -> Result<Self, Misasked> {
+    fn of(
+        lookup: &dyn Fn(&Path) -> Box<dyn Lookup>,
+        log: &Log,
+        question: &SearchQuestion,
+        after: Option<u64>,
+    ) -> Result<Self, Misasked> {
         let newest_first = !question.oldest_first;
         let is_behind = move |found: &Result<Found, Damage>| match (found, after) {
             (Ok(found), Some(after)) if newest_first => found.index < after,
@@ -73,7 +91,7 @@ impl Source {
         let mut parts = Vec::new();
         for directory in &log.directories {
             let records: Box<dyn Iterator<Item = _>> =
-                match search_part(directory, &log.others(directory), question) {
+                match lookup(directory).fitting(&log.others(directory), question) {
                     Ok(found) => Box::new(found.filter(is_behind)),
                     Err(Unsearched::Misasked(misasked)) => return Err(misasked),
                     Err(Unsearched::Log(error)) => Box::new(std::iter::once(Err(Damage::Log(error)))),

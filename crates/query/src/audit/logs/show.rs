@@ -9,9 +9,8 @@ use serde::Serialize;
 
 use super::copies::Copies;
 use super::{Log, LogDamage, Logs, Running};
-use crate::audit::search::search_part;
 use crate::audit::show::{Gathered, approval, call, transaction};
-use crate::audit::{Kind, SearchQuestion, ShowQuestion, ShownRecord};
+use crate::audit::{InLog, Kind, Lookup, SearchQuestion, ShowQuestion, ShownRecord};
 
 /// Most records that are added for being of the same chain. An agent may make any number of calls in one.
 const MOST_OF_CHAIN: usize = 1_000;
@@ -46,14 +45,25 @@ pub struct ShownInLogs {
 struct Part<'l> {
     log: usize,
     directory: &'l Path,
+    lookup: Box<dyn Lookup>,
     gathered: Gathered,
 }
 
 /// All records of a call, of the approval that it waits for or is made with, and with `chain` of the other hops of its chain.
 pub fn show(logs: &Logs, question: &ShowQuestion, chain: bool) -> ShownInLogs {
+    show_by(&InLog::of, logs, question, chain)
+}
+
+/// As [`show`], each directory looked up in whatever knows its records.
+pub fn show_by(
+    lookup: &dyn Fn(&Path) -> Box<dyn Lookup>,
+    logs: &Logs,
+    question: &ShowQuestion,
+    chain: bool,
+) -> ShownInLogs {
     let parts = logs.directories().map(|(log, directory)| {
         let gathered = Gathered::default();
-        Part { log, directory, gathered }
+        Part { log, directory, lookup: lookup(directory), gathered }
     });
     let mut parts: Vec<Part<'_>> = parts.collect();
     let mut known = BTreeSet::from([question.id.clone()]);
@@ -89,7 +99,7 @@ fn add_chain(logs: &Logs, parts: &mut [Part<'_>], transaction: &str) -> bool {
     let question = SearchQuestion { kind, transaction, oldest_first: true, ..SearchQuestion::default() };
     for part in parts {
         let others = logs.all().get(part.log).map(|log| log.others(part.directory)).unwrap_or_default();
-        let found = match search_part(part.directory, &others, &question) {
+        let found = match part.lookup.fitting(&others, &question) {
             Ok(found) => found,
             Err(error) => {
                 part.gathered.damage.insert(error.to_string());
@@ -115,7 +125,7 @@ fn add_chain(logs: &Logs, parts: &mut [Part<'_>], transaction: &str) -> bool {
 
 impl Part<'_> {
     fn gather(&mut self, id: &str) {
-        match Gathered::of(self.directory, &ShowQuestion { id: id.to_owned() }) {
+        match Gathered::of(&*self.lookup, &ShowQuestion { id: id.to_owned() }) {
             Ok(mut found) => {
                 self.gathered.records.append(&mut found.records);
                 self.gathered.damage.append(&mut found.damage);
@@ -131,7 +141,7 @@ impl ShownInLogs {
     fn fill(&mut self, logs: &Logs, parts: Vec<Part<'_>>) {
         // Of each log by index, with the place of the directory that has it among those of the log.
         let mut of_logs: BTreeMap<usize, BTreeMap<u64, Vec<(usize, ShownRecord)>>> = BTreeMap::new();
-        for Part { log, directory, gathered } in parts {
+        for Part { log, directory, gathered, .. } in parts {
             let all = logs.all().get(log).map(|log| log.directories.as_slice()).unwrap_or_default();
             let place = all.iter().position(|one| one == directory).unwrap_or_default();
             let call = gathered.shown(directory);

@@ -122,6 +122,19 @@ pub enum Remark {
 /// # Errors
 /// Where what is remembered cannot be read. What is wrong with the logs is in the report.
 pub fn verify(logs: &Logs, held: &Held) -> Result<LogsReport, MemoryError> {
+    verify_with_progress(logs, held, &mut |_, _| {})
+}
+
+/// As [`verify`]. `progress` is told now and then how many of the records of one of them were read, and how many it signed for; it begins anew
+/// with each.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_with_progress(
+    logs: &Logs,
+    held: &Held,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<LogsReport, MemoryError> {
     let mut report = LogsReport::default();
     report.together(logs, held);
     for log in logs.all() {
@@ -153,7 +166,8 @@ pub fn verify(logs: &Logs, held: &Held) -> Result<LogsReport, MemoryError> {
                     archive: held.may_be_archives,
                 }
             };
-            let (seen, unchecked) = match vidimus_ledger::verify(directory, &options) {
+            let (seen, unchecked) = match vidimus_ledger::verify_with_progress(directory, &options, progress)
+            {
                 Ok(seen) => (Some(seen), None),
                 Err(VerifyError::Memory(error)) => return Err(error),
                 Err(error) => (None, Some(error.to_string())),

@@ -15,7 +15,8 @@ use jiff::Timestamp;
 use vidimus_core::clock::Clock as _;
 use vidimus_ledger::{cosigned, read_from};
 use vidimus_query::audit::{
-    self, EvidenceAsked, ExportAnswer, ExportError, ExportQuestion, Exported, Kind, ShowQuestion, Unsearched,
+    self, EvidenceAsked, ExportAnswer, ExportError, ExportQuestion, Exported, InLog, Kind, Lookup,
+    ShowQuestion, Unsearched,
 };
 use vidimus_registry::configurations::Archive;
 
@@ -98,8 +99,13 @@ pub(super) fn user() -> String {
     std::env::var("USER").map_or(number.clone(), |name| format!("{name} ({number})"))
 }
 
-pub fn run(configurations: &Path, dir: &Path, export: &Export, format: Format) -> anyhow::Result<ExitCode> {
-    let (answer, is_whole) = written(configurations, (dir, &[]), export, export.question()?, &export.out)?;
+pub fn run(
+    beside: (&Path, &dyn Lookup),
+    dir: &Path,
+    export: &Export,
+    format: Format,
+) -> anyhow::Result<ExitCode> {
+    let (answer, is_whole) = written(beside, (dir, &[]), export, export.question()?, &export.out)?;
     if answer.records == 0 && answer.younger == 0 {
         output::warning("no record fits: the file proves nothing, nor that there is none");
     }
@@ -112,7 +118,7 @@ pub fn run(configurations: &Path, dir: &Path, export: &Export, format: Format) -
 
 /// Writes the file of one ledger, and says what is not as it was asked for; whether all is. `others` have the same log, or parts of it.
 fn written(
-    configurations: &Path,
+    (configurations, lookup): (&Path, &dyn Lookup),
     (dir, others): (&Path, &[PathBuf]),
     export: &Export,
     mut question: ExportQuestion,
@@ -122,7 +128,14 @@ fn written(
     let covered = wait_for_checkpoint(dir);
     let unwitnessed = covered.and_then(|covered| wait_for_witnesses(dir, covered));
     question.cosigned |= covered.is_some() && unwitnessed.is_none() && cosigned(dir).is_some();
-    let answer = whole(out, |file| write(configurations, (dir, others), &question, file))?;
+    let write = |lookup: &dyn Lookup| {
+        whole(out, |file| write((configurations, lookup), (dir, others), &question, file))
+    };
+    let answer = match write(lookup) {
+        // A row of an index that is no record: what the log itself has is proven, or is not.
+        Err(error) if is_unproven(&error) => write(&InLog(dir.to_owned()))?,
+        answer => answer?,
+    };
     for damage in &answer.damage {
         output::warning(&format!("{damage}; `vidimus audit verify` tells more"));
     }
@@ -162,15 +175,20 @@ fn unwritten(out: &Path) -> String {
     format!("--out {} cannot be written", out.display())
 }
 
+/// Whether it is a record that cannot be proven to be in the log, or that nothing is of what was asked for.
+fn is_unproven(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(ExportError::Record { .. } | ExportError::UnknownId { .. }))
+}
+
 fn write(
-    configurations: &Path,
+    (configurations, lookup): (&Path, &dyn Lookup),
     (dir, others): (&Path, &[PathBuf]),
     question: &ExportQuestion,
     file: &File,
 ) -> anyhow::Result<ExportAnswer> {
     let archive = Archive::at(configurations);
     let mut buffered = BufWriter::with_capacity(256 * 1024, file);
-    audit::export_part(dir, others, &archive, question, &mut buffered).map_err(|error| match error {
+    audit::export_by(lookup, (dir, others), &archive, question, &mut buffered).map_err(|error| match error {
         ExportError::Unsearched(Unsearched::Misasked(misasked)) => crate::cmd::misasked(&misasked),
         error => error.into(),
     })

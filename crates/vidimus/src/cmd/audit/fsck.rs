@@ -13,6 +13,7 @@ use vidimus_ledger::{Fault, Means};
 use vidimus_registry::configurations::Archive;
 
 use crate::cmd::data_directory;
+use crate::cmd::progress::Progress;
 use crate::cmd::serve::{configurations, sinks, standing};
 use crate::output::{self, Format, printable};
 
@@ -73,7 +74,9 @@ impl Verdict {
 /// `beside` is the data directory that the ledger is in, where it is in one.
 pub fn run(beside: Option<&Path>, dir: &Path, format: Format) -> anyhow::Result<ExitCode> {
     let archive = beside.is_none();
-    let looked = vidimus_ledger::fsck(dir, archive)?;
+    let mut progress = Progress::begin("looked at");
+    let looked = vidimus_ledger::fsck_with_progress(dir, archive, &mut |read, all| progress.of(read, all))?;
+    progress.end();
     let mut faults = looked.faults;
     let kept = match beside {
         Some(data) => {

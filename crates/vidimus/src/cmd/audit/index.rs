@@ -12,6 +12,7 @@ use vidimus_readmodel::{Extended, Model, ModelError, SMALLEST};
 
 use super::clickhouse::Remote;
 use super::search::is_denied;
+use crate::cmd::progress::Progress;
 use crate::output::{self, Format};
 
 /// How often the log is looked at.
@@ -57,12 +58,15 @@ struct Report {
 pub fn run(ledger: &Path, index: Option<&Path>, it: &Index, format: Format) -> anyhow::Result<ExitCode> {
     let index = index.context("--ledger: say where the index of that ledger is to be, with --index DIR")?;
     let failed = || format!("the index in {}", index.display());
+    let mut progress = Progress::begin("indexed");
+    let told = &mut |sealed, all| progress.of(sealed, all);
     let mut extended = if it.rebuild {
-        vidimus_readmodel::rebuild(index, ledger, &mut |_, _| {})
+        vidimus_readmodel::rebuild(index, ledger, told)
     } else {
-        vidimus_readmodel::extend(index, ledger, &mut |_, _| {})
+        vidimus_readmodel::extend(index, ledger, told)
     }
     .with_context(failed)?;
+    progress.end();
     if it.check {
         let checked = vidimus_readmodel::check(index, ledger).with_context(failed)?;
         extended = Extended { repaired: extended.repaired + checked.repaired, ..extended };
@@ -139,11 +143,18 @@ fn tell(extended: &Extended, newer: u64, format: Format) -> anyhow::Result<()> {
 pub(super) fn made(ledger: &Path, index: Option<&Path>) -> anyhow::Result<Model> {
     let Some(index) = index else { return in_memory(ledger) };
     let open = || -> Result<Option<Model>, ModelError> {
-        match vidimus_readmodel::extend(index, ledger, &mut |_, _| {}) {
+        let mut progress = Progress::begin("indexed");
+        match vidimus_readmodel::extend(index, ledger, &mut |sealed, all| progress.of(sealed, all)) {
             Err(error) if !is_denied(&error) => return Err(error),
             _ => {}
         }
         let Some(mut model) = Model::open(index, ledger)? else { return Ok(None) };
+        if model.behind() > MOST_IN_MEMORY {
+            return Err(ModelError::Query(format!(
+                "{} records are not in the index yet, which another process makes now: ask again when it has them",
+                model.behind()
+            )));
+        }
         model.refresh()?;
         Ok(Some(model))
     };

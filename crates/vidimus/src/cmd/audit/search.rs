@@ -2,6 +2,7 @@
 
 mod follow;
 mod indexed;
+mod lookup;
 mod many;
 mod table;
 
@@ -20,6 +21,7 @@ use vidimus_query::audit::logs::Cursor;
 use vidimus_query::audit::{self, Damage, Found, Kind, Outcome, SearchQuestion};
 
 pub(super) use self::indexed::is_denied;
+pub(in crate::cmd) use self::lookup::lookup;
 pub(super) use self::many::run as run_logs;
 use self::table::Row;
 use super::clickhouse::Remote;

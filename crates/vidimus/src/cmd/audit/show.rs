@@ -12,7 +12,7 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::{Value, json};
 use vidimus_ledger::{Checkpoint, Cosignature, Proof, VerifierKey, Witnesses};
-use vidimus_query::audit::{self, ShowQuestion, ShownRecord};
+use vidimus_query::audit::{self, Lookup, ShowQuestion, ShownRecord};
 
 pub(super) use self::many::run as run_logs;
 use self::payload::Payloads;
@@ -71,8 +71,18 @@ pub struct Prove {
     cosigners: Cosigners,
 }
 
-pub fn run((data, dir): (&Path, &Path), show: &Show, format: Format) -> anyhow::Result<ExitCode> {
-    let call = audit::show(dir, &ShowQuestion { id: show.id.clone() })?;
+pub fn run(
+    (data, dir): (&Path, &Path),
+    lookup: &dyn Lookup,
+    show: &Show,
+    format: Format,
+) -> anyhow::Result<ExitCode> {
+    let question = ShowQuestion { id: show.id.clone() };
+    let mut call = audit::show_by(lookup, dir, &question)?;
+    // An index proves nothing, and not that there is nothing: the log has the last word.
+    if call.records.is_empty() || call.records.iter().any(|shown| shown.proof.is_none()) {
+        call = audit::show(dir, &question)?;
+    }
     for damage in &call.damage {
         output::warning(&format!("{damage}; `vidimus audit verify` tells more"));
     }

@@ -18,6 +18,7 @@ use vidimus_ledger::{
 use vidimus_query::audit::{self, EvidenceReport, EvidenceVerified, VerifyOptions};
 
 pub(super) use self::many::run as run_logs;
+use crate::cmd::progress::Progress;
 use crate::output::{self, Format, printable};
 
 /// The exit status where all that is in a file is proven, and it has no records, or not all the configurations that decided.
@@ -158,7 +159,10 @@ pub fn run(dir: &Path, archive: bool, verify: &Verify, format: Format) -> anyhow
         accept_new: verify.accept_new_log,
         archive,
     };
-    let report = vidimus_ledger::verify(dir, &options).map_err(|error| match error {
+    let mut progress = Progress::begin("verified");
+    let report = vidimus_ledger::verify_with_progress(dir, &options, &mut |read, all| progress.of(read, all));
+    progress.end();
+    let report = report.map_err(|error| match error {
         VerifyError::Memory(error) => unremembered(error),
         error => error.into(),
     })?;

@@ -12,10 +12,10 @@ use vidimus_query::prove::{self, NotAsked, SolverProgram};
 use vidimus_query::replay::{self, By, Objects};
 use vidimus_registry::configurations::Archive;
 
-use super::progress::Progress;
 use super::proof;
 use super::replay::{Calls, proposed};
 use crate::cmd::as_of::AsOf;
+use crate::cmd::progress::Progress;
 use crate::cmd::{data_directory, quantity};
 use crate::output::{self, Format};
 

@@ -12,10 +12,10 @@ use vidimus_query::check;
 use vidimus_query::replay::{self, By, Counts, Objects, ReplayAnswer, ReplayQuestion};
 use vidimus_registry::configurations::Archive;
 
-use super::progress::Progress;
 use crate::cmd::as_of::AsOf;
 use crate::cmd::audit::moment;
 use crate::cmd::data_directory;
+use crate::cmd::progress::Progress;
 use crate::output::{self, Format};
 
 /// Decides the calls that were made once more, by proposed policies.

@@ -8,9 +8,9 @@ use jiff::Timestamp;
 use vidimus_query::check::counted;
 use vidimus_query::suggest::{self, LentEdge, SuggestQuestion};
 
-use super::progress::Progress;
 use crate::cmd::audit::moment;
 use crate::cmd::data_directory;
+use crate::cmd::progress::Progress;
 use crate::output::{self, Format};
 
 /// Prints policies that permit exactly what was used, for each agent.

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
@@ -26,8 +26,8 @@ use serde_json::{Value, json};
 use vidimus_core::person::{About, Operation};
 use vidimus_core::snapshot::Memory;
 use vidimus_core::standing::Standing;
-use vidimus_gateway::Silent;
 use vidimus_gateway::listener::authority;
+use vidimus_gateway::{Exposition, Silent};
 use vidimus_registry::configurations::Whole;
 
 use self::people::{Admin, Asks, Refused};
@@ -38,7 +38,7 @@ use super::{admin_listener, pods};
 const ENDPOINTS: [(&str, &str); 29] = [
     ("/healthz", "ok, while the process answers"),
     ("/readyz", "200 while a permitted call would be let through, else 503 and why"),
-    ("/metrics", "OpenMetrics text"),
+    ("/metrics", "for Prometheus: OpenMetrics where Accept names it, else text 0.0.4"),
     ("/registry", "what is live, what was left out and why, what is held, and the digest of the snapshot"),
     ("/registry/refused", "what is refused, as it is kept for the next start"),
     ("/registry/standing", "what stands by acts of people"),
@@ -149,19 +149,29 @@ async fn ready(State(admin): State<Admin>) -> (StatusCode, String) {
                     lost.as_secs()
                 )
             });
-            (StatusCode::OK, format!("ready\n{}{}", said.unwrap_or_default(), lost.unwrap_or_default()))
+            let unkept = admin.health.live.unkept_for().map(|age| {
+                format!(
+                    "a configuration that decides has not been kept for {} s, see the log\n",
+                    age.as_secs()
+                )
+            });
+            let notes: String = [said, lost, unkept].into_iter().flatten().collect();
+            (StatusCode::OK, format!("ready\n{notes}"))
         }
     }
 }
 
-async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
+async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> impl IntoResponse {
     let shared = &admin.health.shared;
     shared.meter.source(shared.source_age(), shared.source_state().is_kept());
+    shared.meter.configuration_kept(admin.health.live.unkept_for().is_none());
     let pods = pods::report(&admin.health).unwrap_or_default();
     let unclaimed = pods.unclaimed_by_namespace.iter().map(|(namespace, count)| (&**namespace, *count));
     shared.meter.pods_unclaimed(unclaimed);
-    let text = shared.meter.text(&shared.ledger);
-    ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
+    let accept = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let exposition = Exposition::asked(accept);
+    let text = shared.meter.exposed(&shared.ledger, exposition);
+    ([(header::CONTENT_TYPE, exposition.content_type())], text)
 }
 
 /// What is live and what was left out, as `vidimus check` says it.

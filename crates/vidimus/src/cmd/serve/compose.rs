@@ -10,6 +10,7 @@ use anyhow::{Context as _, bail};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 use vidimus_core::clock::Clock as _;
+use vidimus_core::snapshot::Snapshot;
 use vidimus_gateway::listener::Listener;
 use vidimus_gateway::{
     KEY_LENGTH, Limits, PayloadKeys, SecretDirectory, Shared, Stood, Telemetry, Vitals, millis,
@@ -25,14 +26,16 @@ use crate::cmd::{data_directory, refusals};
 use super::admin::people::Admin;
 use super::before_start::BeforeStart;
 use super::bundles::Bundles;
+use super::filed::Filed;
 use super::health::Health;
 use super::issuer_roots::IssuerRoots;
 use super::scale::{self, Scale};
 use super::supervisor::Supervisor;
 use super::workers::{Workers, join, start_workers};
 use super::{
-    DurabilityArg, Serve, admin, admission, configurations, data_planes, descriptors, disk, issuer_roots,
-    jobs, retention, runs, seen, sinks, source, standing, taken, tls, traces, webhook, witnesses, xds,
+    DurabilityArg, Serve, admin, admission, configurations, data_planes, descriptors, disk, filed, index,
+    issuer_roots, jobs, retention, runs, seen, sinks, source, standing, taken, tls, traces, webhook,
+    witnesses, xds,
 };
 
 /// Before a snapshot is taken into use again whose taking panicked.
@@ -89,6 +92,7 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
     source::follow(&mut supervisor, serve, &shared, &watching)?;
     let run = control.block_on(runs::begin(serve, &shared))?;
     seen::begin(&mut supervisor, serve, &shared, &watching);
+    let filed = filed::begin(&mut supervisor, serve, &shared, &loaded.borrow());
     standing::follow(&mut supervisor, shared.clone(), watching.clone(), standing_file);
     let listeners = [Some(Listener::plain(sockets.plain)), tls, data_planes].into_iter().flatten().collect();
     let (stop, stopping) = watch::channel(false);
@@ -96,6 +100,7 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
         addresses: (plain, admin_address, tls_address),
         admin: sockets.admin,
         before,
+        filed,
         given,
         listeners,
         loaded,
@@ -133,6 +138,7 @@ struct Opened {
     addresses: (SocketAddr, SocketAddr, Option<SocketAddr>),
     admin: TcpListener,
     before: BeforeStart,
+    filed: Filed,
     given: Option<SecretDirectory>,
     listeners: Vec<Listener>,
     loaded: watch::Receiver<Arc<Loaded>>,
@@ -151,17 +157,19 @@ fn serve_until_told(
     opened: Opened,
     running: &mut Workers,
 ) -> anyhow::Result<(ExitCode, String)> {
-    let Opened { before, listeners, loaded, stopping, watching, workers, .. } = opened;
+    let Opened { before, filed, listeners, loaded, stopping, watching, workers, .. } = opened;
     let (plain, admin_address, tls_address) = opened.addresses;
     let witnessed = tell(supervisor, serve, shared, opened.given, opened.addresses)?;
-    let live = configurations::keep(supervisor, &serve.data, shared.snapshot());
-    supervisor.essential("snapshots", reload(shared.clone(), loaded.clone(), live, before));
+    let live = configurations::begin(supervisor, serve, shared);
+    control.block_on(live.before(&shared.snapshot()));
+    supervisor.essential("snapshots", reload(shared.clone(), loaded.clone(), (live.clone(), filed), before));
     control.block_on(agrees(supervisor, serve, shared));
-    look_after_disk(supervisor, serve, shared, opened.sealing_key);
+    look_after_disk(supervisor, serve, shared, opened.sealing_key)?;
     admission::begin(supervisor, serve, shared, &loaded)?;
     let loops = workers * listeners.len();
     let health = Health {
         shared: shared.clone(),
+        live,
         loaded,
         stopping: stopping.clone(),
         watching: watching.clone(),
@@ -212,11 +220,17 @@ fn tell(
     witnesses::begin(supervisor, serve, shared)
 }
 
-/// That what is recorded has room, and what was kept long enough goes.
-fn look_after_disk(supervisor: &mut Supervisor, serve: &Serve, shared: &Arc<Shared>, key: [u8; KEY_LENGTH]) {
+/// That what is recorded has room and can be found, and what was kept long enough goes.
+fn look_after_disk(
+    supervisor: &mut Supervisor,
+    serve: &Serve,
+    shared: &Arc<Shared>,
+    key: [u8; KEY_LENGTH],
+) -> anyhow::Result<()> {
     disk::watch(supervisor, shared.clone(), serve.data.clone(), serve.disk_reserve);
     retention::begin(supervisor, serve, shared, key);
     traces::look_after(supervisor, serve, shared);
+    Ok(index::follow(supervisor, serve, shared)?)
 }
 
 /// Keeps to the store that gateways share, if they do, and waits until it is known what people did at other gateways meanwhile: calls are not decided
@@ -406,12 +420,22 @@ fn turn_keys(supervisor: &mut Supervisor, mint: Arc<Mint>, scale: Scale) -> anyh
     Ok(())
 }
 
+/// Waits until something else stands by acts than in `now`. It waits for ever where nothing more comes.
+async fn acted(mut loaded: watch::Receiver<Arc<Loaded>>, now: &Snapshot) {
+    while loaded.changed().await.is_ok() {
+        if !loaded.borrow_and_update().snapshot.stands_as(now) {
+            return;
+        }
+    }
+    std::future::pending().await
+}
+
 /// Takes every new snapshot into use. It ends when no more can come: what reads the directory has ended. Also where what was counted before the start
 /// cannot be read, as the start would have: what the first whole one limits is not begun anew.
 async fn reload(
     shared: Arc<Shared>,
     mut loaded: watch::Receiver<Arc<Loaded>>,
-    live: configurations::Live,
+    (live, filed): (configurations::Live, Filed),
     mut before: BeforeStart,
 ) {
     // What was changed while nothing ran is known when all that is configured is there.
@@ -426,11 +450,22 @@ async fn reload(
             tracing::error!(error = format!("{error:#}"), "no configuration is taken into use");
             return;
         }
+        // What an act does waits for nothing.
+        let is_of_act = !now.snapshot.stands_as(&shared.snapshot());
+        if !is_of_act {
+            tokio::select! {
+                () = live.before(&now.snapshot) => {}
+                () = acted(loaded.clone(), &now.snapshot) => {}
+            }
+        }
         let done = catch_unwind(AssertUnwindSafe(|| {
             shared.vitals.fault_point("snapshots");
             // First what decides: what is said of it may fail.
             shared.take_into_use(now.snapshot.clone());
-            live.went(now.snapshot.clone());
+            if is_of_act {
+                live.went(&now.snapshot);
+            }
+            filed.went(&now);
             shared.meter.reloaded(now.snapshot.objects().len(), Counts::of(&now).not_in_order());
             taken::log(&now, "reloaded");
         }));

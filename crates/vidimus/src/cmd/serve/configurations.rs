@@ -1,78 +1,192 @@
 //! Every configuration that decides is kept beside the ledger, whose records name it by its digest, so that they can be decided again.
-//! It is written beside the calls, as it goes live: they do not wait for it.
+//!
+//! What is read anew is written before it decides, as records are before their effects: with the kernel (`--durability commit`), or on disk (`sync`). What
+//! acts change is in force at once and written beside it; and nothing waits longer than [`PATIENCE`], since it may forbid something (ADR 33).
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fs;
+use std::future::pending;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc::{self, error::TrySendError};
+use tokio::sync::{Notify, oneshot};
+use tokio::task::JoinHandle;
 use vidimus_core::snapshot::Snapshot;
+use vidimus_gateway::Shared;
 use vidimus_registry::configurations::{Configurations, KeepError};
 
+use super::filed;
 use super::supervisor::Supervisor;
+use super::{DurabilityArg, Serve};
 use crate::cmd::data_directory;
 
-/// Before one that could not be kept is tried again.
+/// Before one that could not be kept is tried again, where no other comes.
 const AGAIN: Duration = Duration::from_secs(10);
+/// How long what is read anew waits to be kept before it decides. It takes some milliseconds of 10,000 objects.
+const PATIENCE: Duration = Duration::from_millis(250);
+/// How long one may take to be kept, be it on a disk that is busy.
+const SLOW: Duration = Duration::from_secs(1);
 /// After so many new ones it is looked which of them decided anything.
 const SWEEP: usize = 256;
 /// How long a configuration may still have a call to be recorded after the next one went live.
 const GRACE: Duration = Duration::from_secs(600);
 
-/// How many may wait to be kept. One takes some ten milliseconds; where it cannot be kept at all, what waits must not take the memory.
+/// How many may wait to be kept: where none can be kept at all, what waits must not take the memory.
 const WAITING: usize = 64;
 
-/// Takes the configurations that went live.
+/// Takes the configurations that go live.
 #[derive(Clone, Debug)]
-pub(super) struct Live(mpsc::Sender<Arc<Snapshot>>);
+pub(super) struct Live(Arc<Waiting>);
 
 impl Live {
-    /// Lets it be kept. Where too many wait, it is not: what it decides cannot be decided again.
-    pub(super) fn went(&self, snapshot: Arc<Snapshot>) {
-        if let Err(error) = self.0.try_send(snapshot) {
-            let snapshot = match &error {
-                TrySendError::Full(snapshot) | TrySendError::Closed(snapshot) => snapshot.digest(),
-            };
-            tracing::error!(snapshot, "a configuration is not kept: too many before it cannot be");
+    /// Has it kept before it decides, as far as that can be waited for.
+    pub(super) async fn before(&self, snapshot: &Arc<Snapshot>) {
+        let (tell, told) = oneshot::channel();
+        self.0.add(snapshot, Some(tell));
+        if tokio::time::timeout(PATIENCE, told).await.is_err() {
+            tracing::warn!(
+                snapshot = snapshot.digest(),
+                "a configuration decides before it is kept, which takes long: until it is, what it decides cannot be decided again"
+            );
         }
+    }
+
+    /// Has it kept: it decides already.
+    pub(super) fn went(&self, snapshot: &Arc<Snapshot>) {
+        self.0.add(snapshot, None);
+    }
+
+    /// For how long one has not been kept, where that is longer than it may take.
+    pub(super) fn unkept_for(&self) -> Option<Duration> {
+        self.0.queue().front().map(|oldest| oldest.since.elapsed()).filter(|age| *age > SLOW)
     }
 }
 
-/// Keeps the configuration that decides now, and those that are given, for as long as the process lives.
-pub(super) fn keep(supervisor: &mut Supervisor, data: &Path, now: Arc<Snapshot>) -> Live {
-    let (live, mut given) = mpsc::channel::<Arc<Snapshot>>(WAITING);
-    let live = Live(live);
-    live.went(now);
-    let mut keeper = Keeper::new(data);
-    supervisor.essential("configurations", async move {
-        while let Some(snapshot) = given.recv().await {
-            loop {
-                let (kept, back) = keep_one(keeper, snapshot.clone()).await;
-                keeper = back;
-                match kept {
-                    Ok(()) => break,
-                    Err(error) if is_permanent(&error) => {
-                        tracing::error!(
-                            %error, snapshot = snapshot.digest(),
-                            "the configuration cannot be kept: what it decides cannot be decided again"
-                        );
-                        break;
-                    }
-                    Err(error) => tracing::error!(
-                        %error, snapshot = snapshot.digest(),
-                        "the configuration is not kept: what it decides cannot be decided again until it is"
-                    ),
-                }
-                tokio::time::sleep(AGAIN).await;
+/// What is to be kept, in order; the first until it is.
+#[derive(Debug)]
+struct Waiting {
+    queue: Mutex<VecDeque<Unkept>>,
+    came: Notify,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Unkept {
+    snapshot: Arc<Snapshot>,
+    since: Instant,
+    /// Who waits for it.
+    tell: Option<oneshot::Sender<()>>,
+}
+
+impl Waiting {
+    fn add(&self, snapshot: &Arc<Snapshot>, tell: Option<oneshot::Sender<()>>) {
+        let mut queue = self.queue();
+        // What decides now may do so for long: of those that wait it is the last to be given up.
+        let lost = if queue.len() >= WAITING { queue.pop_back() } else { None };
+        queue.push_back(Unkept { snapshot: snapshot.clone(), since: Instant::now(), tell });
+        drop(queue);
+        if let Some(lost) = lost {
+            self.lost(&lost.snapshot, "too many before it cannot be");
+        }
+        self.came.notify_one();
+    }
+
+    async fn first(&self) -> Arc<Snapshot> {
+        loop {
+            let first = self.queue().front().map(|first| first.snapshot.clone());
+            match first {
+                Some(first) => return first,
+                None => self.came.notified().await,
             }
         }
-        // Whoever gives them has ended, which is told of it.
-        std::future::pending::<()>().await;
+    }
+
+    /// The first is written: who waits for it need not any more.
+    fn written(&self) {
+        let tell = self.queue().front_mut().and_then(|first| first.tell.take());
+        // Nobody may wait any more.
+        let _ = tell.map(|tell| tell.send(()));
+    }
+
+    fn done(&self) {
+        let _ = self.queue().pop_front();
+    }
+
+    fn lost(&self, snapshot: &Snapshot, why: &str) {
+        self.shared.meter.configuration_lost();
+        tracing::error!(snapshot = snapshot.digest(), "a configuration is not kept: {why}");
+    }
+
+    fn queue(&self) -> MutexGuard<'_, VecDeque<Unkept>> {
+        // Nothing in it is ever half-changed.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Keeps the configurations that go live, for as long as the process lives.
+pub(super) fn begin(supervisor: &mut Supervisor, serve: &Serve, shared: &Arc<Shared>) -> Live {
+    let waiting = Waiting { queue: Mutex::default(), came: Notify::new(), shared: shared.clone() };
+    let waiting = Arc::new(waiting);
+    let mut keeper = Keeper::new(&serve.data, matches!(serve.durability, DurabilityArg::Sync));
+    let live = Live(waiting.clone());
+    supervisor.essential("configurations", async move {
+        let mut reading: Option<JoinHandle<Sweep>> = None;
+        loop {
+            tokio::select! {
+                biased;
+                first = waiting.first() => keeper = keep_first(keeper, &waiting, first).await,
+                sweep = ended(&mut reading) => {
+                    reading = None;
+                    if let Some(sweep) = sweep {
+                        keeper = beside(keeper, move |keeper| keeper.drop_undecided(sweep)).await.1;
+                    }
+                }
+            }
+            if reading.is_none()
+                && let Some(candidates) = keeper.candidates(Instant::now())
+            {
+                // It may read the whole log: nothing waits for it.
+                let data = keeper.data.clone();
+                let read = move || Sweep { candidates, referred: Referred::read(&data) };
+                reading = Some(tokio::task::spawn_blocking(read));
+            }
+        }
     });
     live
+}
+
+/// What was read, once it was; `None` where that panicked. It waits for ever where nothing is read.
+async fn ended(reading: &mut Option<JoinHandle<Sweep>>) -> Option<Sweep> {
+    match reading {
+        Some(reading) => reading.await.ok(),
+        None => pending().await,
+    }
+}
+
+/// Keeps the first that waits, or lets it wait on for a while.
+async fn keep_first(keeper: Keeper, waiting: &Arc<Waiting>, first: Arc<Snapshot>) -> Keeper {
+    let (snapshot, told) = (first.clone(), waiting.clone());
+    let (kept, keeper) = beside(keeper, move |keeper| keeper.keep(&snapshot, || told.written())).await;
+    match kept.unwrap_or_else(|| Err(anyhow::anyhow!("it panicked"))) {
+        Ok(()) => waiting.done(),
+        Err(error) if is_permanent(&error) => {
+            waiting.done();
+            waiting.lost(&first, &error.to_string());
+        }
+        Err(error) => {
+            tracing::error!(
+                %error, snapshot = first.digest(),
+                "the configuration is not kept: what it decides cannot be decided again until it is"
+            );
+            tokio::select! {
+                () = tokio::time::sleep(AGAIN) => {}
+                () = waiting.came.notified() => {}
+            }
+        }
+    }
+    keeper
 }
 
 /// Whether it would not be kept however often that is tried: it is what the configuration is, and not where it is kept.
@@ -80,16 +194,23 @@ fn is_permanent(error: &anyhow::Error) -> bool {
     matches!(error.downcast_ref::<KeepError>(), Some(KeepError::NotPreserved(_) | KeepError::Json(_)))
 }
 
-/// On a thread on which nothing waits.
-async fn keep_one(mut keeper: Keeper, snapshot: Arc<Snapshot>) -> (anyhow::Result<()>, Keeper) {
-    let data = keeper.data.clone();
-    let kept = tokio::task::spawn_blocking(move || (keeper.keep(&snapshot), keeper)).await;
-    kept.unwrap_or_else(|panic| (Err(panic.into()), Keeper::new(&data)))
+/// On a thread on which nothing waits; nothing comes of what panics.
+async fn beside<T: Send + 'static>(
+    mut keeper: Keeper,
+    work: impl FnOnce(&mut Keeper) -> T + Send + 'static,
+) -> (Option<T>, Keeper) {
+    let anew = Keeper::new(&keeper.data, keeper.synced);
+    match tokio::task::spawn_blocking(move || (work(&mut keeper), keeper)).await {
+        Ok((done, keeper)) => (Some(done), keeper),
+        Err(_) => (None, anew),
+    }
 }
 
 #[derive(Debug)]
 struct Keeper {
     data: PathBuf,
+    /// Whether it is on disk before it decides.
+    synced: bool,
     /// `None` until the first is kept.
     kept: Option<Configurations>,
     /// Those that went live here, and when the next one did; the last one has none.
@@ -98,12 +219,19 @@ struct Keeper {
     new: usize,
 }
 
+/// Which configurations may have decided nothing, and what records refer to.
+struct Sweep {
+    candidates: BTreeSet<String>,
+    referred: anyhow::Result<Referred>,
+}
+
 impl Keeper {
-    fn new(data: &Path) -> Self {
-        Self { data: data.to_owned(), kept: None, live: VecDeque::new(), new: SWEEP }
+    fn new(data: &Path, synced: bool) -> Self {
+        Self { data: data.to_owned(), synced, kept: None, live: VecDeque::new(), new: SWEEP }
     }
 
-    fn keep(&mut self, snapshot: &Snapshot) -> anyhow::Result<()> {
+    /// Keeps it, and says `written` when it may decide.
+    fn keep(&mut self, snapshot: &Snapshot, written: impl Fn()) -> anyhow::Result<()> {
         let now = Instant::now();
         if self.live.back().is_none_or(|(last, _)| last != snapshot.digest()) {
             if let Some((_, ended)) = self.live.back_mut() {
@@ -115,7 +243,11 @@ impl Keeper {
             Some(kept) => kept,
             None => self.kept.insert(Configurations::open(&data_directory::configurations(&self.data))?),
         };
-        if kept.keep(snapshot)? {
+        if let Some(unsynced) = kept.write(snapshot)? {
+            if !self.synced {
+                written();
+            }
+            kept.sync(unsynced)?;
             self.new += 1;
             tracing::debug!(
                 snapshot = snapshot.digest(),
@@ -123,20 +255,33 @@ impl Keeper {
                 "configuration kept"
             );
         }
-        if self.new >= SWEEP {
-            self.new = 0;
-            self.sweep(now);
-        }
+        written();
         Ok(())
     }
 
-    /// Drops the configurations that decided nothing. What cannot be told stays.
-    fn sweep(&mut self, now: Instant) {
-        let Some(kept) = &mut self.kept else { return };
+    /// Those that may have decided nothing, where it is time to look: what comes later is not among them.
+    fn candidates(&mut self, now: Instant) -> Option<BTreeSet<String>> {
+        let kept = self.kept.as_ref().filter(|_| self.new >= SWEEP)?;
+        self.new = 0;
         self.live.retain(|(_, ended)| ended.is_none_or(|ended| now.duration_since(ended) < GRACE));
-        let live: BTreeSet<&str> = self.live.iter().map(|(digest, _)| &**digest).collect();
-        let dropped = Referred::read(&self.data).and_then(|referred| {
-            Ok(kept.retain(|digest| live.contains(digest) || referred.snapshots.contains(digest))?)
+        let is_live = |digest: &str| self.live.iter().any(|(live, _)| live == digest);
+        Some(kept.named().filter(|digest| !is_live(digest)).map(str::to_owned).collect())
+    }
+
+    /// Drops the configurations that decided nothing. What cannot be told stays.
+    fn drop_undecided(&mut self, sweep: Sweep) {
+        let Some(kept) = &mut self.kept else { return };
+        let Sweep { mut candidates, referred } = sweep;
+        // What came back meanwhile decides.
+        for (digest, _) in &self.live {
+            candidates.remove(digest);
+        }
+        // The next start tells what changed since that one.
+        if let Some(recorded) = filed::recorded_up_to(&self.data) {
+            candidates.remove(&recorded);
+        }
+        let dropped = referred.and_then(|referred| {
+            Ok(kept.retain(|digest| !candidates.contains(digest) || referred.snapshots.contains(digest))?)
         });
         match dropped {
             Ok(0) => {}
@@ -308,10 +453,16 @@ mod tests {
                 .map(|(_, one)| one.digest().to_owned())
                 .collect()
         };
-        let mut keeper = Keeper::new(&data);
+        let sweep = |keeper: &mut Keeper| {
+            keeper.new = SWEEP;
+            let candidates = keeper.candidates(Instant::now()).expect("it is time");
+            keeper.drop_undecided(Sweep { candidates, referred: Referred::read(&data) });
+        };
+        let mut keeper = Keeper::new(&data, false);
         for one in &all {
+            keeper.keep(one, || ()).expect("kept");
             // Without a log nothing can be told, and nothing is dropped.
-            keeper.keep(one).expect("kept");
+            sweep(&mut keeper);
         }
         assert_eq!(names(&keeper), digests(&[0, 1, 2]));
         let ledger = vidimus_ledger::Ledger::open(vidimus_ledger::Config {
@@ -325,12 +476,62 @@ mod tests {
         )
         .expect("written");
         // What was in force here a moment ago may still decide.
-        keeper.sweep(Instant::now());
+        sweep(&mut keeper);
         assert_eq!(names(&keeper), digests(&[0, 1, 2]));
-        let mut next = Keeper::new(&data);
+        let mut next = Keeper::new(&data, true);
         if let Some(one) = all.last() {
-            next.keep(one).expect("kept");
+            next.keep(one, || ()).expect("kept");
         }
+        sweep(&mut next);
         assert_eq!(names(&next), digests(&[1, 2]));
+    }
+
+    /// What comes while the log is read, be it for hours, is not among what that read says nothing of.
+    #[test]
+    fn what_comes_while_the_log_is_read_stays() {
+        let root = tempfile::tempdir().expect("a directory");
+        let data = root.path().join("data");
+        fs::create_dir_all(&data).expect("made");
+        let all: Vec<_> = (0..3).map(|number| snapshot(&root.path().join("resources"), number)).collect();
+        let [old, between, back] = all.as_slice() else { panic!("three") };
+        let mut keeper = Keeper::new(&data, false);
+        for one in [old, back] {
+            keeper.keep(one, || ()).expect("kept");
+        }
+        keeper.live.clear();
+        let candidates = keeper.candidates(Instant::now()).expect("it is time");
+        assert_eq!(candidates.len(), 2);
+        for one in [between, back] {
+            keeper.keep(one, || ()).expect("kept");
+        }
+        keeper.drop_undecided(Sweep { candidates, referred: Ok(Referred::default()) });
+        let kept: BTreeSet<&str> = keeper.kept.iter().flat_map(Configurations::kept).collect();
+        assert_eq!(kept, BTreeSet::from([between.digest(), back.digest()]));
+    }
+
+    /// It may decide once the kernel has it, or the disk.
+    #[test]
+    fn what_may_decide_is_written() {
+        let root = tempfile::tempdir().expect("a directory");
+        let snapshot = snapshot(&root.path().join("resources"), 1);
+        for synced in [false, true] {
+            let data = root.path().join(synced.to_string());
+            let told = std::cell::Cell::new(0);
+            let mut keeper = Keeper::new(&data, synced);
+            let archive =
+                vidimus_registry::configurations::Archive::at(&data_directory::configurations(&data));
+            let written = || {
+                assert!(archive.texts(snapshot.digest()).is_ok(), "who is killed now has kept it");
+                told.set(told.get() + 1);
+            };
+            keeper.keep(&snapshot, written).expect("kept");
+            // Again by nobody who waits.
+            assert_eq!(told.get(), if synced { 1 } else { 2 });
+        }
+        // Where it cannot be written, nothing is said.
+        let file = root.path().join("file");
+        fs::write(&file, "").expect("written");
+        let kept = Keeper::new(&file, false).keep(&snapshot, || panic!("it is not written"));
+        assert!(kept.is_err_and(|error| !is_permanent(&error)));
     }
 }

@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use vidimus_gateway::{Shared, Silent};
 use vidimus_registry::Loaded;
 
+use super::configurations::Live;
 use super::source::Watching;
 
 /// How long what was read may be on its way into use. It takes microseconds.
@@ -21,6 +22,8 @@ const SILENCE: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub(super) struct Health {
     pub(super) shared: Arc<Shared>,
+    /// What keeps the configurations that decide.
+    pub(super) live: Live,
     /// The newest configuration.
     pub(super) loaded: watch::Receiver<Arc<Loaded>>,
     pub(super) stopping: watch::Receiver<bool>,

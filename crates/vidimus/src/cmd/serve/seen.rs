@@ -46,11 +46,13 @@ async fn record(shared: &Shared, seen: Seen, lost: u64) {
     let registration = Registration {
         after: seen.after,
         before: seen.before,
+        file: None,
         manager,
         object: seen.object,
         operation: seen.operation.to_owned(),
         policies: Vec::new(),
         request: String::new(),
+        verdict: None,
         written,
     };
     let mut is_said = false;

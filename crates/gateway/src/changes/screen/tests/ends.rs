@@ -135,5 +135,5 @@ fn an_answer_of_many_parts_takes_no_longer_for_their_number() {
     let document = json!({"candidates": [{"content": {"parts": parts}}]}).to_string();
     let redacted =
         model(Guard::PersonalData, OnFinding::Redact).document(&document).expect("it can be redacted");
-    assert!(redacted.is_some_and(|text| text.contains("[redacted]") && !text.contains("4111")));
+    assert!(redacted.is_some_and(|text| text.contains("[redacted:card]") && !text.contains("4111")));
 }

@@ -4,7 +4,7 @@ use vidimus_ledger::{ActBy, ArchiveAt, Retention};
 use vidimus_registry::configurations::Archive;
 
 use super::*;
-use crate::audit::{Asked, EvidenceAsked, ExportQuestion, Exported, export_part};
+use crate::audit::{Asked, EvidenceAsked, ExportQuestion, Exported, InLog, export_by};
 
 /// A log as it was, and what is left of it beside the archive of what was pruned.
 fn parted(at: &Path) -> (PathBuf, [PathBuf; 2]) {
@@ -93,7 +93,8 @@ fn an_effect_is_found_by_a_decision_that_another_part_of_the_log_has() {
     };
     let archive = Archive::at(&directory.path().join("configurations"));
     let all = log.directories.iter().map(|dir| {
-        let written = export_part(dir, &log.others(dir), &archive, &question, std::io::sink());
+        let written =
+            export_by(&InLog(dir.to_owned()), (dir, &log.others(dir)), &archive, &question, std::io::sink());
         written.expect("written").records
     });
     assert_eq!(all.sum::<u64>(), 100);

@@ -10,7 +10,7 @@ use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 use vidimus_ledger::Checkpoint;
 use vidimus_query::audit::logs::{Log, Logs};
-use vidimus_query::audit::{EvidenceAsked, ExportError, ExportQuestion};
+use vidimus_query::audit::{EvidenceAsked, ExportError, ExportQuestion, Lookup};
 
 use super::{Export, unwritten, whole, written};
 use crate::cmd;
@@ -22,7 +22,7 @@ const FORMAT: &str = "vidimus-evidence-index@v1";
 /// Writes a file of each directory that has records which fit, and the index. What is wrong with one ledger keeps nobody from the others.
 pub fn run(
     logs: &Logs,
-    configurations: impl Fn(&Path) -> PathBuf,
+    beside: impl Fn(&Path) -> (PathBuf, Box<dyn Lookup>),
     export: &Export,
     format: Format,
 ) -> anyhow::Result<ExitCode> {
@@ -44,7 +44,9 @@ pub fn run(
             let name = format!("{}{copy}.jsonl", log.file_name());
             let (asked, path) = (of_log(&question, log)?, out.join(&name));
             let part = (directory.as_path(), log.others(directory));
-            match written(&configurations(directory), (part.0, part.1.as_slice()), export, asked, &path) {
+            let (configurations, lookup) = beside(directory);
+            let beside = (configurations.as_path(), &*lookup);
+            match written(beside, (part.0, part.1.as_slice()), export, asked, &path) {
                 Ok((answer, all)) => {
                     is_known = true;
                     is_whole &= all;

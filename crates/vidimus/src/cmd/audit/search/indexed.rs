@@ -2,16 +2,18 @@
 //! these do. What the index cannot answer, the log does.
 
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use vidimus_query::audit::{self, Damage, Found, Judge, SearchQuestion, Unsearched};
 use vidimus_readmodel::{Candidate, Model, ModelError, Wanted};
 
 use crate::cmd;
 use crate::cmd::audit::index::not_used;
+use crate::cmd::progress::Progress;
 use crate::output;
 
 /// Records that are looked up at once at most.
-const PAGE: usize = 1000;
+pub(super) const PAGE: usize = 1000;
 
 /// Records that are signed for and not sealed, from which on the index is of no use: reading them takes as long as a search.
 const FAR_BEHIND: u64 = 1 << 18;
@@ -30,7 +32,7 @@ pub(super) fn records(
     Judge::of(question, Vec::new()).map_err(|misasked| cmd::misasked(&misasked))?;
     if let (Some(model), Some(index)) = (model(ledger, index)?, index) {
         let page = limit.saturating_add(1).min(PAGE);
-        match Indexed::new(model, ledger, index, question, after, page) {
+        match Indexed::new(Rc::new(model), ledger, index, question, after, page) {
             Ok(indexed) => return Ok(Box::new(indexed)),
             Err(error) => told(&error),
         }
@@ -60,7 +62,22 @@ pub(super) fn of_log(
 /// The index, with all that the log has by now; `None` where there is none that helps. It is extended where that can be done.
 pub(super) fn model(ledger: &Path, index: Option<&Path>) -> anyhow::Result<Option<Model>> {
     let Some(index) = index.filter(|index| index.is_dir()) else { return Ok(None) };
-    let opened = vidimus_readmodel::extend(index, ledger, &mut |_, _| {}).map(|_| ());
+    // Nobody waits for it to be made: a gateway does that (`vidimus serve`), or who is asked to.
+    match vidimus_readmodel::to_seal(index, ledger) {
+        Ok(records) if records > FAR_BEHIND => {
+            far_behind();
+            return Ok(None);
+        }
+        Ok(_) => {}
+        Err(error) => {
+            told(&error);
+            return Ok(None);
+        }
+    }
+    let mut progress = Progress::begin("indexed");
+    let opened = vidimus_readmodel::extend(index, ledger, &mut |sealed, all| progress.of(sealed, all));
+    progress.end();
+    let opened = opened.map(|_| ());
     // Who may only read it can use it as it is.
     let opened = opened.or_else(|error| if is_denied(&error) { Ok(()) } else { Err(error) });
     let model = match opened.and_then(|()| current(ledger, index)) {
@@ -77,14 +94,20 @@ pub(super) fn model(ledger: &Path, index: Option<&Path>) -> anyhow::Result<Optio
     }
 }
 
-fn current(ledger: &Path, index: &Path) -> Result<Option<Model>, ModelError> {
+pub(super) fn current(ledger: &Path, index: &Path) -> Result<Option<Model>, ModelError> {
     let Some(mut model) = Model::open(index, ledger)? else { return Ok(None) };
     if model.behind() > FAR_BEHIND {
-        output::warning("the index is far behind, so the ledger is read: `vidimus audit index` extends it");
+        far_behind();
         return Ok(None);
     }
     model.refresh()?;
     Ok(Some(model))
+}
+
+fn far_behind() {
+    output::warning(
+        "the index is far behind, so the ledger is read: a gateway extends it by and by, `vidimus audit index` at once",
+    );
 }
 
 /// Whether this user may not write there.
@@ -93,7 +116,7 @@ pub(in crate::cmd::audit) fn is_denied(error: &ModelError) -> bool {
     matches!(error, ModelError::Io { source, .. } if matches!(source.kind(), PermissionDenied | ReadOnlyFilesystem))
 }
 
-fn told(error: &ModelError) {
+pub(super) fn told(error: &ModelError) {
     // What is wrong with the log, its own search tells.
     if !matches!(error, ModelError::Log(_)) {
         not_used(error);
@@ -102,7 +125,7 @@ fn told(error: &ModelError) {
 
 /// What an index finds, in the order asked for.
 pub(super) struct Indexed {
-    model: Model,
+    model: Rc<Model>,
     judge: Judge,
     wanted: Wanted,
     page: usize,
@@ -116,8 +139,8 @@ pub(super) struct Indexed {
 }
 
 impl Indexed {
-    fn new(
-        mut model: Model,
+    pub(super) fn new(
+        mut model: Rc<Model>,
         ledger: &Path,
         index: &Path,
         question: &SearchQuestion,
@@ -126,7 +149,7 @@ impl Indexed {
     ) -> Result<Self, ModelError> {
         let approvals = match approvals(&model, question) {
             Err(error) if error.damaged().is_some() => {
-                model = repaired(ledger, index, &error)?;
+                model = Rc::new(repaired(ledger, index, &error)?);
                 approvals(&model, question)?
             }
             approvals => approvals?,
@@ -151,7 +174,7 @@ impl Indexed {
         let (ledger, index) = &self.places;
         let found = match self.model.find(&self.wanted, self.page) {
             Err(error) if error.damaged().is_some() => repaired(ledger, index, &error).and_then(|model| {
-                self.model = model;
+                self.model = Rc::new(model);
                 self.model.find(&self.wanted, self.page)
             }),
             found => found,

@@ -1,8 +1,10 @@
 //! A search of several ledgers.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{bail, ensure};
+use vidimus_query::audit::Lookup;
 use vidimus_query::audit::logs::{self, Cursor, LogDamage, Logs};
 
 use super::table::{self, Row};
@@ -11,7 +13,12 @@ use crate::cmd;
 use crate::output::{self, Format};
 
 /// Shows what fits, in one order, each record with its log.
-pub fn run(logs: &Logs, search: &Search, format: Format) -> anyhow::Result<ExitCode> {
+pub fn run(
+    logs: &Logs,
+    lookup: &dyn Fn(&Path) -> Box<dyn Lookup>,
+    search: &Search,
+    format: Format,
+) -> anyhow::Result<ExitCode> {
     ensure!(!search.follow, "--follow: give one --ledger; several are read as they are");
     let after = match &search.after {
         None => Cursor::default(),
@@ -27,7 +34,8 @@ pub fn run(logs: &Logs, search: &Search, format: Format) -> anyhow::Result<ExitC
     cmd::audit::warn_of_repeated(logs);
     let (mut rows, mut last, mut found, mut more) = (Vec::new(), None, 0, false);
     let (mut damaged, mut denied) = (false, false);
-    for hit in logs::search(logs, &question, &after).map_err(|misasked| cmd::misasked(&misasked))? {
+    let hits = logs::search_by(lookup, logs, &question, &after);
+    for hit in hits.map_err(|misasked| cmd::misasked(&misasked))? {
         let found_one = match hit {
             Ok(found_one) => found_one,
             // Nothing is known of it, and the others can be shown.

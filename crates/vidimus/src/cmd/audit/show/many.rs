@@ -1,20 +1,31 @@
 //! One call of several ledgers, and its chain.
 
 use std::fs;
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
-use vidimus_query::audit::ShowQuestion;
 use vidimus_query::audit::logs::{self, Logs, ShownIn};
+use vidimus_query::audit::{Lookup, ShowQuestion};
 
 use super::{Show, print, write};
 use crate::cmd;
 use crate::output::{self, Format, printable};
 
 /// Shows what all of them have, by time, each record with its log.
-pub fn run(logs: &Logs, show: &Show, format: Format) -> anyhow::Result<ExitCode> {
+pub fn run(
+    logs: &Logs,
+    lookup: &dyn Fn(&Path) -> Box<dyn Lookup>,
+    show: &Show,
+    format: Format,
+) -> anyhow::Result<ExitCode> {
     cmd::audit::warn_of_repeated(logs);
-    let call = logs::show(logs, &ShowQuestion { id: show.id.clone() }, show.chain);
+    let question = ShowQuestion { id: show.id.clone() };
+    let mut call = logs::show_by(lookup, logs, &question, show.chain);
+    // As of one.
+    if call.records.is_empty() || call.records.iter().any(|one| one.shown.proof.is_none()) {
+        call = logs::show(logs, &question, show.chain);
+    }
     for damage in &call.damage {
         output::warning(&format!("{damage}; `vidimus audit verify` tells more"));
     }

@@ -8,11 +8,16 @@ use serde_json::json;
 use vidimus_query::audit::logs::{self, CheckpointSet, Held, LogVerified, Logs, LogsReport};
 
 use super::{Verdict, Verify, unremembered};
+use crate::cmd::progress::Progress;
 use crate::output::{self, Format, printable};
 
 /// Checks each, and all of them together; the verdict is one.
 pub fn run(logs: &Logs, may_be_archives: bool, verify: &Verify, format: Format) -> anyhow::Result<ExitCode> {
-    let report = logs::verify(logs, &verify.held(may_be_archives)?).map_err(unremembered)?;
+    let held = verify.held(may_be_archives)?;
+    let mut progress = Progress::begin("verified");
+    let report = logs::verify_with_progress(logs, &held, &mut |read, all| progress.of(read, all));
+    progress.end();
+    let report = report.map_err(unremembered)?;
     match format {
         Format::Json => output::json(&json!({
             "intact": report.intact(), "verdict": verdict(&report), "messages": wrong(&report), "report": report,

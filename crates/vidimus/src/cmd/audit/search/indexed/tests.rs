@@ -170,6 +170,47 @@ fn each_question_has_the_same_answer_with_and_without_an_index() {
     assert!(some >= 45, "{some}");
 }
 
+/// A call by its id, an approval, a trace and what fits: those of an index are those of the log, also where its files are damaged on the way.
+#[test]
+fn what_is_looked_up_is_the_same_with_and_without_an_index() {
+    use vidimus_ledger::Query;
+    use vidimus_query::audit::{InLog, Lookup as _, ShowQuestion, show, show_by};
+
+    let directory = tempfile::tempdir().expect("a directory");
+    let (ledger, index) = (log(directory.path()), directory.path().join("index"));
+    vidimus_readmodel::extend(&index, &ledger, &mut |_, _| {}).expect("made");
+    let (by_index, in_log) = (super::super::lookup(&ledger, Some(&index)), InLog(ledger.clone()));
+    assert!(format!("{by_index:?}").starts_with("ByIndex"));
+    let some = |text: &str| Some(text.to_owned());
+    let queries = [
+        Query { id: some("call-900"), ..Query::default() },
+        Query { id: some("call-4990"), newest_first: true, ..Query::default() },
+        Query { id: some("act-4247"), ..Query::default() },
+        Query { id: some("call"), ..Query::default() },
+        Query { kind: some("act"), resource: some("Approval/ap-10"), ..Query::default() },
+        Query { kind: some("act"), resource: some("Approval/ap-1"), ..Query::default() },
+    ];
+    let hits = |found: audit::Hits| found.map(|hit| hit.expect("whole")).collect::<Vec<_>>();
+    for (number, query) in queries.iter().enumerate() {
+        let expected = hits(in_log.hits(query).expect("searched"));
+        assert_eq!(hits(by_index.hits(query).expect("searched")), expected, "{query:?}");
+        let is_found = !matches!(number, 3 | 5);
+        assert_eq!(!expected.is_empty(), is_found, "{query:?}");
+    }
+    for question in questions().iter().skip(2).step_by(3) {
+        let expected = told(in_log.fitting(&[], question).expect("searched"));
+        assert_eq!(told(by_index.fitting(&[], question).expect("searched")), expected, "{question:?}");
+    }
+    break_files(&index, 3);
+    for id in ["call-900", "ap-20", "act-17", "nothing"] {
+        let question = ShowQuestion { id: id.to_owned() };
+        let shown = |call: audit::ShownCall| serde_json::to_string(&call).expect("JSON");
+        let by_index = shown(show_by(&*by_index, &ledger, &question).expect("shown"));
+        assert_eq!(by_index, shown(show(&ledger, &question).expect("shown")), "{id}");
+    }
+    assert!(format!("{:?}", super::super::lookup(&ledger, None)).starts_with("InLog"));
+}
+
 /// In the middle of each file a byte is another.
 fn break_files(index: &Path, number: usize) {
     for entry in fs::read_dir(index).expect("read").flatten() {
