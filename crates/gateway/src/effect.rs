@@ -16,6 +16,7 @@ use vidimus_core::caller::Caller;
 use vidimus_core::clock::Moment;
 use vidimus_core::decision::Candidate;
 use vidimus_core::keep::KeptPayload;
+use vidimus_core::obligation::Changed;
 use vidimus_core::permit::Room;
 use vidimus_core::record::{Attempt, EffectKind, EffectRecord, VERSION, whole};
 use vidimus_core::refusal::{Code, Refusal};
@@ -230,6 +231,13 @@ impl Effect {
         self.model = model.map(|model| (candidate.provider.id.id.clone(), model.name.clone()));
         if let Some(reservation) = &mut self.reservation {
             reservation.answered_by(model.and_then(|model| model.price));
+        }
+    }
+
+    /// So much of the message was changed. Where nothing was demanded and nothing done, its record says nothing of it.
+    pub fn is_sent_changed(&mut self, changed: Changed) {
+        if self.changed.is_some() || changed != Changed::default() {
+            self.changed.get_or_insert_default().request = changed;
         }
     }
 

@@ -254,9 +254,7 @@ fn ready<'g, 'p>(
     let mut written = None;
     let outbound = prepared.map(|Prepared { outbound, elsewhere, token, changed }| {
         (effect.token, written) = (token, elsewhere);
-        if effect.changed.is_some() || changed != Changed::default() {
-            effect.changed.get_or_insert_default().request = changed;
-        }
+        effect.is_sent_changed(changed);
         // From here on it counts, whoever leaves.
         effect.sent = true;
         Box::new(outbound.that_may_wait(|| Ongoing::of(&answering, &effect)))
