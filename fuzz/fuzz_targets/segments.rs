@@ -106,8 +106,11 @@ fn open(dir: &Path) {
         time_per_output_token_us: None,
         time_to_first_token_us: None,
         token: None,
+        tokens_cache_written: None,
         tokens_input: None,
+        tokens_input_cached: None,
         tokens_output: None,
+        tokens_reasoning: None,
         version: 1,
     });
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");

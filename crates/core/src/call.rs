@@ -122,11 +122,11 @@ impl Target<'_> {
         }
     }
 
-    /// What so many tokens cost by the record's price, in millionths of the currency unit, rounded up; 0 where it has none.
+    /// What so many tokens cost at most by the record's price, in millionths of the currency unit, rounded up; 0 where it has none.
     pub fn cost(&self, input: u64, output: u64) -> i64 {
         let Self::Model { provider, name } = self else { return 0 };
         let price = provider.model(name).and_then(|model| model.price);
-        price.map_or(0, |price| price.of(input, output))
+        price.map_or(0, |price| price.most(input, output))
     }
 
     /// The registered object that a call on this target goes to.
@@ -210,8 +210,11 @@ pub struct Ask<'a> {
     pub target: Target<'a>,
     /// With which arguments.
     pub arguments: Arguments<'a>,
-    /// Estimate for a model call: request bytes ÷ 4. 0 on other actions.
+    /// Estimate for a model call: bytes of the request ÷ 4, with an estimate for each image, sound and file in place of its bytes. 0 on other actions.
     pub tokens_estimated: i64,
+    /// The most tokens that the question of a model call may have: a text has no more than one a byte. 0 on other actions, and where that is not known.
+    /// Policies do not see it: it is reserved while the call is under way.
+    pub tokens_reserved: i64,
     /// The most tokens that the answer of a model call may have, as the message says, or as is assumed where it does not; 0 on other
     /// actions. Policies do not see it: it is reserved while the call is under way.
     pub tokens_most: i64,
@@ -252,6 +255,7 @@ impl<'a> Ask<'a> {
             target,
             arguments: Arguments::None,
             tokens_estimated: 0,
+            tokens_reserved: 0,
             tokens_most: 0,
             streaming: false,
             task: None,
@@ -270,8 +274,9 @@ impl Ask<'_> {
     /// What it may come to at most, where it is of a model: tokens, and millionths of the currency unit.
     pub fn reserves(&self) -> (i64, i64) {
         let number = |tokens: i64| u64::try_from(tokens).unwrap_or_default();
-        let spend = self.target.cost(number(self.tokens_estimated), number(self.tokens_most));
-        (self.tokens_estimated.saturating_add(self.tokens_most), spend)
+        let question = self.tokens_reserved.max(self.tokens_estimated);
+        let spend = self.target.cost(number(question), number(self.tokens_most));
+        (question.saturating_add(self.tokens_most), spend)
     }
 }
 

@@ -302,12 +302,21 @@ pub struct EffectRecord<'a> {
     /// `jti` of the token minted for this hop; absent where the gateway lent a provider's key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<Cow<'a, str>>,
-    /// Tokens of the question, as the model's provider counts them.
+    /// Of the tokens of the question, those that the model's provider keeps from now on (a cache write). Some of `tokens_input`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens_cache_written: Option<u64>,
+    /// Tokens of the question, all of them, as the model's provider counts them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens_input: Option<u64>,
-    /// Tokens of the answer, as the model's provider counts them.
+    /// Those of them that it read from what it keeps of earlier questions. Some of `tokens_input`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens_input_cached: Option<u64>,
+    /// Tokens of the answer, all of them, as the model's provider counts them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens_output: Option<u64>,
+    /// Those of them that the model thought, and nobody got as the answer. Some of `tokens_output`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens_reasoning: Option<u64>,
     /// Of this schema: 1.
     pub version: u8,
 }

@@ -36,6 +36,23 @@ impl Code {
     pub const fn is_of_standing(self) -> bool {
         matches!(self, Self::ActUnfit | Self::IdUnknown)
     }
+
+    /// Whether nothing of a call was sent that ended by this: it takes nothing of any limit.
+    pub const fn is_of_unsent(self) -> bool {
+        matches!(
+            self,
+            Self::UpstreamUnreachable
+                | Self::UpstreamRefusedAddress
+                | Self::Overloaded
+                | Self::ArgumentsInvalid
+                | Self::EraUnbridged
+        )
+    }
+
+    /// The same of a code as a record has it.
+    pub fn is_text_of_unsent(text: &str) -> bool {
+        Self::ALL.iter().any(|code| code.is_of_unsent() && code.as_str() == text)
+    }
 }
 
 /// The kind of a refusal. The HTTP status in parentheses is what the gateway answers.

@@ -10,7 +10,7 @@ use crate::decision::Outcome;
 use crate::record::{ActRecord, DecisionRecord, EffectRecord, Kept, Record, RefusalRecord};
 
 /// How many columns there are.
-const COUNT: usize = 34;
+const COUNT: usize = 37;
 
 /// The columns: their names, their types and what they have, in the words of `vidimus audit sql`.
 pub const COLUMNS: [(&str, Type, &str); COUNT] = [
@@ -53,6 +53,17 @@ pub const COLUMNS: [(&str, Type, &str); COUNT] = [
     ("bytes_out", Type::Number, "of an effect: bytes that it was answered"),
     ("tokens_input", Type::Number, "of an effect: tokens of the question"),
     ("tokens_output", Type::Number, "of an effect: tokens of the answer"),
+    (
+        "tokens_input_cached",
+        Type::Number,
+        "of an effect: tokens of the question that the provider read from what it keeps",
+    ),
+    (
+        "tokens_cache_written",
+        Type::Number,
+        "of an effect: tokens of the question that the provider keeps from then on",
+    ),
+    ("tokens_reasoning", Type::Number, "of an effect: tokens of the answer that the model thought"),
     ("cost", Type::Number, "of an effect: what it counts for, in millionths of the currency unit"),
     ("latency_us", Type::Number, "of an effect: microseconds to the end of the answer"),
     ("record", Type::Text, "the record's JSON text, byte for byte"),
@@ -275,6 +286,9 @@ pub fn cells<'r>(
         number(|it| Some(it.bytes_out)),
         number(|it| it.tokens_input),
         number(|it| it.tokens_output),
+        number(|it| it.tokens_input_cached),
+        number(|it| it.tokens_cache_written),
+        number(|it| it.tokens_reasoning),
         number(|it| it.charged_spend),
         number(|it| Some(it.duration_us)),
         Cell::Text(Some(text)),

@@ -15,7 +15,7 @@ use vidimus_core::decision::Decision;
 use vidimus_core::entity::{EntityId, EntityKind};
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::Principal;
-use vidimus_core::resource::llm_provider::Price;
+use vidimus_core::resource::llm_provider::{Price, Tokens};
 use vidimus_core::snapshot::Snapshot;
 
 use crate::fair_share::{Denied, Pool, Share};
@@ -95,6 +95,17 @@ impl Holder {
     }
 }
 
+/// What a call of a model may use, in tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Most {
+    /// Of the question, as estimated.
+    estimated: u64,
+    /// The same at most.
+    question: u64,
+    /// Of the answer, at most.
+    answer: u64,
+}
+
 /// What one call has reserved. Dropped before it is permitted, it has taken nothing.
 #[derive(Debug)]
 #[must_use = "dropping it undoes the reservation"]
@@ -109,8 +120,8 @@ pub struct Reservation {
     ended: Option<Arc<SoFar>>,
     /// Of the model that is called, where its record has one.
     price: Option<Price>,
-    /// What a call of a model may use at most: tokens of the question as estimated, and of the answer.
-    of_model: Option<(u64, u64)>,
+    /// Of a call of a model.
+    of_model: Option<Most>,
     /// What is counted once the call is permitted is for policies alone that are tried: where it cannot be, that changes nothing.
     only_tried: bool,
     /// Held until the end of its answer is recorded.
@@ -166,8 +177,11 @@ impl Accounts {
         now: Moment,
     ) -> Result<Reservation, Refusal> {
         let number = |tokens: i64| u64::try_from(tokens).unwrap_or_default();
-        let of_model = (call.ask.action == Action::CallModel)
-            .then(|| (number(call.ask.tokens_estimated), number(call.ask.tokens_most)));
+        let of_model = (call.ask.action == Action::CallModel).then(|| Most {
+            estimated: number(call.ask.tokens_estimated),
+            question: number(call.ask.tokens_reserved.max(call.ask.tokens_estimated)),
+            answer: number(call.ask.tokens_most),
+        });
         let mut reservation = Reservation {
             tally: None,
             claims: None,
@@ -326,6 +340,12 @@ impl Reservation {
         self.claims.as_ref()?.under_way()
     }
 
+    /// The most tokens that the answer may have, where a limit of tokens or of spend counts the call: so many were reserved for it.
+    pub fn most_written(&self) -> Option<u64> {
+        let counts = self.claims.as_ref().is_some_and(Claims::count_tokens);
+        self.of_model.filter(|most| counts && most.answer > 0).map(|most| most.answer)
+    }
+
     /// Another model answered than the one that was called: what it costs is what counts.
     pub fn answered_by(&mut self, price: Option<Price>) {
         self.price = price;
@@ -333,7 +353,7 @@ impl Reservation {
 
     /// The end of the call is known: its chain is charged for it. Gives what a call of a model is charged for.
     pub fn settle(self, known: Known) -> Option<Used> {
-        let used = self.of_model.map(|(question, most)| known.used(question, most, self.price));
+        let used = self.of_model.map(|most| known.used(most, self.price));
         if let Some(claims) = self.claims {
             claims.settle(known.is_sent, used);
         }
@@ -355,19 +375,23 @@ pub struct Known {
     pub is_answered: bool,
     /// The upstream said all that it had to say, and all of it was read; or that it does not answer.
     pub has_ended: bool,
-    /// Of the answer, as it was passed on.
-    pub bytes_out: u64,
+    /// Whoever was asked answered with an error of HTTP.
+    pub is_refused: bool,
+    /// An estimate of the tokens of the answer that passed.
+    pub passed: u64,
 }
 
 impl Known {
     /// What the call counts for. What its provider said at the end of the answer counts; where it did not, the estimate of the question and
-    /// what passed of the answer do, and where nobody waited for its end all that the answer might have had: who leaves early saves nothing.
-    fn used(self, question: u64, most: u64, price: Option<Price>) -> Used {
-        if !self.is_sent {
+    /// what passed of the answer do, and where nobody waited for its end all that both might have had: who leaves early saves nothing.
+    /// Of a provider's error it is what it says, which is nothing: none charges for it.
+    fn used(self, most: Most, price: Option<Price>) -> Used {
+        if !self.is_sent || self.is_refused && self.usage == Usage::default() {
             return Used::default();
         }
+        let question = if self.has_ended { most.estimated } else { most.question };
         let input = self.usage.input.unwrap_or(question);
-        let passed = self.bytes_out / 4;
+        let (passed, most) = (self.passed, most.answer);
         let output = match self.usage.output {
             Some(said) if self.is_answered => said,
             // Where nothing is written the answer is no text, however long it is.
@@ -376,7 +400,10 @@ impl Known {
             said => said.unwrap_or_default().max(passed).max(most),
         };
         let tokens = i64::try_from(input.saturating_add(output)).unwrap_or(i64::MAX);
-        Used { tokens, spend: price.map_or(0, |price| price.of(input, output)) }
+        let cached = self.usage.cached.unwrap_or_default();
+        let cache_written = self.usage.cache_written.unwrap_or_default();
+        let spent = Tokens { input, cached, cache_written, output };
+        Used { tokens, spend: price.map_or(0, |price| price.of(spent)) }
     }
 }
 

@@ -36,7 +36,7 @@ pub struct Demands {
     arguments: Pointers,
     /// Values of a tool's arguments, or of the message to a model or an agent, of which goes on what guards find nothing in.
     found: TakenOut,
-    /// The fewest tokens that a policy caps an answer at.
+    /// The fewest tokens that a policy caps an answer at, or that a limit reserved for it.
     tokens: Option<u32>,
     /// What of the answer does not reach the caller.
     pub answer: Option<Redaction>,
@@ -45,12 +45,14 @@ pub struct Demands {
 }
 
 impl Demands {
-    /// What a decision demands; `None` of nearly every one, which demands nothing.
-    pub fn of(obligations: &[Obligation]) -> Option<Self> {
-        if obligations.is_empty() {
+    /// What a decision demands; `None` of nearly every one, which demands nothing. `reserved`: where a limit counts tokens, the answer has no more than
+    /// was reserved for it.
+    pub fn of(obligations: &[Obligation], reserved: Option<u64>) -> Option<Self> {
+        if obligations.is_empty() && reserved.is_none() {
             return None;
         }
-        let (mut arguments, mut answer, mut tokens) = (Pointers::default(), Pointers::default(), None);
+        let (mut arguments, mut answer) = (Pointers::default(), Pointers::default());
+        let mut tokens = reserved.map(|most| u32::try_from(most).unwrap_or(u32::MAX));
         let (mut found, mut guards) = (TakenOut::default(), Vec::new());
         for Obligation { change, .. } in obligations {
             match change {

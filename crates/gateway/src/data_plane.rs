@@ -107,6 +107,13 @@ impl Carried {
                 "a call of Bedrock is signed for the address that the gateway calls, and answered in frames that it reads",
             ));
         }
+        if let Target::Model { provider, .. } = parsed.ask.target
+            && provider.api_path.is_some()
+        {
+            return Some(unable(
+                "the provider has the API at another path, and this data plane sends the caller's",
+            ));
+        }
         if decision.limits().iter().any(|limit| limit.of == Measure::Concurrency) {
             return Some(unable(
                 "a limit counts the calls at once, and when this one ends is not known here",
@@ -160,6 +167,14 @@ impl Carried {
             unable("the answer may have others' tasks in it, which this data plane does not take out")
         })
     }
+}
+
+/// A data plane sends the caller's own bytes, which let the answer have more than a limit reserved for it.
+pub(crate) fn uncapped() -> Refusal {
+    let message = "a limit counts tokens, and the request does not say how many its answer may have";
+    Refusal::new(Code::DataPlaneUnable, message).with_next(
+        "Write max_tokens (or what the API calls it) into the request, or call the gateway itself.",
+    )
 }
 
 /// Why nobody but the gateway gets this card: who signed it is looked at where its bytes pass.

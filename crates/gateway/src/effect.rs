@@ -1,5 +1,7 @@
 //! What came of a call: counted while the answer passes, recorded before its end is passed on.
 
+mod settled;
+
 use std::borrow::Cow;
 use std::future::Future;
 use std::pin::pin;
@@ -14,13 +16,14 @@ use vidimus_core::caller::Caller;
 use vidimus_core::clock::Moment;
 use vidimus_core::decision::Candidate;
 use vidimus_core::keep::KeptPayload;
+use vidimus_core::obligation::Changed;
 use vidimus_core::permit::Room;
 use vidimus_core::record::{Attempt, EffectKind, EffectRecord, VERSION, whole};
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_ledger::Closed;
 
 use crate::access_log::{self, Line};
-use crate::accounts::{Known, Reservation};
+use crate::accounts::Reservation;
 use crate::acts::Intent;
 use crate::answer::Asked;
 use crate::changes::Tally;
@@ -236,6 +239,13 @@ impl Effect {
         }
     }
 
+    /// So much of the message was changed. Where nothing was demanded and nothing done, its record says nothing of it.
+    pub fn is_sent_changed(&mut self, changed: Changed) {
+        if self.changed.is_some() || changed != Changed::default() {
+            self.changed.get_or_insert_default().request = changed;
+        }
+    }
+
     /// One of those that may answer is not asked.
     pub fn does_not_ask(&mut self, candidate: &Candidate, why: &str) {
         let unasked = format!("{} ({why})", candidate.provider.id.id);
@@ -354,8 +364,11 @@ impl Effect {
             time_per_output_token_us: self.each_token(duration).map(micros),
             time_to_first_token_us: self.first_token.map(micros),
             token: self.token.as_deref().map(Cow::Borrowed),
+            tokens_cache_written: self.found.usage.cache_written,
             tokens_input: self.found.usage.input,
+            tokens_input_cached: self.found.usage.cached,
             tokens_output: self.found.usage.output,
+            tokens_reasoning: self.found.usage.reasoning,
             version: VERSION,
         }
     }
@@ -371,26 +384,6 @@ impl Effect {
             (Some(found), None) => Some(Cow::Owned(short(&found))),
             (Some(found), Some(detail)) => Some(Cow::Owned(short(&format!("{found}; {detail}")))),
         }
-    }
-
-    /// Charges its chain for it, and seals what is kept of its answer, once.
-    fn settle(&mut self, ending: Ending) {
-        let keeping = self.keeping.take();
-        let kept = keeping.and_then(|keeping| keeping.sealed(self.shared.ledger.origin(), &self.call));
-        self.kept = kept.map(Box::new);
-        let Some(reservation) = self.reservation.take() else { return };
-        // What the upstream said last is what counts: before its end it may have said less.
-        let has_ended = match ending {
-            Ending::Ok | Ending::Error | Ending::Unknown => !self.left && !self.found.unread,
-            Ending::Failed(_) | Ending::Cancelled => self.status >= 400,
-        };
-        self.charged = reservation.settle(Known {
-            usage: self.found.usage,
-            is_sent: self.sent,
-            is_answered: self.found.answered,
-            has_ended,
-            bytes_out: self.bytes_out,
-        });
     }
 
     fn ended(&mut self, ending: Ending, now: Moment, duration: Duration) {

@@ -10,6 +10,7 @@ use vidimus_core::caller::UnixMillis;
 use vidimus_core::clock::Clock;
 use vidimus_core::record::Kept;
 use vidimus_core::resource::Object;
+use vidimus_core::resource::limit::LimitWindow;
 use vidimus_core::snapshot::Snapshot;
 use vidimus_identity::{Authenticator, LivePods, Mint};
 use vidimus_ledger::Ledger;
@@ -320,7 +321,7 @@ impl Shared {
     /// Takes up what was counted before the start, from the records of at least [`Shared::counted_window_of`], oldest first, as far as
     /// it counts by `world`, which is to be taken into use next. To be called once, before any call.
     pub fn restore(&self, world: &Snapshot, records: impl Iterator<Item = Kept>) {
-        self.accounts.restore(world, records, self.clock.now());
+        self.accounts.restore(world, (records, self.counted_window_of(world)), self.clock.now());
     }
 
     /// Takes up which chains were ended before the start, from the records of at least [`Shared::longest_end`] of decisions with
@@ -371,6 +372,22 @@ impl Shared {
         });
         let longest = limits.map(|limit| limit.window.length()).max().unwrap_or_default();
         longest.min(DAY).max(self.limits.label_window)
+    }
+
+    /// Of how long ago what was taken of limits still counts, where that is longer than [`Shared::counted_window_of`]: since a fixed window began, or as
+    /// long as one slides. Of records that are older than that nothing else is to be restored.
+    pub fn older_limits_of(&self, world: &Snapshot) -> Option<Duration> {
+        let now = u64::try_from(millis(self.clock.now().wall).0).unwrap_or_default();
+        let limits = world.objects().iter().flat_map(|object| match object {
+            Object::Policy(policy) => &*policy.limits,
+            _ => &[],
+        });
+        let counts = limits.map(|limit| match limit.window {
+            LimitWindow::Fixed(length) => Duration::from_millis(now.checked_rem(length).unwrap_or_default()),
+            LimitWindow::Sliding(length) => Duration::from_millis(length),
+            LimitWindow::UnderWay => Duration::ZERO,
+        });
+        counts.max().filter(|longest| *longest > self.counted_window_of(world))
     }
 
     /// [`Limits::label_window`].

@@ -103,6 +103,13 @@ struct Counted {
     direction: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Parted {
+    provider: String,
+    model: String,
+    part: &'static str,
+}
+
 /// The trace of one call, beside the number that it is an example of. It is no label: there is one for each bucket, and the next takes its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Traced {
@@ -138,6 +145,7 @@ pub struct Meter {
     effects: Family<Ended, Counter>,
     duration: Family<Spoken, HistogramWithExemplars<Traced>>,
     tokens: Family<Counted, Counter>,
+    token_parts: Family<Parted, Counter>,
     headers_dropped: Family<Directed, Counter>,
     connections: Gauge,
     connections_refused: Counter,
@@ -184,6 +192,7 @@ impl Meter {
             effects: Family::default(),
             duration: Family::new_with_constructor(histogram),
             tokens: Family::default(),
+            token_parts: Family::default(),
             headers_dropped: Family::default(),
             connections: Gauge::default(),
             connections_refused: Counter::default(),
@@ -221,6 +230,7 @@ impl Meter {
         registry.add(&list::EFFECTS, meter.effects.clone());
         registry.add(&list::DURATION, meter.duration.clone());
         registry.add(&list::TOKENS, meter.tokens.clone());
+        registry.add(&list::TOKEN_PARTS, meter.token_parts.clone());
         meter.attempts.register(registry);
         meter.guards.register(registry);
         meter.pace.register(registry);
@@ -364,6 +374,17 @@ impl Meter {
             if let Some(count) = count {
                 let labels = Counted { provider: provider.to_owned(), model: model.to_owned(), direction };
                 self.tokens.get_or_create(&labels).inc_by(count);
+            }
+        }
+        let parts = [
+            ("cache_read", usage.cached),
+            ("cache_creation", usage.cache_written),
+            ("reasoning", usage.reasoning),
+        ];
+        for (part, count) in parts {
+            if let Some(count) = count {
+                let labels = Parted { provider: provider.to_owned(), model: model.to_owned(), part };
+                self.token_parts.get_or_create(&labels).inc_by(count);
             }
         }
     }

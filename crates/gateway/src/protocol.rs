@@ -123,7 +123,8 @@ pub trait Binding: fmt::Debug + Sync {
     }
 
     /// The answer to a call that the gateway answers itself ([`Expected::Own`]).
-    fn own_answer(&self, _call: &Call<'_>, _world: &Snapshot) -> Option<String> {
+    /// `model`: it is about this one alone.
+    fn own_answer(&self, _call: &Call<'_>, _world: &Snapshot, _model: Option<&str>) -> Option<String> {
         None
     }
 
@@ -238,6 +239,8 @@ pub struct Parsed<'a> {
     pub followed: Vec<Followed>,
     /// What goes on in place of the message, where it is the gateway that has to ask.
     pub instead: Option<Box<Instead>>,
+    /// The model that a listing is asked for alone, by the name that the caller has for it.
+    pub model: Option<&'a str>,
     /// Why it is not carried out, where that tells something of the destination: only who may make the call learns it.
     pub fault: Option<Box<Refusal>>,
 }
@@ -398,6 +401,7 @@ impl<'a> Parsed<'a> {
             path: None,
             followed: Vec::new(),
             instead: None,
+            model: None,
             fault: None,
         }
     }

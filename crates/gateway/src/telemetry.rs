@@ -169,7 +169,13 @@ impl Span {
     pub fn used(&mut self, usage: Usage, first: Option<Duration>) {
         let first = first.map(|first| KeyValue::new(names::TIME_TO_FIRST_CHUNK, first.as_secs_f64()));
         self.attributes.extend(first);
-        for (key, tokens) in [(names::INPUT_TOKENS, usage.input), (names::OUTPUT_TOKENS, usage.output)] {
+        for (key, tokens) in [
+            (names::INPUT_TOKENS, usage.input),
+            (names::OUTPUT_TOKENS, usage.output),
+            (names::CACHE_READ_TOKENS, usage.cached),
+            (names::CACHE_CREATION_TOKENS, usage.cache_written),
+            (names::REASONING_TOKENS, usage.reasoning),
+        ] {
             let tokens = tokens.and_then(|tokens| i64::try_from(tokens).ok());
             self.attributes.extend(tokens.map(|tokens| KeyValue::new(key, tokens)));
         }

@@ -358,6 +358,8 @@ fn provider(number: usize) -> LlmProvider {
         region: None,
         models: (0..3).map(model).collect(),
         stream_usage: false,
+        api_path: None,
+        stream_timeout_ms: 1_800_000,
         aliases: BTreeMap::new(),
         labels: Labels::default(),
         failover: None,

@@ -30,6 +30,9 @@ names! {
     TOOL_NAME = "gen_ai.tool.name";
     INPUT_TOKENS = "gen_ai.usage.input_tokens";
     OUTPUT_TOKENS = "gen_ai.usage.output_tokens";
+    CACHE_READ_TOKENS = "gen_ai.usage.cache_read.input_tokens";
+    CACHE_CREATION_TOKENS = "gen_ai.usage.cache_creation.input_tokens";
+    REASONING_TOKENS = "gen_ai.usage.reasoning.output_tokens";
     MCP_METHOD = "mcp.method.name";
     MCP_RESOURCE = "mcp.resource.uri";
     CLIENT_ADDRESS = "client.address";

@@ -146,8 +146,11 @@ fn effect(text: &str, number: u64) -> Record<'_> {
         time_per_output_token_us: Some(number),
         time_to_first_token_us: Some(number),
         token: Some(text.into()),
+        tokens_cache_written: Some(number),
         tokens_input: Some(number),
+        tokens_input_cached: Some(number),
         tokens_output: Some(number),
+        tokens_reasoning: Some(number),
         version: 1,
     })
 }
@@ -247,6 +250,8 @@ fn samples() -> Vec<Record<'static>> {
     if let Record::Effect(record) = &mut effect {
         (record.code, record.detail, record.task, record.token) = (None, None, None, None);
         (record.tokens_input, record.tokens_output, record.changed) = (None, None, None);
+        (record.tokens_input_cached, record.tokens_cache_written, record.tokens_reasoning) =
+            (None, None, None);
         (record.charged_spend, record.charged_tokens, record.kept) = (None, None, None);
         record.job = None;
         record.attempts.clear();

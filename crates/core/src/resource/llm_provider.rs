@@ -1,7 +1,9 @@
 //! `LLMProvider`.
 
 mod aliases;
+mod api_path;
 mod failover;
+mod price;
 mod region;
 
 use std::collections::BTreeMap;
@@ -15,14 +17,20 @@ use super::check::Document;
 use super::crd::Status;
 use super::credential::CredentialSpec;
 use super::endpoint::{DEFAULT_MODEL_TIMEOUT_MS, EndpointSpec, has_no_card, has_nothing_of_servers};
-use super::field::{name, person};
+use super::field::{name, person, timeout};
 use super::labels::LabelsSpec;
 use super::problem::{At, Fault, Problems};
 use super::*;
 
 pub use super::credential::{CredentialSource, SecretKey, one_key};
+pub use api_path::OPENAI as API_PATH_OF_OPENAI;
 pub use failover::{Alternative, Failover, FailoverSpec};
+pub use price::{Price, PriceSpec, Tokens};
+pub(super) use price::{micro_units, price_schema};
 pub use region::is_model as is_model_of_bedrock;
+
+/// How long a stream may take where its record does not say: a model writes the most that any has in one answer in less.
+pub const DEFAULT_STREAM_TIMEOUT_MS: u32 = 1_800_000;
 
 /// Which API the provider speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
@@ -93,6 +101,10 @@ pub struct LlmProvider {
     pub aliases: BTreeMap<Arc<str>, Arc<str>>,
     /// Whether it takes `stream_options.include_usage`, so that the gateway may ask it for the tokens of a stream.
     pub stream_usage: bool,
+    /// Where it has OpenAI's API, behind the path of its endpoint, without a slash at its end; `None` where that is at OpenAI's own `/v1`.
+    pub api_path: Option<Arc<str>>,
+    /// How long a stream of an answer may take, from its beginning, in milliseconds.
+    pub stream_timeout_ms: u32,
     /// What calling its models does with information.
     pub labels: Labels,
     /// Which other providers may answer in its place.
@@ -108,25 +120,6 @@ pub struct Model {
     pub sets: Names,
     /// Price per million input / output tokens in millionths of the currency unit.
     pub price: Option<Price>,
-}
-
-/// Micro-units (10⁻⁶ of the currency) per million tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Price {
-    /// For tokens sent to the model.
-    pub input: u64,
-    /// For tokens that the model writes.
-    pub output: u64,
-}
-
-impl Price {
-    /// What so many tokens cost, in millionths of the currency unit, rounded up.
-    pub fn of(&self, input: u64, output: u64) -> i64 {
-        const MILLION: u128 = 1_000_000;
-        let part = |tokens: u64, price: u64| u128::from(tokens).saturating_mul(u128::from(price));
-        let total = part(input, self.input).saturating_add(part(output, self.output));
-        i64::try_from(total.div_ceil(MILLION)).unwrap_or(i64::MAX)
-    }
 }
 
 impl LlmProvider {
@@ -174,6 +167,10 @@ impl LlmProvider {
         "rule": "(self.type == 'bedrock') == has(self.region)",
         "message": "a bedrock provider needs a region, and no other has one",
     },
+    {
+        "rule": "!has(self.apiPath) || self.type == 'openAICompatible'",
+        "message": "only an openAICompatible provider has an apiPath",
+    },
 ]))]
 pub struct LlmProviderSpec {
     /// The e-mail address of the person who answers for the provider. Never a team alias.
@@ -213,6 +210,15 @@ pub struct LlmProviderSpec {
     /// true for openAI and azure and false for openAICompatible when it is left out: some of those refuse what they do not know.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream_usage: Option<bool>,
+    /// Where an openAICompatible provider has the API, behind the path of its endpoint: /v1 when it is left out, / for nothing at all, /v1beta/openai of
+    /// Gemini's. Calls go to {endpoint}{apiPath}/chat/completions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "api_path::schema")]
+    pub api_path: Option<String>,
+    /// How long a stream of an answer may take as a whole, 1ms to 1h: 30m when it is left out. What is still under way then is cut.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "timeout::schema")]
+    pub stream_timeout: Option<String>,
     /// What calling its models does with information.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<LabelsSpec>,
@@ -235,24 +241,6 @@ pub struct ModelSpec {
     /// What it costs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price: Option<PriceSpec>,
-}
-
-/// Price per million tokens, as a decimal in quotes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct PriceSpec {
-    /// Price of a million input tokens, as in "0.25".
-    #[serde(rename = "inputPerMTok")]
-    #[schemars(schema_with = "price_schema")]
-    pub input_per_mtok: String,
-    /// Price of a million output tokens, as in "2.00".
-    #[serde(rename = "outputPerMTok")]
-    #[schemars(schema_with = "price_schema")]
-    pub output_per_mtok: String,
-}
-
-pub(super) fn price_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    schemars::json_schema!({"type": "string", "maxLength": 13, "pattern": r"^[0-9]{1,6}([.][0-9]{1,6})?$"})
 }
 
 impl LlmProviderSpec {
@@ -294,6 +282,11 @@ impl LlmProviderSpec {
             }
             _ => {}
         }
+        let api_path = self.check_api_path(spec.key("apiPath"), problems);
+        let stream_timeout_ms = match &self.stream_timeout {
+            Some(text) => problems.take(spec.key("streamTimeout"), text, timeout::check(text)),
+            None => Some(DEFAULT_STREAM_TIMEOUT_MS),
+        };
         let aliases = aliases::check(&self.aliases, &models, spec.key("aliases"), problems);
         let labels = self.labels.unwrap_or_default().check(spec.key("labels"), problems);
         let failover = self.failover.map(|failover| failover.check(&meta, spec.key("failover"), problems));
@@ -309,6 +302,8 @@ impl LlmProviderSpec {
             stream_usage: self
                 .stream_usage
                 .unwrap_or(matches!(self.type_, ProviderType::OpenAi | ProviderType::Azure)),
+            api_path: api_path?,
+            stream_timeout_ms: stream_timeout_ms?,
             models,
             aliases,
             labels,
@@ -363,7 +358,7 @@ fn check_models(specs: &[ModelSpec], at: At<'_>, problems: &mut Problems) -> Vec
         let at = at.index(index);
         let named = problems.take(at.key("name"), &spec.name, name::check_model(&spec.name));
         let sets = names(at.key("sets"), &spec.sets, problems);
-        let price = spec.price.as_ref().and_then(|price| check_price(price, at.key("price"), problems));
+        let price = spec.price.as_ref().and_then(|price| price.check(at.key("price"), problems));
         if models.iter().any(|model| *model.name == *spec.name) {
             problems.report(
                 at.key("name"),
@@ -397,28 +392,4 @@ fn check_in_path(
 pub fn is_path_segment(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphanumeric())
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
-}
-
-fn check_price(spec: &PriceSpec, at: At<'_>, problems: &mut Problems) -> Option<Price> {
-    let input =
-        problems.take(at.key("inputPerMTok"), &spec.input_per_mtok, micro_units(&spec.input_per_mtok));
-    let output =
-        problems.take(at.key("outputPerMTok"), &spec.output_per_mtok, micro_units(&spec.output_per_mtok));
-    Some(Price { input: input?, output: output? })
-}
-
-/// Exact: a decimal with at most six places, in millionths.
-pub(super) fn micro_units(text: &str) -> Result<u64, Fault> {
-    let fault = || {
-        Fault::new(
-            "not a price",
-            "write a decimal in quotes, at most six digits before and after the point, as in \"0.25\"",
-        )
-    };
-    let (whole, places) = text.split_once('.').unwrap_or((text, "0"));
-    let digits = |part: &str| (1..=6).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit());
-    if !digits(whole) || !digits(places) {
-        return Err(fault());
-    }
-    format!("{whole}{places:0<6}").parse().map_err(|_| fault())
 }

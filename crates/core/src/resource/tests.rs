@@ -200,11 +200,11 @@ fn prices_are_exact() {
     let Object::LlmProvider(provider) = accepted_object("openai") else { panic!("a provider") };
     assert_eq!(
         provider.model("gpt-5.2-mini").unwrap().price,
-        Some(llm_provider::Price { input: 250_000, output: 2_000_000 })
+        Some(llm_provider::Price::plain(250_000, 2_000_000))
     );
     let Object::LlmProvider(provider) = accepted_object("local") else { panic!("a provider") };
     let price = provider.model("meta-llama/Llama-3.3:70b").unwrap().price;
-    assert_eq!(price, Some(llm_provider::Price { input: 0, output: 999_999_999_999 }));
+    assert_eq!(price, Some(llm_provider::Price::plain(0, 999_999_999_999)));
 }
 
 #[test]

@@ -264,6 +264,8 @@ fn unshared(failover: &Failover) -> Option<Nowhere> {
 /// An address that ends in what the API's own paths begin with, as the base URLs of SDKs do.
 fn doubled(provider: &LlmProvider) -> Option<Nowhere> {
     let (own, paths): (&[&str], _) = match provider.provider {
+        // The record says where the API is.
+        _ if provider.api_path.is_some() => return None,
         ProviderType::OpenAi | ProviderType::OpenAiCompatible => (&["v1"], "v1/chat/completions"),
         ProviderType::Anthropic => (&["v1"], "v1/messages"),
         ProviderType::Gemini => (&["v1beta", "v1"], "v1beta/models"),
@@ -276,7 +278,8 @@ fn doubled(provider: &LlmProvider) -> Option<Nowhere> {
     let own = *own.iter().find(is_end)?;
     let before = url.strip_suffix(own)?.trim_end_matches('/');
     let reason = format!("it ends in /{own}, which is the API's own: calls go to {url}/{paths}");
-    Some(Nowhere::new("spec.endpoint.url", url, (reason, format!("write {before}"))))
+    let fix = format!("write {before}");
+    Some(Nowhere::new("spec.endpoint.url", url, (reason, fix)))
 }
 
 /// The first few.

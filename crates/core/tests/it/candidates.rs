@@ -27,7 +27,7 @@ fn world(cedar: &str, change: impl Fn(&mut LlmProvider)) -> Snapshot {
         }
         provider.failover = (name == "first")
             .then(|| Failover { weight: 1, to: vec![to("second", 2), to("third", 0), to("absent", 0)] });
-        provider.models[0].price = Some(Price { input: 1_000_000, output: 1_000_000 });
+        provider.models[0].price = Some(Price::plain(1_000_000, 1_000_000));
         change(&mut provider);
         all.push(Object::LlmProvider(Arc::new(provider)));
     }
@@ -74,7 +74,7 @@ fn who_is_passed_over_is_told_of_with_the_reason() {
     let without: fn(&mut LlmProvider) = |provider| provider.aliases.clear();
     let dearer: fn(&mut LlmProvider) = |provider| {
         if provider.id.id.ends_with("second") {
-            provider.models[0].price = Some(Price { input: 1_000_000, output: 2_000_000 });
+            provider.models[0].price = Some(Price::plain(1_000_000, 2_000_000));
         }
     };
     for (cedar, change, why) in [
@@ -198,7 +198,7 @@ fn who_would_be_counted_otherwise_may_not_answer() {
     // A dearer one is tried, unless something is counted of which less was reserved than it may come to.
     let dearer = |provider: &mut LlmProvider| {
         if provider.id.id.ends_with("second") {
-            provider.models[0].price = Some(Price { input: 1_000_000, output: 2_000_000 });
+            provider.models[0].price = Some(Price::plain(1_000_000, 2_000_000));
         }
     };
     let world = self::world(ALL, dearer);
@@ -231,7 +231,7 @@ fn whom_policies_keep_from_the_caller_is_not_named_for_another_reason() {
         r#"forbid (principal, action == Action::"callModel", resource) when { context.chain.spend > 1000 };"#;
     let other = |provider: &mut LlmProvider| {
         if provider.id.id.ends_with("second") {
-            provider.models[0].price = Some(Price { input: 1_000_000, output: 2_000_000 });
+            provider.models[0].price = Some(Price::plain(1_000_000, 2_000_000));
             provider.labels = Labels { sends: names(&["external"]), ..Labels::default() };
         }
     };

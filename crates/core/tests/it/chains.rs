@@ -24,7 +24,7 @@ fn world(limits: DelegationLimits, policy: &str) -> Snapshot {
     tools.labels.sets.entry("web".into()).or_default().returns = names(&["untrusted"]);
     tools.labels.tools.entry("mail".into()).or_default().sends = names(&["external"]);
     let mut models = provider("a", "p", &[("m", &[])]);
-    models.models[0].price = Some(Price { input: 2_000_000, output: 9 });
+    models.models[0].price = Some(Price::plain(2_000_000, 9));
     let mut all = objects(vec![agent("a", "x"), limited], vec![tools], vec![cluster(policy)]);
     all.push(Object::LlmProvider(Arc::new(models)));
     snapshot(all)

@@ -169,7 +169,7 @@ fn some_provider(dice: &mut Dice) -> LlmProvider {
     provider.team = dice.one(TEAMS).into();
     provider.environment = dice.one(ENVIRONMENTS).into();
     provider.labels = some_labels(dice);
-    provider.models[0].price = dice.chance(50).then_some(Price { input: 40_000, output: 1 });
+    provider.models[0].price = dice.chance(50).then_some(Price::plain(40_000, 1));
     provider
 }
 

@@ -135,6 +135,8 @@ pub(crate) fn provider(namespace: &str, name: &str, models: &[(&str, &[&str])]) 
         credential: CredentialSource::None,
         region: None,
         stream_usage: true,
+        api_path: None,
+        stream_timeout_ms: 1_800_000,
         aliases: BTreeMap::new(),
         labels: Labels::default(),
         failover: None,

@@ -19,15 +19,25 @@ use crate::standing::limits::restored::Restoring;
 use crate::standing::taken::{FanOut, Flow, Taken, Used};
 
 impl Accounts {
-    /// Takes up what `records` say, oldest first, as far as it still counts by `world`. To be called once, before any call.
-    pub fn restore(&self, world: &Snapshot, records: impl Iterator<Item = Kept>, now: Moment) {
+    /// Takes up what `records` say, oldest first, as far as it still counts by `world`; of those that are older than `counted` only what was taken of limits.
+    /// To be called once, before any call.
+    pub fn restore(
+        &self,
+        world: &Snapshot,
+        (records, counted): (impl Iterator<Item = Kept>, Duration),
+        now: Moment,
+    ) {
         let mut open: HashMap<Box<str>, Taken> = HashMap::new();
         let mut limits = Restoring::of(world, &self.state);
         for record in records {
             let Some(at) = instant(record.time(), now) else { continue };
+            let is_of_limits = now.monotonic.saturating_duration_since(at) > counted;
             match &record {
                 Record::Decision(decision) => {
                     limits.decided(decision, at);
+                    if is_of_limits {
+                        continue;
+                    }
                     if let Some((id, one)) = self.decided(world, decision, at) {
                         open.insert(id, one);
                     }

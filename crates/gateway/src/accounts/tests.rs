@@ -93,19 +93,20 @@ fn one_who_runs_many_jobs_leaves_places_for_the_others() {
 #[test]
 fn who_leaves_early_saves_nothing() {
     let known = |input, output| Known {
-        usage: Usage { input, output },
+        usage: Usage { input, output, ..Usage::default() },
         is_sent: true,
         is_answered: false,
         has_ended: false,
-        bytes_out: 400,
+        is_refused: false,
+        passed: 100,
     };
-    let price = Some(Price { input: 1_000_000, output: 2_000_000 });
+    let price = Some(Price::plain(1_000_000, 2_000_000));
     for (known, tokens) in [
         // Nothing was said, or not all yet: what the answer may have had.
-        (known(None, None), 10 + 1000),
+        (known(None, None), 40 + 1000),
         (known(Some(7), Some(1)), 7 + 1000),
-        (Known { bytes_out: 8000, ..known(None, Some(1)) }, 10 + 2000),
-        (Known { is_answered: true, ..known(None, None) }, 10 + 1000),
+        (Known { passed: 2000, ..known(None, Some(1)) }, 40 + 2000),
+        (Known { is_answered: true, ..known(None, None) }, 40 + 1000),
         // It came to its end.
         (Known { is_answered: true, ..known(Some(7), Some(50)) }, 57),
         (Known { is_answered: true, has_ended: true, ..known(Some(7), Some(50)) }, 57),
@@ -113,14 +114,51 @@ fn who_leaves_early_saves_nothing() {
         // It broke off, or is an error.
         (Known { has_ended: true, ..known(Some(7), Some(1)) }, 7 + 100),
         (Known { is_sent: false, ..known(None, None) }, 0),
+        // The provider refused it, and charges nothing but what it says.
+        (Known { is_refused: true, has_ended: true, ..known(None, None) }, 0),
+        (Known { is_refused: true, ..known(None, None) }, 0),
+        (Known { is_refused: true, has_ended: true, ..known(Some(7), None) }, 7 + 100),
     ] {
-        let used = known.used(10, 1000, price);
+        let used = known.used(Most { estimated: 10, question: 40, answer: 1000 }, price);
         assert_eq!(used.tokens, tokens, "{known:?}");
-        let input = i64::try_from(known.usage.input.unwrap_or(10)).unwrap_or_default();
-        let spend = if known.is_sent { input + 2 * (tokens - input) } else { 0 };
+        let input = i64::try_from(known.usage.input.unwrap_or(if known.has_ended { 10 } else { 40 }))
+            .unwrap_or_default();
+        let spend = if tokens > 0 { input + 2 * (tokens - input) } else { 0 };
         assert_eq!(used.spend, spend, "{known:?}");
     }
     // An embedding is long, and no token of it was written.
-    let embedded = Known { is_answered: true, has_ended: true, bytes_out: 80_000, ..known(Some(7), None) };
-    assert_eq!(embedded.used(10, 0, price).tokens, 7);
+    let embedded = Known { is_answered: true, has_ended: true, passed: 20_000, ..known(Some(7), None) };
+    assert_eq!(embedded.used(Most { estimated: 10, question: 40, answer: 0 }, price).tokens, 7);
+}
+
+#[test]
+fn what_a_provider_keeps_of_a_question_has_its_own_price() {
+    let price = Price { input: 3_000_000, cached: 300_000, cache_written: 3_750_000, output: 15_000_000 };
+    let most = Most { estimated: 10, question: 40, answer: 1000 };
+    let of = |cached, cache_written| {
+        let usage = Usage {
+            input: Some(100_000),
+            output: Some(1_000),
+            cached: Some(cached),
+            cache_written: Some(cache_written),
+            reasoning: Some(900),
+        };
+        let known =
+            Known { usage, is_sent: true, is_answered: true, has_ended: true, is_refused: false, passed: 0 };
+        known.used(most, Some(price))
+    };
+    for (cached, written, spend) in [
+        (0, 0, 300_000),
+        (90_000, 0, 30_000 + 27_000),
+        (0, 90_000, 30_000 + 337_500),
+        (50_000, 50_000, 15_000 + 187_500),
+        // More than there is of the question.
+        (200_000, 0, 30_000),
+        (200_000, 200_000, 375_000),
+    ] {
+        let used = of(cached, written);
+        assert_eq!((used.tokens, used.spend), (101_000, spend + 15_000), "{cached} {written}");
+    }
+    assert_eq!(price.most(100_000, 1_000), 375_000 + 15_000);
+    assert_eq!(Price::plain(3_000_000, 15_000_000).most(100_000, 1_000), 300_000 + 15_000);
 }

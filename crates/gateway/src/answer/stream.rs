@@ -19,6 +19,7 @@ use super::encoding::Decoder;
 use super::gathered::Gathered;
 use super::judge;
 use super::tail::Tail;
+use crate::accounts::Reservation;
 use crate::effect::{Effect, Ending};
 use crate::forward::Broken;
 use crate::protocol::Binding;
@@ -91,6 +92,8 @@ pub struct ResponseStream {
     last_words: LastWords,
     /// Taken when the end is reached, or on drop.
     pub(super) effect: Option<Box<Effect>>,
+    /// So many tokens were reserved for it, where a limit counts them.
+    most: Option<u64>,
     closing: Closing,
     /// What decides what the upstream asks in it; `None` of one that does not ask.
     pub(super) asking: Option<Asking>,
@@ -137,6 +140,7 @@ impl ResponseStream {
         last_words: LastWords,
     ) -> Self {
         effect.shared.meter.streams().inc();
+        let most = effect.reservation.as_ref().and_then(Reservation::most_written);
         Self {
             content,
             gathered: Gathered::default(),
@@ -144,6 +148,7 @@ impl ResponseStream {
             tail: Tail::default(),
             bounds,
             last_words,
+            most,
             effect: Some(effect),
             closing: Closing::No,
             asking,
@@ -154,7 +159,7 @@ impl ResponseStream {
 
     /// What of the upstream's next bytes goes to the caller now; it may be nothing.
     fn passed(&mut self, data: Bytes) -> Result<Bytes, Refusal> {
-        self.bounds.heard().map_err(|code| Refusal::new(code, ""))?;
+        self.bounds.heard().map_err(|code| self.bounds.refusal(code))?;
         let data = match &mut self.content.decoder {
             Some(decoder) => decoder.push(&data)?,
             None => data,
@@ -175,6 +180,10 @@ impl ResponseStream {
         self.content.observer.push(&data);
         if self.asking.is_some() && self.content.observer.asks() {
             return Err(questions::unheld());
+        }
+        if let Some(most) = self.most.filter(|most| self.content.observer.written_at_least() > *most) {
+            let message = format!("the answer is longer than the {most} tokens that a limit reserved for it");
+            return Err(Refusal::new(Code::UpstreamInvalid, message));
         }
         let data = match &mut self.content.events {
             Some(events) => events.push(&data)?,
@@ -394,7 +403,7 @@ impl ResponseStream {
                         return Poll::Ready(Some(all));
                     }
                     let code = ready!(self.bounds.poll_ended(cx));
-                    let refusal = Refusal::new(code, "the upstream said nothing more for too long");
+                    let refusal = self.bounds.refusal(code);
                     return Poll::Ready(self.failed(&refusal));
                 }
             }

@@ -184,8 +184,11 @@ impl Ongoing {
             time_per_output_token_us: None,
             time_to_first_token_us: None,
             token: None,
+            tokens_cache_written: None,
             tokens_input: None,
+            tokens_input_cached: None,
             tokens_output: None,
+            tokens_reasoning: None,
             version: VERSION,
         };
         if let Err(error) = shared.ledger.record(&Record::Effect(effect)).await {

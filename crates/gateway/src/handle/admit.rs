@@ -332,10 +332,17 @@ fn upstreams(
                 let (id, standing) = (context.message_id(), gate.acts.standing());
                 return Err(asked.answer(&standing.approvals, call.now.0, id.as_deref().unwrap_or("null")));
             }
-            let own = protocol::binding_of(&call.ask.target.destination()).own_answer(call, world);
-            Err(own.ok_or_else(not_answered))
+            let own =
+                protocol::binding_of(&call.ask.target.destination()).own_answer(call, world, parsed.model);
+            Err(own.ok_or_else(|| parsed.model.map_or_else(not_answered, no_model)))
         }
     }
+}
+
+/// A model that is not registered, or that the caller may not call: which of the two is not told.
+fn no_model(name: &str) -> Refusal {
+    let shown: String = name.chars().take(64).collect();
+    Refusal::new(Code::ResourceUnknown, format!("{shown:?} is no model that you may call here"))
 }
 
 fn not_answered() -> Refusal {

@@ -29,18 +29,6 @@ const ASIDE: &str = "it failed lately, and is left alone for a time";
 const BEYOND: &str = "no more than three are asked for one call";
 const NO_BUDGET: &str = "the budget for further tries is used up";
 
-/// Whether nothing of a call was sent that ended by this.
-pub(super) const fn is_unsent(code: Code) -> bool {
-    matches!(
-        code,
-        Code::UpstreamUnreachable
-            | Code::UpstreamRefusedAddress
-            | Code::Overloaded
-            | Code::ArgumentsInvalid
-            | Code::EraUnbridged
-    )
-}
-
 /// A message of a caller to a model, to be written for any provider that may answer it.
 pub(super) struct Elsewhere {
     /// The caller's API.
@@ -254,7 +242,7 @@ async fn asked(
         }
         Err(refusal) => Ok(Err(refusal)),
     };
-    if matches!(&answer, Ok(Err(refusal)) if is_unsent(refusal.code)) {
+    if matches!(&answer, Ok(Err(refusal)) if refusal.code.is_of_unsent()) {
         effect.sent = was_sent;
     }
     let answer = match answer {

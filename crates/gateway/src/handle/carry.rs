@@ -16,18 +16,18 @@ use vidimus_core::resource::{Endpoint, HeaderRules};
 use vidimus_core::snapshot::Snapshot;
 
 use super::admit::{Admitted, OwnPermit};
-use super::attempts::{Elsewhere, is_unsent};
+use super::attempts::Elsewhere;
 use super::{agent_tool, front, key_refused, news, others, pins};
 use crate::answer::{Answering, Asked, Ongoing, taken_back_before};
 use crate::bodies::Lease;
 use crate::changes::{self, Demands, Tally};
 use crate::credential;
-use crate::data_plane::only_here;
+use crate::data_plane::{only_here, uncapped};
 use crate::effect::{Begun, Effect, Ending};
 use crate::forward::{Body, Outbound, forward, headers};
 use crate::gate::Gate;
 use crate::protocol::a2a::webhook;
-use crate::protocol::llm::bedrock;
+use crate::protocol::llm::{self, bedrock};
 use crate::protocol::members::{self, Replaced};
 use crate::protocol::{Below, Binding, Dropped, Instead, Lowered, a2a, mcp};
 use crate::reply::{self, ReplyBody};
@@ -88,7 +88,7 @@ async fn carried(
         Err(refusal) => {
             // That is said only where nothing was sent.
             effect.sent &=
-                !is_unsent(refusal.code) || effect.attempts.iter().any(|attempt| attempt.status != 0);
+                !refusal.code.is_of_unsent() || effect.attempts.iter().any(|attempt| attempt.status != 0);
             let refusal = others::told(refusal, &passed_over, &effect.unasked);
             Box::pin(effect.record_refused(&refusal)).await.map_err(closed)?;
             Err(refusal)
@@ -133,7 +133,10 @@ pub(super) async fn hand_over(
 ) -> Result<HeaderMap, Refusal> {
     let goes_on = query_goes_on(parts.uri.query(), admitted.binding.passed_query())
         .and_then(|()| is_reached(gate, &admitted.permit));
+    let reserved = admitted.reservation.most_written().is_some();
     let Ready { mut effect, outbound, .. } = ready(gate, context, parts, admitted);
+    let is_capped = effect.changed.as_ref().is_some_and(|changed| changed.request.cap_tokens > 0);
+    let goes_on = if reserved && is_capped { goes_on.and_then(|()| Err(uncapped())) } else { goes_on };
     match goes_on.and(outbound) {
         Ok(outbound) => {
             effect.record_not_seen(door).await.map_err(closed)?;
@@ -185,7 +188,8 @@ fn ready<'g, 'p>(
     parts: &Parts,
     mut admitted: Admitted<'p>,
 ) -> Ready<'g, 'p> {
-    let demands = Demands::of(admitted.permit.obligations()).map(|demands| {
+    let reserved = admitted.reservation.most_written();
+    let demands = Demands::of(admitted.permit.obligations(), reserved).map(|demands| {
         let caller = || cancelling(parts, &admitted.permit);
         demands.cancellable(&gate.redacted_calls, caller, context.message_id())
     });
@@ -203,7 +207,7 @@ fn ready<'g, 'p>(
     effect.span = context.span.take();
     effect.approval = admitted.approval.take();
     effect.keeping = context.keeping.take();
-    effect.changed = demands.as_ref().map(Tally::of);
+    effect.changed = demands.as_ref().filter(|_| !permit.obligations().is_empty()).map(Tally::of);
     let taken_back = taken_back(gate, &admitted.asked, &admitted.world, &admitted.permit);
     let results = pins::results(gate, &admitted.permit, &admitted.asked);
     let screen = demands.as_ref().and_then(|demands| demands.screen.clone());
@@ -251,9 +255,7 @@ fn ready<'g, 'p>(
     let mut written = None;
     let outbound = prepared.map(|Prepared { outbound, elsewhere, token, changed }| {
         (effect.token, written) = (token, elsewhere);
-        if let Some(tally) = &mut effect.changed {
-            tally.request = changed;
-        }
+        effect.is_sent_changed(changed);
         // From here on it counts, whoever leaves.
         effect.sent = true;
         Box::new(outbound.that_may_wait(|| Ongoing::of(&answering, &effect)))
@@ -365,6 +367,7 @@ impl Sent<'_> {
                 let Lowered { path, body, below: at } =
                     self.binding.lowered(&parts.method, self.path, body)?;
                 headers::finish(&mut headers, rules, &context.trace, &body);
+                let path = llm::path_to(self.permit.destination(), path);
                 (below(path, parts.uri.query(), self.binding.passed_query()), headers, body, at)
             }
         };

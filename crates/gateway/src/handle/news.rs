@@ -254,7 +254,7 @@ impl Told {
         let recorded = (permit.index(), room, permit.destination());
         let mut effect = Effect::begin(gate, begun, recorded, Protocol::A2a, &asked);
         (effect.span, effect.keeping) = (context.span.take(), context.keeping.take());
-        let demands = Demands::of(permit.obligations());
+        let demands = Demands::of(permit.obligations(), None);
         effect.changed = demands.as_ref().map(Tally::of);
         let counted = reservation.counted();
         effect.reservation = Some(reservation);

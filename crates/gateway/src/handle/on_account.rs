@@ -232,7 +232,7 @@ async fn ended<T>(
     (mut effect, claims): (Box<Effect>, Option<Claims>),
     read: Result<T, Refusal>,
 ) -> Result<T, NotSaid> {
-    let unsent = |refusal: &Refusal| matches!(refusal.code, Code::UpstreamUnreachable | Code::Overloaded);
+    let unsent = |refusal: &Refusal| refusal.code.is_of_unsent();
     effect.sent &= !read.as_ref().is_err_and(unsent);
     if let Some(claims) = claims {
         claims.settle(effect.sent, None);

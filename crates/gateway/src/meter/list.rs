@@ -57,6 +57,7 @@ pub const LABELS: &[(&str, &str)] = &[
     ("model", "names of models in the registry"),
     ("namespace", "namespaces of the cluster that are governed"),
     ("outcome", "`allow` or `deny`"),
+    ("part", "`cache_read`, `cache_creation` or `reasoning`"),
     ("protocol", "`mcp`, `a2a`, `llm` or `rest`; `none` where a call was refused before that was known"),
     ("provider", "names of providers in the registry"),
     ("result", "words of the metric's meaning"),
@@ -95,6 +96,8 @@ metrics! {
         "from the first byte of a call to the last of its answer; each bucket has the trace of its last call as an exemplar (`trace_id`), where the caller did not say that its trace is not kept";
     TOKENS: "tokens", Counter, "tokens", ["provider", "model", "direction"],
         "model tokens as counted by the provider";
+    TOKEN_PARTS: "token_parts", Counter, "tokens", ["provider", "model", "part"],
+        "of `vidimus_tokens_total`, as far as providers tell it apart: of the input `cache_read` (from what they keep) and `cache_creation` (kept from then on), of the output `reasoning`";
     PROVIDER_ATTEMPTS: "provider_attempts", Counter, "requests", ["provider", "result"],
         "where several providers may answer a call (`spec.failover`), how often each was asked: `answered`, `failed` (429, 5xx or no answer, so that another one may be asked), `aside` (that set it aside for a time)";
     GUARD_REQUESTS: "guard_requests", Counter, "requests", ["guard", "result"],

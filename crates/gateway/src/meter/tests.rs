@@ -10,7 +10,7 @@ fn touched() -> Meter {
     meter.unrecorded(Code::NoPermit);
     meter.ended(Protocol::Mcp, "ok", Duration::from_millis(3), Some(0xab));
     meter.ended(Protocol::Llm, "ok", Duration::from_millis(3), None);
-    meter.tokens("a/p", "m", Usage { input: Some(1), output: Some(2) });
+    meter.tokens("a/p", "m", Usage { input: Some(1), output: Some(2), cached: Some(1), ..Usage::default() });
     meter.headers_dropped(Direction::Request, 1);
     meter.webhook("delivered");
     meter.witness("witness.example/a", "cosigned");

@@ -8,6 +8,7 @@ mod extras;
 mod gemini;
 mod kept;
 mod openai;
+mod question;
 pub mod shapes;
 
 pub use anthropic::Anthropic;
@@ -16,6 +17,7 @@ pub use bedrock::Bedrock;
 pub use gemini::Gemini;
 pub use openai::OpenAi;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, Method, Response};
@@ -24,7 +26,7 @@ use vidimus_core::call::{Action, Ask, Call, Destination, Target};
 use vidimus_core::json::Json;
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::LlmProvider;
-use vidimus_core::resource::llm_provider::{Model, ProviderType, is_path_segment};
+use vidimus_core::resource::llm_provider::{API_PATH_OF_OPENAI, Model, ProviderType, is_path_segment};
 use vidimus_core::snapshot::Snapshot;
 
 use super::members::{Replaced, quoted};
@@ -34,6 +36,8 @@ use super::{Answer, Binding, Expected, MAX_NAME, Message, Operation, Parsed};
 /// The listing of models, which every binding has at the same path: answered from the registry, nothing goes upstream.
 const MODELS: &str = "/v1/models";
 pub const MODELS_METHOD: &str = "models.list";
+/// One of them, below that path.
+const MODEL_METHOD: &str = "models.get";
 /// What is asked for, by the names that policies and records have for it.
 pub const CHAT: &str = "chat.completions";
 pub const RESPONSES: &str = "responses";
@@ -45,6 +49,16 @@ const GENERATE: &str = "models.generate_content";
 const COUNT: &str = "models.count_tokens";
 const EMBED: &str = "models.embed_content";
 pub const CONVERSE: &str = "converse";
+
+/// The path by which a message goes on to its provider: where that has OpenAI's API at another one, the same below that.
+pub fn path_to<'p>(destination: &Destination, path: Cow<'p, str>) -> Cow<'p, str> {
+    let Destination::Provider(provider) = destination else { return path };
+    let below = path.strip_prefix(API_PATH_OF_OPENAI).filter(|below| below.starts_with('/'));
+    match (&provider.api_path, below) {
+        (Some(at), Some(below)) => Cow::Owned(format!("{at}{below}")),
+        _ => path,
+    }
+}
 
 /// Whether a model writes tokens to answer this. What it does not write is neither reserved nor capped.
 pub fn writes(method: &str) -> bool {
@@ -128,12 +142,28 @@ fn operation(
     if let Some(listing) = listings.iter().find(|listing| **listing == path) {
         return only("GET", method, path).map(|()| Operation { has_body: false, path: (*listing).into() });
     }
+    if let Some(about) = about_a_model(listings, method, path) {
+        return Ok(about);
+    }
     if let Some(endpoint) = endpoints.iter().find(|endpoint| endpoint.path == path) {
         return only("POST", method, path).map(|()| Operation { has_body: true, path: endpoint.path.into() });
     }
     let served: Vec<&str> =
         endpoints.iter().map(|endpoint| endpoint.path).chain(listings.iter().copied()).collect();
     Err(not_served(path, &served, base_url))
+}
+
+/// The model that is asked about: what stands below a listing, where it is asked for by GET. Nothing of it is decoded.
+fn asked_about<'p>(listings: &[&str], method: &Method, path: &'p str) -> Option<&'p str> {
+    let below = |listing: &&str| path.strip_prefix(*listing)?.strip_prefix('/');
+    let name = listings.iter().find_map(below)?;
+    (method == Method::GET && (1..=MAX_NAME).contains(&name.len())).then_some(name)
+}
+
+/// The operation that asks about one model, where a method and path name it.
+fn about_a_model(listings: &[&str], method: &Method, path: &str) -> Option<Operation> {
+    asked_about(listings, method, path)?;
+    Some(Operation { has_body: false, path: path.to_owned().into() })
 }
 
 /// That a path is asked for by the method that it has.
@@ -202,10 +232,17 @@ fn provider<'a>(message: &Message<'a>) -> Result<&'a Arc<LlmProvider>, Refusal> 
     }
 }
 
-/// A question for the models of a provider.
-fn listing<'a>(message: &Message<'a>) -> Result<Parsed<'a>, Refusal> {
-    let ask = Ask::about(MODELS_METHOD, Action::ListModels, Target::Provider(provider(message)?));
-    Ok(Parsed::expecting(ask, Expected::Own))
+/// A question for the models of a provider that are listed at these paths, or for one of them below; `None` of any other message.
+fn listing<'a>(message: &Message<'a>, listings: &[&str]) -> Option<Result<Parsed<'a>, Refusal>> {
+    let model = asked_about(listings, message.method, message.path);
+    if model.is_none() && !listings.contains(&message.path) {
+        return None;
+    }
+    let method = if model.is_some() { MODEL_METHOD } else { MODELS_METHOD };
+    Some(provider(message).map(|provider| {
+        let ask = Ask::about(method, Action::ListModels, Target::Provider(provider));
+        Parsed { model, ..Parsed::expecting(ask, Expected::Own) }
+    }))
 }
 
 /// A request to a model, as its binding reads it.
@@ -231,8 +268,10 @@ fn ask<'a>(message: &Message<'a>, asked: Asked<'_>) -> Result<(Ask<'a>, &'a Mode
         return Err(Refusal::new(Code::ResourceUnknown, message));
     };
     let target = Target::Model { provider, name: &model.name };
+    let question = question::of(message.body()?, message.bytes);
     let ask = Ask {
-        tokens_estimated: i64::try_from(message.bytes / 4).unwrap_or(i64::MAX),
+        tokens_estimated: question.estimated,
+        tokens_reserved: question.most,
         tokens_most: if writes(asked.method) { asked.most } else { 0 },
         streaming: asked.streaming,
         ..Ask::about(asked.method, Action::CallModel, target)
@@ -306,14 +345,17 @@ fn callable<'a>(call: &Call<'a>, world: &Snapshot) -> Option<(&'a LlmProvider, V
     Some((&**provider, [models, aliases].concat()))
 }
 
-/// The models that the caller may call, in a shape that the SDKs of OpenAI and of Anthropic read.
-fn models(call: &Call<'_>, world: &Snapshot) -> Option<String> {
+/// The models that the caller may call, in a shape that the SDKs of OpenAI and of Anthropic read; or the one of them that is asked about.
+fn models(call: &Call<'_>, world: &Snapshot, asked: Option<&str>) -> Option<String> {
     let (provider, names) = callable(call, world)?;
-    let shown = names.into_iter().map(|name| {
+    let shown = |name: &str| {
         json!({"id": name, "object": "model", "type": "model", "display_name": name,
             "created": 0, "created_at": "1970-01-01T00:00:00Z", "owned_by": &*provider.id.id})
-    });
-    let shown: Vec<_> = shown.collect();
+    };
+    if let Some(name) = asked {
+        return names.contains(&name).then(|| shown(name).to_string());
+    }
+    let shown: Vec<_> = names.into_iter().map(shown).collect();
     Some(json!({"object": "list", "data": shown, "has_more": false}).to_string())
 }
 

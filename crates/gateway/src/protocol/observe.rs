@@ -1,17 +1,52 @@
 //! What the record needs of an answer, read from it as it passes: token usage, whether it is an error, whether what was asked was
 //! answered, and whether all of it could be read.
 
+mod written;
+
 use std::sync::Arc;
 
 use super::skim::{Choices, Skimmed, Skimmer};
 use super::sse::{Piece, Reader};
 use super::words::{self, Glance};
+pub use written::Written;
 
 /// Tokens as the provider counted them; `None` where it did not say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
+    /// Of the question, all of them.
     pub input: Option<u64>,
+    /// Of the answer, all of them.
     pub output: Option<u64>,
+    /// Of the question, those that the provider read from what it keeps.
+    pub cached: Option<u64>,
+    /// Of the question, those that it keeps from now on.
+    pub cache_written: Option<u64>,
+    /// Of the answer, those that the model thought.
+    pub reasoning: Option<u64>,
+}
+
+impl Usage {
+    /// What is said later counts, but of the question what is the most: a later event may count less of it, without what is kept, which was told before.
+    fn and(self, later: Self) -> Self {
+        Self {
+            input: later.input.max(self.input),
+            output: later.output.or(self.output),
+            cached: later.cached.max(self.cached),
+            cache_written: later.cache_written.max(self.cache_written),
+            reasoning: later.reasoning.or(self.reasoning),
+        }
+    }
+
+    /// What is said by these, or where they say nothing by others.
+    pub(super) fn or(self, other: Self) -> Self {
+        Self {
+            input: self.input.or(other.input),
+            output: self.output.or(other.output),
+            cached: self.cached.or(other.cached),
+            cache_written: self.cache_written.or(other.cache_written),
+            reasoning: self.reasoning.or(other.reasoning),
+        }
+    }
 }
 
 /// Whose words an answer, or the data of its events, is in.
@@ -111,6 +146,8 @@ pub struct Observation {
     pub is_rpc_error: bool,
     /// Of a model's stream.
     choices: Choices,
+    /// The same: how much it wrote.
+    pub written: Option<Written>,
 }
 
 impl Observation {
@@ -147,10 +184,7 @@ impl Observation {
     }
 
     fn skimmed(&mut self, sought: &Sought, (found, is_whole): (Skimmed, bool), in_events: bool) {
-        let usage = found.usage;
-        // A later event may count less of the question: without what is kept, which was told before.
-        self.usage =
-            Usage { input: usage.input.max(self.usage.input), output: usage.output.or(self.usage.output) };
+        self.usage = self.usage.and(found.usage);
         let is_of_agent = matches!(sought.observe, Observe::Agent | Observe::BareAgent);
         self.is_error |= found.is_error || is_of_agent && found.is_failed_task;
         self.is_rpc_error |= is_whole && found.is_rpc_error;
@@ -181,6 +215,8 @@ pub struct Observer {
     has_messages: bool,
     /// Some event had something of a model's answer.
     has_token: bool,
+    /// Reads how much a model's stream has written.
+    texts: written::Reader,
 }
 
 /// How an answer carries what is looked for.
@@ -211,7 +247,10 @@ impl Observer {
     }
 
     pub fn events(sought: Sought) -> Self {
-        Self::new(sought, Form::Events(Reader::default()))
+        let written = (sought.observe == Observe::Model).then(Written::default);
+        let mut observer = Self::new(sought, Form::Events(Reader::default()));
+        observer.found.written = written;
+        observer
     }
 
     /// Of an answer that is in an encoding.
@@ -229,6 +268,7 @@ impl Observer {
             found,
             has_messages: false,
             has_token: false,
+            texts: written::Reader::default(),
         }
     }
 
@@ -276,6 +316,11 @@ impl Observer {
         self.has_token
     }
 
+    /// How many tokens a model's stream has written so far, at least.
+    pub fn written_at_least(&self) -> u64 {
+        self.found.written.map_or(0, Written::at_least)
+    }
+
     /// Whether some event has an id, so that a client may come back for those after it.
     pub fn is_resumable(&self) -> bool {
         matches!(&self.form, Form::Events(reader) if reader.has_ids())
@@ -320,6 +365,9 @@ impl Observer {
             }
             if self.begins == Begins::Json {
                 self.skimmer.push(text);
+                if self.found.written.is_some() {
+                    self.texts.push(text);
+                }
             }
         }
     }
@@ -331,6 +379,9 @@ impl Observer {
             if matches!(whole.trim_ascii_start().first(), Some(b'{' | b'[')) {
                 self.has_messages = true;
                 self.found.read(&self.sought, whole, true);
+                if self.found.written.is_some() {
+                    self.texts.push(whole);
+                }
                 self.has_token |=
                     self.sought.observe == Observe::Model && !self.has_token && words::has_token(whole);
             }
@@ -340,6 +391,9 @@ impl Observer {
             self.found.skimmed(&self.sought, skimmed, true);
             self.has_token |=
                 self.sought.observe == Observe::Model && self.found.choices != Choices::default();
+        }
+        if let Some(written) = &mut self.found.written {
+            self.texts.ended(written);
         }
     }
 }

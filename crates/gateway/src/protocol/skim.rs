@@ -153,8 +153,7 @@ impl Skimmer {
         let next = if self.is_bare { Self::bare(self.id.clone()) } else { Self::of(self.id.clone()) };
         let done = std::mem::replace(self, next);
         let (of_all, in_message) = (done.of_all.usage(), done.in_message.usage());
-        let usage =
-            Usage { input: of_all.input.or(in_message.input), output: of_all.output.or(in_message.output) };
+        let usage = of_all.or(in_message);
         let is_whole = !done.broken && done.depth == 0 && done.state == State::Between;
         // A request that has a result too is neither.
         let is_response = done.names_id && done.has_result && !done.has_method && !done.in_batch;
@@ -444,6 +443,15 @@ impl Skimmer {
             }
             (2, [Name::Usage, member, ..]) => self.of_all.add(member, scalar),
             (3, [Name::Message, Name::Usage, member, _]) => self.in_message.add(member, scalar),
+            (3, [Name::Usage, Name::UsageDetails, member @ (Name::Cached | Name::Reasoning), _]) => {
+                self.of_all.add(member, scalar);
+            }
+            (
+                4,
+                [Name::Message, Name::Usage, Name::UsageDetails, member @ (Name::Cached | Name::Reasoning)],
+            ) => {
+                self.in_message.add(member, scalar);
+            }
             (3, [_, _, Name::Index, _]) if self.is_in_choices() => {
                 let number = scalar.and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
                 self.choice.index = number.or(self.choice.index);

@@ -96,6 +96,8 @@ pub(crate) fn provider() -> Arc<LlmProvider> {
         credential: CredentialSource::None,
         region: None,
         stream_usage: true,
+        api_path: None,
+        stream_timeout_ms: 1_800_000,
         aliases: Default::default(),
         failover: None,
         labels: Default::default(),

@@ -83,6 +83,9 @@ fn attributes(leaf: &Leaf<'_>) -> Vec<KeyValue> {
     add(names::STATUS, fields.status.and_then(number));
     add(names::INPUT_TOKENS, fields.tokens_input.and_then(number));
     add(names::OUTPUT_TOKENS, fields.tokens_output.and_then(number));
+    add(names::CACHE_READ_TOKENS, fields.tokens_input_cached.and_then(number));
+    add(names::CACHE_CREATION_TOKENS, fields.tokens_cache_written.and_then(number));
+    add(names::REASONING_TOKENS, fields.tokens_reasoning.and_then(number));
     all
 }
 

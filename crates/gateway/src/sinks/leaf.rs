@@ -83,6 +83,9 @@ pub(super) struct Fields<'a> {
     pub(super) task: Option<&'a str>,
     pub(super) tokens_input: Option<u64>,
     pub(super) tokens_output: Option<u64>,
+    pub(super) tokens_input_cached: Option<u64>,
+    pub(super) tokens_cache_written: Option<u64>,
+    pub(super) tokens_reasoning: Option<u64>,
     pub(super) trace: Option<&'a str>,
     pub(super) transaction: Option<&'a str>,
     /// On whose behalf.
@@ -220,6 +223,9 @@ impl<'a> Leaf<'a> {
                 task: maybe(record.task.as_ref()),
                 tokens_input: record.tokens_input,
                 tokens_output: record.tokens_output,
+                tokens_input_cached: record.tokens_input_cached,
+                tokens_cache_written: record.tokens_cache_written,
+                tokens_reasoning: record.tokens_reasoning,
                 ..Fields::default()
             },
             Some(Record::Refusal(record)) => Fields {

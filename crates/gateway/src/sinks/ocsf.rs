@@ -153,6 +153,9 @@ fn unmapped(leaf: &Leaf<'_>, fields: &Fields<'_>) -> Option<Value> {
         ("delegation_depth", fields.depth.map(Value::from)),
         ("input_tokens", fields.tokens_input.map(Value::from)),
         ("output_tokens", fields.tokens_output.map(Value::from)),
+        ("cached_input_tokens", fields.tokens_input_cached.map(Value::from)),
+        ("cache_written_tokens", fields.tokens_cache_written.map(Value::from)),
+        ("reasoning_tokens", fields.tokens_reasoning.map(Value::from)),
         ("task", text(fields.task)),
         ("trace", text(fields.trace)),
     ])

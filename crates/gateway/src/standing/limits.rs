@@ -210,6 +210,11 @@ impl Claims {
         self.under_way.clone()
     }
 
+    /// Whether it has taken tokens or spend of some.
+    pub fn count_tokens(&self) -> bool {
+        self.claims.iter().any(|claim| claim.limit.of.is_of_models() && claim.taken > 0)
+    }
+
     /// The call was permitted.
     pub fn permitted(&mut self) {
         self.is_permitted = true;

@@ -393,6 +393,20 @@ async fn what_a_data_plane_carries_counts_for_limits() {
     }
 }
 
+/// Attack: a data plane sends the caller's own bytes, so that an answer has more tokens than a limit reserved for it.
+#[tokio::test]
+async fn what_a_limit_of_tokens_caps_is_capped_by_the_caller() {
+    let world = World::new().await;
+    let door = on_loopback(&world);
+    let limit = json!([{"name": "budget", "tokens": 100_000, "window": {"fixed": "24h"}}]);
+    world.gate.take_into_use(snapshot(&limits::limited(&world, &limit, limits::MODELS)));
+    for (more, code) in [(json!({}), Some("data_plane_unable")), (json!({"max_tokens": 9}), None)] {
+        let response = door.about(limits::chat(&world, &more)).await;
+        let found = response.denied.is_some().then(|| denied(&response).0);
+        assert_eq!(found.as_deref(), code, "{more}");
+    }
+}
+
 /// Attack: a record leads to an address that the installation keeps calls from, and a data plane, which knows nothing of that, goes there.
 #[tokio::test]
 async fn what_no_call_may_reach_no_call_of_a_data_plane_reaches() {

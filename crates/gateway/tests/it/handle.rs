@@ -99,3 +99,28 @@ async fn the_listing_of_models_is_answered_here_and_recorded_as_what_it_is() {
     assert_eq!((&effect["result"], &effect["bytes_out"]), (&json!("ok"), &json!(body.len())));
     assert!(world.upstream.received().is_empty());
 }
+
+/// As SDKs ask for one model (`models.retrieve`): of what the caller may not call, and of what there is not, it is told the same.
+#[tokio::test]
+async fn one_model_is_told_of_to_whom_may_call_it() {
+    let world = World::new().await;
+    for (name, expected) in [("small", 200), ("large", 404), ("none", 404), ("small/x", 404), ("", 404)] {
+        let path = format!("/llm/t/models/v1/models/{name}");
+        let (status, headers, body) = world.call(world.request(Method::GET, &path, &json!(null))).await;
+        assert_eq!(status.as_u16(), expected, "{name}");
+        let said = json_of(&body);
+        if expected == 200 {
+            assert_eq!((&said["id"], &said["object"]), (&json!("small"), &json!("model")));
+            let decision = world.records(&call_id(&headers), 2).await.remove(0);
+            assert_eq!(
+                (&decision["action"], &decision["method"]),
+                (&json!("listModels"), &json!("models.get"))
+            );
+        } else if !name.is_empty() {
+            assert_eq!(said["error"]["code"], "resource_unknown", "{said}");
+        }
+    }
+    let post = world.request(Method::POST, "/llm/t/models/v1/models/small", &json!({}));
+    assert_eq!(world.call(post).await.0.as_u16(), 404);
+    assert!(world.upstream.received().is_empty());
+}

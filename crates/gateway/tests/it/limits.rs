@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use http::{HeaderMap, Method, Request};
+use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use serde_json::{Value, json};
 use vidimus_testkit::upstream::Answer;
 
-use super::chains::{also, code, estate, with};
+use super::chains::{also, begin, code, estate, with};
 use super::redis::Redis;
 use super::replicas::two;
 use super::world::{World, call_id, json_of, objects, snapshot};
@@ -26,9 +26,9 @@ pub fn limited(world: &World, limits: &Value, cedar: &str) -> Vec<Value> {
 }
 
 pub const TOOLS: &str = r#"@limit("calls") forbid (principal, action == Action::"invokeTool", resource);"#;
-const MODELS: &str = r#"@limit("budget") forbid (principal, action == Action::"callModel", resource);"#;
+pub const MODELS: &str = r#"@limit("budget") forbid (principal, action == Action::"callModel", resource);"#;
 
-fn chat(world: &World, more: &Value) -> Request<Full<Bytes>> {
+pub fn chat(world: &World, more: &Value) -> Request<Full<Bytes>> {
     let mut body = json!({"model": "small", "messages": []});
     for (name, value) in more.as_object().expect("an object") {
         body[name] = value.clone();
@@ -141,6 +141,45 @@ async fn what_was_reserved_is_settled_with_what_was_used() {
     assert_eq!(code(&world, chat(&world, &json!({"max_tokens": 300}))).await, None);
 }
 
+/// A server that says no usage in its streams is charged by what it wrote, and not by the events that this stands in.
+#[tokio::test]
+async fn a_stream_without_usage_counts_its_texts() {
+    let world = World::new().await;
+    let limits = json!([{"name": "budget", "tokens": 30_000, "window": {"fixed": "1h"}}]);
+    world.gate.take_into_use(snapshot(&limited(&world, &limits, MODELS)));
+    let chunk = |delta: &str, end: &Value| {
+        let choices = json!([{"index": 0, "delta": {"content": delta}, "finish_reason": end}]);
+        let chunk = json!({"id": "chatcmpl-7c3f5a1e9b2d4c68", "object": "chat.completion.chunk", "created": 1_700_000_000,
+            "model": "small", "system_fingerprint": "fp_0123456789", "choices": choices});
+        format!("data: {chunk}\n\n")
+    };
+    let body = chunk(" word", &Value::Null).repeat(50) + &chunk("", &json!("stop")) + "data: [DONE]\n\n";
+    world.upstream.next(Answer::whole("text/event-stream", body));
+    let (_, headers, _) = world.call(chat(&world, &json!({"stream": true, "max_tokens": 2000}))).await;
+    let effect = world.records(&call_id(&headers), 2).await.remove(1);
+    let question = effect["bytes_in"].as_u64().expect("a number") / 4;
+    assert_eq!(effect["charged_tokens"], question + 63, "{effect}");
+}
+
+/// No provider charges for an answer that is an error, so neither do tokens nor spend; the call was made, and counts as one.
+#[tokio::test]
+async fn what_a_provider_refuses_takes_no_tokens() {
+    let world = World::new().await;
+    let limits = json!([{"name": "budget", "tokens": 3000, "window": {"fixed": "1h"}},
+        {"name": "asked", "requests": 5, "window": {"fixed": "1h"}}]);
+    let cedar = r#"@limit("budget asked") forbid (principal, action == Action::"callModel", resource);"#;
+    world.gate.take_into_use(snapshot(&limited(&world, &limits, cedar)));
+    for status in [429, 503, 400, 401] {
+        let error = Answer::json(&json!({"error": {"message": "no", "type": "x"}}));
+        world.upstream.next(error.with_status(StatusCode::from_u16(status).expect("a status")));
+        let (_, headers, _) = world.call(chat(&world, &json!({"max_tokens": 2900}))).await;
+        let effect = world.records(&call_id(&headers), 2).await.remove(1);
+        assert_eq!((&effect["status"], &effect["charged_tokens"]), (&json!(status), &json!(0)), "{effect}");
+    }
+    assert_eq!(code(&world, chat(&world, &json!({"max_tokens": 2900}))).await, None);
+    assert_eq!(code(&world, chat(&world, &json!({"max_tokens": 1}))).await.as_deref(), EXCEEDED, "asked");
+}
+
 #[tokio::test]
 async fn spend_is_by_the_prices_of_the_record() {
     let world = World::new().await;
@@ -203,6 +242,130 @@ async fn sixty_four_at_once_do_not_overspend_by_one() {
     assert_eq!(passed, 40);
 }
 
+/// A model that answers with as much as it is let, of a question that is as long as one of so many bytes can be.
+fn writes_all(world: &World) {
+    world.upstream.otherwise(|received| {
+        let body = received.json();
+        let written = body["max_tokens"].as_u64().unwrap_or(32_000);
+        let question = body["messages"].to_string().len();
+        let choices = json!([{"index": 0, "finish_reason": "length", "message": {"content": "x"}}]);
+        let usage = json!({"prompt_tokens": question, "completion_tokens": written});
+        Answer::json(&json!({"object": "chat.completion", "choices": choices, "usage": usage}))
+    });
+}
+
+/// What the model of a world used, by its own count.
+fn used(world: &World) -> u64 {
+    let records = world.all_records();
+    let number = |record: &Value, name: &str| record[name].as_u64().unwrap_or_default();
+    records.iter().map(|record| number(record, "tokens_input") + number(record, "tokens_output")).sum()
+}
+
+/// So many ask at once, without a word on how long their answers may be; gives how many passed.
+async fn all_ask(worlds: &[&World], count: usize) -> usize {
+    let question = json!({"messages": [{"role": "user", "content": "{}[]!? ".repeat(400)}]});
+    let calls = (0..count)
+        .map(|number| code(worlds[number % worlds.len()], chat(worlds[number % worlds.len()], &question)));
+    let codes = join_all(calls).await;
+    assert!(codes.iter().flatten().all(|code| code == "limit_exceeded"), "{codes:?}");
+    codes.into_iter().filter(Option::is_none).count()
+}
+
+/// Attack: 64 at once whose requests do not say how long an answer may be, to a model that writes all it can.
+#[tokio::test]
+async fn sixty_four_at_once_do_not_overspend_tokens_or_spend() {
+    // A price of 1.00 for a million tokens: 0.3 are 300,000.
+    for limit in [json!({"tokens": 300_000}), json!({"spend": "0.3"})] {
+        let world = World::new().await;
+        let mut limit = limit;
+        (limit["name"], limit["window"]) = (json!("budget"), json!({"sliding": "1h"}));
+        world.gate.take_into_use(snapshot(&limited(&world, &json!([limit]), MODELS)));
+        writes_all(&world);
+        let passed = all_ask(&[&world], 64).await;
+        assert!((10..64).contains(&passed), "{passed}: {limit}");
+        assert!((100_000..=300_000).contains(&used(&world)), "{} of {limit}", used(&world));
+        // What goes to the provider says what was reserved, and the record that it does.
+        let received = world.upstream.received();
+        assert!(received.iter().all(|received| received.json()["max_tokens"] == 4096));
+        let records = world.all_records();
+        let effects = records.iter().filter(|record| record["kind"] == "effect");
+        assert!(
+            effects.clone().all(|effect| effect["changed"]["cap_tokens"] == 1) && effects.count() == passed
+        );
+    }
+}
+
+/// The same over two gateways that share a store.
+#[tokio::test]
+async fn sixty_four_at_once_over_two_gateways_do_not_overspend() {
+    for limit in [json!({"tokens": 300_000}), json!({"spend": "0.3"})] {
+        let (_redis, one, other) = two().await;
+        let mut limit = limit;
+        (limit["name"], limit["window"]) = (json!("budget"), json!({"sliding": "1h"}));
+        for world in [&one, &other] {
+            world.gate.take_into_use(snapshot(&limited(world, &json!([limit]), MODELS)));
+            writes_all(world);
+        }
+        let passed = all_ask(&[&one, &other], 64).await;
+        assert!((10..64).contains(&passed), "{passed}: {limit}");
+        let used = used(&one) + used(&other);
+        assert!((100_000..=300_000).contains(&used), "{used} of {limit}");
+    }
+}
+
+/// Attack: a provider that goes on beyond what it was told, so that more is used than was reserved.
+#[tokio::test]
+async fn a_stream_that_passes_what_was_reserved_is_cut() {
+    let world = World::new().await;
+    let limits = json!([{"name": "budget", "tokens": 3000, "window": {"fixed": "1h"}}]);
+    let said = json!({"choices": [{"index": 0, "delta": {"content": "x"}}]}).to_string();
+    for (cedar, is_cut) in [("", false), (MODELS, true)] {
+        world.gate.take_into_use(snapshot(&limited(&world, &limits, cedar)));
+        let (streamed, stream) = Answer::stream("text/event-stream");
+        world.upstream.next(streamed);
+        let goes_on = async {
+            for _ in 0..30 {
+                stream.event(&said).await;
+            }
+            stream.event("[DONE]").await;
+            drop(stream);
+        };
+        let call = world.call(chat(&world, &json!({"stream": true, "max_tokens": 20})));
+        let ((_, headers, passed), ()) = tokio::join!(call, goes_on);
+        let text = String::from_utf8_lossy(&passed);
+        let effect = world.records(&call_id(&headers), 2).await.remove(1);
+        assert_eq!(effect["code"] == "upstream_invalid", is_cut, "{effect}");
+        assert_eq!(text.contains("upstream_invalid"), is_cut, "{text}");
+        assert_eq!(text.contains("[DONE]"), !is_cut, "{text}");
+    }
+}
+
+/// Attack: a provider that streams for ever, a word now and then, to a call that goes on with a chain: it does not end with its credential, and holds its
+/// place among the calls at once.
+#[tokio::test]
+async fn a_stream_of_a_model_ends_in_its_time() {
+    let world = World::new().await;
+    let mut all = limited(&world, &json!([]), "");
+    all[4]["spec"]["streamTimeout"] = json!("700ms");
+    world.gate.take_into_use(snapshot(&all));
+    let token = begin(&world).await;
+    let (streamed, stream) = Answer::stream("text/event-stream");
+    world.upstream.next(streamed);
+    let drip = tokio::spawn(async move {
+        let said = json!({"choices": [{"index": 0, "delta": {"content": "x"}}]}).to_string();
+        while stream.event(&said).await {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    let call = world.call(with(&token, chat(&world, &json!({"stream": true, "max_tokens": 1000}))));
+    let (_, headers, body) = tokio::time::timeout(Duration::from_secs(10), call).await.expect("it ends");
+    let text = String::from_utf8_lossy(&body);
+    assert!(text.contains("upstream_timeout") && text.contains("longer than a stream"), "{text}");
+    let effect = world.records(&call_id(&headers), 2).await.remove(1);
+    assert_eq!((&effect["result"], &effect["code"]), (&json!("failed"), &json!("upstream_timeout")));
+    drip.abort();
+}
+
 /// Attack: the gateway is restarted, so that the amount is there once more.
 #[tokio::test]
 async fn what_was_taken_counts_after_a_start() {
@@ -226,6 +389,62 @@ async fn what_was_taken_counts_after_a_start() {
     assert_eq!(code(&again, of_stranger(&again, again.tool("echo"))).await, None);
     assert_eq!(code(&again, chat(&again, &json!({"max_tokens": 2900}))).await.as_deref(), EXCEEDED);
     assert_eq!(code(&again, chat(&again, &json!({"max_tokens": 2800}))).await, None, "it was settled");
+}
+
+/// Attack: the gateway is restarted on the last day of a budget's month.
+#[tokio::test]
+async fn what_was_taken_weeks_ago_counts_after_a_start() {
+    let world = World::new().await;
+    let day = Duration::from_secs(24 * 3600);
+    for (window, longest) in [
+        (json!({"sliding": "720h"}), Some(30 * day)),
+        (json!({"sliding": "12h"}), None),
+        (json!({"fixed": "24h"}), None),
+    ] {
+        let limits = json!([{"name": "calls", "requests": 2, "window": window}]);
+        let found = world.gate.shared.older_limits_of(&snapshot(&limited(&world, &limits, TOOLS)));
+        assert_eq!(found, longest, "{window}");
+    }
+    let limits = json!([{"name": "calls", "requests": 2, "window": {"sliding": "720h"}}]);
+    let all = limited(&world, &limits, TOOLS);
+    world.gate.take_into_use(snapshot(&all));
+    for _ in 0..2 {
+        assert_eq!(code(&world, world.tool("echo")).await, None);
+    }
+    for (ago, expected) in [(29, EXCEEDED), (33, None)] {
+        let then = jiff::Timestamp::try_from(std::time::SystemTime::now() - ago * day).expect("a time");
+        let mut records = world.all_records();
+        records.iter_mut().for_each(|record| record["time"] = json!(then.to_string()));
+        let again = world.again_with(snapshot(&all), records).await;
+        assert_eq!(code(&again, again.tool("echo")).await.as_deref(), expected, "{ago} days ago");
+    }
+}
+
+/// What was not sent is given back, by the same codes after a start as before it.
+#[tokio::test]
+async fn what_was_not_sent_is_not_taken_up() {
+    let world = World::new().await;
+    let limits = json!([{"name": "calls", "requests": 2, "window": {"sliding": "1h"}}]);
+    let all = limited(&world, &limits, TOOLS);
+    world.gate.take_into_use(snapshot(&all));
+    for _ in 0..2 {
+        assert_eq!(code(&world, world.tool("echo")).await, None);
+    }
+    for (unsent, expected) in [
+        ("upstream_unreachable", None),
+        ("upstream_refused_address", None),
+        ("arguments_invalid", None),
+        ("era_unbridged", None),
+        ("overloaded", None),
+        ("upstream_interrupted", EXCEEDED),
+    ] {
+        let mut records = world.all_records();
+        for effect in records.iter_mut().filter(|record| record["kind"] == "effect") {
+            (effect["code"], effect["result"], effect["status"]) = (json!(unsent), json!("failed"), json!(0));
+        }
+        let again = world.again_with(snapshot(&all), records).await;
+        assert_eq!(code(&again, again.tool("echo")).await.as_deref(), expected, "{unsent}");
+    }
 }
 
 /// What nothing is said of costs nothing and is not refused, whatever is counted.

@@ -339,3 +339,32 @@ async fn responses_and_embeddings_are_answered_and_counted() {
         assert!(json_of(&received.last().expect("a request").body).get("stream_options").is_none());
     }
 }
+
+/// A server that speaks as OpenAI does has that at a path of its own: what its own clients ask goes there, and what is translated to it.
+#[tokio::test]
+async fn an_api_is_called_where_its_record_says() {
+    let world = World::new().await;
+    for (at, sent) in [(None, "/llm/v1"), (Some("/v1beta/openai"), "/llm/v1beta/openai"), (Some("/"), "/llm")]
+    {
+        let all = super::chains::estate(&world, |all| {
+            if let Some(at) = at {
+                all[4]["spec"]["apiPath"] = json!(at);
+            }
+        });
+        world.gate.take_into_use(snapshot(&all));
+        let messages = json!([{"role": "user", "content": "hi"}]);
+        for (path, expected, body) in [
+            ("/v1/chat/completions", "chat/completions", json!({"model": "small", "messages": messages})),
+            ("/v1/embeddings", "embeddings", json!({"model": "small", "input": "hi"})),
+            (
+                "/v1/messages",
+                "chat/completions",
+                json!({"model": "small", "max_tokens": 9, "messages": messages}),
+            ),
+        ] {
+            world.call(world.request(Method::POST, &format!("/llm/t/models{path}"), &body)).await;
+            let received = world.upstream.received().pop().expect("a request");
+            assert_eq!(received.uri.path(), format!("{sent}/{expected}"), "{at:?} {path}");
+        }
+    }
+}

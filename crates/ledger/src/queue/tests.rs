@@ -146,8 +146,11 @@ fn the_record_of_an_end_fits_the_room_that_is_kept_for_it() {
         time_per_output_token_us: Some(most),
         time_to_first_token_us: Some(most),
         token: Some((&*long).into()),
+        tokens_cache_written: Some(most),
         tokens_input: Some(most),
+        tokens_input_cached: Some(most),
         tokens_output: Some(most),
+        tokens_reasoning: Some(most),
         version: u8::MAX,
     };
     let bytes = frame::HEADER + serde_json::to_vec(&record).expect("JSON").len();

@@ -142,8 +142,11 @@ pub(crate) fn effect(id: &str, decision: u64, second: u32) -> EffectRecord<'_> {
         time_per_output_token_us: None,
         time_to_first_token_us: None,
         token: None,
+        tokens_cache_written: None,
         tokens_input: None,
+        tokens_input_cached: None,
         tokens_output: None,
+        tokens_reasoning: None,
         version: 1,
     }
 }

@@ -56,14 +56,14 @@ impl Binding for Anthropic {
     }
 
     fn parse<'a>(&self, message: &Message<'a>) -> Result<Parsed<'a>, Refusal> {
-        if message.path == super::MODELS {
-            return super::listing(message);
+        if let Some(listing) = super::listing(message, &[super::MODELS]) {
+            return listing;
         }
         super::parse(message, super::method_at(&ENDPOINTS, message.path)?, None)
     }
 
-    fn own_answer(&self, call: &Call<'_>, world: &Snapshot) -> Option<String> {
-        super::models(call, world)
+    fn own_answer(&self, call: &Call<'_>, world: &Snapshot, model: Option<&str>) -> Option<String> {
+        super::models(call, world, model)
     }
 
     fn refused(&self, refusal: &Refusal, call: &str, _id: Option<&str>) -> Response<String> {

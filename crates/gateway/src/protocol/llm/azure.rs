@@ -15,12 +15,17 @@ use crate::protocol::{Binding, Message, Operation, Parsed};
 #[derive(Debug)]
 pub struct Azure;
 
-const ENDPOINTS: [Endpoint; 4] = [
+const ENDPOINTS: [Endpoint; 6] = [
     Endpoint { path: "/openai/v1/chat/completions", method: CHAT },
     Endpoint { path: "/openai/v1/responses", method: RESPONSES },
     Endpoint { path: "/openai/v1/embeddings", method: EMBEDDINGS },
     Endpoint { path: "/openai/responses", method: RESPONSES },
+    Endpoint { path: "/v1/responses", method: RESPONSES },
+    Endpoint { path: "/v1/embeddings", method: EMBEDDINGS },
 ];
+
+/// What stands before OpenAI's own paths, which clients of OpenAI's ask for. Chat completions of theirs are [`super::shapes`].
+const OWN: &str = "/openai";
 
 /// What is below a deployment.
 static OF_DEPLOYMENT: [Endpoint; 2] = [
@@ -28,7 +33,7 @@ static OF_DEPLOYMENT: [Endpoint; 2] = [
     Endpoint { path: "/embeddings", method: EMBEDDINGS },
 ];
 
-const LISTINGS: [&str; 2] = ["/openai/v1/models", "/openai/models"];
+const LISTINGS: [&str; 3] = ["/openai/v1/models", "/openai/models", super::MODELS];
 
 const DEPLOYMENTS: &str = "/openai/deployments/";
 
@@ -112,11 +117,15 @@ impl Binding for Azure {
     }
 
     fn parse<'a>(&self, message: &Message<'a>) -> Result<Parsed<'a>, Refusal> {
-        if LISTINGS.contains(&message.path) {
-            return super::listing(message);
+        if let Some(listing) = super::listing(message, &LISTINGS) {
+            return listing;
         }
         let Some((name, endpoint)) = deployment(message.path) else {
-            return openai::parse(message, super::method_at(&ENDPOINTS, message.path)?, None);
+            let mut parsed = openai::parse(message, super::method_at(&ENDPOINTS, message.path)?, None)?;
+            if !message.path.starts_with(OWN) {
+                parsed.path = Some(format!("{OWN}{}", message.path).into());
+            }
+            return Ok(parsed);
         };
         let mut parsed = openai::parse(message, endpoint.method, Some(name))?;
         let model = super::provider(message)?.meant(name).map_or(name, |model| &*model.name);
@@ -130,8 +139,8 @@ impl Binding for Azure {
         added_usage::ask_for(body)
     }
 
-    fn own_answer(&self, call: &Call<'_>, world: &Snapshot) -> Option<String> {
-        super::models(call, world)
+    fn own_answer(&self, call: &Call<'_>, world: &Snapshot, model: Option<&str>) -> Option<String> {
+        super::models(call, world, model)
     }
 
     fn refused(&self, refusal: &Refusal, call: &str, _id: Option<&str>) -> Response<String> {

@@ -75,6 +75,9 @@ impl Binding for Bedrock {
             return super::only("GET", method, path)
                 .map(|()| Operation { has_body: false, path: MODELS.into() });
         }
+        if let Some(about) = super::about_a_model(&[MODELS], method, path) {
+            return Ok(about);
+        }
         let Some(named) = Named::of(path) else {
             let [converse, stream] = VERBS.map(|(verb, _)| format!("/model/{{modelId}}/{verb}"));
             let served = [converse.as_str(), &stream, MODELS];
@@ -97,8 +100,8 @@ impl Binding for Bedrock {
     }
 
     fn parse<'a>(&self, message: &Message<'a>) -> Result<Parsed<'a>, Refusal> {
-        if message.path == MODELS {
-            return super::listing(message);
+        if let Some(listing) = super::listing(message, &[MODELS]) {
+            return listing;
         }
         let named = Named::of(message.path).ok_or_else(super::not_governed)?;
         let body = message.body()?;
@@ -114,8 +117,8 @@ impl Binding for Bedrock {
         Ok(parsed)
     }
 
-    fn own_answer(&self, call: &Call<'_>, world: &Snapshot) -> Option<String> {
-        super::models(call, world)
+    fn own_answer(&self, call: &Call<'_>, world: &Snapshot, model: Option<&str>) -> Option<String> {
+        super::models(call, world, model)
     }
 
     /// An error was read as the value of a member `error` ([`frames::unframed`]).

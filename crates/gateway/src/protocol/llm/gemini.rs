@@ -84,6 +84,9 @@ impl Binding for Gemini {
                 .map(|()| Operation { has_body: false, path: (*listing).into() });
         }
         let Some(named) = Named::of(path) else {
+            if let Some(about) = super::about_a_model(&LISTINGS, method, path) {
+                return Ok(about);
+            }
             let paths =
                 VERBS.iter().flat_map(|verb| LISTINGS.map(|listing| path_of(listing, "{model}", verb)));
             let paths: Vec<String> = paths.collect();
@@ -119,8 +122,8 @@ impl Binding for Gemini {
     }
 
     fn parse<'a>(&self, message: &Message<'a>) -> Result<Parsed<'a>, Refusal> {
-        if LISTINGS.contains(&message.path) {
-            return super::listing(message);
+        if let Some(listing) = super::listing(message, &LISTINGS) {
+            return listing;
         }
         let named = Named::of(message.path).ok_or_else(super::not_governed)?;
         let body = message.body()?;
@@ -138,9 +141,13 @@ impl Binding for Gemini {
         Ok(parsed)
     }
 
-    fn own_answer(&self, call: &Call<'_>, world: &Snapshot) -> Option<String> {
+    fn own_answer(&self, call: &Call<'_>, world: &Snapshot, model: Option<&str>) -> Option<String> {
         let (_, names) = super::callable(call, world)?;
+        let asked = model;
         let model = |name: &str| json!({"name": format!("models/{name}"), "displayName": name});
+        if let Some(name) = asked {
+            return names.contains(&name).then(|| model(name).to_string());
+        }
         let shown: Vec<_> = names.into_iter().map(model).collect();
         Some(json!({"models": shown}).to_string())
     }

@@ -41,7 +41,7 @@ impl Binding for OpenAi {
     /// An SDK of Anthropic's may be pointed at any provider; its key is a credential wherever it stands. Google's asks for the list of models
     /// by the same path.
     fn key_headers(&self, path: &str) -> &'static [&'static str] {
-        if path == super::MODELS { &["x-api-key", "x-goog-api-key"] } else { &["x-api-key"] }
+        if path.starts_with(super::MODELS) { &["x-api-key", "x-goog-api-key"] } else { &["x-api-key"] }
     }
 
     fn body_limit(&self, limits: &Limits) -> usize {
@@ -57,8 +57,8 @@ impl Binding for OpenAi {
     }
 
     fn parse<'a>(&self, message: &Message<'a>) -> Result<Parsed<'a>, Refusal> {
-        if message.path == super::MODELS {
-            return super::listing(message);
+        if let Some(listing) = super::listing(message, &[super::MODELS]) {
+            return listing;
         }
         parse(message, super::method_at(&ENDPOINTS, message.path)?, None)
     }
@@ -67,8 +67,8 @@ impl Binding for OpenAi {
         added_usage::ask_for(body)
     }
 
-    fn own_answer(&self, call: &Call<'_>, world: &Snapshot) -> Option<String> {
-        super::models(call, world)
+    fn own_answer(&self, call: &Call<'_>, world: &Snapshot, model: Option<&str>) -> Option<String> {
+        super::models(call, world, model)
     }
 
     fn refused(&self, refusal: &Refusal, call: &str, _id: Option<&str>) -> Response<String> {

@@ -22,7 +22,7 @@ use serde_json::value::RawValue;
 use vidimus_core::json::inexact_number;
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::LlmProvider;
-use vidimus_core::resource::llm_provider::ProviderType;
+use vidimus_core::resource::llm_provider::{API_PATH_OF_OPENAI, ProviderType};
 
 use self::openai::Takes;
 use self::taken::no_equivalent;
@@ -249,7 +249,11 @@ fn limited(text: &str, provider: ProviderType) -> Option<Cow<'_, str>> {
 /// Where a provider answers this, and how.
 fn path_at(provider: &LlmProvider, model: &str, streams: bool) -> Cow<'static, str> {
     match (provider.provider, streams) {
-        (ProviderType::OpenAi | ProviderType::OpenAiCompatible, _) => "/v1/chat/completions".into(),
+        (ProviderType::OpenAi, _) => "/v1/chat/completions".into(),
+        (ProviderType::OpenAiCompatible, _) => {
+            let at = provider.api_path.as_deref().unwrap_or(API_PATH_OF_OPENAI);
+            format!("{at}/chat/completions").into()
+        }
         (ProviderType::Azure, _) => "/openai/v1/chat/completions".into(),
         (ProviderType::Anthropic, _) => "/v1/messages".into(),
         (ProviderType::Gemini, false) => format!("/v1beta/models/{model}:generateContent").into(),

@@ -23,6 +23,13 @@ fn only_governed_paths_of_the_providers_own_type_exist() {
         (ANTHROPIC, Method::POST, "/v1/messages", Ok(true)),
         (ANTHROPIC, Method::POST, "/v1/messages/count_tokens", Ok(true)),
         (ANTHROPIC, Method::GET, "/v1/models", Ok(false)),
+        (ANTHROPIC, Method::GET, "/v1/models/sim-small", Ok(false)),
+        (OPENAI, Method::GET, "/v1/models/meta/llama3:8b", Ok(false)),
+        (OPENAI, Method::GET, "/v1/models/", Err(Code::RouteUnknown)),
+        (OPENAI, Method::DELETE, "/v1/models/sim-small", Err(Code::RouteUnknown)),
+        (GEMINI, Method::GET, "/v1beta/models/sim-small", Ok(false)),
+        (AZURE, Method::GET, "/openai/v1/models/sim-small", Ok(false)),
+        (BEDROCK, Method::GET, "/v1/models/sim-small", Ok(false)),
         (OPENAI, Method::GET, "/v1/models", Ok(false)),
         (OPENAI, Method::POST, "/v1/responses", Ok(true)),
         (OPENAI, Method::POST, "/v1/embeddings", Ok(true)),
@@ -57,6 +64,9 @@ fn only_governed_paths_of_the_providers_own_type_exist() {
         (AZURE, Method::POST, "/openai/v1/responses", Ok(true)),
         (AZURE, Method::POST, "/openai/deployments/sim-small/chat/completions", Ok(true)),
         (AZURE, Method::POST, "/openai/deployments/sim-small/embeddings", Ok(true)),
+        (AZURE, Method::POST, "/v1/responses", Ok(true)),
+        (AZURE, Method::POST, "/v1/embeddings", Ok(true)),
+        (AZURE, Method::GET, "/v1/models", Ok(false)),
         (AZURE, Method::GET, "/openai/models", Ok(false)),
         (AZURE, Method::GET, "/openai/deployments/sim-small/embeddings", Err(Code::MethodNotAllowed)),
         (AZURE, Method::POST, "/openai/deployments/sim%2Dsmall/embeddings", Err(Code::RouteUnknown)),
@@ -93,7 +103,7 @@ fn what_is_of_another_api_alone_is_told_so() {
         // It has them, at another path.
         (BEDROCK, "/bedrock/model/x/converse", "does the base URL end in"),
         (OPENAI, "/v1/v1/responses", "does the base URL end in"),
-        (AZURE, "/v1/responses", "does the base URL end in"),
+        (AZURE, "/v1/v1/responses", "does the base URL end in"),
         (ANTHROPIC, "/v1/files", "clients of other APIs at /v1/chat/completions"),
     ] {
         let refusal = binding.operation(&Method::POST, path).expect_err("not served");

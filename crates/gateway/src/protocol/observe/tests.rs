@@ -29,12 +29,14 @@ fn faults(found: Observation) -> (bool, bool) {
 
 #[test]
 fn usage_is_found_however_the_stream_is_cut() {
-    let usage = Usage { input: Some(7), output: Some(11) };
+    let usage = Usage { input: Some(7), output: Some(11), ..Usage::default() };
     for text in [OPENAI, ANTHROPIC, &format!("\u{feff}{OPENAI}"), &OPENAI.replace("\n", "\r")] {
         for size in 1..=text.len() {
             let found = events(Observe::Model, text.as_bytes(), size);
             let answered = text.contains("[DONE]");
-            let expected = Observation { usage, answered, choices: found.choices, ..Observation::default() };
+            let Observation { choices, written, .. } = found;
+            assert!(written.is_some_and(|written| written.tokens() == u64::from(answered)), "{text}");
+            let expected = Observation { usage, answered, choices, written, ..Observation::default() };
             assert_eq!(found, expected, "chunks of {size}: {text}");
         }
     }
@@ -56,7 +58,10 @@ fn what_is_kept_of_a_question_is_counted_in_streams() {
         let text = begun.clone() + &event(&format!(r#"{{"type":"message_delta","usage":{said}}}"#));
         for size in [1, 7, usize::MAX] {
             let found = events(Observe::Model, text.as_bytes(), size).usage;
-            assert_eq!(found, Usage { input: Some(127), output: Some(11) }, "chunks of {size}: {text}");
+            let (cached, cache_written) = (Some(100), Some(20));
+            let expected =
+                Usage { input: Some(127), output: Some(11), cached, cache_written, reasoning: None };
+            assert_eq!(found, expected, "chunks of {size}: {text}");
         }
     }
 }
@@ -117,7 +122,7 @@ fn a_document_of_any_length_is_read_and_what_is_none_is_unread() {
     for size in [1000, usize::MAX] {
         assert_eq!(
             document(Observe::Model, usage.as_bytes(), size).usage,
-            Usage { input: Some(3), output: None }
+            Usage { input: Some(3), output: None, ..Usage::default() }
         );
         assert_eq!(faults(document(Observe::Rpc, error.as_bytes(), size)), (true, false));
     }
@@ -156,7 +161,7 @@ fn a_whole_document_is_found_to_be_an_error_or_not() {
     let both = br#"{"usage":{"prompt_tokens":3,"input_tokens":3,"completion_tokens":4,"output_tokens":4}}"#;
     assert_eq!(
         Observation::of(&sought(Observe::Model), both).usage,
-        Usage { input: Some(3), output: Some(4) }
+        Usage { input: Some(3), output: Some(4), ..Usage::default() }
     );
 }
 

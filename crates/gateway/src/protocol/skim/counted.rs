@@ -16,6 +16,9 @@ pub struct Counted {
     question_beside: Option<u64>,
     answer: Option<u64>,
     answer_beside: Option<u64>,
+    /// Of the question, and of the answer, some.
+    cached: Option<u64>,
+    reasoning: Option<u64>,
 }
 
 impl Counted {
@@ -29,6 +32,8 @@ impl Counted {
             Name::QuestionBeside => &mut self.question_beside,
             Name::Answer => &mut self.answer,
             Name::AnswerBeside => &mut self.answer_beside,
+            Name::Cached => &mut self.cached,
+            Name::Reasoning => &mut self.reasoning,
             _ => return,
         };
         let number = scalar.and_then(|text| std::str::from_utf8(text).ok()).and_then(number);
@@ -39,7 +44,14 @@ impl Counted {
     pub fn usage(self) -> Usage {
         let kept = both(self.kept_read, self.kept_written).unwrap_or_default();
         let question = self.question.max(self.fresh.map(|fresh| fresh.saturating_add(kept)));
-        Usage { input: both(question, self.question_beside), output: both(self.answer, self.answer_beside) }
+        Usage {
+            input: both(question, self.question_beside),
+            output: both(self.answer, self.answer_beside),
+            cached: self.kept_read.max(self.cached),
+            cache_written: self.kept_written,
+            // What Gemini tells apart is what its model thought.
+            reasoning: self.reasoning.max(self.answer_beside),
+        }
     }
 }
 

@@ -19,6 +19,11 @@ pub enum Name {
     KeptRead,
     KeptWritten,
     Answer,
+    /// Some of [`Name::Question`], or of OpenAI's [`Name::Fresh`], that the provider read from what it keeps; and of [`Name::Answer`], that the model
+    /// thought. OpenAI has them in objects of their own.
+    UsageDetails,
+    Cached,
+    Reasoning,
     Id,
     Type,
     Choices,
@@ -62,6 +67,13 @@ impl Name {
             b"output_tokens" | b"completion_tokens" | b"candidatesTokenCount" | b"outputTokens" => {
                 Self::Answer
             }
+            b"prompt_tokens_details"
+            | b"completion_tokens_details"
+            | b"input_tokens_details"
+            | b"output_tokens_details" => Self::UsageDetails,
+            // OpenAI, Gemini, DeepSeek.
+            b"cached_tokens" | b"cachedContentTokenCount" | b"prompt_cache_hit_tokens" => Self::Cached,
+            b"reasoning_tokens" => Self::Reasoning,
             b"toolUsePromptTokenCount" => Self::QuestionBeside,
             b"thoughtsTokenCount" => Self::AnswerBeside,
             b"id" => Self::Id,

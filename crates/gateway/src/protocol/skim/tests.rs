@@ -10,7 +10,7 @@ fn skim(text: &[u8], size: usize) -> (Skimmed, bool) {
 }
 
 fn usage(input: Option<u64>, output: Option<u64>) -> Usage {
-    Usage { input, output }
+    Usage { input, output, ..Usage::default() }
 }
 
 #[test]
@@ -104,8 +104,55 @@ fn what_is_looked_for_is_found_however_the_text_is_cut() {
     ] {
         for size in 1..=text.len().max(1) {
             let (found, whole) = skim(text.as_bytes(), size);
-            assert_eq!((found.usage, found.is_error), (counted, is_error), "{text} in chunks of {size}");
+            let Usage { input, output, .. } = found.usage;
+            assert_eq!(
+                (usage(input, output), found.is_error),
+                (counted, is_error),
+                "{text} in chunks of {size}"
+            );
             assert!(whole, "{text} in chunks of {size}");
+        }
+    }
+}
+
+/// What of the tokens was kept by the provider, is kept from now on, and was thought.
+#[test]
+fn what_tokens_are_of_is_told_apart() {
+    for (text, parts) in [
+        (
+            r#"{"usage":{"input_tokens":7,"cache_read_input_tokens":100,"cache_creation_input_tokens":20,"output_tokens":11}}"#,
+            (Some(100), Some(20), None),
+        ),
+        (
+            r#"{"usage":{"prompt_tokens":127,"prompt_tokens_details":{"cached_tokens":100,"audio_tokens":3},"completion_tokens_details":{"reasoning_tokens":9}}}"#,
+            (Some(100), None, Some(9)),
+        ),
+        (
+            r#"{"type":"response.completed","response":{"usage":{"input_tokens":127,"input_tokens_details":{"cached_tokens":100},"output_tokens_details":{"reasoning_tokens":9}}}}"#,
+            (Some(100), None, Some(9)),
+        ),
+        (
+            r#"{"usageMetadata":{"promptTokenCount":7,"cachedContentTokenCount":6,"candidatesTokenCount":11,"thoughtsTokenCount":30}}"#,
+            (Some(6), None, Some(30)),
+        ),
+        (
+            r#"{"usage":{"inputTokens":2,"cacheReadInputTokens":7,"cacheWriteInputTokens":3}}"#,
+            (Some(7), Some(3), None),
+        ),
+        (r#"{"usage":{"prompt_tokens":9,"prompt_cache_hit_tokens":4}}"#, (Some(4), None, None)),
+        // Nothing else of these objects counts, and nothing of others.
+        (
+            r#"{"usage":{"prompt_tokens_details":{"prompt_tokens":5}},"x":{"cached_tokens":1}}"#,
+            (None, None, None),
+        ),
+        (
+            r#"{"usage":{"x":{"cached_tokens":1}},"prompt_tokens_details":{"cached_tokens":1}}"#,
+            (None, None, None),
+        ),
+    ] {
+        for size in 1..=text.len() {
+            let Usage { cached, cache_written, reasoning, .. } = skim(text.as_bytes(), size).0.usage;
+            assert_eq!((cached, cache_written, reasoning), parts, "{text} in chunks of {size}");
         }
     }
 }
@@ -303,6 +350,7 @@ fn parsed(value: &Value) -> Skimmed {
     let usage = Usage {
         input: of(["input_tokens", "prompt_tokens"]),
         output: of(["output_tokens", "completion_tokens"]),
+        ..Usage::default()
     };
     let ends_choice = |choice: &Value| {
         choice.as_object().is_some_and(|it| {

@@ -56,8 +56,8 @@ impl<'w> Restoring<'w> {
     /// A decision of that time: what its call counted for is taken, where it was permitted.
     pub fn decided(&mut self, decision: &DecisionRecord<'_>, at: Instant) {
         let allowed = [Outcome::Allow, Outcome::AllowWithObligations].map(Outcome::as_str);
-        let counted = decision.asked_by.is_none() && decision.on_account_of.is_none();
-        if self.limits.is_empty() || !counted || !allowed.contains(&&*decision.outcome) {
+        // What another enforcement point asked about counted for nobody. What the gateway asked by itself did where its record has what was left.
+        if self.limits.is_empty() || decision.asked_by.is_some() || !allowed.contains(&&*decision.outcome) {
             return;
         }
         let Some(by) = Counted::of(self.world, decision) else { return };
@@ -75,8 +75,8 @@ impl<'w> Restoring<'w> {
 
     /// A call ended: what it did not use is given back.
     pub fn ended(&mut self, effect: &EffectRecord<'_>) {
-        let unsent = [Code::UpstreamUnreachable, Code::Overloaded].map(Code::as_str);
-        let is_sent = !effect.code.as_deref().is_some_and(|code| unsent.contains(&code));
+        let is_of_unsent = effect.code.as_deref().is_some_and(Code::is_text_of_unsent);
+        let is_sent = !is_of_unsent || effect.attempts.iter().any(|attempt| attempt.status != 0);
         for Taken { of, key, number, taken } in self.open.remove(&*effect.id).unwrap_or_default() {
             let charged = |used: Option<u64>| used.map_or(taken, whole);
             let used = match of {

@@ -171,7 +171,7 @@ fn row(name: &str, value: &str) -> String {
 /// What an auditor asks, in that order: who did what, how it was decided, what came of it. What else there is follows.
 ///
 /// The labels are the names of the record's members, as they stand in JSON and in the flags of `audit search`.
-const ORDER: [&str; 37] = [
+const ORDER: [&str; 40] = [
     "actor",
     "act",
     "why",
@@ -207,6 +207,9 @@ const ORDER: [&str; 37] = [
     "bytes_out",
     "tokens_input",
     "tokens_output",
+    "tokens_input_cached",
+    "tokens_cache_written",
+    "tokens_reasoning",
     "token",
     "decision",
 ];

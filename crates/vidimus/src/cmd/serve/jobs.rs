@@ -132,8 +132,11 @@ async fn record(left: &Left, ledger: &Path, shared: &Shared) -> anyhow::Result<(
         time_per_output_token_us: None,
         time_to_first_token_us: None,
         token: None,
+        tokens_cache_written: None,
         tokens_input: None,
+        tokens_input_cached: None,
         tokens_output: None,
+        tokens_reasoning: None,
         version: VERSION,
     };
     shared.ledger.end(Room::default(), &effect).await?;

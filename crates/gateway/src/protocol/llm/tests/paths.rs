@@ -132,6 +132,17 @@ fn a_deployment_is_the_model_and_the_body_names_no_other() {
             Ok("embeddings sim-small false 0 -"),
         ),
         ("/openai/responses", r#"{"model":"sim-small"}"#, Ok("responses sim-small false 4096 -")),
+        // As OpenAI's own clients ask.
+        (
+            "/v1/responses",
+            r#"{"model":"sim-small"}"#,
+            Ok("responses sim-small false 4096 /openai/v1/responses"),
+        ),
+        (
+            "/v1/embeddings",
+            r#"{"model":"sim-small","input":"x"}"#,
+            Ok("embeddings sim-small false 0 /openai/v1/embeddings"),
+        ),
     ] {
         assert_eq!(asked(&Azure, path, body), expected.map(str::to_owned), "{path} {body}");
     }

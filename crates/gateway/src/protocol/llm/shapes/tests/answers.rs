@@ -63,7 +63,7 @@ fn an_answer_is_the_same_in_every_api() {
         assert_eq!(read, expected, "{provider:?} to {client:?}");
         // And the record has of it what it would have of the provider's own.
         let found = Observation::of(&MODEL, &lifted);
-        assert_eq!(found.usage, Usage { input: Some(12), output: Some(5) });
+        assert_eq!(found.usage, Usage { input: Some(12), output: Some(5), ..Usage::default() });
         assert!(found.answered && !found.is_error && !found.unread);
     }
 }
@@ -79,14 +79,14 @@ fn usage_is_neither_lost_nor_made_up() {
     let mut anthropic = reply(Shape::Anthropic);
     anthropic["usage"] = json!({"input_tokens": 2, "cache_read_input_tokens": 10, "output_tokens": 5});
     let (usage, body) = of(Shape::OpenAi, Shape::Anthropic, anthropic.clone());
-    assert_eq!(usage, Usage { input: Some(12), output: Some(5) });
+    assert_eq!(usage, Usage { input: Some(12), output: Some(5), cached: Some(10), ..Usage::default() });
     assert_eq!(body["usage"]["prompt_tokens_details"]["cached_tokens"], 10);
 
     let mut gemini = reply(Shape::Gemini);
     gemini["usageMetadata"] =
         json!({"promptTokenCount": 12, "candidatesTokenCount": 5, "thoughtsTokenCount": 30});
     let (usage, body) = of(Shape::Anthropic, Shape::Gemini, gemini.clone());
-    assert_eq!(usage, Usage { input: Some(12), output: Some(35) });
+    assert_eq!(usage, Usage { input: Some(12), output: Some(35), ..usage });
     assert_eq!(body["usage"]["output_tokens"], 35);
     let (_, body) = of(Shape::OpenAi, Shape::Gemini, gemini);
     assert_eq!(body["usage"]["completion_tokens_details"]["reasoning_tokens"], 30);
@@ -96,10 +96,14 @@ fn usage_is_neither_lost_nor_made_up() {
         json!({"inputTokens": 2, "cacheReadInputTokens": 7, "cacheWriteInputTokens": 3, "outputTokens": 5});
     // The same, read as it comes.
     let native = Observation::of(&MODEL, bedrock.to_string().as_bytes());
-    assert_eq!(native.usage, Usage { input: Some(12), output: Some(5) });
+    let (cached, cache_written) = (Some(7), Some(3));
+    assert_eq!(
+        native.usage,
+        Usage { input: Some(12), output: Some(5), cached, cache_written, reasoning: None }
+    );
     assert!(native.answered && !native.is_error && !native.unread);
     let (usage, body) = of(Shape::OpenAi, Shape::Bedrock, bedrock);
-    assert_eq!(usage, Usage { input: Some(12), output: Some(5) });
+    assert_eq!(usage, Usage { input: Some(12), output: Some(5), cached, ..Usage::default() });
     assert_eq!(body["usage"]["prompt_tokens_details"]["cached_tokens"], 7);
 
     // Attack: a provider that says nothing. A 0 would be an answer that cost nothing.
@@ -336,7 +340,7 @@ fn a_stream_is_the_same_in_every_api_however_it_is_cut() {
         let found = observer.finish();
         assert_eq!(
             found.usage,
-            Usage { input: Some(12), output: Some(5) },
+            Usage { input: Some(12), output: Some(5), ..Usage::default() },
             "{provider:?} to {client:?}: {whole}"
         );
         assert!(found.answered && !found.is_error && !found.unread, "{provider:?} to {client:?}: {whole}");
