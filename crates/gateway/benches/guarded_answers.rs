@@ -39,7 +39,8 @@ fn main() {
             policy: "bench/guarded#1".into(),
         };
         let screen = || {
-            let screen = Demands::of(std::slice::from_ref(&demanded)).and_then(|demands| demands.screen);
+            let screen =
+                Demands::of(std::slice::from_ref(&demanded), None).and_then(|demands| demands.screen);
             screen.expect("a guard").of_answers_by(&model)
         };
         let at_once = || assert_eq!(screen().document(&whole).expect("nothing is found"), None);

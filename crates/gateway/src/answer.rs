@@ -389,7 +389,10 @@ impl Answering<'_> {
             DocumentChange::Listing(listing) => self.listing(bytes.clone(), listing).await,
             DocumentChange::Card { rpc } => self.card(text, rpc),
             // That is done last, whatever else is changed.
-            DocumentChange::Redacted | DocumentChange::OfMember | DocumentChange::Asks | DocumentChange::Introduction => {
+            DocumentChange::Redacted
+            | DocumentChange::OfMember
+            | DocumentChange::Asks
+            | DocumentChange::Introduction => {
                 return Ok(bytes.clone());
             }
             DocumentChange::McpVersions => Err(mcp::versions::learned(self.gate, &self.destination, text)),

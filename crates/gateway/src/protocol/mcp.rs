@@ -39,7 +39,7 @@ use super::jsonrpc::{self, Envelope};
 use super::observe::Observe;
 use super::sse::TooLong;
 use super::{
-    Answer, Binding, DocumentChange, EventChange, MAX_NAME, MAX_URI, Message, Operation, Parsed,
+    Answer, Binding, DocumentChange, EventChange, Expected, MAX_NAME, MAX_URI, Message, Operation, Parsed,
     check_spelling,
 };
 use crate::part::Part;

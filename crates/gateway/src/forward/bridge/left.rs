@@ -63,7 +63,7 @@ pub(in crate::forward) async fn sent(
     let named = [SESSION_HEADER, VERSION_HEADER];
     let session = headers.iter().filter(|(name, _)| named.contains(&name.as_str()));
     let session: HeaderMap = session.map(|(name, value)| (name.clone(), value.clone())).collect();
-    let wire = Wire::new(upstream, (permit, &shared), uri, &headers);
+    let wire = Wire::new(upstream, (Arc::new(permit), &shared), uri, &headers);
     let (held, message) = (shared.standing.bridged(), body.clone());
     let mut call = Call { wire, held, session, message, has_ids: false, is_over: false };
     let response = match call.wire.send(method, headers, body).await {

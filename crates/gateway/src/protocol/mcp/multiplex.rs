@@ -173,7 +173,7 @@ fn listened<'f>(
     for uri in named(RESOURCES) {
         let (member, uri) = members.of_uri(uri?).ok_or_else(|| unknown("a resource"))?;
         found.push(member);
-        own.push(quoted(uri));
+        own.push(quoted(&uri));
     }
     for id in named(TASKS) {
         found.push(of_task(id?).ok_or_else(super::tasks::foreign)?);
