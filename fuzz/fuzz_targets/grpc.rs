@@ -1,4 +1,5 @@
-//! A2A over gRPC: frames in every chunking, and messages as JSON: what is read of a request is what goes on.
+//! A2A over gRPC: frames in every chunking, and messages as JSON: what is read of a request is what goes on, and what is read at once is what reflection
+//! reads.
 #![no_main]
 
 use http::HeaderMap;
@@ -7,8 +8,14 @@ use vidimus_gateway::fuzzing::protocol::a2a::grpc::frames::{Frames, framed, only
 use vidimus_gateway::fuzzing::protocol::a2a::grpc::schema::Rpc;
 use vidimus_gateway::fuzzing::protocol::a2a::grpc::status::Status;
 
-const METHODS: [&str; 4] =
-    ["SendMessage", "ListTasks", "CreateTaskPushNotificationConfig", "SubscribeToTask"];
+const METHODS: [&str; 6] = [
+    "SendMessage",
+    "ListTasks",
+    "CreateTaskPushNotificationConfig",
+    "SubscribeToTask",
+    "GetExtendedAgentCard",
+    "a2a.v1.A2AService/SendMessage",
+];
 
 fuzz_target!(|input: &[u8]| {
     let Some((first, input)) = input.split_first() else { return };
@@ -18,7 +25,10 @@ fuzz_target!(|input: &[u8]| {
         assert_eq!(framed(message), input);
     }
     let rpc = Rpc::named(METHODS[usize::from(*first) % METHODS.len()]).expect("a method");
-    if let Ok(said) = rpc.asked(input, None) {
+    rpc.check_wire(input);
+    if let Ok(said) = rpc.asked(input, None)
+        && rpc.rpc_method().is_none()
+    {
         let again = rpc.request(&said).expect("what was read can be said");
         assert_eq!(rpc.asked(&again, None).as_deref(), Ok(&*said), "and says the same");
         let own = rpc.tenant(input).unwrap_or_default();
@@ -27,6 +37,7 @@ fuzz_target!(|input: &[u8]| {
     }
     let _ = rpc.answered(input);
     if let Ok(text) = std::str::from_utf8(input) {
+        rpc.check_json(text);
         let _ = rpc.answer(text);
         if let Ok(error) = serde_json::from_str(text) {
             let status = Status::of_error(&error);

@@ -1,20 +1,25 @@
 //! The messages of A2A as protobuf has them, and as JSON has them (`a2a.binpb` and `a2a_0_3.binpb` are written by `cargo xtask crds` from
 //! `proto/a2a.proto` and `proto/a2a_0_3.proto`).
 //!
-//! What becomes of a message is many times its bytes, so how much there is in it is counted before anything is made of it.
+//! Nearly every message is written in the other form as it is read ([`to_json`], [`to_wire`]). What these do not read, by way of a tree of values
+//! ([`reflected`]), which says what becomes of it; so the one is what the other would have said, or nothing (ADR 101).
+
+#[cfg(any(test, fuzzing))]
+mod checked;
+mod reflected;
+mod table;
+mod to_json;
+mod to_wire;
+mod wire;
 
 use std::collections::HashMap;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
-use prost::Message as _;
-use prost::encoding::{WireType, decode_key, decode_varint};
-use prost_reflect::{
-    DescriptorPool, DeserializeOptions, DynamicMessage, Kind, MessageDescriptor, MethodDescriptor,
-    SerializeOptions,
-};
+use prost_reflect::{DescriptorPool, MessageDescriptor, MethodDescriptor};
 use vidimus_core::json::{Json, JsonError, MAX_VALUES};
 use vidimus_core::refusal::{Code, Refusal};
 
+use self::table::Table;
 use super::old::Method;
 use super::{OLD_SERVICE, SERVICE};
 
@@ -25,14 +30,16 @@ const DEEPEST: u8 = 96;
 pub const TENANT: &str = "tenant";
 
 static SCHEMA: LazyLock<Option<HashMap<String, Rpc>>> = LazyLock::new(|| {
-    let new = DescriptorPool::decode(&include_bytes!("a2a.binpb")[..]).ok()?;
-    let new = new.get_service_by_name(SERVICE)?;
-    let old = DescriptorPool::decode(&include_bytes!("a2a_0_3.binpb")[..]).ok()?;
-    let old = old.get_service_by_name(OLD_SERVICE)?;
-    let new = new.methods().map(|method| (method.name().to_owned(), Rpc::of(&method, None)));
+    let pool = DescriptorPool::decode(&include_bytes!("a2a.binpb")[..]).ok()?;
+    let table = Arc::new(Table::of(&pool));
+    let new = pool.get_service_by_name(SERVICE)?;
+    let new = new.methods().map(|method| (method.name().to_owned(), Rpc::of(&method, &table, None)));
+    let pool = DescriptorPool::decode(&include_bytes!("a2a_0_3.binpb")[..]).ok()?;
+    let old_table = Arc::new(Table::of(&pool));
+    let old = pool.get_service_by_name(OLD_SERVICE)?;
     let old = old.methods().map(|method| {
         let said = Method::named(method.name());
-        (format!("{OLD_SERVICE}/{}", method.name()), Rpc::of(&method, said))
+        (format!("{OLD_SERVICE}/{}", method.name()), Rpc::of(&method, &old_table, said))
     });
     Some(new.chain(old).collect())
 });
@@ -40,8 +47,8 @@ static SCHEMA: LazyLock<Option<HashMap<String, Rpc>>> = LazyLock::new(|| {
 /// One method of the service.
 #[derive(Clone, Debug)]
 pub struct Rpc {
-    input: MessageDescriptor,
-    output: MessageDescriptor,
+    input: Type,
+    output: Type,
     /// Its answer is any number of messages.
     pub streams: bool,
     /// What it says in JSON-RPC, where it is of 0.3, whose schema does not have the JSON of that.
@@ -62,8 +69,9 @@ pub enum Fault {
 }
 
 impl Rpc {
-    fn of(method: &MethodDescriptor, old: Option<&'static Method>) -> Self {
-        Self { input: method.input(), output: method.output(), streams: method.is_server_streaming(), old }
+    fn of(method: &MethodDescriptor, table: &Arc<Table>, old: Option<&'static Method>) -> Self {
+        let (input, output) = (Type::new(method.input(), table), Type::new(method.output(), table));
+        Self { input, output, streams: method.is_server_streaming(), old }
     }
 
     /// The method of 0.3 of this name in JSON-RPC.
@@ -94,7 +102,7 @@ impl Rpc {
     /// # Errors
     /// For what is no such request.
     pub fn asked(&self, message: &[u8], own: Option<&str>) -> Result<String, Fault> {
-        let said = json_of(&self.input, message, Unknown::Refused, own)?;
+        let said = self.input.json_of(message, Unknown::Refused, own)?;
         match self.old {
             None => Ok(said),
             Some(old) => old.asked(&said),
@@ -103,13 +111,13 @@ impl Rpc {
 
     /// The tenant that a request names, which is read no further for that.
     pub fn tenant<'m>(&self, message: &'m [u8]) -> Option<&'m str> {
-        let number = self.input.get_field_by_name(TENANT)?.number();
+        let number = self.input.of.get_field_by_name(TENANT)?.number();
         let (mut rest, mut found) = (message, None);
         while !rest.is_empty() {
-            let field = Field::next(&mut rest).ok()?;
+            let field = wire::Field::next(&mut rest).ok()?;
             // Of several the last one counts.
             if field.number == number {
-                found = field.inside;
+                found = field.inside();
             }
         }
         found.and_then(|name| std::str::from_utf8(name).ok())
@@ -120,7 +128,7 @@ impl Rpc {
     /// # Errors
     /// For what is no such request.
     pub fn request(&self, json: &str) -> Result<Vec<u8>, Fault> {
-        of_json(&self.input, json, Unknown::LeftOut)
+        self.input.of_json(json, Unknown::LeftOut)
     }
 
     /// The same, where what the schema does not have is refused: in JSON that is of the schema it would be lost.
@@ -128,7 +136,7 @@ impl Rpc {
     /// # Errors
     /// For what is no such request.
     pub fn exact_request(&self, json: &str) -> Result<Vec<u8>, Fault> {
-        of_json(&self.input, json, Unknown::Refused)
+        self.input.of_json(json, Unknown::Refused)
     }
 
     /// An answer, or one of several, as JSON. What the schema does not have is left out: it is of a later minor version.
@@ -136,7 +144,7 @@ impl Rpc {
     /// # Errors
     /// For what is no such answer.
     pub fn answered(&self, message: &[u8]) -> Result<String, Fault> {
-        json_of(&self.output, message, Unknown::LeftOut, None)
+        self.output.json_of(message, Unknown::LeftOut, None)
     }
 
     /// The answer that JSON says; what protobuf has no field for is left out.
@@ -145,10 +153,10 @@ impl Rpc {
     /// For what is no such answer.
     pub fn answer(&self, json: &str) -> Result<Vec<u8>, Fault> {
         match self.old {
-            None => of_json(&self.output, json, Unknown::LeftOut),
+            None => self.output.of_json(json, Unknown::LeftOut),
             Some(old) => {
                 check_count(json)?;
-                of_json(&self.output, &old.answer(json)?, Unknown::LeftOut)
+                self.output.of_json(&old.answer(json)?, Unknown::LeftOut)
             }
         }
     }
@@ -161,100 +169,43 @@ enum Unknown {
     LeftOut,
 }
 
-fn json_of(
-    of: &MessageDescriptor,
-    message: &[u8],
-    unknown: Unknown,
-    own: Option<&str>,
-) -> Result<String, Fault> {
-    let mut left = MAX_VALUES;
-    count(of, message, unknown, (DEEPEST, &mut left))?;
-    let unreadable = |error: &dyn ToString| Fault::Unreadable(error.to_string());
-    let mut read = DynamicMessage::decode(of.clone(), message).map_err(|error| unreadable(&error))?;
-    if own
-        .is_some_and(|own| read.get_field_by_name(TENANT).is_some_and(|tenant| tenant.as_str() == Some(own)))
-    {
-        read.clear_field_by_name(TENANT);
-    }
-    let mut written = serde_json::Serializer::new(Vec::with_capacity(message.len()));
-    let done = read.serialize_with_options(&mut written, &SerializeOptions::new());
-    done.map_err(|error| unreadable(&error))?;
-    String::from_utf8(written.into_inner()).map_err(|error| unreadable(&error))
+/// One type of message.
+#[derive(Clone, Debug)]
+struct Type {
+    of: MessageDescriptor,
+    table: Arc<Table>,
+    /// Where it is in the table.
+    place: Option<usize>,
 }
 
-fn of_json(of: &MessageDescriptor, json: &str, unknown: Unknown) -> Result<Vec<u8>, Fault> {
-    let unreadable = |error: serde_json::Error| Fault::Unreadable(error.to_string());
-    check_count(json)?;
-    let options = DeserializeOptions::new().deny_unknown_fields(unknown == Unknown::Refused);
-    let mut reader = serde_json::Deserializer::from_str(json);
-    let read = DynamicMessage::deserialize_with_options(of.clone(), &mut reader, &options);
-    let read = read.map_err(unreadable)?;
-    reader.end().map_err(unreadable)?;
-    Ok(read.encode_to_vec())
+impl Type {
+    fn new(of: MessageDescriptor, table: &Arc<Table>) -> Self {
+        Self { place: table.place(&of), table: Arc::clone(table), of }
+    }
+
+    fn json_of(&self, message: &[u8], unknown: Unknown, own: Option<&str>) -> Result<String, Fault> {
+        let at_once = self.place.and_then(|place| to_json::of((&self.table, place), message, unknown, own));
+        at_once.map_or_else(|| reflected::json_of(&self.of, message, unknown, own), Ok)
+    }
+
+    fn of_json(&self, json: &str, unknown: Unknown) -> Result<Vec<u8>, Fault> {
+        check_count(json)?;
+        let at_once = self.place.and_then(|place| to_wire::of((&self.table, place), json, unknown));
+        at_once.map_or_else(|| reflected::of_json(&self.of, json, unknown), Ok)
+    }
 }
 
 /// Counts what is in a text, before anything is made of it.
 fn check_count(json: &str) -> Result<(), Fault> {
+    if json.len() <= MAX_VALUES {
+        return Ok(());
+    }
     // Each value has one of these behind it or before it. Those in texts are counted too, so more than enough is looked at.
     let most = memchr::memchr3_iter(b',', b'{', b'[', json.as_bytes()).count();
     if most > MAX_VALUES && matches!(Json::parse(json.as_bytes()), Err(JsonError::TooMany)) {
         return Err(Fault::TooMuch);
     }
     Ok(())
-}
-
-/// Counts what is in a message.
-fn count(
-    of: &MessageDescriptor,
-    mut message: &[u8],
-    unknown: Unknown,
-    (levels, left): (u8, &mut usize),
-) -> Result<(), Fault> {
-    let levels = levels.checked_sub(1).ok_or(Fault::TooMuch)?;
-    while !message.is_empty() {
-        let field = Field::next(&mut message)?;
-        *left = left.checked_sub(1).ok_or(Fault::TooMuch)?;
-        match of.get_field(field.number).map(|known| known.kind()) {
-            None if unknown == Unknown::Refused => return Err(Fault::Unknown(field.number)),
-            Some(Kind::Message(inner)) => {
-                if let Some(inside) = field.inside {
-                    count(&inner, inside, unknown, (levels, &mut *left))?;
-                }
-            }
-            // No list of A2A's is packed.
-            Some(_) | None => {}
-        }
-    }
-    Ok(())
-}
-
-/// One field, as it comes.
-struct Field<'m> {
-    number: u32,
-    /// What a field that says how long it is has in it.
-    inside: Option<&'m [u8]>,
-}
-
-impl<'m> Field<'m> {
-    fn next(message: &mut &'m [u8]) -> Result<Self, Fault> {
-        let unreadable = |error: prost::DecodeError| Fault::Unreadable(error.to_string());
-        let cut = || Fault::Unreadable("it ends within a field".to_owned());
-        let (number, kind) = decode_key(message).map_err(unreadable)?;
-        let length = match kind {
-            WireType::Varint => decode_varint(message).map(|_| 0).map_err(unreadable)?,
-            WireType::ThirtyTwoBit => 4,
-            WireType::SixtyFourBit => 8,
-            WireType::LengthDelimited => {
-                usize::try_from(decode_varint(message).map_err(unreadable)?).map_err(|_| cut())?
-            }
-            WireType::StartGroup | WireType::EndGroup => {
-                return Err(Fault::Unreadable("it has a group in it".to_owned()));
-            }
-        };
-        let (inside, rest) = message.split_at_checked(length).ok_or_else(cut)?;
-        *message = rest;
-        Ok(Self { number, inside: (kind == WireType::LengthDelimited).then_some(inside) })
-    }
 }
 
 #[cfg(test)]

@@ -1,3 +1,6 @@
+mod random;
+mod same;
+
 use serde_json::{Value, json};
 
 use super::*;
