@@ -3,6 +3,7 @@
 mod addressed;
 mod admit;
 mod agent_tool;
+mod asks;
 mod attempts;
 mod authenticate;
 mod carry;

@@ -1,6 +1,7 @@
 //! Metrics for Prometheus. The list with meanings is [`METRICS`], and `docs/metrics.md` is made of it.
 
 mod attempts;
+mod configurations;
 mod exposition;
 mod guards;
 mod issuers;
@@ -29,6 +30,7 @@ use crate::protocol::observe::Usage;
 use crate::route::Protocol;
 use crate::vitals::Vitals;
 use attempts::AttemptMeter;
+use configurations::ConfigurationMeter;
 use guards::GuardMeter;
 use issuers::IssuerMeter;
 use limits::LimitMeter;
@@ -154,8 +156,7 @@ pub struct Meter {
     rejected: Gauge,
     reloads: Counter,
     ledger_open: Gauge,
-    configuration_kept: Gauge,
-    configurations_lost: Counter,
+    configurations: ConfigurationMeter,
     source_age: Seconds,
     source_kept: Gauge,
     ledger_unsynced: Seconds,
@@ -201,8 +202,7 @@ impl Meter {
             rejected: Gauge::default(),
             reloads: Counter::default(),
             ledger_open: Gauge::default(),
-            configuration_kept: Gauge::default(),
-            configurations_lost: Counter::default(),
+            configurations: ConfigurationMeter::default(),
             source_age: Gauge::default(),
             source_kept: Gauge::default(),
             ledger_unsynced: Gauge::default(),
@@ -242,8 +242,7 @@ impl Meter {
         registry.add(&list::REJECTED, meter.rejected.clone());
         registry.add(&list::RELOADS, meter.reloads.clone());
         registry.add(&list::LEDGER_OPEN, meter.ledger_open.clone());
-        registry.add(&list::CONFIGURATION_KEPT, meter.configuration_kept.clone());
-        registry.add(&list::CONFIGURATIONS_LOST, meter.configurations_lost.clone());
+        meter.configurations.register(registry);
         registry.add(&list::SOURCE_AGE, meter.source_age.clone());
         registry.add(&list::SOURCE_KEPT, meter.source_kept.clone());
         meter.issuers.register(registry);
@@ -416,12 +415,12 @@ impl Meter {
 
     /// Whether what decides is kept, before it is asked for.
     pub fn configuration_kept(&self, is_kept: bool) {
-        self.configuration_kept.set(i64::from(is_kept));
+        self.configurations.kept.set(i64::from(is_kept));
     }
 
     /// A configuration that decided is not kept, and will not be.
     pub fn configuration_lost(&self) {
-        self.configurations_lost.inc();
+        self.configurations.lost.inc();
     }
 
     /// How old the configuration is ([`crate::Shared::source_age`]), and whether it was kept on disk, before it is asked for.

@@ -11,7 +11,7 @@ use datafusion::logical_expr::{Expr, col, lit};
 use jiff::Timestamp;
 use vidimus_ledger::{Hit, Query};
 
-use crate::build::{OpenRange, range_of};
+use crate::open_range::{OpenRange, range_of};
 use crate::table::{Part, Table};
 use crate::{Model, ModelError, row};
 

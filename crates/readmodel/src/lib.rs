@@ -21,6 +21,7 @@ mod file;
 mod find;
 mod hours;
 mod manifest;
+mod open_range;
 mod private;
 mod row;
 mod sieve;
@@ -49,8 +50,9 @@ pub use find::{Candidate, Wanted};
 pub use sql::{Answer, Bounds, Column, MOST_BYTES as MOST_ANSWER, tables};
 pub use stats::{By, Order, StatsQuestion};
 
-use build::{Builder, OpenRange};
+use build::Builder;
 use manifest::Manifest;
+use open_range::OpenRange;
 
 /// Bytes that the queries of a model hold at most, beside what they read.
 const MEMORY: usize = if cfg!(test) { 64 << 20 } else { 512 << 20 };

@@ -13,7 +13,7 @@ use futures_util::StreamExt as _;
 use serde_json::{Map, Value};
 use vidimus_core::row::{COLUMNS, Type};
 
-use crate::build::OpenRange;
+use crate::open_range::OpenRange;
 use crate::table::{Part, Table};
 use crate::{Model, ModelError, hours, row};
 

@@ -20,6 +20,7 @@ use vidimus_core::resource::Kind as ObjectKind;
 use vidimus_core::snapshot::Snapshot;
 
 use super::addressed::Addressed;
+use super::asks::{call_of, is_as_sent, message_of, parsed};
 use super::authenticate::authenticate;
 use super::content::{Beside, Said};
 use super::crossing::{self, Crossed, Crossing};
@@ -42,7 +43,7 @@ use crate::protocol::a2a::webhook;
 use crate::protocol::llm;
 use crate::protocol::mcp::versions;
 use crate::protocol::members::Replaced;
-use crate::protocol::{self, Answer, Binding, Dropped, Expected, Instead, Message, Operation, Parsed};
+use crate::protocol::{self, Answer, Binding, Dropped, Expected, Instead, Operation, Parsed};
 use crate::request_context::RequestContext;
 use crate::route::{Protocol, Route};
 use crate::seal::Holder;
@@ -138,8 +139,8 @@ pub async fn admit<'p, B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Err
     let Addressed { world, caller, credential, destination, binding, operation, .. } = addressed;
     let holder = Holder::new(&gate.seal, &destination, &caller).with_raw_sessions(context.raw_sessions());
     let asked = message_of(gate, parts, (&route, &destination, &holder), (json.as_ref(), bytes.len()));
-    let parsed = parsed(&crossing, binding, &asked, (&world, &caller), (context, moment))?;
-    let mut parsed = written_anew(parsed, route.protocol, (&bytes, message));
+    let as_sent = is_as_sent(route.protocol, (&bytes, message));
+    let mut parsed = parsed((&crossing, binding), (&asked, as_sent), (&world, &caller), (context, moment))?;
     let beside = Beside::of(parts, binding, (&destination, credential));
     let said = Said::of((parsed.ask.action, parsed.dropped), json.as_ref(), &beside);
     let (seen, via) = (pins::seen(gate, &parsed.ask, moment), context.via.clone());
@@ -201,27 +202,6 @@ pub async fn admit<'p, B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Err
     }))
 }
 
-/// What the message asks. Whoever may call no model of a provider is not told which it has: it is as where there is no such provider.
-fn parsed<'a>(
-    crossing: &'a Crossing,
-    binding: &dyn Binding,
-    message: &Message<'a>,
-    (world, caller): (&Snapshot, &Caller),
-    at: (&RequestContext, Moment),
-) -> Result<Parsed<'a>, Refusal> {
-    crossing.parsed(binding, message).map_err(|refusal| {
-        let Destination::Provider(provider) = message.destination else { return refusal };
-        let ask = Ask::about(llm::MODELS_METHOD, Action::ListModels, Target::Provider(provider));
-        let is_kept = || !world.shows_models(&call_of(caller, (ask, None), at), provider);
-        match refusal.code {
-            Code::ResourceUnknown if is_kept() => world
-                .absent(ObjectKind::LlmProvider, &provider.id.id, Code::ResourceUnknown)
-                .with_detail(refusal.message),
-            _ => refusal,
-        }
-    })
-}
-
 /// How the call stands to approvals. The record of one that a person denied says what it asked for.
 async fn standing(
     gate: &Gate,
@@ -242,22 +222,6 @@ async fn standing(
     Standing::of(gate, context, decision, given, source).await
 }
 
-/// The call that a message makes, by the tool of a server where it is one's.
-fn call_of<'a>(
-    caller: &'a Caller,
-    (ask, via): (Ask<'a>, Option<&'a EntityId>),
-    (context, moment): (&RequestContext, Moment),
-) -> Call<'a> {
-    Call {
-        caller,
-        ask: Ask { via: via.or(ask.via), ..ask },
-        now: millis(moment.wall),
-        source_ip: Some(context.peer.address.ip().to_canonical()),
-        so_far: SoFar::nothing(),
-        approvals: &[],
-    }
-}
-
 /// What a request addresses, but for one of a page that may not call.
 async fn addressed_by<'p>(
     gate: &Gate,
@@ -276,25 +240,6 @@ pub(super) fn check_page(gate: &Gate, parts: &Parts) -> Result<(), Refusal> {
     match Page::of(gate, parts) {
         Page::Foreign => Err(Refusal::new(Code::OriginRefused, "requests with this Origin are refused")),
         Page::None | Page::Own | Page::Allowed(_) => Ok(()),
-    }
-}
-
-/// The message as its binding reads it.
-fn message_of<'a>(
-    gate: &'a Gate,
-    parts: &'a Parts,
-    (route, destination, holder): (&Route<'a>, &'a Destination, &'a Holder<'a>),
-    (json, bytes): (Option<&'a Json<'a>>, usize),
-) -> Message<'a> {
-    Message {
-        destination,
-        method: &parts.method,
-        path: route.rest,
-        headers: &parts.headers,
-        holder,
-        json,
-        bytes,
-        standing: Some(&gate.standing),
     }
 }
 
@@ -415,12 +360,6 @@ impl<'a> Sent<'a> {
         let body = if protocol == Protocol::Rest || came.is_empty() { lifted } else { came };
         Self { protocol, body, bytes_in, approval: approval.approval(), claims, again }
     }
-}
-
-/// What is asked of an agent by a message that was written anew goes on so. Elsewhere a binding knows whether it does.
-fn written_anew<'a>(parsed: Parsed<'a>, protocol: Protocol, (came, message): (&Bytes, &Bytes)) -> Parsed<'a> {
-    let is_other = protocol == Protocol::A2a && came.as_ptr() != message.as_ptr();
-    Parsed { lifted: parsed.lifted || is_other, ..parsed }
 }
 
 /// Writes the decision, before any effect of it, and gives the grant of which the call takes a use.

@@ -47,10 +47,7 @@ const AGREES: Duration = Duration::from_secs(5);
 
 pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
     let begun = Instant::now();
-    check_addresses(serve)?;
-    // A year may pass until something is archived.
-    serve.archive.as_ref().map_or(Ok(()), ArchiveAt::check).context("--archive")?;
-    source::check(serve)?;
+    check(serve)?;
     data_directory::prepare(&serve.data)?;
     let secrets = secrets(serve)?;
 
@@ -126,6 +123,14 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
     // What looks at files may be waiting for one.
     control.shutdown_timeout(Duration::from_secs(1));
     ended.map(|(code, _)| code)
+}
+
+/// What can be told to be wrong before anything is begun.
+fn check(serve: &Serve) -> anyhow::Result<()> {
+    check_addresses(serve)?;
+    // A year may pass until something is archived.
+    serve.archive.as_ref().map_or(Ok(()), ArchiveAt::check).context("--archive")?;
+    source::check(serve)
 }
 
 /// Waits until the workers have ended, and until what they decided by is kept for the next start: some of it came into force meanwhile.
