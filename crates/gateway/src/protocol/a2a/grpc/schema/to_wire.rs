@@ -2,9 +2,12 @@
 //!
 //! It reads what programs write: each member once, of a oneof one, values in the form that ProtoJSON writes them in
 //! (<https://protobuf.dev/programming-guides/json/>). Anything else, and all that is to be refused, is `None`, and reflection says what is true of it
-//! ([`reflected`](super::reflected)). Where it does say something, its bytes say what that one's say, in the order of the members.
+//! ([`reflected`](super::reflected)). Where it does say something, its bytes say what that one's say.
+
+mod values;
 
 use std::fmt;
+use std::ops::Range;
 
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
@@ -13,6 +16,7 @@ use prost::encoding::{WireType, encode_key, encode_varint};
 use prost_reflect::prost_types::Timestamp;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use self::values::{Any, Entry};
 use super::Unknown;
 use super::table::{Field, Kind, Label, Message, Table};
 use super::to_json::SECONDS;
@@ -30,7 +34,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 
 /// The message of this place in the table that JSON says.
 pub(super) fn of((table, place): (&Table, usize), json: &str, unknown: Unknown) -> Option<Vec<u8>> {
-    let mut writer = Writer { table, unknown, out: Vec::with_capacity(json.len()) };
+    let mut writer = Writer { table, unknown, out: Vec::with_capacity(json.len()), fields: Vec::new() };
     let mut reader = serde_json::Deserializer::from_str(json);
     let members = Members { of: table.message(place)?, writer: &mut writer, levels: DEEPEST };
     members.deserialize(&mut reader).ok()?;
@@ -42,6 +46,8 @@ struct Writer<'t> {
     table: &'t Table,
     unknown: Unknown,
     out: Vec<u8>,
+    /// By their numbers, where those of the messages that are being written begin and end.
+    fields: Vec<(u32, Range<usize>)>,
 }
 
 impl Writer<'_> {
@@ -87,6 +93,23 @@ impl Writer<'_> {
         write(self)?;
         self.close(from);
         Ok(())
+    }
+
+    /// Puts the fields of a message, of which that at `first` is the first, in the order of their numbers, as nearly everybody writes them.
+    fn order(&mut self, first: usize) -> Option<()> {
+        let fields = self.fields.get_mut(first..)?;
+        if !fields.is_sorted_by_key(|(number, _)| *number) {
+            let from = fields.first()?.1.start;
+            fields.sort_unstable_by_key(|(number, _)| *number);
+            let mut ordered = Vec::with_capacity(self.out.len().saturating_sub(from));
+            for (_, field) in &*fields {
+                ordered.extend_from_slice(self.out.get(field.clone())?);
+            }
+            self.out.truncate(from);
+            self.out.append(&mut ordered);
+        }
+        self.fields.truncate(first);
+        Some(())
     }
 
     fn timestamp<E: Error>(&mut self, text: &str) -> Result<(), E> {
@@ -150,7 +173,7 @@ impl<'de> Visitor<'de> for Members<'_, '_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let levels = self.levels.checked_sub(1).ok_or_else(other)?;
-        let mut seen = 0;
+        let (mut seen, first) = (0, self.writer.fields.len());
         while let Some(field) = map.next_key_seed(Name(self.of))? {
             let Some(field) = field else {
                 if self.of.is_nothing || self.writer.unknown == Unknown::Refused {
@@ -159,7 +182,8 @@ impl<'de> Visitor<'de> for Members<'_, '_> {
                 map.next_value::<IgnoredAny>()?;
                 continue;
             };
-            let (writer, label) = (&mut *self.writer, Some(field.label));
+            let (label, from) = (Some(field.label), self.writer.out.len());
+            let writer = &mut *self.writer;
             let is_said =
                 map.next_value_seed(Said { kind: &field.kind, number: field.number, label, writer, levels })?;
             if is_said {
@@ -167,9 +191,10 @@ impl<'de> Visitor<'de> for Members<'_, '_> {
                     return Err(other());
                 }
                 seen |= field.bit;
+                self.writer.fields.push((field.number, from..self.writer.out.len()));
             }
         }
-        Ok(())
+        self.writer.order(first).ok_or_else(other)
     }
 }
 
@@ -362,131 +387,5 @@ impl<'de> Visitor<'de> for Said<'_, '_> {
             _ => return Err(other()),
         }
         Ok(true)
-    }
-}
-
-/// The name of an entry of a map: what begins it.
-struct Entry<'w, 't> {
-    /// That of the map.
-    number: u32,
-    writer: &'w mut Writer<'t>,
-}
-
-impl<'de> DeserializeSeed<'de> for Entry<'_, '_> {
-    type Value = usize;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<usize, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for Entry<'_, '_> {
-    type Value = usize;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a name")
-    }
-
-    fn visit_str<E: Error>(self, name: &str) -> Result<usize, E> {
-        let from = self.writer.open(self.number);
-        self.writer.bytes(1, name.as_bytes());
-        Ok(from)
-    }
-}
-
-/// What is in a `google.protobuf.Value`.
-struct Any<'w, 't> {
-    writer: &'w mut Writer<'t>,
-    levels: u8,
-}
-
-impl<'w, 't> Any<'w, 't> {
-    fn inner(self) -> Option<Self> {
-        Some(Self { writer: self.writer, levels: self.levels.checked_sub(1)? })
-    }
-
-    /// What is in a `google.protobuf.Struct`.
-    fn structure<'de, A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let Self { writer, levels } = self.inner().ok_or_else(other)?;
-        while let Some(from) = map.next_key_seed(Entry { number: 1, writer: &mut *writer })? {
-            map.next_value_seed(Within { number: 2, any: Any { writer: &mut *writer, levels } })?;
-            writer.close(from);
-        }
-        Ok(())
-    }
-
-    /// What is in a `google.protobuf.ListValue`.
-    fn values<'de, A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        let Self { writer, levels } = self.inner().ok_or_else(other)?;
-        let mut go_on = true;
-        while go_on {
-            let value = Within { number: 1, any: Any { writer: &mut *writer, levels } };
-            go_on = seq.next_element_seed(value)?.is_some();
-        }
-        Ok(())
-    }
-}
-
-impl<'de> Visitor<'de> for Any<'_, '_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value")
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<(), E> {
-        self.writer.varint(1, 0);
-        Ok(())
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "numbers of protobuf's JSON are doubles")]
-    fn visit_i64<E: Error>(self, value: i64) -> Result<(), E> {
-        self.visit_f64(value as f64)
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "numbers of protobuf's JSON are doubles")]
-    fn visit_u64<E: Error>(self, value: u64) -> Result<(), E> {
-        self.visit_f64(value as f64)
-    }
-
-    fn visit_f64<E: Error>(self, value: f64) -> Result<(), E> {
-        self.writer.key(2, WireType::SixtyFourBit);
-        self.writer.out.extend_from_slice(&value.to_le_bytes());
-        Ok(())
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
-        self.writer.bytes(3, text.as_bytes());
-        Ok(())
-    }
-
-    fn visit_bool<E: Error>(self, value: bool) -> Result<(), E> {
-        self.writer.varint(4, value.into());
-        Ok(())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
-        let levels = self.levels;
-        self.writer.sized(5, |writer| Any { writer, levels }.structure(map))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<(), A::Error> {
-        let levels = self.levels;
-        self.writer.sized(6, |writer| Any { writer, levels }.values(seq))
-    }
-}
-
-/// A `google.protobuf.Value` as the field of this number.
-struct Within<'w, 't> {
-    number: u32,
-    any: Any<'w, 't>,
-}
-
-impl<'de> DeserializeSeed<'de> for Within<'_, '_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        let Any { writer, levels } = self.any;
-        writer.sized(self.number, |writer| deserializer.deserialize_any(Any { writer, levels }))
     }
 }

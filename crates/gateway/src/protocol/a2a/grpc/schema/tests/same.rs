@@ -48,9 +48,9 @@ proptest! {
             prop_assert!(rpc.check_wire(&bytes)[at], "{said}");
             let again = reflected::json_of(&of.of, &bytes, Unknown::Refused, None).expect("JSON");
             prop_assert!(rpc.check_json(&again)[at], "{again}");
-            // What was written at once can be read at once.
-            let bytes = of.of_json(&again, Unknown::Refused).expect("a message");
-            prop_assert!(rpc.check_wire(&bytes)[at], "{again}");
+            // What was written at once can be read at once, however JSON orders its members.
+            let bytes = of.of_json(&said, Unknown::Refused).expect("a message");
+            prop_assert!(rpc.check_wire(&bytes)[at], "{said}");
         }
     }
 
@@ -133,10 +133,10 @@ fn times_are_those_of_reflection() {
 #[test]
 fn what_is_long_says_how_long_it_is() {
     let rpc = Rpc::named("SendMessage").expect("a method");
-    for length in [0, 120, 127, 128, 16_370, 16_383, 16_384, 2_097_140, 2_097_152] {
+    for length in [0, 120, 127, 128, 16_370, 16_383, 16_384, 2_097_152] {
         let text = "x".repeat(length);
         let parts = format!("[{{\"text\":\"{text}\"}}]");
-        let said = format!("{{\"message\":{{\"parts\":{parts},\"metadata\":{{\"k\":[\"{text}\"]}}}}}}");
+        let said = format!("{{\"message\":{{\"metadata\":{{\"k\":[\"{text}\"]}},\"parts\":{parts}}}}}");
         assert_eq!(rpc.check_json(&said), [true; 2], "{length}");
         assert!(rpc.check_wire(&rpc.request(&said).expect("a message"))[0], "{length}");
     }
