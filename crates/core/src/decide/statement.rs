@@ -162,9 +162,9 @@ impl From<NotBound> for NotCompiled {
     }
 }
 
-/// Whether a permit of these actions may hold for a time only.
-fn may_have(actions: Actions, window: &Window) -> bool {
-    !actions.of_registration() && !(actions.of_people(None) && window.is_of_calls())
+/// Whether a permit of these actions cannot hold for a window only.
+fn is_lasting(actions: Actions, window: &Window) -> bool {
+    actions.of_registration() || actions.of_people(None) && window.is_of_calls()
 }
 
 impl Statement {
@@ -195,7 +195,7 @@ impl Statement {
         // There are as many statements as somebody writes: what is kept takes no more room than it needs.
         scope_keys.shrink_to_fit();
         let window = window.filter(|_| policy.effect() == Effect::Permit);
-        if window.is_some_and(|window| !may_have(actions, window)) {
+        if window.is_some_and(|window| is_lasting(actions, window)) {
             return Err(NotCompiled::Windowed);
         }
         if let Some(plan) = plan.filter(|_| policy.effect() == Effect::Permit) {

@@ -8,7 +8,7 @@ use data_encoding::HEXLOWER;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue};
 use http_body::Body;
-use vidimus_core::call::{Action, Ask, Call, Destination, SoFar, Target};
+use vidimus_core::call::{Ask, SoFar};
 use vidimus_core::clock::Moment;
 use vidimus_core::decision::{About, Decision, Outcome};
 use vidimus_core::json::Json;

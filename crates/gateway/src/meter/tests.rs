@@ -26,6 +26,7 @@ fn touched() -> Meter {
     meter.attempts().asked("a/p", "answered");
     meter.guards().asked("a/p/dlp", "answered");
     meter.pods_unclaimed([("finance", 1)]);
+    meter.unfetched_issuers(["https://issuer.example"]);
     vitals.restarted("disk");
     meter
 }

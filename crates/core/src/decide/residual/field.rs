@@ -250,10 +250,9 @@ impl Presence {
             },
             ([], ["source_ip"]) => Some(Expression::Has(Self::SourceIp)),
             ([], ["push_notification_url"]) => Some(Expression::Has(Self::PushUrl)),
-            ([], ["parts", rest @ ..]) => match rest {
-                [] | ["media_types" | "largest" | "bytes"] => Some(Expression::Has(Self::Parts)),
-                _ => None,
-            },
+            ([], ["parts"] | ["parts", "media_types" | "largest" | "bytes"]) => {
+                Some(Expression::Has(Self::Parts))
+            }
             ([], ["approval", rest @ ..]) => match rest {
                 [] | ["role" | "at" | "by"] | ["by", "issuer" | "subject"] => {
                     Some(Expression::Has(Self::Approval))

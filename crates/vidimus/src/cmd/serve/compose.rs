@@ -439,7 +439,7 @@ async fn acted(mut loaded: watch::Receiver<Arc<Loaded>>, now: &Snapshot) {
             return;
         }
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// Takes every new snapshot into use. It ends when no more can come: what reads the directory has ended. Also where what was counted before the start

@@ -89,7 +89,7 @@ pub struct ClusterFlags {
 pub(super) enum Watching {
     Directory(vidimus_registry::Watching),
     /// And what it is called.
-    Cluster(vidimus_cluster::Watching, &'static str),
+    Cluster(Box<vidimus_cluster::Watching>, &'static str),
 }
 
 impl Watching {
@@ -102,7 +102,7 @@ impl Watching {
     }
 
     /// The pods of the cluster, where they are to be watched.
-    pub(super) const fn pods(&self) -> Option<&Pods> {
+    pub(super) fn pods(&self) -> Option<&Pods> {
         match self {
             Self::Directory(_) => None,
             Self::Cluster(watching, _) => watching.pods(),
@@ -235,7 +235,7 @@ pub(super) fn open(
         // What is missing then is said at /readyz, and in the log.
         let _ = tokio::time::timeout(MAX_START, ready).await;
     });
-    Ok((loaded, Arc::new(Watching::Cluster(watching, name))))
+    Ok((loaded, Arc::new(Watching::Cluster(Box::new(watching), name))))
 }
 
 /// The keys of Secrets, of a cluster that is followed here or by a registry.

@@ -4,6 +4,7 @@ use vidimus_core::resource::Endpoint;
 
 use super::*;
 use crate::part::Part;
+use crate::protocol::a2a::spelling::in_json;
 use crate::protocol::members::replace;
 use crate::protocol::observe::Observe;
 use crate::protocol::tests::{agent, caller, seal, sealed};
@@ -384,7 +385,8 @@ fn goes_on(
 ) -> (Option<Code>, Lowered, Expected) {
     let (destination, caller, seal) = (Destination::Agent(agent), caller(), seal());
     let holder = Holder::new(&seal, &destination, &caller);
-    let (text, headers) = (message.to_string(), HeaderMap::new());
+    let headers = HeaderMap::new();
+    let text = String::from_utf8(in_json(&message.to_string().into()).into()).expect("text");
     let json = parse(text.as_bytes()).expect("JSON");
     let message = Message {
         destination: &destination,
@@ -550,7 +552,7 @@ fn what_is_written_by_the_names_of_the_schema_is_in_the_query_too() {
         ("GetTask", json!({"id": "1", "history_lengths": 2, "_history_length": 3}), "/tasks/1"),
     ] {
         let message = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
-        let sent = super::lowered(message.to_string().as_bytes()).expect("a request");
+        let sent = super::lowered(&in_json(&message.to_string().into())).expect("a request");
         assert_eq!(sent.path, path, "{params}");
     }
     // Attack: an id by another name, which nobody opened.
