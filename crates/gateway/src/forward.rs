@@ -379,8 +379,11 @@ pub async fn forward(upstream: &Upstream, outbound: Box<Outbound>) -> Result<Res
         return Box::pin(bridge::answer(upstream, (permit, shared), need, (asked, ongoing))).await;
     }
     if let Some(shared) = in_session {
+        let back = back::of(&permit, &uri, &headers);
+        let permit = Arc::new(permit);
         let asked = bridge::Asked { method, uri, headers, body };
-        return Box::pin(left::sent(upstream, (permit, shared), asked)).await;
+        let response = Box::pin(left::sent(upstream, (permit.clone(), shared), asked)).await?;
+        return Ok(with_way_back(response, permit, back));
     }
     if let Some(agent) = permit.endpoint()?.agent.clone() {
         let asked = job::Asked { method: &method, headers: &headers, body: &body };
@@ -410,11 +413,8 @@ pub async fn forward(upstream: &Upstream, outbound: Box<Outbound>) -> Result<Res
     }
     let Some(others) = card else {
         let back = back::of(&permit, &uri, &headers);
-        let mut response = send(upstream, (endpoint, client), method, uri, headers, body).await?;
-        if let Some(back) = back.filter(|_| is_events(response.headers())) {
-            response.extensions_mut().insert(Back::new(permit, back));
-        }
-        return Ok(response);
+        let response = send(upstream, (endpoint, client), method, uri, headers, body).await?;
+        return Ok(with_way_back(response, Arc::new(permit), back));
     };
     let mut asked = Vec::new();
     for place in std::iter::once(uri).chain(others) {
@@ -427,6 +427,18 @@ pub async fn forward(upstream: &Upstream, outbound: Box<Outbound>) -> Result<Res
         asked.push((place, response.status()));
     }
     Err(no_card(&asked))
+}
+
+/// The answer, with the way back to a server that may ask something in it.
+fn with_way_back(
+    mut response: Response<Body>,
+    permit: Arc<Permit>,
+    back: Option<(Uri, HeaderMap)>,
+) -> Response<Body> {
+    if let Some(back) = back.filter(|_| is_events(response.headers())) {
+        response.extensions_mut().insert(Back::new(permit, back));
+    }
+    response
 }
 
 /// Asks one of those that may answer a call, up to the response's headers. Others may be asked after it, so that the request stays.

@@ -32,8 +32,8 @@ pub(super) fn of(permit: &Permit, uri: &Uri, headers: &HeaderMap) -> Option<(Uri
 }
 
 impl Back {
-    pub(super) fn new(permit: Permit, (uri, headers): (Uri, HeaderMap)) -> Self {
-        Self { permit: Arc::new(permit), uri, headers }
+    pub(super) fn new(permit: Arc<Permit>, (uri, headers): (Uri, HeaderMap)) -> Self {
+        Self { permit, uri, headers }
     }
 
     /// Tells the server this answer (JSON) to what it asked. Nobody waits for it: a server may not listen while nobody reads what it says.

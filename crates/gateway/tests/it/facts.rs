@@ -88,12 +88,6 @@ async fn an_effect_says_what_the_answer_was() {
         ("more behind a response", "application/json", format!(r#"{RESPONSE}{{"x":{{}}}}"#), "unknown"),
         ("a batch with an error", "application/json", format!("[{RESPONSE},{ERROR}]"), "error"),
         (
-            "a request",
-            "application/json",
-            r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#.to_owned(),
-            "unknown",
-        ),
-        (
             "a response without an id",
             "application/json",
             r#"{"jsonrpc":"2.0","result":{}}"#.to_owned(),

@@ -56,14 +56,14 @@ fn key(uri: &Uri, session: &str) -> String {
 /// As [`super::super::forward`].
 pub(in crate::forward) async fn sent(
     upstream: &Upstream,
-    (permit, shared): (Permit, Arc<Shared>),
+    (permit, shared): (Arc<Permit>, Arc<Shared>),
     asked: Asked,
 ) -> Result<Response<Body>, Refusal> {
     let Asked { method, uri, headers, body } = asked;
     let named = [SESSION_HEADER, VERSION_HEADER];
     let session = headers.iter().filter(|(name, _)| named.contains(&name.as_str()));
     let session: HeaderMap = session.map(|(name, value)| (name.clone(), value.clone())).collect();
-    let wire = Wire::new(upstream, (Arc::new(permit), &shared), uri, &headers);
+    let wire = Wire::new(upstream, (permit, &shared), uri, &headers);
     let (held, message) = (shared.standing.bridged(), body.clone());
     let mut call = Call { wire, held, session, message, has_ids: false, is_over: false };
     let response = match call.wire.send(method, headers, body).await {
