@@ -276,7 +276,8 @@ impl Snapshot {
         let came = if coming.is_empty() { self.coming.as_slice() } else { &[] };
         let Contest { objects, made, places, mut refusing, contested, taken, difference } =
             Contest::of((self, came), good, &mut rejected, (&doubts, &withdrawn));
-        refusing.extend(stand_ins.unwrap_or_default());
+        let stand_ins = refusing::not_held(stand_ins.unwrap_or_default(), &refusing);
+        refusing.extend(stand_ins);
         let mut next = Self {
             objects,
             made,

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use vidimus_core::resource::{Kind, Object, ObjectRef, Rejection};
 
 use crate::configurations::{Archive, Unusable};
+use crate::files::holds_resources;
 use crate::load::Loaded;
 use crate::standing::digest_of;
 
@@ -111,9 +112,18 @@ impl Recorded {
                 (was.collect(), said(now))
             }
         };
-        let rejected = left_out(loaded);
+        let (mut rejected, mut named) = (left_out(loaded), named);
         let before = self.rejected.take();
         let changes = between((&was, before.as_ref()), (&is, &rejected), &loaded.rejections);
+        // What only a file says that cannot be read is remembered by where it was: it may be mended there, or deleted.
+        let was_out = before.iter().flatten().map(|(object, path)| (object, path.as_deref()));
+        for (object, path) in was.iter().map(|(object, said)| (object, said.path)).chain(was_out) {
+            let is_told = is.contains_key(object) || rejected.contains_key(object);
+            if !is_told && why_left_out(object, path, &loaded.rejections).is_some() {
+                rejected.insert(object.clone(), path.map(Path::to_owned));
+                named.insert(object.clone());
+            }
+        }
         *self = Self { objects: Objects::Live(now.to_vec()), rejected: Some(rejected), named };
         changes
     }
@@ -164,16 +174,24 @@ fn between(
     objects.into_iter().filter_map(change).collect()
 }
 
-/// Why an object is not in force: what is said of it, or of all its file.
+/// Why an object is not in force: what is said of it, or of all its file, or of a directory that has that. Where its file is not known, as of what was
+/// kept, any that cannot be read may have it.
 fn why_left_out(object: &ObjectRef, path: Option<&Path>, rejections: &[Rejection]) -> Option<String> {
     let of_it = rejections.iter().find(|rejection| rejection.object.is(object));
     let of_file = || {
+        let may_have_it = |of: &Path| path.map_or_else(|| holds_resources(of), |path| path.starts_with(of));
         let is_of_file = |rejection: &&Rejection| {
-            rejection.object.reference().is_none() && path.is_some() && rejection.origin.path() == path
+            rejection.object.reference().is_none() && rejection.origin.path().is_some_and(may_have_it)
         };
         rejections.iter().find(is_of_file)
     };
-    of_it.or_else(of_file).map(|rejection| rejection.reason.clone())
+    let said = |rejection: &Rejection| match (path, rejection.origin.path()) {
+        (None, Some(of)) if rejection.object.reference().is_none() => {
+            format!("it may be in {}: {}", of.display(), rejection.reason)
+        }
+        _ => rejection.reason.clone(),
+    };
+    of_it.or_else(of_file).map(said)
 }
 
 /// What of both is not the same in memory, but for what is between.
@@ -307,6 +325,40 @@ mod tests {
         assert_eq!(told(&now()), ["update Policy/a/a some none rejected"]);
         fs::remove_file(root.path().join("b.yaml")).unwrap();
         assert_eq!(told(&now()), ["delete Policy/a/b none none"]);
+        // It is mended there, or deleted with it.
+        write("a.yaml", &policy("a", PERMIT));
+        assert_eq!(told(&now()), ["update Policy/a/a none some"]);
+        write("a.yaml", "kind: [");
+        assert_eq!(told(&now()), ["update Policy/a/a some none rejected"]);
+        assert_eq!(now(), []);
+        fs::remove_file(root.path().join("a.yaml")).unwrap();
+        assert_eq!(told(&now()), ["delete Policy/a/a none none"]);
+        assert_eq!(now(), []);
+    }
+
+    /// A directory that is away for a moment deletes nothing, and what was left out of it is as it was.
+    #[test]
+    fn what_cannot_be_read_for_a_moment_is_not_deleted() {
+        let root = tempfile::tempdir().unwrap();
+        let (directory, away) = (root.path().join("resources"), root.path().join("away"));
+        fs::create_dir(&directory).unwrap();
+        let write = |name: &str, text: &str| fs::write(directory.join(name), text).unwrap();
+        write("a.yaml", &policy("a", PERMIT));
+        write("b.yaml", &policy("b", "permit (principal"));
+        let mut recorded = Recorded::of(&load(&directory));
+        // What was live stays so while the directory cannot be read.
+        let live = load(&directory).snapshot;
+        fs::rename(&directory, &away).unwrap();
+        let unread = Loaded { snapshot: live, ..load(&directory) };
+        assert_eq!(unread.rejections.len(), 1);
+        assert_eq!(recorded.changes(&unread), []);
+        fs::rename(&away, &directory).unwrap();
+        assert_eq!(recorded.changes(&load(&directory)), []);
+        fs::rename(&directory, &away).unwrap();
+        assert_eq!(recorded.changes(&unread), []);
+        fs::remove_file(away.join("b.yaml")).unwrap();
+        fs::rename(&away, &directory).unwrap();
+        assert_eq!(told(&recorded.changes(&load(&directory))), ["delete Policy/a/b none none"]);
     }
 
     /// What changed while nothing ran is told by what was kept of the configuration before.
@@ -335,6 +387,17 @@ mod tests {
         assert_eq!(told(&changes), all);
         write("e.yaml", &policy("e", FORBID));
         assert_eq!(told(&recorded.changes(&load(&directory))), ["update Policy/a/e none some"]);
+        // Which file had it is not known: what cannot be read may have it.
+        write("c.yaml", "kind: [");
+        fs::remove_file(directory.join("d.yaml")).unwrap();
+        let mut recorded = Recorded::kept(&archive, before.digest()).unwrap();
+        let changes = recorded.changes(&load(&directory));
+        assert!(told(&changes).contains(&"update Policy/a/c some none rejected".to_owned()), "{changes:?}");
+        write("c.yaml", &policy("c", PERMIT));
+        let changes = told(&recorded.changes(&load(&directory)));
+        assert!(changes.contains(&"update Policy/a/c none some".to_owned()), "{changes:?}");
+        // It was not there.
+        assert!(changes.contains(&"delete Policy/a/a none none".to_owned()), "{changes:?}");
         assert!(Recorded::kept(&archive, "sha256:00").is_err());
     }
 }

@@ -142,6 +142,22 @@ pub(super) fn forbids(refusing: &[Refusing], in_force: &Places) -> Vec<Arc<State
     statements
 }
 
+/// Those of `stand_ins` that are not held from the last snapshot: while everything is refused, each look finds them again.
+pub(super) fn not_held(mut stand_ins: Vec<Refusing>, held: &[Refusing]) -> Vec<Refusing> {
+    if stand_ins.is_empty() {
+        return stand_ins;
+    }
+    let mut of: HashMap<(ObjectKey, Digest), Vec<&Origin>> = HashMap::new();
+    for one in held {
+        of.entry((one.key(), one.digest)).or_default().push(&one.origin);
+    }
+    stand_ins.retain(|one| {
+        let held = of.get(&(one.key(), one.digest));
+        !held.into_iter().flatten().any(|origin| origin.is_same_place(&one.origin))
+    });
+    stand_ins
+}
+
 /// `namespace/name~` and eight bytes of the digest of the object: which of several of one name.
 fn version_id(id: &str, digest: &Digest) -> String {
     format!("{id}~{}", HEXLOWER.encode(digest.get(..8).unwrap_or_default()))

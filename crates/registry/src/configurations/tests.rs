@@ -109,14 +109,23 @@ fn what_is_the_same_as_in_the_last_one_is_known_and_nothing_else() {
 
 /// What a cluster had in force is read again as of a cluster.
 #[test]
-fn a_provider_whose_key_is_of_a_secret_is_restored() {
+fn whatever_has_its_key_in_a_secret_is_restored() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("a.yaml");
     let text = "apiVersion: vidimus.dev/v1alpha1\nkind: LLMProvider\nmetadata: {name: models, namespace: a}\nspec: {owner: ada.l@example.com, \
                 type: openAI, credential: {secretRef: {name: s, key: k}}, models: [{name: m}]}\n";
-    fs::write(&path, text).unwrap();
+    let server = |name: &str, spec: &str| {
+        format!(
+            "---\napiVersion: vidimus.dev/v1alpha1\nkind: MCPServer\nmetadata: {{name: {name}, namespace: a}}\nspec: {{owner: ada.l@example.com, \
+             team: t, riskLevel: low, {spec}}}\n"
+        )
+    };
+    let hosted = "endpoint: {url: \"https://hosted.example/mcp\", credential: {secretRef: {name: s, key: k}}}";
+    let api = "openapi: {url: \"https://api.example\", credential: {secretRef: {name: s, key: k}}, document: {openapi: 3.1.0, info: {title: t, \
+               version: \"1\"}, paths: {/a: {get: {operationId: a, responses: {\"200\": {description: d}}}}}}}";
+    fs::write(&path, format!("{text}{}{}", server("hosted", hosted), server("api", api))).unwrap();
     let read = crate::manifests(&[path], "default");
-    assert_eq!((read.rejections.len(), read.snapshot.objects().len()), (0, 1), "{:#?}", read.rejections);
+    assert_eq!((read.rejections.len(), read.snapshot.objects().len()), (0, 3), "{:#?}", read.rejections);
     let at = directory.path().join("kept");
     let mut kept = Configurations::open(&at).unwrap();
     kept.keep(&read.snapshot).unwrap();

@@ -257,6 +257,31 @@ fn what_stood_in_for_the_too_costly_goes_with_it() {
     assert_eq!((without.objects().len(), held(&without).len(), rejected.len()), (3, 0, 0));
 }
 
+/// Attack: a malformed policy keeps a first start closed, and each change of anything has what stands in for the too costly held once more.
+#[test]
+fn what_stands_in_is_held_once_while_a_first_start_is_closed() {
+    let open = heavy("principal is Agent");
+    let objects: Vec<Object> = (0..5).map(|n| policy("evil", &format!("p{n}"), &open)).collect();
+    let build = |last: &Snapshot, objects: &[Object]| {
+        let given =
+            Configuration { objects: objects.to_vec(), before: Before::Nothing, ..Configuration::default() };
+        last.next(given).0
+    };
+    let mut malformed = objects.clone();
+    malformed.push(policy("evil", "malformed", "forbid (principal"));
+    let first = build(&Snapshot::default(), &malformed);
+    assert!(first.is_closed() && held(&first).len() == 2);
+    let mut last = build(&first, &malformed);
+    for _ in 0..3 {
+        last = build(&last, &malformed);
+        assert_eq!((held(&last), last.digest()), (held(&first), first.digest()));
+    }
+    // It is mended, and what is too costly refuses as at a first start without it.
+    let (whole, wanted) = (build(&last, &objects), build(&Snapshot::default(), &objects));
+    assert_eq!((held(&whole), whole.is_closed()), (held(&wanted), false));
+    assert_eq!(whole.digest(), wanted.digest());
+}
+
 /// Attack: a policy that is too costly with thousands of heads, which would be as many policies at a first start.
 #[test]
 fn many_heads_are_one() {

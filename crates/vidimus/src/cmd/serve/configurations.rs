@@ -277,7 +277,7 @@ impl Keeper {
             candidates.remove(digest);
         }
         // The next start tells what changed since that one.
-        if let Some(recorded) = filed::recorded_up_to(&self.data) {
+        if let Ok(Some(recorded)) = filed::recorded_up_to(&self.data) {
             candidates.remove(&recorded);
         }
         let dropped = referred.and_then(|referred| {

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -164,7 +165,19 @@ impl Teller {
 
     /// Of a data directory that was not served from before, the record of the start names all there is (`configuration`), and nothing has changed.
     fn before_start(&mut self, now: &Loaded) -> Recorded {
-        let Some(digest) = recorded_up_to(&self.data) else { return Recorded::of(now) };
+        let digest = match recorded_up_to(&self.data) {
+            Ok(Some(digest)) => digest,
+            Ok(None) => return Recorded::of(now),
+            Err(error) => {
+                self.is_unknown = true;
+                tracing::error!(
+                    %error,
+                    "what changed in the directory of resources while nothing ran is on no record: {} cannot be read",
+                    path(&self.data).display()
+                );
+                return Recorded::of(now);
+            }
+        };
         match Recorded::kept(&Archive::at(&data_directory::configurations(&self.data)), &digest) {
             Ok(recorded) => recorded,
             Err(unusable) => {
@@ -180,7 +193,7 @@ impl Teller {
 
     /// Changes are on record up to `loaded`.
     fn note(self, loaded: &Loaded, is_any: bool) -> Self {
-        if is_any || recorded_up_to(&self.data).is_none() {
+        if is_any || !matches!(recorded_up_to(&self.data), Ok(Some(_))) {
             let path = path(&self.data);
             let made = path.parent().map_or(Ok(()), fs::create_dir_all);
             let noted = made.and_then(|()| vidimus_registry::replace(&path, loaded.snapshot.digest()));
@@ -197,8 +210,15 @@ fn path(data: &Path) -> PathBuf {
 }
 
 /// The configuration up to which changes are on record, by its digest; `None` where none was yet.
-pub(super) fn recorded_up_to(data: &Path) -> Option<String> {
-    fs::read_to_string(path(data)).ok()
+///
+/// # Errors
+/// When the file that says so cannot be read: then it is not known.
+pub(super) fn recorded_up_to(data: &Path) -> io::Result<Option<String>> {
+    match fs::read_to_string(path(data)) {
+        Ok(digest) => Ok(Some(digest)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Puts each on record, however long that takes.
@@ -360,6 +380,12 @@ mod tests {
         assert!(!next.is_unknown);
         let mut last = teller(root.path());
         assert!(last.changes(&loaded).is_empty() && last.is_unknown);
+        // So it is where the file that says up to where cannot be read.
+        fs::write(path(&data), b"\xff\xfe").expect("written");
+        let mut last = teller(root.path());
+        assert!(last.changes(&loaded).is_empty() && last.is_unknown);
+        drop(last.note(&loaded, false));
+        assert_eq!(recorded_up_to(&data).expect("read").as_deref(), Some(loaded.snapshot.digest()));
     }
 
     /// Attack: files that are written over and over while the ledger takes nothing.
