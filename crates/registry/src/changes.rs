@@ -152,28 +152,35 @@ fn between(
                 None => ("delete", None),
             },
         };
+        let path = rejected.and_then(|why| why.origin.path()).map(Path::to_owned).or(path);
         Some(Change {
             object: format!("{}/{}/{}", object.kind, object.namespace, object.name),
             operation,
             before: before.map(digest),
             after: after.map(digest),
             path: path.or_else(|| is_out.get(object)?.clone()),
-            rejected,
+            rejected: rejected.map(|why| why.reason.clone()),
         })
     };
     objects.into_iter().filter_map(change).collect()
 }
 
-/// Why an object is not in force: what is said of it, or of all its file.
-fn why_left_out(object: &ObjectRef, path: Option<&Path>, rejections: &[Rejection]) -> Option<String> {
-    let of_it = rejections.iter().find(|rejection| rejection.object.is(object));
+/// Why an object is not in force: what is said of it, or of all its file. Of one that is in several files it is what is said of another than `path`, where
+/// it stood: that one came.
+fn why_left_out<'r>(
+    object: &ObjectRef,
+    path: Option<&Path>,
+    rejections: &'r [Rejection],
+) -> Option<&'r Rejection> {
+    let of_it = || rejections.iter().filter(|rejection| rejection.object.is(object));
+    let came = of_it().find(|rejection| rejection.origin.path().is_some_and(|at| Some(at) != path));
     let of_file = || {
         let is_of_file = |rejection: &&Rejection| {
             rejection.object.reference().is_none() && path.is_some() && rejection.origin.path() == path
         };
         rejections.iter().find(is_of_file)
     };
-    of_it.or_else(of_file).map(|rejection| rejection.reason.clone())
+    came.or_else(|| of_it().next()).or_else(of_file)
 }
 
 /// What of both is not the same in memory, but for what is between.
@@ -307,6 +314,30 @@ mod tests {
         assert_eq!(told(&now()), ["update Policy/a/a some none rejected"]);
         fs::remove_file(root.path().join("b.yaml")).unwrap();
         assert_eq!(told(&now()), ["delete Policy/a/b none none"]);
+    }
+
+    /// Attack: a file with the name of somebody else's object takes it out of use. The record names that file, good or malformed, and not the one that
+    /// stood there before.
+    #[test]
+    fn what_contests_an_object_is_named_and_not_what_stood_there() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |name: &str| root.path().join(name);
+        fs::write(at("m.yaml"), policy("a", PERMIT)).unwrap();
+        for name in ["a.yaml", "z.yaml"] {
+            for cedar in [FORBID, "permit (principal"] {
+                let mut recorded = Recorded::of(&load(root.path()));
+                fs::write(at(name), policy("a", cedar)).unwrap();
+                let changes = recorded.changes(&load(root.path()));
+                assert_eq!(told(&changes), ["update Policy/a/a some none rejected"], "{name} {cedar}");
+                let [change] = changes.as_slice() else { panic!("one") };
+                assert_eq!(change.path.as_deref(), Some(&*at(name)), "{cedar}");
+                let why = change.rejected.as_deref().unwrap_or_default();
+                assert!(!why.contains(name), "it names itself: {why}");
+                fs::remove_file(at(name)).unwrap();
+                let mended = recorded.changes(&load(root.path()));
+                assert_eq!(told(&mended), ["update Policy/a/a none some"], "{name} {cedar}");
+            }
+        }
     }
 
     /// What changed while nothing ran is told by what was kept of the configuration before.
