@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
@@ -74,16 +74,16 @@ pub fn described(result: &str) -> Result<(Vec<DescribedTool>, Option<String>), R
     Ok((all, next))
 }
 
-/// Asks the MCP server at an address for its tools, in whichever era it speaks; with this bearer token, where there is one.
+/// Asks the MCP server at an address for its tools, in whichever era it speaks; with this credential, where there is one: a header field and its value.
 ///
 /// # Errors
 /// Why that is not known.
 pub async fn ask_tools(
     address: &str,
     roots: Option<&[u8]>,
-    token: Option<&str>,
+    credential: Option<(&str, &str)>,
 ) -> Result<Vec<DescribedTool>, String> {
-    let asking = Conversation::with(address, roots, token)?.tools();
+    let asking = Conversation::with(address, roots, credential)?.tools();
     tokio::time::timeout(PATIENCE, asking)
         .await
         .map_err(|_| format!("the server did not say it in {} s", PATIENCE.as_secs()))?
@@ -98,7 +98,7 @@ struct Conversation {
 }
 
 impl Conversation {
-    fn with(address: &str, roots: Option<&[u8]>, token: Option<&str>) -> Result<Self, String> {
+    fn with(address: &str, roots: Option<&[u8]>, credential: Option<(&str, &str)>) -> Result<Self, String> {
         let uri = address.parse::<Uri>().map_err(|error| format!("{address}: {error}"))?;
         let guard = AddressGuard::default();
         guard.check_literal(uri.host().unwrap_or_default()).map_err(|refusal| refusal.message.to_string())?;
@@ -107,11 +107,12 @@ impl Conversation {
         headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(USER_AGENT, HeaderValue::from_static(concat!("vidimus/", env!("CARGO_PKG_VERSION"))));
-        if let Some(token) = token {
-            let mut bearer = HeaderValue::try_from(format!("Bearer {token}"))
+        if let Some((name, value)) = credential {
+            let name = HeaderName::try_from(name).map_err(|error| error.to_string())?;
+            let mut value = HeaderValue::try_from(value)
                 .map_err(|_| "the token has characters that no header has".to_owned())?;
-            bearer.set_sensitive(true);
-            headers.insert(AUTHORIZATION, bearer);
+            value.set_sensitive(true);
+            headers.insert(name, value);
         }
         Ok(Self { client, uri, headers, modern: false })
     }

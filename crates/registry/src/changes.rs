@@ -162,6 +162,8 @@ fn between(
                 None => ("delete", None),
             },
         };
+        let (rejected, came) = rejected.unzip();
+        let path = came.flatten().map(Path::to_owned).or(path);
         Some(Change {
             object: format!("{}/{}/{}", object.kind, object.namespace, object.name),
             operation,
@@ -174,10 +176,17 @@ fn between(
     objects.into_iter().filter_map(change).collect()
 }
 
-/// Why an object is not in force: what is said of it, or of all its file, or of a directory that has that. Where its file is not known, as of what was
-/// kept, any that cannot be read may have it.
-fn why_left_out(object: &ObjectRef, path: Option<&Path>, rejections: &[Rejection]) -> Option<String> {
-    let of_it = rejections.iter().find(|rejection| rejection.object.is(object));
+/// Why an object is not in force, and the file of which that is said: what is said of it, or of all its file, or of a directory that has that. Of one
+/// that is in several files it is what is said of another than `path`, where it stood: that one came. Where its file is not known, as of what was kept,
+/// any that cannot be read may have it.
+fn why_left_out<'r>(
+    object: &ObjectRef,
+    path: Option<&Path>,
+    rejections: &'r [Rejection],
+) -> Option<(String, Option<&'r Path>)> {
+    let of_it = || rejections.iter().filter(|rejection| rejection.object.is(object));
+    let came = of_it().find(|rejection| rejection.origin.path().is_some_and(|at| Some(at) != path));
+    let came = came.or_else(|| of_it().next()).map(|it| (it.reason.clone(), it.origin.path()));
     let of_file = || {
         let may_have_it = |of: &Path| path.map_or_else(|| holds_resources(of), |path| path.starts_with(of));
         let is_of_file = |rejection: &&Rejection| {
@@ -191,7 +200,7 @@ fn why_left_out(object: &ObjectRef, path: Option<&Path>, rejections: &[Rejection
         }
         _ => rejection.reason.clone(),
     };
-    of_it.or_else(of_file).map(said)
+    came.or_else(|| of_file().map(|rejection| (said(rejection), None)))
 }
 
 /// What of both is not the same in memory, but for what is between.
@@ -359,6 +368,30 @@ mod tests {
         fs::remove_file(away.join("b.yaml")).unwrap();
         fs::rename(&away, &directory).unwrap();
         assert_eq!(told(&recorded.changes(&load(&directory))), ["delete Policy/a/b none none"]);
+    }
+
+    /// Attack: a file with the name of somebody else's object takes it out of use. The record names that file, good or malformed, and not the one that
+    /// stood there before.
+    #[test]
+    fn what_contests_an_object_is_named_and_not_what_stood_there() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |name: &str| root.path().join(name);
+        fs::write(at("m.yaml"), policy("a", PERMIT)).unwrap();
+        for name in ["a.yaml", "z.yaml"] {
+            for cedar in [FORBID, "permit (principal"] {
+                let mut recorded = Recorded::of(&load(root.path()));
+                fs::write(at(name), policy("a", cedar)).unwrap();
+                let changes = recorded.changes(&load(root.path()));
+                assert_eq!(told(&changes), ["update Policy/a/a some none rejected"], "{name} {cedar}");
+                let [change] = changes.as_slice() else { panic!("one") };
+                assert_eq!(change.path.as_deref(), Some(&*at(name)), "{cedar}");
+                let why = change.rejected.as_deref().unwrap_or_default();
+                assert!(!why.contains(name), "it names itself: {why}");
+                fs::remove_file(at(name)).unwrap();
+                let mended = recorded.changes(&load(root.path()));
+                assert_eq!(told(&mended), ["update Policy/a/a none some"], "{name} {cedar}");
+            }
+        }
     }
 
     /// What changed while nothing ran is told by what was kept of the configuration before.

@@ -31,15 +31,51 @@ pub(crate) fn item_lines(text: &str) -> Vec<u32> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step<'a> {
     Member(&'a str),
+    /// A member whose name may hold anything, as it stands in the field: in quotes.
+    Quoted(&'a str),
     Item(usize),
 }
 
+/// The steps of a field: `.name`, `[3]`, and `["a/b"]` of a name that could be misread.
 fn steps(field: &str) -> impl Iterator<Item = Step<'_>> {
-    let parts = field.split(['.', '[']).filter(|part| !part.is_empty());
-    parts.map(|part| match part.strip_suffix(']').map(str::parse) {
-        Some(Ok(index)) => Step::Item(index),
-        _ => Step::Member(part),
+    let mut rest = field;
+    std::iter::from_fn(move || {
+        rest = rest.trim_start_matches(['.', ']']);
+        let inner = rest.strip_prefix('[');
+        if let Some(quoted) = inner.filter(|inner| inner.starts_with('"')) {
+            let (name, after) = quoted.split_at_checked(length_in_quotes(quoted)?)?;
+            rest = after;
+            return Some(Step::Quoted(name));
+        }
+        let inner = inner.unwrap_or(rest);
+        let (part, after) = inner.split_at_checked(inner.find(['.', '[']).unwrap_or(inner.len()))?;
+        rest = after;
+        (!part.is_empty()).then(|| match part.strip_suffix(']').map(str::parse) {
+            Some(Ok(index)) => Step::Item(index),
+            _ => Step::Member(part),
+        })
     })
+}
+
+/// How long a text in quotes is, with both of them.
+fn length_in_quotes(text: &str) -> Option<usize> {
+    let mut is_escaped = false;
+    let mut bytes = text.bytes().enumerate().skip(1);
+    let end = bytes.find(|(_, byte)| {
+        let is_end = *byte == b'"' && !is_escaped;
+        is_escaped = *byte == b'\\' && !is_escaped;
+        is_end
+    });
+    end.map(|(at, _)| at.saturating_add(1))
+}
+
+/// Whether the name of a member is what stands in quotes in a field, where a long one is cut.
+fn is_in_quotes(name: &str, quoted: &str) -> bool {
+    let written = format!("{name:?}");
+    match quoted.strip_suffix("…\"") {
+        Some(beginning) => written.starts_with(beginning),
+        None => written == quoted,
+    }
 }
 
 /// A value, of which only the places are of interest.
@@ -73,6 +109,9 @@ impl Node {
             let next = match (node, step) {
                 (Self::Mapping(members), Step::Member(name)) => {
                     members.iter().find(|(member, _)| member == name).map(|(_, value)| value)
+                }
+                (Self::Mapping(members), Step::Quoted(quoted)) => {
+                    members.iter().find(|(member, _)| is_in_quotes(member, quoted)).map(|(_, value)| value)
                 }
                 (Self::Sequence(items), Step::Item(index)) => items.get(index),
                 _ => None,
@@ -168,6 +207,30 @@ spec:
   cedar: |
     permit (principal, action, resource);
 ";
+
+    /// Names that hold anything: paths of an API, tools, labels.
+    #[test]
+    fn a_field_whose_name_stands_in_quotes_is_found() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("a.yaml");
+        let long = "/long".repeat(40);
+        let text = format!(
+            "spec:\n  document:\n    paths:\n      /a: {{get: 1}}\n      '/a/{{id}}.json[0]':\n        post: {{a: 1}}\n        'say \"]': 2\n      {long}: {{get: 1}}\n"
+        );
+        std::fs::write(&file, text).expect("written");
+        let cut: String = long.chars().take(119).collect();
+        let of_long = format!("spec.document.paths[\"{cut}…\"].get");
+        for (field, line) in [
+            (r#"spec.document.paths["/a/{id}.json[0]"].post"#, Some(6)),
+            (r#"spec.document.paths["/a/{id}.json[0]"]["say \"]"]"#, Some(7)),
+            (of_long.as_str(), Some(8)),
+            // Of what is not there, or ends nowhere, that of what is around it.
+            (r#"spec.document.paths["/b"].get"#, Some(4)),
+            (r#"spec.document.paths["/a"#, Some(4)),
+        ] {
+            assert_eq!(field_line(&file, 1, field), line, "{field}");
+        }
+    }
 
     #[test]
     fn a_field_is_found_in_its_own_document() {

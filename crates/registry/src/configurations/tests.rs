@@ -120,7 +120,8 @@ fn whatever_has_its_key_in_a_secret_is_restored() {
              team: t, riskLevel: low, {spec}}}\n"
         )
     };
-    let hosted = "endpoint: {url: \"https://hosted.example/mcp\", credential: {secretRef: {name: s, key: k}}}";
+    let hosted =
+        "endpoint: {url: \"https://hosted.example/mcp\", credential: {secretRef: {name: s, key: k}}}";
     let api = "openapi: {url: \"https://api.example\", credential: {secretRef: {name: s, key: k}}, document: {openapi: 3.1.0, info: {title: t, \
                version: \"1\"}, paths: {/a: {get: {operationId: a, responses: {\"200\": {description: d}}}}}}}";
     fs::write(&path, format!("{text}{}{}", server("hosted", hosted), server("api", api))).unwrap();

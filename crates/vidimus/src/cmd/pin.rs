@@ -13,6 +13,7 @@ use tokio::runtime::Builder;
 use url::Url;
 use vidimus_core::act::Subject;
 use vidimus_core::entity::{EntityId, EntityKind};
+use vidimus_core::resource::api_key::{ApiKey, presented};
 use vidimus_core::resource::{McpServer, Unpinned};
 use vidimus_core::standing::Standing;
 use vidimus_gateway::{DescribedTool, Finding, ask_tools, scan};
@@ -33,8 +34,8 @@ const MAX_EARLIER: u64 = 64 * 1024 * 1024;
 /// What it prints is merged into the MCPServer: from then on a tool that is another one, or is not pinned, is neither listed nor called
 /// (docs/tool-integrity.md). Look at what is found before: text that cannot be seen, or that speaks to the model instead of describing the tool.
 ///
-/// It asks the server itself, by the address that its record has. A token for it is taken from VIDIMUS_PIN_TOKEN. With --url it asks elsewhere, also
-/// through a gateway: a listing from there has only what the token's agent may use, and nothing that drifted.
+/// It asks the server itself, by the address that its record has. A token for it, or its key where the record has one (credential), is taken from
+/// VIDIMUS_PIN_TOKEN and presented as the record says. With --url it asks elsewhere, also through a gateway: a listing from there has only what the token's agent may use, and nothing that drifted.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   vidimus pin finance/ledger --resources DIR > pins.yaml
@@ -93,14 +94,21 @@ pub fn run(pin: &Pin, format: Format) -> anyhow::Result<ExitCode> {
     if pin.server.split('/').count() != 2 {
         bail!("{} is no server: write NAMESPACE/NAME, as in finance/ledger", printable(&pin.server));
     }
-    let At { url, roots, mut pins, at_first_sight } = server(pin)?;
+    let At { url, roots, key, mut pins, at_first_sight } = server(pin)?;
     if let Some(pins) = pins.as_mut().filter(|_| pin.first_seen) {
         first_seen(pin, pins)?;
     }
     let roots = roots.map(|file| fs::read(&file).with_context(|| file.display().to_string())).transpose()?;
     let token = std::env::var(TOKEN).ok().filter(|token| !token.is_empty());
     let runtime = Builder::new_current_thread().enable_all().build()?;
-    let asking = ask_tools(url.as_str(), roots.as_deref(), token.as_deref());
+    let (header, scheme) = match &key {
+        Some(key) => (&*key.header, key.scheme.as_deref()),
+        None => ("authorization", Some("Bearer")),
+    };
+    let value = token.as_deref().map(|token| presented(scheme, token)).transpose();
+    let value = value.map_err(|why| anyhow!("{TOKEN}: {why}"))?;
+    let credential = value.as_deref().map(|value| (header, value));
+    let asking = ask_tools(url.as_str(), roots.as_deref(), credential);
     let mut tools = runtime.block_on(asking).map_err(|why| anyhow!("{why}")).with_context(|| {
         let hint = if token.is_some() { "" } else { NO_TOKEN };
         format!("what the tools of {} are could not be found out{hint}", printable(&pin.server))
@@ -135,6 +143,8 @@ type Pins = BTreeMap<String, String>;
 struct At {
     url: Url,
     roots: Option<PathBuf>,
+    /// How it takes a key, where that is the gateway's; of its own record alone, since elsewhere somebody else answers.
+    key: Option<ApiKey>,
     pins: Option<Pins>,
     /// Tools that are not among them are held to what they were when they were first seen.
     at_first_sight: bool,
@@ -151,7 +161,7 @@ fn server(pin: &Pin) -> anyhow::Result<At> {
     let at_first_sight = integrity.is_some_and(|integrity| integrity.unpinned == Unpinned::FirstSight);
     let roots = pin.ca_file.clone();
     if let Some(url) = &pin.url {
-        return Ok(At { url: url.clone(), roots, pins, at_first_sight });
+        return Ok(At { url: url.clone(), roots, key: None, pins, at_first_sight });
     }
     let Some(server) = record else {
         bail!("say where the server is: by its record (--resources DIR), or by its address (--url URL)")
@@ -172,7 +182,8 @@ fn server(pin: &Pin) -> anyhow::Result<At> {
         );
     }
     let named = || server.endpoint.ca_file.as_deref().map(PathBuf::from);
-    Ok(At { url: server.endpoint.url.clone(), roots: roots.or_else(named), pins, at_first_sight })
+    let (url, key) = (server.endpoint.url.clone(), server.endpoint.key.clone());
+    Ok(At { url, roots: roots.or_else(named), key, pins, at_first_sight })
 }
 
 /// What a gateway holds tools to since it first saw them, of those that the record does not pin itself.

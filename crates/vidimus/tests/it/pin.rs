@@ -7,13 +7,15 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 
 use super::gateway::Gateway;
-use super::{resources, run, write};
+use super::{Ran, command, resources, run, write};
 
 /// An MCP server that lists what it is told to.
 struct Server {
     url: String,
     tools: Arc<Mutex<Value>>,
     asked: Arc<Mutex<Vec<String>>>,
+    /// What stood before each question, in lower case.
+    heads: Arc<Mutex<Vec<String>>>,
 }
 
 impl Server {
@@ -22,7 +24,8 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/mcp", listener.local_addr().unwrap());
         let (tools, asked) = (Arc::new(Mutex::new(tools)), Arc::new(Mutex::new(Vec::new())));
-        let (listed, seen) = (tools.clone(), asked.clone());
+        let heads = Arc::new(Mutex::new(Vec::new()));
+        let (listed, seen, before) = (tools.clone(), asked.clone(), heads.clone());
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let mut stream = stream.unwrap();
@@ -30,6 +33,7 @@ impl Server {
                 let method = message["method"].as_str().unwrap_or_default().to_owned();
                 let has_session = head.contains("mcp-session-id: s1");
                 seen.lock().unwrap().push(method.clone());
+                before.lock().unwrap().push(head);
                 let answer = match method.as_str() {
                     "initialize" if has_handshake => {
                         json!({"result": {"protocolVersion": "2025-11-25", "capabilities": {}}})
@@ -47,7 +51,7 @@ impl Server {
                 let _ = write!(stream, "{head}{session}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
             }
         });
-        Self { url, tools, asked }
+        Self { url, tools, asked, heads }
     }
 
     fn lists(&self, tools: Value) {
@@ -178,6 +182,46 @@ fn what_is_to_be_written_is_said() {
     assert!(half.code == Some(2) && half.err.contains("NAMESPACE/NAME"), "{half:?}");
     let nobody = run(&["pin", "a/tools", "--url", "http://127.0.0.1:9/mcp"]);
     assert!(nobody.err.contains("VIDIMUS_PIN_TOKEN"), "{nobody:?}");
+}
+
+/// A server whose key the gateway holds takes it as its record says, also from who pins it.
+#[test]
+fn a_key_is_presented_as_the_record_has_it() {
+    let server = Server::start(true, json!([get()]));
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path().display().to_string();
+    let asked = |said: &str, token: &str, words: &[&str]| {
+        let record = format!(
+            "apiVersion: vidimus.dev/v1alpha1\nkind: MCPServer\nmetadata: {{name: tools, namespace: a}}\nspec:\n  owner: ada.l@example.com\n  team: t\n  \
+             riskLevel: low\n  endpoint: {{url: \"{}\"{said}}}\n",
+            server.url
+        );
+        write(directory.path(), "tools.yaml", &record);
+        server.heads.lock().unwrap().clear();
+        let all = [&["pin", "a/tools", "--resources", &at][..], words].concat();
+        Ran::of(command(&all).env("VIDIMUS_PIN_TOKEN", token).output().unwrap())
+    };
+    let token = ", credential: {env: K}, credentialScheme: Token";
+    let header = ", credential: {env: K}, credentialHeader: X-API-Key";
+    let basic = ", credential: {env: K}, credentialScheme: Basic";
+    let elsewhere = ["--url", &server.url];
+    for (said, key, words, presented) in [
+        ("", "k1", &[][..], "authorization: bearer k1"),
+        (token, "k1", &[], "authorization: token k1"),
+        (header, "k1", &[], "x-api-key: k1"),
+        (basic, "u:p", &[], "authorization: basic dtpw"),
+        // There somebody else may answer, as a gateway does.
+        (token, "k1", &elsewhere[..], "authorization: bearer k1"),
+    ] {
+        let ran = asked(said, key, words);
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        let heads = server.heads.lock().unwrap();
+        assert!(!heads.is_empty(), "{said}");
+        assert!(heads.iter().all(|head| head.lines().any(|line| line == presented)), "{said}: {heads:?}");
+    }
+    let none = asked(basic, "nobody", &[]);
+    assert_eq!(none.code, Some(2), "{none:?}");
+    assert!(none.err.contains("VIDIMUS_PIN_TOKEN: it is not user:password"), "{none:?}");
 }
 
 #[test]

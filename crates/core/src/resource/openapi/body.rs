@@ -48,10 +48,10 @@ pub(super) fn of<'d>(
         let body = Body { required, media: FORM.into(), kind: BodyKind::Form(members) };
         return Ok(Some((body, Cow::Borrowed(schema))));
     }
-    if let Some((kind, _)) = kinds().find(|(kind, _)| is_text(kind)) {
+    if let Some((kind, media)) = kinds().find(|(kind, _)| is_text(kind)) {
         let charset = if kind.starts_with("text/") { "; charset=utf-8" } else { "" };
         let body = Body { required, media: format!("{kind}{charset}").into(), kind: BodyKind::Text };
-        return Ok(Some((body, Cow::Owned(json!({"type": "string"})))));
+        return Ok(Some((body, text(document, media))));
     }
     if let Some((kind, _)) = kinds().find(|(kind, _)| is_type(kind) && !kind.starts_with("multipart/")) {
         let what = format!("The body: bytes of type {kind}, in base64.");
@@ -86,6 +86,15 @@ fn is_type(kind: &str) -> bool {
 /// Whether what is sent by it can be read as text, which is in UTF-8.
 fn is_text(kind: &str) -> bool {
     is_type(kind) && (kind.starts_with("text/") || kind == "application/xml" || kind.ends_with("+xml"))
+}
+
+/// The schema of a text: what the document says of it, where that is of a text. Of XML it may be of what the text stands for, to which no text is held.
+fn text<'d>(document: &Document<'d>, media: &'d Value) -> Cow<'d, Value> {
+    let said = media.get("schema").filter(|schema| {
+        let schema = resolved(document, schema);
+        schema.is_ok_and(|schema| schema.get("type").and_then(Value::as_str) == Some("string"))
+    });
+    said.map_or_else(|| Cow::Owned(json!({"type": "string"})), Cow::Borrowed)
 }
 
 /// The members of a form, each of which is written as a parameter in the query is, and its schema.

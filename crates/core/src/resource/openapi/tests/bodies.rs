@@ -83,6 +83,26 @@ fn a_body_is_json_a_form_text_or_bytes() {
     assert!(api.tools["a"].body.is_none(), "there is none");
 }
 
+/// What the document says of a text holds, as of every other argument. What it says of the object that XML stands for does not: no text would do.
+#[test]
+fn a_text_is_held_to_what_is_said_of_it() {
+    let short = json!({"type": "string", "maxLength": 9, "enum": ["on", "off"]});
+    let components =
+        json!({"schemas": {"Short": short, "Pet": {"type": "object", "properties": {"name": {}}}}});
+    let body = |media: &str, schema: &Value| {
+        let operation = json!({"requestBody": {"required": true, "content": {media: {"schema": schema}}}});
+        of(&operation, &components).1
+    };
+    assert_eq!(body("text/plain", &short)["properties"]["body"], short);
+    let shape = body("text/plain", &json!({"$ref": "#/components/schemas/Short"}));
+    assert_eq!(shape["properties"]["body"]["$ref"], "#/$defs/Short");
+    assert_eq!(shape["$defs"]["Short"], short);
+    let any = json!({"type": "string"});
+    let pet = json!({"$ref": "#/components/schemas/Pet"});
+    assert_eq!(body("application/xml", &pet)["properties"]["body"], any);
+    assert_eq!(body("text/plain", &json!({}))["properties"]["body"], any);
+}
+
 /// What a tool cannot send is not dropped, also where it may be left out.
 #[test]
 fn a_body_that_no_tool_sends_is_told() {
