@@ -1,5 +1,6 @@
-//! A call in a session that passes as it is. Who leaves it, or is not waited for any more, is told to the server: in that era a stream that ends says nothing
-//! to it by itself (2025-11-25, "Cancellation"), and its tool would run on for nobody.
+//! A call of an era with sessions that passes as it is. Who leaves one in a session, or is not waited for any more, is told to the server: in that era a
+//! stream that ends says nothing to it by itself (2025-11-25, "Cancellation"), and its tool would run on for nobody. And so is what is refused of that
+//! which the server asks in it ([`Back`]).
 //!
 //! A stream whose events have ids may be asked for again, so there the server is told a while later, where nobody has come again.
 
@@ -18,7 +19,7 @@ use vidimus_core::permit::Permit;
 use vidimus_core::refusal::{Code, Refusal};
 
 use super::super::body::Broken;
-use super::super::{Body, Upstream};
+use super::super::{Back, Body, Upstream};
 use super::Asked;
 use super::held::Held;
 use super::sessions::cancelled;
@@ -29,11 +30,6 @@ use crate::protocol::sse::is_events;
 
 /// For how long who has lost a stream is waited for.
 const RETURN: Duration = Duration::from_secs(10);
-
-/// Whether a request is a message in a session.
-pub(in crate::forward) fn is_of_session(method: &Method, headers: &HeaderMap) -> bool {
-    *method == Method::POST && headers.contains_key(SESSION_HEADER)
-}
 
 /// Notes who comes again for a stream that was lost.
 pub(in crate::forward) fn note_return(held: &Held, uri: &Uri, (method, headers): (&Method, &HeaderMap)) {
@@ -50,7 +46,7 @@ fn key(uri: &Uri, session: &str) -> String {
     format!("{uri}|{session}")
 }
 
-/// Sends a message in a session.
+/// Sends a message of an era with sessions, of which one in a session can be taken back.
 ///
 /// # Errors
 /// As [`super::super::forward`].
@@ -64,19 +60,23 @@ pub(in crate::forward) async fn sent(
     let session = headers.iter().filter(|(name, _)| named.contains(&name.as_str()));
     let session: HeaderMap = session.map(|(name, value)| (name.clone(), value.clone())).collect();
     let wire = Wire::new(upstream, (Arc::new(permit), &shared), uri, &headers);
+    let is_over = method != Method::POST || !session.contains_key(SESSION_HEADER);
     let (held, message) = (shared.standing.bridged(), body.clone());
-    let mut call = Call { wire, held, session, message, has_ids: false, is_over: false };
+    let mut call = Call { wire, held, session, message, has_ids: false, is_over };
     let response = match call.wire.send(method, headers, body).await {
         Ok(response) => response,
         Err(refusal) => {
             // Who was waited for too long goes on with it; what else failed is under way nowhere.
-            call.is_over = refusal.code != Code::UpstreamTimeout;
+            call.is_over |= refusal.code != Code::UpstreamTimeout;
             return Err(refusal);
         }
     };
-    let (parts, body) = response.into_parts();
-    call.is_over = !parts.status.is_success();
+    let (mut parts, body) = response.into_parts();
+    call.is_over |= !parts.status.is_success();
     let is_stream = is_events(&parts.headers);
+    if is_stream {
+        parts.extensions.insert(Back::new(call.wire.clone(), call.session.clone()));
+    }
     Ok(Response::from_parts(parts, Body::InSession(Box::new(InSession { body, is_stream, call }))))
 }
 

@@ -53,7 +53,7 @@ impl std::fmt::Debug for Wire {
 }
 
 impl Wire {
-    pub(in crate::forward) fn new(
+    pub(super) fn new(
         upstream: &Upstream,
         (permit, shared): (Arc<Permit>, &Arc<Shared>),
         uri: Uri,
