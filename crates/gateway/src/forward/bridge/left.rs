@@ -19,7 +19,7 @@ use vidimus_core::permit::Permit;
 use vidimus_core::refusal::{Code, Refusal};
 
 use super::super::body::Broken;
-use super::super::{Back, Body, Upstream};
+use super::super::{Back, Body, Upstream, send};
 use super::Asked;
 use super::held::Held;
 use super::sessions::cancelled;
@@ -56,14 +56,21 @@ pub(in crate::forward) async fn sent(
     asked: Asked,
 ) -> Result<Response<Body>, Refusal> {
     let Asked { method, uri, headers, body } = asked;
-    let named = [SESSION_HEADER, VERSION_HEADER];
-    let session = headers.iter().filter(|(name, _)| named.contains(&name.as_str()));
-    let session: HeaderMap = session.map(|(name, value)| (name.clone(), value.clone())).collect();
-    let wire = Wire::new(upstream, (Arc::new(permit), &shared), uri, &headers);
-    let is_over = method != Method::POST || !session.contains_key(SESSION_HEADER);
-    let (held, message) = (shared.standing.bridged(), body.clone());
-    let mut call = Call { wire, held, session, message, has_ids: false, is_over };
-    let response = match call.wire.send(method, headers, body).await {
+    let is_in_session = method == Method::POST && headers.contains_key(SESSION_HEADER);
+    let mut call = Call {
+        upstream: upstream.clone(),
+        permit: Arc::new(permit),
+        shared,
+        uri,
+        headers: headers.clone(),
+        minted: Instant::now(),
+        message: body.clone(),
+        has_ids: false,
+        is_over: !is_in_session,
+    };
+    let endpoint = call.permit.endpoint()?;
+    let to = (endpoint, upstream.client(endpoint)?);
+    let response = match send(upstream, to, method, call.uri.clone(), headers, body).await {
         Ok(response) => response,
         Err(refusal) => {
             // Who was waited for too long goes on with it; what else failed is under way nowhere.
@@ -75,7 +82,7 @@ pub(in crate::forward) async fn sent(
     call.is_over |= !parts.status.is_success();
     let is_stream = is_events(&parts.headers);
     if is_stream {
-        parts.extensions.insert(Back::new(call.wire.clone(), call.session.clone()));
+        parts.extensions.insert(Back::new(call.wire(), call.session()));
     }
     Ok(Response::from_parts(parts, Body::InSession(Box::new(InSession { body, is_stream, call }))))
 }
@@ -119,17 +126,41 @@ impl InSession {
     }
 }
 
-/// A call until it is over.
-#[derive(Debug)]
+/// A call until it is over. Nearly each ends by its answer, so nothing is made here for what would be said beside it.
 struct Call {
-    wire: Wire,
-    held: Held,
-    /// The headers that say in which session.
-    session: HeaderMap,
+    upstream: Upstream,
+    permit: Arc<Permit>,
+    shared: Arc<Shared>,
+    uri: Uri,
+    /// Those that it went out with.
+    headers: HeaderMap,
+    /// When its credential was minted.
+    minted: Instant,
     message: Bytes,
     /// Its stream may be asked for again.
     has_ids: bool,
     is_over: bool,
+}
+
+impl std::fmt::Debug for Call {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Call").field("uri", &self.uri).finish_non_exhaustive()
+    }
+}
+
+impl Call {
+    /// The way to its server.
+    fn wire(&self) -> Wire {
+        let by = (self.permit.clone(), &self.shared);
+        Wire::new(&self.upstream, by, self.uri.clone(), &self.headers).minted_at(self.minted)
+    }
+
+    /// The headers that say in which session.
+    fn session(&self) -> HeaderMap {
+        let named = [SESSION_HEADER, VERSION_HEADER];
+        let session = self.headers.iter().filter(|(name, _)| named.contains(&name.as_str()));
+        session.map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
 }
 
 impl Drop for Call {
@@ -140,7 +171,7 @@ impl Drop for Call {
         let (Some(id), Ok(runtime)) = (id_of(&self.message), tokio::runtime::Handle::try_current()) else {
             return;
         };
-        let (wire, held, session) = (self.wire.clone(), self.held.clone(), std::mem::take(&mut self.session));
+        let (wire, held, session) = (self.wire(), self.shared.standing.bridged(), self.session());
         let (has_ids, left) = (self.has_ids, Instant::now());
         runtime.spawn(async move {
             if has_ids {
