@@ -30,13 +30,12 @@ use url::{Position, Url, form_urlencoded};
 use vidimus_core::call::Destination;
 use vidimus_core::permit::Permit;
 use vidimus_core::refusal::{Code, Refusal};
-use vidimus_core::resource::{AgentTools, Endpoint};
+use vidimus_core::resource::{AgentTools, Endpoint, Era};
 
 use crate::accounts::Place;
 use crate::answer::Ongoing;
 use crate::gate::Shared;
-use crate::protocol::mcp::bridge::is_answered_here;
-use crate::protocol::sse::is_events;
+use crate::protocol::mcp::bridge::{era, is_answered_here};
 use crate::runner::Ran;
 pub use back::Back;
 pub use body::{Body, Broken};
@@ -121,7 +120,7 @@ pub struct Outbound {
     bridged: Option<(bridge::Need, Arc<Shared>)>,
     /// The gateway asks it on account of another call.
     is_on_account: bool,
-    /// That it is in a session as it is, and what is said there beside it is said by.
+    /// That it passes as it is in an era with sessions, and what is said beside it there is said by.
     in_session: Option<Arc<Shared>>,
     /// What is to be known of its call where that waits behind its answer for the client.
     ongoing: Option<Arc<Ongoing>>,
@@ -213,8 +212,7 @@ impl Outbound {
                 return;
             }
             left::note_return(&shared.standing.bridged(), &self.uri, (&self.method, &self.headers));
-            let is_of_session = left::is_of_session(&self.method, &self.headers);
-            self.in_session = is_of_session.then(|| shared.clone());
+            self.in_session = (era(&self.headers) == Era::Sessions).then(|| shared.clone());
         }
     }
 
@@ -379,11 +377,8 @@ pub async fn forward(upstream: &Upstream, outbound: Box<Outbound>) -> Result<Res
         return Box::pin(bridge::answer(upstream, (permit, shared), need, (asked, ongoing))).await;
     }
     if let Some(shared) = in_session {
-        let back = back::of(&permit, &uri, &headers);
-        let permit = Arc::new(permit);
         let asked = bridge::Asked { method, uri, headers, body };
-        let response = Box::pin(left::sent(upstream, (permit.clone(), shared), asked)).await?;
-        return Ok(with_way_back(response, permit, back));
+        return Box::pin(left::sent(upstream, (permit, shared), asked)).await;
     }
     if let Some(agent) = permit.endpoint()?.agent.clone() {
         let asked = job::Asked { method: &method, headers: &headers, body: &body };
@@ -412,9 +407,7 @@ pub async fn forward(upstream: &Upstream, outbound: Box<Outbound>) -> Result<Res
         return Box::pin(openapi::answer(upstream, (endpoint, client), api, asked)).await;
     }
     let Some(others) = card else {
-        let back = back::of(&permit, &uri, &headers);
-        let response = send(upstream, (endpoint, client), method, uri, headers, body).await?;
-        return Ok(with_way_back(response, Arc::new(permit), back));
+        return send(upstream, (endpoint, client), method, uri, headers, body).await;
     };
     let mut asked = Vec::new();
     for place in std::iter::once(uri).chain(others) {
@@ -427,18 +420,6 @@ pub async fn forward(upstream: &Upstream, outbound: Box<Outbound>) -> Result<Res
         asked.push((place, response.status()));
     }
     Err(no_card(&asked))
-}
-
-/// The answer, with the way back to a server that may ask something in it.
-fn with_way_back(
-    mut response: Response<Body>,
-    permit: Arc<Permit>,
-    back: Option<(Uri, HeaderMap)>,
-) -> Response<Body> {
-    if let Some(back) = back.filter(|_| is_events(response.headers())) {
-        response.extensions_mut().insert(Back::new(permit, back));
-    }
-    response
 }
 
 /// Asks one of those that may answer a call, up to the response's headers. Others may be asked after it, so that the request stays.

@@ -63,7 +63,7 @@ async fn decided(
         if refusal.code == Code::LedgerClosed {
             return Err(refusal);
         }
-        back.answer(gate, StreamableHttp.refused(&refusal, &of.call, Some(id)).into_body())?;
+        back.answer(StreamableHttp.refused(&refusal, &of.call, Some(id)).into_body())?;
         return Ok(Some(format!(
             "refused what the server asks: {} ({})",
             question.method,

@@ -35,7 +35,7 @@ impl Demands {
         if !body.is_empty() {
             let found = self.without_found(&body, destination)?;
             let whole = self.without_redacted(found.as_deref().map_or_else(|| text(&body), Ok)?)?;
-            changed.redact = self.found.count() + whole.1;
+            changed.redact = self.found() + whole.1;
             if let Some(redacted) = whole.0.or(found) {
                 relabel(headers, &redacted)?;
                 body = redacted.into();
@@ -55,6 +55,11 @@ impl Demands {
             changed.cap_tokens = count;
         }
         Ok((body, changed))
+    }
+
+    /// In how many values of the message guards found what is taken out.
+    pub fn found(&self) -> u64 {
+        self.found.count()
     }
 
     /// A message without what guards found in it; `None` where that is nothing.

@@ -15,7 +15,7 @@ use vidimus_core::authorize::NEWS_OF_TASK;
 use vidimus_core::call::{Action, Ask, Call, Destination, SoFar};
 use vidimus_core::caller::Caller;
 use vidimus_core::clock::Moment;
-use vidimus_core::obligation::{Change, Obligation};
+use vidimus_core::obligation::{Change, Changed, Obligation};
 use vidimus_core::permit::{Permit, Verdict};
 use vidimus_core::refusal::{Answered, Code, Refusal};
 use vidimus_core::snapshot::Snapshot;
@@ -261,7 +261,10 @@ impl Told {
         let ready = counted
             .and_then(|()| taken_back(gate, &asked, &self.world, &permit))
             .and_then(|()| self.said(gate, (&permit, &asked, demands), bytes))
-            .and_then(|body| self.addressed(gate, context, parts, body));
+            .and_then(|(body, changed)| {
+                effect.is_sent_changed(changed);
+                self.addressed(gate, context, parts, body)
+            });
         let notice = ready.and_then(|(headers, body)| {
             let said = body.clone();
             Notice::of(permit, headers, body).map(|notice| (notice, said))
@@ -281,20 +284,20 @@ impl Told {
                 if status.is_success() { Ok(()) } else { Err(not_taken(status)) }
             }
             Err(refusal) => {
-                effect.sent &= !matches!(refusal.code, Code::UpstreamUnreachable | Code::Overloaded);
+                effect.sent &= !refusal.code.is_of_unsent();
                 effect.record_refused(&refusal).await.map_err(closed)?;
                 Err(refusal)
             }
         }
     }
 
-    /// The news with the ids that the caller knows, once guards looked at them, as at any answer of the agent.
+    /// The news with the ids that the caller knows, once guards looked at them, as at any answer of the agent; and what was taken out of them.
     fn said(
         &self,
         gate: &Gate,
         (permit, asked, demands): (&Permit, &Asked, Option<Demands>),
         bytes: &Bytes,
-    ) -> Result<Bytes, Refusal> {
+    ) -> Result<(Bytes, Changed), Refusal> {
         let is_of_guard =
             |one: &Obligation| matches!(one.change, Change::GuardAnswer(..) | Change::RedactFound(..));
         if !permit.obligations().iter().all(is_of_guard) {
@@ -304,6 +307,8 @@ impl Told {
         let found =
             demands.as_ref().map(|demands| demands.without_found(bytes, &self.destination)).transpose()?;
         let bytes = found.flatten().map_or_else(|| bytes.clone(), Bytes::from);
+        let redact = demands.as_ref().map_or(0, Demands::found);
+        let changed = Changed { redact, ..Changed::default() };
         let ends = (&self.caller, &self.destination);
         news::check_webhook(&gate.upstream, &self.world, ends, (self.address.webhook(), &gate.public_url))?;
         let text = std::str::from_utf8(&bytes)
@@ -318,7 +323,7 @@ impl Told {
             Some(screen) => screen.document(&body).map_err(Redaction::without_words)?,
             None => None,
         };
-        Ok(looked.unwrap_or(body).into())
+        Ok((looked.unwrap_or(body).into(), changed))
     }
 
     /// What goes to the webhook: the news with what proves them as the caller asked, and the gateway's signature.

@@ -359,6 +359,16 @@ async fn guards_look_at_news_as_at_any_answer() {
         let records = stage.world.records(&call_id(&headers), 2).await;
         assert_eq!(records[1]["detail"], format!("guard.personal_data: {found}"), "{records:?}");
     }
+    // What is to be taken out of any message is taken out of these, and the record of their end says of how many values.
+    let redacting = r#"@guard("personal_data") @on_finding("redact") forbid (principal, action == Action::"callAgent", resource)
+        unless { context.guarded.contains("personal_data") };"#;
+    stage.in_use(&format!("{CEDAR} {redacting}"), |_| {});
+    let (_, answered, headers) = stage.post(&address, &news(CARD), None).await;
+    assert_eq!(answered, None);
+    let said = stage.hook.received().pop().map(|one| String::from_utf8_lossy(&one.body).into_owned());
+    assert!(said.as_deref().is_some_and(|said| said.contains("[redacted:card]")), "{said:?}");
+    let records = stage.world.records(&call_id(&headers), 2).await;
+    assert_eq!(records[1]["changed"], json!({"redact": 1}), "{records:?}");
 }
 
 /// Attacks: a webhook at the gateway, at a registered server, at a link-local address, behind a redirect, and by a name that leads elsewhere

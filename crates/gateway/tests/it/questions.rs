@@ -180,6 +180,54 @@ async fn what_is_refused_reaches_no_client_and_the_server_is_told_in_its_session
     }
 }
 
+/// A server that has a key of the gateway's is told by that, and gets no token of the gateway's beside it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_with_a_key_is_told_by_its_key() {
+    let key = std::env::var("CARGO_PKG_NAME").expect("cargo sets it");
+    let world = World::new().await;
+    let mut all = objects(&world.upstream);
+    for server in all.iter_mut().filter(|object| object["kind"] == "MCPServer") {
+        server["spec"]["endpoint"]["credential"] = json!({"env": "CARGO_PKG_NAME"});
+        server["spec"]["endpoint"]["credentialHeader"] = json!("X-API-Key");
+    }
+    all.push(json!({"apiVersion": "vidimus.dev/v1alpha1", "kind": "Policy", "metadata": {"namespace": "t", "name": "asks"},
+        "spec": {"description": "asks", "cedar": forbids(SAMPLING)}}));
+    world.gate.take_into_use(snapshot(&all));
+    let session = begun(&world).await;
+    for method in [Method::POST, Method::GET] {
+        let before = world.upstream.received().len();
+        let said = [event(&asks(&json!(9), SAMPLING)), event(ANSWER)].concat();
+        world.upstream.next(Answer::whole("text/event-stream", said));
+        let mut request = request(&world, "caller", Some(&session), &echo(1));
+        if method == Method::GET {
+            *request.body_mut() = Bytes::new().into();
+            *request.method_mut() = method.clone();
+        }
+        world.call(request).await;
+        for received in &world.upstream.until_received(before + 2).await[before..] {
+            let sent = (received.header("x-api-key"), received.header("authorization"));
+            assert_eq!(sent, (Some(&*key), None), "{method}: {received:?}");
+        }
+    }
+}
+
+/// Attack: a server that asks on and on, and takes none of the answers: each would hold a connection.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_takes_no_answer_does_not_ask_on() {
+    let world = with(&forbids(SAMPLING), None).await;
+    let session = begun(&world).await;
+    let before = world.upstream.received().len();
+    let all: Vec<String> = (2..100).map(|id| event(&asks(&json!(id), SAMPLING))).collect();
+    world.upstream.next(Answer::whole("text/event-stream", [&*all.concat(), &event(ANSWER)].concat()));
+    world.upstream.otherwise(|_| Answer::hang());
+    let (headers, text) = called(&world, &session).await;
+    assert!(!text.contains("createMessage\"") && text.contains("upstream_invalid"), "{text}");
+    assert_eq!(world.records(&call_id(&headers), 2).await[1]["code"], "upstream_invalid");
+    // The call, the answers that are on their way, and that nobody waits for the call.
+    let told = world.upstream.received().len() - before;
+    assert!((1..=20).contains(&told), "{told}");
+}
+
 /// Attack: questions that some reader finds, and another does not.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_may_ask_and_cannot_be_read_ends_the_stream() {

@@ -1,5 +1,6 @@
-//! A call in a session that passes as it is. Who leaves it, or is not waited for any more, is told to the server: in that era a stream that ends says nothing
-//! to it by itself (2025-11-25, "Cancellation"), and its tool would run on for nobody.
+//! A call of an era with sessions that passes as it is. Who leaves one in a session, or is not waited for any more, is told to the server: in that era a
+//! stream that ends says nothing to it by itself (2025-11-25, "Cancellation"), and its tool would run on for nobody. And so is what is refused of that
+//! which the server asks in it ([`Back`]).
 //!
 //! A stream whose events have ids may be asked for again, so there the server is told a while later, where nobody has come again.
 
@@ -18,7 +19,7 @@ use vidimus_core::permit::Permit;
 use vidimus_core::refusal::{Code, Refusal};
 
 use super::super::body::Broken;
-use super::super::{Body, Upstream};
+use super::super::{Back, Body, Upstream, send};
 use super::Asked;
 use super::held::Held;
 use super::sessions::cancelled;
@@ -29,11 +30,6 @@ use crate::protocol::sse::is_events;
 
 /// For how long who has lost a stream is waited for.
 const RETURN: Duration = Duration::from_secs(10);
-
-/// Whether a request is a message in a session.
-pub(in crate::forward) fn is_of_session(method: &Method, headers: &HeaderMap) -> bool {
-    *method == Method::POST && headers.contains_key(SESSION_HEADER)
-}
 
 /// Notes who comes again for a stream that was lost.
 pub(in crate::forward) fn note_return(held: &Held, uri: &Uri, (method, headers): (&Method, &HeaderMap)) {
@@ -50,33 +46,44 @@ fn key(uri: &Uri, session: &str) -> String {
     format!("{uri}|{session}")
 }
 
-/// Sends a message in a session.
+/// Sends a message of an era with sessions, of which one in a session can be taken back.
 ///
 /// # Errors
 /// As [`super::super::forward`].
 pub(in crate::forward) async fn sent(
     upstream: &Upstream,
-    (permit, shared): (Arc<Permit>, Arc<Shared>),
+    (permit, shared): (Permit, Arc<Shared>),
     asked: Asked,
 ) -> Result<Response<Body>, Refusal> {
     let Asked { method, uri, headers, body } = asked;
-    let named = [SESSION_HEADER, VERSION_HEADER];
-    let session = headers.iter().filter(|(name, _)| named.contains(&name.as_str()));
-    let session: HeaderMap = session.map(|(name, value)| (name.clone(), value.clone())).collect();
-    let wire = Wire::new(upstream, (permit, &shared), uri, &headers);
-    let (held, message) = (shared.standing.bridged(), body.clone());
-    let mut call = Call { wire, held, session, message, has_ids: false, is_over: false };
-    let response = match call.wire.send(method, headers, body).await {
+    let is_in_session = method == Method::POST && headers.contains_key(SESSION_HEADER);
+    let mut call = Call {
+        upstream: upstream.clone(),
+        permit: Arc::new(permit),
+        shared,
+        uri,
+        headers: headers.clone(),
+        minted: Instant::now(),
+        message: body.clone(),
+        has_ids: false,
+        is_over: !is_in_session,
+    };
+    let endpoint = call.permit.endpoint()?;
+    let to = (endpoint, upstream.client(endpoint)?);
+    let response = match send(upstream, to, method, call.uri.clone(), headers, body).await {
         Ok(response) => response,
         Err(refusal) => {
             // Who was waited for too long goes on with it; what else failed is under way nowhere.
-            call.is_over = refusal.code != Code::UpstreamTimeout;
+            call.is_over |= refusal.code != Code::UpstreamTimeout;
             return Err(refusal);
         }
     };
-    let (parts, body) = response.into_parts();
-    call.is_over = !parts.status.is_success();
+    let (mut parts, body) = response.into_parts();
+    call.is_over |= !parts.status.is_success();
     let is_stream = is_events(&parts.headers);
+    if is_stream {
+        parts.extensions.insert(Back::new(call.wire(), call.session()));
+    }
     Ok(Response::from_parts(parts, Body::InSession(Box::new(InSession { body, is_stream, call }))))
 }
 
@@ -119,17 +126,41 @@ impl InSession {
     }
 }
 
-/// A call until it is over.
-#[derive(Debug)]
+/// A call until it is over. Nearly each ends by its answer, so nothing is made here for what would be said beside it.
 struct Call {
-    wire: Wire,
-    held: Held,
-    /// The headers that say in which session.
-    session: HeaderMap,
+    upstream: Upstream,
+    permit: Arc<Permit>,
+    shared: Arc<Shared>,
+    uri: Uri,
+    /// Those that it went out with.
+    headers: HeaderMap,
+    /// When its credential was minted.
+    minted: Instant,
     message: Bytes,
     /// Its stream may be asked for again.
     has_ids: bool,
     is_over: bool,
+}
+
+impl std::fmt::Debug for Call {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Call").field("uri", &self.uri).finish_non_exhaustive()
+    }
+}
+
+impl Call {
+    /// The way to its server.
+    fn wire(&self) -> Wire {
+        let by = (self.permit.clone(), &self.shared);
+        Wire::new(&self.upstream, by, self.uri.clone(), &self.headers).minted_at(self.minted)
+    }
+
+    /// The headers that say in which session.
+    fn session(&self) -> HeaderMap {
+        let named = [SESSION_HEADER, VERSION_HEADER];
+        let session = self.headers.iter().filter(|(name, _)| named.contains(&name.as_str()));
+        session.map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
 }
 
 impl Drop for Call {
@@ -140,7 +171,7 @@ impl Drop for Call {
         let (Some(id), Ok(runtime)) = (id_of(&self.message), tokio::runtime::Handle::try_current()) else {
             return;
         };
-        let (wire, held, session) = (self.wire.clone(), self.held.clone(), std::mem::take(&mut self.session));
+        let (wire, held, session) = (self.wire(), self.shared.standing.bridged(), self.session());
         let (has_ids, left) = (self.has_ids, Instant::now());
         runtime.spawn(async move {
             if has_ids {

@@ -53,7 +53,7 @@ impl std::fmt::Debug for Wire {
 }
 
 impl Wire {
-    pub(in crate::forward) fn new(
+    pub(super) fn new(
         upstream: &Upstream,
         (permit, shared): (Arc<Permit>, &Arc<Shared>),
         uri: Uri,
@@ -69,6 +69,11 @@ impl Wire {
         let (key, patience) = (passed.remove(IDEMPOTENCY_KEY), shared.limits.idle_stream);
         let (upstream, shared, minted) = (upstream.clone(), Arc::downgrade(shared), Instant::now());
         Self { upstream, permit, shared, uri, headers: passed, key, minted, patience }
+    }
+
+    /// The same, of a call whose credential was minted then.
+    pub(super) fn minted_at(self, minted: Instant) -> Self {
+        Self { minted, ..self }
     }
 
     /// Where its server is, as its record says.
@@ -168,12 +173,7 @@ impl Wire {
     ///
     /// # Errors
     /// As [`super::super::forward`].
-    pub(super) async fn send(
-        &self,
-        method: Method,
-        headers: HeaderMap,
-        body: Bytes,
-    ) -> Result<Response<Body>, Refusal> {
+    async fn send(&self, method: Method, headers: HeaderMap, body: Bytes) -> Result<Response<Body>, Refusal> {
         let endpoint = self.permit.endpoint()?;
         let to = (endpoint, self.upstream.client(endpoint)?);
         send(&self.upstream, to, method, self.uri.clone(), headers, body).await

@@ -4,9 +4,6 @@
 //! Round-Trip Requests"), or in what it says of a task. And the error -32042 leads the client's user to addresses (2025-11-25, "URL
 //! Elicitation Required Error").
 
-use std::sync::LazyLock;
-
-use aho_corasick::AhoCorasick;
 use serde_json::value::RawValue;
 use vidimus_core::json::same_key;
 use vidimus_core::refusal::{Code, Refusal};
@@ -27,20 +24,31 @@ const IN_ERROR: &str = "elicitations";
 /// How many questions one message may ask.
 const MOST: usize = 64;
 
-/// What is in every document that asks something: the end of a name, an escape, or the one letter that is no ASCII and is read as one of these
-/// names'. Whatever their case: some readers do not care for it.
-static WORDS: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| {
-    let words = ["method\"", "inputrequests\"", "elicitations\"", "\\u", "\u{17f}"];
-    AhoCorasick::builder().ascii_case_insensitive(true).build(words).ok()
-});
+/// Whether a document has what is in every one that asks something: the end of a name, an escape, or the one letter that is no ASCII and is read as
+/// one of these names' (U+017F). Whatever their case: some readers do not care for it.
+fn may_ask(document: &[u8]) -> bool {
+    const LETTER: [u8; 2] = [0xc5, 0xbf];
+    let is_name_before = |at: usize| {
+        let before = document.get(..at).unwrap_or_default();
+        ["method", IN_RESULT, IN_ERROR].iter().any(|name| {
+            let end = before.len().checked_sub(name.len()).and_then(|from| before.get(from..));
+            end.is_some_and(|end| end.eq_ignore_ascii_case(name.as_bytes()))
+        })
+    };
+    memchr::memchr3_iter(b'"', b'\\', LETTER[0], document).any(|at| match document.get(at) {
+        Some(b'"') => is_name_before(at),
+        Some(b'\\') => document.get(at + 1) == Some(&b'u'),
+        _ => document.get(at + 1) == Some(&LETTER[1]),
+    })
+}
 
 /// What a whole document asks.
 ///
 /// # Errors
 /// `upstream_invalid` for what may ask something and cannot be read.
 pub fn in_document(document: &[u8]) -> Result<Vec<Question>, Refusal> {
-    // Looking for the words is far cheaper than parsing.
-    if WORDS.as_ref().is_some_and(|words| !words.is_match(document)) {
+    // That is far cheaper than parsing, and each answer is looked at.
+    if !may_ask(document) {
         return Ok(Vec::new());
     }
     let unread = |error: &dyn std::fmt::Display| unread().with_detail(error);
@@ -182,6 +190,25 @@ mod tests {
     fn of(all: &[(&str, Option<&str>)]) -> Option<Vec<(String, Option<String>)>> {
         let owned = |(method, id): &(&str, Option<&str>)| ((*method).to_owned(), id.map(str::to_owned));
         Some(all.iter().map(owned).collect())
+    }
+
+    #[test]
+    fn nothing_that_asks_is_passed_over() {
+        for (document, expected) in [
+            (r#"{"method":1}"#, true),
+            (r#"{"METHod" :1}"#, true),
+            (r#"{"InputRequests":1}"#, true),
+            (r#"{"xelicitations":1}"#, true),
+            ("{\"inputReque\u{17f}t\u{17f}\":1}", true),
+            (r#"{"\u006dethod":1}"#, true),
+            (r#"method""#, true),
+            (r#"ethod""#, false),
+            (r#"{"methods":"a method.","b":"\n \"method\" é \\"}"#, false),
+            ("\u{17e}\\", false),
+            ("", false),
+        ] {
+            assert_eq!(may_ask(document.as_bytes()), expected, "{document}");
+        }
     }
 
     #[test]
