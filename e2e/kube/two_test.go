@@ -174,9 +174,12 @@ func twoServerKilled(t *testing.T, w *two) {
 
 func twoKept(t *testing.T, w *two) {
 	file := filepath.Join(w.data, "registry", "cluster")
-	until(t, "it is kept", func() bool {
+	refused := filepath.Join(w.data, "registry", "refused")
+	until(t, "it is kept, and what is refused as well", func() bool {
 		content, _ := os.ReadFile(file)
-		return bytes.Contains(content, []byte(`"name":"small-models"`)) && !bytes.Contains(content, []byte(`"name":"closed"`))
+		forbidden, _ := os.ReadFile(refused)
+		return bytes.Contains(content, []byte(`"name":"small-models"`)) && !bytes.Contains(content, []byte(`"name":"closed"`)) &&
+			!bytes.Contains(forbidden, []byte("closed"))
 	})
 	w.registry.kill()
 	w.gateway.kill()

@@ -149,13 +149,14 @@ fn serve(registry: &Registry, vitals: &Vitals) -> anyhow::Result<ExitCode> {
     tell_calls(&mut supervisor, &watching, relay.clone());
     let router = Router::new().route("/healthz", get(is_alive)).route("/readyz", get(is_ready));
     let router = router.with_state(Arc::new(watching.clone()));
+    let signals = runs::Signals::hear()?;
     admin_listener::serve(&mut supervisor, health, router, vitals.clone())?;
     let socket = tokio::net::TcpListener::from_std(socket)?;
     let gateways = Arc::new(Gateways::new(&registry.gateway_id));
     let tls = TlsAcceptor::from(Arc::new(config));
     supervisor.essential("gateways", accept(socket, tls, (relay, gateways), trust));
     tracing::info!(serve = %address, health = %health_address, "gateways may connect");
-    let (code, _) = control.block_on(runs::until_told(&mut supervisor))?;
+    let (code, _) = control.block_on(runs::until_told(&mut supervisor, signals))?;
     control.block_on(watching.give_back());
     // What is in force here is of no use once nobody is told of it.
     drop((loaded, inside));

@@ -63,7 +63,8 @@ impl Place {
             (Self::Params | Self::Configuration, name) if super::tasks::PUSH.contains(&name) => {
                 Some(Self::Push)
             }
-            (Self::Sent, "parts") => Some(Self::Part),
+            // The schema of 0.3 calls them `content`.
+            (Self::Sent, "parts" | "content") => Some(Self::Part),
             (Self::Part, "file") => Some(Self::File),
             _ => None,
         }

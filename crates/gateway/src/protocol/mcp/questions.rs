@@ -183,7 +183,7 @@ mod tests {
     /// What is asked, by its methods and ids; `None` where the document is refused.
     fn asked(document: &str) -> Option<Vec<(String, Option<String>)>> {
         let asked = in_document(document.as_bytes()).ok()?;
-        let shown = |one: Question| (one.method.into_string(), one.id.map(|id| id.into_string()));
+        let shown = |one: Question| (one.method.into_string(), one.id.map(str::into_string));
         Some(asked.into_iter().map(shown).collect())
     }
 

@@ -183,6 +183,7 @@ fn serve_until_told(
         loops,
     };
     let admin = Admin::new(health, opened.people, witnessed, &serve.data);
+    let signals = runs::Signals::hear()?;
     admin::serve(supervisor, (opened.admin, &serve.admin_name), admin)?;
     let runner = jobs::begin(supervisor, serve, shared, &watching)?;
     start_workers(
@@ -194,7 +195,7 @@ fn serve_until_told(
     // Each worker has its own, so that the sockets are closed when the workers stop listening.
     drop(listeners);
     say_serving(shared, (plain, tls_address, admin_address), running.len(), begun);
-    Ok(control.block_on(runs::until_told(supervisor))?)
+    Ok(control.block_on(runs::until_told(supervisor, signals))?)
 }
 
 fn say_read(serve: &Serve, loaded: &Loaded, secrets: Option<&SecretDirectory>) {

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use vidimus_core::act::{Act, LastRun, Start, Stop};
 use vidimus_gateway::{Shared, record_count};
 use vidimus_ledger::Ledger;
@@ -60,10 +61,12 @@ pub(super) async fn begin(serve: &Serve, shared: &Shared) -> anyhow::Result<Run>
 }
 
 /// Waits until the process is told to stop, or must: it goes on as a whole or not at all. Gives why it ends.
-pub(in crate::cmd) async fn until_told(supervisor: &mut Supervisor) -> std::io::Result<(ExitCode, String)> {
+pub(in crate::cmd) async fn until_told(
+    supervisor: &mut Supervisor,
+    mut signals: Signals,
+) -> std::io::Result<(ExitCode, String)> {
     tokio::select! {
-        signalled = stop_signal() => {
-            signalled?;
+        () = signals.told() => {
             tracing::info!("stopping: running calls may end, new ones are refused");
             Ok((ExitCode::SUCCESS, "it was told to stop".to_owned()))
         }
@@ -117,19 +120,35 @@ async fn cosigned(ledger: &Ledger) {
     }
 }
 
+/// The signals that a process is told by, heard from when they are begun to be: until then each kills it.
+///
 /// SIGHUP is heard and does nothing: whoever sends it wants files to be read again, which they are when they change, and not the calls
 /// to be cut.
-async fn stop_signal() -> std::io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut terminate, mut hangup) = (signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    loop {
-        tokio::select! {
-            _ = interrupt.recv() => return Ok(()),
-            _ = terminate.recv() => return Ok(()),
-            _ = hangup.recv() => tracing::info!(
-                "SIGHUP does nothing: files are read again when they change; stop with SIGTERM"
-            ),
+pub(in crate::cmd) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    /// Begins to hear them, in the context of a runtime. Before anybody is told that the process serves: who sees that may stop it at once.
+    ///
+    /// # Errors
+    /// Where the system lets none be heard.
+    pub(in crate::cmd) fn hear() -> std::io::Result<Self> {
+        let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        Ok(Self { terminate, interrupt, hangup: signal(SignalKind::hangup())? })
+    }
+
+    async fn told(&mut self) {
+        loop {
+            tokio::select! {
+                _ = self.interrupt.recv() => return,
+                _ = self.terminate.recv() => return,
+                _ = self.hangup.recv() => tracing::info!(
+                    "SIGHUP does nothing: files are read again when they change; stop with SIGTERM"
+                ),
+            }
         }
     }
 }

@@ -37,7 +37,7 @@ impl Choices<'_> {
     }
 
     fn skips(&mut self, levels: u8) -> bool {
-        self.left.is_empty() || levels == 0 || self.next() % 2 == 0
+        self.left.is_empty() || levels == 0 || self.next().is_multiple_of(2)
     }
 }
 
