@@ -165,7 +165,8 @@ impl Answering<'_> {
         if !self.is_stream() || document.trim_ascii().is_empty() || is_json() {
             return Ok(());
         }
-        let message = "what the server answers where the stream of a session was asked for is neither events nor JSON";
+        let message =
+            "what the server answers where the stream of a session was asked for is neither events nor JSON";
         Err(Refusal::new(Code::UpstreamInvalid, message))
     }
 }

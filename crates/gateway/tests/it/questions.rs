@@ -190,6 +190,11 @@ async fn what_may_ask_and_cannot_be_read_ends_the_stream() {
         r#"{"jsonrpc":"2.0","id":9,"Method":"sampling/createMessage"}"#,
         r#"{"jsonrpc":"2.0","id":9,"method":"ping","method":"sampling/createMessage"}"#,
         r#"[{"jsonrpc":"2.0","id":9,"method":"sampling/createMessage"}]"#,
+        // Attack: what only some readers take for a message: behind a mark or a comment, or in a line that ends for them.
+        "\u{feff}{\"jsonrpc\":\"2.0\",\"id\":9,\"method\":\"sampling/createMessage\"}",
+        r#"/**/{"jsonrpc":"2.0","id":9,"method":"sampling/createMessage"}"#,
+        "\n: \u{2028}data: {\"jsonrpc\":\"2.0\",\"id\":9,\"method\":\"sampling/createMessage\"}\u{2028}\u{2028}",
+        "\nevent: \u{b}data: {\"jsonrpc\":\"2.0\",\"id\":9,\"method\":\"sampling/createMessage\"}\u{b}\u{b}",
     ] {
         world.upstream.next(Answer::whole("text/event-stream", event(question)));
         let (headers, text) = called(&world, &session).await;
