@@ -183,7 +183,7 @@ impl Answering<'_> {
         (effect, handles): (&mut Effect, Option<Handles>),
     ) -> Result<Done, Refusal> {
         let limits = &self.gate.limits;
-        self.check_readable(&begin)?;
+        self.readable(plan, &mut begin)?;
         let until = |most: Duration| Instant::now() + limits.idle_stream.min(most);
         match plan {
             // What is encoded and need not be read passes as it says.

@@ -7,13 +7,16 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
+use http::HeaderValue;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::response::Parts;
+use serde::de::IgnoredAny;
 use vidimus_core::call::Destination;
 use vidimus_core::refusal::{Code, Refusal};
 
 use super::begin::Begin;
 use super::encoding::Decoder;
+use super::plan::Plan;
 use super::stream::{Content, ResponseStream};
 use super::{Answering, Done, Upstream, plan};
 use crate::effect::Effect;
@@ -107,6 +110,7 @@ impl Answering<'_> {
         if !self.may_ask() {
             return Ok(done);
         }
+        self.check_is_no_stream(bytes)?;
         let asked = questions::in_document(bytes)?;
         if !asked.is_empty() {
             let (asked_in, caller, destination) =
@@ -131,12 +135,39 @@ impl Answering<'_> {
         Done::Stream(Box::new(content.decoded_by(Some(decoder)).judged_by(self.sought())))
     }
 
-    /// That an answer can be read in which something may be asked.
+    /// That an answer can be read in which something may be asked, and is said to be what it is read as: told of another type or charset, or of two, its
+    /// client would read another answer in the same bytes.
     ///
     /// # Errors
     /// `upstream_invalid` for an encoding that is not read: none was asked for.
-    pub(super) fn check_readable(&self, begin: &Begin<'_>) -> Result<(), Refusal> {
-        if self.may_ask() { plan::readable(begin.said) } else { Ok(()) }
+    pub(super) fn readable(&self, plan: Plan, begin: &mut Begin<'_>) -> Result<(), Refusal> {
+        if !self.may_ask() {
+            return Ok(());
+        }
+        plan::readable(begin.said)?;
+        if begin.head.contains_key(CONTENT_TYPE) {
+            let is_events = matches!(plan, Plan::Events { .. });
+            let kind = if is_events { "text/event-stream" } else { "application/json" };
+            begin.head.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        }
+        Ok(())
+    }
+
+    /// Whether it is the stream of a session (GET), or one that is resumed. Some clients read whatever comes there as events, so a document in its place is
+    /// read whole, and is one to all: no line of JSON is an event's.
+    pub(super) fn is_stream(&self) -> bool {
+        self.may_ask() && self.answer.open_ended && self.id.is_none()
+    }
+
+    fn check_is_no_stream(&self, document: &[u8]) -> Result<(), Refusal> {
+        let document = document.strip_prefix("\u{feff}".as_bytes()).unwrap_or(document);
+        let is_json = || serde_json::from_slice::<IgnoredAny>(document).is_ok();
+        if !self.is_stream() || document.trim_ascii().is_empty() || is_json() {
+            return Ok(());
+        }
+        let message =
+            "what the server answers where the stream of a session was asked for is neither events nor JSON";
+        Err(Refusal::new(Code::UpstreamInvalid, message))
     }
 }
 

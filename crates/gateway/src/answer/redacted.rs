@@ -49,7 +49,9 @@ impl Answering<'_> {
     /// How an answer is read of which something is redacted. `is_bare`: no word of it passes.
     pub(super) fn reading(&self, plan: Plan, is_bare: bool) -> Plan {
         match plan {
-            Plan::Pass | Plan::Collect { .. } if is_bare || self.is_read() || self.results.is_some() => {
+            Plan::Pass | Plan::Collect { .. }
+                if is_bare || self.is_read() || self.results.is_some() || self.is_stream() =>
+            {
                 Plan::Change { limit: self.gate.limits.held_answer, change: DocumentChange::Redacted }
             }
             // Where it is too long to be read, what it names stays the member's own, and opens nothing.

@@ -31,10 +31,10 @@ pub trait Rewrite {
 /// An event with its data and its id changed; `None` where neither changes, and nothing where it is not passed on.
 ///
 /// # Errors
-/// As those of [`Rewrite`], and `upstream_invalid` for an event that is not UTF-8.
+/// As those of [`Rewrite`], and `upstream_invalid` for an event that is not UTF-8, or is several to some readers.
 pub fn rewrite(event: &[u8], by: &mut dyn Rewrite) -> Result<Option<Vec<u8>>, Refusal> {
     let text = read(event)?;
-    let event = Event::read(text);
+    let event = Event::read(text)?;
     let data = match &event.data {
         Some(data) => by.data(data)?,
         None => Change::Same,
@@ -58,7 +58,7 @@ pub fn rewrite(event: &[u8], by: &mut dyn Rewrite) -> Result<Option<Vec<u8>>, Re
 /// # Errors
 /// As [`rewrite`].
 pub fn bare(event: &[u8], by: &mut dyn Rewrite) -> Result<Vec<u8>, Refusal> {
-    let event = Event::read(read(event)?);
+    let event = Event::read(read(event)?)?;
     if event.fields.is_empty() && event.data.is_none() {
         return Ok(Vec::new());
     }
@@ -95,7 +95,7 @@ impl Parts {
     /// # Errors
     /// `upstream_invalid` for an event that is not UTF-8.
     pub fn of(event: &[u8]) -> Result<Option<Self>, Refusal> {
-        let event = Event::read(read(event)?);
+        let event = Event::read(read(event)?)?;
         if event.fields.is_empty() && event.data.is_none() {
             return Ok(None);
         }
@@ -131,11 +131,22 @@ struct Event<'a> {
     data: Option<String>,
 }
 
+/// What ends a line for readers that split it as Python's `str.splitlines` does, and not in HTML. Behind it there would be another event for them. In a line of
+/// data it stands within a text of JSON, behind which no JSON begins.
+const OTHER_ENDS: [char; 8] =
+    ['\u{b}', '\u{c}', '\u{1c}', '\u{1d}', '\u{1e}', '\u{85}', '\u{2028}', '\u{2029}'];
+
 impl<'a> Event<'a> {
-    fn read(event: &'a str) -> Self {
+    /// # Errors
+    /// `upstream_invalid` for what is more than one event to some readers.
+    fn read(event: &'a str) -> Result<Self, Refusal> {
         let (mut fields, mut data) = (Vec::new(), None::<String>);
         for line in sse::lines(event) {
             let Some(part) = value_of(line, "data") else {
+                if line.contains(OTHER_ENDS) {
+                    let message = "an event of the upstream's has a line that is several to some readers";
+                    return Err(Refusal::new(Code::UpstreamInvalid, message));
+                }
                 fields.push(line);
                 continue;
             };
@@ -147,7 +158,7 @@ impl<'a> Event<'a> {
                 None => data = Some(part.to_owned()),
             }
         }
-        Self { fields, data }
+        Ok(Self { fields, data })
     }
 
     /// The last id, which is the one that counts, where it is one (HTML, section 9.2.6).

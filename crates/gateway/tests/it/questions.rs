@@ -238,11 +238,59 @@ async fn what_may_ask_and_cannot_be_read_ends_the_stream() {
         r#"{"jsonrpc":"2.0","id":9,"Method":"sampling/createMessage"}"#,
         r#"{"jsonrpc":"2.0","id":9,"method":"ping","method":"sampling/createMessage"}"#,
         r#"[{"jsonrpc":"2.0","id":9,"method":"sampling/createMessage"}]"#,
+        // Attack: what only some readers take for a message: behind a mark or a comment, or in a line that ends for them.
+        "\u{feff}{\"jsonrpc\":\"2.0\",\"id\":9,\"method\":\"sampling/createMessage\"}",
+        r#"/**/{"jsonrpc":"2.0","id":9,"method":"sampling/createMessage"}"#,
+        "\n: \u{2028}data: {\"jsonrpc\":\"2.0\",\"id\":9,\"method\":\"sampling/createMessage\"}\u{2028}\u{2028}",
+        "\nevent: \u{b}data: {\"jsonrpc\":\"2.0\",\"id\":9,\"method\":\"sampling/createMessage\"}\u{b}\u{b}",
     ] {
         world.upstream.next(Answer::whole("text/event-stream", event(question)));
         let (headers, text) = called(&world, &session).await;
         assert!(!text.contains("createMessage") && text.contains("upstream_invalid"), "{question}: {text}");
         assert_eq!(world.records(&call_id(&headers), 2).await[1]["code"], "upstream_invalid", "{question}");
+    }
+}
+
+/// Attack: a question in events that are said to be something else, where some client reads what comes as events whatever that says (the SDK of TypeScript
+/// on a GET), or by another of two types, or in another charset (the SDK of Python).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_answer_is_read_as_here_is_what_its_client_reads() {
+    let world = with(&forbids(SAMPLING), None).await;
+    let session = begun(&world).await;
+    let question = event(&asks(&json!(9), SAMPLING));
+    let got = |said: Answer| {
+        world.upstream.next(said);
+        let mut get = request(&world, "caller", Some(&session), &Value::Null);
+        *get.method_mut() = Method::GET;
+        world.call(get)
+    };
+    for (kind, said) in [
+        ("text/plain", question.clone()),
+        ("application/json", format!(": x\n\n{question}")),
+        ("application/json", format!("{{\"a\":[[[[[[\n\n{question}")),
+    ] {
+        let (_, headers, body) = got(Answer::whole(kind, said.clone())).await;
+        assert_eq!(headers["vidimus-code"], "upstream_invalid", "{said}");
+        assert!(!body.windows(4).any(|four| four == b"Who?"), "{said}");
+        let (answer, chunks) = Answer::stream(kind);
+        let sends = async {
+            chunks.send(said.clone()).await;
+            drop(chunks);
+        };
+        let ((_, headers, body), ()) = tokio::join!(got(answer), sends);
+        assert_eq!(headers["vidimus-code"], "upstream_invalid", "{said}");
+        assert!(!body.windows(4).any(|four| four == b"Who?"), "{said}");
+    }
+    // JSON is no event to anybody.
+    let told = r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#;
+    assert_eq!(got(Answer::whole("text/plain", told)).await.2, told.as_bytes());
+    for (kind, said, told) in [
+        ("application/json; a=text/event-stream", ANSWER.to_owned(), "application/json"),
+        ("text/event-stream; charset=utf-7", event(ANSWER), "text/event-stream"),
+        ("text/event-stream; a=application/json", event(ANSWER), "text/event-stream"),
+    ] {
+        world.upstream.next(Answer::whole(kind, said));
+        assert_eq!(called(&world, &session).await.0["content-type"], told, "{kind}");
     }
 }
 

@@ -250,7 +250,8 @@ impl EventFilter for ServerEvents {
 impl Rewrite for ServerEvents {
     fn data(&mut self, data: &str) -> Result<Change, Refusal> {
         if !data.trim_start().starts_with(['{', '[']) {
-            return Ok(Change::Same);
+            // What keeps a connection alive, and no message: not to readers either that pass over a mark or a comment before one.
+            return if data.contains('{') { Err(questions::unread()) } else { Ok(Change::Same) };
         }
         if !self.is_redacted && answers_redacted(data) {
             return Ok(Change::Drop);

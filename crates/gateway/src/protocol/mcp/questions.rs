@@ -171,7 +171,8 @@ fn check_count(count: usize) -> Result<(), Refusal> {
     Err(Refusal::new(Code::UpstreamInvalid, message))
 }
 
-fn unread() -> Refusal {
+/// That something may be asked in what cannot be read.
+pub fn unread() -> Refusal {
     Refusal::new(Code::UpstreamInvalid, "what the server asks its client, or may ask it, could not be read")
 }
 
@@ -276,6 +277,10 @@ mod tests {
             (r#"[{"id":1,"method":"roots/list"}]"#, true),
             (r#"{"id":1,"result":{"x":[{}],"inputRequests":{}}}"#, true),
             (r#"{"id":1,"error":{"data":{"elicitations":[]}}}"#, true),
+            // What is no JSON to this reader, and where a line ends for others.
+            (r#"/*[[[[*/{"id":1,"method":"roots/list"}"#, true),
+            ("{\"id\":1,\"result\":{\"a\":\"b\u{2028}\"}}", true),
+            ("{\"id\":1,\"result\":{\"a\":\"\u{2027}\u{e9}\"}}", false),
         ] {
             assert!((1..=document.len()).all(|size| read(document, size) == asks), "{document}");
         }
