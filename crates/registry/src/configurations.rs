@@ -10,6 +10,7 @@
 //! some digests. Every text is held to its digest when it is read, and the whole to the digest that stands in the records.
 
 mod lists;
+mod object;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -23,10 +24,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use vidimus_core::resource::{self, Object, Origin};
+use vidimus_core::resource::Object;
 use vidimus_core::snapshot::{Beside, Forgotten, NotPreserved, Overlay, PreservedObject, Snapshot};
 
 use self::lists::Entry;
+use self::object::object_of;
 use self::store::{Digest, Store};
 
 pub use whole::Whole;
@@ -446,27 +448,6 @@ impl Archive {
         let object = object_of(&path, &document).map_err(damaged)?;
         Ok(if entry.quarantined { object.quarantined() } else { object })
     }
-}
-
-/// The object of a document that was in force; or what is wrong with it.
-fn object_of(path: &Path, document: &Value) -> Result<Object, String> {
-    // What kind of source it had is not kept; only one of a cluster names a Secret.
-    let origin = match names_secret(document) {
-        false => Origin::file(path, 0),
-        true => Origin::Cluster { cluster: "kept".into(), uid: None, resource_version: None },
-    };
-    resource::check(&origin, document).map_err(|rejections| {
-        let said = rejections.iter().map(|one| format!("{} {}: {}", one.object, one.field, one.reason));
-        said.collect::<Vec<_>>().join("; ")
-    })
-}
-
-/// Whether the key of a provider, or of a server or an API, is in a Secret: `credential` is a member of the spec, or of one of its members.
-fn names_secret(document: &Value) -> bool {
-    let names = |of: &Value| of.pointer("/credential/secretRef").is_some();
-    let spec = document.get("spec");
-    let members = spec.and_then(Value::as_object).into_iter().flat_map(|spec| spec.values());
-    spec.into_iter().chain(members).any(names)
 }
 
 /// What is kept of the configuration of this digest.
