@@ -651,7 +651,8 @@ class Operating(unittest.TestCase):
             extra.unlink()
         self.wait(refused)
         self.assertEqual(STAGE.vidimus("check", str(STAGE.resources)).returncode, 0)
-        registered = lambda: [act for act in STAGE.records("--kind", "act") if act["act"].get("register", {}).get("object") == "Policy/finance/marketing-too"]
+        acts = lambda: sorted(STAGE.records("--kind", "act"), key=lambda act: act["index"])
+        registered = lambda: [act for act in acts() if act["act"].get("register", {}).get("object") == "Policy/finance/marketing-too"]
         self.wait(lambda: len(registered()) >= 2)
         created, deleted = [act["act"]["register"] for act in registered()]
         self.assertEqual((created["operation"], deleted["operation"], created["verdict"]), ("create", "delete", "live"))

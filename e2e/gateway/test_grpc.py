@@ -157,7 +157,7 @@ class Grpc(unittest.TestCase):
 
     def test_what_is_compressed_or_broken_is_refused_and_a_deadline_is_kept(self):
         squeezed = self.ask("GetTask", a2a_pb2.GetTaskRequest(id="x" * 1000), compression=grpc.Compression.Gzip)
-        self.assertEqual((squeezed.code(), info(squeezed).reason), (grpc.StatusCode.INVALID_ARGUMENT, "MESSAGE_INVALID"))
+        self.assertEqual((squeezed.code(), info(squeezed).reason), (grpc.StatusCode.UNIMPLEMENTED, "COMPRESSION_UNSERVED"))
         token = STAGE.token("invoice-bot")
         metadata = [("authorization", f"Bearer {token}"), ("vidimus-route", "finance/echo")]
         with grpc.insecure_channel(AT) as channel:
