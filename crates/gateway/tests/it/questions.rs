@@ -410,6 +410,9 @@ async fn a_document_asks_nothing_that_is_not_decided() {
         r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32042,"message":"x","data":{"elicitations":[{}]}}}"#
             .to_owned(),
     ] {
+        // The server is told that the call before is cancelled, and that takes an answer too.
+        let world = with(&forbids(SAMPLING), None).await;
+        let session = begun(&world).await;
         // It is too long to be collected before anything of it passes.
         let said = said.replacen('{', &format!(r#"{{"x":"{}","#, "x".repeat(100_000)), 1);
         let (answer, chunks) = Answer::stream("application/json");
