@@ -148,6 +148,16 @@ impl Accounts {
         }
     }
 
+    /// A call of `principal` begins, which has a place until it ends.
+    ///
+    /// # Errors
+    /// As [`Accounts::enter`].
+    pub fn entered(&self, principal: &EntityId) -> Result<(Arc<Holder>, Place), Refusal> {
+        let holder = self.holder(principal);
+        let place = self.enter(&holder)?;
+        Ok((holder, place))
+    }
+
     /// A call of this holder is under way: its body may still be coming.
     ///
     /// # Errors

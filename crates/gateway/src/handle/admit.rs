@@ -124,8 +124,7 @@ pub async fn admit<'p, B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Err
 ) -> Result<Admission<'p>, Refusal> {
     let route = addressed_by(gate, context, parts).await?;
     let addressed = Addressed::now(gate, context, parts, &route).await?;
-    let holder = gate.accounts.holder(addressed.caller.proven.principal.entity());
-    let place = gate.accounts.enter(&holder)?;
+    let (holder, place) = gate.accounts.entered(addressed.caller.proven.principal.entity())?;
     let (bytes, lease) = gate.bodies.read(holder, addressed.binding.body_limit(&gate.limits), body).await?;
     let message = addressed.binding.lifted(&addressed.destination, parts, route.rest, &bytes)?;
     let json = read(gate, context, &addressed, &message).await?;

@@ -6,6 +6,7 @@
 mod choices;
 mod counted;
 mod name;
+mod unheld;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -13,8 +14,8 @@ use std::sync::Arc;
 pub use self::choices::Choices;
 use self::counted::Counted;
 use self::name::Name;
+pub use self::unheld::Unheld;
 use super::observe::Usage;
-use super::sse::{Piece, Reader};
 
 /// The longest name, scalar or id that is looked at, as it is written, in bytes. It may be written all in escapes.
 const MAX_WORD: usize = 1_024;
@@ -463,40 +464,6 @@ impl Skimmer {
             }
             _ => {}
         }
-    }
-}
-
-/// An event that is too long to be held, looked at as it passes.
-#[derive(Debug, Default)]
-pub struct Unheld {
-    reader: Reader,
-    skimmer: Skimmer,
-    /// The last two bytes.
-    last: [u8; 2],
-}
-
-impl Unheld {
-    /// Whether what has come of it with this piece may ask something ([`Skimmer::asks`]): also in what is no JSON, and behind what ends a line for
-    /// some readers alone.
-    pub fn asks(&mut self, piece: &[u8]) -> bool {
-        if piece.iter().any(|byte| self.ends_line(*byte)) {
-            return true;
-        }
-        let Self { reader, skimmer, .. } = self;
-        reader.push(piece, &mut |piece| match piece {
-            Piece::Line => skimmer.push(b"\n"),
-            Piece::Text(text) => skimmer.push(text),
-            Piece::End => {}
-        });
-        skimmer.asks() || skimmer.is_broken()
-    }
-
-    /// Whether a line ends with this byte for readers that split lines as Python's `str.splitlines` does, and not in HTML.
-    fn ends_line(&mut self, byte: u8) -> bool {
-        let [before, last] = self.last;
-        self.last = [last, byte];
-        let of_ascii = matches!(byte, 0x0b | 0x0c | 0x1c..=0x1e);
-        of_ascii || matches!((before, last, byte), (_, 0xc2, 0x85) | (0xe2, 0x80, 0xa8 | 0xa9))
     }
 }
 
