@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import random
+import select
 import shutil
 import signal
 import socket
@@ -305,7 +306,9 @@ class Stage:
 
     @staticmethod
     def port(process):
-        """Where a part serves, once it does."""
+        """Where a part serves, once it does. What does not within a minute is named, and not waited for any longer."""
+        if not select.select([process.stdout], [], [], 60)[0]:
+            raise RuntimeError(f"not ready within a minute: {process.args}")
         return int(process.stdout.readline().split()[1])
 
     def start(self, name, part, *flags):

@@ -152,17 +152,21 @@ class AsItself(unittest.TestCase):
 
 
 class Documents(unittest.TestCase):
-    def test_a_document_that_leads_elsewhere_is_refused_with_its_place(self):
+    def test_an_operation_that_leads_elsewhere_is_no_tool_and_a_fault_where_it_is_named(self):
         document = json.loads(json.dumps(DOCUMENT))
         document["components"]["schemas"]["NewPet-Input"]["properties"]["name"] = {"$ref": "https://elsewhere.example/name.json"}
         directory = STAGE.root / "bad"
         directory.mkdir()
-        (directory / "pets.json").write_text(json.dumps(record(document)))
-        done = STAGE.vidimus("check", str(directory), check=False)
-        said = done.stdout + done.stderr
-        self.assertNotEqual(done.returncode, 0, said)
-        self.assertIn('spec.openapi.document.paths["/pets"].post', said)
-        self.assertIn("https://elsewhere.example/name.json", said)
+        for named in (False, True):
+            server = record(document)
+            if named:
+                server["spec"]["openapi"]["operations"] = [document["paths"]["/pets"]["post"]["operationId"]]
+            (directory / "pets.json").write_text(json.dumps(server))
+            done = STAGE.vidimus("check", str(directory), check=False)
+            said = done.stdout + done.stderr
+            self.assertEqual(done.returncode != 0, named, said)
+            self.assertIn('spec.openapi.document.paths["/pets"].post', said)
+            self.assertIn("https://elsewhere.example/name.json", said)
 
 
 if __name__ == "__main__":
