@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::{DirBuilderExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -13,6 +13,10 @@ use serde_json::Value;
 
 use crate::estate;
 use crate::wire::{self, Answer};
+
+// It depends on none of the crates that it attacks; this file is all that is shared.
+#[path = "../../testkit/src/port.rs"]
+mod port;
 
 /// The gateway must serve within this time.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -40,7 +44,7 @@ impl Gateway {
     /// When it does not get ready.
     pub fn start(binary: &Path, upstream: SocketAddr, issuer: &str, times: &[&str]) -> anyhow::Result<Self> {
         let directory = tempfile::Builder::new().prefix("vidimus-redteam-").tempdir()?;
-        let (listen, admin) = (free_address()?, free_address()?);
+        let (listen, admin) = (free_address(), free_address());
         let [resources, data, secrets] =
             ["resources", "data", "secrets"].map(|name| directory.path().join(name));
         fs::create_dir(&resources)?;
@@ -194,6 +198,6 @@ fn plain(binary: &Path) -> Command {
     command
 }
 
-fn free_address() -> anyhow::Result<SocketAddr> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+fn free_address() -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, port::unused()).into()
 }

@@ -4,4 +4,5 @@ pub mod clock;
 pub mod estate;
 pub mod issuer;
 pub mod permit;
+pub mod port;
 pub mod upstream;

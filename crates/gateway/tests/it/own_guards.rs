@@ -156,9 +156,8 @@ async fn a_webhook_that_gives_no_answer_refuses_unless_its_policy_says_otherwise
         }
     }
     assert!(elsewhere.received().is_empty(), "no redirect is followed");
-    let nobody =
-        std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port").local_addr().expect("an address");
-    let world = world(&webhook(&format!("http://{nobody}/"), &json!({})), "").await;
+    let nobody = vidimus_testkit::port::unused();
+    let world = world(&webhook(&format!("http://127.0.0.1:{nobody}/"), &json!({})), "").await;
     assert_eq!(asked(&world, &json!({}), FACT).await, (false, "failed: unreachable 1".to_owned()));
 }
 

@@ -1,6 +1,6 @@
 //! A real store (Redis or Valkey) that a test starts and stops.
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -27,11 +27,7 @@ pub struct Redis {
 
 impl Redis {
     pub async fn start() -> Self {
-        let port = {
-            let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-            socket.local_addr().expect("an address").port()
-        };
-        let mut redis = Self { port, server: None };
+        let mut redis = Self { port: vidimus_testkit::port::unused(), server: None };
         redis.restart().await;
         redis
     }

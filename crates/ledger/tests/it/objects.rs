@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -14,6 +14,10 @@ use vidimus_ledger::{
 };
 
 use crate::support::{Asked, BY, config, copy, decide, grow, kept_long_enough, report, segments, time};
+
+// That crate is above this one, and cannot be asked.
+#[path = "../../../testkit/src/port.rs"]
+mod port;
 
 const BUCKET: &str = "corp-audit";
 const SECRET: &str = "hunter2-hunter2";
@@ -40,10 +44,7 @@ impl Store {
     fn start() -> Self {
         let root = tempfile::tempdir().expect("a directory");
         fs::create_dir(root.path().join(BUCKET)).expect("a bucket");
-        let port = {
-            let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-            socket.local_addr().expect("an address").port()
-        };
+        let port = port::unused();
         let server = Command::new(command())
             .args(["--quiet", "--port", &format!("127.0.0.1:{port}"), "posix"])
             .arg(root.path())

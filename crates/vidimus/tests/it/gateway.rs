@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use super::{command, resources, run};
 
+pub(crate) use vidimus_testkit::port::unused as free_port;
+
 /// Far longer than anything takes.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -264,10 +266,6 @@ pub(crate) fn upstream_that_hangs_up() -> u16 {
         }
     });
     port
-}
-
-pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 pub(crate) fn exchange(address: &str, request: &str) -> Option<String> {

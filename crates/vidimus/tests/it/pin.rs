@@ -272,8 +272,10 @@ fn what_is_hidden_in_a_definition_is_warned_of() {
 #[test]
 fn a_server_that_does_not_say_what_its_tools_are_is_no_answer() {
     let twice = Server::start(true, json!([pay(), pay()]));
-    let closed = { TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap() };
-    for url in [twice.url.clone(), format!("http://{closed}/mcp"), "http://169.254.169.254/mcp".to_owned()] {
+    let closed = super::gateway::free_port();
+    for url in
+        [twice.url.clone(), format!("http://127.0.0.1:{closed}/mcp"), "http://169.254.169.254/mcp".to_owned()]
+    {
         let ran = run(&["pin", "a/ledger", "--url", &url]);
         assert_eq!((ran.code, ran.out.as_str()), (Some(2), ""), "{url}: {ran:?}");
         assert!(ran.err.contains("could not be found out"), "{ran:?}");
