@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use vidimus_core::guard::Kinds;
 
-use crate::patterns::{Fault, Rule, Rules};
+use crate::patterns::{Fault, Rule, Rules, any};
 
 static RULES: LazyLock<Result<Rules, Fault>> = LazyLock::new(|| Rules::new(TABLE));
 
@@ -41,10 +41,6 @@ pub(crate) fn find_hidden(text: &str, found: &mut Kinds) {
 
 const fn rule(kind: &'static str, words: &'static [&'static str], pattern: &'static str) -> Rule {
     Rule { kind, words, pattern, fits: any }
-}
-
-fn any(_: &str) -> bool {
-    true
 }
 
 /// ASCII alone: other letters are read as those that they look like.

@@ -3,29 +3,17 @@
 
 use std::ops::Range;
 
-use crate::patterns::Rule;
-
-const fn rule(kind: &'static str, pattern: &'static str, fits: fn(&str) -> bool) -> Rule {
-    Rule { kind, words: &[], pattern, fits }
-}
-
-const fn named(
-    kind: &'static str,
-    words: &'static [&'static str],
-    pattern: &'static str,
-    fits: fn(&str) -> bool,
-) -> Rule {
-    Rule { kind, words, pattern, fits }
-}
+use crate::patterns::{Rule, rule};
 
 pub(crate) const TABLE: &[Rule] = &[
-    rule("us-ssn", r"(?:^|[^\w-])([0-9]{3}-[0-9]{2}-[0-9]{4})(?-u:\b)", is_ssn),
+    rule("us-ssn", &[], r"(?:^|[^\w-])([0-9]{3}-[0-9]{2}-[0-9]{4})(?-u:\b)", is_ssn),
     rule(
         "us-ssn",
+        &[],
         r"(?:^|[^\w\s.,-]\s?|[A-Za-z]\s)([0-9]{3} [0-9]{2} [0-9]{4})(?:$|[^\w\s-]|\s(?:[^0-9]|$))",
         is_ssn_in_words,
     ),
-    named(
+    rule(
         "us-ssn",
         &["ssn", "social security", "social_security"],
         r#"(?i-u)(?:\b|_)(?:ssn|social[ _]security)[ \t:=#"'(A-Za-z._-]{0,24}([0-9]{3}[ -]?[0-9]{2}[ -]?[0-9]{4})\b"#,
@@ -33,36 +21,45 @@ pub(crate) const TABLE: &[Rule] = &[
     ),
     rule(
         "uk-nino",
+        &[],
         r"(?-u)\b([A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] ?\d{2} ?\d{2} ?\d{2} ?[A-D]|(?i:[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z]\d{6}[A-D]))\b",
         is_nino,
     ),
-    rule("es-dni", r"(?i-u)\b((?:\d|[XYZ]-?)\d{7}-?[A-Z])\b", is_dni),
+    rule("es-dni", &[], r"(?i-u)\b((?:\d|[XYZ]-?)\d{7}-?[A-Z])\b", is_dni),
     rule(
         "fr-nir",
+        &[],
         r"(?i-u)\b([12] ?\d{2} ?(?:0[1-9]|1[0-2]|[2-9]\d) ?(?:\d{2}|2[AB]) ?\d{3} ?\d{3} ?\d{2})\b",
         is_nir,
     ),
-    rule("br-cpf", r"(?-u)\b(\d{3}\.\d{3}\.\d{3}-\d{2})\b", is_cpf),
-    rule("br-cpf", r"(?:^|[^\w.+-])([0-9]{9}-?[0-9]{2})(?-u:\b)", is_cpf),
-    rule("de-steuer-id", r"(?:^|[^\w.+-])([1-9][0-9] ?[0-9]{3} ?[0-9]{3} ?[0-9]{3})(?-u:\b)", is_steuer_id),
+    rule("br-cpf", &[], r"(?-u)\b(\d{3}\.\d{3}\.\d{3}-\d{2})\b", is_cpf),
+    rule("br-cpf", &[], r"(?:^|[^\w.+-])([0-9]{9}-?[0-9]{2})(?-u:\b)", is_cpf),
+    rule(
+        "de-steuer-id",
+        &[],
+        r"(?:^|[^\w.+-])([1-9][0-9] ?[0-9]{3} ?[0-9]{3} ?[0-9]{3})(?-u:\b)",
+        is_steuer_id,
+    ),
     rule(
         "it-codice-fiscale",
+        &[],
         r"(?i-u)\b([A-Z]{6}[0-9L-NP-V]{2}[A-EHLMPR-T][0-9L-NP-V]{2}[A-Z][0-9L-NP-V]{3}[A-Z])\b",
         is_codice_fiscale,
     ),
-    named(
+    rule(
         "nl-bsn",
         &["bsn", "burgerservice", "sofi", "citizen service"],
         r#"(?i-u)(?:\b|_)(?:bsn|burgerservice|sofi|citizen service)[ \t:=#"'(A-Za-z._-]{0,24}([0-9]{3}[ .]?[0-9]{3}[ .]?[0-9]{3}|[0-9]{4}\.[0-9]{2}\.[0-9]{3})\b"#,
         is_bsn,
     ),
-    rule("pl-pesel", r"(?:^|[^\w.+-])([0-9]{2}[0-3][0-9][0-3][0-9]{6})(?-u:\b)", is_pesel),
+    rule("pl-pesel", &[], r"(?:^|[^\w.+-])([0-9]{2}[0-3][0-9][0-3][0-9]{6})(?-u:\b)", is_pesel),
     rule(
         "se-personnummer",
+        &[],
         r"(?:^|[^\w.+-])((?:19[0-9]{2}|20[01][0-9]|[0-9]{2})(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01]|6[1-9]|[78][0-9]|9[01])[-+][0-9]{4})(?-u:\b)",
         is_personnummer,
     ),
-    named(
+    rule(
         "se-personnummer",
         &["personnummer", "samordningsnummer"],
         r#"(?i-u)(?:personnummer|samordningsnummer)[ \t:=#"'(._-]{0,8}((?:[0-9]{2})?[0-9]{6}[-+]?[0-9]{4})\b"#,
@@ -70,22 +67,23 @@ pub(crate) const TABLE: &[Rule] = &[
     ),
     rule(
         "in-aadhaar",
+        &[],
         r"(?:^|[^\w\s.+-]\s?|[A-Za-z]\s)([2-9][0-9]{3}[ -][0-9]{4}[ -][0-9]{4})(?:$|[^\w\s-]|\s(?:[^0-9]|$))",
         is_aadhaar,
     ),
-    named(
+    rule(
         "in-aadhaar",
         &["aadhaar", "aadhar", "uidai"],
         r#"(?i-u)(?:aadhaar|aadhar|uidai)[ \t:=#"'(A-Za-z._-]{0,24}([2-9][0-9]{3}[ -]?[0-9]{4}[ -]?[0-9]{4})\b"#,
         is_aadhaar,
     ),
-    named(
+    rule(
         "ca-sin",
         &["sin", "social insurance", "social_insurance"],
         r#"(?i-u)(?:\b|_)(?:sin|social[ _]insurance)\b[ \t:=#"'(A-Za-z._-]{0,24}([0-9]{3}[ -]?[0-9]{3}[ -]?[0-9]{3})\b"#,
         is_sin,
     ),
-    named(
+    rule(
         "au-tfn",
         &["tfn", "tax file", "tax_file"],
         r#"(?i-u)(?:\b|_)(?:tfn|tax[ _]file)[ \t:=#"'(A-Za-z._-]{0,24}([0-9]{3} ?[0-9]{3} ?[0-9]{3})\b"#,
@@ -93,6 +91,7 @@ pub(crate) const TABLE: &[Rule] = &[
     ),
     rule(
         "cn-resident-id",
+        &[],
         r"(?-u)\b([1-9]\d{5}(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{3}[\dXx])\b",
         is_resident_id,
     ),

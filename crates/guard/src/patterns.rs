@@ -49,6 +49,21 @@ pub(crate) struct Rule {
     pub(crate) fits: fn(&str) -> bool,
 }
 
+/// A rule of a table.
+pub(crate) const fn rule(
+    kind: &'static str,
+    words: &'static [&'static str],
+    pattern: &'static str,
+    fits: fn(&str) -> bool,
+) -> Rule {
+    Rule { kind, words, pattern, fits }
+}
+
+/// What fits whatever it is.
+pub(crate) fn any(_: &str) -> bool {
+    true
+}
+
 /// Rules, compiled.
 #[derive(Debug)]
 pub(crate) struct Rules {
@@ -84,6 +99,25 @@ impl Rules {
     pub(crate) fn places(&self, text: &str) -> Vec<Place> {
         let mut found = Vec::new();
         self.each(text, &mut |kind, at| found.push(Place { at, kind: Cow::Borrowed(kind) }));
+        found
+    }
+
+    /// What a text has of each kind, or where that is nothing, what it has as it is `named`: with the name of its member.
+    pub(crate) fn find_named(&self, text: &str, named: Option<String>) -> Kinds {
+        let found = self.find(text);
+        match named.filter(|_| found.is_empty()) {
+            Some(named) => self.find(&named),
+            None => found,
+        }
+    }
+
+    /// Where that stands: what is found by the name is all of the text.
+    pub(crate) fn places_named(&self, text: &str, named: Option<String>) -> Vec<Place> {
+        let mut found = self.places(text);
+        if let Some(named) = named.filter(|_| found.is_empty()) {
+            let kind = self.places(&named).into_iter().next().map(|place| place.kind);
+            found.extend(kind.map(|kind| Place { at: 0..text.len(), kind }));
+        }
         found
     }
 

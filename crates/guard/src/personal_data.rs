@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use vidimus_core::guard::Kinds;
 
 use crate::national_ids::{self, luhn, mod_97};
-use crate::patterns::{Fault, Place, Rule, Rules};
+use crate::patterns::{Fault, Place, Rule, Rules, any, rule};
 
 static RULES: LazyLock<Result<Rules, Fault>> =
     LazyLock::new(|| Rules::new(&[TABLE, national_ids::TABLE].concat()));
@@ -15,23 +15,12 @@ static RULES: LazyLock<Result<Rules, Fault>> =
 const MAX_NAMED: usize = 32;
 
 pub(crate) fn find(name: &str, text: &str) -> Result<Kinds, &'static Fault> {
-    let rules = RULES.as_ref()?;
-    let found = rules.find(text);
-    match named(name, text).filter(|_| found.is_empty()) {
-        Some(named) => Ok(rules.find(&named)),
-        None => Ok(found),
-    }
+    Ok(RULES.as_ref()?.find_named(text, named(name, text)))
 }
 
 /// Where that stands.
 pub(crate) fn places(name: &str, text: &str) -> Result<Vec<Place>, &'static Fault> {
-    let rules = RULES.as_ref()?;
-    let mut found = rules.places(text);
-    if let Some(named) = named(name, text).filter(|_| found.is_empty()) {
-        let kind = rules.places(&named).into_iter().next().map(|place| place.kind);
-        found.extend(kind.map(|kind| Place { at: 0..text.len(), kind }));
-    }
-    Ok(found)
+    Ok(RULES.as_ref()?.places_named(text, named(name, text)))
 }
 
 /// A value with the name of its member, which may say what number it is; `None` where it is none, or nobody named it.
@@ -40,42 +29,31 @@ fn named(name: &str, text: &str) -> Option<String> {
     (!name.is_empty() && is_number).then(|| format!("{name}: {}", text.trim()))
 }
 
-const fn rule(kind: &'static str, pattern: &'static str, fits: fn(&str) -> bool) -> Rule {
-    Rule { kind, words: &[], pattern, fits }
-}
-
 const TABLE: &[Rule] = &[
-    rule("card", r"(?:^|[^\w.])([0-9](?:[ -]?[0-9]){12,})(?-u:\b)", has_card),
+    rule("card", &[], r"(?:^|[^\w.])([0-9](?:[ -]?[0-9]){12,})(?-u:\b)", has_card),
     rule(
         "card",
+        &[],
         r"(?:^|[^\w.])([0-9]{4}\.[0-9]{4}\.[0-9]{4}\.[0-9]{4}|3[0-9]{3}\.[0-9]{6}\.[0-9]{4,5})(?-u:\b)",
         has_card,
     ),
-    rule("iban", r"(?i-u)\b([A-Z]{2}\d{2}(?:[ -]?[A-Z0-9]){11,30})", has_iban),
-    Rule {
-        kind: "email",
-        words: &["@"],
-        pattern: r"(?i-u)\b[A-Z0-9._%+-]{1,64}@(?:[A-Z0-9-]{1,63}\.){1,8}[A-Z]{2,24}\b",
-        fits: any,
-    },
-    Rule { kind: "phone", words: &["+"], pattern: r"(?-u)\+([1-9](?:[ ().-]{0,2}\d){7,14})\b", fits: any },
+    rule("iban", &[], r"(?i-u)\b([A-Z]{2}\d{2}(?:[ -]?[A-Z0-9]){11,30})", has_iban),
+    rule("email", &["@"], r"(?i-u)\b[A-Z0-9._%+-]{1,64}@(?:[A-Z0-9-]{1,63}\.){1,8}[A-Z]{2,24}\b", any),
+    rule("phone", &["+"], r"(?-u)\+([1-9](?:[ ().-]{0,2}\d){7,14})\b", any),
     rule(
         "phone-us",
+        &[],
         r"(?:^|[^\w.+-])((?:1[ .-])?(?:\([2-9][0-9]{2}\) ?|[2-9][0-9]{2}[.-])[2-9][0-9]{2}[.-][0-9]{4})(?-u:\b)",
         is_of_north_america,
     ),
     // As it is written within a country, where it is said to be one.
-    Rule {
-        kind: "phone",
-        words: &["tel", "phone", "mobil", "fax", "handy", "gsm", "whatsapp"],
-        pattern: r#"(?i-u)(?:\b|_)(?:tel|telefon|telefoon|telephone|phone|mobile|mobil|fax|handy|gsm|whatsapp)(?:nummer|number| no)?\b[ \t:=#"'(._-]{0,8}(0[0-9](?:[ ./-]?[0-9]){7,11})\b"#,
-        fits: any,
-    },
+    rule(
+        "phone",
+        &["tel", "phone", "mobil", "fax", "handy", "gsm", "whatsapp"],
+        r#"(?i-u)(?:\b|_)(?:tel|telefon|telefoon|telephone|phone|mobile|mobil|fax|handy|gsm|whatsapp)(?:nummer|number| no)?\b[ \t:=#"'(._-]{0,8}(0[0-9](?:[ ./-]?[0-9]){7,11})\b"#,
+        any,
+    ),
 ];
-
-fn any(_: &str) -> bool {
-    true
-}
 
 /// By the plan of North America: no area and no exchange ends in 11.
 fn is_of_north_america(text: &str) -> bool {

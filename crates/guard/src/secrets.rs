@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 
 use vidimus_core::guard::Kinds;
 
-use crate::patterns::{Fault, Place, Rule, Rules, entropy};
+use crate::patterns::{Fault, Place, Rule, Rules, any, entropy, rule};
 
 static RULES: LazyLock<Result<Rules, Fault>> =
     LazyLock::new(|| Rules::new(&[TABLE, tokens::TABLE, services::TABLE].concat()));
@@ -22,22 +22,12 @@ const PRIVATE_KEY: &str = "private-key";
 const MAX_NAMED: usize = 256;
 
 pub(crate) fn find(name: &str, text: &str) -> Result<Kinds, &'static Fault> {
-    let rules = RULES.as_ref()?;
-    let found = rules.find(text);
-    match assigned(name, text).filter(|_| found.is_empty()) {
-        Some(assigned) => Ok(rules.find(&assigned)),
-        None => Ok(found),
-    }
+    Ok(RULES.as_ref()?.find_named(text, assigned(name, text)))
 }
 
 /// Where that stands; `None` where more of the text belongs to it than is found.
 pub(crate) fn places(name: &str, text: &str) -> Result<Option<Vec<Place>>, &'static Fault> {
-    let rules = RULES.as_ref()?;
-    let mut found = rules.places(text);
-    if let Some(assigned) = assigned(name, text).filter(|_| found.is_empty()) {
-        let kind = rules.places(&assigned).into_iter().next().map(|place| place.kind);
-        found.extend(kind.map(|kind| Place { at: 0..text.len(), kind }));
-    }
+    let mut found = RULES.as_ref()?.places_named(text, assigned(name, text));
     // Of a key in lines only the first is found.
     if found.iter().any(|place| place.kind == PRIVATE_KEY) {
         return Ok(None);
@@ -56,10 +46,6 @@ fn assigned(name: &str, text: &str) -> Option<String> {
     let text = text.trim();
     let is_one_word = text.len() <= MAX_NAMED && !text.contains(char::is_whitespace);
     (!name.is_empty() && is_one_word).then(|| format!("{name} = \"{text}\""))
-}
-
-fn any(_: &str) -> bool {
-    true
 }
 
 fn above_2(text: &str) -> bool {
@@ -84,15 +70,6 @@ fn is_random(text: &str) -> bool {
         && text.contains(|one: char| one.is_ascii_digit())
         && text.contains(|one: char| one.is_ascii_alphabetic())
         && !STAND_FOR_ONE.iter().any(|word| lower.contains(word))
-}
-
-const fn rule(
-    kind: &'static str,
-    words: &'static [&'static str],
-    pattern: &'static str,
-    fits: fn(&str) -> bool,
-) -> Rule {
-    Rule { kind, words, pattern, fits }
 }
 
 /// Of each its kind (gitleaks' id), the words that it needs, its pattern, and what fits.

@@ -109,10 +109,9 @@ impl Sent<'_> {
         if is_large { Err(Unfit::TooLarge) } else { Ok(found) }
     }
 
-    /// As much of its span as is kept, where that is not all of it.
+    /// As much of its span as is kept, where it is too large ([`Unfit::TooLarge`]); `None` where what is beside it would be too much with any.
     pub(crate) fn cut(&self) -> Option<Span> {
-        // What is beside it would be too much with any.
-        if self.beside.is_too_large() || self.fits() != Err(Unfit::TooLarge) {
+        if self.beside.is_too_large() {
             return None;
         }
         let mut span = self.span.clone();

@@ -185,9 +185,13 @@ impl Store {
         let mut said: HashMap<Ids, u64> = HashMap::new();
         let mut room = MOST_REQUEST;
         for sent in spans {
-            let cut = sent.cut();
+            let mut fits = sent.fits();
+            let cut = if fits == Err(Unfit::TooLarge) { sent.cut() } else { None };
             let sent = Sent { beside: sent.beside, span: cut.as_ref().unwrap_or(sent.span) };
-            let found = match sent.fits() {
+            if cut.is_some() {
+                fits = sent.fits();
+            }
+            let found = match fits {
                 Ok(found) => found,
                 Err(Unfit::Malformed) => {
                     taken.malformed += 1;

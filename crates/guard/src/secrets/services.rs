@@ -1,8 +1,7 @@
 //! Keys that have no form of their own, and are known by the name of the service beside them: derived from gitleaks as those in [`super`] are. Ids that are
 //! no secrets are left out, and of each value letters and digits are asked for.
 
-use super::rule;
-use crate::patterns::{Rule, entropy};
+use crate::patterns::{Rule, entropy, rule};
 
 /// A value that is assigned to something in whose name a service has its own.
 macro_rules! assigned {

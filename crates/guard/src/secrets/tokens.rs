@@ -2,8 +2,8 @@
 
 use data_encoding::BASE64_NOPAD;
 
-use super::{above_2, above_3, any, is_random, rule};
-use crate::patterns::{Rule, entropy};
+use super::{above_2, above_3, is_random};
+use crate::patterns::{Rule, any, entropy, rule};
 
 pub(super) const TABLE: &[Rule] = &[
     rule(

@@ -10,6 +10,7 @@ use super::operation::{self, Compiled, Given};
 use super::path::Template;
 use super::schema::Wrong;
 use super::{LeftOut, Operation, Route, Verb};
+use crate::json::segments;
 use crate::resource::problem::{At, Fault, Problems};
 use crate::resource::{field::name, shape};
 
@@ -149,10 +150,9 @@ impl<'d> Document<'d> {
     /// As [`Document::at`].
     pub(super) fn at_pointer(&self, pointer: &str) -> Result<&'d Value, &'static str> {
         let mut value = self.root;
-        for step in pointer.split('/').skip(1) {
-            let step = step.replace("~1", "/").replace("~0", "~");
+        for step in segments(pointer).into_iter().flatten() {
             let below = match value {
-                Value::Object(members) => members.get(&step),
+                Value::Object(members) => members.get(&*step),
                 Value::Array(list) => step.parse::<usize>().ok().and_then(|index| list.get(index)),
                 _ => None,
             };

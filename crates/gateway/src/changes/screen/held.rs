@@ -86,8 +86,10 @@ struct Waiting {
     text: String,
     /// Where it stands in the event's data.
     at: Range<usize>,
-    /// How long the text is before it, and with it, in bytes.
-    of_text: Range<usize>,
+    /// How long the text is with it, in bytes.
+    end: usize,
+    /// How many characters it has.
+    characters: usize,
 }
 
 impl Event {
@@ -231,11 +233,10 @@ impl Held {
             ));
         }
         let Text { window, left, cuts, redacted, recorded, .. } = text;
-        let begins = window.come();
         window.push(&words, &mut |from, seen| {
             looked(&self.screen, (from, seen), *left, (&mut *cuts, &mut *redacted, &mut *recorded))
         })?;
-        Ok(Waiting { at, of_text: begins..text.window.come(), text: name })
+        Ok(Waiting { at, end: text.window.come(), characters: words.chars().count(), text: name })
     }
 
     fn wait(&mut self, event: Event) -> Result<(), Refusal> {
@@ -292,7 +293,7 @@ impl Held {
         event
             .pieces
             .iter()
-            .all(|piece| self.texts.get(&piece.text).is_none_or(|text| is_free(text, piece.of_text.end)))
+            .all(|piece| self.texts.get(&piece.text).is_none_or(|text| is_free(text, piece.end)))
     }
 
     /// An event as it leaves, without what was found in its texts. Of one in which that has no place the first piece that had not left says so, and the
@@ -303,19 +304,20 @@ impl Held {
         let mut edits: Vec<(Range<usize>, String)> = Vec::new();
         for piece in &event.pieces {
             let Some(text) = self.texts.get_mut(&piece.text) else { continue };
-            let words = data.get(piece.at.clone()).and_then(|json| serde_json::from_str::<String>(json).ok());
-            let left = match words {
-                Some(words) if !text.redacted => {
-                    let kept = text.cuts.kept(&words, piece.of_text.start);
-                    let characters =
-                        kept.as_ref().map_or_else(|| words.chars().count(), |kept| kept.characters);
-                    text.leaving = text.leaving.saturating_add(u64::try_from(characters).unwrap_or(u64::MAX));
-                    kept.map(|kept| kept.said)
-                }
-                // What it says is not known, or has no place.
-                _ => Some(if std::mem::replace(&mut text.shown, true) { "" } else { REDACTED }.to_owned()),
-            };
-            edits.extend(left.map(|left| (piece.at.clone(), left)));
+            // Nearly every text stays as it is, and is not read once more.
+            let has_cuts = !text.cuts.is_empty();
+            let json = data.get(piece.at.clone()).filter(|_| has_cuts && !text.redacted);
+            let words = json.and_then(|json| serde_json::from_str::<String>(json).ok());
+            // What was found in it has no place, or what it says is not known.
+            if text.redacted || has_cuts && words.is_none() {
+                let left = if std::mem::replace(&mut text.shown, true) { "" } else { REDACTED };
+                edits.push((piece.at.clone(), left.to_owned()));
+                continue;
+            }
+            let kept = words.and_then(|words| text.cuts.kept(&words, piece.end.saturating_sub(words.len())));
+            let characters = kept.as_ref().map_or(piece.characters, |kept| kept.characters);
+            text.leaving = text.leaving.saturating_add(u64::try_from(characters).unwrap_or(u64::MAX));
+            edits.extend(kept.map(|kept| (piece.at.clone(), kept.said)));
         }
         if let Some(data) = event.parts.data.as_mut().filter(|_| !edits.is_empty()) {
             // Where it cannot be written, nothing of it leaves.

@@ -89,60 +89,45 @@ impl<'t, 'm> Writer<'t, 'm> {
         Some(())
     }
 
-    /// The elements of a list, which stand behind each other.
-    fn list(
-        &mut self,
-        field: &'t Field,
-        mut held: Held<'m>,
-        message: &mut &'m [u8],
-        levels: u8,
-    ) -> Option<()> {
-        self.out.push(b'[');
-        loop {
-            self.value(&field.kind, held, levels)?;
-            match self.again(field, message)? {
-                Some(another) => held = another,
-                None => break,
-            }
-            self.out.push(b',');
-        }
+    fn list(&mut self, field: &'t Field, held: Held<'m>, message: &mut &'m [u8], levels: u8) -> Option<()> {
+        let mut between = b'[';
+        self.each(field, held, message, |writer, held| {
+            writer.out.push(between);
+            between = b',';
+            writer.value(&field.kind, held, levels)
+        })?;
         self.out.push(b']');
         Some(())
     }
 
-    fn map(
-        &mut self,
-        field: &'t Field,
-        mut held: Held<'m>,
-        message: &mut &'m [u8],
-        levels: u8,
-    ) -> Option<()> {
+    fn map(&mut self, field: &'t Field, held: Held<'m>, message: &mut &'m [u8], levels: u8) -> Option<()> {
         let first = self.entries.len();
-        loop {
-            self.entry(held, levels)?;
-            match self.again(field, message)? {
-                Some(another) => held = another,
-                None => break,
-            }
-        }
+        self.each(field, held, message, |writer, held| writer.entry(held, levels))?;
         self.object(first, |writer, value| {
             writer.value(&field.kind, Held::Inside(value), levels.checked_sub(1)?)
         })
     }
 
-    /// What is in the next field, where it is this one again.
-    fn again(&mut self, field: &Field, message: &mut &'m [u8]) -> Option<Option<Held<'m>>> {
-        let mut ahead = *message;
-        if ahead.is_empty() {
-            return Some(None);
+    /// Gives `put` what is in a field that may be there several times: this once, and those that stand behind it.
+    fn each(
+        &mut self,
+        field: &Field,
+        held: Held<'m>,
+        message: &mut &'m [u8],
+        mut put: impl FnMut(&mut Self, Held<'m>) -> Option<()>,
+    ) -> Option<()> {
+        put(self, held)?;
+        while !message.is_empty() {
+            let mut behind = *message;
+            let come = wire::Field::next(&mut behind).ok()?;
+            if come.number != field.number {
+                break;
+            }
+            self.left = self.left.checked_sub(1)?;
+            *message = behind;
+            put(self, come.held)?;
         }
-        let come = wire::Field::next(&mut ahead).ok()?;
-        if come.number != field.number {
-            return Some(None);
-        }
-        self.left = self.left.checked_sub(1)?;
-        *message = ahead;
-        Some(Some(come.held))
+        Some(())
     }
 
     fn value(&mut self, kind: &'t Kind, held: Held<'m>, levels: u8) -> Option<()> {

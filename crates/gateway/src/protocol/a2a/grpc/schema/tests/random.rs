@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use prost::encoding::{WireType, encode_key, encode_varint};
-use prost_reflect::{Cardinality, FieldDescriptor, Kind, MessageDescriptor};
+use prost_reflect::{Cardinality, FieldDescriptor, Kind, MessageDescriptor, OneofDescriptor};
 use serde_json::{Value, json};
 
 /// Below this there are no more fields.
@@ -41,6 +41,22 @@ impl Choices<'_> {
     }
 }
 
+/// Whether a field is in a message: of a oneof nearly always one alone.
+fn is_chosen(
+    field: &FieldDescriptor,
+    oneofs: &mut Vec<OneofDescriptor>,
+    c: &mut Choices<'_>,
+    levels: u8,
+) -> bool {
+    if c.skips(levels) {
+        return false;
+    }
+    let Some(oneof) = field.containing_oneof().filter(|_| !c.is_odd()) else { return true };
+    let is_first = !oneofs.contains(&oneof);
+    oneofs.extend(is_first.then_some(oneof));
+    is_first
+}
+
 /// A message, as JSON says it.
 pub fn json(of: &MessageDescriptor, c: &mut Choices<'_>) -> String {
     object(of, c, DEEPEST)
@@ -59,16 +75,8 @@ fn object(of: &MessageDescriptor, c: &mut Choices<'_>, levels: u8) -> String {
         fields.reverse();
     }
     for field in fields {
-        if c.skips(levels) {
+        if !is_chosen(&field, &mut oneofs, c, levels) {
             continue;
-        }
-        if let Some(oneof) = field.containing_oneof()
-            && !c.is_odd()
-        {
-            if oneofs.contains(&oneof) {
-                continue;
-            }
-            oneofs.push(oneof);
         }
         let name = if c.next() % 4 == 3 { field.name() } else { field.json_name() };
         for _ in 0..if c.is_odd() { 2 } else { 1 } {
@@ -206,16 +214,8 @@ fn fields(of: &MessageDescriptor, c: &mut Choices<'_>, levels: u8, out: &mut Vec
     }
     let mut oneofs = Vec::new();
     for field in all {
-        if c.skips(levels) {
+        if !is_chosen(&field, &mut oneofs, c, levels) {
             continue;
-        }
-        if let Some(oneof) = field.containing_oneof()
-            && !c.is_odd()
-        {
-            if oneofs.contains(&oneof) {
-                continue;
-            }
-            oneofs.push(oneof);
         }
         let many = field.cardinality() == Cardinality::Repeated;
         for _ in 0..if many || c.is_odd() { c.next() % 3 } else { 1 } {
