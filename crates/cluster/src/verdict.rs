@@ -156,7 +156,7 @@ impl<'l> InForce<'l> {
             if observes(object) && !found.over.contains_key(uid) {
                 found.observing.insert(uid);
             }
-            if quarantined::is_quarantined(object) {
+            if object.is_quarantined() {
                 found.quarantined.insert(uid);
             }
         }
