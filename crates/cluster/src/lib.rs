@@ -64,7 +64,7 @@ pub use pods::{LastCalls, NotRunning, Pods, PodsReport, PodsSaid, Unclaimed};
 pub use quarantined::says_quarantined;
 pub use relay::{MAX_GATEWAYS, Relay};
 pub use remote::{Dial, Duplex, Link, Remote};
-pub use rollouts::{LetPass, RolloutsReport};
+pub use rollouts::{LetPass, RolloutsReport, observes};
 pub use runs_jobs::JobsReport;
 pub use secrets::Secrets;
 pub use seen::{Changes, FieldManager, Seen};

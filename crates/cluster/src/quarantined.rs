@@ -2,7 +2,6 @@
 //! gateway reads it there (`vidimus admission`).
 
 use serde_json::Value;
-use vidimus_core::resource::Object;
 
 use crate::condition::Condition;
 
@@ -43,15 +42,6 @@ pub(crate) fn condition(
 /// Whether something is to be said of it.
 pub(crate) fn concerns(there: &[Condition]) -> bool {
     there.iter().any(|one| one.of == QUARANTINED)
-}
-
-/// Whether an object in force is.
-pub(crate) fn is_quarantined(object: &Object) -> bool {
-    match object {
-        Object::Agent(agent) => agent.quarantined,
-        Object::Service(service) => service.quarantined,
-        Object::McpServer(_) | Object::LlmProvider(_) | Object::Policy(_) => false,
-    }
 }
 
 /// Whether the status of an object, as the API server has it, says that it is quarantined: by an act, of which the object itself says nothing.

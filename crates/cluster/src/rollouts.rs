@@ -82,7 +82,7 @@ impl RolloutsReport {
 }
 
 /// Whether what no policy permits passes by this.
-pub(crate) fn observes(object: &Object) -> bool {
+pub fn observes(object: &Object) -> bool {
     matches!(object, Object::Policy(policy) if policy.mode == Mode::Rollout)
 }
 

@@ -4,7 +4,6 @@ use std::collections::{HashMap, HashSet};
 
 use jiff::Timestamp;
 use vidimus_core::caller::UnixMillis;
-use vidimus_core::resource::llm_provider::SecretKey;
 use vidimus_core::resource::{Object, Origin, Rejection};
 use vidimus_core::snapshot::TOO_COSTLY;
 use vidimus_registry::Loaded;
@@ -48,7 +47,7 @@ pub(crate) fn wanted(
     now: Timestamp,
 ) -> Vec<Write> {
     let in_force = InForce::of(loaded, now);
-    let InForce { over, named, of_jobs, .. } = &in_force;
+    let over = &in_force.over;
     let now = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let rejected = by_uid(&loaded.rejections);
     let warned = by_uid(loaded.snapshot.warnings());
@@ -70,24 +69,26 @@ pub(crate) fn wanted(
         if says(entry, &plainly) && is_plain(key, entry) {
             continue;
         }
-        let is_job = of_jobs.contains(&*entry.uid);
+        let object = in_force.get(&entry.uid);
+        let is_job = object.is_some_and(is_job);
         if is_job && jobs == Jobs::Unread {
             continue;
         }
-        let unusable = match named.get(&*entry.uid).map(|named| (*named, reported.secrets.known(named))) {
-            Some((_, Known::Unread)) => continue,
-            Some((named, Known::Not(why))) => Some((why.reason(), why.message(named))),
-            None if is_job => jobs.why_not(),
-            None => over.get(&*entry.uid).map(|why| (OVER, why.clone())),
-            Some((_, Known::There)) => None,
-        };
+        let unusable =
+            match object.and_then(secrets::named_by).map(|named| (named, reported.secrets.known(named))) {
+                Some((_, Known::Unread)) => continue,
+                Some((named, Known::Not(why))) => Some((why.reason(), why.message(named))),
+                None if is_job => jobs.why_not(),
+                None => over.get(&*entry.uid).map(|why| (OVER, why.clone())),
+                Some((_, Known::There)) => None,
+            };
         let (rejected, mut warned) = (about(&rejected, &entry.uid), about(&warned, &entry.uid));
         // What it would do is not done any more.
         warned.retain(|_| !over.contains_key(&*entry.uid));
         let verdict = Verdict {
             rejected: &rejected,
             warned: &warned,
-            in_force: in_force.all.contains(&*entry.uid),
+            in_force: object.is_some(),
             refuses: refusing.contains(&*entry.uid),
             audience_taken: loaded.snapshot.audience_holder(key.0, &key.1, &key.2).is_some(),
             waits: index.waits(&entry.uid),
@@ -126,60 +127,51 @@ fn says(entry: &Entry, conditions: &[Condition]) -> bool {
     entry.observed == entry.generation && entry.runs == Runs::default() && conditions.iter().all(stands)
 }
 
-/// What of the objects in force is of interest here, each by its uid.
+/// The objects in force, each by its uid.
 #[derive(Default)]
 struct InForce<'l> {
-    all: HashSet<&'l str>,
-    /// That it permits nothing any more.
+    all: HashMap<&'l str, &'l Object>,
+    /// Of those that permit nothing any more, that they do not.
     over: HashMap<&'l str, String>,
-    /// The key that it names.
-    named: HashMap<&'l str, &'l SecretKey>,
-    of_jobs: HashSet<&'l str>,
-    /// What no policy permits passes by it. That deserves a look, so it is never plain.
-    observing: HashSet<&'l str>,
-    quarantined: HashSet<&'l str>,
 }
 
 impl<'l> InForce<'l> {
     fn of(loaded: &'l Loaded, now: Timestamp) -> Self {
         let objects = loaded.snapshot.objects();
-        let mut found = Self { all: HashSet::with_capacity(objects.len()), ..Self::default() };
+        let mut found = Self { all: HashMap::with_capacity(objects.len()), ..Self::default() };
         for object in objects {
             let Some(uid) = uid(&object.meta().origin) else { continue };
-            found.all.insert(uid);
+            found.all.insert(uid, object);
             found.over.extend(over(object, now).map(|why| (uid, why)));
-            found.named.extend(secrets::named_by(object).map(|named| (uid, named)));
-            if is_job(object) {
-                found.of_jobs.insert(uid);
-            }
-            // One that is over is not programmed, and lets nothing pass.
-            if observes(object) && !found.over.contains_key(uid) {
-                found.observing.insert(uid);
-            }
-            if quarantined::is_quarantined(object) {
-                found.quarantined.insert(uid);
-            }
         }
         found
     }
 
+    fn get(&self, uid: &str) -> Option<&'l Object> {
+        self.all.get(uid).copied()
+    }
+
     /// Whether an object is in force, and nothing of what is known here is to be said of it. What observes deserves a look anyway.
     fn is_plain(&self, uid: &str) -> bool {
-        let has_more = self.over.contains_key(uid)
-            || self.named.contains_key(uid)
-            || self.of_jobs.contains(uid)
-            || self.quarantined.contains(uid);
-        self.all.contains(uid) && !has_more
+        self.get(uid).is_some_and(|object| {
+            let has_more = self.over.contains_key(uid)
+                || secrets::named_by(object).is_some()
+                || is_job(object)
+                || object.is_quarantined();
+            !has_more
+        })
     }
 
     /// What is said of an object beside the three conditions that each has.
     fn more(&self, key: &Key, entry: &Entry, reported: &Reported<'_>) -> impl Iterator<Item = Condition> {
         let uid: &str = &entry.uid;
-        let observes = self.observing.contains(uid);
+        let object = self.get(uid);
+        // One that is over is not programmed, and lets nothing pass.
+        let observes = object.is_some_and(observes) && !self.over.contains_key(uid);
         let observing = observes.then(|| reported.rollouts.condition(key, entry.generation)).flatten();
         // Of what is malformed it is not known: its quarantine is held, and stays told.
-        let is_known = reported.knows_acts && self.all.contains(uid);
-        let is_quarantined = self.quarantined.contains(uid);
+        let is_known = reported.knows_acts && object.is_some();
+        let is_quarantined = object.is_some_and(Object::is_quarantined);
         let quarantined =
             quarantined::condition(is_quarantined, is_known, &entry.conditions, entry.generation);
         observing.into_iter().chain(quarantined)
@@ -332,6 +324,7 @@ mod tests {
 
     use serde_json::{Value, json};
     use vidimus_core::resource::Kind;
+    use vidimus_core::resource::llm_provider::SecretKey;
     use vidimus_registry::{Says, feed};
 
     use super::*;

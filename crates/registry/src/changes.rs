@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use vidimus_core::resource::{Kind, Object, ObjectRef, Rejection};
 
-use crate::configurations::{Archive, Unusable};
+use crate::configurations::{Archive, Unusable, same_around};
 use crate::files::holds_resources;
 use crate::load::Loaded;
 use crate::standing::digest_of;
@@ -205,11 +205,8 @@ fn why_left_out<'r>(
 
 /// What of both is not the same in memory, but for what is between.
 fn different<'a>(last: &'a [Object], now: &'a [Object]) -> (&'a [Object], &'a [Object]) {
-    let is_same = |(one, other): &(&Object, &Object)| one.is_identical(other);
-    let first = last.iter().zip(now).take_while(is_same).count();
-    let (last, now) = (last.get(first..).unwrap_or_default(), now.get(first..).unwrap_or_default());
-    let at_end = last.iter().rev().zip(now.iter().rev()).take_while(is_same).count();
-    let but = |all: &'a [Object]| all.get(..all.len() - at_end).unwrap_or_default();
+    let (first, at_end) = same_around(last, now);
+    let but = |all: &'a [Object]| all.get(first..all.len() - at_end).unwrap_or_default();
     (but(last), but(now))
 }
 

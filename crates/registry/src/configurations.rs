@@ -219,10 +219,7 @@ impl Configurations {
     /// What stands of each object in a list. What is the same in memory as in the last configuration, but for what is between, is not digested again.
     fn entries(&self, objects: &[Object], preserved: &[PreservedObject<'_>]) -> Vec<Entry> {
         let (last, known) = &self.last;
-        let is_same = |(one, other): &(&Object, &Object)| one.is_identical(other);
-        let first = last.iter().zip(objects).take_while(is_same).count();
-        let rest = last.iter().skip(first).rev().zip(objects.iter().skip(first).rev());
-        let at_end = rest.take_while(is_same).count();
+        let (first, at_end) = same_around(last, objects);
         let new = preserved.iter().skip(first).take(objects.len() - first - at_end);
         let new = new.map(|object| Entry {
             text: Digest::of(object.text.as_bytes()),
@@ -448,6 +445,14 @@ impl Archive {
         let object = object_of(&path, &document).map_err(damaged)?;
         Ok(if entry.quarantined { object.quarantined() } else { object })
     }
+}
+
+/// How many objects at the front of both are the same in memory, and how many of the others at their ends.
+pub(crate) fn same_around(last: &[Object], now: &[Object]) -> (usize, usize) {
+    let is_same = |(one, other): &(&Object, &Object)| one.is_identical(other);
+    let first = last.iter().zip(now).take_while(is_same).count();
+    let rest = last.iter().skip(first).rev().zip(now.iter().skip(first).rev());
+    (first, rest.take_while(is_same).count())
 }
 
 /// What is kept of the configuration of this digest.

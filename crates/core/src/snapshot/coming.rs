@@ -9,7 +9,7 @@ use crate::resource::{Object, ObjectKey, Rejection};
 
 /// Whom `coming` quarantines.
 pub(super) fn quarantined<'o>(coming: impl Iterator<Item = &'o Object>) -> impl Iterator<Item = ObjectKey> {
-    coming.filter(|object| is_quarantined(object)).map(ObjectKey::of)
+    coming.filter(|object| object.is_quarantined()).map(ObjectKey::of)
 }
 
 /// Quarantines those of `objects` that are `quarantined` elsewhere.
@@ -33,21 +33,13 @@ pub(super) const fn can_be_quarantined(object: &Object) -> bool {
     matches!(object, Object::Agent(_) | Object::Service(_))
 }
 
-pub(super) fn is_quarantined(object: &Object) -> bool {
-    match object {
-        Object::Agent(agent) => agent.quarantined,
-        Object::Service(service) => service.quarantined,
-        Object::McpServer(_) | Object::LlmProvider(_) | Object::Policy(_) => false,
-    }
-}
-
 /// What of `coming` may refuse: policies, compiled, and whom it quarantines. What is malformed is left out without a word: it is said
 /// when it is whole.
 pub(super) fn compiled(
     (last, prepared): (&Snapshot, &Prepared),
     mut coming: Vec<Object>,
 ) -> Vec<(Object, Arc<Made>)> {
-    coming.retain(|object| matches!(object, Object::Policy(_)) || is_quarantined(object));
+    coming.retain(|object| matches!(object, Object::Policy(_)) || object.is_quarantined());
     let made = last.make_prepared(&coming, (&[], prepared));
     let compiled = |(object, made): (Object, Result<Arc<Made>, Box<Rejection>>)| {
         let made = made.ok()?;

@@ -6,7 +6,6 @@ use std::fmt::{self, Write as _};
 use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
 
-use super::coming::is_quarantined;
 use super::preserved::text;
 use crate::resource::Object;
 
@@ -22,7 +21,7 @@ pub(crate) fn of_object(object: &Object) -> Digest {
         Some(text) => Sha256::digest(text.as_bytes()).into(),
         None => of_debug(object),
     };
-    of_text(text, is_quarantined(object))
+    of_text(text, object.is_quarantined())
 }
 
 fn of_debug(object: &Object) -> Digest {

@@ -7,7 +7,6 @@ use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::Snapshot;
-use super::coming::is_quarantined;
 use super::refusing::Refusing;
 use crate::resource::{Identity, Object, ObjectKey, Origin};
 
@@ -53,7 +52,7 @@ impl<'a> Doubts<'a> {
             return HashSet::new();
         }
         let coming = self.last.coming.iter().map(|(object, _)| object);
-        let objects = self.last.objects.iter().chain(coming).filter(|object| is_quarantined(object));
+        let objects = self.last.objects.iter().chain(coming).filter(|object| object.is_quarantined());
         let objects = objects.filter(|object| self.about(&object.meta().origin).is_some());
         let beside = self.last.refusing.iter().filter(|one| one.quarantined);
         let beside = beside.filter(|one| self.about(&one.origin).is_some());

@@ -12,7 +12,7 @@ use super::digest::Parts;
 use super::memory::{Forgotten, Remembered};
 use super::refusing::Refusing;
 use super::withdrawn::Withdrawn;
-use super::{GRANT_ID, Overlay, Places, QUARANTINE_ID, Snapshot, coming};
+use super::{GRANT_ID, Overlay, Places, QUARANTINE_ID, Snapshot};
 use crate::resource::{API_VERSION, Kind, Object, ObjectKey, ObjectRef, Policy};
 
 /// The form of what stands in no object; another one is not understood.
@@ -130,12 +130,12 @@ impl Snapshot {
     /// See [`NotPreserved`].
     pub fn preserved(&self) -> Result<Preserved<'_>, NotPreserved> {
         let text = |object| text(object).ok_or_else(|| NotPreserved(object.reference()));
-        let objects = self.objects.iter().map(|object| {
-            Ok(PreservedObject { text: text(object)?, quarantined: coming::is_quarantined(object) })
-        });
+        let objects = self
+            .objects
+            .iter()
+            .map(|object| Ok(PreservedObject { text: text(object)?, quarantined: object.is_quarantined() }));
         // As they count in the digest, and as they refuse: what is being written claims nothing.
-        let coming =
-            self.coming.iter().filter(|(object, made)| made.forbids() || coming::is_quarantined(object));
+        let coming = self.coming.iter().filter(|(object, made)| made.forbids() || object.is_quarantined());
         let coming = coming
             .map(|(object, made)| Remembered::of(&Refusing::of(object, made, false)).without_identities());
         let refusing = self.refusing.iter().map(Remembered::of);
@@ -188,6 +188,15 @@ impl Snapshot {
 }
 
 impl Object {
+    /// Whether it is in quarantine, by itself or by an act that stands.
+    pub fn is_quarantined(&self) -> bool {
+        match self {
+            Self::Agent(agent) => agent.quarantined,
+            Self::Service(service) => service.quarantined,
+            Self::McpServer(_) | Self::LlmProvider(_) | Self::Policy(_) => false,
+        }
+    }
+
     /// The same, in quarantine if it can be.
     #[must_use]
     pub fn quarantined(mut self) -> Self {

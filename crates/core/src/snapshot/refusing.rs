@@ -11,7 +11,6 @@ use std::sync::Arc;
 use data_encoding::HEXLOWER;
 use serde::ser::{Serialize, SerializeStruct as _, Serializer};
 
-use super::coming::is_quarantined;
 use super::compile::Compiled;
 use super::difference::Difference;
 use super::digest::Digest;
@@ -99,7 +98,7 @@ impl Refusing {
             identities,
             audience: audience::claimed(object).cloned(),
             contested,
-            quarantined: is_quarantined(object) && made.own.is_none(),
+            quarantined: object.is_quarantined() && made.own.is_none(),
         }
     }
 

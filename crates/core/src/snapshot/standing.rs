@@ -259,7 +259,7 @@ impl Snapshot {
         let acts: HashSet<ObjectKey> = self.standing.quarantined().collect();
         self.objects.iter().filter(move |object| {
             let key = ObjectKey::of(object);
-            coming::is_quarantined(object) && (!acts.contains(&key) || self.quarantined_twice.contains(&key))
+            object.is_quarantined() && (!acts.contains(&key) || self.quarantined_twice.contains(&key))
         })
     }
 }

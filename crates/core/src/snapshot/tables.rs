@@ -12,7 +12,7 @@ use super::closings::Closings;
 use super::difference::Difference;
 use super::names::NamesLookedUp;
 use super::world::World;
-use super::{Made, Snapshot, builtin, coming, digest, nowhere, registration, reject};
+use super::{Made, Snapshot, builtin, digest, nowhere, registration, reject};
 use crate::authorize::{self, Named};
 use crate::decide::statement::Statement;
 use crate::resource::{Object, ObjectKey, Rejection};
@@ -239,8 +239,7 @@ impl Snapshot {
     }
 
     fn digest_of_all(&self) -> String {
-        let refuses =
-            |(object, made): &&(Object, Arc<Made>)| made.forbids() || coming::is_quarantined(object);
+        let refuses = |(object, made): &&(Object, Arc<Made>)| made.forbids() || object.is_quarantined();
         let coming = self.coming.iter().filter(refuses).map(|(_, made)| made.digest);
         let refusing = self.refusing.iter().map(|one| one.digest).chain(coming).map(digest::of_refusing);
         let standing = (!self.standing.is_empty()).then(|| digest::of_standing(self.standing.key()));

@@ -96,6 +96,20 @@ pub fn sessions(received: &Received) -> Answer {
     }
 }
 
+/// A server of sessions whose resources can be followed.
+fn of_subscriptions(received: &Received) -> Answer {
+    let message = received.json();
+    match message["method"].as_str() {
+        Some("initialize") => {
+            let result = json!({"protocolVersion": "2025-11-25", "capabilities": {"resources": {"subscribe": true}},
+                "serverInfo": {"name": "s", "version": "1"}});
+            answers(received, &result).with_header("mcp-session-id", "up-1")
+        }
+        _ if message.get("id").is_none() => accepted(),
+        _ => answers(received, &json!({})),
+    }
+}
+
 /// A request of `subject`, with what its era has in headers.
 pub fn request(world: &World, subject: &str, session: Option<&str>, message: &Value) -> Request<Full<Bytes>> {
     let mut request = world.request(Method::POST, PATH, message);
@@ -781,16 +795,7 @@ async fn what_is_asked_beside_a_call_is_asked_in_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_listens_without_a_session_is_told_by_the_stream_of_one() {
     let world = world("sessions").await;
-    world.upstream.otherwise(|received| match received.json()["method"].as_str() {
-        Some("initialize") => answers(
-            received,
-            &json!({"protocolVersion": "2025-11-25",
-            "capabilities": {"resources": {"subscribe": true}}, "serverInfo": {"name": "s", "version": "1"}}),
-        )
-        .with_header("mcp-session-id", "up-1"),
-        _ if received.json().get("id").is_none() => accepted(),
-        _ => answers(received, &json!({})),
-    });
+    world.upstream.otherwise(of_subscriptions);
     let (tells, stream) = Answer::stream("text/event-stream");
     for method in ["initialize", "notifications/initialized", "resources/subscribe"] {
         let (id, result) = match method {
@@ -887,18 +892,9 @@ async fn a_stream_of_several_resources_is_of_those_that_are_permitted() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn several_resources_are_followed_across_the_bridge() {
     let world = of_two_resources(Some("sessions")).await;
-    world.upstream.otherwise(|received| {
-        match (received.method.as_str(), received.json()["method"].as_str()) {
-            ("GET", _) => Answer::stream("text/event-stream").0,
-            (_, Some("initialize")) => answers(
-                received,
-                &json!({"protocolVersion": "2025-11-25",
-            "capabilities": {"resources": {"subscribe": true}}, "serverInfo": {"name": "s", "version": "1"}}),
-            )
-            .with_header("mcp-session-id", "up-1"),
-            _ if received.json().get("id").is_none() => accepted(),
-            _ => answers(received, &json!({})),
-        }
+    world.upstream.otherwise(|received| match received.method.as_str() {
+        "GET" => Answer::stream("text/event-stream").0,
+        _ => of_subscriptions(received),
     });
     let wanted =
         json!({"notifications": {"resourceSubscriptions": ["file:///secret", "file:///a", "file:///b"]}});

@@ -276,11 +276,11 @@ impl Keeper {
         for (digest, _) in &self.live {
             candidates.remove(digest);
         }
-        // The next start tells what changed since that one.
-        if let Ok(Some(recorded)) = filed::recorded_up_to(&self.data) {
-            candidates.remove(&recorded);
-        }
         let dropped = referred.and_then(|referred| {
+            // The next start tells what changed since that one.
+            if let Some(recorded) = filed::recorded_up_to(&self.data)? {
+                candidates.remove(&recorded);
+            }
             Ok(kept.retain(|digest| !candidates.contains(digest) || referred.snapshots.contains(digest))?)
         });
         match dropped {

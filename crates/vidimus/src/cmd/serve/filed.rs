@@ -117,9 +117,9 @@ pub(super) fn begin(
                 return;
             };
             teller = back;
-            let notes = Notes { passed_over, is_unknown: std::mem::take(&mut teller.is_unknown) };
+            let notes = Notes { passed_over, is_unknown: teller.is_unknown };
             let is_any = !changes.is_empty();
-            teller.is_unknown = notes.is_unknown && !is_any;
+            teller.is_unknown &= !is_any;
             record(&shared, changes, notes).await;
             let Ok(back) = tokio::task::spawn_blocking(move || teller.note(&loaded, is_any)).await else {
                 return;

@@ -5,9 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use vidimus_cluster::LetPass;
-use vidimus_core::resource::Object;
-use vidimus_core::resource::policy::Mode;
+use vidimus_cluster::{LetPass, observes};
 use vidimus_gateway::Shared;
 
 use super::source::Watching;
@@ -32,7 +30,7 @@ fn let_pass(shared: &Shared, since: &str) -> LetPass {
     let observing: HashSet<String> = snapshot
         .objects()
         .iter()
-        .filter(|object| matches!(object, Object::Policy(policy) if policy.mode == Mode::Rollout))
+        .filter(|object| observes(object))
         .map(|object| object.meta().key())
         .collect();
     let passed = shared.rollouts.passed(|policy| observing.contains(policy));
