@@ -113,7 +113,7 @@ impl Answering<'_> {
         effect.status = parts.extensions.get().map_or(parts.status, |came: &Came| came.status).as_u16();
         let (mut head, dropped) = headers::to_caller(&parts.headers, body.size_hint().exact(), self.rules());
         dropped.report(&self.gate.meter, effect.call());
-        let is_bare = self.screen_beside(&mut effect).and_then(|()| self.is_bare());
+        let is_bare = self.screen_beside(&mut effect);
         let without_words = self.is_read() || !matches!(is_bare, Ok(false));
         if without_words {
             head = headers::bare(&head);

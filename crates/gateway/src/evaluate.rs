@@ -137,7 +137,7 @@ impl Shared {
         call: &Call<'_>,
         id: &Arc<str>,
     ) -> Result<Option<Arc<SoFar>>, Refusal> {
-        let place = self.accounts.enter(&self.accounts.holder(call.principal().entity()))?;
+        let (_, place) = self.accounts.entered(call.principal().entity())?;
         let reservation = self.accounts.reserve(call, id, place, world, self.clock.now()).await?;
         Ok(reservation.so_far())
     }

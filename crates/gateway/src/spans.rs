@@ -182,8 +182,7 @@ async fn take(
     // Before the body is read: nobody unknown may make the gateway work.
     let (world, trust) = (gate.snapshot(), gate.authenticator.trust_generation());
     let (mut caller, _) = authenticate(gate, &world, context, None, parts).await?;
-    let holder = gate.accounts.holder(caller.proven.principal.entity());
-    let _place = gate.accounts.enter(&holder)?;
+    let (holder, _place) = gate.accounts.entered(caller.proven.principal.entity())?;
     let (bytes, _lease) = gate.bodies.read(holder.clone(), MOST_BODY, body).await?;
     // It may have been long on its way, and who sends it is to be known when it is kept.
     let now = gate.clock.now().wall;

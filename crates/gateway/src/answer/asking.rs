@@ -113,10 +113,7 @@ impl Answering<'_> {
         self.check_is_no_stream(bytes)?;
         let asked = questions::in_document(bytes)?;
         if !asked.is_empty() {
-            let (asked_in, caller, destination) =
-                (self.asked.clone(), self.caller.clone(), self.destination.clone());
-            let (call, under_way, trace) = (effect.call().clone(), effect.under_way(), self.trace);
-            let of = InCall { asked: asked_in, caller, destination, call, under_way, trace };
+            let of = InCall::of((&self.asked, &self.caller, &self.destination), effect, self.trace);
             // Few answers ask, and what is kept in place is moved with each.
             Box::pin(decided(self.gate, &of, &asked, None)).await?;
         }

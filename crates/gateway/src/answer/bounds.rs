@@ -87,10 +87,7 @@ impl Bounds {
 
     /// The call that it is an answer to, of which a server asks something in its course.
     pub(super) fn in_call(&self, effect: &Effect, trace: TraceContext) -> InCall {
-        let (asked, caller, destination) = self.revocation.of();
-        let (asked, caller, destination) = (asked.clone(), caller.clone(), destination.clone());
-        let call = effect.call().clone();
-        InCall { asked, caller, destination, call, under_way: effect.under_way(), trace }
+        InCall::of(self.revocation.of(), effect, trace)
     }
 }
 

@@ -23,27 +23,22 @@ impl Answering<'_> {
         is_of_server && self.answer.open_ended && !matches!(self.asked.part, Part::Tool(_))
     }
 
-    /// Whether it is, and policies may redact something of what some tool of the server answers this caller: no word of the server passes.
-    ///
-    /// # Errors
-    /// `revoked` where the caller or the server is not registered any more.
-    pub(super) fn is_bare(&self) -> Result<bool, Refusal> {
-        if self.is_beside() { Ok(self.listing_filter()?.kept_back()?.redacts) } else { Ok(false) }
-    }
-
     /// Has guards look at it where it is no call's own: those that may have to look at anything of the server. What they find is counted with the rest.
+    /// Gives whether policies may redact something of what some tool of the server answers this caller: no word of the server passes then.
     ///
     /// # Errors
     /// `revoked` where the caller or the server is not registered any more.
-    pub(super) fn screen_beside(&mut self, effect: &mut Effect) -> Result<(), Refusal> {
+    pub(super) fn screen_beside(&mut self, effect: &mut Effect) -> Result<bool, Refusal> {
         if !self.is_beside() {
-            return Ok(());
+            return Ok(false);
         }
         let screen = Screen::beside(self.screen.take());
         effect.changed = Some(Tally::beside(effect.changed.take(), screen.noted()));
-        self.screen = screen.with(&self.listing_filter()?.kept_back()?.guards);
+        let mut listings = self.listing_filter()?;
+        let kept_back = listings.kept_back()?;
+        self.screen = screen.with(&kept_back.guards);
         self.beside = Some(screen);
-        Ok(())
+        Ok(kept_back.redacts)
     }
 
     /// How an answer is read of which something is redacted. `is_bare`: no word of it passes.

@@ -128,8 +128,7 @@ async fn received(
     let (part, address) = Address::opened(&gate.seal, destination.id(), sealed).ok_or_else(foreign)?;
     check_sender(gate, context, parts, (&world, &destination)).await?;
     gate.standing.news().enter(destination.id(), context.started.monotonic)?;
-    let holder = gate.accounts.holder(destination.id());
-    let place = gate.accounts.enter(&holder)?;
+    let (holder, place) = gate.accounts.entered(destination.id())?;
     let (bytes, _lease) = gate.bodies.read(holder, MAX_BODY, body).await?;
     // It may have been long on its way: what is decided is whether it may go on now.
     let (world, moment) = (gate.snapshot(), gate.clock.now());

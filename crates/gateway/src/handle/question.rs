@@ -16,7 +16,7 @@ use vidimus_core::snapshot::Snapshot;
 use super::decided::decided;
 use super::on_account::{Course, Made, NotSaid};
 use crate::answer::{Asked, found, rebound};
-use crate::effect::{Begun, Ending};
+use crate::effect::{Begun, Effect, Ending};
 use crate::gate::{Gate, millis};
 use crate::protocol::question::Question;
 use crate::refusal_sampler::Refused;
@@ -38,6 +38,22 @@ pub(crate) struct InCall {
 }
 
 impl InCall {
+    /// Of the call of this effect.
+    pub(crate) fn of(
+        (asked, caller, destination): (&Asked, &Caller, &Destination),
+        effect: &Effect,
+        trace: TraceContext,
+    ) -> Self {
+        Self {
+            asked: asked.clone(),
+            caller: caller.clone(),
+            destination: destination.clone(),
+            call: effect.call().clone(),
+            under_way: effect.under_way(),
+            trace,
+        }
+    }
+
     /// That the client may be asked, by the configuration in force; the decision, and that it is asked, are on record then.
     ///
     /// # Errors

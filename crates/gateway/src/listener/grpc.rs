@@ -150,8 +150,7 @@ async fn by_tenant(
 ) -> Result<(Uri, Bytes), Refusal> {
     let (caller, _) = authenticate(gate, &gate.snapshot(), context, None, parts).await?;
     grpc::check_encoding(&parts.headers)?;
-    let holder = gate.accounts.holder(caller.proven.principal.entity());
-    let _place = gate.accounts.enter(&holder)?;
+    let (holder, _place) = gate.accounts.entered(caller.proven.principal.entity())?;
     let (bytes, _lease) = gate.bodies.read(holder, gate.limits.message_body, body).await?;
     let nowhere = || Refusal::new(Code::RouteUnknown, "the call names no agent").with_next(NEXT);
     let named = Named::of(parts.uri.path()).ok_or_else(nowhere)?;

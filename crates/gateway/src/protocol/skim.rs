@@ -442,8 +442,10 @@ impl Skimmer {
                 self.found.ends_stream |= !is_null;
             }
             (2, [Name::Feedback, Name::BlockReason, ..]) => self.found.ends_stream |= !is_null,
-            (2, [Name::Result, Name::InputRequests, ..])
-            | (3, [Name::Error, Name::Made, Name::Elicitations, _]) => self.asks |= !is_null,
+            (2, [Name::Result | Name::LikeResult, Name::InputRequests, ..])
+            | (3, [Name::Error | Name::LikeError, Name::Made | Name::LikeData, Name::Elicitations, _]) => {
+                self.asks |= !is_null;
+            }
             (2, [Name::Result, Name::IsError, ..]) => {
                 self.is_tool_error |= scalar == Some(b"true".as_slice());
             }

@@ -109,8 +109,9 @@ impl InSession {
         let next = std::pin::Pin::new(&mut self.body).poll_frame(cx);
         match &next {
             Poll::Ready(Some(Ok(frame))) => {
-                if let Some(data) = frame.data_ref().filter(|_| self.is_stream) {
-                    self.call.has_ids |=
+                // One is enough to know it by: what comes after it is not looked at.
+                if let Some(data) = frame.data_ref().filter(|_| self.is_stream && !self.call.has_ids) {
+                    self.call.has_ids =
                         data.starts_with(b"id:") || memchr::memmem::find(data, b"\nid:").is_some();
                 }
                 self.call.is_over |= self.body.is_end_stream();

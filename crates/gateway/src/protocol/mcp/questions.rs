@@ -138,6 +138,9 @@ fn listed(of: &Members<'_>) -> Result<Vec<Question>, Refusal> {
 
 /// The addresses to which an error leads.
 fn led(error: &Members<'_>) -> Result<Vec<Question>, Refusal> {
+    if error.misspells(&["data"]) {
+        return Err(unread());
+    }
     let Some(data) = error.object("data").map_err(|_| unread())? else { return Ok(Vec::new()) };
     if data.misspells(&[IN_ERROR]) {
         return Err(unread());
@@ -258,6 +261,7 @@ mod tests {
                 of(&[(ELICITATION, None)]),
             ),
             (r#"{"id":1,"error":{"code":-32042,"message":"x","data":{"elicitations":{}}}}"#, None),
+            (r#"{"id":1,"error":{"code":-32042,"message":"x","Data":{"elicitations":[]}}}"#, None),
             (r#"{"id":1,"error":{"code":1,"message":"the \"method\"","data":[1]}}"#, of(&[])),
         ] {
             assert_eq!(asked(document), expected, "{document}");
@@ -277,6 +281,10 @@ mod tests {
             (r#"[{"id":1,"method":"roots/list"}]"#, true),
             (r#"{"id":1,"result":{"x":[{}],"inputRequests":{}}}"#, true),
             (r#"{"id":1,"error":{"data":{"elicitations":[]}}}"#, true),
+            (r#"{"id":1,"ERROR":{"Data":{"elicitation\u017f":[]}}}"#, true),
+            (r#"{"id":1,"Result":{"input_requests":{}}}"#, true),
+            ("{\"id\":1,\"re\u{17f}ult\":{\"inputReque\u{17f}t\u{17f}\":{}}}", true),
+            (r#"{"id":1,"Result":{},"Data":{"elicitations":[]}}"#, false),
             // What is no JSON to this reader, and where a line ends for others.
             (r#"/*[[[[*/{"id":1,"method":"roots/list"}"#, true),
             ("{\"id\":1,\"result\":{\"a\":\"b\u{2028}\"}}", true),

@@ -1,5 +1,7 @@
 //! The names of members that are looked for.
 
+use crate::protocol::is_same_member;
+
 /// The names that are looked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Name {
@@ -50,6 +52,10 @@ pub enum Name {
     /// What an MCP server asks of its client, in a result and in an error.
     InputRequests,
     Elicitations,
+    /// What some client reads for [`Name::Result`], [`Name::Error`] or the `data` of one, and is spelled otherwise.
+    LikeResult,
+    LikeError,
+    LikeData,
 }
 
 impl Name {
@@ -93,11 +99,23 @@ impl Name {
             b"state" => Self::State,
             b"task" => Self::Task,
             b"statusUpdate" => Self::StatusUpdate,
-            // Some clients read these in any case.
-            _ if name.eq_ignore_ascii_case(b"method") => Self::Method,
-            _ if name.eq_ignore_ascii_case(b"inputRequests") => Self::InputRequests,
-            _ if name.eq_ignore_ascii_case(b"elicitations") => Self::Elicitations,
-            _ => Self::Other,
+            _ => std::str::from_utf8(name).map_or(Self::Other, Self::of_question),
         }
+    }
+
+    /// Of those by which a server asks something, whatever some client reads for one.
+    fn of_question(name: &str) -> Self {
+        const QUESTIONS: [(&str, Name); 6] = [
+            ("method", Name::Method),
+            ("inputRequests", Name::InputRequests),
+            ("elicitations", Name::Elicitations),
+            ("result", Name::LikeResult),
+            ("error", Name::LikeError),
+            ("data", Name::LikeData),
+        ];
+        // What is shorter is none of them, and costs nothing.
+        let known =
+            QUESTIONS.iter().find(|(known, _)| name.len() >= known.len() && is_same_member(name, known));
+        known.map_or(Self::Other, |(_, found)| *found)
     }
 }
