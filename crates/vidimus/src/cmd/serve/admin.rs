@@ -166,10 +166,6 @@ async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> impl IntoRes
     shared.meter.source(shared.source_age(), shared.source_state().is_kept());
     shared.meter.configuration_kept(admin.health.live.unkept_for().is_none());
     let unfetched = shared.unfetched_issuers();
-    if !unfetched.is_empty() {
-        // The cluster's may be there by now, and nobody else asks until a token of it comes.
-        shared.prepare_issuer();
-    }
     shared.meter.unfetched_issuers(unfetched.iter().map(|issuer| &**issuer));
     let pods = pods::report(&admin.health).unwrap_or_default();
     let unclaimed = pods.unclaimed_by_namespace.iter().map(|(namespace, count)| (&**namespace, *count));

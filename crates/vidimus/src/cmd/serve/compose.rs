@@ -82,6 +82,7 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
     let (shared, mint) = shared(serve, &loaded.borrow(), parts, plain)?;
     let before = BeforeStart::begin(&shared, &serve.data.join("ledger"), &loaded)?;
     turn_keys(&mut supervisor, mint, scale)?;
+    cluster_issuer::follow(&mut supervisor, &shared);
     let data_planes = data_planes::listener(&mut supervisor, serve, &identity, &trust)?;
     xds::begin(&mut supervisor, serve, (&shared, &loaded), (&identity, &trust))?;
     let tls = sockets

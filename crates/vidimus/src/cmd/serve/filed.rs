@@ -107,8 +107,11 @@ pub(super) fn begin(
         Teller { directory: directory.clone(), data: serve.data.clone(), recorded: None, is_unknown: false };
     let shared = shared.clone();
     supervisor.essential("registrations", async move {
+        // Those that no record has told of yet: the last of them may have changed nothing.
+        let mut passed_over = 0_u64;
         loop {
-            let (loaded, passed_over) = waiting.next().await;
+            let (loaded, more) = waiting.next().await;
+            passed_over = passed_over.saturating_add(more);
             let of = loaded.clone();
             // Where it panics, that is the end of the process: the next start tells it.
             let Ok((changes, back)) =
@@ -120,6 +123,7 @@ pub(super) fn begin(
             let notes = Notes { passed_over, is_unknown: teller.is_unknown };
             let is_any = !changes.is_empty();
             teller.is_unknown &= !is_any;
+            passed_over = if is_any { 0 } else { passed_over };
             record(&shared, changes, notes).await;
             let Ok(back) = tokio::task::spawn_blocking(move || teller.note(&loaded, is_any)).await else {
                 return;
