@@ -233,7 +233,7 @@ codes! {
     /// The tool is not what the record of its server pins, or is not pinned there.
     ToolDrifted = "tool_drifted", Forbidden, "The server's record pins what its tools are (spec.integrity), and this one is something else, or not among them; see what changed with `vidimus pin --diff`, and whoever keeps the record: pin it again, or have the server put right.";
     /// The arguments are not what the schema of the tool lets them be: of a pinned one, or of an operation of an API.
-    ArgumentsInvalid = "arguments_invalid", Forbidden, "Send the arguments as the tool's input schema has them (tools/list); whoever keeps the server's record may hold them to nothing (spec.integrity.arguments).";
+    ArgumentsInvalid = "arguments_invalid", Forbidden, "Send the arguments as the tool's input schema has them (tools/list); of a server that speaks MCP, whoever keeps its record may hold them to nothing (spec.integrity.arguments).";
     /// The result is not what the schema of the pinned tool says that it is, and did not pass. The call was carried out.
     ResultInvalid = "result_invalid", Forbidden, "The tool answered with something else than its output schema describes (tools/list), and the call was carried out; whoever keeps the server's record: have the server put right, or hold results to nothing (spec.integrity.results).";
     /// A policy that may decide the call could not be evaluated.
