@@ -247,11 +247,22 @@ class Render(unittest.TestCase):
         wanted = list(yaml.safe_load_all(text))
         self.assertEqual(found, sorted(wanted, key=lambda one: kinds.index(one["kind"])))
 
+    def test_what_reaches_beyond_a_namespace_is_held_as_by_deploy_unless_it_is_turned_off(self):
+        wanted = list(yaml.safe_load_all((DEPLOY / "admission" / "reach.yaml").read_text()))
+        for name in ("minimal", "full", "separate"):
+            found = [one for one in rendered(name) if one["metadata"]["name"].endswith("-reach")]
+            self.assertEqual([one["kind"] for one in found], [one["kind"] for one in wanted], name)
+            self.assertEqual(found[0]["spec"], wanted[0]["spec"])
+            self.assertEqual(found[1]["spec"], {**wanted[1]["spec"], "policyName": found[0]["metadata"]["name"]})
+            self.assertEqual(found[1]["metadata"]["labels"]["vidimus.dev/rule"], "reach", "by which the doctor finds it")
+        for flags in ("reach.enabled=false", "mode=directory,existingObjects=a"):
+            self.assertEqual([one for one in rendered("minimal", "--set", flags) if one["metadata"]["name"].endswith("-reach")], [])
+
     def test_minimal_is_registry_and_gateway(self):
         minimal = {one["kind"] for one in rendered("minimal")}
         self.assertEqual(minimal, {
             "ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "Lease", "NetworkPolicy", "PodDisruptionBudget", "Role", "RoleBinding",
-            "Service", "ServiceAccount", "StatefulSet"})
+            "Service", "ServiceAccount", "StatefulSet", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"})
         self.assertEqual(minimal - {one["kind"] for one in rendered("full")}, set())
         more = {one["kind"] for one in rendered("full")} - minimal
         self.assertEqual(more, {"ConfigMap", "HorizontalPodAutoscaler", "PrometheusRule", "ServiceMonitor", "ValidatingWebhookConfiguration"})
