@@ -250,6 +250,7 @@ impl Attributes {
         self.text("endpoint", "job");
         self.text("image", &job.image);
         self.set("egress", job.egress.iter().map(|network| network.cidr.to_string()));
+        self.set("secrets", job.pull_secrets.iter().map(|secret| secret.name.to_string()));
     }
 
     fn principal(

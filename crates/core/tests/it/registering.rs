@@ -66,7 +66,7 @@ fn each_field_that_crosses_namespaces_can_be_kept_to_some() {
     let job = json!({
         "apiVersion": "vidimus.dev/v1alpha1", "kind": "MCPServer", "metadata": {"namespace": "a", "name": "x"},
         "spec": {"owner": "first.last@example.com", "team": "finance", "riskLevel": "low", "job": {
-            "template": {"spec": {"containers": [{"name": "t", "image": "hub.example/any:latest"}]}},
+            "template": {"spec": {"containers": [{"name": "t", "image": "hub.example/any:latest"}], "imagePullSecrets": [{"name": "hub"}]}},
             "tools": {"run": {"description": "d", "inputSchema": {"type": "object"}}},
             "egress": [{"cidr": "10.1.0.0/16", "ports": [443]}],
         }},
@@ -150,9 +150,10 @@ fn each_field_that_crosses_namespaces_can_be_kept_to_some() {
         (r#"resource.members.contains("*")"#, ruling(Scope::Namespace, &["*"])),
         (r#"resource has endpoint && resource.endpoint == "job""#, job.clone()),
         (r#"resource has image && !(resource.image like "registry.a.example/*@sha256:*")"#, job.clone()),
-        (r#"resource.egress.contains("10.1.0.0/16")"#, job),
+        (r#"resource.egress.contains("10.1.0.0/16")"#, job.clone()),
         (r#"!["dlp.a.svc"].containsAll(resource.webhooks)"#, asking.clone()),
         (r#"resource.webhooks.contains("dlp.b.svc")"#, asking),
+        (r#"resource.secrets.contains("hub")"#, job.clone()),
         (r#"resource.secrets.contains("openai")"#, keyed),
         (r#"resource.secrets.contains("partner")"#, keyed_server),
         (r#"resource.members.contains("b/ledger")"#, front),
