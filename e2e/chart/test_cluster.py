@@ -20,6 +20,10 @@ from cluster import CHART, TOOLS, Cluster, helm, rendered, values
 
 NAMESPACE = "vidimus-system"
 KINDS = ("agents", "mcpservers", "llmproviders", "serviceidentities", "policies")
+# Whose rights are asked about: the installation's, those that a release of some namespaces follows, and another.
+SPACES = (NAMESPACE, "finance", "platform", "any")
+# What gives rights.
+GIVING = ("ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding", "Lease")
 
 
 def yaml_documents(path):
@@ -90,9 +94,9 @@ class Installed(unittest.TestCase):
             self.assertIn(self.cluster.apply(pod, dry=True)[0], (403, 422))
             self.cluster.ask("DELETE", self.cluster.path(account))
 
-    def can(self, verb, group, resource, name="", namespace=NAMESPACE, subresource=""):
+    def can(self, verb, group, resource, name="", namespace=NAMESPACE, subresource="", account="vidimus"):
         review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": {
-            "user": f"system:serviceaccount:{NAMESPACE}:vidimus", "groups": ["system:serviceaccounts", f"system:serviceaccounts:{NAMESPACE}", "system:authenticated"],
+            "user": f"system:serviceaccount:{NAMESPACE}:{account}", "groups": ["system:serviceaccounts", f"system:serviceaccounts:{NAMESPACE}", "system:authenticated"],
             "resourceAttributes": {"verb": verb, "group": group, "resource": resource, "name": name, "namespace": namespace, "subresource": subresource}}}
         status, answer, _ = self.cluster.ask("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", review)
         self.assertEqual(status, 201, answer)
@@ -356,6 +360,56 @@ class Installed(unittest.TestCase):
             self.assertEqual(self.found() & codes, code)
         for one in (policy, there):
             self.cluster.ask("DELETE", self.cluster.path(one))
+
+    def test_9_each_account_of_the_switches_may_what_is_its_own_and_nothing_else(self):
+        follows = {(verb, "vidimus.dev", kind, "", space) for verb in ("list", "watch") for kind in KINDS for space in ("finance", "platform")}
+        says = {("patch", "vidimus.dev", f"{kind}/status", "", space) for kind in KINDS for space in ("finance", "platform")}
+        looks = {(verb, "", "pods", "", space) for verb in ("list", "watch") for space in ("finance", "platform")}
+        leads = {(verb, "coordination.k8s.io", "leases", "vidimus-statuses", NAMESPACE) for verb in ("get", "update")}
+        # Of the whole cluster, and held to the namespaces of calls by a policy (e2e/kube, TestJobsRoles).
+        runs = {(verb, "", "namespaces", "", "") for verb in ("create", "delete", "list")}
+        runs |= {("bind", "rbac.authorization.k8s.io", "clusterroles", "vidimus-job", "")}
+        runs |= {("create", "rbac.authorization.k8s.io", "rolebindings", "", space) for space in SPACES}
+        for name, flags, accounts in [
+            ("full", (), {"vidimus": follows | says | looks | leads}),
+            ("full", ("--set", "jobs.enabled=true"), {"vidimus": follows | says | looks | leads | runs}),
+            ("separate", (), {"vidimus": follows | says | looks | leads, "vidimus-gateway": set()}),
+        ]:
+            objects = [one for one in rendered(name, *flags) if one["kind"] in GIVING]
+            for one in objects:
+                self.assertIn(self.cluster.apply(one)[0], (200, 201), one)
+            self.assertEqual({one["metadata"]["name"] for one in objects if one["kind"] == "ServiceAccount"}, set(accounts))
+            for account, may in accounts.items():
+                with self.subTest(f"{name} {flags}: {account}"):
+                    for what in may:
+                        self.cluster.wait(what, lambda what=what: self.asked(account, *what))
+                    found = {what for what in self.questions() if self.asked(account, *what)}
+                    self.assertEqual(found, may)
+            for one in reversed(objects):
+                self.cluster.ask("DELETE", self.cluster.path(one))
+
+    @staticmethod
+    def questions():
+        """Each verb on what an account of the chart has, or could be thought to have."""
+        places = [("vidimus.dev", f"{kind}{of}", "", space) for kind in KINDS for of in ("", "/status") for space in SPACES]
+        places += [("coordination.k8s.io", "leases", lease, space) for lease in ("", "vidimus-statuses", "other") for space in (NAMESPACE, "finance")]
+        for group, resource in [("", "secrets"), ("", "configmaps"), ("", "pods"), ("", "pods/log"), ("", "pods/exec"), ("", "serviceaccounts"),
+                                ("", "serviceaccounts/token"), ("", "services"), ("apps", "statefulsets"), ("batch", "jobs"),
+                                ("networking.k8s.io", "networkpolicies"), ("rbac.authorization.k8s.io", "roles"),
+                                ("rbac.authorization.k8s.io", "rolebindings")]:
+            places += [(group, resource, "", space) for space in SPACES]
+        places += [("", "namespaces", "", ""), ("", "nodes", "", ""), ("", "users", "", ""), ("", "groups", "", ""),
+                   ("rbac.authorization.k8s.io", "clusterroles", "", ""), ("rbac.authorization.k8s.io", "clusterroles", "vidimus-job", ""),
+                   ("rbac.authorization.k8s.io", "clusterroles", "cluster-admin", ""), ("rbac.authorization.k8s.io", "clusterrolebindings", "", ""),
+                   ("admissionregistration.k8s.io", "validatingwebhookconfigurations", "", ""),
+                   ("admissionregistration.k8s.io", "validatingadmissionpolicies", "", ""),
+                   ("apiextensions.k8s.io", "customresourcedefinitions", "", ""), ("certificates.k8s.io", "certificatesigningrequests", "", "")]
+        verbs = ("get", "list", "watch", "create", "update", "patch", "delete", "deletecollection", "bind", "escalate", "impersonate", "reach")
+        return [(verb, *place) for verb in verbs for place in places]
+
+    def asked(self, account, verb, group, resource, name, space):
+        resource, _, subresource = resource.partition("/")
+        return self.can(verb, group, resource, name, space, subresource, account)
 
     def held(self):
         """Somebody holds the Lease; an upgrade must not take it away."""

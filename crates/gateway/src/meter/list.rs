@@ -62,6 +62,7 @@ pub const LABELS: &[(&str, &str)] = &[
     ("provider", "names of providers in the registry"),
     ("result", "words of the metric's meaning"),
     ("sink", "schemes, hosts and ports (of a ClickHouse its database too) that `--sink` gives"),
+    ("source", "words of the metric's meaning"),
     ("task", "words of the metric's meaning"),
     ("witness", "names of the keys that `--witness` gives"),
 ];
