@@ -22,6 +22,7 @@ NAMESPACE = "vidimus-system"
 KINDS = ("agents", "mcpservers", "llmproviders", "serviceidentities", "policies")
 # Whose rights are asked about: the installation's, those that a release of some namespaces follows, and another.
 SPACES = (NAMESPACE, "finance", "platform", "any")
+REPORTS = (("wgpolicyk8s.io", "policyreports"), ("openreports.io", "reports"))
 # What gives rights.
 GIVING = ("ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding", "Lease")
 
@@ -370,9 +371,14 @@ class Installed(unittest.TestCase):
         runs = {(verb, "", "namespaces", "", "") for verb in ("create", "delete", "list")}
         runs |= {("bind", "rbac.authorization.k8s.io", "clusterroles", "vidimus-job", "")}
         runs |= {("create", "rbac.authorization.k8s.io", "rolebindings", "", space) for space in SPACES}
+        reads = {("list", "vidimus.dev", kind, "", space) for kind in KINDS for space in SPACES}
+        scans = reads | {("list", "", "pods", "", space) for space in SPACES}
+        scans |= {(verb, *of, "", space) for verb in ("list", "create", "patch", "delete") for of in REPORTS for space in SPACES}
+        writes = reads | {("update", "", "configmaps", "vidimus-admission", NAMESPACE)}
+        again = {"vidimus-scan": scans, "vidimus-registrations": writes}
         for name, flags, accounts in [
-            ("full", (), {"vidimus": follows | says | looks | leads}),
-            ("full", ("--set", "jobs.enabled=true"), {"vidimus": follows | says | looks | leads | runs}),
+            ("full", (), {"vidimus": follows | says | looks | leads, **again}),
+            ("full", ("--set", "jobs.enabled=true"), {"vidimus": follows | says | looks | leads | runs, **again}),
             ("separate", (), {"vidimus": follows | says | looks | leads, "vidimus-gateway": set()}),
         ]:
             objects = [one for one in rendered(name, *flags) if one["kind"] in GIVING]
@@ -398,6 +404,8 @@ class Installed(unittest.TestCase):
                                 ("networking.k8s.io", "networkpolicies"), ("rbac.authorization.k8s.io", "roles"),
                                 ("rbac.authorization.k8s.io", "rolebindings")]:
             places += [(group, resource, "", space) for space in SPACES]
+        places += [(*of, "", space) for of in REPORTS for space in SPACES]
+        places += [("", "configmaps", "vidimus-admission", space) for space in SPACES]
         places += [("", "namespaces", "", ""), ("", "nodes", "", ""), ("", "users", "", ""), ("", "groups", "", ""),
                    ("rbac.authorization.k8s.io", "clusterroles", "", ""), ("rbac.authorization.k8s.io", "clusterroles", "vidimus-job", ""),
                    ("rbac.authorization.k8s.io", "clusterroles", "cluster-admin", ""), ("rbac.authorization.k8s.io", "clusterrolebindings", "", ""),
