@@ -260,8 +260,8 @@ impl TemplateSpec {
         }
         let secrets = spec.key("imagePullSecrets");
         for (index, secret) in self.spec.image_pull_secrets.iter().enumerate() {
-            let at = secrets.index(index).key("name");
-            problems.take(at, &secret.name, name::check_object_name(&secret.name));
+            let named = name::check_object_name(&secret.name);
+            problems.take(secrets.index(index).key("name"), &secret.name, named);
         }
         let containers = spec.key("containers");
         for (index, container) in self.spec.containers.iter().enumerate() {
