@@ -43,9 +43,9 @@ replicas: ## Three gateways behind a round robin, one killed every second for SE
 	$(CARGO) build --workspace --all-targets
 	VIDIMUS_REPLICAS_SECONDS=$(or $(SECONDS),60) e2e/replicas/test.sh
 
-live: ## How soon a change in a cluster is in force, beside AGENTS (10000) agents, as many policies and a tenth as many servers; JSON lines
+live: ## How soon a change in a cluster is in force, beside AGENTS (10000) agents, as many policies and a tenth as many servers; JSON lines; JUDGED=1 fails where a goal does not hold
 	$(CARGO) build --release -p vidimus
-	VIDIMUS_BIN=$(CURDIR)/target/release/vidimus VIDIMUS_LIVE_AGENTS=$(or $(AGENTS),10000) e2e/kube/test.sh -v -timeout 60m -run TestEventIsLive
+	VIDIMUS_BIN=$(CURDIR)/target/release/vidimus VIDIMUS_LIVE_AGENTS=$(or $(AGENTS),10000) VIDIMUS_LIVE_JUDGED=$(JUDGED) e2e/kube/test.sh -v -timeout 60m -run TestEventIsLive
 
 kube: ## The CRDs, a gateway that follows them, and admission, against a real Kubernetes API server (Go); and Kyverno
 	$(CARGO) build --workspace --all-targets

@@ -20,6 +20,11 @@ from cluster import CHART, TOOLS, Cluster, helm, rendered, values
 
 NAMESPACE = "vidimus-system"
 KINDS = ("agents", "mcpservers", "llmproviders", "serviceidentities", "policies")
+# Whose rights are asked about: the installation's, those that a release of some namespaces follows, and another.
+SPACES = (NAMESPACE, "finance", "platform", "any")
+REPORTS = (("wgpolicyk8s.io", "policyreports"), ("openreports.io", "reports"))
+# What gives rights.
+GIVING = ("ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding", "Lease")
 
 
 def yaml_documents(path):
@@ -90,9 +95,9 @@ class Installed(unittest.TestCase):
             self.assertIn(self.cluster.apply(pod, dry=True)[0], (403, 422))
             self.cluster.ask("DELETE", self.cluster.path(account))
 
-    def can(self, verb, group, resource, name="", namespace=NAMESPACE, subresource=""):
+    def can(self, verb, group, resource, name="", namespace=NAMESPACE, subresource="", account="vidimus"):
         review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": {
-            "user": f"system:serviceaccount:{NAMESPACE}:vidimus", "groups": ["system:serviceaccounts", f"system:serviceaccounts:{NAMESPACE}", "system:authenticated"],
+            "user": f"system:serviceaccount:{NAMESPACE}:{account}", "groups": ["system:serviceaccounts", f"system:serviceaccounts:{NAMESPACE}", "system:authenticated"],
             "resourceAttributes": {"verb": verb, "group": group, "resource": resource, "name": name, "namespace": namespace, "subresource": subresource}}}
         status, answer, _ = self.cluster.ask("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", review)
         self.assertEqual(status, 201, answer)
@@ -178,7 +183,16 @@ class Installed(unittest.TestCase):
             self.assertEqual((code, {one["outcome"] for one in done}), (0, {outcome}), (done, said))
             self.assertEqual(len(done), len(yaml_documents("deploy/install/minimal.yaml")))
         # There is no kubelet, so no pod runs, and nobody holds the Lease. The API server asks nobody.
-        always = {"cluster_workload_down", "cluster_lease_unheld", "cluster_registrars_open"}
+        always = {"cluster_workload_down", "cluster_lease_unheld"}
+        self.assertEqual(self.found(), always)
+        # Nobody is asked, and without the default rule whoever may write one object of a namespace reaches all of them.
+        rule = {"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding",
+                "metadata": {"name": f"vidimus-{NAMESPACE}-reach"}}
+        _, binding, _ = self.cluster.ask("GET", self.cluster.path(rule))
+        self.cluster.ask("DELETE", self.cluster.path(rule))
+        self.assertEqual(self.found(), always | {"cluster_registrars_open"})
+        binding["metadata"] = {key: binding["metadata"][key] for key in ("name", "labels")}
+        self.assertEqual(self.cluster.apply(binding)[0], 201)
         self.assertEqual(self.found(), always)
 
         path = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/vidimus-statuses"
@@ -187,7 +201,7 @@ class Installed(unittest.TestCase):
         now = (datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         lease["spec"] = {"holderIdentity": "vidimus-0", "leaseDurationSeconds": 15, "renewTime": now}
         self.assertEqual(self.cluster.ask("PUT", path, lease)[0], 200)
-        always = {"cluster_workload_down", "cluster_registrars_open"}
+        always = {"cluster_workload_down"}
         self.assertEqual(self.found(), always)
 
         agent = {"apiVersion": "vidimus.dev/v1alpha1", "kind": "Agent", "metadata": {"name": "bot", "namespace": NAMESPACE}, "spec": {
@@ -254,10 +268,11 @@ class Installed(unittest.TestCase):
                 "clientConfig": {"service": {"namespace": NAMESPACE, "name": "vidimus-admission", "path": "/x"}, "caBundle": authority(days)},
                 "rules": [{"apiGroups": ["nobody.example"], "apiVersions": ["*"], "operations": ["CREATE"], "resources": ["nothings"]}]}]}
             self.assertIn(self.cluster.apply(webhook)[0], (200, 201))
-            self.assertEqual(self.found(), (always | codes | {"cluster_crd_missing", "cluster_rights_missing"}) - {"cluster_registrars_open"})
-        # And one command mends all of it, but for who registers: it says so where nobody is asked.
-        self.assertNotIn("RBAC alone", self.vidimus("install", "--apply")[2])
+            self.assertEqual(self.found(), always | codes | {"cluster_crd_missing", "cluster_rights_missing"})
+        # And one command mends all of it.
+        self.assertEqual(self.vidimus("install", "--apply")[0], 0)
         self.cluster.wait("the definition back", lambda: self.cluster.ask("GET", "/apis/vidimus.dev/v1alpha1/policies")[0] == 200)
+        self.cluster.ask("DELETE", self.cluster.path(rule))
         self.assertIn("cluster_registrars_open", self.found(), "it is asked, and no policy says who may")
         policy = {"apiVersion": "vidimus.dev/v1alpha1", "kind": "Policy", "metadata": {"name": "registrars", "namespace": NAMESPACE}, "spec": {
             "description": "Who registers.", "scope": "Cluster", "cedar": 'permit (principal, action == Action::"registerObject", resource);'}}
@@ -265,9 +280,8 @@ class Installed(unittest.TestCase):
         self.assertNotIn("cluster_registrars_open", self.found())
         self.cluster.ask("DELETE", self.cluster.path(policy))
         self.cluster.ask("DELETE", self.cluster.path(webhook))
-        code, _, said = self.vidimus("install", "--apply")
-        self.assertEqual(code, 0)
-        self.assertIn("RBAC alone", said)
+        self.assertEqual(self.vidimus("install", "--apply")[0], 0)
+        self.assertNotIn("cluster_registrars_open", self.found())
         self.assertEqual(self.found(), always)
         # Whoever has Helm later takes it over.
         with tempfile.TemporaryDirectory() as at:
@@ -313,8 +327,8 @@ class Installed(unittest.TestCase):
         no_pod = {"cluster_workload_down", "cluster_lease_unheld"}
         for name, wanted in [
             # The Service that the API server asks has no pod, and nobody writes the CA.
-            ("full", no_pod | {"cluster_webhook_deaf", "cluster_webhook_ca", "cluster_registrars_open"}),
-            ("separate", no_pod | {"cluster_registry_down", "cluster_registrars_open"}),
+            ("full", no_pod | {"cluster_webhook_deaf", "cluster_webhook_ca"}),
+            ("separate", no_pod | {"cluster_registry_down"}),
             ("directory", {"cluster_workload_down"}),
         ]:
             with self.subTest(name):
@@ -347,6 +361,63 @@ class Installed(unittest.TestCase):
             self.assertEqual(self.found() & codes, code)
         for one in (policy, there):
             self.cluster.ask("DELETE", self.cluster.path(one))
+
+    def test_9_each_account_of_the_switches_may_what_is_its_own_and_nothing_else(self):
+        follows = {(verb, "vidimus.dev", kind, "", space) for verb in ("list", "watch") for kind in KINDS for space in ("finance", "platform")}
+        says = {("patch", "vidimus.dev", f"{kind}/status", "", space) for kind in KINDS for space in ("finance", "platform")}
+        looks = {(verb, "", "pods", "", space) for verb in ("list", "watch") for space in ("finance", "platform")}
+        leads = {(verb, "coordination.k8s.io", "leases", "vidimus-statuses", NAMESPACE) for verb in ("get", "update")}
+        # Of the whole cluster, and held to the namespaces of calls by a policy (e2e/kube, TestJobsRoles).
+        runs = {(verb, "", "namespaces", "", "") for verb in ("create", "delete", "list")}
+        runs |= {("bind", "rbac.authorization.k8s.io", "clusterroles", "vidimus-job", "")}
+        runs |= {("create", "rbac.authorization.k8s.io", "rolebindings", "", space) for space in SPACES}
+        reads = {("list", "vidimus.dev", kind, "", space) for kind in KINDS for space in SPACES}
+        scans = reads | {("list", "", "pods", "", space) for space in SPACES}
+        scans |= {(verb, *of, "", space) for verb in ("list", "create", "patch", "delete") for of in REPORTS for space in SPACES}
+        writes = reads | {("update", "", "configmaps", "vidimus-admission", NAMESPACE)}
+        again = {"vidimus-scan": scans, "vidimus-registrations": writes}
+        for name, flags, accounts in [
+            ("full", (), {"vidimus": follows | says | looks | leads, **again}),
+            ("full", ("--set", "jobs.enabled=true"), {"vidimus": follows | says | looks | leads | runs, **again}),
+            ("separate", (), {"vidimus": follows | says | looks | leads, "vidimus-gateway": set()}),
+        ]:
+            objects = [one for one in rendered(name, *flags) if one["kind"] in GIVING]
+            for one in objects:
+                self.assertIn(self.cluster.apply(one)[0], (200, 201), one)
+            self.assertEqual({one["metadata"]["name"] for one in objects if one["kind"] == "ServiceAccount"}, set(accounts))
+            for account, may in accounts.items():
+                with self.subTest(f"{name} {flags}: {account}"):
+                    for what in may:
+                        self.cluster.wait(what, lambda what=what: self.asked(account, *what))
+                    found = {what for what in self.questions() if self.asked(account, *what)}
+                    self.assertEqual(found, may)
+            for one in reversed(objects):
+                self.cluster.ask("DELETE", self.cluster.path(one))
+
+    @staticmethod
+    def questions():
+        """Each verb on what an account of the chart has, or could be thought to have."""
+        places = [("vidimus.dev", f"{kind}{of}", "", space) for kind in KINDS for of in ("", "/status") for space in SPACES]
+        places += [("coordination.k8s.io", "leases", lease, space) for lease in ("", "vidimus-statuses", "other") for space in (NAMESPACE, "finance")]
+        for group, resource in [("", "secrets"), ("", "configmaps"), ("", "pods"), ("", "pods/log"), ("", "pods/exec"), ("", "serviceaccounts"),
+                                ("", "serviceaccounts/token"), ("", "services"), ("apps", "statefulsets"), ("batch", "jobs"),
+                                ("networking.k8s.io", "networkpolicies"), ("rbac.authorization.k8s.io", "roles"),
+                                ("rbac.authorization.k8s.io", "rolebindings")]:
+            places += [(group, resource, "", space) for space in SPACES]
+        places += [(*of, "", space) for of in REPORTS for space in SPACES]
+        places += [("", "configmaps", "vidimus-admission", space) for space in SPACES]
+        places += [("", "namespaces", "", ""), ("", "nodes", "", ""), ("", "users", "", ""), ("", "groups", "", ""),
+                   ("rbac.authorization.k8s.io", "clusterroles", "", ""), ("rbac.authorization.k8s.io", "clusterroles", "vidimus-job", ""),
+                   ("rbac.authorization.k8s.io", "clusterroles", "cluster-admin", ""), ("rbac.authorization.k8s.io", "clusterrolebindings", "", ""),
+                   ("admissionregistration.k8s.io", "validatingwebhookconfigurations", "", ""),
+                   ("admissionregistration.k8s.io", "validatingadmissionpolicies", "", ""),
+                   ("apiextensions.k8s.io", "customresourcedefinitions", "", ""), ("certificates.k8s.io", "certificatesigningrequests", "", "")]
+        verbs = ("get", "list", "watch", "create", "update", "patch", "delete", "deletecollection", "bind", "escalate", "impersonate", "reach")
+        return [(verb, *place) for verb in verbs for place in places]
+
+    def asked(self, account, verb, group, resource, name, space):
+        resource, _, subresource = resource.partition("/")
+        return self.can(verb, group, resource, name, space, subresource, account)
 
     def held(self):
         """Somebody holds the Lease; an upgrade must not take it away."""

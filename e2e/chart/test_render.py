@@ -77,6 +77,9 @@ class Render(unittest.TestCase):
             (f"{XDS},serviceAccountTokens.issuer=", "serviceAccountTokens.issuer"),
             (XDS.replace("tls.existingSecret=svid,", ""), "xds.extAuthzId"),
             (XDS.replace("xds.extAuthzId=spiffe://a/b", "xds.port=15010"), "xds.extAuthzId"),
+            ("scan.enabled=true,mode=directory,existingObjects=a", "scan.enabled"),
+            ("scan.enabled=true,scan.schedule=often", "schedule"),
+            ("registrations.enabled=true,mode=directory,existingObjects=a", "registrations.enabled"),
             ("serviceAccount.create=false", "serviceAccount.name"),
             ("jobs.enabled=true,mode=directory,existingObjects=a", "mode: cluster"),
         ]:
@@ -247,11 +250,46 @@ class Render(unittest.TestCase):
         wanted = list(yaml.safe_load_all(text))
         self.assertEqual(found, sorted(wanted, key=lambda one: kinds.index(one["kind"])))
 
+    def test_what_runs_again_and_again_has_the_roles_of_deploy_and_a_pod_that_may_nothing_else(self):
+        objects = rendered("full")
+        for name, of_deploy, args in [
+            ("vidimus-scan", "reports", ["admission", "scan", "--cluster", "--write"]),
+            ("vidimus-registrations", "admission", ["admission", "manifests", "--form=registrations", "--namespace=vidimus-system", "--cluster", "--write"]),
+        ]:
+            wanted = list(yaml.safe_load_all((DEPLOY / "rbac" / f"{of_deploy}.yaml").read_text()))
+            for kind in ("ClusterRole", "Role"):
+                found = [one["rules"] for one in of(objects, kind) if one["metadata"]["name"].removesuffix("-vidimus-system") == name]
+                self.assertEqual(found, [one["rules"] for one in of(wanted, kind)], f"{name}: {kind}")
+            bound = [one["subjects"] for kind in ("ClusterRoleBinding", "RoleBinding") for one in of(objects, kind) if one["roleRef"]["name"].startswith(name)]
+            self.assertEqual(bound, [[{"kind": "ServiceAccount", "name": name, "namespace": "vidimus-system"}]] * len(bound))
+            (again,) = [one["spec"] for one in of(objects, "CronJob") if one["metadata"]["name"] == name]
+            self.assertEqual(again["concurrencyPolicy"], "Forbid")
+            spec = again["jobTemplate"]["spec"]["template"]["spec"]
+            self.assertEqual((spec["serviceAccountName"], spec["securityContext"]["runAsNonRoot"]), (name, True))
+            (container,) = spec["containers"]
+            self.assertEqual(container["args"], [*args, "--follow=finance", "--follow=platform"])
+            # They are flags of the command, as it is.
+            ran = subprocess.run([BIN, *container["args"], "--kubeconfig", "/nowhere"], capture_output=True, text=True, timeout=60)
+            self.assertNotIn("unexpected argument", ran.stderr)
+        self.assertIn("ConfigMap", {one["kind"] for one in objects if one["metadata"]["name"] == "vidimus-admission"})
+        self.assertEqual(of(rendered("minimal"), "CronJob"), [])
+
+    def test_what_reaches_beyond_a_namespace_is_held_as_by_deploy_unless_it_is_turned_off(self):
+        wanted = list(yaml.safe_load_all((DEPLOY / "admission" / "reach.yaml").read_text()))
+        for name in ("minimal", "full", "separate"):
+            found = [one for one in rendered(name) if one["metadata"]["name"].endswith("-reach")]
+            self.assertEqual([one["kind"] for one in found], [one["kind"] for one in wanted], name)
+            self.assertEqual(found[0]["spec"], wanted[0]["spec"])
+            self.assertEqual(found[1]["spec"], {**wanted[1]["spec"], "policyName": found[0]["metadata"]["name"]})
+            self.assertEqual(found[1]["metadata"]["labels"]["vidimus.dev/rule"], "reach", "by which the doctor finds it")
+        for flags in ("reach.enabled=false", "mode=directory,existingObjects=a"):
+            self.assertEqual([one for one in rendered("minimal", "--set", flags) if one["metadata"]["name"].endswith("-reach")], [])
+
     def test_minimal_is_registry_and_gateway(self):
         minimal = {one["kind"] for one in rendered("minimal")}
         self.assertEqual(minimal, {
             "ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "Lease", "NetworkPolicy", "PodDisruptionBudget", "Role", "RoleBinding",
-            "Service", "ServiceAccount", "StatefulSet"})
+            "Service", "ServiceAccount", "StatefulSet", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"})
         self.assertEqual(minimal - {one["kind"] for one in rendered("full")}, set())
         more = {one["kind"] for one in rendered("full")} - minimal
         self.assertEqual(more, {"ConfigMap", "HorizontalPodAutoscaler", "PrometheusRule", "ServiceMonitor", "ValidatingWebhookConfiguration"})

@@ -62,6 +62,21 @@ spec:
     deadline: 2s
 ---
 apiVersion: vidimus.dev/v1alpha1
+kind: MCPServer
+metadata: {name: private, namespace: tools}
+spec:
+  owner: ada.lovelace@example.com
+  team: tools
+  riskLevel: low
+  job:
+    template:
+      spec:
+        containers: [{name: tool, image: hub.example/private, command: [echo, it ran]}]
+        imagePullSecrets: [{name: hub}]
+        tolerations: [{key: pool, value: sandbox}]
+    tools: {run: {description: Runs., inputSchema: {type: object}}}
+---
+apiVersion: vidimus.dev/v1alpha1
 kind: Policy
 metadata: {name: tools, namespace: tools}
 spec:
@@ -218,6 +233,7 @@ func TestJobs(t *testing.T) {
 		{"a tool that fails says so", toolFails},
 		{"a refused call makes nothing", refusedCall},
 		{"a pod that opens the sandbox is not taken", openPod},
+		{"an image is pulled by a Secret of the server's namespace, where a Role gives it", privateImage},
 		{"a longer output than is allowed is an error", tooLoud},
 		{"a deadline ends it", tooSlow},
 		{"more at once than is allowed are refused", tooMany},
@@ -400,6 +416,47 @@ func openPod(t *testing.T, j *jobs) {
 	}
 	if answered := <-done; answered.code != http.StatusOK {
 		t.Error(answered)
+	}
+	j.gone(t)
+}
+
+// privateImage: nothing is run as long as the Secret may not be read, is not there, or is none of that kind; and no other Secret is moved so.
+func privateImage(t *testing.T, j *jobs) {
+	c := j.cluster
+	before := j.seen()
+	refused := func(why string) {
+		t.Helper()
+		if answered := j.tool("private", "run", `{}`); !strings.Contains(answered.body, "tools/hub") || strings.Contains(answered.body, `"result"`) {
+			t.Errorf("%s: %v", why, answered)
+		}
+	}
+	secrets := "/api/v1/namespaces/tools/secrets"
+	secret := func(kind, key string) object {
+		return object{"apiVersion": "v1", "kind": "Secret", "type": kind, "metadata": map[string]any{"name": "hub"}, "stringData": map[string]any{key: `{"auths":{}}`}}
+	}
+	c.mustCreate(t, secrets, secret("Opaque", ".dockerconfigjson"))
+	refused("no Role gives it")
+	const rbac = "/apis/rbac.authorization.k8s.io/v1/namespaces/tools/"
+	c.mustCreate(t, rbac+"roles", object{"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": map[string]any{"name": "hub"},
+		"rules": []any{map[string]any{"apiGroups": []string{""}, "resources": []string{"secrets"}, "resourceNames": []string{"hub"}, "verbs": []string{"list", "watch"}}}})
+	c.mustCreate(t, rbac+"rolebindings", object{"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": map[string]any{"name": "hub"},
+		"roleRef":  map[string]any{"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "hub"},
+		"subjects": []any{map[string]any{"kind": "ServiceAccount", "name": "vidimus-registry", "namespace": "vidimus-system"}}})
+	until(t, "the Role is in force", func() bool { return c.canI(t, "list", "/secrets/hub in tools") })
+	refused("it is not of that type")
+	c.ask(t, http.MethodDelete, secrets+"/hub", nil)
+	refused("it is not there")
+	if j.seen() != before {
+		t.Error("a namespace was made")
+	}
+	c.mustCreate(t, secrets, secret("kubernetes.io/dockerconfigjson", ".dockerconfigjson"))
+	if answered := j.tool("private", "run", `{}`); !strings.Contains(answered.body, "it ran") {
+		t.Fatal(answered)
+	}
+	pod := j.pods[len(j.pods)-1]
+	pulled, _ := member(pod, "spec", "imagePullSecrets").([]any)
+	if len(pulled) != 1 || pulled[0].(map[string]any)["name"] != "pull-0" || len(member(pod, "spec", "volumes").([]any)) != 1 {
+		t.Error(pod)
 	}
 	j.gone(t)
 }

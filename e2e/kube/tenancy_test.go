@@ -60,6 +60,15 @@ spec:
     @id("hosts")
     forbid (principal, action == Action::"registerObject", resource) when { resource has host && resource.host like "*.svc" }
       unless { (resource has host && resource.host like "*.evil.svc") || principal in UserGroup::"system:masters" };
+    @id("webhooks")
+    forbid (principal, action == Action::"registerObject", resource) unless { ["dlp.platform.svc"].containsAll(resource.webhooks) };
+    @id("cards")
+    forbid (principal, action == Action::"registerObject", resource) when { resource has card_host && resource.card_host like "*.finance.svc" };
+    @id("secrets")
+    forbid (principal, action == Action::"registerObject", resource) when { !resource.secrets.isEmpty() }
+      unless { principal in UserGroup::"system:masters" };
+    @id("networks")
+    forbid (principal, action == Action::"registerObject", resource) when { !resource.egress.isEmpty() };
 ---
 apiVersion: vidimus.dev/v1alpha1
 kind: MCPServer
@@ -106,6 +115,16 @@ var tenancies = []tenancy{
 	{"endpoint.ca-file", "no object names a file of the gateway", "MCPServer", `{owner: eve@example.com, team: evil, riskLevel: low, endpoint: {url: "https://127.0.0.1:1/", caFile: /etc/passwd}}`},
 	{"identities.oidc.operator", "a policy for people names this subject", "Agent", `{team: evil, identities: [{oidc: {issuer: "https://login.example", subject: ada}}]}`},
 	{"identities.oidc.admin", "claims this identity too", "Agent", `{team: evil, identities: [{oidc: {issuer: "urn:vidimus:local", subject: admin}}]}`},
+	{"identities.spiffe", "", "Agent", `{team: evil, identities: [{spiffe: "spiffe://corp.example/ns/finance/sa/unclaimed"}]}`},
+	{"members.server.namespace", "", "MCPServer", `{owner: eve@example.com, team: evil, riskLevel: low, members: [{name: ledger, server: {namespace: finance, name: ledger}}]}`},
+	{"agent.namespace", "the agent is of another namespace", "MCPServer", `{owner: eve@example.com, team: evil, riskLevel: low, agent: {name: invoice-bot, namespace: finance}}`},
+	{"job.egress", "forbidden_by_policy", "MCPServer", `{owner: eve@example.com, team: evil, riskLevel: low, job: {template: {spec: {containers: [{name: t, image: "hub.example/t:1"}]}}, tools: {run: {description: d, inputSchema: {type: object}}}, egress: [{cidr: 10.1.0.0/16, ports: [443]}]}}`},
+	{"openapi.url", "forbidden_by_policy", "MCPServer", `{owner: eve@example.com, team: evil, riskLevel: low, openapi: {url: "http://ledger.finance.svc/api", document: {openapi: 3.0.3, info: {title: t, version: "1"}, paths: {/a: {get: {operationId: a, responses: {"200": {description: d}}}}}}}}`},
+	{"grpc.url", "forbidden_by_policy", "MCPServer", `{owner: eve@example.com, team: evil, riskLevel: low, grpc: {url: "http://ledger.finance.svc:50051", descriptors: CjAKB2EucHJvdG8SAWEiAwoBTTIVCgFTEhAKAkRvEgQuYS5NGgQuYS5NYgZwcm90bzM=}}`},
+	{"provider.endpoint", "forbidden_by_policy", "LLMProvider", `{owner: eve@example.com, team: evil, type: openAICompatible, endpoint: {url: "http://models.finance.svc/v1"}, credential: {none: {}}, models: [{name: a}]}`},
+	{"endpoint.card", "forbidden_by_policy", "Agent", `{team: evil, endpoint: {url: "http://127.0.0.1:3/", card: "http://reports.finance.svc/card.json"}}`},
+	{"guards.webhook.url", "forbidden_by_policy", "Policy", `{description: It tells., guards: [{name: spy, webhook: {url: "https://collect.example/"}}], cedar: '@guard("spy") forbid (principal, action == Action::"callModel", resource);'}`},
+	{"credential.secret-ref", "forbidden_by_policy", "LLMProvider", `{owner: eve@example.com, team: evil, type: openAICompatible, endpoint: {url: "http://127.0.0.1:4"}, credential: {secretRef: {name: openai, key: apiKey}}, models: [{name: b}]}`},
 }
 
 // What is registered without the webhook, as by who may write objects where it is off: it takes nothing from others either.

@@ -177,7 +177,16 @@ class AnyReplica(unittest.TestCase):
 
         first, second, third = STAGE.replicas
         approval = held(first)
-        # Who approves has to see what: the arguments are where the call was tried.
+        # Who approves has to see what: the arguments are where the call was tried, and another says where that is.
+        STAGE.until(lambda: approval in STAGE.operate(third, "approvals", "list").stdout)
+        refused = STAGE.operate(third, "approvals", "approve", approval, "--why", "PO-4711", check=False)
+        self.assertNotEqual(refused.returncode, 0)
+        self.assertIn("held at another gateway", refused.stderr)
+        self.assertNotIn("restart", refused.stderr)
+        shown = STAGE.operate(third, "approvals", "show", approval).stdout
+        self.assertIn("(known at another gateway)", shown)
+        if not COPIED:
+            self.assertIn(f"vidimus.test/replica-{first.number}", shown)
         self.assertEqual(held(second), approval)
         self.assertIn("4711", STAGE.operate(second, "approvals", "show", approval).stdout)
         STAGE.operate(second, "approvals", "approve", approval, "--why", "PO-4711")

@@ -5,6 +5,7 @@
 
 mod look;
 mod manifests;
+mod pull;
 mod sweep;
 
 use std::collections::{HashMap, HashSet};
@@ -213,7 +214,7 @@ impl Inner {
         let (mut wait, mut told, mut last) = (LOOK.0, Instant::now(), String::new());
         let mut lines = 0;
         loop {
-            let seen = match self.look(namespace).await {
+            let seen = match self.look(namespace, &run.job().container).await {
                 Ok(seen) => seen,
                 // It may be back before the deadline, and the job runs meanwhile.
                 Err(reason) => {
@@ -266,6 +267,8 @@ impl Inner {
         let subject = self.subject.get_or_try_init(|| self.who()).await;
         let subject = subject.map_err(|failed| not_made("namespace", failed.reason()))?;
         let manifests = Manifests { run, namespace, gateway: &self.gateway };
+        // Before anything is made: without them nothing is run.
+        let pulled_by = self.pulled_by(&run.job().pull_secrets).await?;
         let made = self.create("/api/v1/namespaces", &manifests.namespace(), false).await;
         made.map_err(|failed| {
             if matches!(failed, Failed::Refused(403, _)) {
@@ -288,6 +291,11 @@ impl Inner {
             let path = format!("{group}/namespaces/{namespace}/{resource}");
             let made = self.create(&path, &object, true).await;
             made.map_err(|failed| not_made(what, failed.reason()))?;
+        }
+        for (index, config) in pulled_by.iter().enumerate() {
+            let path = format!("/api/v1/namespaces/{namespace}/secrets");
+            let made = self.create(&path, &manifests.pull_secret(index, config), true).await;
+            made.map_err(|failed| not_made("Secret that its image is pulled by", failed.reason()))?;
         }
         let job = manifests.job().map_err(|error| not_made("job", error.to_string()))?;
         let path = format!("/apis/batch/v1/namespaces/{namespace}/jobs");
@@ -343,12 +351,12 @@ impl Inner {
     }
 
     /// How the job is now.
-    async fn look(&self, namespace: &str) -> Result<Seen, String> {
+    async fn look(&self, namespace: &str, container: &str) -> Result<Seen, String> {
         let jobs = Request::new(format!("/apis/batch/v1/namespaces/{namespace}/jobs"));
         let job = self.ask(jobs.get(JOB, &GetParams::default())).await.map_err(Failed::reason)?;
         let pods = Request::new(format!("/api/v1/namespaces/{namespace}/pods"));
         let all = self.ask(pods.list(&ListParams::default())).await.map_err(Failed::reason)?;
-        Ok(Seen::of(&job, all.pointer("/items/0")))
+        Ok(Seen::of(&job, all.pointer("/items/0"), container))
     }
 
     /// All that it wrote.

@@ -33,6 +33,7 @@ mod quarantined;
 mod relay;
 mod remote;
 mod rollouts;
+mod routes;
 mod runs_jobs;
 mod secrets;
 mod seen;
@@ -65,6 +66,7 @@ pub use quarantined::says_quarantined;
 pub use relay::{MAX_GATEWAYS, Relay};
 pub use remote::{Dial, Duplex, Link, Remote};
 pub use rollouts::{LetPass, RolloutsReport, observes};
+pub use routes::{RouteFault, RoutesReport, RoutesSaid};
 pub use runs_jobs::JobsReport;
 pub use secrets::Secrets;
 pub use seen::{Changes, FieldManager, Seen};
@@ -109,6 +111,7 @@ pub struct Watching {
     /// Where statuses are written here.
     jobs: Option<JobsReport>,
     rollouts: Option<RolloutsReport>,
+    routes: Option<RoutesReport>,
     /// Where they are written here: has them looked at again.
     statuses: Option<mpsc::Sender<live::Heard>>,
     give_back: Option<lease::GiveBack>,
@@ -155,6 +158,11 @@ impl Watching {
     /// What rollouts let pass is said to this, where statuses are written here.
     pub fn rollouts(&self) -> Option<RolloutsReport> {
         self.rollouts.clone()
+    }
+
+    /// What data planes make of routes is said to this, where statuses are written here.
+    pub fn routes(&self) -> Option<RoutesReport> {
+        self.routes.clone()
     }
 
     /// Writes no statuses any more, and lets another replica, or the next start, do so at once. Where the API server does not answer it takes some
@@ -265,6 +273,7 @@ pub fn heard_of(
             pods,
             jobs: None,
             rollouts: None,
+            routes: None,
             statuses: None,
             give_back: None,
             seen,
@@ -331,13 +340,16 @@ fn follow(
     let let_pass = rollouts::Rollouts::default();
     let statuses = Some(tell.clone());
     let rollouts = RolloutsReport::new(let_pass.clone(), tell.clone());
+    let planes = routes::Routes::default();
+    let routes = RoutesReport::new(planes.clone(), tell.clone());
     // Where it is said on, each gateway records what it sees.
     let is_recorded = relay.is_none();
     let relay = relay.map(|relay| (relay, followed.len()));
     let pods = cluster.pods.then(|| Pods::new(cluster.client.clone(), &cluster.namespaces, tell, relay));
     let live = live::Live::new((feed, objects), &followed, heard, publish, (wanted, lead, secrets.clone()));
     let (to, seen) = is_recorded.then(seen::changes).unzip();
-    let live = live.with_pods(pods.clone()).with_seen(to).with_reports(jobs.runs(), let_pass, is_recorded);
+    let live = live.with_pods(pods.clone()).with_seen(to);
+    let live = live.with_reports(jobs.runs(), (let_pass, planes), is_recorded);
     let seen = Arc::new(Mutex::new(seen));
     thread::Builder::new().name("vidimus-registry".to_owned()).spawn(move || live.run())?;
     Ok(Begun {
@@ -349,6 +361,7 @@ fn follow(
             pods,
             jobs: Some(jobs),
             rollouts: Some(rollouts),
+            routes: Some(routes),
             statuses,
             give_back,
             seen,

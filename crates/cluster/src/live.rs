@@ -19,6 +19,7 @@ use crate::kept::{self, Found, Kept};
 use crate::lease::Lead;
 use crate::pods::Pods;
 use crate::rollouts::Rollouts;
+use crate::routes::Routes;
 use crate::runs_jobs::RunsJobs;
 use crate::secrets::Secrets;
 use crate::seen::Seen;
@@ -106,6 +107,7 @@ pub(crate) struct Live {
     secrets: Secrets,
     jobs: RunsJobs,
     rollouts: Rollouts,
+    routes: Routes,
     /// Whether acts of people are known here, which a registry has none of.
     knows_acts: bool,
     /// Where pods are watched.
@@ -167,6 +169,7 @@ impl Live {
             secrets,
             jobs: RunsJobs::default(),
             rollouts: Rollouts::default(),
+            routes: Routes::default(),
             knows_acts: true,
             pods: None,
             seen: None,
@@ -180,9 +183,15 @@ impl Live {
         Self { pods, ..self }
     }
 
-    /// Says in statuses whether jobs can be run, what rollouts let pass, and who is quarantined by acts, where these are known.
-    pub(crate) fn with_reports(self, jobs: RunsJobs, rollouts: Rollouts, knows_acts: bool) -> Self {
-        Self { jobs, rollouts, knows_acts, ..self }
+    /// Says in statuses whether jobs can be run, what rollouts let pass, what data planes refuse, and who is quarantined by acts, where these are
+    /// known.
+    pub(crate) fn with_reports(
+        self,
+        jobs: RunsJobs,
+        (rollouts, routes): (Rollouts, Routes),
+        knows_acts: bool,
+    ) -> Self {
+        Self { jobs, rollouts, routes, knows_acts, ..self }
     }
 
     /// Tells of each change too, once what there is was heard, where somebody is to be told.
@@ -435,6 +444,7 @@ impl Live {
             secrets: &self.secrets,
             jobs: &self.jobs,
             rollouts: &self.rollouts,
+            routes: &self.routes,
             knows_acts: self.knows_acts,
         };
         let wanted = verdict::wanted(&self.index, &current, &reported, joined.as_ref(), Timestamp::now());

@@ -13,6 +13,7 @@ use crate::index::{Entry, Index, Key};
 use crate::pods::{Joined, Runs};
 use crate::quarantined;
 use crate::rollouts::{Rollouts, observes};
+use crate::routes::Routes;
 use crate::runs_jobs::{Known as Jobs, RunsJobs, is_job};
 use crate::secrets::{self, Known, Secrets};
 use crate::status::Write;
@@ -32,6 +33,7 @@ pub(crate) struct Reported<'a> {
     pub(crate) secrets: &'a Secrets,
     pub(crate) jobs: &'a RunsJobs,
     pub(crate) rollouts: &'a Rollouts,
+    pub(crate) routes: &'a Routes,
     /// Whether it is known who is quarantined by acts.
     pub(crate) knows_acts: bool,
 }
@@ -59,6 +61,7 @@ pub(crate) fn wanted(
         let has_more = rejected.contains_key(uid)
             || warned.contains_key(uid)
             || quarantined::concerns(&entry.conditions)
+            || reported.routes.concerns(key, &entry.conditions)
             || index.waits(uid)
             || joined.is_some_and(|joined| joined.concerns(key));
         !has_more && loaded.not_ready.is_none() && in_force.is_plain(uid)
@@ -174,7 +177,12 @@ impl<'l> InForce<'l> {
         let is_quarantined = object.is_some_and(Object::is_quarantined);
         let quarantined =
             quarantined::condition(is_quarantined, is_known, &entry.conditions, entry.generation);
-        observing.into_iter().chain(quarantined)
+        // What is not in force has no route to be refused.
+        let routed = object.and_then(|_| reported.routes.condition(key, &entry.conditions, entry.generation));
+        observing
+            .into_iter()
+            .chain(quarantined)
+            .chain(routed.map(|one| Condition { message: shortened(&one.message), ..one }))
     }
 }
 
@@ -330,6 +338,7 @@ mod tests {
     use super::*;
     use crate::live::Told;
     use crate::rollouts::{LetPass, RolloutsReport};
+    use crate::routes::{RouteFault, RoutesReport, RoutesSaid};
 
     fn object(kind: Kind, name: &str, spec: &Value) -> Value {
         json!({
@@ -354,12 +363,13 @@ mod tests {
         secrets: Secrets,
         jobs: RunsJobs,
         rollouts: Rollouts,
+        routes: Routes,
     }
 
     impl Beside {
         fn reported(&self) -> Reported<'_> {
-            let Self { secrets, jobs, rollouts } = self;
-            Reported { secrets, jobs, rollouts, knows_acts: true }
+            let Self { secrets, jobs, rollouts, routes } = self;
+            Reported { secrets, jobs, rollouts, routes, knows_acts: true }
         }
     }
 
@@ -684,6 +694,32 @@ mod tests {
         report.note(counted);
         assert_eq!(reason("observes", before).as_deref(), Some("WouldRefuse"));
         assert_eq!((reason("observes", end), reason("decides", before)), (None, None));
+    }
+
+    /// It is in force, and one of the ways to it is not.
+    #[test]
+    fn what_a_data_plane_refuses_is_in_the_status_of_its_object() {
+        let mut index = Index::new("c");
+        for name in ["one", "two"] {
+            index.there(Kind::Agent, agent(name, &format!("spiffe://corp.example/{name}")));
+        }
+        let loaded = loaded(&index);
+        let (tell, _heard) = std::sync::mpsc::channel();
+        let routes = Routes::default();
+        let report = RoutesReport::new(routes.clone(), tell);
+        let fault = RouteFault { is_refused: true, message: "x".repeat(5_000) };
+        report.note(RoutesSaid { heard: true, faults: [("Agent a/one".to_owned(), fault)].into() });
+        let beside = Beside { routes, ..Beside::default() };
+        let all = wanted(&index, &loaded, &beside.reported(), None, at(0));
+        let said = |name: &str| {
+            let write = all.iter().find(|write| &*write.uid == name).unwrap();
+            assert!(is_ready(&write.conditions));
+            write.conditions.iter().find(|one| one.of == "Routed").cloned()
+        };
+        let one = said("one").unwrap();
+        assert_eq!((&*one.status, &*one.reason), ("False", "RouteRefused"));
+        assert!(one.message.chars().count() <= MAX_MESSAGE);
+        assert_eq!(said("two"), None);
     }
 
     /// Whoever quarantined it: what an act says of an object is in what is in force.

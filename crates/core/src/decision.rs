@@ -179,6 +179,8 @@ pub struct Aged<'a> {
     pub seconds: u64,
     /// Why.
     pub reason: &'a str,
+    /// What it is read from.
+    pub source: &'a str,
 }
 
 impl<'c> Decision<'c> {
@@ -289,6 +291,7 @@ impl<'c> Decision<'c> {
             code: self.finding.code.map(|code| code.as_str().into()),
             config_age: about.aged.map(|aged| aged.seconds),
             config_reason: about.aged.map(|aged| aged.reason.into()),
+            config_source: about.aged.map(|aged| aged.source.into()),
             depth: chain.depth(),
             facts: Cow::Borrowed(&self.finding.facts),
             id: Cow::Borrowed(about.id),

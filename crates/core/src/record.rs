@@ -126,6 +126,9 @@ pub struct DecisionRecord<'a> {
     /// Why it was not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_reason: Option<Cow<'a, str>>,
+    /// What it is read from then: `cluster`, `registry` (which watches one), or `kept` where some of it is what was kept on disk since the start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_source: Option<Cow<'a, str>>,
     /// The number of the hop, 1 for a call that nobody delegated.
     pub depth: i64,
     /// `name → value` of the attributes that decided, sorted.

@@ -263,7 +263,8 @@ impl Standing {
             | Act::Came(_) => {
                 let deed = record.act.about_approval();
                 if let Some(deed) = deed.filter(|deed| self.check_voter(*deed, &record.actor).is_ok()) {
-                    let said = Said { actor: &record.actor, at: at(record), why: &record.why };
+                    let from = record.shared.as_ref().and_then(|place| place.from.as_deref());
+                    let said = Said { actor: &record.actor, at: at(record), why: &record.why, from };
                     self.approvals.apply_said(deed, said);
                 }
             }

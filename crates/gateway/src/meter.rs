@@ -11,6 +11,7 @@ mod pace;
 mod planes;
 mod pods;
 mod sinks;
+mod source;
 mod spans;
 
 use std::fmt::{self, Write as _};
@@ -28,6 +29,7 @@ use vidimus_ledger::Ledger;
 
 use crate::protocol::observe::Usage;
 use crate::route::Protocol;
+use crate::source_state::SourceState;
 use crate::vitals::Vitals;
 use attempts::AttemptMeter;
 use configurations::ConfigurationMeter;
@@ -38,6 +40,7 @@ use pace::PaceMeter;
 pub(crate) use planes::PlaneMeter;
 use pods::PodMeter;
 use sinks::SinkMeter;
+use source::SourceMeter;
 pub(crate) use spans::SpanMeter;
 
 pub use exposition::Exposition;
@@ -157,8 +160,7 @@ pub struct Meter {
     reloads: Counter,
     ledger_open: Gauge,
     configurations: ConfigurationMeter,
-    source_age: Seconds,
-    source_kept: Gauge,
+    source: SourceMeter,
     ledger_unsynced: Seconds,
     ledger_unsynced_max: Seconds,
     webhooks: Family<Sent, Counter>,
@@ -203,8 +205,7 @@ impl Meter {
             reloads: Counter::default(),
             ledger_open: Gauge::default(),
             configurations: ConfigurationMeter::default(),
-            source_age: Gauge::default(),
-            source_kept: Gauge::default(),
+            source: SourceMeter::default(),
             ledger_unsynced: Gauge::default(),
             ledger_unsynced_max: Gauge::default(),
             webhooks: Family::default(),
@@ -243,8 +244,7 @@ impl Meter {
         registry.add(&list::RELOADS, meter.reloads.clone());
         registry.add(&list::LEDGER_OPEN, meter.ledger_open.clone());
         meter.configurations.register(registry);
-        registry.add(&list::SOURCE_AGE, meter.source_age.clone());
-        registry.add(&list::SOURCE_KEPT, meter.source_kept.clone());
+        meter.source.register(registry);
         meter.issuers.register(registry);
         meter.pods.register(registry);
         registry.add(&list::UNSYNCED, meter.ledger_unsynced.clone());
@@ -423,10 +423,9 @@ impl Meter {
         self.configurations.lost.inc();
     }
 
-    /// How old the configuration is ([`crate::Shared::source_age`]), and whether it was kept on disk, before it is asked for.
-    pub fn source(&self, age: Duration, is_kept: bool) {
-        self.source_age.set(age.as_secs_f64());
-        self.source_kept.set(i64::from(is_kept));
+    /// How old the configuration is ([`crate::Shared::source_age`]), and what it is read from, before it is asked for.
+    pub fn source(&self, age: Duration, state: &SourceState) {
+        self.source.set(age, state);
     }
 
     /// The text format of OpenMetrics 1.0, which Prometheus reads.

@@ -90,7 +90,8 @@ impl Noted {
     /// The same for records; `None` while it is what is there.
     pub(crate) fn aged(&self, now: Moment) -> Option<Aged<'_>> {
         let stale = self.state.stale.as_ref()?;
-        Some(Aged { seconds: self.age(now).as_secs(), reason: &stale.reason })
+        let seconds = self.age(now).as_secs();
+        Some(Aged { seconds, reason: &stale.reason, source: &self.state.source })
     }
 
     /// That the route to `destination` is not closed by the age of the configuration.

@@ -39,6 +39,7 @@ fn decision<'a>(
         code: None,
         config_age: None,
         config_reason: None,
+        config_source: None,
         depth: 1,
         facts: Cow::Borrowed(facts),
         id: id.into(),

@@ -37,6 +37,10 @@ pub struct Approval {
     pub denied: Option<Denied>,
     /// Who approved, in order.
     pub given: Vec<Given>,
+    /// The gateway at which its call was held, by the name of its log, where that is not the one that was asked: only there, and where its caller
+    /// has tried again, are the arguments known, and only there can it be approved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_at: Option<String>,
     /// The calls that were made with it.
     pub made: Vec<Made>,
     /// What is asked.
@@ -76,6 +80,12 @@ pub struct ApprovalEvent {
 }
 
 impl Approval {
+    /// Why its arguments cannot be shown, and so nobody can approve it where it was asked about; `None` where they can, or it has none.
+    pub fn unshown(&self) -> Option<String> {
+        let is_unknown = self.question.arguments.is_some() && self.arguments.is_none();
+        is_unknown.then(|| unshown(self.held_at.as_deref()))
+    }
+
     /// Where it stands; `None` where that is said in a word that this version does not know.
     pub fn mark(&self) -> Option<Mark> {
         Some(Mark {
@@ -85,6 +95,19 @@ impl Approval {
             uses: self.made.iter().map(|made| made.call.clone()).collect(),
             changed: self.changed.clone(),
         })
+    }
+}
+
+/// Why the arguments of a call cannot be shown, which is held at this gateway, or at another one.
+pub fn unshown(held_at: Option<&str>) -> String {
+    match held_at {
+        Some(gateway) => format!(
+            "its arguments are not known here, since its call was held at another gateway, {gateway}: ask that one, or let its caller try again here"
+        ),
+        None => {
+            "its arguments cannot be shown since a restart, or a shred; they can when its caller tries again"
+                .to_owned()
+        }
     }
 }
 

@@ -35,8 +35,9 @@ fn text<'v>(value: &'v Value, pointer: &str) -> Option<&'v str> {
 }
 
 impl Seen {
-    /// By what the API server says of a Job, and of its pod where there is one.
-    pub(super) fn of(job: &Value, pod: Option<&Value>) -> Self {
+    /// By what the API server says of a Job, and of its pod where there is one. `container` is the tool's: a mesh may have put others beside it,
+    /// which end when they like.
+    pub(super) fn of(job: &Value, pod: Option<&Value>, container: &str) -> Self {
         let conditions = job.pointer("/status/conditions").and_then(Value::as_array);
         let failed = conditions.into_iter().flatten().find(|condition| {
             matches!(text(condition, "/type"), Some("Failed" | "FailureTarget"))
@@ -46,7 +47,8 @@ impl Seen {
         if reason == Some("DeadlineExceeded") {
             return Self::Late;
         }
-        let status = pod.and_then(|pod| pod.pointer("/status/containerStatuses/0"));
+        let statuses = pod.and_then(|pod| pod.pointer("/status/containerStatuses")).and_then(Value::as_array);
+        let status = statuses.into_iter().flatten().find(|status| text(status, "/name") == Some(container));
         let (Some(pod), Some(status)) = (pod, status) else {
             let gone = pod.and_then(|pod| text(pod, "/status/phase")) == Some("Failed");
             return match (failed, pod) {
@@ -56,9 +58,8 @@ impl Seen {
                 (_, Some(_)) => Self::Waits("its pod is made".into()),
             };
         };
-        let (name, container) = (text(pod, "/metadata/name"), text(status, "/name"));
-        let (pod, container) =
-            (name.unwrap_or_default().to_owned(), container.unwrap_or_default().to_owned());
+        let pod = text(pod, "/metadata/name").unwrap_or_default().to_owned();
+        let container = container.to_owned();
         let image = text(status, "/imageID").filter(|image| !image.is_empty()).map(str::to_owned);
         if let Some(terminated) = status.pointer("/state/terminated") {
             let exit = terminated.get("exitCode").and_then(Value::as_i64).unwrap_or(-1);
@@ -123,8 +124,8 @@ mod tests {
     fn what_is_seen_of_a_job() {
         let (job, image) = (json!({}), Some("registry.example/calc@sha256:00".to_owned()));
         let (name, container) = ("call-x".to_owned(), "tool".to_owned());
-        let of = |state: Value| Seen::of(&job, Some(&pod(&state)));
-        assert_eq!(Seen::of(&job, None), Seen::Waits("the job is made".into()));
+        let of = |state: Value| Seen::of(&job, Some(&pod(&state)), "tool");
+        assert_eq!(Seen::of(&job, None, "tool"), Seen::Waits("the job is made".into()));
         assert!(matches!(of(json!({"waiting": {"reason": "ContainerCreating"}})), Seen::Waits(_)));
         assert!(matches!(of(json!({})), Seen::Waits(_)));
         let running = Seen::Runs { pod: name.clone(), container: container.clone(), image: image.clone() };
@@ -142,20 +143,35 @@ mod tests {
     }
 
     #[test]
+    fn a_container_that_a_mesh_puts_first_is_not_the_tool() {
+        let mut pod = pod(&json!({"terminated": {"exitCode": 0}}));
+        let proxy = json!({"name": "istio-proxy", "imageID": "mesh.example/proxy@sha256:11", "state": {"running": {}}});
+        pod["status"]["containerStatuses"].as_array_mut().unwrap().insert(0, proxy);
+        let Seen::Exited { container, image, exit, .. } = Seen::of(&json!({}), Some(&pod), "tool") else {
+            panic!("the proxy runs on")
+        };
+        assert_eq!(
+            (&*container, image.as_deref(), exit),
+            ("tool", Some("registry.example/calc@sha256:00"), 0)
+        );
+        assert!(matches!(Seen::of(&json!({}), Some(&pod), "other"), Seen::Waits(_)));
+    }
+
+    #[test]
     fn a_job_that_its_controller_ended() {
         let failed = |reason: &str| json!({"status": {"conditions": [{"type": "Failed", "status": "True", "reason": reason, "message": "m"}]}});
         // Also where its pod is still there.
         let running = pod(&json!({"running": {}}));
-        assert_eq!(Seen::of(&failed("DeadlineExceeded"), Some(&running)), Seen::Late);
-        assert_eq!(Seen::of(&failed("DeadlineExceeded"), None), Seen::Late);
+        assert_eq!(Seen::of(&failed("DeadlineExceeded"), Some(&running), "tool"), Seen::Late);
+        assert_eq!(Seen::of(&failed("DeadlineExceeded"), None, "tool"), Seen::Late);
         let exited = pod(&json!({"terminated": {"exitCode": 3}}));
         assert!(matches!(
-            Seen::of(&failed("BackoffLimitExceeded"), Some(&exited)),
+            Seen::of(&failed("BackoffLimitExceeded"), Some(&exited), "tool"),
             Seen::Exited { exit: 3, .. }
         ));
         let evicted = json!({"metadata": {"name": "x"}, "status": {"phase": "Failed", "reason": "Evicted"}});
         for (job, pod) in [(failed("BackoffLimitExceeded"), None), (json!({}), Some(&evicted))] {
-            let Seen::Broken(refusal) = Seen::of(&job, pod) else { panic!() };
+            let Seen::Broken(refusal) = Seen::of(&job, pod, "tool") else { panic!() };
             assert_eq!(refusal.code, Code::UpstreamInterrupted, "it may have run");
         }
     }

@@ -1,6 +1,7 @@
 //! What is made for a call: a namespace and what is in it. The sandbox is written here, and here alone.
 
 use serde_json::{Map, Value, json};
+use vidimus_core::resource::job::PULL_KEY;
 use vidimus_core::resource::job::template::{ARGUMENTS_DIRECTORY, ARGUMENTS_VOLUME};
 use vidimus_core::resource::{Egress, Job};
 use vidimus_gateway::Run;
@@ -110,6 +111,13 @@ impl Manifests<'_> {
         self.named("v1", "Secret", JOB, rest)
     }
 
+    /// What the image is pulled by: what a Secret of the server's namespace has, in base64 as the API server says it.
+    pub(super) fn pull_secret(&self, index: usize, config: &str) -> Value {
+        let rest =
+            json!({"type": "kubernetes.io/dockerconfigjson", "immutable": true, "data": {PULL_KEY: config}});
+        self.named("v1", "Secret", &pull_secret(index), rest)
+    }
+
     /// # Errors
     /// Where the template is no JSON, which it was checked for.
     pub(super) fn job(&self) -> Result<Value, serde_json::Error> {
@@ -125,6 +133,11 @@ impl Manifests<'_> {
         });
         Ok(self.named("batch/v1", "Job", JOB, json!({"spec": spec})))
     }
+}
+
+/// Its name there: that of the server's namespace could be that of the arguments.
+fn pull_secret(index: usize) -> String {
+    format!("pull-{index}")
 }
 
 fn rule(egress: &Egress) -> Value {
@@ -155,6 +168,10 @@ fn sandboxed(job: &Job, tool: &str) -> Result<Value, serde_json::Error> {
     pod.insert("automountServiceAccountToken".to_owned(), json!(false));
     pod.insert("enableServiceLinks".to_owned(), json!(false));
     pod.insert("terminationGracePeriodSeconds".to_owned(), json!(1));
+    if !job.pull_secrets.is_empty() {
+        let copies = (0..job.pull_secrets.len()).map(|index| json!({"name": pull_secret(index)}));
+        pod.insert("imagePullSecrets".to_owned(), copies.collect());
+    }
     let volume = json!({"name": ARGUMENTS_VOLUME, "secret": {"secretName": JOB, "defaultMode": 0o440}});
     push(&mut pod, "volumes", volume);
     if let Some(Value::Array(containers)) = pod.get_mut("containers") {
@@ -194,12 +211,16 @@ fn push(object: &mut Map<String, Value>, list: &str, element: Value) {
 
 #[cfg(test)]
 mod tests {
+    use vidimus_core::resource::llm_provider::SecretKey;
+
     use super::*;
 
     fn job(pod: &Value) -> Job {
         Job {
             pod: pod.to_string().into(),
+            container: "t".into(),
             image: "i".into(),
+            pull_secrets: [].into(),
             tools: Default::default(),
             egress: [].into(),
             deadline_ms: 1500,
@@ -244,6 +265,19 @@ mod tests {
             assert!(container("/volumeMounts").as_array().unwrap().iter().any(|one| one["readOnly"] == true));
         }
         assert_eq!((seconds(1), seconds(1500), seconds(60_000)), (1, 2, 60));
+    }
+
+    #[test]
+    fn an_image_is_pulled_by_copies_that_the_tool_does_not_see() {
+        let of =
+            |name: &str| SecretKey { namespace: "tools".into(), name: name.into(), key: PULL_KEY.into() };
+        let template = json!({"containers": [{"name": "t", "image": "i"}], "imagePullSecrets": [{"name": "call"}, {"name": "b"}]});
+        let job = Job { pull_secrets: [of("call"), of("b")].into(), ..job(&template) };
+        let pod = sandboxed(&job, "add").unwrap();
+        assert_eq!(pod["imagePullSecrets"], json!([{"name": "pull-0"}, {"name": "pull-1"}]));
+        let secrets: Vec<_> =
+            pod["volumes"].as_array().unwrap().iter().map(|one| &one["secret"]["secretName"]).collect();
+        assert_eq!(secrets, [&json!(JOB)], "the arguments alone are mounted");
     }
 
     #[test]

@@ -95,6 +95,9 @@ pub struct Pending {
     pub denied: Option<Denial>,
     /// The newest calls that were made with it, in the order in which they were, whatever the clocks said that their ids are of.
     pub uses: Vec<Made>,
+    /// The gateway at which its call was held, by the name of its log: that one alone has what people look at. `None` where it is this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_at: Option<String>,
     /// What was changed since, so that it is good for nothing any more ([`Voided::changed`]); or who approved it and was quarantined since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changed: Option<String>,
@@ -343,12 +346,12 @@ impl Approvals {
 
     /// Takes an act over that was done at a time, for whatever reason. One that does not fit what stands changes nothing.
     pub fn apply(&mut self, deed: Deed<'_>, actor: &str, at: i64) {
-        self.apply_said(deed, Said { actor, at, why: "" });
+        self.apply_said(deed, Said { actor, at, why: "", from: None });
     }
 
     /// The same, with what was said of why.
     pub fn apply_said(&mut self, deed: Deed<'_>, said: Said<'_>) {
-        let Said { actor, at, why } = said;
+        let Said { actor, at, why, from } = said;
         if self.check(deed, actor, at).is_err() {
             return;
         }
@@ -365,6 +368,7 @@ impl Approvals {
                     state: State::Asked,
                     denied: None,
                     uses: Vec::new(),
+                    held_at: from.map(str::to_owned),
                     changed: None,
                 };
                 self.0.insert(question.approval.clone(), Arc::new(pending));

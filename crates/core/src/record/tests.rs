@@ -62,6 +62,7 @@ fn decision<'a>(text: &'a str, facts: &'a [(Arc<str>, Arc<str>)], policies: &'a 
         code: Some(text.into()),
         config_age: Some(7),
         config_reason: Some(text.into()),
+        config_source: Some(text.into()),
         depth: 3,
         facts: Cow::Borrowed(facts),
         id: text.into(),
@@ -241,7 +242,7 @@ fn samples() -> Vec<Record<'static>> {
             (None, None, None, None, None);
         (record.approval, record.on_account_of, record.parent, record.kept) = (None, None, None, None);
         (record.asked_by, record.instance, record.would_refuse, record.via) = (None, None, None, None);
-        (record.config_age, record.config_reason) = (None, None);
+        (record.config_age, record.config_reason, record.config_source) = (None, None, None);
         (record.reserved_spend, record.reserved_tokens) = (None, None);
         record.obligations.clear();
         record.alternatives.clear();

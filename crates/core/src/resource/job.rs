@@ -16,6 +16,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 use url::Url;
 
+use super::credential::SecretKey;
 use super::endpoint::{Endpoint, HeaderRules};
 use super::field::network::Network;
 use super::field::{name, timeout};
@@ -24,6 +25,8 @@ use super::stale::StaleAfterSpec;
 use super::{Meta, shape};
 use template::TemplateSpec;
 
+/// The key of a Secret of the type kubernetes.io/dockerconfigjson.
+pub const PULL_KEY: &str = ".dockerconfigjson";
 /// How long a job may take when its record does not say it.
 const DEADLINE_MS: u32 = 60_000;
 /// Jobs of one server at once when its record does not say it.
@@ -53,8 +56,12 @@ pub const NEVER_REACHED: [&str; 13] = [
 pub struct Job {
     /// The pod as its template has it: JSON, a part of a Kubernetes `PodSpec` with exactly one container.
     pub pod: Arc<str>,
+    /// The name of its container, by which it is told from one that something else puts beside it.
+    pub container: Arc<str>,
     /// The image of its container.
     pub image: Arc<str>,
+    /// By which the image is pulled: of the server's own namespace.
+    pub pull_secrets: Arc<[SecretKey]>,
     /// Its tools by name: each as MCP's `tools/list` has it, JSON.
     pub tools: BTreeMap<Arc<str>, JobTool>,
     /// What it may reach; nothing where it is empty.
@@ -202,11 +209,17 @@ impl JobSpec {
             |_: url::ParseError| Fault::new("its name makes no address", "give it another name");
         let url = problems.take(at, &address, address.parse::<Url>().map_err(not_an_address))?;
         let deadline_ms = deadline_ms?;
-        let image =
-            self.template.spec.containers.first().map_or_else(Arc::default, |one| one.image.as_str().into());
+        let one = self.template.spec.containers.first();
+        let pull_secrets = self.template.spec.image_pull_secrets.iter().map(|secret| SecretKey {
+            namespace: meta.namespace.clone(),
+            name: secret.name.as_str().into(),
+            key: PULL_KEY.into(),
+        });
         let job = Job {
             pod: pod.into(),
-            image,
+            container: one.map_or_else(Arc::default, |one| one.name.as_str().into()),
+            image: one.map_or_else(Arc::default, |one| one.image.as_str().into()),
+            pull_secrets: pull_secrets.collect(),
             tools,
             egress: egress.into(),
             deadline_ms,

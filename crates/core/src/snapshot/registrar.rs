@@ -6,6 +6,7 @@ use cedar_policy::{
     Authorizer, Context, Decision, Effect, Entities, Entity, EntityUid, PolicyId, PolicySet, Request,
     RestrictedExpression,
 };
+use url::Url;
 
 use super::{Snapshot, people};
 use crate::admission::{Change, Permitted, Registering};
@@ -14,6 +15,8 @@ use crate::decide::plain::{datetime, fault};
 use crate::decide::schema::{Type, actions, schema, uid};
 use crate::decide::statement::Statement;
 use crate::refusal::{Code, Refusal};
+use crate::resource::llm_provider::CredentialSource;
+use crate::resource::own_guard::Looks;
 use crate::resource::policy::Scope;
 use crate::resource::{ActsFor, Endpoint, Identity, Names, Object};
 
@@ -155,6 +158,7 @@ fn record(object: &Object) -> Result<Entity, EntityFault> {
         Object::LlmProvider(provider) => {
             attributes.of_all(&provider.owner, &provider.team, &provider.environment);
             attributes.endpoint(Some(&provider.endpoint));
+            attributes.secret(&provider.credential);
             let sets = provider.models.iter().flat_map(|model| &model.sets);
             attributes.set("model_sets", sets.map(ToString::to_string));
         }
@@ -165,6 +169,11 @@ fn record(object: &Object) -> Result<Entity, EntityFault> {
             };
             attributes.text("scope", scope);
             attributes.set("members", policy.members.listed().into_iter());
+            let asked = policy.guards.iter().filter_map(|guard| match &guard.looks {
+                Looks::Webhook(webhook) => Url::parse(&webhook.url).ok(),
+                Looks::Patterns(_) | Looks::Schema(_) => None,
+            });
+            attributes.set("webhooks", asked.filter_map(|url| url.host_str().map(str::to_owned)));
         }
     }
     let known = |of: Type, id: &str| uid(of, id).ok_or_else(|| fault("an entity id", &of.as_str()));
@@ -179,7 +188,7 @@ fn record(object: &Object) -> Result<Entity, EntityFault> {
 struct Attributes(Vec<(String, RestrictedExpression)>);
 
 impl Attributes {
-    const SETS: [&str; 9] = [
+    const SETS: [&str; 11] = [
         "groups",
         "capabilities",
         "tool_sets",
@@ -189,6 +198,8 @@ impl Attributes {
         "acts_for",
         "members",
         "egress",
+        "webhooks",
+        "secrets",
     ];
 
     fn text(&mut self, name: &str, value: &str) {
@@ -209,6 +220,13 @@ impl Attributes {
         self.text("environment", environment);
     }
 
+    /// The Secret that its key comes from: it is sent to whatever address the object names.
+    fn secret(&mut self, source: &CredentialSource) {
+        if let CredentialSource::Secret(secret) = source {
+            self.set("secrets", std::iter::once(secret.name.to_string()));
+        }
+    }
+
     /// What its calls go to, and of a job what runs and what that reaches.
     fn endpoint(&mut self, endpoint: Option<&Endpoint>) {
         let Some(endpoint) = endpoint else { return };
@@ -221,11 +239,18 @@ impl Attributes {
         let Some(job) = &endpoint.job else {
             self.text("endpoint", "url");
             self.text("host", endpoint.url.host_str().unwrap_or_default());
+            if let Some(host) = endpoint.card.as_ref().and_then(Url::host_str) {
+                self.text("card_host", host);
+            }
+            if let Some(key) = &endpoint.key {
+                self.secret(&key.source);
+            }
             return self.text("audience", &endpoint.audience);
         };
         self.text("endpoint", "job");
         self.text("image", &job.image);
         self.set("egress", job.egress.iter().map(|network| network.cidr.to_string()));
+        self.set("secrets", job.pull_secrets.iter().map(|secret| secret.name.to_string()));
     }
 
     fn principal(

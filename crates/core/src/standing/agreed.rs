@@ -165,7 +165,12 @@ impl Standing {
             id: pending.question.approval.clone().into(),
             kind: ActKind,
             note: false,
-            shared: None,
+            // Whoever tells it, the call is held where it was.
+            shared: pending.held_at.clone().map(|from| Place {
+                era: String::new(),
+                from: Some(from),
+                number: 0,
+            }),
             time: time.clone().into(),
             version: VERSION,
             why: "a policy holds the call".into(),

@@ -66,12 +66,53 @@ fn each_field_that_crosses_namespaces_can_be_kept_to_some() {
     let job = json!({
         "apiVersion": "vidimus.dev/v1alpha1", "kind": "MCPServer", "metadata": {"namespace": "a", "name": "x"},
         "spec": {"owner": "first.last@example.com", "team": "finance", "riskLevel": "low", "job": {
-            "template": {"spec": {"containers": [{"name": "t", "image": "hub.example/any:latest"}]}},
+            "template": {"spec": {"containers": [{"name": "t", "image": "hub.example/any:latest"}], "imagePullSecrets": [{"name": "hub"}]}},
             "tools": {"run": {"description": "d", "inputSchema": {"type": "object"}}},
             "egress": [{"cidr": "10.1.0.0/16", "ports": [443]}],
         }},
     });
     let job = resource::check(&Origin::default(), &job).unwrap();
+    let in_cluster = Origin::Cluster { cluster: "kubernetes".into(), uid: None, resource_version: None };
+    let of_cluster = |kind: &str, spec: serde_json::Value| {
+        let document = json!({"apiVersion": "vidimus.dev/v1alpha1", "kind": kind, "metadata": {"namespace": "a", "name": "x"}, "spec": spec});
+        resource::check(&in_cluster, &document).unwrap()
+    };
+    let asking = of_cluster(
+        "Policy",
+        json!({
+            "description": "d",
+            "guards": [
+                {"name": "host", "regex": [{"kind": "host", "pattern": "corp"}]},
+                {"name": "dlp", "webhook": {"url": "https://DLP.b.svc:8443/ask"}},
+            ],
+            "cedar": "@guard(\"dlp\") forbid (principal, action, resource);",
+        }),
+    );
+    let keyed = of_cluster(
+        "LLMProvider",
+        json!({
+            "owner": "first.last@example.com", "team": "finance", "type": "openAICompatible", "endpoint": {"url": "https://models.a.svc"},
+            "credential": {"secretRef": {"name": "openai", "key": "apiKey"}}, "models": [{"name": "m"}],
+        }),
+    );
+    let keyed_server = of_cluster(
+        "MCPServer",
+        json!({
+            "owner": "first.last@example.com", "team": "finance", "riskLevel": "low",
+            "endpoint": {"url": "https://tools.a.svc/mcp", "credential": {"secretRef": {"name": "partner", "key": "k"}}},
+        }),
+    );
+    let front = of_cluster(
+        "MCPServer",
+        json!({
+            "owner": "first.last@example.com", "team": "finance", "riskLevel": "low",
+            "members": [{"name": "ledger", "server": {"namespace": "b", "name": "ledger"}}],
+        }),
+    );
+    let mut carded = agent("a", "x");
+    let mut endpoint = server("a", "x").endpoint;
+    endpoint.card = Some("http://Cards.b.svc/card.json".parse().unwrap());
+    carded.endpoint = Some(Box::new(endpoint));
     let sets: BTreeMap<Arc<str>, _> = [(Arc::from("paying"), names(&["pay"]))].into();
     for (condition, object) in [
         (r#"resource.groups.contains("g")"#, of(Agent { groups: names(&["g"]), ..agent("a", "x") })),
@@ -109,7 +150,14 @@ fn each_field_that_crosses_namespaces_can_be_kept_to_some() {
         (r#"resource.members.contains("*")"#, ruling(Scope::Namespace, &["*"])),
         (r#"resource has endpoint && resource.endpoint == "job""#, job.clone()),
         (r#"resource has image && !(resource.image like "registry.a.example/*@sha256:*")"#, job.clone()),
-        (r#"resource.egress.contains("10.1.0.0/16")"#, job),
+        (r#"resource.egress.contains("10.1.0.0/16")"#, job.clone()),
+        (r#"!["dlp.a.svc"].containsAll(resource.webhooks)"#, asking.clone()),
+        (r#"resource.webhooks.contains("dlp.b.svc")"#, asking),
+        (r#"resource.secrets.contains("hub")"#, job.clone()),
+        (r#"resource.secrets.contains("openai")"#, keyed),
+        (r#"resource.secrets.contains("partner")"#, keyed_server),
+        (r#"resource.members.contains("b/ledger")"#, front),
+        (r#"resource has card_host && resource.card_host == "cards.b.svc""#, of(carded)),
         (r#"resource has authority_class && resource.authority_class == "act""#, of(agent("a", "x"))),
     ] {
         let forbid = format!(

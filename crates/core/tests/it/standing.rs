@@ -607,6 +607,28 @@ fn what_is_asked_is_told_again_in_its_order() {
     assert_eq!(told, ids);
 }
 
+/// Its arguments are where the call was held, whoever tells of it.
+#[test]
+fn what_is_asked_says_at_which_gateway_the_call_is_held() {
+    let question = json!({"action": "invokeTool", "approval": "1", "asking": [], "call": "c", "chain": [], "digest": "d", "endpoint": "",
+        "method": "tools/call", "owner": "o", "principal": "Agent/a/bot", "resource": "Tool/a/tools/t", "until": NOW + 1000});
+    let ask = Act::Ask(serde_json::from_value(question).unwrap());
+    let held_at = |act: &ActRecord<'_>| {
+        let mut standing = Standing::default();
+        standing.apply(act);
+        let text = serde_json::to_string(&standing).unwrap();
+        let kept: Standing = serde_json::from_str(&text).unwrap();
+        let told: Vec<_> =
+            kept.told_again(NOW).into_iter().map(|act| act.shared.and_then(|place| place.from)).collect();
+        (kept.approvals.get("1").and_then(|pending| pending.held_at.clone()), told)
+    };
+    assert_eq!(held_at(&record("1", ask.clone())), (None, vec![None]));
+    assert_eq!(held_at(&shared(1, "1", ask.clone())), (None, vec![None]), "it was done here");
+    let mut other = shared(1, "1", ask);
+    other.shared.as_mut().unwrap().from = Some("log-b".into());
+    assert_eq!(held_at(&other), (Some("log-b".into()), vec![Some("log-b".into())]));
+}
+
 /// What people do changes no record: a quarantine that was placed, or lifted, is no other object of the name when something cannot be read,
 /// neither at once nor after a start by what was kept before.
 #[test]

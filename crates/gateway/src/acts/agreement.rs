@@ -110,9 +110,10 @@ impl Shared {
         without(&error.to_string())
     }
 
-    /// The act as it is in the list: with the name of this gateway.
+    /// The act as it is in the list: with the name of the gateway at which it was done, which is this one where it does not say another.
     fn named<'a>(&self, record: &ActRecord<'a>, era: &str) -> ActRecord<'a> {
-        let from = Some(self.ledger.origin().to_owned());
+        let other = record.shared.as_ref().and_then(|place| place.from.clone());
+        let from = Some(other.unwrap_or_else(|| self.ledger.origin().to_owned()));
         let place = agreed::Place { era: era.to_owned(), from, number: 0 };
         ActRecord { shared: Some(place), ..record.clone() }
     }

@@ -62,6 +62,7 @@ pub const LABELS: &[(&str, &str)] = &[
     ("provider", "names of providers in the registry"),
     ("result", "words of the metric's meaning"),
     ("sink", "schemes, hosts and ports (of a ClickHouse its database too) that `--sink` gives"),
+    ("source", "words of the metric's meaning"),
     ("task", "words of the metric's meaning"),
     ("witness", "names of the keys that `--witness` gives"),
 ];
@@ -124,6 +125,8 @@ metrics! {
         "for how long what the configuration is read from (the API server) has not been heard of; 0 while the configuration is what is there. Alert well below the smallest `spec.endpoint.staleAfter`";
     SOURCE_KEPT: "source_kept", Gauge, "0 or 1", [],
         "1 while some of what decides was kept on disk, since the cluster has not been heard whole since the start (`source_age_seconds` says how old it is)";
+    SOURCE: "source", Gauge, "0 or 1", ["source"],
+        "1 for what the configuration is read from: `directory`, `cluster`, `registry` (which watches one), or `kept` where some of it was kept on disk. Why it is not heard of is in the log, at `/readyz` and in records (`config_reason`): texts of errors are no labels";
     ISSUERS_UNFETCHED: "issuer_keys_failed", Gauge, "0 or 1", ["issuer"],
         "1 for each issuer of tokens whose keys could not be fetched when that was tried last (`issuer_unreachable`); the log says why. One whose keys are there is not shown";
     PODS_UNCLAIMED: "pods_unclaimed", Gauge, "pods", ["namespace"],

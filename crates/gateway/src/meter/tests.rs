@@ -27,6 +27,7 @@ fn touched() -> Meter {
     meter.guards().asked("a/p/dlp", "answered");
     meter.pods_unclaimed([("finance", 1)]);
     meter.unfetched_issuers(["https://issuer.example"]);
+    meter.source(Duration::ZERO, &SourceState::default());
     vitals.restarted("disk");
     meter
 }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use prost::Message as _;
 use url::{Position, Url};
-use vidimus_core::resource::{Endpoint, Meta, Object};
+use vidimus_core::resource::{Endpoint, Kind, Meta, Object};
 use vidimus_core::snapshot::Snapshot;
 
 use super::proto::{
@@ -24,6 +24,8 @@ use crate::route::{Protocol, Route as Path};
 
 /// `type_url` of what is made here.
 pub(super) const RESOURCE: &str = "type.googleapis.com/agentgateway.dev.resource.Resource";
+/// How the key of a route ends, behind that of its backend.
+const ROUTE: &str = ".00.http";
 /// The most objects that have a route.
 const MOST_ROUTES: usize = 20_000;
 /// For an answer of the door: it may wait for people who approve a call.
@@ -136,6 +138,28 @@ pub(super) fn compile(snapshot: &Snapshot, gateway: &Gateway, settings: &Setting
     rest.push(item("listener", &listener_key(gateway), &listener(gateway, settings)));
     rest.push(item("bind", &bind_key(gateway, settings), &bind(gateway, settings)));
     Compiled { guards: guards(gateway, settings), rest, left_out }
+}
+
+/// The object that a resource is made of, as `Kind namespace/name`; `None` of what is made of none.
+pub(super) fn object_of(resource: &str) -> Option<String> {
+    let key =
+        resource.strip_prefix("backend/").or_else(|| resource.strip_prefix("route/")?.strip_suffix(ROUTE))?;
+    let (namespace, name) = key.split_once('/')?;
+    let (protocol, name) = name.split_once('.')?;
+    let kind =
+        [Protocol::Mcp, Protocol::A2a, Protocol::Llm].into_iter().find(|one| one.as_str() == protocol)?;
+    Some(format!("{} {namespace}/{name}", kind_of(kind)?.as_str()))
+}
+
+/// The objects that are called by a protocol.
+const fn kind_of(protocol: Protocol) -> Option<Kind> {
+    match protocol {
+        Protocol::Mcp => Some(Kind::McpServer),
+        Protocol::A2a => Some(Kind::Agent),
+        Protocol::Llm => Some(Kind::LlmProvider),
+        // It is no address of its own: what is called so is an MCP server.
+        Protocol::Rest => None,
+    }
 }
 
 /// As agentgateway's own control plane names it.
@@ -292,7 +316,7 @@ impl<'a> Called<'a> {
     }
 
     fn route_key(&self) -> String {
-        format!("{}.00.http", self.backend_key())
+        format!("{}{ROUTE}", self.backend_key())
     }
 
     /// An address, and no protocol of agentgateway's own: what was decided on goes on as it is.

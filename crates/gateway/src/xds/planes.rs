@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
-use super::compile::{Compiled, Gateway};
+use super::compile::{Compiled, Gateway, object_of};
 use super::subscription::{Answered, Complaint};
 
 /// The gateways that were here since the start. Clones share it.
@@ -70,6 +70,31 @@ impl Planes {
     /// All of them, in order.
     pub fn shown(&self) -> Vec<Shown> {
         self.lock().iter().map(|(gateway, plane)| plane.shown(gateway)).collect()
+    }
+
+    /// Whether any is connected, and what is wrong with the routes of objects: each as `Kind namespace/name`, with whether a data plane refuses it
+    /// (otherwise it is left out), and which one says what.
+    pub fn faults(&self) -> (bool, BTreeMap<String, (bool, String)>) {
+        let mut faults: BTreeMap<String, (bool, String)> = BTreeMap::new();
+        let mut add = |object: String, is_refused: bool, message: String| {
+            let (refused, said) = faults.entry(object).or_default();
+            *refused |= is_refused;
+            let between = if said.is_empty() { "" } else { " | " };
+            said.push_str(between);
+            said.push_str(&message);
+        };
+        let all = self.lock();
+        for (gateway, plane) in all.iter() {
+            for Complaint { resource, is_error, message } in plane.refused.values() {
+                let Some(object) = object_of(resource) else { continue };
+                let how = if *is_error { "refuses" } else { "takes, but not wholly," };
+                add(object, true, format!("{gateway} {how} {resource}: {message}"));
+            }
+            for (object, why) in &plane.left_out {
+                add(object.clone(), false, format!("{gateway} has no route to it: {why}"));
+            }
+        }
+        (all.values().any(|plane| plane.streams > 0), faults)
     }
 
     /// A place for one more stream of a gateway, which has at most so `many`.
@@ -141,5 +166,55 @@ impl Plane {
             refused: refused.collect(),
             left_out: left_out.collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::compile::{LeftOut, tests::gateway};
+    use super::*;
+
+    #[test]
+    fn what_is_refused_is_told_by_its_object() {
+        let planes = Planes::default();
+        assert_eq!(planes.faults(), (false, BTreeMap::new()));
+        let place = planes.enter(&gateway(), 1).expect("a place");
+        let complaint = |resource: &str, is_error| Complaint {
+            resource: resource.into(),
+            is_error,
+            message: "no".to_owned(),
+        };
+        place.wants(&Compiled {
+            left_out: vec![LeftOut { object: "Agent a/out".to_owned(), why: "it has roots of its own" }],
+            ..Compiled::default()
+        });
+        let complaints = vec![
+            complaint("route/finance/mcp.a.b.00.http", true),
+            complaint("backend/finance/mcp.a.b", false),
+            complaint("backend/finance/llm.simulator", true),
+            // What is of no object is in /registry alone.
+            complaint("listener/edge/agents.http", true),
+            complaint("policy/edge/agents.vidimus-ask", true),
+        ];
+        place.answered(&Answered { complaints, ..Answered::default() }, 3);
+        let (heard, faults) = planes.faults();
+        assert!(heard);
+        assert_eq!(
+            faults.keys().collect::<Vec<_>>(),
+            ["Agent a/out", "LLMProvider finance/simulator", "MCPServer finance/a.b"]
+        );
+        let (is_refused, said) = &faults["MCPServer finance/a.b"];
+        assert!(
+            *is_refused && said.contains("edge/agents refuses route/finance/mcp.a.b.00.http: no"),
+            "{said}"
+        );
+        assert!(said.contains("not wholly"), "{said}");
+        assert!(!faults["Agent a/out"].0);
+        // What it takes now is not told any more.
+        let resources = vec!["route/finance/mcp.a.b.00.http".into(), "backend/finance/mcp.a.b".into()];
+        place.answered(&Answered { resources, ..Answered::default() }, 3);
+        assert!(!planes.faults().1.contains_key("MCPServer finance/a.b"));
+        drop(place);
+        assert!(!planes.faults().0);
     }
 }

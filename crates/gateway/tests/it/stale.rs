@@ -64,8 +64,8 @@ async fn a_route_closes_at_the_age_that_its_record_says() {
         assert_eq!(young, None, "{stale_after:?}");
         let decided = &world.records(&id, 1).await[0];
         assert_eq!(
-            (&decided["config_age"], &decided["config_reason"]),
-            (&json!(59), &json!("the watch ended"))
+            (&decided["config_age"], &decided["config_reason"], &decided["config_source"]),
+            (&json!(59), &json!("the watch ended"), &json!("cluster"))
         );
         world.clock.advance(Duration::from_secs(1));
         let (old, id) = code(&world).await;

@@ -82,6 +82,7 @@ pub(crate) async fn decide(ledger: &Ledger, asked: &Asked) -> u64 {
         code: (asked.outcome == "deny").then(|| "no_permit".into()),
         config_age: None,
         config_reason: None,
+        config_source: None,
         depth: 1,
         facts: Cow::Borrowed(&facts),
         id: (&*asked.id).into(),

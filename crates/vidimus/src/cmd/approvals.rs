@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 use vidimus_core::approval::pending::{Definition, Escalates, Wanted};
 use vidimus_core::standing::rfc3339;
-use vidimus_query::approvals::{Answered, Approval, Approvals as All, Given};
+use vidimus_query::approvals::{Answered, Approval, Approvals as All, Given, unshown};
 
 use super::admin_client::{Asking, told};
 use crate::output::{self, Format, printable};
@@ -142,9 +142,8 @@ fn approve(approve: &Approve, format: Format) -> anyhow::Result<ExitCode> {
                     ));
                 }
             }
-            one.shown.ok_or_else(|| {
-                anyhow!("its arguments cannot be shown since a restart, or a shred; they can when its caller tries again")
-            })?
+            let why = one.unshown().unwrap_or_else(|| unshown(None));
+            one.shown.ok_or_else(|| anyhow!(why))?
         }
     };
     let question =
@@ -236,7 +235,7 @@ fn render(all: &[Approval], width: Option<u16>) -> String {
 /// The arguments of the call, as far as a table has room for them.
 fn arguments(one: &Approval) -> String {
     let Some(text) = &one.arguments else {
-        return if one.question.arguments.is_some() { NOT_KNOWN.to_owned() } else { String::new() };
+        return not_known(one).to_owned();
     };
     let text = printable(text);
     match text.char_indices().nth(MAX_ARGUMENTS) {
@@ -265,8 +264,14 @@ fn shortened(text: &str) -> (&str, Option<String>) {
     }
 }
 
-/// In place of arguments that nobody has kept.
-const NOT_KNOWN: &str = "(not known since a restart)";
+/// In place of arguments that are not known there.
+fn not_known(one: &Approval) -> &'static str {
+    match (&one.question.arguments, &one.held_at) {
+        (None, _) => "",
+        (Some(_), None) => "(not known since a restart)",
+        (Some(_), Some(_)) => "(known at another gateway)",
+    }
+}
 
 /// How many of how many people of which role approved.
 fn asked(one: &Approval) -> String {
@@ -297,8 +302,7 @@ fn print(one: &Approval) {
     row("method", &question.method);
     row("resource", &question.resource);
     row("endpoint", &question.endpoint);
-    let arguments =
-        one.arguments.as_deref().unwrap_or(if question.arguments.is_some() { NOT_KNOWN } else { "" });
+    let arguments = one.arguments.as_deref().unwrap_or_else(|| not_known(one));
     let (shown, cut) = shortened(arguments);
     row("arguments", shown);
     if let Some(cut) = cut {
@@ -309,6 +313,7 @@ fn print(one: &Approval) {
             printable(&question.approval)
         ));
     }
+    row("held at", one.held_at.as_deref().unwrap_or_default());
     row("not shown", &question.redacted.join(" "));
     if let Some(definition) = &question.definition {
         let (said, digest) = defined(definition);

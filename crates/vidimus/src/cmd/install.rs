@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::kubernetes::{Cluster, Reach, Refused};
-use super::registrars;
 use crate::output::{self, Format, printable};
 
 /// What is applied: e2e/chart holds it to the chart.
@@ -112,6 +111,8 @@ fn plural(kind: &str) -> Option<&'static str> {
         "Service" => "services",
         "StatefulSet" => "statefulsets",
         "Lease" => "leases",
+        "ValidatingAdmissionPolicy" => "validatingadmissionpolicies",
+        "ValidatingAdmissionPolicyBinding" => "validatingadmissionpolicybindings",
         _ => return None,
     })
 }
@@ -134,7 +135,6 @@ pub fn run(install: &Install, format: Format) -> anyhow::Result<ExitCode> {
             Format::Json => output::json(&list(&text)?)?,
             Format::Table => output::line(text.trim_end()),
         }
-        warn_of_registrars();
         return Ok(ExitCode::SUCCESS);
     }
     let cluster = Cluster::of(&install.reach)?;
@@ -175,23 +175,7 @@ pub fn run(install: &Install, format: Format) -> anyhow::Result<ExitCode> {
             }
         }
     }
-    let webhooks = format!(
-        "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/{}",
-        registrars::WEBHOOKS
-    );
-    if matches!(cluster.get(&webhooks)?, Err(Refused { code: 404, .. })) {
-        warn_of_registrars();
-    }
     Ok(if refused { ExitCode::from(1) } else { ExitCode::SUCCESS })
-}
-
-/// What is installed has nobody asked who registers objects.
-fn warn_of_registrars() {
-    output::warning(&format!(
-        "RBAC alone decides who registers objects: {}. To have it decided by policies: {}",
-        registrars::WHY,
-        registrars::fix("vidimus-system", "vidimus")
-    ));
 }
 
 /// Each object's text.
@@ -242,6 +226,8 @@ mod tests {
             "/apis/apps/v1/namespaces/vidimus-system/statefulsets/vidimus",
             "/api/v1/namespaces/vidimus-system/services/vidimus",
             "/apis/coordination.k8s.io/v1/namespaces/vidimus-system/leases/vidimus-statuses",
+            // Who registers what reaches beyond a namespace is decided from the start.
+            "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings/vidimus-vidimus-system-reach",
         ] {
             assert!(paths.contains(path), "{path}: {paths:?}");
         }

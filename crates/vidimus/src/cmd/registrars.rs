@@ -1,16 +1,26 @@
-//! Who registers what reaches beyond a namespace: what `doctor` and `install` say where Kubernetes' RBAC alone decides it.
+//! Who registers what reaches beyond a namespace: what `doctor` says where nobody is asked about it.
 
 use serde_json::Value;
 
 /// What has the API server ask (`vidimus admission manifests --form webhook`, or the chart).
 pub(super) const WEBHOOKS: &str = "vidimus";
-/// What it leads to.
-pub(super) const WHY: &str = "whoever may write one object of a namespace writes a policy with scope: Cluster, and claims ServiceAccounts and names of others";
+/// The bindings of the default rule (`deploy/admission/reach.yaml`, or the chart; ADR 107), in the API of Kubernetes.
+pub(super) const RULES: &str = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings?labelSelector=vidimus.dev/rule%3Dreach";
 
-/// The command that closes it.
+/// Whether one of these bindings refuses what the default rule is about.
+pub(super) fn is_ruled(bindings: &Value) -> bool {
+    let denies = |binding: &Value| {
+        let actions = binding.pointer("/spec/validationActions").and_then(Value::as_array);
+        let everywhere = binding.pointer("/spec/matchResources").is_none_or(Value::is_null);
+        everywhere && actions.is_some_and(|actions| actions.iter().any(|action| action == "Deny"))
+    };
+    bindings.get("items").and_then(Value::as_array).is_some_and(|all| all.iter().any(denies))
+}
+
+/// The commands that close it: the default rule, or policies of one's own.
 pub(super) fn fix(namespace: &str, name: &str) -> String {
     format!(
-        "vidimus admission ca --data keys && kubectl -n {namespace} create secret generic admission-keys --from-file keys/admission && \
+        "kubectl apply -f deploy/admission/reach.yaml (ADR 107). To have policies decide it: vidimus admission ca --data keys && kubectl -n {namespace} create secret generic admission-keys --from-file keys/admission && \
          helm upgrade --install --take-ownership {name} deploy/chart/vidimus -n {namespace} --reuse-values --set \
          admission.enabled=true,admission.keysSecret=admission-keys,admission.webhook.enabled=true; then a policy on registerObject \
          (docs/admission.md, Objects)"
@@ -28,6 +38,18 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_rule_that_warns_or_is_of_some_namespaces_holds_nobody() {
+        let of = |spec: Value| is_ruled(&json!({"items": [{"spec": spec}]}));
+        assert!(!is_ruled(&json!({"items": []})));
+        assert!(!is_ruled(&json!({})));
+        assert!(!of(json!({"validationActions": ["Warn"]})));
+        assert!(!of(
+            json!({"validationActions": ["Deny"], "matchResources": {"namespaceSelector": {"matchLabels": {"a": "b"}}}})
+        ));
+        assert!(of(json!({"validationActions": ["Audit", "Deny"], "policyName": "vidimus-reach"})));
+    }
 
     #[test]
     fn a_policy_about_something_else_says_nothing_of_registering() {

@@ -23,6 +23,7 @@ mod pods;
 mod questions;
 pub(super) mod retention;
 mod rollouts;
+mod routes;
 pub(super) mod runs;
 mod scale;
 mod seen;

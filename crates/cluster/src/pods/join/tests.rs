@@ -8,6 +8,7 @@ use crate::live::Told;
 use crate::pods::known::tests::pod;
 use crate::pods::read::Item;
 use crate::rollouts::Rollouts;
+use crate::routes::Routes;
 use crate::runs_jobs::RunsJobs;
 use crate::secrets::Secrets;
 use crate::verdict::{Reported, wanted};
@@ -193,7 +194,9 @@ fn what_runs_is_written_once_and_goes_with_the_watch() {
     let pods = known(&[], vec![pod("a", "1", "bot", "Running")]);
     let runs = joined(&index, &pods, calls);
     let (secrets, jobs, rollouts) = (Secrets::default(), RunsJobs::default(), Rollouts::default());
-    let reported = Reported { secrets: &secrets, jobs: &jobs, rollouts: &rollouts, knows_acts: true };
+    let routes = Routes::default();
+    let reported =
+        Reported { secrets: &secrets, jobs: &jobs, rollouts: &rollouts, routes: &routes, knows_acts: true };
     let write = wanted(&index, &loaded(&index), &reported, Some(&runs), Timestamp::UNIX_EPOCH).remove(0);
     let mut written = document;
     written["status"] = write.document()["status"].clone();

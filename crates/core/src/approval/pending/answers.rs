@@ -49,6 +49,8 @@ pub struct Said<'a> {
     pub at: i64,
     /// In the words of who did it.
     pub why: &'a str,
+    /// The gateway at which it was done, by the name of its log; `None` where that is this one.
+    pub from: Option<&'a str>,
 }
 
 impl Vote {

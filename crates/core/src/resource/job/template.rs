@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
+use crate::resource::field::name;
 use crate::resource::problem::{At, Fault, Problems};
 
 /// Where the arguments are; nothing else is mounted there.
@@ -37,6 +38,14 @@ pub struct PodSpec {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "texts_by_name_schema")]
     pub node_selector: BTreeMap<String, String>,
+    /// Taints of nodes that it may run on all the same. Never those of a control plane.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub tolerations: Vec<TolerationSpec>,
+    /// Secrets of the server's own namespace, of type kubernetes.io/dockerconfigjson, by which its image is pulled. The tool does not see them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 4))]
+    pub image_pull_secrets: Vec<PullSecretSpec>,
     /// The RuntimeClass, such as one of gVisor or Kata Containers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
@@ -44,6 +53,54 @@ pub struct PodSpec {
     /// As whom it runs; 65532 when it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub security_context: Option<SecurityContextSpec>,
+}
+
+/// A taint that is tolerated, by its key.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TolerationSpec {
+    /// The key of the taint, as in nvidia.com/gpu. Not one of Kubernetes' own (node-role.kubernetes.io/…, node.kubernetes.io/…).
+    #[schemars(schema_with = "taint_schema")]
+    pub key: String,
+    /// Whether the value counts (Equal, when it is left out) or the key alone (Exists).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operator: Option<TolerationOperator>,
+    /// The value of the taint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    pub value: Option<String>,
+    /// What of the taint is tolerated; all of it when it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effect: Option<TaintEffect>,
+}
+
+/// What of a taint has to be the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum TolerationOperator {
+    /// Its key, and its value.
+    Equal,
+    /// Its key.
+    Exists,
+}
+
+/// What a taint does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum TaintEffect {
+    /// Nothing is scheduled there.
+    NoSchedule,
+    /// Nothing is, where there is another place.
+    PreferNoSchedule,
+    /// What runs there is ended.
+    NoExecute,
+}
+
+/// A Secret, by its name.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PullSecretSpec {
+    /// Its name.
+    #[schemars(length(min = 1, max = 253), pattern("^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"))]
+    pub name: String,
 }
 
 /// As whom a pod runs. All else of a security context is the sandbox's.
@@ -167,6 +224,16 @@ fn texts_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "array", "maxItems": 64, "items": {"type": "string", "maxLength": 4096}})
 }
 
+fn taint_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string", "minLength": 1, "maxLength": 317,
+        "x-kubernetes-validations": [{
+            "rule": "!self.startsWith('node-role.kubernetes.io/') && !self.startsWith('node.kubernetes.io/')",
+            "message": "a taint of Kubernetes' own keeps pods from control planes and from nodes that are not fit; name a taint of your own",
+        }],
+    })
+}
+
 fn texts_by_name_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "object", "maxProperties": 16,
@@ -184,6 +251,17 @@ impl TemplateSpec {
                 let fault = Fault::new("Vidimus mounts the arguments by this name", "give it another name");
                 problems.report(volumes.index(index).key("name"), &volume.name, fault);
             }
+        }
+        let tolerations = spec.key("tolerations");
+        for (index, toleration) in self.spec.tolerations.iter().enumerate() {
+            if let Some(fault) = wrong_taint(&toleration.key) {
+                problems.report(tolerations.index(index).key("key"), &toleration.key, fault);
+            }
+        }
+        let secrets = spec.key("imagePullSecrets");
+        for (index, secret) in self.spec.image_pull_secrets.iter().enumerate() {
+            let named = name::check_object_name(&secret.name);
+            problems.take(secrets.index(index).key("name"), &secret.name, named);
         }
         let containers = spec.key("containers");
         for (index, container) in self.spec.containers.iter().enumerate() {
@@ -213,6 +291,17 @@ impl ContainerSpec {
             }
         }
     }
+}
+
+/// The taints that Kubernetes sets itself keep pods from control planes, and from nodes that are not fit.
+fn wrong_taint(key: &str) -> Option<Fault> {
+    const FIX: &str = "name a taint of your own, as in nvidia.com/gpu";
+    if ["node-role.kubernetes.io/", "node.kubernetes.io/"].iter().any(|own| key.starts_with(own)) {
+        return Some(Fault::new("a taint of Kubernetes' own is tolerated by no job", FIX));
+    }
+    // Without a key every taint would be.
+    let is_key = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte);
+    (key.is_empty() || !key.bytes().all(is_key)).then(|| Fault::new("not the key of a taint", FIX))
 }
 
 fn wrong_mount(path: &str) -> Option<Fault> {

@@ -76,11 +76,9 @@ fn what_would_open_the_sandbox_is_refused_with_field_and_fix() {
         (pod, "nodeName", json!("control-plane")),
         (pod, "initContainers", json!([])),
         (pod, "ephemeralContainers", json!([])),
-        (pod, "imagePullSecrets", json!([])),
         (pod, "priorityClassName", json!("system-node-critical")),
         (pod, "shareProcessNamespace", json!(true)),
         (pod, "dnsConfig", json!({})),
-        (pod, "tolerations", json!([])),
         (pod, "restartPolicy", json!("Always")),
         (pod, "activeDeadlineSeconds", json!(1)),
         (container, "securityContext", json!({"privileged": true})),
@@ -142,6 +140,32 @@ fn what_would_open_it_by_a_value_is_refused_too() {
             json!({"name": "tmp", "mountPath": "/a", "mountPropagation": "Bidirectional"}),
             "volumeMounts[1].mountPropagation",
         ),
+        ("/template/spec/tolerations".to_owned(), json!([{"operator": "Exists"}]), "tolerations[0].key"),
+        (
+            "/template/spec/tolerations".to_owned(),
+            json!([{"key": "", "operator": "Exists"}]),
+            "tolerations[0].key",
+        ),
+        (
+            "/template/spec/tolerations".to_owned(),
+            json!([{"key": "node-role.kubernetes.io/control-plane", "operator": "Exists"}]),
+            "tolerations[0].key",
+        ),
+        (
+            "/template/spec/tolerations".to_owned(),
+            json!([{"key": "node.kubernetes.io/unschedulable"}]),
+            "tolerations[0].key",
+        ),
+        (
+            "/template/spec/imagePullSecrets".to_owned(),
+            json!([{"name": "other/hub"}]),
+            "imagePullSecrets[0].name",
+        ),
+        (
+            "/template/spec/imagePullSecrets".to_owned(),
+            json!([{"name": "hub", "namespace": "other"}]),
+            "imagePullSecrets[0].namespace",
+        ),
         ("/egress/-".to_owned(), json!({"cidr": "169.254.169.254/32", "ports": [80]}), "egress[1].cidr"),
         ("/egress/-".to_owned(), json!({"cidr": "168.63.129.16/32", "ports": [80]}), "egress[1].cidr"),
         ("/egress/-".to_owned(), json!({"cidr": "fd00:ec2::23/128", "ports": [80]}), "egress[1].cidr"),
@@ -162,6 +186,26 @@ fn what_would_open_it_by_a_value_is_refused_too() {
         let found = found.unwrap_or_else(|| panic!("{field}: {wrong:?}"));
         assert!(!found.fix.is_empty(), "{found:?}");
     }
+}
+
+#[test]
+fn where_a_job_runs_and_by_what_its_image_is_pulled_is_part_of_its_template() {
+    let spec = "/template/spec";
+    let mut private = with(&format!("{spec}/imagePullSecrets"), json!([{"name": "hub"}]));
+    private["template"]["spec"]["tolerations"] = json!([{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}, {"key": "pool", "value": "sandbox"}]);
+    private["template"]["spec"]["nodeSelector"] = json!({"pool": "sandbox"});
+    let Object::McpServer(server) = checked(&private).unwrap() else { panic!() };
+    let found = server.endpoint.job.as_ref().unwrap();
+    assert_eq!((&*found.container, found.pull_secrets.len()), ("tool", 1));
+    assert_eq!((&*found.pull_secrets[0].namespace, &*found.pull_secrets[0].name), ("tools", "hub"));
+    let pod: Value = serde_json::from_str(&found.pod).unwrap();
+    assert_eq!(
+        pod["tolerations"][0],
+        json!({"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"})
+    );
+    assert_eq!(pod["nodeSelector"]["pool"], json!("sandbox"));
+    let Object::McpServer(plain) = checked(&job()).unwrap() else { panic!() };
+    assert_ne!(server.endpoint.url, plain.endpoint.url);
 }
 
 #[test]

@@ -20,6 +20,20 @@ fn one(state: &str) -> Approval {
     .expect("an approval")
 }
 
+/// Of several gateways one has the arguments: the others say which, and not that it was a restart.
+#[test]
+fn arguments_that_another_gateway_has_are_said_to_be_there() {
+    let mut elsewhere = one("asked");
+    assert_eq!(elsewhere.unshown(), None);
+    elsewhere.arguments = None;
+    assert!(elsewhere.unshown().is_some_and(|why| why.contains("restart")));
+    assert!(render(&[elsewhere.clone()], None).contains("(not known since a restart)"));
+    elsewhere.held_at = Some("vidimus.local/vidimus-system/vidimus-1+7".into());
+    let why = elsewhere.unshown().expect("why");
+    assert!(why.contains("vidimus-system/vidimus-1+7") && !why.contains("restart"), "{why}");
+    assert!(render(&[elsewhere], None).contains("(known at another gateway)"));
+}
+
 /// Who it is for and with what is in the list, and no name is broken where a terminal is narrow.
 #[test]
 fn the_list_says_for_whom_and_with_what_and_breaks_no_name() {

@@ -253,13 +253,18 @@ impl Look<'_> {
     }
 
     /// Nobody asks who registers what reaches beyond a namespace.
-    fn registrars(&mut self, what: String, installed: &Installed) {
+    fn registrars(&mut self, what: String, installed: &Installed) -> anyhow::Result<()> {
+        // The API server itself holds it to who may (ADR 107).
+        if self.at(registrars::RULES, None)?.is_some_and(|bindings| registrars::is_ruled(&bindings)) {
+            return Ok(());
+        }
         let fix = match installed.source {
             // Who is not reached by the API server is not asked.
-            Source::Registry(_) => "leave registry.separate, or give tenants no right to write policies, agents and serviceidentities (docs/kubernetes.md, Who may register what)".to_owned(),
+            Source::Registry(_) => "kubectl apply -f deploy/admission/reach.yaml, or give tenants no right to write policies, agents and serviceidentities (docs/kubernetes.md, Who may register what)".to_owned(),
             _ => registrars::fix(self.namespace, self.name),
         };
         self.report.find(check::CLUSTER_REGISTRARS_OPEN, what, fix);
+        Ok(())
     }
 
     /// What has the API server ask before it takes objects, where that is set up; `ca` is the CA of who answers, where it is on this machine.
@@ -273,7 +278,7 @@ impl Look<'_> {
                     "there is no ValidatingWebhookConfiguration {WEBHOOKS}: who registers objects is decided by RBAC alone"
                 );
                 if installed.source != Source::Directory {
-                    self.registrars(what, installed);
+                    self.registrars(what, installed)?;
                 }
                 return Ok(());
             }
@@ -286,7 +291,7 @@ impl Look<'_> {
             let policies = policies.get("items").and_then(Value::as_array).map(Vec::as_slice);
             if !registrars::is_governed(policies.unwrap_or_default()) {
                 let what = "no policy says who registers objects (registerObject), so RBAC alone decides it";
-                self.registrars(what.to_owned(), installed);
+                self.registrars(what.to_owned(), installed)?;
             }
         }
         let webhooks = there.get("webhooks").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();

@@ -163,7 +163,7 @@ async fn ready(State(admin): State<Admin>) -> (StatusCode, String) {
 
 async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> impl IntoResponse {
     let shared = &admin.health.shared;
-    shared.meter.source(shared.source_age(), shared.source_state().is_kept());
+    shared.meter.source(shared.source_age(), &shared.source_state());
     shared.meter.configuration_kept(admin.health.live.unkept_for().is_none());
     let unfetched = shared.unfetched_issuers();
     shared.meter.unfetched_issuers(unfetched.iter().map(|issuer| &**issuer));

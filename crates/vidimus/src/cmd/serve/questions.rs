@@ -57,6 +57,8 @@ pub(super) fn described(shared: &Shared, pending: &Pending, now: i64) -> Approva
         changed: pending.changed.clone(),
         denied,
         given: given.collect(),
+        // Where its caller tried again it is known here too.
+        held_at: pending.held_at.clone().filter(|_| shown.is_none()),
         made: made.collect(),
         question: question.clone(),
         shown,

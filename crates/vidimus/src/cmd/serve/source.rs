@@ -11,7 +11,9 @@ use clap::builder::BoolishValueParser;
 use secrecy::SecretString;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
-use vidimus_cluster::{Access, Begun, Changes, IssuerDocuments, JobsReport, Pods, RolloutsReport};
+use vidimus_cluster::{
+    Access, Begun, Changes, IssuerDocuments, JobsReport, Pods, RolloutsReport, RoutesReport,
+};
 use vidimus_core::caller::UnixMillis;
 use vidimus_core::resource::llm_provider::SecretKey;
 use vidimus_core::snapshot::Overlay;
@@ -20,7 +22,7 @@ use vidimus_registry::{Keeping, KeptObjects, Loaded};
 
 use super::pods::{self, PodsFlags};
 use super::supervisor::Supervisor;
-use super::{Serve, from_registry, rollouts};
+use super::{Serve, from_registry, rollouts, routes};
 use crate::cmd::data_directory;
 
 /// How long a start waits for the cluster. Then it begins with everything refused.
@@ -155,6 +157,14 @@ impl Watching {
         }
     }
 
+    /// What data planes make of routes is said to this.
+    pub(super) fn routes(&self) -> Option<RoutesReport> {
+        match self {
+            Self::Directory(_) => None,
+            Self::Cluster(watching, _) => watching.routes(),
+        }
+    }
+
     /// Since when what is live may not be the newest, where the source is not heard.
     fn state(&self) -> SourceState {
         let Self::Cluster(watching, name) = self else { return SourceState::default() };
@@ -268,6 +278,7 @@ pub(super) fn follow(
         std::future::ready(())
     });
     rollouts::begin(supervisor, shared, watching);
+    routes::begin(supervisor, serve, shared, watching);
     pods::begin(supervisor, serve, shared, watching)
 }
 

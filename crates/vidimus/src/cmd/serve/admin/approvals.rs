@@ -15,7 +15,7 @@ use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::standing::Unfit;
 use vidimus_gateway::Shared;
 use vidimus_query::acts::ActDone;
-use vidimus_query::approvals::{Answered, Approvals};
+use vidimus_query::approvals::{Answered, Approvals, unshown};
 
 use super::super::questions::{described, now, revision};
 use super::people::{Admin, Asks, Refused};
@@ -115,14 +115,17 @@ pub(super) async fn approve(
         return Err(asks.refuse(several(&pending.question)).await);
     };
     let fault = match asks.admin.shared().questions.shown(&pending.question).1 {
-        None => Some(
-            "its arguments cannot be shown since a restart, or a shred; they can when its caller tries again",
-        ),
-        Some(now) if now != shown => Some("what was looked at is not what is asked"),
+        None => Some((unshown(pending.held_at.as_deref()), pending.held_at.as_deref())),
+        Some(now) if now != shown => Some(("what was looked at is not what is asked".to_owned(), None)),
         Some(_) => None,
     };
-    if let Some(fault) = fault {
-        let next = "Look at what is asked now (`vidimus approvals show`), and approve that with its digest.";
+    if let Some((fault, elsewhere)) = fault {
+        let next = match elsewhere {
+            Some(_) => {
+                "Ask the admin address of that gateway (`--admin`): of the chart's it is the pod that is named, for `kubectl port-forward`."
+            }
+            None => "Look at what is asked now (`vidimus approvals show`), and approve that with its digest.",
+        };
         return Err(asks.refuse(Refusal::new(Code::ActUnfit, fault).with_next(next)).await);
     }
     let Way { role, escalation } = way;
