@@ -67,6 +67,7 @@ mod shapes;
 mod spans;
 mod stale;
 mod stop;
+mod store_reached;
 mod tasks;
 mod unseen;
 mod windows;

@@ -59,7 +59,7 @@ impl Wanted {
         part(&limit.id);
         part(&format!("{:?} {:?} {:?}", limit.of, limit.window, limit.per));
         limit.counted_by(&CountedBy::of(call), part);
-        let key = format!("vidimus:limit:{}", HEXLOWER.encode(context.finish().as_ref()));
+        let key = format!("{{vidimus}}:limit:{}", HEXLOWER.encode(context.finish().as_ref()));
         let (amount, want) = (limit.amount, limit.takes(&call.ask));
         Self { key, amount, want, division: Division::of(limit.window) }
     }
