@@ -6,6 +6,7 @@
 
 pub mod acts;
 mod address;
+pub mod leases;
 pub mod limits;
 mod live;
 mod returned;
@@ -27,6 +28,7 @@ use vidimus_core::refusal::{Code, Refusal};
 use self::acts::ACTS;
 use self::address::Node;
 pub use self::address::{NotAStore, StandingAddress, StandingFiles};
+use self::leases::{Leases, RENEWED};
 use self::live::Live;
 use super::chains::{each_once, full};
 use super::ended::EndedChain;
@@ -69,6 +71,7 @@ static END: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("store/
 pub struct Store {
     address: StandingAddress,
     live: ArcSwapOption<Live>,
+    leases: Leases,
     /// [`Live::born`] of the last connection; 0 before the first.
     born: AtomicI64,
 }
@@ -83,7 +86,7 @@ impl fmt::Debug for Store {
 impl Store {
     /// The store at an address. It is connected to by [`follow`].
     pub fn at(address: StandingAddress) -> Self {
-        Self { address, live: ArcSwapOption::empty(), born: AtomicI64::new(0) }
+        Self { address, live: ArcSwapOption::empty(), leases: Leases::new(), born: AtomicI64::new(0) }
     }
 
     pub fn is_connected(&self) -> bool {
@@ -304,6 +307,7 @@ impl Store {
             redis::cmd("SET").arg(BORN).arg(born).arg("NX").query_async(&mut connection).await?;
         let born: i64 = redis::cmd("GET").arg(BORN).query_async(&mut connection).await?;
         tell(&mut connection, state).await?;
+        self.renew(&mut connection).await?;
         // Of what one store had and the next does not, others know a part: each is there again, or gone, after so long. That it began just now
         // may be all that a gateway sees which was just started.
         let age = Duration::from_millis(u64::try_from(seconds * 1000 + micros / 1000 - born).unwrap_or(0));
@@ -334,6 +338,8 @@ impl Store {
         let mut messages = listening.on_message();
         let mut look = tokio::time::interval_at(tokio::time::Instant::now() + LOOK, LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut renew = tokio::time::interval(RENEWED);
+        renew.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 message = messages.next() => match message {
@@ -342,6 +348,7 @@ impl Store {
                     None => return Ok(()),
                 },
                 () = live.until_broken() => return Ok(()),
+                _ = renew.tick() => self.renew(&mut connection).await?,
                 // Also where nothing was heard: the store may have begun anew.
                 _ = look.tick() => {
                     shared.hear(&mut connection).await?;

@@ -16,6 +16,7 @@ mod answer;
 mod apis;
 mod approvals;
 mod approved_whole;
+mod at_once;
 mod bedrock;
 mod bindings;
 mod broken;
