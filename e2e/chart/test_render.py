@@ -49,6 +49,8 @@ class Render(unittest.TestCase):
             ("serviceAccountTokens.issuer=http://issuer.example", "issuer"),
             ("sinks[0]=kafka://broker:9092", "sinks"),
             ("replicas=2", "standing.existingSecret"),
+            ("standing.password=true", "standing.existingSecret"),
+            ("standing.existingSecret=a,standing.ca=ca.crt", "ca"),
             ("autoscaling.enabled=true", "standing.existingSecret"),
             ("autoscaling.enabled=true,standing.existingSecret=a", "sharedKeys.existingSecret"),
             (f"{SCALED},autoscaling.hpa.minReplicas=7", "maxReplicas"),

@@ -241,7 +241,12 @@ impl DelegationLimits {
 
     /// Whether some limit is about what has to be counted of a whole chain.
     pub const fn counts_chains(&self) -> bool {
-        self.max_calls.is_some() || self.max_tokens.is_some() || self.max_spend.is_some()
+        self.max_calls.is_some() || self.counts_tokens()
+    }
+
+    /// Whether some limit is about what the models of a chain use.
+    pub const fn counts_tokens(&self) -> bool {
+        self.max_tokens.is_some() || self.max_spend.is_some()
     }
 }
 

@@ -122,6 +122,8 @@ pub struct Reservation {
     price: Option<Price>,
     /// Of a call of a model.
     of_model: Option<Most>,
+    /// The caller's own record limits what the models of its chain use.
+    limits_chain: bool,
     /// What is counted once the call is permitted is for policies alone that are tried: where it cannot be, that changes nothing.
     only_tried: bool,
     /// Held until the end of its answer is recorded.
@@ -199,6 +201,7 @@ impl Accounts {
             ended: None,
             price: of_model.and_then(|_| price(call)),
             of_model,
+            limits_chain: matches!(call.principal(), Principal::Agent(agent) if agent.delegation.counts_tokens()),
             only_tried: false,
             place,
         };
@@ -350,9 +353,10 @@ impl Reservation {
         self.claims.as_ref()?.under_way()
     }
 
-    /// The most tokens that the answer may have, where a limit of tokens or of spend counts the call: so many were reserved for it.
+    /// The most tokens that the answer may have, where a limit of tokens or of spend counts the call, of a policy or of the caller's record: so many
+    /// were reserved for it.
     pub fn most_written(&self) -> Option<u64> {
-        let counts = self.claims.as_ref().is_some_and(Claims::count_tokens);
+        let counts = self.limits_chain || self.claims.as_ref().is_some_and(Claims::count_tokens);
         self.of_model.filter(|most| counts && most.answer > 0).map(|most| most.answer)
     }
 

@@ -45,7 +45,7 @@ pub struct Demands {
 }
 
 impl Demands {
-    /// What a decision demands; `None` of nearly every one, which demands nothing. `reserved`: where a limit counts tokens, the answer has no more than
+    /// What a decision demands; `None` of nearly every one, which demands nothing. `reserved`: where a limit counts tokens, of a policy or of a record, the answer has no more than
     /// was reserved for it.
     pub fn of(obligations: &[Obligation], reserved: Option<u64>) -> Option<Self> {
         if obligations.is_empty() && reserved.is_none() {

@@ -108,7 +108,7 @@ pub use source_state::{SourceState, Stale};
 pub use spans::Spans;
 pub use standing::StandingState;
 pub use standing::chains::Keeps;
-pub use standing::store::StandingAddress;
+pub use standing::store::{NotAStore, StandingAddress, StandingFiles};
 pub use telemetry::{BadEndpoint, Telemetry};
 pub use vidimus_guard::definition::{Finding, scan};
 pub use vitals::{Pulse, Silent, Vitals};

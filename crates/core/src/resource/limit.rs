@@ -155,7 +155,7 @@ pub struct LimitSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "price_schema")]
     pub spend: Option<String>,
-    /// How many calls at once, of those that go through one gateway.
+    /// How many calls at once, over all gateways that share a store.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000000000000u64))]
     pub concurrency: Option<u64>,

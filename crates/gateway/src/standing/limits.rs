@@ -149,7 +149,7 @@ struct Claim {
     number: u64,
     taken: i64,
     /// Where it is taken in the store too: by which name, and in the part of which number.
-    in_store: Option<(String, u64)>,
+    in_store: Option<(Arc<str>, u64)>,
 }
 
 impl StandingState {
@@ -189,7 +189,7 @@ impl StandingState {
             claims.take(limit, (call, &mut under_way), now)?;
         }
         if claims.fits() && self.is_shared() {
-            claims.take_of_store(call).await?;
+            claims.take_of_store(call, &mut under_way).await?;
         }
         match claims.fits() {
             true => claims.under_way = under_way.taken(),
@@ -249,7 +249,7 @@ impl Claims {
         let caller = call.principal().entity();
         let (left, again) = match counters.take(limit, (key, caller), taken, now)? {
             Try::Taken { left, number } if is_at_once => {
-                under_way.take(key, number, taken);
+                under_way.take(limit, key, (number, taken));
                 (left, None)
             }
             Try::Taken { left, number } => {
@@ -277,30 +277,44 @@ impl Claims {
         }
     }
 
-    /// Takes the same of what gateways share. Calls at once are each gateway's own.
-    async fn take_of_store(&mut self, call: &Call<'_>) -> Result<(), Refusal> {
+    /// Takes the same of what gateways share.
+    async fn take_of_store(&mut self, call: &Call<'_>, under_way: &mut UnderWay) -> Result<(), Refusal> {
         let Some(store) = self.state.store() else { return Ok(()) };
-        let mut claims: Vec<&mut Claim> = self.claims.iter_mut().collect();
-        if claims.is_empty() {
+        let places = under_way.own();
+        let limits =
+            || self.claims.iter().map(|claim| &claim.limit).chain(places.iter().map(|own| &own.limit));
+        let wanted: Vec<Wanted> = limits().map(|limit| Wanted::of(limit, call, &store)).collect();
+        let local = limits().all(|limit| limit.when_lost == WhenLost::Local);
+        if wanted.is_empty() {
             return Ok(());
         }
-        let wanted: Vec<Wanted> = claims.iter().map(|claim| Wanted::of(&claim.limit, call)).collect();
-        let (all_fit, found) = match Box::pin(store.claim(&wanted)).await {
+        let answer = Box::pin(store.claim(&wanted)).await;
+        // Where there was no answer they may be taken, and are given back; or the call goes on, and the store is told when it is there again.
+        if !matches!(answer, Ok((false, _))) {
+            let at_once = wanted.iter().filter_map(|one| Some((one.place?, one.key.clone())));
+            for (place, (number, key)) in places.iter_mut().zip(at_once) {
+                place.lease = Some(store.hold(number, key));
+            }
+        }
+        let (all_fit, found) = match answer {
             Ok(found) => found,
-            Err(refusal) => {
-                let local = claims.iter().all(|claim| claim.limit.when_lost == WhenLost::Local);
-                return if local { Ok(()) } else { Err(refusal) };
-            }
+            Err(_) if local => return Ok(()),
+            Err(refusal) => return Err(refusal),
         };
-        for ((claim, wanted), found) in claims.iter_mut().zip(wanted).zip(found) {
-            if all_fit {
-                claim.in_store = Some((wanted.key, found.number));
-            }
-            if let Some(left) = self.left.iter_mut().find(|left| left.limit == claim.limit.id)
+        let mut claims = self.claims.iter_mut();
+        for (wanted, found) in wanted.into_iter().zip(found) {
+            let again = found.again.or((wanted.place.is_some() && wanted.may_fit()).then_some(AGAIN_AT_ONCE));
+            if let Some(left) = self.left.iter_mut().find(|left| left.limit == wanted.id)
                 && found.left < left.left
             {
-                let again = found.again.map(|after| UnixMillis(call.now.0.saturating_add(after)));
+                let again = again.map(|after| UnixMillis(call.now.0.saturating_add(after)));
                 (left.left, left.again) = (found.left, again);
+            }
+            // Places come behind the claims, and are none.
+            if let Some(claim) = claims.next()
+                && all_fit
+            {
+                claim.in_store = Some((wanted.key, found.number));
             }
         }
         Ok(())

@@ -1,30 +1,34 @@
 //! The state that several gateways share, in a Redis or a Valkey. Each operation is one script, so none sees half of another.
 //!
+//! All keys begin with `{vidimus}`, which is one slot of a cluster (ADR 103): a script takes keys of one slot alone.
+//!
 //! While there is no connection, whoever needs the state is refused at once: nobody waits for a store, and nothing is counted twice.
 
 pub mod acts;
+mod address;
+pub mod leases;
 pub mod limits;
 mod live;
 mod returned;
 
-use std::fmt;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
+use std::{fmt, io};
 
 use arc_swap::ArcSwapOption;
 use futures_util::StreamExt as _;
-use redis::aio::MultiplexedConnection;
-use redis::{
-    AsyncConnectionConfig, Client, ErrorKind, FromRedisValue, RedisError, RedisResult, Script,
-    ScriptInvocation,
-};
+use redis::aio::{MultiplexedConnection, PubSub};
+use redis::{AsyncConnectionConfig, FromRedisValue, RedisError, RedisResult, Script, ScriptInvocation};
 use tokio::time::MissedTickBehavior;
 use vidimus_core::call::{Collected, SoFar};
 use vidimus_core::caller::UnixMillis;
 use vidimus_core::refusal::{Code, Refusal};
 
 use self::acts::ACTS;
+use self::address::Node;
+pub use self::address::{NotAStore, StandingAddress, StandingFiles};
+use self::leases::{Leases, RENEWED};
 use self::live::Live;
 use super::chains::{each_once, full};
 use super::ended::EndedChain;
@@ -46,13 +50,13 @@ const TOLD: Duration = Duration::from_secs(2);
 /// How much is told in one go.
 const TOGETHER: usize = 256;
 
-const BORN: &str = "vidimus:born";
+const BORN: &str = "{vidimus}:born";
 /// Also the channel on which gateways tell each other.
-const ENDED: &str = "vidimus:ended";
+const ENDED: &str = "{vidimus}:ended";
 /// The chains that are counted; with who began them, those.
-const CHAINS: &str = "vidimus:chains";
+const CHAINS: &str = "{vidimus}:chains";
 /// Stands for a key that a script does not use.
-const NONE: &str = "vidimus:none";
+const NONE: &str = "{vidimus}:none";
 /// Between a label and a person, and between the parts of an origin.
 const BAR: char = '\u{1f}';
 
@@ -63,34 +67,11 @@ static PERMITTED: LazyLock<Script> = LazyLock::new(|| {
 static CLOSED: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("store/closed.lua")));
 static END: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("store/end.lua")));
 
-/// Where a store is: `redis://[user:password@]host[:port][/database]`.
-#[derive(Clone)]
-pub struct StandingAddress(Client);
-
-impl fmt::Debug for StandingAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("StandingAddress(…)")
-    }
-}
-
-/// The text is no such address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not redis://[user:password@]host[:port][/database]")]
-pub struct NotAStore;
-
-impl std::str::FromStr for StandingAddress {
-    type Err = NotAStore;
-
-    fn from_str(text: &str) -> Result<Self, NotAStore> {
-        let is_plain = text.starts_with("redis://");
-        Client::open(text).ok().filter(|_| is_plain).map(Self).ok_or(NotAStore)
-    }
-}
-
 /// A store, and the connection to it.
 pub struct Store {
-    client: Client,
+    address: StandingAddress,
     live: ArcSwapOption<Live>,
+    leases: Leases,
     /// [`Live::born`] of the last connection; 0 before the first.
     born: AtomicI64,
 }
@@ -105,7 +86,7 @@ impl fmt::Debug for Store {
 impl Store {
     /// The store at an address. It is connected to by [`follow`].
     pub fn at(address: StandingAddress) -> Self {
-        Self { client: address.0, live: ArcSwapOption::empty(), born: AtomicI64::new(0) }
+        Self { address, live: ArcSwapOption::empty(), leases: Leases::new(), born: AtomicI64::new(0) }
     }
 
     pub fn is_connected(&self) -> bool {
@@ -287,22 +268,36 @@ impl Store {
         self.run(&script).await
     }
 
-    /// Connects, takes over which chains were ended, tells what this gateway knows, and listens until the connection breaks.
-    async fn connected(&self, shared: &Arc<Shared>) -> RedisResult<()> {
-        let state = &shared.standing;
+    /// What a connection consists of, of a store that has the keys.
+    async fn opened(&self, node: Option<&Node>) -> RedisResult<(PubSub, MultiplexedConnection)> {
+        let client = self.address.client(node)?;
         let config = AsyncConnectionConfig::new()
             .set_response_timeout(Some(ANSWER))
             .set_connection_timeout(Some(CONNECT));
-        // The client has no time for this: a store that takes the connection and says nothing would be waited for for ever.
-        let subscribed = tokio::time::timeout(CONNECT, async {
-            let mut listening = self.client.get_async_pubsub().await?;
+        // The client has no time for all of this: a store that takes the connection and says nothing would be waited for for ever.
+        let opened = tokio::time::timeout(CONNECT, async {
+            let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+            let _: Option<String> = redis::cmd("GET").arg(BORN).query_async(&mut connection).await?;
+            let mut listening = client.get_async_pubsub().await?;
             listening.subscribe(&[ENDED, ACTS]).await?;
-            Ok::<_, RedisError>(listening)
+            Ok((listening, connection))
         });
-        let mut listening = subscribed
-            .await
-            .map_err(|_| RedisError::from((ErrorKind::Io, "the store does not answer")))??;
-        let mut connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
+        let silent =
+            |_| RedisError::from(io::Error::new(io::ErrorKind::TimedOut, "the store does not answer"));
+        opened.await.map_err(silent)?
+    }
+
+    /// Connects, takes over which chains were ended, tells what this gateway knows, and listens until the connection breaks.
+    async fn connected(&self, shared: &Arc<Shared>) -> RedisResult<()> {
+        let state = &shared.standing;
+        let (mut listening, mut connection) = match self.opened(None).await {
+            // The keys are at another node of the cluster: that is asked, and asked nothing where it says so too.
+            Err(error) => match Node::named_by(&error) {
+                Some(node) => self.opened(Some(&node)).await?,
+                None => return Err(error),
+            },
+            opened => opened?,
+        };
         // What others did while nobody listened here, before anything is told: what was taken away meanwhile is not told again.
         shared.agree(&mut connection).await?;
         let (seconds, micros): (i64, i64) = redis::cmd("TIME").query_async(&mut connection).await?;
@@ -312,6 +307,7 @@ impl Store {
             redis::cmd("SET").arg(BORN).arg(born).arg("NX").query_async(&mut connection).await?;
         let born: i64 = redis::cmd("GET").arg(BORN).query_async(&mut connection).await?;
         tell(&mut connection, state).await?;
+        self.renew(&mut connection).await?;
         // Of what one store had and the next does not, others know a part: each is there again, or gone, after so long. That it began just now
         // may be all that a gateway sees which was just started.
         let age = Duration::from_millis(u64::try_from(seconds * 1000 + micros / 1000 - born).unwrap_or(0));
@@ -342,6 +338,8 @@ impl Store {
         let mut messages = listening.on_message();
         let mut look = tokio::time::interval_at(tokio::time::Instant::now() + LOOK, LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut renew = tokio::time::interval(RENEWED);
+        renew.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 message = messages.next() => match message {
@@ -350,6 +348,7 @@ impl Store {
                     None => return Ok(()),
                 },
                 () = live.until_broken() => return Ok(()),
+                _ = renew.tick() => self.renew(&mut connection).await?,
                 // Also where nothing was heard: the store may have begun anew.
                 _ = look.tick() => {
                     shared.hear(&mut connection).await?;
@@ -369,8 +368,12 @@ pub async fn follow(shared: Arc<Shared>) {
     // Why it was lost, as the log was told.
     let mut told: Option<String> = None;
     loop {
-        let error = store.connected(&shared).await.err().map(|error| error.to_string()).unwrap_or_default();
+        let ended = store.connected(&shared).await;
         let was_connected = store.live.swap(None).is_some();
+        // What ends a connection that was good says nothing of how it was made.
+        let why =
+            |error: RedisError| if was_connected { error.to_string() } else { store.address.why(&error) };
+        let error = ended.err().map(why).unwrap_or_default();
         if was_connected || told.as_ref() != Some(&error) {
             tracing::error!(
                 error,
@@ -450,21 +453,22 @@ fn unavailable(detail: impl ToString) -> Refusal {
 }
 
 fn chain_key(transaction: &str) -> String {
-    format!("vidimus:chain:{transaction}")
+    format!("{{vidimus}}:chain:{transaction}")
 }
 
 fn labels_key(transaction: &str) -> String {
-    format!("vidimus:labels:{transaction}")
+    format!("{{vidimus}}:labels:{transaction}")
 }
 
 fn reached_key(taken: &Taken) -> String {
     let agent = taken.fan_out.as_ref().map(|fan_out| &*fan_out.agent);
-    agent.map_or_else(|| NONE.to_owned(), |agent| format!("vidimus:reached:{}:{agent}", taken.transaction))
+    agent
+        .map_or_else(|| NONE.to_owned(), |agent| format!("{{vidimus}}:reached:{}:{agent}", taken.transaction))
 }
 
 /// What an agent has read.
 fn read_key(agent: &str) -> String {
-    format!("vidimus:read:{agent}")
+    format!("{{vidimus}}:read:{agent}")
 }
 
 fn origin(one: &Collected) -> String {

@@ -283,7 +283,7 @@ async fn an_act_that_no_gateway_can_take_over_opens_nothing_and_is_named() {
     // As a gateway of another version might write it.
     let id = act(&one, ADMIN, Act::Grant(granted)).await.expect("granted");
     until("granted at both", || other.gate.acts.standing().grants.contains_key(&id)).await;
-    let head = redis.says("HGET vidimus:acts era").await;
+    let head = redis.says("HGET {vidimus}:acts era").await;
     let era = head.lines().nth(1).expect("an era").to_owned();
     let record = |id: &str, act: Value| {
         let place = json!({"era": era, "from": "elsewhere", "number": 0});
@@ -306,14 +306,14 @@ async fn an_act_that_no_gateway_can_take_over_opens_nothing_and_is_named() {
     act(&other, ADMIN, Act::Revoke(OfGrant { of: "g-never".into() })).await.expect("revoked");
     until("revoked at both", || one.gate.acts.standing().grants.len() == 1).await;
     // What is not even understood may refuse anything.
-    let last = redis.says("HGET vidimus:acts head").await.lines().nth(1).expect("a head").to_owned();
+    let last = redis.says("HGET {vidimus}:acts head").await.lines().nth(1).expect("a head").to_owned();
     redis.add_act(&era, &last, "x", "{}").await;
     for world in [&one, &other] {
         world.until_shared(false).await;
     }
-    until("said", || !logged.with("number 5 of vidimus:acts").is_empty()).await;
-    assert!(logged.with("number 5").iter().all(|line| line.contains("delete vidimus:acts")));
-    redis.says("DEL vidimus:acts vidimus:acts:list").await;
+    until("said", || !logged.with("number 5 of {vidimus}:acts").is_empty()).await;
+    assert!(logged.with("number 5").iter().all(|line| line.contains("delete {vidimus}:acts")));
+    redis.says("DEL {vidimus}:acts {vidimus}:acts:list").await;
     for world in [&one, &other] {
         world.until_shared(true).await;
         assert!(is_quarantined(world));

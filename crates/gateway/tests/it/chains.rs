@@ -131,6 +131,44 @@ async fn a_chain_is_ended_by_what_its_models_cost() {
     assert_eq!(record["policies"], json!(["Agent/t/callee spec.delegation.maxSpend"]));
 }
 
+/// Attack: requests that do not say how long an answer may be, so that a chain uses more than was reserved for its calls.
+#[tokio::test]
+async fn what_a_record_lets_chains_use_is_told_to_the_provider() {
+    let said = json!({"choices": [{"index": 0, "delta": {"content": "x"}}]}).to_string();
+    for (limits, is_capped) in [
+        (json!({"maxTokens": 100_000}), true),
+        (json!({"maxSpend": "5.00"}), true),
+        (json!({"maxCalls": 100}), false),
+    ] {
+        let world = World::new().await;
+        let all = estate(&world, |all| all[2]["spec"]["delegation"] = limits.clone());
+        world.gate.take_into_use(snapshot(&all));
+        let token = begin(&world).await;
+        assert_eq!(code(&world, with(&token, model(&world))).await, None);
+        let received = world.upstream.received().pop().expect("a request").json();
+        let told = received["max_tokens"].as_u64().or(received["max_completion_tokens"].as_u64());
+        assert_eq!(told, is_capped.then_some(4096), "{limits}: {received}");
+        // Another caller's chain has no such limit, nor has a call of one's own.
+        assert_eq!(code(&world, model(&world)).await, None);
+        let received = world.upstream.received().pop().expect("a request").json();
+        assert_eq!(received["max_tokens"].as_u64().or(received["max_completion_tokens"].as_u64()), None);
+        // A provider that writes more all the same is not read to its end.
+        let (streamed, stream) = Answer::stream("text/event-stream");
+        world.upstream.next(streamed);
+        let goes_on = async {
+            for _ in 0..30 {
+                stream.event(&said).await;
+            }
+            stream.event("[DONE]").await;
+            drop(stream);
+        };
+        let body = json!({"model": "small", "messages": [], "stream": true, "max_tokens": 20});
+        let request = with(&token, world.request(Method::POST, "/llm/t/models/v1/chat/completions", &body));
+        let ((_, _, passed), ()) = tokio::join!(world.call(request), goes_on);
+        assert_eq!(String::from_utf8_lossy(&passed).contains("upstream_invalid"), is_capped, "{limits}");
+    }
+}
+
 #[tokio::test]
 async fn the_streams_of_an_ended_chain_are_cut() {
     let world = World::new().await;

@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use vidimus_gateway::StandingAddress;
 
+/// Stands for the port of a store in its options.
+pub const PORT: &str = "PORT";
+
 /// The command that starts one, as `e2e/redis/setup.sh` finds or fetches it.
 fn command() -> &'static str {
     static COMMAND: OnceLock<String> = OnceLock::new();
@@ -22,29 +25,35 @@ fn command() -> &'static str {
 /// A running store, in memory only.
 pub struct Redis {
     port: u16,
+    /// Beside those of each.
+    options: Vec<String>,
     server: Option<Child>,
 }
 
 impl Redis {
     pub async fn start() -> Self {
-        let mut redis = Self { port: vidimus_testkit::port::unused(), server: None };
+        Self::start_with(vec!["--port".into(), PORT.into()]).await
+    }
+
+    /// With these options, of which [`PORT`] becomes its port.
+    pub async fn start_with(options: Vec<String>) -> Self {
+        let port = vidimus_testkit::port::unused();
+        let with_port = |option: String| if option == PORT { port.to_string() } else { option };
+        let options = options.into_iter().map(with_port).collect();
+        let mut redis = Self { port, options, server: None };
         redis.restart().await;
         redis
+    }
+
+    pub const fn port(&self) -> u16 {
+        self.port
     }
 
     /// Starts it on its port, with nothing in it.
     pub async fn restart(&mut self) {
         let server = Command::new(command())
-            .args([
-                "--port",
-                &self.port.to_string(),
-                "--bind",
-                "127.0.0.1",
-                "--save",
-                "",
-                "--appendonly",
-                "no",
-            ])
+            .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+            .args(&self.options)
             .stdout(Stdio::null())
             .spawn();
         self.server = Some(server.expect("a server"));
@@ -75,7 +84,7 @@ impl Redis {
     /// Adds an act to the list that gateways agree on, behind the one with the id `last`: as a gateway does, and without looking at it.
     pub async fn add_act(&self, era: &str, last: &str, id: &str, act: &str) {
         let script = include_str!("../../src/standing/store/acts_append.lua");
-        let arguments = ["EVAL", script, "2", "vidimus:acts", "vidimus:acts:list", era, last, act, id];
+        let arguments = ["EVAL", script, "2", "{vidimus}:acts", "{vidimus}:acts:list", era, last, act, id];
         let mut sent = format!("*{}\r\n", arguments.len());
         for argument in arguments {
             sent.push_str(&format!("${}\r\n{argument}\r\n", argument.len()));

@@ -266,7 +266,7 @@ async fn what_came_back_is_not_kept_longer_by_looking_for_it() {
     let called = world.send(world.request(http::Method::POST, "/a2a/t/callee", &message)).await;
     let token = received_token(&world);
     assert_eq!(code(&world, with(&token, world.tool("customer"))).await, None);
-    let known = async || redis.says("HGETALL vidimus:read:Agent/t/caller").await;
+    let known = async || redis.says("HGETALL {vidimus}:read:Agent/t/caller").await;
     assert_eq!(code(&world, world.tool("mail")).await.as_deref(), Some("forbidden_by_policy"));
     let first = known().await;
     assert!(first.contains("confidential"), "{first}");

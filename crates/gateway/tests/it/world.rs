@@ -127,6 +127,15 @@ impl World {
 
     /// One of several gateways with the same keys, which share a store.
     pub async fn sharing(store: StandingAddress, other: Option<&Self>) -> Self {
+        let world = Self::looking_for(store, other).await;
+        world.until_shared(true).await;
+        // Chains begin after the store did.
+        world.clock.set_wall(std::time::SystemTime::now());
+        world
+    }
+
+    /// The same, where it may be that no store is found.
+    pub async fn looking_for(store: StandingAddress, other: Option<&Self>) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let keys = other.map_or(directory.path(), |other| other.directory.path()).to_owned();
         let limits = Limits::default();
@@ -134,9 +143,6 @@ impl World {
         let ledger = (ledger, on_disk());
         let world = Self::of(limits, ledger, KeepAlive::default(), (directory, &keys), Some(store)).await;
         tokio::spawn(world.gate.shared.clone().follow_store());
-        world.until_shared(true).await;
-        // Chains begin after the store did.
-        world.clock.set_wall(std::time::SystemTime::now());
         world
     }
 

@@ -179,11 +179,11 @@ pub struct Serve {
     /// at the latest.
     #[arg(long, env = "VIDIMUS_STREAM_IDLE_TIME", default_value = "5m", value_parser = quantity::time_limit)]
     pub stream_idle_time: Duration,
-    /// Redis or Valkey for what several gateways must agree on, redis://[user:password@]host[:port][/database]: what chains of calls have
-    /// come to, which were ended, what agents have read. Plain TCP, so near and private; without evictions (maxmemory-policy
-    /// noeviction), and no cluster. Without it each gateway counts for itself. While it does not answer, calls are refused of which
-    /// something is counted, and no others.
-    #[arg(long, env = "VIDIMUS_STANDING", value_name = "URL", value_parser = flags::Unshown(flags::standing), hide_env_values = true)]
+    /// Redis or Valkey for what several gateways must agree on, rediss://[user@]host[:port][/database], or redis:// without TLS: what chains
+    /// of calls have come to, which were ended, what agents have read, what limits count. Near, without evictions (maxmemory-policy
+    /// noeviction); of a cluster one node has all of it. Its password is in --standing-password. Without it each gateway counts for itself.
+    /// While it does not answer, calls are refused of which something is counted, and no others.
+    #[arg(long, env = "VIDIMUS_STANDING", value_name = "URL", value_parser = flags::Standing, hide_env_values = true)]
     pub standing: Option<StandingAddress>,
     #[command(flatten)]
     pub scale: scale::ScaleFlags,

@@ -126,6 +126,18 @@
 {{- if .Values.sharedKeys.existingSecret }}
 - --shared-keys=/etc/vidimus/shared-keys
 {{- end }}
+{{- with .Values.standing }}
+{{- if .password }}
+- --standing-password=/etc/vidimus/standing/password
+{{- end }}
+{{- if .ca }}
+- --standing-ca=/etc/vidimus/standing/ca.crt
+{{- end }}
+{{- if .clientCertificate }}
+- --standing-cert=/etc/vidimus/standing/tls.crt
+- --standing-key=/etc/vidimus/standing/tls.key
+{{- end }}
+{{- end }}
 {{- if .Values.admission.enabled }}
 - --admission=0.0.0.0:9443
 - --admission-name={{ $name }}-admission.{{ .Release.Namespace }}.svc
@@ -187,6 +199,11 @@ registry: {{ .Values.registry.gatewaySecret }}
 {{- end }}
 {{- with .Values.sharedKeys.existingSecret }}
 shared-keys: {{ . | quote }}
+{{- end }}
+{{- with .Values.standing }}
+{{- if or .password .ca .clientCertificate }}
+standing: {{ .existingSecret | quote }}
+{{- end }}
 {{- end }}
 {{- with .Values.admission }}
 {{- if and .enabled .keysSecret }}

@@ -57,6 +57,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if and $several (not .standing.existingSecret) -}}
 {{- fail "replicas, autoscaling: several take standing.existingSecret: without a store each replica counts limits for itself" -}}
 {{- end -}}
+{{- if and (not .standing.existingSecret) (or .standing.password .standing.ca .standing.clientCertificate) -}}
+{{- fail "standing.existingSecret: password, ca and clientCertificate are of the store whose address is in that Secret; name it" -}}
+{{- end -}}
 {{- if and .autoscaling.enabled .autoscaling.hpa.enabled (gt (int .autoscaling.hpa.minReplicas) (int .autoscaling.hpa.maxReplicas)) -}}
 {{- fail "autoscaling.hpa: minReplicas is more than maxReplicas" -}}
 {{- end -}}

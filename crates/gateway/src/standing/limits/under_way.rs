@@ -2,8 +2,22 @@
 
 use std::sync::{Arc, Weak};
 
+use vidimus_core::resource::Limit;
+
 use super::super::StandingState;
+use super::super::store::leases::Lease;
 use super::Key;
+
+/// A place by one count.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) limit: Arc<Limit>,
+    key: Key,
+    /// In which part of the count, and how much.
+    taken: (u64, i64),
+    /// The same in the store, where gateways share one.
+    pub(super) lease: Option<Lease>,
+}
 
 /// The places of one call. Whoever goes on with something of the call has them too, such as what waits behind the bridge for its client (ADR 81): they are
 /// given back when nobody has them any more.
@@ -11,8 +25,7 @@ use super::Key;
 pub struct UnderWay {
     /// Not held by what waits: that is kept in this state.
     state: Weak<StandingState>,
-    /// By whose count, in which part of it, and how much was taken.
-    places: Vec<(Key, u64, i64)>,
+    places: Vec<Place>,
     /// Of the call that it goes on with.
     former: Option<Arc<Self>>,
 }
@@ -25,15 +38,20 @@ impl UnderWay {
 
     /// Whether it has a place by this count.
     pub(super) fn has(&self, key: Key) -> bool {
-        let own = self.places.iter().any(|(own, ..)| *own == key);
+        let own = self.places.iter().any(|own| own.key == key);
         own || self.former.as_ref().is_some_and(|former| former.has(key))
     }
 
     /// It has taken one: nothing, where it had one already.
-    pub(super) fn take(&mut self, key: Key, number: u64, taken: i64) {
-        if taken > 0 {
-            self.places.push((key, number, taken));
+    pub(super) fn take(&mut self, limit: &Arc<Limit>, key: Key, taken: (u64, i64)) {
+        if taken.1 > 0 {
+            self.places.push(Place { limit: limit.clone(), key, taken, lease: None });
         }
+    }
+
+    /// Those that are its own.
+    pub(super) fn own(&mut self) -> &mut [Place] {
+        &mut self.places
     }
 
     /// All that it has, to be shared; `None` where that is nothing.
@@ -45,7 +63,7 @@ impl UnderWay {
 impl Drop for UnderWay {
     fn drop(&mut self) {
         let Some(state) = self.state.upgrade() else { return };
-        for (key, number, taken) in self.places.drain(..) {
+        for Place { key, taken: (number, taken), .. } in self.places.drain(..) {
             state.limits.settle(key, number, (taken, 0));
         }
     }

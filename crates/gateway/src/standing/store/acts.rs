@@ -8,11 +8,11 @@ use vidimus_core::record::ActRecord;
 use vidimus_core::standing::agreed::Agreement;
 
 /// How far the list is; also the channel on which gateways hear of a new act.
-pub const ACTS: &str = "vidimus:acts";
-const LIST: &str = "vidimus:acts:list";
+pub const ACTS: &str = "{vidimus}:acts";
+const LIST: &str = "{vidimus}:acts:list";
 
 /// What to do where an act in the list is not one that this gateway can take over.
-pub const BEGIN_ANEW: &str = "bring all gateways to one version; where no gateway did it, delete vidimus:acts and vidimus:acts:list in the store, which \
+pub const BEGIN_ANEW: &str = "bring all gateways to one version; where no gateway did it, delete {vidimus}:acts and {vidimus}:acts:list in the store, which \
      begin anew with what gateways refuse and what is asked";
 
 /// How many are read at once.

@@ -1,6 +1,6 @@
 //! What gateways take together of the limits that policies declare: all that one call takes in one round trip, by the clock of the store.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use aws_lc_rs::digest::{Context, SHA256};
 use data_encoding::HEXLOWER;
@@ -8,9 +8,10 @@ use redis::Script;
 use vidimus_core::call::Call;
 use vidimus_core::refusal::Refusal;
 use vidimus_core::resource::Limit;
-use vidimus_core::resource::limit::CountedBy;
+use vidimus_core::resource::limit::{CountedBy, Measure};
 
-use super::{BORN, Store, lost, not_understood};
+use super::leases::LEASE;
+use super::{BORN, Store, lost, millis, not_understood};
 use crate::standing::limits::Division;
 
 static CLAIM: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("claim.lua")));
@@ -19,8 +20,12 @@ static SETTLE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("set
 /// What a call takes of one limit.
 #[derive(Debug)]
 pub struct Wanted {
+    /// The limit's.
+    pub id: Arc<str>,
     /// By which name it is counted.
-    pub key: String,
+    pub key: Arc<str>,
+    /// The number of its place, of calls at once.
+    pub place: Option<u64>,
     amount: i64,
     want: i64,
     division: Division,
@@ -40,7 +45,7 @@ pub struct Found {
 /// What a call has used of what it took.
 #[derive(Debug)]
 pub struct Settled {
-    pub key: String,
+    pub key: Arc<str>,
     pub number: u64,
     pub division: Division,
     pub taken: i64,
@@ -49,7 +54,7 @@ pub struct Settled {
 
 impl Wanted {
     /// The same for all who count together, in every gateway.
-    pub fn of(limit: &Limit, call: &Call<'_>) -> Self {
+    pub fn of(limit: &Limit, call: &Call<'_>, store: &Store) -> Self {
         let mut context = Context::new(&SHA256);
         // The lengths keep the parts from one another.
         let mut part = |text: &str| {
@@ -59,9 +64,16 @@ impl Wanted {
         part(&limit.id);
         part(&format!("{:?} {:?} {:?}", limit.of, limit.window, limit.per));
         limit.counted_by(&CountedBy::of(call), part);
-        let key = format!("vidimus:limit:{}", HEXLOWER.encode(context.finish().as_ref()));
+        let key = format!("{{vidimus}}:limit:{}", HEXLOWER.encode(context.finish().as_ref()));
+        let place = (limit.of == Measure::Concurrency).then(|| store.next_place());
         let (amount, want) = (limit.amount, limit.takes(&call.ask));
-        Self { key, amount, want, division: Division::of(limit.window) }
+        let (id, key) = (limit.id.clone(), key.into());
+        Self { id, key, place, amount, want, division: Division::of(limit.window) }
+    }
+
+    /// Whether it fits when nothing else is taken.
+    pub const fn may_fit(&self) -> bool {
+        self.want <= self.amount
     }
 }
 
@@ -73,9 +85,13 @@ impl Store {
     pub async fn claim(&self, wanted: &[Wanted]) -> Result<(bool, Vec<Found>), Refusal> {
         let live = self.live()?;
         let mut script = CLAIM.prepare_invoke();
-        script.key(BORN).arg(live.born());
-        for Wanted { key, amount, want, division } in wanted {
-            script.key(key.as_str()).arg(*amount).arg(*want).arg(division.part).arg(division.count);
+        script.key(BORN).arg(live.born()).arg(millis(LEASE));
+        for Wanted { key, place, amount, want, division, .. } in wanted {
+            script.key(&**key).arg(*amount).arg(*want).arg(division.part);
+            match place {
+                Some(number) => script.arg(self.leases.name(*number)),
+                None => script.arg(division.count),
+            };
         }
         let found: Vec<String> = live.run(&script).await?;
         match found.split_first().map(|(says, found)| (says.as_str(), found)) {
@@ -99,7 +115,7 @@ impl Store {
     pub async fn settle(&self, settled: &[Settled]) -> Result<(), Refusal> {
         let mut script = SETTLE.prepare_invoke();
         for Settled { key, number, division, taken, used } in settled {
-            script.key(key.as_str()).arg(*number).arg(*used - *taken).arg(division.part).arg(division.count);
+            script.key(&**key).arg(*number).arg(*used - *taken).arg(division.part).arg(division.count);
         }
         self.run(&script).await
     }

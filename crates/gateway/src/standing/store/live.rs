@@ -7,6 +7,7 @@ use redis::{ErrorKind, FromRedisValue, RedisError, ScriptInvocation};
 use tokio::sync::Notify;
 use vidimus_core::refusal::Refusal;
 
+use super::address::is_elsewhere;
 use super::unavailable;
 
 /// A connection. What waited on an earlier one says nothing of the present one.
@@ -48,8 +49,8 @@ impl Live {
     }
 
     pub(super) fn failed(&self, error: RedisError) -> Refusal {
-        // What the store itself says came over a connection that is whole.
-        if !matches!(error.kind(), ErrorKind::Server(_)) {
+        // What the store itself says came over a connection that is whole, but of what is at another one by now.
+        if !matches!(error.kind(), ErrorKind::Server(kind) if !is_elsewhere(kind)) {
             self.is_broken();
         }
         unavailable(error)

@@ -388,7 +388,7 @@ fn shared(
         admin_url: serve.people_url(),
         allowed_origins: serve.allow_origin.clone(),
         clock: Arc::new(SystemClock),
-        store: serve.standing.clone(),
+        store: scale::store(serve)?,
         spans: traces::open(serve)?,
         payload_keys: PayloadKeys::of_data(&serve.data),
         vitals,

@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use anyhow::{Context as _, anyhow, bail, ensure};
 use clap::builder::TypedValueParser;
 use clap::error::ErrorKind;
+use clap::parser::ValueSource;
 use clap::{Arg, Command};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
@@ -79,11 +80,46 @@ pub(super) fn allowed_network(text: &str) -> anyhow::Result<Network> {
     Ok(network)
 }
 
-/// Where gateways share what they count.
-pub(super) fn standing(text: &str) -> anyhow::Result<StandingAddress> {
-    const WRITE: &str = "write redis://[user:password@]host[:port][/database]";
-    // Its own words could show the password.
-    text.parse().map_err(|_| anyhow::anyhow!("it is not the address of a Redis or Valkey; {WRITE}"))
+/// Where gateways share what they count. What is an argument is seen by whoever lists processes, so a password is none.
+#[derive(Clone, Debug)]
+pub(super) struct Standing;
+
+impl TypedValueParser for Standing {
+    type Value = StandingAddress;
+
+    fn parse_ref(
+        &self,
+        cmd: &Command,
+        arg: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<StandingAddress, clap::Error> {
+        Unshown(standing).parse_ref(cmd, arg, value)
+    }
+
+    fn parse_ref_(
+        &self,
+        cmd: &Command,
+        arg: Option<&Arg>,
+        value: &OsStr,
+        source: ValueSource,
+    ) -> Result<StandingAddress, clap::Error> {
+        let parse = if source == ValueSource::CommandLine { standing_of_argument } else { standing };
+        Unshown(parse).parse_ref(cmd, arg, value)
+    }
+}
+
+fn standing(text: &str) -> anyhow::Result<StandingAddress> {
+    const WRITE: &str = "write rediss://[user@]host[:port][/database], or redis:// for one without TLS";
+    text.parse().map_err(|error| anyhow!("{error}; {WRITE}"))
+}
+
+fn standing_of_argument(text: &str) -> anyhow::Result<StandingAddress> {
+    let address = standing(text)?;
+    ensure!(
+        !address.has_password(),
+        "it has a password, which belongs into a file (--standing-password) or into the environment (VIDIMUS_STANDING)"
+    );
+    Ok(address)
 }
 
 /// Who is sent the ledger's records.
@@ -201,7 +237,12 @@ mod tests {
             ("--archive s3://corp-audit/a?x --keep-records 30d", "s3://BUCKET/PREFIX"),
             ("--max-body 4X", "such as 4MB"),
             ("--listen 8080", "127.0.0.1:8080"),
-            ("--standing rediss://127.0.0.1", "redis://"),
+            ("--standing https://127.0.0.1", "write rediss://"),
+            ("--standing rediss://127.0.0.1/#insecure", "takes none"),
+            ("--standing rediss://vidimus:word@127.0.0.1", "--standing-password"),
+            ("--standing-password a", "--standing"),
+            ("--standing rediss://127.0.0.1 --standing-cert a", "--standing-key"),
+            ("--standing rediss://127.0.0.1 --standing-key a", "--standing-cert"),
             ("--webhook https://chat.example/x", "--webhook-secret"),
             ("--webhook http://chat.example/x --webhook-secret a --secrets b", "an https URL"),
             ("--webhook https://chat.example/x --webhook-secret a", "--secrets"),
@@ -233,6 +274,8 @@ mod tests {
             "--webhook https://u:p@chat.example/hunter2 --webhook-secret a --secrets b",
             "--webhook http://chat.example/hunter2 --webhook-secret a --secrets b",
             "--standing rediss://:hunter2@127.0.0.1",
+            "--standing https://:hunter2@127.0.0.1",
+            "--standing redis://:hunter2@",
             "--otlp-endpoint http://u:hunter2@collector/v1/traces",
             "--archive s3://id:hunter2@corp-audit/vidimus --keep-records 30d",
         ] {
@@ -249,7 +292,8 @@ mod tests {
             --allow-origin https://app.example,http://localhost:3000,chrome-extension://abcdef \
             --listen localhost:8080 --admin localhost:9901 --max-body 4MB --body-time 1m30s --deny-upstream 10.0.0.0/8,fd00::/8 \
             --allow-upstream 100.64.0.0/10,198.18.0.0/16 \
-            --standing redis://:secret@127.0.0.1:6379/1 --archive s3://corp-audit/vidimus --keep-records 30d \
+            --standing rediss://vidimus@127.0.0.1:6379/1 --standing-password a --standing-ca b \
+            --standing-cert c --standing-key d --archive s3://corp-audit/vidimus --keep-records 30d \
             --log warn,vidimus_gateway=debug --service-account-issuer http://127.0.0.1:1";
         let serve = parsed(flags).unwrap();
         assert_eq!(

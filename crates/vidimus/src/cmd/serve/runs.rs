@@ -181,9 +181,13 @@ mod tests {
         serve: Serve,
     }
 
-    fn of(words: &[&str]) -> String {
+    fn parsed(words: &[&str]) -> Serve {
         let line = ["vidimus", "--resources", "a"].iter().chain(words);
-        flags(&Line::try_parse_from(line).expect("flags").serve)
+        Line::try_parse_from(line).expect("flags").serve
+    }
+
+    fn of(words: &[&str]) -> String {
+        flags(&parsed(words))
     }
 
     /// Attack: what is on record for good has nothing of a password in it, also not as a digest that passwords can be tried against.
@@ -195,8 +199,11 @@ mod tests {
         assert_ne!(plain, of(&["--durability", "sync"]));
         let with = |password: &str| {
             let collector = format!("http://127.0.0.1:1/v1/traces?key={password}");
-            let standing = format!("redis://vidimus:{password}@127.0.0.1:1/0");
-            of(&["--otlp-endpoint", &collector, "--standing", &standing])
+            let mut serve = parsed(&["--otlp-endpoint", &collector]);
+            // As the environment has it: no argument has a password.
+            let standing = format!("rediss://vidimus:{password}@127.0.0.1:1/0");
+            serve.standing = Some(standing.parse().expect("an address"));
+            flags(&serve)
         };
         assert_eq!(with("hunter2"), with("correct-horse"));
         assert_ne!(with("hunter2"), plain);

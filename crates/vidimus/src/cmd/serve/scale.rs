@@ -10,7 +10,7 @@ use anyhow::{Context as _, ensure};
 use clap::Args;
 use vidimus_core::caller::UnixMillis;
 use vidimus_core::clock::Clock as _;
-use vidimus_gateway::{Seal, millis};
+use vidimus_gateway::{Seal, StandingAddress, StandingFiles, millis};
 use vidimus_identity::{ListedKey, LocalIdentity, Mint, SharedKeys};
 
 use super::Serve;
@@ -36,6 +36,34 @@ pub struct ScaleFlags {
     /// have one name. Only a new log is called so [default: vidimus.local].
     #[arg(long, env = "VIDIMUS_LOG_NAME", value_name = "NAME", value_parser = log_name)]
     pub log_name: Option<String>,
+    /// File with the password of the user in --standing, or of its default user, and
+    /// nothing else. It is read again for each connection.
+    #[arg(long, env = "VIDIMUS_STANDING_PASSWORD", value_name = "FILE", requires = "standing")]
+    pub standing_password: Option<PathBuf>,
+    /// Authorities that the certificate of --standing may be of, PEM. Without it those of
+    /// the system.
+    #[arg(long, env = "VIDIMUS_STANDING_CA", value_name = "FILE", requires = "standing")]
+    pub standing_ca: Option<PathBuf>,
+    /// Certificate that is shown to --standing, where that asks for one, PEM.
+    #[arg(long, env = "VIDIMUS_STANDING_CERT", value_name = "FILE", requires_all = ["standing", "standing_key"])]
+    pub standing_cert: Option<PathBuf>,
+    /// Its key, PEM.
+    #[arg(long, env = "VIDIMUS_STANDING_KEY", value_name = "FILE", requires = "standing_cert")]
+    pub standing_key: Option<PathBuf>,
+}
+
+/// The store that is shared, with what a connection to it takes.
+///
+/// # Errors
+/// When a file cannot be used, or is of no use.
+pub(super) fn store(serve: &Serve) -> anyhow::Result<Option<StandingAddress>> {
+    let files = StandingFiles {
+        password: serve.scale.standing_password.clone(),
+        authorities: serve.scale.standing_ca.clone(),
+        certificate: serve.scale.standing_cert.clone().zip(serve.scale.standing_key.clone()),
+    };
+    let with = |address: &StandingAddress| address.clone().with(files).context("--standing");
+    serve.standing.as_ref().map(with).transpose()
 }
 
 /// A name of a log, a URL without scheme.

@@ -24,7 +24,7 @@ pub(super) fn look(workload: &Value, (namespace, name): (&str, &str), report: &m
         let what =
             format!("{namespace}/{name} has {replicas} replicas, and no store that they share (--standing)");
         let fix = format!(
-            "{upgrade} --set standing.existingSecret=NAME, a Secret with redis://HOST:6379/0 under url"
+            "{upgrade} --set standing.existingSecret=NAME, a Secret with rediss://HOST:6379/0 (redis:// without TLS) under url"
         );
         report.find(check::CLUSTER_STORE_UNSHARED, what, fix);
     }
