@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::Response;
 use http::request::Parts;
@@ -33,6 +34,8 @@ pub struct RequestContext {
     pub(crate) call: Arc<str>,
     pub(crate) trace: TraceContext,
     pub(crate) started: Moment,
+    /// How long its body was on its way.
+    pub(crate) arriving: Duration,
     pub(crate) peer: Peer,
     pub(crate) span: Option<Span>,
     /// What the call is answered, where that is kept: from its decision to its effect.
@@ -69,6 +72,7 @@ impl RequestContext {
             call: uuid::Uuid::now_v7().hyphenated().to_string().into(),
             trace,
             started,
+            arriving: Duration::ZERO,
             peer: peer.clone(),
             span: gate.telemetry.span(&trace, started),
             keeping: None,

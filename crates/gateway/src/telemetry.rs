@@ -150,13 +150,7 @@ impl Span {
                 "list_models".to_owned()
             }
             Target::Model { provider, name } => {
-                // Counting the tokens of a chat is not a chat; the conventions have no name for it.
-                let operation = match method {
-                    "models.generate_content" => "generate_content",
-                    "embeddings" | "models.embed_content" => "embeddings",
-                    method if method.ends_with("count_tokens") => "count_tokens",
-                    _ => "chat",
-                };
+                let operation = operation_of(method);
                 add(names::OPERATION, operation);
                 add(names::REQUEST_MODEL, name);
                 add(names::PROVIDER, provider_name(provider.provider));
@@ -218,8 +212,18 @@ impl Span {
     }
 }
 
+/// What a method of a model's API does. Counting the tokens of a chat is not a chat; the conventions have no name for it.
+pub(crate) fn operation_of(method: &str) -> &'static str {
+    match method {
+        "models.generate_content" => "generate_content",
+        "embeddings" | "models.embed_content" => "embeddings",
+        method if method.ends_with("count_tokens") => "count_tokens",
+        _ => "chat",
+    }
+}
+
 /// By its format: whose server it is nobody told us.
-const fn provider_name(provider: ProviderType) -> &'static str {
+pub(crate) const fn provider_name(provider: ProviderType) -> &'static str {
     match provider {
         ProviderType::Anthropic => "anthropic",
         ProviderType::Gemini => "gcp.gemini",

@@ -127,6 +127,7 @@ pub async fn admit<'p, B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Err
     let (holder, place) = gate.accounts.entered(addressed.caller.proven.principal.entity())?;
     let (bytes, lease) = gate.bodies.read(holder, addressed.binding.body_limit(&gate.limits), body).await?;
     let message = addressed.binding.lifted(&addressed.destination, parts, route.rest, &bytes)?;
+    context.arriving = lease.arriving();
     let json = read(gate, context, &addressed, &message).await?;
     let (addressed, moment, crossing) =
         crossing::present(gate, context, (parts, &route), (addressed, json.as_ref(), &message)).await?;
