@@ -326,7 +326,7 @@ impl Answering<'_> {
     /// What the record needs of an answer that was read whole.
     fn observed(&self, bytes: &[u8], encoding: Encoding, effect: &mut Effect) -> (Sought, Observation) {
         let sought = self.sought();
-        let mut found = Observation::of(&sought, bytes);
+        let mut found = effect.telling(|told| Observation::telling(&sought, bytes, told));
         found.unread |= encoding == Encoding::Other;
         effect.instructions.iter().for_each(|said| said.look(bytes, self.destination.id()));
         effect.observed(found);

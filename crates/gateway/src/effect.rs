@@ -118,7 +118,7 @@ pub struct Effect {
     /// Who of these was not asked, with why: public words.
     pub unasked: Vec<String>,
     /// The registered model, for metrics.
-    model: Option<Box<OfModel>>,
+    model: Option<OfModel>,
     pub span: Option<Span>,
     /// Its trace, where somebody keeps that.
     trace: Option<u128>,
@@ -161,7 +161,7 @@ impl Effect {
         let model = match destination {
             Destination::Provider(provider) => {
                 let by = (operation_of(asked.method()), begun.caller.proven.principal.team());
-                OfModel::of(provider, asked.name(), by).map(Box::new)
+                OfModel::of(provider, asked.name(), by)
             }
             Destination::Server(_) | Destination::Agent(_) => None,
         };
@@ -240,9 +240,13 @@ impl Effect {
     /// Who is asked from here on, of those that may answer: its tokens and prices count.
     pub fn asks(&mut self, candidate: &Candidate) {
         let model = candidate.provider.model(&candidate.model);
-        self.model = self.model.take().and_then(|of| {
-            OfModel::of(&candidate.provider, &candidate.model, (of.operation, &of.team)).map(Box::new)
-        });
+        self.model = self
+            .model
+            .take()
+            .and_then(|of| OfModel::of(&candidate.provider, &candidate.model, (of.operation, &of.team)));
+        if let Some(span) = &mut self.span {
+            span.turned_to(&candidate.provider, &candidate.model);
+        }
         if let Some(reservation) = &mut self.reservation {
             reservation.answered_by(model.and_then(|model| model.price));
         }

@@ -29,6 +29,7 @@ use vidimus_ledger::Ledger;
 use crate::route::Protocol;
 use crate::vitals::Vitals;
 use attempts::AttemptMeter;
+use calls::Each;
 pub(crate) use calls::{CallMeter, Ended, method_of};
 use configurations::ConfigurationMeter;
 use guards::GuardMeter;
@@ -107,6 +108,7 @@ impl Listed {
 pub struct Meter {
     registry: Listed,
     decisions: Family<Decided, Counter>,
+    allowed: Each<Counter>,
     unrecorded: Family<Coded, Counter>,
     would_refuse: Family<Spoken, Counter>,
     calls: CallMeter,
@@ -146,6 +148,7 @@ impl Meter {
     pub fn new(vitals: &Vitals) -> Self {
         let mut meter = Self {
             decisions: Family::default(),
+            allowed: Each::default(),
             unrecorded: Family::default(),
             would_refuse: Family::default(),
             calls: CallMeter::default(),
@@ -208,6 +211,7 @@ impl Meter {
         meter.sinks.register(registry);
         meter.spans.register(registry);
         meter.planes.register(registry);
+        registry.add(&list::OWN_SPANS, vitals.all_own_spans().clone());
         registry.add(&list::TASK_RESTARTS, vitals.restarts().clone());
         registry.add(&list::PANICS, vitals.panics().clone());
         registry.add(&list::LOG_LINES_LOST, vitals.log_lines_lost().clone());
@@ -303,7 +307,11 @@ impl Meter {
             outcome: if code.is_none() { "allow" } else { "deny" },
             code: code.map_or("allowed", Code::as_str),
         };
-        self.decisions.get_or_create(&labels).inc();
+        let decided = || self.decisions.get_or_create_owned(&labels);
+        match (protocol, code) {
+            (Some(protocol), None) => self.allowed.of(protocol, decided).inc(),
+            _ => decided().inc(),
+        };
     }
 
     /// A refusal that is counted and has no record of its own.

@@ -136,6 +136,14 @@ impl RequestContext {
         self.told = answer.map(Box::new);
     }
 
+    /// What the message is known by to its caller, for the span of this call.
+    pub(crate) fn said(&mut self, parts: &Parts, message: Option<&Json<'_>>) {
+        let has_session = !self.raw_sessions();
+        if let (Some(span), Some(protocol)) = (&mut self.span, self.protocol) {
+            span.said(protocol, (&parts.headers, has_session), (message, self.message_id.as_deref()));
+        }
+    }
+
     /// Who, what and why, for the span of this call.
     pub(crate) fn describe(&mut self, decision: &Decision<'_>) {
         if let Some(span) = &mut self.span {

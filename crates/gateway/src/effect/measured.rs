@@ -6,6 +6,7 @@ use vidimus_core::clock::Moment;
 
 use super::{Effect, Ending};
 use crate::meter::{self, Answered, Ended};
+use crate::protocol::observe::Told;
 use crate::route::Protocol;
 
 /// Where the time of a call went.
@@ -46,6 +47,20 @@ impl Effect {
     /// The upstream has said all, and what it said is looked at before it passes.
     pub fn heard(&mut self) {
         self.course.back = Some(self.shared.clock.now().monotonic);
+    }
+
+    /// Whether it is to be told what a model says of its answer: the call has a span.
+    pub fn is_told(&self) -> bool {
+        self.span.is_some() && self.model.is_some()
+    }
+
+    /// Has an answer read with the place for what a model says of it, which is nowhere where that is not to be told.
+    pub fn telling<T>(&mut self, read: impl FnOnce(&mut Option<Box<Told>>) -> T) -> T {
+        let is_told = self.is_told();
+        match self.span.as_mut().filter(|_| is_told) {
+            Some(span) => read(span.told()),
+            None => read(&mut None),
+        }
     }
 
     /// Measures the call, which ended so.

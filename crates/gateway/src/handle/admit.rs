@@ -129,6 +129,7 @@ pub async fn admit<'p, B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Err
     let message = addressed.binding.lifted(&addressed.destination, parts, route.rest, &bytes)?;
     context.arriving = lease.arriving();
     let json = read(gate, context, &addressed, &message).await?;
+    context.said(parts, json.as_ref());
     let (addressed, moment, crossing) =
         crossing::present(gate, context, (parts, &route), (addressed, json.as_ref(), &message)).await?;
     let (parts, message, json) = crossing.request(parts, &message, json)?;

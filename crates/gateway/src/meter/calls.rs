@@ -11,6 +11,7 @@ use prometheus_client::metrics::histogram::Histogram;
 
 use super::exemplar::Traced;
 use super::{Listed, Spoken, list};
+use crate::protocol::mcp::CALL;
 use crate::route::Protocol;
 
 /// What went well, as most does.
@@ -21,7 +22,7 @@ const OTHER: &str = "_OTHER";
 
 /// The methods of MCP, with what the gateway calls what has none.
 const METHODS: [&str; 36] = [
-    "tools/call",
+    CALL,
     "tools/list",
     "initialize",
     "notifications/initialized",
@@ -90,7 +91,7 @@ pub(crate) struct Ended {
 
 /// A metric of each protocol, which is found without its labels: every call has some.
 #[derive(Debug)]
-struct Each<M> {
+pub(super) struct Each<M> {
     mcp: OnceLock<M>,
     a2a: OnceLock<M>,
     llm: OnceLock<M>,
@@ -105,7 +106,7 @@ impl<M> Default for Each<M> {
 
 impl<M> Each<M> {
     /// That of `protocol`, which is `made` where none of it was asked for before.
-    fn of(&self, protocol: Protocol, made: impl FnOnce() -> M) -> &M {
+    pub(super) fn of(&self, protocol: Protocol, made: impl FnOnce() -> M) -> &M {
         let one = match protocol {
             Protocol::Mcp => &self.mcp,
             Protocol::A2a => &self.a2a,
@@ -182,8 +183,7 @@ impl CallMeter {
 
     fn served(&self, method: &'static str, error: Option<&'static str>, seconds: f64) {
         let labels = Served { mcp_method_name: method, error_type: error };
-        let [most, ..] = METHODS;
-        if method == most && error.is_none() {
+        if method == CALL && error.is_none() {
             let calls = self.calls_of_tools.get_or_init(|| self.served.get_or_create_owned(&labels));
             return calls.observe(seconds);
         }
@@ -193,6 +193,6 @@ impl CallMeter {
 
 /// A method of MCP as a label has it, where `protocol` is that. The set is closed: what a server asks its client is the server's word.
 pub(crate) fn method_of(protocol: Protocol, method: &str) -> Option<&'static str> {
-    let known = || METHODS.into_iter().find(|known| *known == method).unwrap_or(OTHER);
+    let known = || METHODS.iter().copied().find(|known| *known == method).unwrap_or(OTHER);
     (protocol == Protocol::Mcp).then(known)
 }

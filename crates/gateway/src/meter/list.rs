@@ -197,6 +197,8 @@ metrics! {
         "spans that agents sent (`--traces`): `stored`; `repeated`, there already; `altered`, refused, for the sender had said something else by the same ids; `malformed`; `too_large`; `no_room`, refused, for the disk has no room beside twice `--disk-reserve`; `refused`, of requests that had too much in them or could not be read; and of those that were stored `cut` (the ends of long values are not kept), `expired` (`--trace-retention`) and `evicted` (`--trace-bytes`: there were more). Requests that were refused whole are in `decisions`, by their code, also those whose body is so long that it was not read";
     SPAN_BYTES: "span_bytes", Gauge, "bytes", [],
         "what the spans of agents take on the disk";
+    OWN_SPANS: "exported_spans", Counter, "spans", ["result"],
+        "spans of the gateway itself (`--otlp-endpoint`): `sent`; `failed`, which the collector did not take, and is not sent again; `dropped`, which found no place among 2,048 that wait. Alert on any of both";
     PLANE_RESOURCES: "data_plane_resources", Counter, "resources", ["result"],
         "resources of data planes that get their configuration here (`--xds`): `sent`, `removed`, `refused` (not taken: it goes on with what it had; alert on any), `warned` (taken, and complained of). `/registry` names them";
     PLANE_STREAMS: "data_plane_streams", Gauge, "streams", [],

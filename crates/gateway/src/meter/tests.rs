@@ -58,6 +58,7 @@ fn touched() -> Meter {
     meter.guards().asked("a/p/dlp", "answered");
     meter.pods_unclaimed([("finance", 1)]);
     meter.unfetched_issuers(["https://issuer.example"]);
+    vitals.own_spans("sent", 1);
     vitals.restarted("disk");
     meter
 }
