@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
 use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
-use opentelemetry::{Array, InstrumentationScope, KeyValue};
+use opentelemetry::{Array, InstrumentationScope, KeyValue, Value};
 use opentelemetry_otlp::{SpanExporter, WithExportConfig as _};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 use vidimus_core::call::Target;
@@ -235,7 +235,7 @@ impl Span {
         }
         if !finish_reasons.is_empty() {
             let reasons = finish_reasons.into_iter().map(|reason| reason.into_string().into()).collect();
-            self.attributes.push(KeyValue::new(names::FINISH_REASONS, Array::String(reasons)));
+            self.attributes.push(KeyValue::new(names::FINISH_REASONS, Value::Array(Array::String(reasons))));
         }
     }
 
