@@ -84,7 +84,8 @@ fn a_name_that_the_page_on_policies_leaves_out_is_noticed() {
 
 #[test]
 fn a_dashboard_that_asks_for_a_metric_that_is_not_there_is_noticed() {
-    let good = "sum by (code) (rate(vidimus_decisions_total[5m])) + vidimus_call_duration_seconds_bucket{le=\"1.0\"} vidimus-calls";
+    let good = "sum by (code) (rate(vidimus_decisions_total[5m])) + vidimus_call_duration_seconds_bucket{le=\"1.0\"} vidimus-calls\
+        + gen_ai_client_token_usage_sum{gen_ai_token_type=\"input\"}";
     assert!(metrics::unknown(good).is_empty());
     for bad in [
         "vidimus_decisions",
@@ -92,6 +93,8 @@ fn a_dashboard_that_asks_for_a_metric_that_is_not_there_is_noticed() {
         "vidimus_streams_total",
         "vidimus_:x",
         "vidimus_denied_total",
+        "gen_ai_client_token_usage",
+        "mcp_client_operation_duration_seconds_sum",
     ] {
         assert_eq!(metrics::unknown(&format!("rate({bad}[5m])")).into_iter().collect::<Vec<_>>(), [bad]);
     }

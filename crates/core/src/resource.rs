@@ -266,6 +266,14 @@ impl Principal {
         }
     }
 
+    /// The team that it is of.
+    pub fn team(&self) -> &Arc<str> {
+        match self {
+            Self::Agent(agent) => &agent.team,
+            Self::Service(service) => &service.team,
+        }
+    }
+
     /// What its object is called by.
     pub fn reference(&self) -> ObjectRef {
         let kind = match self {

@@ -302,6 +302,7 @@ impl Answering<'_> {
 
     /// An answer that was read whole, decoded, which has to be one, or where its status is an error the protocol's own error.
     fn whole(&self, bytes: Bytes, mut begin: Begin<'_>, effect: &mut Effect) -> Result<Bytes, Refusal> {
+        effect.heard();
         let bytes = begin.decoded(bytes, self.gate.limits.held_answer)?;
         let (sought, found) = self.observed(&bytes, begin.encoding, effect);
         let is_answer = begin.encoding == Encoding::Other || judge::is_answer(&sought, found, &bytes);
@@ -313,6 +314,7 @@ impl Answering<'_> {
 
     /// The answer of an error status that was read whole, decoded, which has to be the protocol's own error.
     fn error(&self, bytes: Bytes, mut begin: Begin<'_>, effect: &mut Effect) -> Result<Bytes, Refusal> {
+        effect.heard();
         let bytes = begin.decoded(bytes, self.gate.limits.held_answer)?;
         let (sought, found) = self.observed(&bytes, begin.encoding, effect);
         if judge::is_error(&sought, found, &bytes) {
@@ -324,7 +326,7 @@ impl Answering<'_> {
     /// What the record needs of an answer that was read whole.
     fn observed(&self, bytes: &[u8], encoding: Encoding, effect: &mut Effect) -> (Sought, Observation) {
         let sought = self.sought();
-        let mut found = Observation::of(&sought, bytes);
+        let mut found = effect.telling(|told| Observation::telling(&sought, bytes, told));
         found.unread |= encoding == Encoding::Other;
         effect.instructions.iter().for_each(|said| said.look(bytes, self.destination.id()));
         effect.observed(found);

@@ -38,6 +38,14 @@ pub struct Lease<'a> {
     bodies: &'a Bodies,
     holder: Arc<Holder>,
     bytes: usize,
+    arriving: Duration,
+}
+
+impl Lease<'_> {
+    /// How long the body was on its way.
+    pub const fn arriving(&self) -> Duration {
+        self.arriving
+    }
 }
 
 impl Bodies {
@@ -69,8 +77,7 @@ impl Bodies {
             return Err(too_large(limit));
         }
         let longest = size.upper().map_or(limit, announced).min(limit);
-        let mut arrived =
-            Arrived { lease: Lease { bodies: self, holder, bytes: 0 }, longest, bytes: Whole::None };
+        let mut arrived = Arrived { lease: self.lease(holder), longest, bytes: Whole::None };
         while let Some(frame) = self.next(body.as_mut(), begun, arrived.bytes.len()).await? {
             let frame = frame.map_err(|error| {
                 Refusal::new(Code::MessageInvalid, "the body broke off").with_detail(error.into())
@@ -84,7 +91,13 @@ impl Bodies {
             }
             arrived.push(data)?;
         }
+        arrived.lease.arriving = begun.elapsed();
         Ok((arrived.bytes.whole(), arrived.lease))
+    }
+
+    /// Of nothing yet.
+    fn lease(&self, holder: Arc<Holder>) -> Lease<'_> {
+        Lease { bodies: self, holder, bytes: 0, arriving: Duration::ZERO }
     }
 
     /// Lets a sender that is under way with too much say more of it, as long as it does: one that is hung up on while it sends sees a

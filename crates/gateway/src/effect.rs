@@ -1,5 +1,6 @@
 //! What came of a call: counted while the answer passes, recorded before its end is passed on.
 
+mod measured;
 mod settled;
 
 use std::borrow::Cow;
@@ -22,12 +23,14 @@ use vidimus_core::record::{Attempt, EffectKind, EffectRecord, VERSION, whole};
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_ledger::Closed;
 
+use self::measured::Course;
 use crate::access_log::{self, Line};
 use crate::accounts::Reservation;
 use crate::acts::Intent;
 use crate::answer::Asked;
 use crate::changes::Tally;
 use crate::gate::{Gate, Shared, rfc3339};
+use crate::meter::OfModel;
 use crate::payloads::Keeping;
 use crate::protocol::handles::FirstTask;
 use crate::protocol::mcp::introduction::Instructions;
@@ -36,7 +39,7 @@ use crate::route::Protocol;
 use crate::runner::Ran;
 use crate::standing::limits::UnderWay;
 use crate::standing::taken::Used;
-use crate::telemetry::Span;
+use crate::telemetry::{Span, operation_of};
 
 /// How a call ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +84,8 @@ pub struct Effect {
     decision: u64,
     /// When its request came.
     pub started: Moment,
+    /// What of it is measured.
+    pub course: Course,
     /// HTTP status of the upstream; 0 when there was none.
     pub status: u16,
     bytes_in: u64,
@@ -112,8 +117,8 @@ pub struct Effect {
     pub attempts: Vec<Attempt>,
     /// Who of these was not asked, with why: public words.
     pub unasked: Vec<String>,
-    /// Registered provider and model, for the token metric.
-    model: Option<(Arc<str>, Arc<str>)>,
+    /// The registered model, for metrics.
+    model: Option<OfModel>,
     pub span: Option<Span>,
     /// Its trace, where somebody keeps that.
     trace: Option<u128>,
@@ -155,7 +160,8 @@ impl Effect {
     ) -> Box<Self> {
         let model = match destination {
             Destination::Provider(provider) => {
-                provider.model(asked.name()).map(|model| (provider.id.id.clone(), model.name.clone()))
+                let by = (operation_of(asked.method()), begun.caller.proven.principal.team());
+                OfModel::of(provider, asked.name(), by)
             }
             Destination::Server(_) | Destination::Agent(_) => None,
         };
@@ -165,6 +171,7 @@ impl Effect {
             call: begun.call.clone(),
             decision,
             started: begun.started,
+            course: Course::of(protocol, asked.method()),
             status: 0,
             bytes_in: begun.bytes_in as u64,
             bytes_out: 0,
@@ -233,7 +240,13 @@ impl Effect {
     /// Who is asked from here on, of those that may answer: its tokens and prices count.
     pub fn asks(&mut self, candidate: &Candidate) {
         let model = candidate.provider.model(&candidate.model);
-        self.model = model.map(|model| (candidate.provider.id.id.clone(), model.name.clone()));
+        self.model = self
+            .model
+            .take()
+            .and_then(|of| OfModel::of(&candidate.provider, &candidate.model, (of.operation, &of.team)));
+        if let Some(span) = &mut self.span {
+            span.turned_to(&candidate.provider, &candidate.model);
+        }
         if let Some(reservation) = &mut self.reservation {
             reservation.answered_by(model.and_then(|model| model.price));
         }
@@ -387,14 +400,7 @@ impl Effect {
     }
 
     fn ended(&mut self, ending: Ending, now: Moment, duration: Duration) {
-        self.shared.meter.ended(self.protocol, ending.as_str(), duration, self.trace);
-        if let Some((provider, model)) = &self.model {
-            self.shared.meter.tokens(provider, model, self.found.usage);
-            if let (Ending::Ok, Some(first)) = (ending, self.first_token) {
-                let each = self.each_token(duration);
-                self.shared.meter.pace().answered((provider, model), first, each);
-            }
-        }
+        self.measured(ending, now, duration);
         if let Some(line) = self.line.take() {
             line.write(access_log::Ended {
                 call: &self.call,

@@ -87,7 +87,7 @@ pub use gate::{Config, Gate, Limits, Shared, millis, rfc3339};
 pub use handle::{Admission, Admitted, Peer, admit, handle};
 pub use last_calls::{LastCall, LastCalls};
 pub use local_files::unusable;
-pub use meter::{Described, Exposition, Kind as MetricKind, LABELS, METRICS, Meter};
+pub use meter::{Described, Exposition, Kind as MetricKind, LABELS, METRICS, Meter, OF_CONVENTIONS};
 pub use payloads::{Aside, KeyFault, PayloadKeyError, PayloadKeys, Place, Plain, Unread};
 pub use protocol::sse::{EventFilter, Unchanged};
 pub use provider_credentials::ProviderCredentials;

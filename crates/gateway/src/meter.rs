@@ -1,42 +1,43 @@
 //! Metrics for Prometheus. The list with meanings is [`METRICS`], and `docs/metrics.md` is made of it.
 
 mod attempts;
+mod calls;
 mod configurations;
+mod exemplar;
 mod exposition;
 mod guards;
 mod issuers;
 mod limits;
 mod list;
-mod pace;
+mod models;
 mod planes;
 mod pods;
 mod sinks;
 mod source;
 mod spans;
 
-use std::fmt::{self, Write as _};
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::exemplar::HistogramWithExemplars;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Metric, Registry};
 use vidimus_core::refusal::Code;
 use vidimus_ledger::Ledger;
 
-use crate::protocol::observe::Usage;
 use crate::route::Protocol;
 use crate::source_state::SourceState;
 use crate::vitals::Vitals;
 use attempts::AttemptMeter;
+use calls::Each;
+pub(crate) use calls::{CallMeter, Ended, method_of};
 use configurations::ConfigurationMeter;
 use guards::GuardMeter;
 use issuers::IssuerMeter;
-use limits::LimitMeter;
-use pace::PaceMeter;
+pub(crate) use limits::{Amount, LimitMeter};
+pub(crate) use models::{Answered, ModelMeter, OfModel};
 pub(crate) use planes::PlaneMeter;
 use pods::PodMeter;
 use sinks::SinkMeter;
@@ -44,7 +45,7 @@ use source::SourceMeter;
 pub(crate) use spans::SpanMeter;
 
 pub use exposition::Exposition;
-pub use list::{Described, Kind, LABELS, METRICS};
+pub use list::{Described, Kind, LABELS, METRICS, OF_CONVENTIONS};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Decided {
@@ -56,12 +57,6 @@ struct Decided {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Coded {
     code: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Ended {
-    protocol: &'static str,
-    result: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -101,42 +96,13 @@ struct Spoken {
     protocol: &'static str,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Counted {
-    provider: String,
-    model: String,
-    direction: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Parted {
-    provider: String,
-    model: String,
-    part: &'static str,
-}
-
-/// The trace of one call, beside the number that it is an example of. It is no label: there is one for each bucket, and the next takes its place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Traced {
-    trace_id: TraceId,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct TraceId(u128);
-
-impl EncodeLabelValue for TraceId {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
-        write!(encoder, "{:032x}", self.0)
-    }
-}
-
 /// The registry, which takes nothing that is not on the list.
 #[derive(Debug)]
 struct Listed(Registry);
 
 impl Listed {
     fn add(&mut self, described: &Described, metric: impl Metric) {
-        self.0.register(described.name, described.meaning, metric);
+        self.0.register(described.base_name(), described.meaning, metric);
     }
 }
 
@@ -145,12 +111,11 @@ impl Listed {
 pub struct Meter {
     registry: Listed,
     decisions: Family<Decided, Counter>,
+    allowed: Each<Counter>,
     unrecorded: Family<Coded, Counter>,
     would_refuse: Family<Spoken, Counter>,
-    effects: Family<Ended, Counter>,
-    duration: Family<Spoken, HistogramWithExemplars<Traced>>,
-    tokens: Family<Counted, Counter>,
-    token_parts: Family<Parted, Counter>,
+    calls: CallMeter,
+    models: ModelMeter,
     headers_dropped: Family<Directed, Counter>,
     connections: Gauge,
     connections_refused: Counter,
@@ -170,7 +135,6 @@ pub struct Meter {
     sinks: SinkMeter,
     spans: SpanMeter,
     planes: PlaneMeter,
-    pace: PaceMeter,
     issuers: IssuerMeter,
     pods: PodMeter,
     limits: LimitMeter,
@@ -184,18 +148,13 @@ type Seconds = Gauge<f64, AtomicU64>;
 impl Meter {
     /// Counts from nothing. What `vitals` counts is shown with the rest.
     pub fn new(vitals: &Vitals) -> Self {
-        const BUCKETS: [f64; 15] =
-            [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0];
-        let histogram: fn() -> HistogramWithExemplars<Traced> =
-            || HistogramWithExemplars::new(BUCKETS.into_iter());
         let mut meter = Self {
             decisions: Family::default(),
+            allowed: Each::default(),
             unrecorded: Family::default(),
             would_refuse: Family::default(),
-            effects: Family::default(),
-            duration: Family::new_with_constructor(histogram),
-            tokens: Family::default(),
-            token_parts: Family::default(),
+            calls: CallMeter::default(),
+            models: ModelMeter::default(),
             headers_dropped: Family::default(),
             connections: Gauge::default(),
             connections_refused: Counter::default(),
@@ -215,26 +174,22 @@ impl Meter {
             sinks: SinkMeter::default(),
             spans: SpanMeter::default(),
             planes: PlaneMeter::default(),
-            pace: PaceMeter::default(),
             issuers: IssuerMeter::default(),
             pods: PodMeter::default(),
             limits: LimitMeter::default(),
             attempts: AttemptMeter::default(),
             guards: GuardMeter::default(),
-            registry: Listed(Registry::with_prefix("vidimus")),
+            registry: Listed(Registry::default()),
         };
         let registry = &mut meter.registry;
         registry.add(&list::DECISIONS, meter.decisions.clone());
         registry.add(&list::UNRECORDED, meter.unrecorded.clone());
         registry.add(&list::WOULD_REFUSE, meter.would_refuse.clone());
         meter.limits.register(registry);
-        registry.add(&list::EFFECTS, meter.effects.clone());
-        registry.add(&list::DURATION, meter.duration.clone());
-        registry.add(&list::TOKENS, meter.tokens.clone());
-        registry.add(&list::TOKEN_PARTS, meter.token_parts.clone());
+        meter.calls.register(registry);
+        meter.models.register(registry);
         meter.attempts.register(registry);
         meter.guards.register(registry);
-        meter.pace.register(registry);
         registry.add(&list::HEADERS_DROPPED, meter.headers_dropped.clone());
         registry.add(&list::CONNECTIONS, meter.connections.clone());
         registry.add(&list::CONNECTIONS_REFUSED, meter.connections_refused.clone());
@@ -256,6 +211,7 @@ impl Meter {
         meter.sinks.register(registry);
         meter.spans.register(registry);
         meter.planes.register(registry);
+        registry.add(&list::OWN_SPANS, vitals.all_own_spans().clone());
         registry.add(&list::TASK_RESTARTS, vitals.restarts().clone());
         registry.add(&list::PANICS, vitals.panics().clone());
         registry.add(&list::LOG_LINES_LOST, vitals.log_lines_lost().clone());
@@ -297,9 +253,14 @@ impl Meter {
         &self.spans
     }
 
+    /// What is measured of calls that have ended.
+    pub(crate) fn calls(&self) -> &CallMeter {
+        &self.calls
+    }
+
     /// What is measured of models.
-    pub(crate) fn pace(&self) -> &PaceMeter {
-        &self.pace
+    pub(crate) fn models(&self) -> &ModelMeter {
+        &self.models
     }
 
     /// What is counted of sinks.
@@ -346,7 +307,11 @@ impl Meter {
             outcome: if code.is_none() { "allow" } else { "deny" },
             code: code.map_or("allowed", Code::as_str),
         };
-        self.decisions.get_or_create(&labels).inc();
+        let decided = || self.decisions.get_or_create_owned(&labels);
+        match (protocol, code) {
+            (Some(protocol), None) => self.allowed.of(protocol, decided).inc(),
+            _ => decided().inc(),
+        };
     }
 
     /// A refusal that is counted and has no record of its own.
@@ -357,35 +322,6 @@ impl Meter {
     /// A call passes that no policy permits, while its namespace observes.
     pub fn would_refuse(&self, protocol: Protocol) {
         self.would_refuse.get_or_create(&Spoken { protocol: protocol.as_str() }).inc();
-    }
-
-    /// A call that went upstream has ended. `trace` is its trace, where somebody keeps that.
-    pub fn ended(&self, protocol: Protocol, result: &'static str, duration: Duration, trace: Option<u128>) {
-        self.effects.get_or_create(&Ended { protocol: protocol.as_str(), result }).inc();
-        let example = trace.map(|id| Traced { trace_id: TraceId(id) });
-        let spoken = Spoken { protocol: protocol.as_str() };
-        self.duration.get_or_create(&spoken).observe(duration.as_secs_f64(), example, None);
-    }
-
-    /// Tokens of one model call. Both names are registered ones.
-    pub fn tokens(&self, provider: &str, model: &str, usage: Usage) {
-        for (direction, count) in [("input", usage.input), ("output", usage.output)] {
-            if let Some(count) = count {
-                let labels = Counted { provider: provider.to_owned(), model: model.to_owned(), direction };
-                self.tokens.get_or_create(&labels).inc_by(count);
-            }
-        }
-        let parts = [
-            ("cache_read", usage.cached),
-            ("cache_creation", usage.cache_written),
-            ("reasoning", usage.reasoning),
-        ];
-        for (part, count) in parts {
-            if let Some(count) = count {
-                let labels = Parted { provider: provider.to_owned(), model: model.to_owned(), part };
-                self.token_parts.get_or_create(&labels).inc_by(count);
-            }
-        }
     }
 
     /// So many header fields of one request or answer did not go on.

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::Response;
 use http::request::Parts;
@@ -33,6 +34,8 @@ pub struct RequestContext {
     pub(crate) call: Arc<str>,
     pub(crate) trace: TraceContext,
     pub(crate) started: Moment,
+    /// How long its body was on its way.
+    pub(crate) arriving: Duration,
     pub(crate) peer: Peer,
     pub(crate) span: Option<Span>,
     /// What the call is answered, where that is kept: from its decision to its effect.
@@ -69,6 +72,7 @@ impl RequestContext {
             call: uuid::Uuid::now_v7().hyphenated().to_string().into(),
             trace,
             started,
+            arriving: Duration::ZERO,
             peer: peer.clone(),
             span: gate.telemetry.span(&trace, started),
             keeping: None,
@@ -130,6 +134,14 @@ impl RequestContext {
     /// The caller of a held call is told so, if by anything but the refusal.
     pub(crate) fn told(&mut self, answer: Option<Response<String>>) {
         self.told = answer.map(Box::new);
+    }
+
+    /// What the message is known by to its caller, for the span of this call.
+    pub(crate) fn said(&mut self, parts: &Parts, message: Option<&Json<'_>>) {
+        let has_session = !self.raw_sessions();
+        if let (Some(span), Some(protocol)) = (&mut self.span, self.protocol) {
+            span.said(protocol, (&parts.headers, has_session), (message, self.message_id.as_deref()));
+        }
     }
 
     /// Who, what and why, for the span of this call.

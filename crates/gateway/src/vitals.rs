@@ -27,6 +27,7 @@ struct Signs {
     log_lines_lost: Counter,
     panics: Counter,
     restarts: Family<Task, Counter>,
+    own_spans: Family<Became, Counter>,
     pulses: Mutex<Vec<Arc<Pulse>>>,
     /// Where a test says which task is to panic. There is no such thing in a release.
     #[cfg(debug_assertions)]
@@ -36,6 +37,11 @@ struct Signs {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct Task {
     task: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Became {
+    result: &'static str,
 }
 
 /// The last time that a loop came round, in milliseconds since the process began to count.
@@ -61,6 +67,7 @@ impl Default for Signs {
             log_lines_lost: Counter::default(),
             panics: Counter::default(),
             restarts: Family::default(),
+            own_spans: Family::default(),
             pulses: Mutex::default(),
             #[cfg(debug_assertions)]
             faults: std::env::var_os("VIDIMUS_TEST_FAULTS").map(Into::into),
@@ -81,6 +88,21 @@ impl Vitals {
 
     pub(crate) fn restarts(&self) -> &Family<Task, Counter> {
         &self.0.restarts
+    }
+
+    /// That became of so many spans of the gateway's own.
+    pub(crate) fn own_spans(&self, result: &'static str, count: u64) {
+        self.0.own_spans.get_or_create(&Became { result }).inc_by(count);
+    }
+
+    pub(crate) fn all_own_spans(&self) -> &Family<Became, Counter> {
+        &self.0.own_spans
+    }
+
+    /// Of how many that became.
+    #[cfg(test)]
+    pub(crate) fn own_spans_of(&self, result: &'static str) -> u64 {
+        self.0.own_spans.get_or_create(&Became { result }).get()
     }
 
     /// `task` ended by a panic and goes on from its beginning.

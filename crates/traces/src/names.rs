@@ -1,7 +1,7 @@
 //! The names of attributes: those that the gateway writes, and those that it reads in the spans of agents. There is no other list.
 //!
 //! They are of the OpenTelemetry conventions for GenAI and MCP as of v1.41.1, the last version that has all of them (later ones are in
-//! <https://github.com/open-telemetry/semantic-conventions-genai>, without a version so far); the gateway's own begin with `vidimus.`. Agents of
+//! <https://github.com/open-telemetry/semantic-conventions-genai>, and begin to rename: ADR 104); the gateway's own begin with `vidimus.`. Agents of
 //! older and of other instrumentations are read too: [`Meaning`] has all names of a thing, the newest first.
 
 use std::collections::BTreeMap;
@@ -23,9 +23,13 @@ names! {
     OPERATION = "gen_ai.operation.name";
     AGENT_ID = "gen_ai.agent.id";
     AGENT_NAME = "gen_ai.agent.name";
+    CONVERSATION = "gen_ai.conversation.id";
     PROMPT_NAME = "gen_ai.prompt.name";
     PROVIDER = "gen_ai.provider.name";
     REQUEST_MODEL = "gen_ai.request.model";
+    FINISH_REASONS = "gen_ai.response.finish_reasons";
+    RESPONSE_ID = "gen_ai.response.id";
+    RESPONSE_MODEL = "gen_ai.response.model";
     TIME_TO_FIRST_CHUNK = "gen_ai.response.time_to_first_chunk";
     TOOL_NAME = "gen_ai.tool.name";
     INPUT_TOKENS = "gen_ai.usage.input_tokens";
@@ -33,14 +37,19 @@ names! {
     CACHE_READ_TOKENS = "gen_ai.usage.cache_read.input_tokens";
     CACHE_CREATION_TOKENS = "gen_ai.usage.cache_creation.input_tokens";
     REASONING_TOKENS = "gen_ai.usage.reasoning.output_tokens";
+    RPC_REQUEST = "jsonrpc.request.id";
     MCP_METHOD = "mcp.method.name";
+    MCP_VERSION = "mcp.protocol.version";
     MCP_RESOURCE = "mcp.resource.uri";
+    MCP_SESSION = "mcp.session.id";
     CLIENT_ADDRESS = "client.address";
     ENDUSER = "enduser.id";
     ERROR_TYPE = "error.type";
     REQUEST_SIZE = "http.request.body.size";
     RESPONSE_SIZE = "http.response.body.size";
     STATUS = "http.response.status_code";
+    SERVER_ADDRESS = "server.address";
+    SERVER_PORT = "server.port";
     ACTION = "vidimus.action";
     APPROVAL = "vidimus.approval";
     CALL = "vidimus.call";
@@ -80,7 +89,7 @@ pub const SERVICE: Meaning = Meaning(&["service.name"]);
 pub const AGENT: Meaning = Meaning(&[AGENT_NAME, AGENT_ID, "agent.name"]);
 /// The model that it asked.
 pub const MODEL: Meaning =
-    Meaning(&[REQUEST_MODEL, "gen_ai.response.model", "llm.model_name", "embedding.model_name"]);
+    Meaning(&[REQUEST_MODEL, RESPONSE_MODEL, "llm.model_name", "embedding.model_name"]);
 /// The tool that it called.
 pub const TOOL: Meaning = Meaning(&[TOOL_NAME, "tool.name"]);
 /// What it did: `chat`, `execute_tool`, `invoke_agent`; OpenInference's `LLM`, `TOOL`, `AGENT`.
@@ -174,7 +183,8 @@ mod tests {
         sorted.sort_unstable();
         sorted.dedup();
         assert_eq!(sorted.len(), ALL.len());
-        let known = ["gen_ai.", "mcp.", "vidimus.", "http.", "client.", "enduser.", "error."];
+        let known =
+            ["gen_ai.", "mcp.", "jsonrpc.", "vidimus.", "http.", "client.", "server.", "enduser.", "error."];
         for name in ALL {
             assert!(known.iter().any(|prefix| name.starts_with(prefix)), "{name}");
         }

@@ -8,10 +8,10 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Meta;
 use super::field::{age, name};
 use super::llm_provider::{micro_units, price_schema};
 use super::problem::{At, Fault, Problems};
-use super::{Meta, Principal};
 use crate::call::{Ask, Call, Target};
 
 /// The most limits that one policy declares.
@@ -97,10 +97,7 @@ impl<'c> CountedBy<'c> {
         let by = Self {
             principal: [caller.kind().as_str(), &*caller.entity().id],
             user: call.user().map_or(["", ""], |user| [&*user.issuer, &*user.subject]),
-            team: match caller {
-                Principal::Agent(agent) => &*agent.team,
-                Principal::Service(service) => &*service.team,
-            },
+            team: caller.team(),
             namespace: &caller.meta().namespace,
             transaction: &call.chain().transaction,
             ..Self::default()

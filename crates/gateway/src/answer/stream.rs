@@ -134,13 +134,16 @@ impl fmt::Debug for Closing {
 
 impl ResponseStream {
     pub fn new(
-        content: Content,
+        mut content: Content,
         effect: Box<Effect>,
         (bounds, asking): (Bounds, Option<Asking>),
         last_words: LastWords,
     ) -> Self {
         effect.shared.meter.streams().inc();
         let most = effect.reservation.as_ref().and_then(Reservation::most_written);
+        if effect.is_told() {
+            content.observer.tell();
+        }
         Self {
             content,
             gathered: Gathered::default(),
@@ -301,6 +304,7 @@ impl ResponseStream {
         let Some(mut effect) = self.effect.take() else { return };
         effect.shared.meter.streams().dec();
         effect.observed(self.content.observer.finish());
+        effect.telling(|told| *told = self.content.observer.told());
         if ending == Ending::Ok {
             ending = effect.of_whole_answer();
         }

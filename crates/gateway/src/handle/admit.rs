@@ -127,7 +127,9 @@ pub async fn admit<'p, B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Err
     let (holder, place) = gate.accounts.entered(addressed.caller.proven.principal.entity())?;
     let (bytes, lease) = gate.bodies.read(holder, addressed.binding.body_limit(&gate.limits), body).await?;
     let message = addressed.binding.lifted(&addressed.destination, parts, route.rest, &bytes)?;
+    context.arriving = lease.arriving();
     let json = read(gate, context, &addressed, &message).await?;
+    context.said(parts, json.as_ref());
     let (addressed, moment, crossing) =
         crossing::present(gate, context, (parts, &route), (addressed, json.as_ref(), &message)).await?;
     let (parts, message, json) = crossing.request(parts, &message, json)?;

@@ -235,8 +235,7 @@ async fn asked(
     effect.attempts.push(Attempt::of(&candidate.entity().id));
     let answer = match credential::apply(gate, outbound) {
         Ok(_) => {
-            // From here on it counts, whoever leaves.
-            effect.sent = true;
+            effect.goes_out();
             let attempt = pin!(attempt(&gate.upstream, outbound));
             answering.unless_taken_back(attempt).await
         }

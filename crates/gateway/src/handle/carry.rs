@@ -204,6 +204,7 @@ fn ready<'g, 'p>(
     };
     let decided = (permit.index(), room, permit.destination());
     let mut effect = Effect::begin(gate, begun, decided, admitted.protocol, &admitted.asked);
+    effect.course.arriving = context.arriving;
     effect.span = context.span.take();
     effect.approval = admitted.approval.take();
     effect.keeping = context.keeping.take();
@@ -256,8 +257,7 @@ fn ready<'g, 'p>(
     let outbound = prepared.map(|Prepared { outbound, elsewhere, token, changed }| {
         (effect.token, written) = (token, elsewhere);
         effect.is_sent_changed(changed);
-        // From here on it counts, whoever leaves.
-        effect.sent = true;
+        effect.goes_out();
         Box::new(outbound.that_may_wait(|| Ongoing::of(&answering, &effect)))
     });
     Ready { answering, effect, outbound, elsewhere: written, requested, lease: admitted.lease }
@@ -463,6 +463,7 @@ pub(super) async fn answer(
     let begun = Begun { call: &context.call, caller, started, bytes_in, trace };
     let decided = (own.permit.index(), room, own.permit.destination());
     let mut effect = Effect::begin(gate, begun, decided, own.protocol, &own.asked);
+    effect.course.arriving = context.arriving;
     effect.span = context.span.take();
     effect.approval = own.approval.take();
     effect.keeping = context.keeping.take();

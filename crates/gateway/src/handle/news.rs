@@ -268,7 +268,9 @@ impl Told {
             let said = body.clone();
             Notice::of(permit, headers, body).map(|notice| (notice, said))
         });
-        effect.sent = notice.is_ok();
+        if notice.is_ok() {
+            effect.goes_out();
+        }
         let is_beside = news::is_beside(&self.destination);
         let told = match notice {
             Ok((notice, said)) => tell(&gate.upstream, notice, is_beside).await.map(|status| (status, said)),

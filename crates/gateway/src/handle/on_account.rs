@@ -107,7 +107,8 @@ pub(super) async fn ask<T>(
     let outbound = back.and_then(|()| outbound(gate, context, source, permit, question));
     let said = match outbound {
         Ok((outbound, token)) => {
-            (effect.token, effect.sent) = (token, true);
+            effect.token = token;
+            effect.goes_out();
             let said = timeout_at(until, said(gate, outbound, (&id, longest), &mut effect.status)).await;
             said.unwrap_or_else(|_| Err(late()))
         }

@@ -27,7 +27,7 @@ impl Kind {
 /// A metric, as operators read of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Described {
-    /// Without `vidimus_` before it, and `_total` behind it.
+    /// Without `vidimus_` before it, and `_total` behind it. What begins as the conventions of OpenTelemetry do is a name of theirs.
     pub name: &'static str,
     /// What the number is.
     pub kind: Kind,
@@ -40,20 +40,42 @@ pub struct Described {
 }
 
 impl Described {
+    /// As it is asked for, but for what is behind it by its kind.
+    pub fn base_name(&self) -> String {
+        let is_of_conventions = OF_CONVENTIONS.iter().any(|prefix| self.name.starts_with(prefix));
+        let before = if is_of_conventions { "" } else { "vidimus_" };
+        [before, self.name].concat()
+    }
+
     /// As it is asked for.
     pub fn full_name(&self) -> String {
         let end = if self.kind == Kind::Counter { "_total" } else { "" };
-        format!("vidimus_{}{end}", self.name)
+        self.base_name() + end
     }
 }
+
+/// How names of OpenTelemetry's conventions begin, where Prometheus has them.
+pub const OF_CONVENTIONS: [&str; 2] = ["gen_ai_", "mcp_"];
 
 /// Each label, with where its values come from.
 pub const LABELS: &[(&str, &str)] = &[
     ("code", "`allowed`, or a stable code: [codes.md](codes.md) has them all"),
     ("direction", "`input` or `output` of tokens, `request` or `answer` of header fields"),
+    ("error_type", "empty where it went well; else a stable code, or `error`, `unknown` or `cancelled`"),
+    ("gen_ai_operation_name", "`chat`, `generate_content`, `embeddings` or `count_tokens`"),
+    (
+        "gen_ai_provider_name",
+        "by the type of the provider: `openai`, `anthropic`, `gcp.gemini`, `azure.ai.openai`, `aws.bedrock`",
+    ),
+    ("gen_ai_request_model", "names of models in the registry"),
+    ("gen_ai_token_type", "`input` or `output`"),
     ("guard", "ids of guards with a webhook that policies in the registry declare"),
     ("issuer", "issuers that records name, and `--service-account-issuer`"),
     ("limit", "ids of limits that policies in the registry declare"),
+    (
+        "mcp_method_name",
+        "methods of MCP, `session/stream`, `session/end` and `response`; `_OTHER` for what a server asks that is none",
+    ),
     ("model", "names of models in the registry"),
     ("namespace", "namespaces of the cluster that are governed"),
     ("outcome", "`allow` or `deny`"),
@@ -63,6 +85,7 @@ pub const LABELS: &[(&str, &str)] = &[
     ("result", "words of the metric's meaning"),
     ("sink", "schemes, hosts and ports (of a ClickHouse its database too) that `--sink` gives"),
     ("source", "words of the metric's meaning"),
+    ("team", "teams that records in the registry name"),
     ("task", "words of the metric's meaning"),
     ("witness", "names of the keys that `--witness` gives"),
 ];
@@ -91,22 +114,36 @@ metrics! {
         "calls that no policy permits, and that pass or wait for people because their namespace observes until a date (`mode: rollout`); their records have `would_refuse`";
     LIMIT_REFUSALS: "limit_refusals", Counter, "calls", ["limit"],
         "calls that a limit of a policy had no room for (`limit_exceeded`); `context.limits` in the facts of records says what was left";
+    LIMIT_AMOUNT: "limit_amount", Gauge, "as the limit counts", ["limit"],
+        "how much a limit of a policy (`spec.limits`) is of: calls, tokens, or units of the currency of the prices";
+    LIMIT_LEFT: "limit_left", Gauge, "as the limit counts", ["limit", "team"],
+        "what is left of it, of all whose calls it counts apart to whom the least is left; by `team` where it is counted by teams, else that is empty. Below 0 where more was used than was reserved; not there while nothing has been taken. Each gateway shows what passed through it";
     EFFECTS: "effects", Counter, "calls", ["protocol", "result"],
         "calls that were permitted and have ended: `ok`, `error`, `unknown` (what came is no answer to what was asked, or could not be read), `failed`, `cancelled`";
     DURATION: "call_duration_seconds", Histogram, "seconds", ["protocol"],
         "from the first byte of a call to the last of its answer; each bucket has the trace of its last call as an exemplar (`trace_id`), where the caller did not say that its trace is not kept";
+    OWN_DURATION: "gateway_duration_seconds", Histogram, "seconds", ["protocol"],
+        "what of `vidimus_call_duration_seconds` was the gateway's own time: all but the time in which the request came, and that from the request to the upstream to the last of its answer. What calls wait for here is in it, such as webhooks of guards, people, and a store that gateways share";
+    MCP_SERVED: "mcp_server_operation_duration_seconds", Histogram, "seconds", ["mcp_method_name", "error_type"],
+        "the same as `vidimus_call_duration_seconds` of MCP, by `mcp.server.operation.duration` of OpenTelemetry. Names of tools are no label: a caller may write any";
     TOKENS: "tokens", Counter, "tokens", ["provider", "model", "direction"],
         "model tokens as counted by the provider";
     TOKEN_PARTS: "token_parts", Counter, "tokens", ["provider", "model", "part"],
         "of `vidimus_tokens_total`, as far as providers tell it apart: of the input `cache_read` (from what they keep) and `cache_creation` (kept from then on), of the output `reasoning`";
+    SPEND: "spend", Counter, "units of the currency of the prices", ["provider", "model", "team"],
+        "what calls of models were charged for, by the prices of the records, and the team of who called: `charged_spend` of records. Where a provider did not say what was used, it is an estimate, as for limits";
+    TOKEN_USAGE: "gen_ai_client_token_usage", Histogram, "tokens", ["gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model", "gen_ai_token_type", "provider"],
+        "tokens of each call of a model as counted by the provider (`gen_ai.client.token.usage` of OpenTelemetry)";
+    MODEL_DURATION: "gen_ai_client_operation_duration_seconds", Histogram, "seconds", ["gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model", "error_type", "provider"],
+        "how long models took: from the request to the provider to the last of its answer (`gen_ai.client.operation.duration`); buckets have traces as exemplars";
     PROVIDER_ATTEMPTS: "provider_attempts", Counter, "requests", ["provider", "result"],
         "where several providers may answer a call (`spec.failover`), how often each was asked: `answered`, `failed` (429, 5xx or no answer, so that another one may be asked), `aside` (that set it aside for a time)";
     GUARD_REQUESTS: "guard_requests", Counter, "requests", ["guard", "result"],
         "where calls wait for a guard that asks a webhook, how often that was asked: `answered`; `failed` (no answer that can be understood: calls are refused, or pass with `onFailure: open`; their records say why, and the log once a minute). Alert on any that fails";
-    TIME_TO_FIRST_TOKEN: "gen_ai_server_time_to_first_token_seconds", Histogram, "seconds", ["provider", "model"],
-        "of model answers that were streamed and ended well: from the first byte of the call to the first event with something of the answer (`gen_ai.server.time_to_first_token` of OpenTelemetry)";
-    TIME_PER_OUTPUT_TOKEN: "gen_ai_server_time_per_output_token_seconds", Histogram, "seconds", ["provider", "model"],
-        "of those, how long each token took after the first, by the provider's count of them (`gen_ai.server.time_per_output_token`)";
+    TIME_TO_FIRST_TOKEN: "gen_ai_server_time_to_first_token_seconds", Histogram, "seconds", ["gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model", "provider"],
+        "of model answers that were streamed and ended well: from the first byte of the call to the first event with something of the answer (`gen_ai.server.time_to_first_token` of OpenTelemetry); buckets have traces as exemplars";
+    TIME_PER_OUTPUT_TOKEN: "gen_ai_server_time_per_output_token_seconds", Histogram, "seconds", ["gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model", "provider"],
+        "of those, how long each token took after the first, by the provider's count of them (`gen_ai.server.time_per_output_token`), with exemplars too";
     HEADERS_DROPPED: "headers_dropped", Counter, "header fields", ["direction"],
         "header fields that did not go on, of requests (`request`) and answers (`answer`), but for those that each hop has its own; the log at `debug` names them, `spec.endpoint.headers.pass` lets them pass";
     CONNECTIONS: "connections", Gauge, "connections", [],
@@ -163,6 +200,8 @@ metrics! {
         "spans that agents sent (`--traces`): `stored`; `repeated`, there already; `altered`, refused, for the sender had said something else by the same ids; `malformed`; `too_large`; `no_room`, refused, for the disk has no room beside twice `--disk-reserve`; `refused`, of requests that had too much in them or could not be read; and of those that were stored `cut` (the ends of long values are not kept), `expired` (`--trace-retention`) and `evicted` (`--trace-bytes`: there were more). Requests that were refused whole are in `decisions`, by their code, also those whose body is so long that it was not read";
     SPAN_BYTES: "span_bytes", Gauge, "bytes", [],
         "what the spans of agents take on the disk";
+    OWN_SPANS: "exported_spans", Counter, "spans", ["result"],
+        "spans of the gateway itself (`--otlp-endpoint`): `sent`; `failed`, which the collector did not take, and is not sent again; `dropped`, which found no place among 2,048 that wait. Alert on any of both";
     PLANE_RESOURCES: "data_plane_resources", Counter, "resources", ["result"],
         "resources of data planes that get their configuration here (`--xds`): `sent`, `removed`, `refused` (not taken: it goes on with what it had; alert on any), `warned` (taken, and complained of). `/registry` names them";
     PLANE_STREAMS: "data_plane_streams", Gauge, "streams", [],

@@ -400,6 +400,14 @@ fn body_version<'a>(params: Option<&'a Json<'a>>) -> Option<&'a Json<'a>> {
     params?.get("_meta")?.get(META_VERSION)
 }
 
+/// The version that a message names, in its headers, in `_meta` or in its handshake.
+pub fn version_named<'a>(headers: &'a HeaderMap, message: Option<&'a Json<'a>>) -> Option<&'a str> {
+    let params = message.and_then(|message| message.get("params"));
+    let in_handshake = || params?.get("protocolVersion")?.as_str();
+    let in_header = single(headers, VERSION_HEADER).ok().flatten();
+    in_header.or_else(|| body_version(params)?.as_str()).or_else(in_handshake)
+}
+
 /// Header and body must agree (2026-07-28, transports, "Custom headers"): two readers of one request must see one request.
 fn agree(headers: &HeaderMap, method: &str, params: Option<&Json<'_>>) -> Result<(), Refusal> {
     if let Some(version) = versions::not_served(headers, params)? {

@@ -5,6 +5,7 @@ mod written;
 
 use std::sync::Arc;
 
+pub use super::skim::Told;
 use super::skim::{Choices, Skimmed, Skimmer};
 use super::sse::{Piece, Reader};
 use super::words::{self, Glance};
@@ -158,13 +159,18 @@ impl Observation {
 
     /// What is found in a whole document.
     pub fn of(sought: &Sought, document: &[u8]) -> Self {
+        Self::telling(sought, document, &mut None)
+    }
+
+    /// The same; what a model says of its answer is `told` too, where that is something.
+    pub fn telling(sought: &Sought, document: &[u8], told: &mut Option<Box<Told>>) -> Self {
         let mut found = Self::before(sought);
-        found.read(sought, document, false);
+        found.read(sought, document, (false, told));
         found
     }
 
     /// Looks at a whole text: a document, or the data of an event. One that is no JSON object or array is unread.
-    fn read(&mut self, sought: &Sought, text: &[u8], in_events: bool) {
+    fn read(&mut self, sought: &Sought, text: &[u8], (in_events, told): (bool, &mut Option<Box<Told>>)) {
         let text = text.trim_ascii();
         let is_json =
             matches!((text.first(), text.last()), (Some(b'{'), Some(b'}')) | (Some(b'['), Some(b']')));
@@ -179,8 +185,10 @@ impl Observation {
             return;
         }
         let mut skimmer = sought.skimmer();
+        *skimmer.told() = told.take();
         skimmer.push(text);
         self.skimmed(sought, skimmer.finish(), in_events);
+        *told = skimmer.told().take();
     }
 
     fn skimmed(&mut self, sought: &Sought, (found, is_whole): (Skimmed, bool), in_events: bool) {
@@ -301,6 +309,18 @@ impl Observer {
         &self.sought
     }
 
+    /// From here on it is told too what a model says of its answer.
+    pub fn tell(&mut self) {
+        if self.sought.observe == Observe::Model {
+            *self.skimmer.told() = Some(Box::default());
+        }
+    }
+
+    /// What a model said of its answer, where that was to be told.
+    pub fn told(&mut self) -> Option<Box<Told>> {
+        self.skimmer.told().take()
+    }
+
     /// Whether it reads events.
     pub fn is_of_events(&self) -> bool {
         matches!(self.form, Form::Events(_))
@@ -378,7 +398,7 @@ impl Observer {
         if let Some(whole) = whole {
             if matches!(whole.trim_ascii_start().first(), Some(b'{' | b'[')) {
                 self.has_messages = true;
-                self.found.read(&self.sought, whole, true);
+                self.found.read(&self.sought, whole, (true, self.skimmer.told()));
                 if self.found.written.is_some() {
                     self.texts.push(whole);
                 }

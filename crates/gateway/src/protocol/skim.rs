@@ -6,6 +6,7 @@
 mod choices;
 mod counted;
 mod name;
+mod told;
 mod unheld;
 
 use std::borrow::Cow;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 pub use self::choices::Choices;
 use self::counted::Counted;
 use self::name::Name;
+pub use self::told::Told;
 pub use self::unheld::Unheld;
 use super::observe::Usage;
 
@@ -113,6 +115,8 @@ pub struct Skimmer {
     asks: bool,
     is_tool_error: bool,
     choice: Choice,
+    /// What a model says of its answer, where somebody wants to know.
+    told: Option<Box<Told>>,
     /// What is not found by counting or comparing.
     found: Skimmed,
 }
@@ -152,6 +156,7 @@ impl Skimmer {
             self.push(b"}");
         }
         let next = if self.is_bare { Self::bare(self.id.clone()) } else { Self::of(self.id.clone()) };
+        let next = Self { told: self.told.take(), ..next };
         let done = std::mem::replace(self, next);
         let (of_all, in_message) = (done.of_all.usage(), done.in_message.usage());
         let usage = of_all.or(in_message);
@@ -351,11 +356,11 @@ impl Skimmer {
     fn is_compared(&mut self) -> bool {
         let name = self.level().map(|level| level.name);
         match (self.depth_in_message(), self.levels.map(|level| level.name)) {
-            (1, _) => matches!(name, Some(Name::Id | Name::Type)),
+            (1, _) => matches!(name, Some(Name::Id | Name::Type)) || self.is_told(),
             (3, [Name::Result, Name::Status, Name::State, _])
             | (4, [Name::Result, Name::Task | Name::StatusUpdate, Name::Status, Name::State]) => true,
             (3, [_, _, Name::FinishReason, _]) => self.is_in_choices(),
-            _ => false,
+            _ => self.is_told(),
         }
     }
 
@@ -383,7 +388,10 @@ impl Skimmer {
 
     /// The text that was read.
     fn compare(&mut self) {
+        self.tell();
         match self.level().map(|level| level.name) {
+            // That of a model's answer within an event is told, and is none of a message.
+            Some(Name::Id) if self.depth_in_message() > 1 => {}
             Some(Name::Id) => self.named(is_same(self.id.as_deref(), &self.word)),
             Some(Name::Type) => match &*self.word {
                 b"\"message_stop\"" | b"\"response.completed\"" | b"\"response.incomplete\"" => {

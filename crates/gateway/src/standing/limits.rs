@@ -3,6 +3,7 @@
 //! is taken. So a store that lost what it had opens nothing here that this gateway knows to be taken.
 
 mod counter;
+mod left;
 pub mod restored;
 mod under_way;
 
@@ -16,7 +17,7 @@ use vidimus_core::clock::Moment;
 use vidimus_core::entity::EntityId;
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::Limit;
-use vidimus_core::resource::limit::{CountedBy, LimitWindow, Measure, WhenLost};
+use vidimus_core::resource::limit::{CountedBy, LimitWindow, Measure, Per, WhenLost};
 
 pub use self::counter::Division;
 use self::counter::{Counter, Try};
@@ -26,7 +27,7 @@ use super::store::limits::{Settled, Wanted};
 use super::taken::Used;
 use crate::fair_share::Denied;
 use crate::gate::millis;
-use crate::table::Divided;
+use crate::table::{Divided, Entry};
 
 /// Into so many parts the counts are divided, each behind its own lock.
 const SHARDS: usize = 64;
@@ -51,7 +52,31 @@ pub struct Counters {
 }
 
 /// Some of the counts, with who made them.
-type Counts = Divided<Key, EntityId, Counter>;
+type Counts = Divided<Key, EntityId, Count>;
+
+/// What was taken of a limit by those who count together.
+#[derive(Debug)]
+struct Count {
+    counter: Counter,
+    /// The limit's id.
+    limit: Arc<str>,
+    /// Of whom it is, where the limit is counted by teams.
+    team: Option<Arc<str>>,
+}
+
+impl Count {
+    /// Nothing is taken yet.
+    fn new(limit: &Limit, by: &CountedBy<'_>) -> Self {
+        let team = limit.per.contains(&Per::Team).then(|| by.team.into());
+        Self { counter: Counter::new(Division::of(limit.window)), limit: limit.id.clone(), team }
+    }
+}
+
+impl Entry for Count {
+    fn is_unused(&self, now: Instant) -> bool {
+        self.counter.is_unused(now)
+    }
+}
 
 /// Those who count together for a limit.
 struct Together<'a>(&'a Limit, CountedBy<'a>);
@@ -94,20 +119,20 @@ impl Counters {
     fn take(
         &self,
         limit: &Limit,
-        (key, caller): (Key, &EntityId),
+        (key, caller, by): (Key, &EntityId, &CountedBy<'_>),
         want: i64,
         now: Moment,
     ) -> Result<Try, Refusal> {
         let mut shard = self.shard(key)?;
-        let new = || Counter::new(Division::of(limit.window));
-        let counter = shard.entry(key, caller, now.monotonic, new).map_err(|denied| full(denied, caller))?;
-        Ok(counter.take((self.at(limit.window, now), now.monotonic), want, limit.amount))
+        let new = || Count::new(limit, by);
+        let count = shard.entry(key, caller, now.monotonic, new).map_err(|denied| full(denied, caller))?;
+        Ok(count.counter.take((self.at(limit.window, now), now.monotonic), want, limit.amount))
     }
 
     fn settle(&self, key: Key, number: u64, (taken, used): (i64, i64)) {
         let Ok(mut shard) = self.shard(key) else { return };
-        if let Some(counter) = shard.get_mut(&key) {
-            counter.settle(number, taken, used);
+        if let Some(count) = shard.get_mut(&key) {
+            count.counter.settle(number, taken, used);
         }
     }
 
@@ -242,12 +267,13 @@ impl Claims {
         now: Moment,
     ) -> Result<(), Refusal> {
         let counters = &self.state.limits;
-        let key = counters.key(limit, CountedBy::of(call));
+        let by = CountedBy::of(call);
+        let key = counters.key(limit, by);
         let is_at_once = limit.of == Measure::Concurrency;
         // What goes on with a former call is no further one.
         let taken = if is_at_once && under_way.has(key) { 0 } else { limit.takes(&call.ask) };
         let caller = call.principal().entity();
-        let (left, again) = match counters.take(limit, (key, caller), taken, now)? {
+        let (left, again) = match counters.take(limit, (key, caller, &by), taken, now)? {
             Try::Taken { left, number } if is_at_once => {
                 under_way.take(limit, key, (number, taken));
                 (left, None)

@@ -194,7 +194,41 @@ async fn spend_is_by_the_prices_of_the_record() {
         .next(Answer::json(&json!({"object": "chat.completion", "choices": choices, "usage": usage})));
     assert_eq!(code(&world, chat(&world, &json!({"max_tokens": 800}))).await, None);
     assert_eq!(code(&world, chat(&world, &json!({"max_tokens": 400}))).await.as_deref(), EXCEEDED);
+    let text = measured(&world);
+    for line in [
+        "vidimus_spend_total{provider=\"t/models\",model=\"small\",team=\"t\"} 0.000701",
+        "vidimus_limit_amount{limit=\"t/some/budget\"} 0.001",
+        "vidimus_limit_left{limit=\"t/some/budget\",team=\"\"} 0.000299",
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
     assert_eq!(code(&world, chat(&world, &json!({"max_tokens": 100}))).await, None);
+}
+
+/// What `/metrics` has.
+fn measured(world: &World) -> String {
+    world.gate.measure_limits();
+    world.gate.meter.text(&world.gate.ledger)
+}
+
+/// A limit that is counted by whom calls are of shows what is left to whom the least is: who calls is no label.
+#[tokio::test]
+async fn what_is_left_of_a_limit_is_shown_by_team_and_of_whom_has_the_least() {
+    let world = World::new().await;
+    let limits =
+        json!([{"name": "calls", "requests": 5, "per": ["principal", "team"], "window": {"fixed": "1h"}}]);
+    world.gate.take_into_use(snapshot(&limited(&world, &limits, TOOLS)));
+    assert!(!measured(&world).contains("vidimus_limit_left{"), "nothing was taken yet");
+    for _ in 0..3 {
+        assert_eq!(code(&world, world.tool("echo")).await, None);
+    }
+    assert_eq!(code(&world, of_stranger(&world, world.tool("echo"))).await, None);
+    let text = measured(&world);
+    assert!(text.contains("vidimus_limit_left{limit=\"t/some/calls\",team=\"t\"} 2.0"), "{text}");
+    assert_eq!(text.matches("vidimus_limit_left{").count(), 1, "{text}");
+    // The window is over, and nobody has called since.
+    world.clock.advance(Duration::from_secs(3600));
+    assert!(measured(&world).contains("vidimus_limit_left{limit=\"t/some/calls\",team=\"t\"} 5.0"));
 }
 
 #[tokio::test]

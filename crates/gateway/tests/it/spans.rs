@@ -350,9 +350,16 @@ async fn how_long_the_tokens_of_a_streamed_answer_took_is_on_record_and_measured
     assert_eq!(effect["time_to_first_token_us"], 400_000, "the first event has a role alone: {effect}");
     assert_eq!(effect["time_per_output_token_us"], 100_000, "the other four in 400 ms: {effect}");
     let text = world.gate.meter.text(&world.gate.ledger);
-    for name in ["time_to_first_token", "time_per_output_token"] {
-        let line =
-            format!("vidimus_gen_ai_server_{name}_seconds_count{{provider=\"t/models\",model=\"small\"}} 1");
+    let of = "gen_ai_operation_name=\"chat\",gen_ai_provider_name=\"openai\",gen_ai_request_model=\"small\"";
+    for line in [
+        format!("gen_ai_server_time_to_first_token_seconds_count{{{of},provider=\"t/models\"}} 1"),
+        format!("gen_ai_server_time_per_output_token_seconds_count{{{of},provider=\"t/models\"}} 1"),
+        // All of its time was the provider's, and none the gateway's.
+        format!(
+            "gen_ai_client_operation_duration_seconds_sum{{error_type=\"\",{of},provider=\"t/models\"}} 0.8"
+        ),
+        "vidimus_gateway_duration_seconds_bucket{le=\"0.00005\",protocol=\"llm\"} 1".to_owned(),
+    ] {
         assert!(text.contains(&line), "{line}: {text}");
     }
 }

@@ -241,7 +241,8 @@ pub struct Serve {
     /// Browser origins that may call; all others are refused.
     #[arg(long, env = "VIDIMUS_ALLOW_ORIGIN", value_delimiter = ',', value_parser = flags::origin)]
     pub allow_origin: Vec<String>,
-    /// Export spans to this OTLP/HTTP address, e.g. http://collector:4318/v1/traces.
+    /// Export spans to this OTLP/HTTP address, e.g. http://collector:4318/v1/traces. Headers of the requests are what
+    /// OTEL_EXPORTER_OTLP_TRACES_HEADERS says, as in authorization=Bearer%20TOKEN.
     #[arg(long, env = "VIDIMUS_OTLP_ENDPOINT", value_parser = flags::Unshown(flags::otlp_endpoint), hide_env_values = true)]
     pub otlp_endpoint: Option<String>,
     /// Take the spans that agents send of themselves (OTLP): POST /v1/traces in protobuf or JSON, and gRPC, at --listen and --tls-listen, with the

@@ -297,3 +297,63 @@ fn a_result_that_stands_by_itself_answers_and_an_error_in_its_place_does_not() {
         assert_eq!((found.answered, found.is_error, found.unread), (true, true, false), "chunks of {size}");
     }
 }
+
+/// What a model says of itself, in the words of each API, however it is cut.
+#[test]
+fn what_a_model_says_of_its_answer_is_told_where_that_is_wanted() {
+    let event = |text: &str| format!("data: {text}\n\n");
+    let openai = [
+        r#"{"id":"c-1","model":"m-2","choices":[{"index":0,"delta":{"content":"x"},"finish_reason":null}]}"#,
+        r#"{"id":"c-1","model":"m-2","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#,
+        r#"{"id":"c-1","model":"m-2","choices":[],"usage":{"prompt_tokens":7,"completion_tokens":11}}"#,
+        "[DONE]",
+    ];
+    let anthropic = [
+        r#"{"type":"message_start","message":{"id":"c-1","model":"m-2","usage":{"input_tokens":7,"output_tokens":1}}}"#,
+        r#"{"type":"message_delta","delta":{"stop_reason":"stop"},"usage":{"output_tokens":11}}"#,
+        r#"{"type":"message_stop"}"#,
+    ];
+    let gemini = [
+        r#"{"candidates":[{"finishReason":"stop"}],"usageMetadata":{},"modelVersion":"m-2","responseId":"c-1"}"#,
+    ];
+    let expected =
+        Told { id: Some("c-1".into()), model: Some("m-2".into()), finish_reasons: vec!["stop".into()] };
+    let events_of = events;
+    for events in [&openai[..], &anthropic, &gemini] {
+        let text: String = events.iter().map(|text| event(text)).collect();
+        for size in [1, 7, text.len()] {
+            let mut observer = Observer::events(sought(Observe::Model));
+            observer.tell();
+            text.as_bytes().chunks(size).for_each(|chunk| observer.push(chunk));
+            let found = observer.finish();
+            assert_eq!(observer.told().as_deref(), Some(&expected), "chunks of {size}: {text}");
+            assert_eq!(found, events_of(Observe::Model, text.as_bytes(), size), "nothing else changes");
+        }
+    }
+    for (document, expected) in [
+        (
+            r#"{"id":"c-1","model":"m-2","choices":[{"finish_reason":"stop"},{"finish_reason":"length"}]}"#,
+            &["stop", "length"][..],
+        ),
+        (
+            r#"{"type":"message","id":"c-1","model":"m-2","content":[{"id":"x","model":"y"}],"stop_reason":"end_turn"}"#,
+            &["end_turn"],
+        ),
+        (r#"{"object":"response","id":"c-1","model":"m-2","output":[{"id":"x"}],"status":"completed"}"#, &[]),
+        (r#"{"candidates":[{"finishReason":""}],"modelVersion":"m-2","responseId":"c-1"}"#, &[]),
+    ] {
+        let mut told = Some(Box::default());
+        let found = Observation::telling(&sought(Observe::Model), document.as_bytes(), &mut told);
+        let Told { id, model, finish_reasons } = *told.expect("it is wanted");
+        assert_eq!((id.as_deref(), model.as_deref()), (Some("c-1"), Some("m-2")), "{document}");
+        assert_eq!(finish_reasons.iter().map(|one| &**one).collect::<Vec<_>>(), expected, "{document}");
+        assert_eq!(
+            found,
+            Observation::of(&sought(Observe::Model), document.as_bytes()),
+            "nothing else changes"
+        );
+    }
+    let mut observer = Observer::events(sought(Observe::Rpc));
+    observer.tell();
+    assert_eq!(observer.told(), None, "it is of models alone");
+}

@@ -40,6 +40,12 @@ pub enum Name {
     AnswerBeside,
     Content,
     FinishReason,
+    /// The same of Anthropic's, in a document, or in its streams' `delta`.
+    WhyStopped,
+    Delta,
+    /// The model that answers, and the answer's id where that is not [`Name::Id`].
+    Model,
+    AnswerId,
     /// Why a model of Bedrock stopped, which it says once.
     StopReason,
     Index,
@@ -92,6 +98,10 @@ impl Name {
             b"content" => Self::Content,
             b"finish_reason" | b"finishReason" => Self::FinishReason,
             b"stopReason" => Self::StopReason,
+            b"stop_reason" => Self::WhyStopped,
+            b"delta" => Self::Delta,
+            b"model" | b"modelVersion" => Self::Model,
+            b"responseId" => Self::AnswerId,
             b"index" => Self::Index,
             b"jsonrpc" => Self::JsonRpc,
             b"method" => Self::Method,

@@ -101,6 +101,16 @@ impl Counter {
         }
     }
 
+    /// How much of `amount` is left at so many milliseconds, as far as it is counted in parts like these; `None` where it is not. Below 0 where more was
+    /// used than was reserved.
+    pub fn left(&self, division: Division, at: u64, amount: i64) -> Option<i64> {
+        let now = division.number(at).max(self.newest);
+        let oldest = now.saturating_sub(division.count - 1);
+        let used = self.parts().filter(|number| *number >= oldest);
+        let used = used.fold(0_i64, |sum, number| sum.saturating_add(self.of(number)));
+        (division == self.division).then(|| amount.saturating_sub(used))
+    }
+
     /// How much counts.
     fn used(&self) -> i64 {
         self.parts().fold(0, |sum, number| sum.saturating_add(self.of(number)))
@@ -223,6 +233,31 @@ mod tests {
         assert!(matches!(take(&mut counter, 9_000, 0, 100), Try::Taken { left: 95, .. }));
         counter.settle(next, 5, 0);
         assert!(matches!(take(&mut counter, 9_000, 0, 100), Try::Taken { left: 100, .. }));
+    }
+
+    #[test]
+    fn what_is_left_is_known_without_a_call_and_is_all_once_the_window_is_over() {
+        let hour = Division::of(LimitWindow::Fixed(HOUR));
+        let (mut counter, begin) = (Counter::new(hour), 480_000 * HOUR);
+        let Try::Taken { number, .. } = take(&mut counter, begin, 3, 5) else { panic!("room") };
+        assert_eq!(counter.left(hour, begin + HOUR - 1, 5), Some(2));
+        assert_eq!(counter.left(hour, begin + HOUR, 5), Some(5), "though nobody has called since");
+        assert_eq!(
+            counter.left(Division::of(LimitWindow::Sliding(HOUR)), begin, 5),
+            None,
+            "it was another one"
+        );
+        counter.settle(number, 3, 9);
+        assert_eq!(counter.left(hour, begin, 5), Some(-4), "more was used than was reserved");
+        let sliding = Division::of(LimitWindow::Sliding(1_600));
+        let mut counter = Counter::new(sliding);
+        take(&mut counter, 50, 1, 2);
+        take(&mut counter, 850, 1, 2);
+        assert_eq!([1_699, 1_700, 2_500].map(|at| counter.left(sliding, at, 2)), [Some(0), Some(1), Some(2)]);
+        let at_once = Division::of(LimitWindow::UnderWay);
+        let mut counter = Counter::new(at_once);
+        take(&mut counter, 0, 1, 3);
+        assert_eq!(counter.left(at_once, 99 * HOUR, 3), Some(2));
     }
 
     #[test]

@@ -104,10 +104,11 @@ fn take(
         Measure::Spend => whole(decision.reserved_spend?),
         Measure::Concurrency => return None,
     };
-    let key = state.limits.key(limit, by.parts(decision));
+    let parts = by.parts(decision);
+    let key = state.limits.key(limit, parts);
     // It was permitted, whatever there is room for now.
     let without_end = Limit { amount: i64::MAX, ..limit.clone() };
-    match state.limits.take(&without_end, (key, &by.principal), taken, now) {
+    match state.limits.take(&without_end, (key, &by.principal, &parts), taken, now) {
         Ok(Try::Taken { number, .. }) => Some(Taken { of: limit.of, key, number, taken }),
         Ok(Try::Full { .. }) => None,
         Err(refusal) => {

@@ -165,6 +165,7 @@ async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> impl IntoRes
     let shared = &admin.health.shared;
     shared.meter.source(shared.source_age(), &shared.source_state());
     shared.meter.configuration_kept(admin.health.live.unkept_for().is_none());
+    shared.measure_limits();
     let unfetched = shared.unfetched_issuers();
     shared.meter.unfetched_issuers(unfetched.iter().map(|issuer| &**issuer));
     let pods = pods::report(&admin.health).unwrap_or_default();

@@ -381,7 +381,7 @@ fn shared(
         ledger,
         stood,
         seal: scale.seal.clone(),
-        telemetry: Telemetry::new(serve.otlp_endpoint.as_deref())?,
+        telemetry: Telemetry::new(serve.otlp_endpoint.as_deref(), &vitals)?,
         limits,
         secrets,
         public_url,
