@@ -3,11 +3,13 @@
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::iter::Peekable;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use vidimus_core::entity::EntityKind;
 use vidimus_core::record::{Kept, Record};
 use vidimus_ledger::{Query, SearchError};
 
@@ -28,6 +30,15 @@ pub struct SearchQuestion {
     /// The person on whose behalf.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
+    /// On whose behalf others acted, at whatever hop: a principal that acted before the caller, or the person.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_behalf_of: Option<String>,
+    /// The copy of the principal that called: the UID of its pod or the name of that, or its certificate's serial number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
+    /// The IP address that the call came from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<IpAddr>,
     /// A policy that decided, changed the call or its answer, held it or is only tried (`mode: observe`), or a permit that was among the closest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy: Option<String>,
@@ -37,6 +48,15 @@ pub struct SearchQuestion {
     /// What was asked for: a tool, agent, skill, model, resource or prompt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resource: Option<String>,
+    /// The MCP server, agent or provider that this is, or is a part of, or the server with members by which the call came.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
+    /// The approval that the call waited for or was made with, and what was done about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approval: Option<String>,
+    /// The digest of the configuration that decided, with or without `sha256:`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub configuration: Option<String>,
     /// Stable code of a refusal, or of how an effect ended: docs/codes.md.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
@@ -215,8 +235,14 @@ impl SearchQuestion {
             approvals: approvals.to_vec(),
             agent: self.principal.clone(),
             user: self.user.clone(),
+            on_behalf_of: self.on_behalf_of.clone(),
+            instance: self.instance.clone(),
+            source: self.source.map(|source| source.to_canonical().to_string()),
             policy: self.policy.clone(),
             resource: self.resource.clone(),
+            server: self.server.as_deref().map(|server| without_kind(server).to_owned()),
+            approval: self.approval.clone(),
+            configuration: self.configuration.clone(),
             transaction: self.transaction.clone(),
             trace: self.trace.clone(),
             until: self.until,
@@ -245,10 +271,19 @@ impl SearchQuestion {
 
     /// Whether only some decisions have the effects that are asked for.
     pub(super) fn asks_who(&self) -> bool {
-        let Self { principal, user, policy, resource, transaction, trace, .. } = self;
-        let asked = [principal, user, policy, resource, transaction, trace];
-        asked.into_iter().any(Option::is_some)
+        let Self { principal, user, on_behalf_of, instance, policy, resource, .. } = self;
+        let Self { server, approval, configuration, transaction, trace, source, .. } = self;
+        let who = [principal, user, on_behalf_of, instance, policy, resource];
+        let how = [server, approval, configuration, transaction, trace];
+        source.is_some() || who.into_iter().chain(how).any(Option::is_some)
     }
+}
+
+/// A server as tables have it: `MCPServer/finance/ledger` and `finance/ledger` are the same.
+fn without_kind(server: &str) -> &str {
+    let kinds = [EntityKind::McpServer, EntityKind::Agent, EntityKind::LlmProvider];
+    let of_kind = server.split_once('/').filter(|(kind, _)| kinds.iter().any(|one| one.as_str() == *kind));
+    of_kind.map_or(server, |(_, name)| name)
 }
 
 /// The records of the log in `dir` that fit, one by one. What is wrong with the log comes where it is met, and only once; reading goes
