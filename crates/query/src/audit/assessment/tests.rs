@@ -116,6 +116,26 @@ fn every_control_of_every_framework_has_evidence_that_is_described_and_found() {
     }
 }
 
+/// What people and gateways do is evidence of some control, by itself and not only among all that people did.
+#[test]
+fn every_act_is_evidence_of_some_control() {
+    // What a call brings with it, and what gateways agree on among themselves.
+    let of_calls = ["use", "came", "useGrant", "agree"];
+    let controls = frameworks().iter().flat_map(|framework| &framework.controls);
+    let supports: BTreeSet<&str> =
+        controls.flat_map(|control| control.supports.iter().map(String::as_str)).collect();
+    let window = question("soc2");
+    let queries: Vec<String> = supports
+        .into_iter()
+        .filter_map(frameworks::support)
+        .map(|(_, support)| support.query(window.from, window.to))
+        .collect();
+    for act in vidimus_core::act::Act::NAMES.iter().filter(|act| !of_calls.contains(act)) {
+        let named = format!("\"{act}\"");
+        assert!(queries.iter().any(|query| query.contains(&named)), "{act} is evidence of no control");
+    }
+}
+
 #[test]
 fn queries_are_commands_that_say_all_of_the_condition() {
     let window = question("soc2");
