@@ -14,7 +14,7 @@ use vidimus_core::record::{Kept, Record};
 use vidimus_ledger::{Query, SearchError};
 
 use super::joined::Effects;
-use super::{Damage, Found, Unsearched};
+use super::{Damage, Found, Lookup, Unsearched};
 use crate::Misasked;
 
 /// What records must fit, all of it.
@@ -269,6 +269,16 @@ impl SearchQuestion {
         }
     }
 
+    /// Whether few of the records may fit, so that it pays to look these up rather than to read all.
+    pub fn is_narrow(&self) -> bool {
+        let is_rare = |outcome: Outcome| !matches!(outcome, Outcome::Allow | Outcome::Ok);
+        self.asks_who()
+            || self.text.is_some()
+            || self.code.is_some()
+            || self.outcome.is_some_and(is_rare)
+            || matches!(self.kind, Some(Kind::Act | Kind::Refusal))
+    }
+
     /// Whether only some decisions have the effects that are asked for.
     pub(super) fn asks_who(&self) -> bool {
         let Self { principal, user, on_behalf_of, instance, policy, resource, .. } = self;
@@ -345,27 +355,29 @@ pub(super) fn approvals_of(acts: impl Iterator<Item = Kept>) -> Vec<String> {
 /// # Errors
 /// See [`SearchError`].
 pub fn unknown_names(
-    dir: &Path,
+    lookup: &dyn Lookup,
     question: &SearchQuestion,
 ) -> Result<Vec<(&'static str, String)>, SearchError> {
-    let one = |member, value: &Option<String>, query: Query| {
-        value.clone().map(|value| (member, value, Query { limit: Some(1), ..query }))
-    };
-    let Query { agent, user, policy, resource, transaction, .. } = question.asked(&[]);
-    let none = Query::default;
-    let asked = [
-        one("principal", &agent, Query { agent: agent.clone(), ..none() }),
-        one("user", &user, Query { user: user.clone(), ..none() }),
-        one("policy", &policy, Query { policy: policy.clone(), ..none() }),
-        one("resource", &resource, Query { resource: resource.clone(), ..none() }),
-        one("transaction", &transaction, Query { transaction: transaction.clone(), ..none() }),
+    let asked = question.asked(&[]);
+    let none = || Query { limit: Some(1), ..Query::default() };
+    let names = [
+        ("principal", &question.principal, Query { agent: asked.agent, ..none() }),
+        ("user", &question.user, Query { user: asked.user, ..none() }),
+        ("on-behalf-of", &question.on_behalf_of, Query { on_behalf_of: asked.on_behalf_of, ..none() }),
+        ("instance", &question.instance, Query { instance: asked.instance, ..none() }),
+        ("policy", &question.policy, Query { policy: asked.policy, ..none() }),
+        ("resource", &question.resource, Query { resource: asked.resource, ..none() }),
+        ("server", &question.server, Query { server: asked.server, ..none() }),
+        ("approval", &question.approval, Query { approval: asked.approval, ..none() }),
+        ("configuration", &question.configuration, Query { configuration: asked.configuration, ..none() }),
+        ("transaction", &question.transaction, Query { transaction: asked.transaction, ..none() }),
     ];
     let mut unknown = Vec::new();
-    for (member, value, query) in asked.into_iter().flatten() {
+    for (member, value, query) in names {
+        let Some(value) = value else { continue };
         // What is damaged may have it.
-        let hits = vidimus_ledger::search(dir, &query)?.next();
-        if hits.is_none() {
-            unknown.push((member, value));
+        if lookup.hits(&query)?.next().is_none() {
+            unknown.push((member, value.clone()));
         }
     }
     Ok(unknown)

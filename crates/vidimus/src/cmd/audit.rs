@@ -28,8 +28,8 @@ use vidimus_ledger::VerifierKey;
 use vidimus_query::audit::Lookup;
 use vidimus_query::audit::logs::Logs;
 
-pub(super) use self::search::lookup;
 pub(crate) use self::search::moment;
+pub(super) use self::search::{Use, lookup, lookup_by};
 use self::sql::Sql;
 
 use super::data_directory;

@@ -57,7 +57,7 @@ pub struct Export {
     #[arg(long, value_parser = kind())]
     kind: Option<Kind>,
     /// One call whole, or one approval, by its id; as `audit show` has it.
-    #[arg(long, conflicts_with_all = ["principal", "user", "policy", "outcome", "resource", "code", "kind", "transaction", "trace", "text", "since", "until"])]
+    #[arg(long, conflicts_with_all = ["principal", "user", "on_behalf_of", "instance", "source", "policy", "outcome", "resource", "server", "approval", "configuration", "code", "kind", "transaction", "trace", "text", "since", "until"])]
     call: Option<String>,
     /// An older checkpoint of the log (a copy of DATA/ledger/checkpoint): the file then proves that the log continues it. May be given
     /// several times.
@@ -177,7 +177,7 @@ fn unwritten(out: &Path) -> String {
 
 /// Whether it is a record that cannot be proven to be in the log, or that nothing is of what was asked for.
 fn is_unproven(error: &anyhow::Error) -> bool {
-    matches!(error.downcast_ref(), Some(ExportError::Record { .. } | ExportError::UnknownId { .. }))
+    error.downcast_ref().is_some_and(ExportError::is_unproven)
 }
 
 fn write(

@@ -21,8 +21,9 @@ use vidimus_core::record::NOT_RECORDED;
 use vidimus_query::audit::logs::Cursor;
 use vidimus_query::audit::{self, Damage, Found, Kind, Outcome, SearchQuestion};
 
+pub(in crate::cmd) use self::indexed::Use;
 pub(super) use self::indexed::is_denied;
-pub(in crate::cmd) use self::lookup::lookup;
+pub(in crate::cmd) use self::lookup::{lookup, lookup_by};
 pub(super) use self::many::run as run_logs;
 use self::table::Row;
 use super::clickhouse::Remote;
@@ -224,7 +225,7 @@ pub fn run(dir: &Path, index: Option<&Path>, search: &Search, format: Format) ->
     }
     shown.finish();
     if shown.found == 0 && after.is_none() {
-        for (member, value) in audit::unknown_names(dir, &question)? {
+        for (member, value) in audit::unknown_names(&*lookup(dir, index), &question)? {
             output::warning(&format!("no record at all has the --{member} {value}"));
         }
         super::warn_of_away(dir, search.filters.since, search.filters.until)?;

@@ -65,7 +65,7 @@ pub fn run(
         table::print(&rows, output::width());
     }
     if found == 0 && search.after.is_none() {
-        for (member, value) in logs::unknown_names(logs, &question) {
+        for (member, value) in logs::unknown_names(lookup, logs, &question) {
             output::warning(&format!("no record at all of any of the ledgers has the --{member} {value}"));
         }
     }

@@ -216,6 +216,24 @@ fn what_is_looked_up_is_the_same_with_and_without_an_index() {
         let is_found = !matches!(number, 3 | 5);
         assert_eq!(!expected.is_empty(), is_found, "{query:?}");
     }
+    // A few of many, which effects repeat from their decisions.
+    for limit in [1, 40, 4000] {
+        let query = Query { agent: some("bot-0"), limit: Some(limit), ..Query::default() };
+        let expected = hits(in_log.hits(&query).expect("searched"));
+        assert_eq!(hits(by_index.hits(&query).expect("searched")), expected, "{limit}");
+    }
+    let misspelt = SearchQuestion {
+        principal: some("a/bot-1"),
+        server: some("MCPServer/a/srver"),
+        on_behalf_of: some("a/mid"),
+        approval: some("ap-1"),
+        ..SearchQuestion::default()
+    };
+    for lookup in [&*by_index, &in_log] {
+        let unknown = audit::unknown_names(lookup, &misspelt).expect("searched");
+        let expected = [("server", "MCPServer/a/srver".to_owned()), ("approval", "ap-1".to_owned())];
+        assert_eq!(unknown, expected);
+    }
     for question in questions().iter().skip(2).step_by(3) {
         let expected = told(in_log.fitting(&[], question).expect("searched"));
         assert_eq!(told(by_index.fitting(&[], question).expect("searched")), expected, "{question:?}");
