@@ -85,6 +85,17 @@ async fn records_are_found_by_each_of_their_members() {
     ledger.close().await;
 }
 
+#[tokio::test]
+async fn what_is_read_is_counted() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let ledger = example(dir.path()).await;
+    // Others read too, in this process.
+    let before = vidimus_ledger::records_read();
+    assert_eq!(found(dir.path(), &Query { id: text("none"), ..Query::default() }), []);
+    assert!(vidimus_ledger::records_read() >= before + 5);
+    ledger.close().await;
+}
+
 /// 0 a call of a first hop, 1 one of the third hop, by a server with members, 2 a refusal on the way, 3 what people are asked about it, 4 a start,
 /// 5 a quarantine of the server.
 fn others() -> [serde_json::Value; 6] {

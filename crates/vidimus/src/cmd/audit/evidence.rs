@@ -16,6 +16,7 @@ use vidimus_query::audit::{self, Assessment, AssessmentError, AssessmentQuestion
 use super::export::{regular, user, wait_for_checkpoint, whole};
 use super::search::moment;
 use crate::clock::SystemClock;
+use crate::cmd::progress::Watch;
 use crate::output::{self, Format, printable};
 
 /// The exit status where nothing is wrong, and the window has no records, or not all are signed for.
@@ -108,6 +109,7 @@ pub fn run(dir: &Path, evidence: &Evidence, format: Format) -> anyhow::Result<Ex
     let _ = wait_for_checkpoint(dir);
     let assessment = match (&evidence.out, format) {
         (Some(out), _) => whole(out, |file| {
+            let _reading = Watch::begin("read");
             let mut to = BufWriter::with_capacity(256 * 1024, file);
             let made = made(dir, &question, evidence.form, &mut |line| writeln!(to, "{line}"))?;
             to.flush().with_context(|| format!("--out {}", out.display()))?;

@@ -24,6 +24,7 @@ pub(super) use self::many::run as run_logs;
 use super::search::{Filters, kind, moment};
 use super::verify::note;
 use crate::clock::SystemClock;
+use crate::cmd::progress::Watch;
 use crate::output::{self, Format, printable};
 
 /// How long a checkpoint is waited for, and that witnesses cosign it, that covers the youngest records: of a gateway that runs there is one each second.
@@ -131,11 +132,13 @@ fn written(
     let write = |lookup: &dyn Lookup| {
         whole(out, |file| write((configurations, lookup), (dir, others), &question, file))
     };
+    let reading = Watch::begin("read");
     let answer = match write(lookup) {
         // A row of an index that is no record: what the log itself has is proven, or is not.
         Err(error) if is_unproven(&error) => write(&InLog(dir.to_owned()))?,
         answer => answer?,
     };
+    drop(reading);
     for damage in &answer.damage {
         output::warning(&format!("{damage}; `vidimus audit verify` tells more"));
     }

@@ -29,6 +29,7 @@ use self::table::Row;
 use super::clickhouse::Remote;
 use crate::clock::SystemClock;
 use crate::cmd::codes;
+use crate::cmd::progress::Watch;
 use crate::cmd::quantity::duration;
 use crate::output::{self, Format};
 
@@ -218,11 +219,13 @@ pub fn run(dir: &Path, index: Option<&Path>, search: &Search, format: Format) ->
         return follow::run(dir, index, &question, after, format);
     }
     let mut shown = Shown::new(search, format);
+    let reading = Watch::begin("read");
     for hit in indexed::records(dir, index, &question, after, shown.limit)? {
         if !shown.take(hit)? {
             break;
         }
     }
+    drop(reading);
     shown.finish();
     if shown.found == 0 && after.is_none() {
         for (member, value) in audit::unknown_names(&*lookup(dir, index), &question)? {
