@@ -11,6 +11,7 @@ use crate::sql::MOST_QUERY;
 
 mod cut;
 mod late;
+mod several;
 mod steps;
 mod text;
 

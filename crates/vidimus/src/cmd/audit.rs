@@ -27,6 +27,7 @@ use clap::{Args, Subcommand};
 use vidimus_ledger::VerifierKey;
 use vidimus_query::audit::Lookup;
 use vidimus_query::audit::logs::Logs;
+use vidimus_readmodel::Several;
 
 pub(crate) use self::search::moment;
 pub(super) use self::search::{Use, lookup, lookup_by};
@@ -58,7 +59,7 @@ pub struct Audit {
     #[arg(long, env = "VIDIMUS_INDEX", global = true)]
     index: Option<PathBuf>,
     /// A ledger elsewhere: an archive (`vidimus serve --archive`), or DATA/ledger of another gateway, or a copy of it. May be given several
-    /// times, all before the subcommand or all behind it: search, show, export, verify, checkpoints and logs then read all of them as one.
+    /// times, all before the subcommand or all behind it: search, stats, sql, show, export, evidence, verify, checkpoints and logs then read all of them as one.
     /// prune and rotate-key, which write, take --data alone.
     #[arg(long, global = true, value_name = "DIR")]
     ledger: Vec<PathBuf>,
@@ -98,9 +99,7 @@ impl Audit {
     /// What knows the records of a ledger: its index, where one is named or beside it.
     fn lookup(&self, ledger: &Path) -> Box<dyn Lookup> {
         let named = self.index.clone().filter(|_| self.ledger.len() < 2);
-        let beside =
-            || ledger.parent().filter(|_| ledger.ends_with("ledger")).map(vidimus_readmodel::directory);
-        lookup(ledger, named.or_else(beside).as_deref())
+        lookup(ledger, named.or_else(|| index_beside(ledger)).as_deref())
     }
 
     /// The one ledger that is meant.
@@ -130,6 +129,25 @@ impl Audit {
         Ok(Logs::of(&directories.collect::<anyhow::Result<Vec<_>>>()?))
     }
 
+    /// The index of each of several, as one. They are only read.
+    fn several(&self) -> anyhow::Result<Several> {
+        ensure!(self.index.is_none(), "--index: several ledgers have one each, beside DATA/ledger; name one");
+        let logs = self.logs()?;
+        warn_of_repeated(&logs);
+        let mut parts = Vec::new();
+        for log in logs.all() {
+            for directory in &log.directories {
+                let index = index_beside(directory);
+                parts.push((log.name.clone(), index::of_one(directory, index.as_deref())?));
+            }
+            // What went from one directory may be in another one of the same log.
+            if let [directory] = log.directories.as_slice() {
+                warned_of_pruned(directory, None);
+            }
+        }
+        Ok(Several::of(parts)?)
+    }
+
     /// The configurations that decided: an archive has those of its records, and a data directory has them beside its ledger.
     fn configurations(&self, ledger: &Path) -> PathBuf {
         let of_data = data_directory::configurations(&self.data);
@@ -141,6 +159,11 @@ impl Audit {
         let found = [Some(data_directory::archived_configurations(ledger)), beside];
         found.into_iter().flatten().find(|path| path.is_dir()).unwrap_or(of_data)
     }
+}
+
+/// Where the index of a ledger is, where that is in a data directory.
+fn index_beside(ledger: &Path) -> Option<PathBuf> {
+    ledger.parent().filter(|_| ledger.ends_with("ledger")).map(vidimus_readmodel::directory)
 }
 
 pub fn run(audit: &Audit, format: Format) -> anyhow::Result<ExitCode> {
@@ -164,8 +187,10 @@ pub fn run(audit: &Audit, format: Format) -> anyhow::Result<ExitCode> {
             search::run_logs(&audit.logs()?, &|ledger| audit.lookup(ledger), search, format)
         }
         Command::Search(search) => search::run(&ledger()?, index, search, format),
+        Command::Stats(stats) if are_several => stats::run_logs(&audit.several()?, stats, format),
         Command::Stats(stats) => stats::run(&ledger()?, index, stats, format),
         Command::Sql(Sql { query: None, .. }) => sql::run_tables(format),
+        Command::Sql(sql) if are_several => sql::run_logs(&audit.several()?, sql, format),
         Command::Sql(sql) => sql::run(&ledger()?, index, sql, format),
         Command::Index(it) => index::run(&ledger()?, index, it, format),
         Command::Show(show) if are_several && show.payload => {
@@ -186,6 +211,7 @@ pub fn run(audit: &Audit, format: Format) -> anyhow::Result<ExitCode> {
             let ledger = ledger()?;
             export::run((&audit.configurations(&ledger), &*audit.lookup(&ledger)), &ledger, export, format)
         }
+        Command::Evidence(evidence) if are_several => evidence::run_logs(&audit.logs()?, evidence, format),
         Command::Evidence(evidence) => evidence::run(&ledger()?, evidence, format),
         Command::Fsck(fsck::Fsck {}) => {
             let beside = audit.ledger.is_empty().then_some(audit.data.as_path());
