@@ -111,15 +111,6 @@ impl Audit {
         }
     }
 
-    /// That none of those that were given is left out: of a flag that may stand before the subcommand and behind it, the parser keeps what
-    /// stands in one of the two places.
-    fn has_all_ledgers(&self) -> bool {
-        let words = std::env::args_os().take_while(|word| word != "--");
-        let is_flag =
-            |word: &OsString| word == "--ledger" || word.as_encoded_bytes().starts_with(b"--ledger=");
-        words.filter(is_flag).count() == self.ledger.len()
-    }
-
     /// All that are meant.
     fn logs(&self) -> anyhow::Result<Logs> {
         if self.ledger.is_empty() {
@@ -161,13 +152,28 @@ impl Audit {
     }
 }
 
+/// That none of those that were given is left out: of a flag that may stand before the subcommand and behind it, the parser keeps what stands in one of
+/// the two places. Where none is given, what it is without it is one.
+pub(super) fn has_all(flag: &str, taken: usize) -> bool {
+    let words = std::env::args_os().take_while(|word| word != "--");
+    let is_flag = |word: &OsString| {
+        let rest = word.as_encoded_bytes().strip_prefix(flag.as_bytes());
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"="))
+    };
+    let given = words.filter(is_flag).count();
+    given == 0 || given == taken
+}
+
 /// Where the index of a ledger is, where that is in a data directory.
 fn index_beside(ledger: &Path) -> Option<PathBuf> {
     ledger.parent().filter(|_| ledger.ends_with("ledger")).map(vidimus_readmodel::directory)
 }
 
 pub fn run(audit: &Audit, format: Format) -> anyhow::Result<ExitCode> {
-    ensure!(audit.has_all_ledgers(), "--ledger: give all of them behind the subcommand, or all before it");
+    ensure!(
+        has_all("--ledger", audit.ledger.len()),
+        "--ledger: give all of them behind the subcommand, or all before it"
+    );
     let ledger = || audit.ledger();
     let are_several = audit.ledger.len() > 1;
     let index = audit.index();
