@@ -59,8 +59,8 @@ pub struct Audit {
     #[arg(long, env = "VIDIMUS_INDEX", global = true)]
     index: Option<PathBuf>,
     /// A ledger elsewhere: an archive (`vidimus serve --archive`), or DATA/ledger of another gateway, or a copy of it. May be given several
-    /// times, all before the subcommand or all behind it: search, stats, sql, show, export, evidence, verify, checkpoints and logs then read all of them as one.
-    /// prune and rotate-key, which write, take --data alone.
+    /// times, all before the subcommand or all behind it: search, stats, sql, show, export, evidence, verify, checkpoints and logs then read all
+    /// of them as one. prune and rotate-key, which write, take --data alone.
     #[arg(long, global = true, value_name = "DIR")]
     ledger: Vec<PathBuf>,
     #[command(flatten)]

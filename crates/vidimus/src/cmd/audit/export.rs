@@ -58,7 +58,7 @@ pub struct Export {
     #[arg(long, value_parser = kind())]
     kind: Option<Kind>,
     /// One call whole, or one approval, by its id; as `audit show` has it.
-    #[arg(long, conflicts_with_all = ["principal", "user", "on_behalf_of", "instance", "source", "policy", "outcome", "resource", "server", "approval", "configuration", "code", "kind", "transaction", "trace", "text", "since", "until"])]
+    #[arg(long, conflicts_with_all = ["Filters", "kind"])]
     call: Option<String>,
     /// An older checkpoint of the log (a copy of DATA/ledger/checkpoint): the file then proves that the log continues it. May be given
     /// several times.
@@ -277,5 +277,30 @@ fn wait_for_witnesses(dir: &Path, all: u64) -> Option<u64> {
 fn wait_until(until: Instant, holds: impl Fn() -> bool) {
     while Instant::now() < until && !holds() {
         std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        export: Export,
+    }
+
+    /// A call is whole, so no filter narrows it: whatever filters there will be.
+    #[test]
+    fn a_call_is_exported_whole() {
+        let parsed = |line: &str| Line::try_parse_from(line.split(' '));
+        let export = parsed("x --out f --call 1").expect("parsed").export;
+        assert_eq!(export.call.as_deref(), Some("1"));
+        assert!(parsed("x --out f --server a/b --kind act").is_ok());
+        for filter in ["--server a/b", "--on-behalf-of a/b", "--principal a/b", "--since 1h", "--kind act"] {
+            assert!(parsed(&format!("x --out f --call 1 {filter}")).is_err(), "{filter}");
+        }
     }
 }
