@@ -26,11 +26,7 @@ impl Several {
     /// # Errors
     /// Where two parts of one log have some of the same records, and each has others: sums would count these twice.
     pub fn of(mut parts: Vec<(String, Model)>) -> Result<Self, ModelError> {
-        parts.sort_by(|(one, a), (other, b)| {
-            let key =
-                |name: &String, model: &Model| (name.clone(), model.begins(), Reverse(model.extent().1));
-            key(one, a).cmp(&key(other, b))
-        });
+        parts.sort_by_cached_key(|(name, model)| (name.clone(), model.begins(), Reverse(model.extent().1)));
         let mut kept: Vec<(String, Model)> = Vec::new();
         for (name, model) in parts {
             let before = kept.last().filter(|(of, _)| *of == name).map_or(0, |(_, last)| last.extent().1);

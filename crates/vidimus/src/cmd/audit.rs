@@ -179,14 +179,7 @@ pub fn run(audit: &Audit, format: Format) -> anyhow::Result<ExitCode> {
     let index = audit.index();
     let index = index.as_deref();
     if let Some(remote) = audit.at.open()? {
-        return match &audit.command {
-            Command::Search(search) => search::run_remote(&remote, search, format),
-            Command::Stats(stats) => stats::run_remote(&remote, stats, format),
-            Command::Sql(Sql { query: None, .. }) => sql::run_tables(format),
-            Command::Sql(sql) => sql::run_remote(&remote, sql, format),
-            Command::Index(it) => index::run_remote(remote, &ledger()?, it, format),
-            _ => bail!("--clickhouse is for search, stats, sql and index; what is proven, the ledger tells"),
-        };
+        return run_remote(audit, remote, format);
     }
     match &audit.command {
         Command::Search(search) if are_several => {
@@ -253,6 +246,18 @@ pub fn run(audit: &Audit, format: Format) -> anyhow::Result<ExitCode> {
         Command::Checkpoints(checkpoints) => checkpoints::run(&audit.logs()?, checkpoints, format),
         Command::Logs(of_time) => logs::run(&audit.logs()?, of_time, format),
         Command::Prove(prove) => show::run_prove(prove, format),
+    }
+}
+
+/// The same, of a ClickHouse.
+fn run_remote(audit: &Audit, remote: clickhouse::Remote, format: Format) -> anyhow::Result<ExitCode> {
+    match &audit.command {
+        Command::Search(search) => search::run_remote(&remote, search, format),
+        Command::Stats(stats) => stats::run_remote(&remote, stats, format),
+        Command::Sql(Sql { query: None, .. }) => sql::run_tables(format),
+        Command::Sql(sql) => sql::run_remote(&remote, sql, format),
+        Command::Index(it) => index::run_remote(remote, &audit.ledger()?, it, format),
+        _ => bail!("--clickhouse is for search, stats, sql and index; what is proven, the ledger tells"),
     }
 }
 

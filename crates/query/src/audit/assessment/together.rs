@@ -1,5 +1,6 @@
 //! What the records of several logs show, added up. What each shows by itself, and proves, is its own assessment.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
@@ -90,10 +91,7 @@ impl Together {
     /// See [`Overlap`].
     pub fn of(mut parts: Vec<(Option<String>, Assessment)>) -> Result<Self, Overlap> {
         // What is a copy of another part comes behind it.
-        parts.sort_by(|(_, one), (_, other)| {
-            let key = |it: &Assessment| (it.log.name.clone(), it.log.first, std::cmp::Reverse(it.log.last));
-            key(one).cmp(&key(other))
-        });
+        parts.sort_by_cached_key(|(_, it)| (it.log.name.clone(), it.log.first, Reverse(it.log.last)));
         let mut all = Self { sound: true, ..Self::default() };
         let mut last: Option<(String, u64)> = None;
         for (file, it) in parts {
