@@ -333,6 +333,9 @@ pub struct RefusalRecord<'a> {
     /// What was asked for, where policies were asked and the refusal is none of theirs: a person denied the call that they hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked: Option<Box<AskedFor<'a>>>,
+    /// Principals that acted before the caller, oldest first, where its credential proved it. Earlier versions recorded none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub chain: Vec<Cow<'a, str>>,
     /// Stable code: docs/codes.md.
     pub code: Cow<'a, str>,
     /// For the operator; never a secret.

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::act::Act;
+use crate::act::{Act, Lifted, OfSubject, Subject};
 use crate::decision::Outcome;
 use crate::record::{ActRecord, DecisionRecord, EffectRecord, Kept, Record, RefusalRecord};
 
 /// How many columns there are.
-const COUNT: usize = 37;
+const COUNT: usize = 42;
 
 /// The columns: their names, their types and what they have, in the words of `vidimus audit sql`.
 pub const COLUMNS: [(&str, Type, &str); COUNT] = [
@@ -26,11 +26,19 @@ pub const COLUMNS: [(&str, Type, &str); COUNT] = [
     ("code", Type::Text, "stable code of a refusal, or of how an effect ended; of an act what was done"),
     ("principal", Type::Text, "who called: Agent/finance/bot"),
     ("identity", Type::Text, "which of its identities was used; of a refusal what was proven"),
+    (
+        "instance",
+        Type::Text,
+        "which copy of the principal: the UID of its pod, or its certificate's serial number",
+    ),
+    ("instance_name", Type::Text, "the pod: NAMESPACE/NAME"),
+    ("source", Type::Text, "the address that the call came from"),
     ("person", Type::Text, "on whose behalf: ISSUER#SUBJECT; of an act who did it"),
     ("action", Type::Text, "the Cedar action: invokeTool"),
     ("method", Type::Text, "the protocol's method: tools/call"),
     ("resource", Type::Text, "what was called: Tool/finance/ledger/transfer"),
     ("server", Type::Text, "the server, agent or provider that it is of: finance/ledger"),
+    ("via", Type::Text, "the server with members by which the call came: MCPServer/finance/all"),
     ("tool", Type::Text, "the tool's name"),
     ("skill", Type::Text, "the skill's name"),
     ("model", Type::Text, "the model's name"),
@@ -44,9 +52,18 @@ pub const COLUMNS: [(&str, Type, &str); COUNT] = [
     ("approval", Type::Text, "the approval that the call waits for or is made with"),
     ("transaction", Type::Text, "what all calls of one chain share"),
     ("chain_root", Type::Text, "who acted first in the chain"),
+    (
+        "on_behalf_of",
+        Type::Text,
+        "everybody on whose behalf others acted: who acted before the caller, oldest first, and the person; each before a line break",
+    ),
     ("depth", Type::Small, "the number of the hop, from 1"),
     ("trace", Type::Text, "the W3C trace"),
-    ("configuration", Type::Text, "digest of the configuration that decided"),
+    (
+        "configuration",
+        Type::Text,
+        "digest of the configuration that decided; of a start that which decides first",
+    ),
     ("decision", Type::Number, "of an effect: the index of its decision"),
     ("status", Type::Small, "of an effect: the upstream's HTTP status"),
     ("bytes_in", Type::Number, "of an effect: bytes that the caller sent"),
@@ -118,17 +135,22 @@ pub struct Asked {
     /// Who called.
     pub principal: Option<String>,
     identity: Option<String>,
+    instance: Option<String>,
+    instance_name: Option<String>,
+    source: Option<String>,
     person: Option<String>,
     action: Option<String>,
     method: Option<String>,
     /// What was called.
     pub resource: Option<String>,
+    via: Option<String>,
     subject: Option<String>,
     policies: Vec<Arc<str>>,
     policy_names: String,
     approval: Option<String>,
     transaction: Option<String>,
     chain_root: Option<String>,
+    on_behalf_of: String,
     depth: Option<i32>,
     trace: Option<String>,
     configuration: Option<String>,
@@ -149,16 +171,21 @@ impl Asked {
         Self {
             principal: Some(it.principal.to_string()),
             identity: Some(it.identity.to_string()),
+            instance: it.instance.as_ref().map(|copy| copy.id.to_string()),
+            instance_name: it.instance.as_ref().and_then(|copy| copy.name.as_deref()).map(str::to_owned),
+            source: it.source.as_deref().map(|source| plain_address(source).to_owned()),
             person: it.user.as_deref().map(str::to_owned),
             action: Some(it.action.to_string()),
             method: Some(it.method.to_string()),
             resource: Some(it.resource.to_string()),
+            via: it.via.as_deref().map(str::to_owned),
             subject: None,
             policies: it.policies.to_vec(),
             policy_names: names(it.named_policies()),
             approval: it.approval.as_deref().map(str::to_owned),
             transaction: Some(it.transaction.to_string()),
             chain_root: Some(it.chain.first().unwrap_or(&it.principal).to_string()),
+            on_behalf_of: lines(it.chain.iter().chain(&it.user).map(|who| &**who)),
             depth: i32::try_from(it.depth).ok(),
             trace: Some(it.trace.to_string()),
             configuration: Some(it.snapshot.to_string()),
@@ -171,6 +198,9 @@ impl Asked {
         Self {
             principal: it.principal.as_deref().map(str::to_owned),
             identity: it.identity.as_deref().map(str::to_owned),
+            instance: it.instance.as_ref().map(|copy| copy.id.to_string()),
+            instance_name: it.instance.as_ref().and_then(|copy| copy.name.as_deref()).map(str::to_owned),
+            source: it.source.as_deref().map(|source| plain_address(source).to_owned()),
             person: it.user.as_deref().map(str::to_owned),
             action: asked.map(|asked| asked.action.to_string()),
             method: asked.map(|asked| asked.method.to_string()),
@@ -179,6 +209,8 @@ impl Asked {
             policies,
             approval: asked.and_then(|asked| asked.approval.as_deref()).map(str::to_owned),
             transaction: asked.map(|asked| asked.transaction.to_string()),
+            chain_root: it.chain.first().map(ToString::to_string),
+            on_behalf_of: lines(it.chain.iter().chain(&it.user).map(|who| &**who)),
             trace: Some(it.trace.to_string()),
             ..Self::default()
         }
@@ -193,7 +225,11 @@ impl Asked {
         let asking = question.map(|question| &question.asking);
         let policies = asking.into_iter().flatten().map(|wanted| Arc::from(wanted.policy.as_str()));
         let policies: Vec<Arc<str>> = policies.collect();
+        let on_behalf_of = question.into_iter().flat_map(|asked| asked.chain.iter().chain(&asked.user));
         Self {
+            instance: copy_of_act(&it.act).map(str::to_owned),
+            on_behalf_of: lines(on_behalf_of.map(String::as_str)),
+            configuration: configuration_of_act(&it.act).map(str::to_owned),
             person: Some(it.actor.to_string()),
             resource: question.map(|question| question.resource.to_string()),
             policy_names: names(policies.iter().map(|policy| &**policy)),
@@ -204,6 +240,43 @@ impl Asked {
             ..Self::default()
         }
     }
+}
+
+/// The copy of a principal that an act is about, or a call that people are asked about was made by.
+pub fn copy_of_act(act: &Act) -> Option<&str> {
+    match act {
+        Act::Ask(question) => question.instance.as_deref(),
+        Act::Quarantine(OfSubject { subject: Subject::Instance(copy) })
+        | Act::Lift(Lifted { subject: Subject::Instance(copy), .. }) => Some(copy),
+        _ => None,
+    }
+}
+
+/// The digest of the configuration that an act names.
+pub fn configuration_of_act(act: &Act) -> Option<&str> {
+    match act {
+        Act::Start(start) => Some(&start.configuration),
+        _ => None,
+    }
+}
+
+/// The server, agent or provider, `namespace/name`, that something is, or is a part of, by its text (`Tool/namespace/name/tool`); `None` of what
+/// is none: a policy, a person, an approval.
+pub fn server_of(text: &str) -> Option<&str> {
+    const HAVE_ONE: [&str; 8] =
+        ["Agent", "LLMProvider", "MCPServer", "Model", "Prompt", "Resource", "Skill", "Tool"];
+    let has_one = text.split_once('/').is_some_and(|(kind, _)| HAVE_ONE.contains(&kind));
+    Parts::of(text).server.filter(|_| has_one)
+}
+
+/// An address as decisions have it: earlier refusals have that of IPv4 in the form of IPv6 (`::ffff:192.0.2.1`).
+pub fn plain_address(source: &str) -> &str {
+    source.strip_prefix("::ffff:").filter(|address| address.contains('.')).unwrap_or(source)
+}
+
+/// Each before a line break.
+fn lines<'r>(texts: impl Iterator<Item = &'r str>) -> String {
+    texts.fold(String::new(), |lines, text| lines + text + "\n")
 }
 
 /// Each name before a line break, and that of its policy where it is one of several statements (`namespace/name#id`).
@@ -263,11 +336,15 @@ pub fn cells<'r>(
         Cell::Text(code),
         says(|asked| &asked.principal),
         says(|asked| &asked.identity),
+        says(|asked| &asked.instance),
+        says(|asked| &asked.instance_name),
+        says(|asked| &asked.source),
         says(|asked| &asked.person),
         says(|asked| &asked.action),
         says(|asked| &asked.method),
         says(|asked| &asked.resource),
-        Cell::Text(parts.server),
+        Cell::Text(parts.server.or_else(|| server_of(asked?.subject.as_deref()?))),
+        says(|asked| &asked.via),
         Cell::Text(parts.tool),
         Cell::Text(parts.skill),
         Cell::Text(parts.model),
@@ -277,6 +354,7 @@ pub fn cells<'r>(
         says(|asked| &asked.approval),
         says(|asked| &asked.transaction),
         says(|asked| &asked.chain_root),
+        Cell::Text(Some(asked.map_or("", |asked| asked.on_behalf_of.as_str()))),
         Cell::Small(asked.and_then(|asked| asked.depth)),
         says(|asked| &asked.trace),
         says(|asked| &asked.configuration),
@@ -333,6 +411,11 @@ mod tests {
         assert_eq!(of("index"), Some(Cell::Number(Some(7))));
         assert_eq!(of("record"), Some(Cell::Text(Some("{}"))));
         assert_eq!(of("policy_names"), Some(Cell::Text(Some(""))));
+        assert_eq!(
+            of("on_behalf_of"),
+            Some(Cell::Text(Some(""))),
+            "nothing is what older tables have of older rows"
+        );
     }
 
     /// A policy that redacts decides nothing, so it is among the record's obligations alone.
@@ -347,6 +430,48 @@ mod tests {
         let asked = Asked::of(&record).expect("says who asked");
         assert_eq!(asked.policy_names, "books/read\nbooks/hide#1\nbooks/hide\nbooks/tried\n");
         assert_eq!(asked.policies, [Arc::<str>::from("books/read")]);
+    }
+
+    /// Whoever acted before, in the middle too, and the person: of decisions, of refusals, and of what people are asked.
+    #[test]
+    fn everybody_on_whose_behalf_is_in_one_column() {
+        let call = r#""chain":["Agent/a/first","Agent/a/second"]"#;
+        let who = r#""instance":{"id":"6d1f","kind":"pod","name":"a/bot-1"}"#;
+        let decision = format!(
+            r#"{{"action":"invokeTool","body":"sha256:0",{call},"depth":3,"facts":{{}},"id":"c","identity":"i",{who},"kind":"decision",
+            "method":"tools/call","outcome":"allow","policies":[],"principal":"Agent/a/b","protocol":"mcp","resource":"Tool/a/b/c","snapshot":"s",
+            "source":"192.0.2.1","time":"","trace":"t","transaction":"x","user":"https://i#ada","version":1,"via":"MCPServer/a/all"}}"#
+        );
+        let refusal = format!(
+            r#"{{{call},"code":"session_unknown","id":"c",{who},"kind":"refusal","message":"","outcome":"deny","path":"/","source":"::ffff:192.0.2.1",
+            "time":"","trace":"","user":"https://i#ada","version":1}}"#
+        );
+        for text in [decision, refusal] {
+            let record = Kept::read(text.as_bytes()).expect("a record");
+            let asked = Asked::of(&record).expect("says who asked");
+            assert_eq!(asked.on_behalf_of, "Agent/a/first\nAgent/a/second\nhttps://i#ada\n", "{text}");
+            assert_eq!(asked.chain_root.as_deref(), Some("Agent/a/first"));
+            assert_eq!(
+                (asked.instance.as_deref(), asked.instance_name.as_deref()),
+                (Some("6d1f"), Some("a/bot-1"))
+            );
+            assert_eq!(asked.source.as_deref(), Some("192.0.2.1"));
+        }
+    }
+
+    #[test]
+    fn a_server_is_that_of_what_has_one() {
+        for (text, server) in [
+            ("MCPServer/a/b", Some("a/b")),
+            ("Tool/a/b/c/d", Some("a/b")),
+            ("Model/a/b/org/m", Some("a/b")),
+            ("Policy/a/b", None),
+            ("User/https://login.example#ada", None),
+            ("Approval/1", None),
+            ("x", None),
+        ] {
+            assert_eq!(server_of(text), server, "{text}");
+        }
     }
 
     #[test]

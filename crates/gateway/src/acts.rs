@@ -362,6 +362,7 @@ impl Shared {
         }
         let record = Record::Refusal(RefusalRecord {
             asked: None,
+            chain: Vec::new(),
             code: refusal.code.as_str().into(),
             detail: refusal.detail.as_deref().map(shorten),
             id: id.as_str().into(),
@@ -373,7 +374,7 @@ impl Shared {
             parent: None,
             path: shorten(path),
             principal: None,
-            source: Some(source.to_string().into()),
+            source: Some(source.to_canonical().to_string().into()),
             time: rfc3339(now.wall).into(),
             trace: TraceContext::from_header(None).ids().into(),
             user: user.map(|user| user.id().into()),

@@ -217,6 +217,7 @@ impl Missed {
         );
         Record::Refusal(RefusalRecord {
             asked: None,
+            chain: Vec::new(),
             code: Cow::Borrowed(NOT_RECORDED),
             detail: None,
             id: Cow::Borrowed(id),

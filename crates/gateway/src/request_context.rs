@@ -241,8 +241,11 @@ impl RequestContext {
         let instance = instance.or(verified.and_then(|verified| verified.instance.as_deref()));
         let user = self.caller.as_ref().and_then(|proven| proven.user.as_ref());
         let user = user.map(|user| Cow::Owned(user.id()));
+        let delegated = self.caller.as_ref().and_then(|proven| proven.delegated.as_ref());
+        let chain = delegated.into_iter().flat_map(|chain| &chain.actors);
         Record::Refusal(RefusalRecord {
             asked: self.asked_for.clone(),
+            chain: chain.map(|actor| Cow::Owned(actor.to_string())).collect(),
             code: Cow::Borrowed(refusal.code.as_str()),
             detail: refusal.detail.as_deref().map(shorten),
             id: Cow::Borrowed(&self.call),
@@ -254,7 +257,7 @@ impl RequestContext {
             parent: self.trace.parent().map(Cow::Owned),
             path: shorten(parts.uri.path()),
             principal: self.caller.as_ref().map(|proven| Cow::Owned(proven.principal.entity().to_string())),
-            source: Some(Cow::Owned(self.peer.address.ip().to_string())),
+            source: Some(Cow::Owned(self.peer.address.ip().to_canonical().to_string())),
             time: Cow::Owned(rfc3339(self.started.wall)),
             trace: Cow::Owned(self.trace.ids()),
             user: user.or(verified.and_then(|it| it.user.as_deref()).map(Cow::Borrowed)),

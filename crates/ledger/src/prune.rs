@@ -18,6 +18,7 @@ use vidimus_core::record::Kept;
 
 use crate::archive::{self, Archive, ArchiveAt, ArchiveError};
 use crate::checkpoint::Checkpoint;
+use crate::counted::Counted;
 use crate::file::{self, FileError};
 use crate::growth::Issued;
 use crate::proof::{ProveError, Prover};
@@ -203,8 +204,10 @@ impl Ledger {
         };
         let check = Check { from: u64::MAX, key: None, times: true };
         let mut walk = Walk::new(&front.segments, from).behind(from).checked(check);
+        let mut counted = Counted::default();
         while walk.index() < minimum {
             let Some((_, record)) = walk.next()? else { return Err(PruneError::Inconsistent) };
+            counted.one();
             tree.append(tree::leaf(record), |full| -> Result<(), PruneError> {
                 let stored = tile::read(dir, full.level, full.index)?;
                 if stored.is_none_or(|stored| stored != full.hashes) {

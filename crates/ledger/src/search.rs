@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::checkpoint::{self, CheckpointError, SignedCheckpoint};
+use crate::counted::Counted;
 use crate::file::{self, FileError};
 use crate::note::{KeyError, VerifierKey};
 use crate::open::public_key_path;
@@ -302,7 +303,7 @@ fn each(
     };
     let mut end = segment.first;
     let mut reader = Reader::open(segment).map_err(|error| failed(error, end))?;
-    let mut wanted = true;
+    let (mut wanted, mut counted) = (true, Counted::default());
     loop {
         // Records that nobody sealed are known by that only behind them.
         if !wanted && reader.sealed().0 >= end {
@@ -310,6 +311,7 @@ fn each(
         }
         match reader.next() {
             Ok(Some((index, record))) if wanted => {
+                counted.one();
                 end = index + 1;
                 wanted = visit(index, record);
             }

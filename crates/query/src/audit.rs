@@ -16,8 +16,9 @@ use vidimus_core::record::Unreadable;
 use vidimus_ledger::SearchError;
 
 pub use assessment::{
-    AssessedLog, Assessment, AssessmentError, AssessmentQuestion, Control, Counts, Evidence, Framework, Gaps,
-    MOST_SAMPLES, Sample, assess, event, findings, frameworks, html, oscal,
+    AssessedLog, AssessedPart, Assessment, AssessmentError, AssessmentQuestion, Control, Counts, Evidence,
+    EvidenceTogether, Framework, Gaps, MOST_SAMPLES, Overlap, Sample, Together, assess, event, findings,
+    frameworks, html, oscal, overview,
 };
 pub use evidence::{
     EvidenceAsked, EvidenceCosigned, EvidenceFinding, EvidenceReport, EvidenceVerified, ExportAnswer,

@@ -26,7 +26,9 @@ use crate::Misasked;
 use crate::state::{State, StateOf};
 use crate::text;
 
-pub use recorded::{NotExplained, Recorded, RecordedQuestion, UNKNOWN, of as of_record, recorded};
+pub use recorded::{
+    NotExplained, Recorded, RecordedQuestion, UNKNOWN, of as of_record, recorded, recorded_by,
+};
 
 /// A call that nobody makes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -9,7 +9,7 @@ use crate::approvals::{Answered, ApprovalEvent, Approvals};
 use crate::audit::logs::{FoundIn, ShownInLogs, Times, TimesQuestion};
 use crate::audit::{
     Assessment, AssessmentQuestion, EvidenceVerified, ExportAnswer, ExportQuestion, Found, SearchQuestion,
-    ShowQuestion, ShownCall,
+    ShowQuestion, ShownCall, Together,
 };
 use crate::cases::{CaseFile, TestReport};
 use crate::check::CheckReport;
@@ -43,6 +43,7 @@ pub fn schema() -> Value {
             Some(asked.subschema_for::<AssessmentQuestion>()),
             answered.subschema_for::<Assessment>(),
         ),
+        one("assessment-together", None, answered.subschema_for::<Together>()),
         one("check", None, answered.subschema_for::<CheckReport>()),
         one("evidence", None, answered.subschema_for::<EvidenceVerified>()),
         one(

@@ -180,20 +180,33 @@ pub enum Untraced {
 /// # Errors
 /// See [`Untraced`]; never of a part, which is told with the rest.
 pub fn show(ledger: &Path, spans: &Path, question: &TraceQuestion) -> Result<ShownTrace, Untraced> {
-    show_by(&InLog(ledger.to_owned()), spans, question)
+    show_by(&[Place { ledger: &InLog(ledger.to_owned()), spans }], question)
 }
 
-/// As [`show`], with the calls looked up in whatever knows the records of that log.
+/// What one gateway has of a trace.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'p> {
+    /// What knows the records of its log.
+    pub ledger: &'p dyn Lookup,
+    /// The directory of the spans that it took.
+    pub spans: &'p Path,
+}
+
+/// As [`show`], of one or more gateways: a chain goes from one to another, and agents send their spans to any replica.
 ///
 /// # Errors
 /// As of [`show`].
-pub fn show_by(ledger: &dyn Lookup, spans: &Path, question: &TraceQuestion) -> Result<ShownTrace, Untraced> {
+pub fn show_by(places: &[Place<'_>], question: &TraceQuestion) -> Result<ShownTrace, Untraced> {
     let mut gathered = Gathered::default();
     match trace_id(&question.id) {
         Some(trace) => {
             gathered.traces.insert(trace);
         }
-        None => gathered.of_call(ledger, &question.id)?,
+        None => {
+            for place in places {
+                gathered.of_call(place.ledger, &question.id)?;
+            }
+        }
     }
     let traces: Vec<u128> = gathered.traces.iter().copied().collect();
     if traces.len() > MOST_TRACES {
@@ -202,17 +215,21 @@ pub fn show_by(ledger: &dyn Lookup, spans: &Path, question: &TraceQuestion) -> R
             "of {more} more traces only the calls of this transaction are shown, and no spans"
         ));
     }
-    for trace in traces.iter().take(MOST_TRACES) {
+    let of_each = |trace: &u128| places.iter().map(move |place| (*place, *trace)).collect::<Vec<_>>();
+    let all: Vec<(Place<'_>, u128)> = traces.iter().take(MOST_TRACES).flat_map(of_each).collect();
+    for (place, trace) in &all {
         let trace = Some(format!("{trace:032x}"));
-        gathered.search(ledger, SearchQuestion { trace, ..SearchQuestion::default() })?;
+        gathered.search(place.ledger, SearchQuestion { trace, ..SearchQuestion::default() })?;
     }
-    for trace in traces.iter().take(MOST_TRACES) {
-        let of = traces.len().min(MOST_TRACES);
-        let found = vidimus_traces::read_part(spans, *trace, of).map_err(Untraced::Spans)?;
+    for (place, trace) in &all {
+        let found = vidimus_traces::read_part(place.spans, *trace, all.len()).map_err(Untraced::Spans)?;
         gathered.altered += found.altered;
         gathered.left_out += found.left_out;
         gathered.damage.extend(found.damage);
         gathered.spans.extend(found.spans);
+    }
+    if places.len() > 1 {
+        gathered.once();
     }
     Ok(gathered.shown(&traces))
 }
@@ -300,6 +317,27 @@ impl Gathered {
             Record::Effect(effect) => call.effect = Some(effect),
             Record::Act(_) => {}
         }
+    }
+
+    /// Of several gateways a sender's span is shown once, whichever of them it was sent to: the first that came stands, as at one of them.
+    fn once(&mut self) {
+        self.spans.sort_by_key(|kept| kept.received_ms);
+        let (mut said, mut altered) = (BTreeMap::<(String, Vec<u8>, Vec<u8>), KeptSpan>::new(), 0);
+        self.spans.retain(|kept| {
+            let Some(span) = &kept.span else { return true };
+            let id = (kept.principal.clone(), span.trace_id.clone(), span.span_id.clone());
+            match said.get(&id) {
+                None => {
+                    said.insert(id, kept.clone());
+                    true
+                }
+                Some(first) => {
+                    altered += u64::from(first.span != kept.span);
+                    false
+                }
+            }
+        });
+        self.altered += altered;
     }
 
     fn shown(self, traces: &[u128]) -> ShownTrace {

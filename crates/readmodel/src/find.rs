@@ -222,7 +222,7 @@ fn filter(wanted: &Wanted, all_readable: bool) -> Option<Expr> {
         if approvals.is_empty() { named } else { named.or(with) }
     }));
     all.extend(trace.as_deref().map(|trace| starts_with(col("trace"), lit(trace))));
-    let fits = all.into_iter().reduce(Expr::and);
+    let fits = all.into_iter().chain(beside(&wanted.query)).reduce(Expr::and);
     // Whether one that cannot be read fits, its text alone tells.
     let fits = fits.map(|fits| if all_readable { fits } else { fits.or(col("kind").is_null()) });
     let text = text.as_deref().map(|text| contains(col("record"), lit(text)));
@@ -231,6 +231,24 @@ fn filter(wanted: &Wanted, all_readable: bool) -> Option<Expr> {
         if wanted.query.newest_first { col("index").lt(after) } else { col("index").gt(after) }
     });
     [after, fits, text].into_iter().flatten().reduce(Expr::and)
+}
+
+/// What else of who called, from where and by what it was decided.
+fn beside(query: &Query) -> impl Iterator<Item = Expr> {
+    let Query { on_behalf_of, instance, source, server, approval, configuration, .. } = query;
+    let is = |name: &str, value: &str| col(name).eq(lit(value));
+    let ends = |name: &str, value: &str| ends_with(col(name), lit(value));
+    let of = |value: &Option<String>, fits: &dyn Fn(&str) -> Expr| value.as_deref().map(fits);
+    [
+        of(on_behalf_of, &|name| contains(col("on_behalf_of"), lit(format!("{name}\n")))),
+        of(instance, &|copy| ends("instance", copy).or(ends("instance_name", copy))),
+        of(source, &|address| is("source", address)),
+        of(server, &|name| ends("server", name).or(ends("via", name))),
+        of(approval, &|approval| is("approval", approval)),
+        of(configuration, &|digest| ends("configuration", digest)),
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// A time to the microsecond, as the column has it, and `more` of them.

@@ -24,6 +24,7 @@ mod manifest;
 mod open_range;
 mod private;
 mod row;
+mod several;
 mod sieve;
 mod sql;
 mod stats;
@@ -47,6 +48,7 @@ use vidimus_ledger::{FileError, Reading, SearchError};
 pub use build::{Extended, SMALLEST, check, extend, extend_by, is_due, rebuild, repair, to_seal};
 pub use file::DamagedFile;
 pub use find::{Candidate, Wanted};
+pub use several::Several;
 pub use sql::{Answer, Bounds, Column, MOST_BYTES as MOST_ANSWER, tables};
 pub use stats::{By, Order, StatsQuestion};
 
@@ -244,6 +246,11 @@ impl Model {
     /// How many records are sealed, and how many can be searched.
     pub fn extent(&self) -> (u64, u64) {
         (self.tail.first, self.tail.next)
+    }
+
+    /// The index of the first record that can be searched.
+    pub(crate) fn begins(&self) -> u64 {
+        self.builder.ranges.first().map_or(self.tail.first, |range| range.range.first)
     }
 
     /// How many records are signed for, and neither sealed nor read.

@@ -11,7 +11,7 @@ use crate::file::Written;
 use crate::{ModelError, private};
 
 /// Of the form of the files. Others are not read: they are made again.
-const VERSION: u32 = 4;
+const VERSION: u32 = 5;
 
 const NAME: &str = "manifest";
 

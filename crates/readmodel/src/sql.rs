@@ -73,39 +73,12 @@ impl Model {
     /// # Errors
     /// See [`ModelError`].
     pub fn sql(&self, query: &str, bounds: Bounds) -> Result<Answer, ModelError> {
-        bounded(query)?;
-        let session = crate::session()?;
-        for name in GROWING {
-            session.deregister_udf(name);
-            session.deregister_udtf(name);
-        }
-        let state = session.state();
-        let parsed = state.sql_to_statement(query, &state.config_options().sql_parser.dialect);
-        let parsed = parsed.map_err(ModelError::query)?;
-        if !only_reads(&parsed) {
-            return Err(ModelError::NotRead);
-        }
-        for (name, table) in [("records", self.records()), ("hours", self.hours()?)] {
-            session.register_table(name, std::sync::Arc::new(table)).map_err(ModelError::query)?;
-        }
-        // Threads of its own, which are left to themselves when the time is up: a query can be stopped only between two batches, and a join
-        // may never come to an end of one. What does not stop then ends with the process.
-        let threads =
-            tokio::runtime::Builder::new_multi_thread().enable_time().thread_stack_size(STACK).build();
-        let threads = threads.map_err(ModelError::io("start threads", std::path::Path::new("vidimus")))?;
-        let (tell, told) = mpsc::sync_channel(1);
-        threads.spawn(async move {
-            let _ = tell.send(carry_out(&session, parsed, bounds.rows).await);
-        });
-        let answer = told.recv_timeout(bounds.time);
-        threads.shutdown_background();
-        match answer {
-            Ok(answer) => answer.map_err(ModelError::of_query),
-            Err(RecvTimeoutError::Timeout) => Err(ModelError::TooLong { after: bounds.time }),
-            Err(RecvTimeoutError::Disconnected) => {
-                Err(ModelError::Query("it ended without an answer".to_owned()))
+        answered(query, bounds, |session| {
+            for (name, table) in [("records", self.records()), ("hours", self.hours()?)] {
+                session.register_table(name, std::sync::Arc::new(table)).map_err(ModelError::query)?;
             }
-        }
+            Ok(())
+        })
     }
 
     /// All records, as a table.
@@ -119,6 +92,44 @@ impl Model {
     pub(crate) fn hours(&self) -> Result<Table, ModelError> {
         let files = self.builder.ranges.iter().map(|it| Part::new(it.hours.clone(), None, None)).collect();
         Ok(Table { schema: hours::schema(), files, batches: vec![self.builder.hours.batch()?] })
+    }
+}
+
+/// Answers a query over the tables that `register` knows.
+pub(crate) fn answered(
+    query: &str,
+    bounds: Bounds,
+    register: impl FnOnce(&SessionContext) -> Result<(), ModelError>,
+) -> Result<Answer, ModelError> {
+    bounded(query)?;
+    let session = crate::session()?;
+    for name in GROWING {
+        session.deregister_udf(name);
+        session.deregister_udtf(name);
+    }
+    let state = session.state();
+    let parsed = state.sql_to_statement(query, &state.config_options().sql_parser.dialect);
+    let parsed = parsed.map_err(ModelError::query)?;
+    if !only_reads(&parsed) {
+        return Err(ModelError::NotRead);
+    }
+    register(&session)?;
+    // Threads of its own, which are left to themselves when the time is up: a query can be stopped only between two batches, and a join
+    // may never come to an end of one. What does not stop then ends with the process.
+    let threads = tokio::runtime::Builder::new_multi_thread().enable_time().thread_stack_size(STACK).build();
+    let threads = threads.map_err(ModelError::io("start threads", std::path::Path::new("vidimus")))?;
+    let (tell, told) = mpsc::sync_channel(1);
+    threads.spawn(async move {
+        let _ = tell.send(carry_out(&session, parsed, bounds.rows).await);
+    });
+    let answer = told.recv_timeout(bounds.time);
+    threads.shutdown_background();
+    match answer {
+        Ok(answer) => answer.map_err(ModelError::of_query),
+        Err(RecvTimeoutError::Timeout) => Err(ModelError::TooLong { after: bounds.time }),
+        Err(RecvTimeoutError::Disconnected) => {
+            Err(ModelError::Query("it ended without an answer".to_owned()))
+        }
     }
 }
 

@@ -51,6 +51,10 @@ pub struct StatsQuestion {
 }
 
 impl StatsQuestion {
+    pub(crate) fn bounds(&self) -> Bounds {
+        Bounds { rows: self.limit, time: Duration::from_secs(60) }
+    }
+
     /// As a question in SQL to a table, which has the columns of `hours`.
     pub fn sql(&self, table: &str) -> String {
         let (names, groups, which) = match self.by {
@@ -111,7 +115,6 @@ impl Model {
     /// # Errors
     /// See [`ModelError`].
     pub fn stats(&self, question: &StatsQuestion) -> Result<Answer, ModelError> {
-        let bounds = Bounds { rows: question.limit, time: Duration::from_secs(60) };
-        Ok(question.named(self.sql(&question.sql("hours"), bounds)?))
+        Ok(question.named(self.sql(&question.sql("hours"), question.bounds())?))
     }
 }

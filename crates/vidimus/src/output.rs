@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anstyle::{AnsiColor, Style};
 use clap::ValueEnum;
@@ -172,8 +173,24 @@ fn say(text: &str, because: &[String], what: &str) {
         let first = format!("{what}: {}", shown(text));
         because.iter().fold(first, |said, cause| format!("{said}\n  because: {}", shown(cause)))
     };
+    let mut to = io::stderr().lock();
+    let taken_back = if UNENDED.swap(false, Ordering::Relaxed) { TAKE_BACK } else { "" };
     // Nothing can be done when standard error is gone.
-    let _ = writeln!(io::stderr().lock(), "{said}");
+    let _ = writeln!(to, "{taken_back}{said}");
+}
+
+/// Takes a line on a terminal back.
+const TAKE_BACK: &str = "\r\u{1b}[K";
+
+/// Whether a line that has no end stands on standard error: whatever is said then takes its place.
+static UNENDED: AtomicBool = AtomicBool::new(false);
+
+/// Shows a line on standard error, a terminal, in the place of the one before; an empty one takes that back.
+pub fn in_place(text: &str) {
+    let mut to = io::stderr().lock();
+    UNENDED.store(!text.is_empty(), Ordering::Relaxed);
+    // Nothing can be done when standard error is gone.
+    let _ = write!(to, "{TAKE_BACK}{text}").and_then(|()| to.flush());
 }
 
 #[cfg(test)]

@@ -166,6 +166,7 @@ fn refusal(text: &str) -> Record<'_> {
             resource: text.into(),
             transaction: text.into(),
         })),
+        chain: vec![text.into(), "Agent/a/b".into()],
         code: text.into(),
         detail: Some(text.into()),
         id: text.into(),

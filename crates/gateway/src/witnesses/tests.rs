@@ -96,6 +96,7 @@ async fn record_as(ledger: &Ledger, count: usize, id: &str) {
     for _ in 0..count {
         let record = Record::Refusal(RefusalRecord {
             asked: None,
+            chain: Vec::new(),
             code: "token_expired".into(),
             detail: None,
             id: id.into(),

@@ -6,7 +6,9 @@ use jiff::{SignedDuration, Timestamp};
 use memchr::memmem::Finder;
 use uuid::Uuid;
 use vidimus_core::act::Act;
+use vidimus_core::caller::Instance;
 use vidimus_core::record::{Kept, Record};
+use vidimus_core::row::{configuration_of_act, copy_of_act, plain_address, server_of};
 
 use crate::times::Span;
 
@@ -19,6 +21,12 @@ pub struct Query {
     pub agent: Option<String>,
     /// The user on whose behalf, as `issuer#subject` or `subject`.
     pub user: Option<String>,
+    /// Who acted before the caller, at whatever hop, or the user: on whose behalf others acted.
+    pub on_behalf_of: Option<String>,
+    /// The copy of the principal that called: its id, or the name of its pod.
+    pub instance: Option<String>,
+    /// The address that the call came from, as records have it.
+    pub source: Option<String>,
     /// A policy that decided, or changed the call or its answer, or is only tried, or held the call, or a permit that came closest.
     pub policy: Option<String>,
     /// Approvals that `policy` asked for: what was made with one of them fits it too.
@@ -27,6 +35,12 @@ pub struct Query {
     pub outcome: Option<String>,
     /// The tool, agent, model or other resource that was asked for.
     pub resource: Option<String>,
+    /// The server, agent or provider that this is, or is a part of, or the server with members by which the call came: `namespace/name`, without its kind.
+    pub server: Option<String>,
+    /// The approval that the call waits for or is made with, or that the act is about.
+    pub approval: Option<String>,
+    /// The digest of the configuration that decided, with or without `sha256:`.
+    pub configuration: Option<String>,
     /// `decision`, `effect` or `refusal`.
     pub kind: Option<String>,
     /// The stable code of a denial or refusal.
@@ -59,7 +73,8 @@ impl Query {
     /// Nothing that fits was written before this: a UUIDv7 says when it was made, and a call, an approval and a chain have theirs from their beginning on.
     pub(super) fn not_before(&self) -> Option<Timestamp> {
         let approval = self.resource.as_deref().and_then(|resource| resource.strip_prefix("Approval/"));
-        let ids = [self.id.as_deref(), self.transaction.as_deref(), self.made_before.as_deref(), approval];
+        let [id, transaction] = [self.id.as_deref(), self.transaction.as_deref()];
+        let ids = [id, transaction, self.made_before.as_deref(), self.approval.as_deref(), approval];
         let made = |id: &str| {
             let id = Uuid::try_parse(id).ok().filter(|id| id.get_version_num() == 7)?;
             let (seconds, nanoseconds) = id.get_timestamp()?.to_unix();
@@ -75,6 +90,12 @@ impl Query {
 enum Member {
     Principal,
     User,
+    OnBehalfOf,
+    Instance,
+    Source,
+    Server,
+    Approval,
+    Configuration,
     /// Any that the record names: [`vidimus_core::record::DecisionRecord::named_policies`].
     Policy,
     /// How it was decided, or how an effect ended.
@@ -90,9 +111,6 @@ enum Member {
 impl Member {
     /// What a record says of it.
     fn said(self, record: &Kept) -> Vec<&str> {
-        fn one<'r>(text: &'r Option<Cow<'static, str>>) -> Vec<&'r str> {
-            text.as_deref().into_iter().collect()
-        }
         match (self, record) {
             (Self::Kind, record) => vec![record.kind()],
             (Self::Id, record) => vec![record.id()],
@@ -102,6 +120,31 @@ impl Member {
             (Self::Principal, Record::Refusal(it)) => one(&it.principal),
             (Self::User, Record::Decision(it)) => one(&it.user),
             (Self::User, Record::Refusal(it)) => one(&it.user),
+            (Self::OnBehalfOf, Record::Decision(it)) => {
+                it.chain.iter().chain(&it.user).map(|who| &**who).collect()
+            }
+            (Self::OnBehalfOf, Record::Refusal(it)) => {
+                it.chain.iter().chain(&it.user).map(|who| &**who).collect()
+            }
+            (Self::Instance, Record::Decision(it)) => copy(&it.instance),
+            (Self::Instance, Record::Refusal(it)) => copy(&it.instance),
+            (Self::Source, Record::Decision(it)) => one(&it.source),
+            (Self::Source, Record::Refusal(it)) => {
+                it.source.as_deref().map(plain_address).into_iter().collect()
+            }
+            (Self::Server, Record::Decision(it)) => {
+                server_of(&it.resource).into_iter().chain(it.via.as_deref()).collect()
+            }
+            (Self::Server, Record::Refusal(it)) => {
+                it.asked.iter().filter_map(|asked| server_of(&asked.resource)).collect()
+            }
+            (Self::Approval, Record::Decision(it)) => one(&it.approval),
+            (Self::Approval, Record::Refusal(it)) => {
+                it.asked.iter().filter_map(|asked| asked.approval.as_deref()).collect()
+            }
+            (Self::Configuration, Record::Decision(it)) => vec![&it.snapshot],
+            // Nothing was decided by one.
+            (Self::Configuration, Record::Refusal(_)) => Vec::new(),
             (Self::Policy, Record::Decision(it)) => of_policies(it.named_policies()),
             (Self::Policy, Record::Refusal(it)) => {
                 of_policies(it.asked.iter().flat_map(|asked| asked.policies.iter()).map(|policy| &**policy))
@@ -121,6 +164,12 @@ impl Member {
             (
                 Self::Principal
                 | Self::User
+                | Self::OnBehalfOf
+                | Self::Instance
+                | Self::Source
+                | Self::Server
+                | Self::Approval
+                | Self::Configuration
                 | Self::Policy
                 | Self::Resource
                 | Self::Transaction
@@ -133,6 +182,16 @@ impl Member {
     }
 }
 
+fn one<'r>(text: &'r Option<Cow<'static, str>>) -> Vec<&'r str> {
+    text.as_deref().into_iter().collect()
+}
+
+/// By what a copy of a principal is known.
+fn copy<'r>(of: &'r Option<Cow<'static, Instance>>) -> Vec<&'r str> {
+    let texts = |copy: &'r Cow<'static, Instance>| [Some(&*copy.id), copy.name.as_deref()];
+    of.iter().flat_map(texts).flatten().collect()
+}
+
 /// Of a policy of several statements each has a number; its name means all of them.
 fn of_policies<'r>(ids: impl Iterator<Item = &'r str>) -> Vec<&'r str> {
     ids.flat_map(|policy| [Some(policy), policy.rsplit_once('#').map(|of| of.0)]).flatten().collect()
@@ -142,8 +201,8 @@ fn of_policies<'r>(ids: impl Iterator<Item = &'r str>) -> Vec<&'r str> {
 #[derive(Clone, Copy, Debug)]
 enum Fit {
     Whole,
-    /// Whole, or the end after a separator.
-    Ending(char),
+    /// Whole, or the end after one of these separators.
+    Ending(&'static [char]),
     /// Whole, or the beginning before a separator.
     Beginning(char),
 }
@@ -171,12 +230,18 @@ pub struct Matcher {
 impl Matcher {
     /// For one record after another.
     pub fn new(query: &Query) -> Self {
-        let wanted: [(&Option<String>, Member, Fit); 10] = [
-            (&query.agent, Member::Principal, Fit::Ending('/')),
-            (&query.user, Member::User, Fit::Ending('#')),
-            (&query.policy, Member::Policy, Fit::Ending('/')),
+        let wanted: [(&Option<String>, Member, Fit); 16] = [
+            (&query.agent, Member::Principal, Fit::Ending(&['/'])),
+            (&query.user, Member::User, Fit::Ending(&['#'])),
+            (&query.on_behalf_of, Member::OnBehalfOf, Fit::Ending(&['/', '#'])),
+            (&query.instance, Member::Instance, Fit::Ending(&['/'])),
+            (&query.source, Member::Source, Fit::Whole),
+            (&query.policy, Member::Policy, Fit::Ending(&['/'])),
             (&query.outcome, Member::Outcome, Fit::Whole),
-            (&query.resource, Member::Resource, Fit::Ending('/')),
+            (&query.resource, Member::Resource, Fit::Ending(&['/'])),
+            (&query.server, Member::Server, Fit::Ending(&['/'])),
+            (&query.approval, Member::Approval, Fit::Whole),
+            (&query.configuration, Member::Configuration, Fit::Ending(&[':'])),
             (&query.kind, Member::Kind, Fit::Whole),
             (&query.code, Member::Code, Fit::Whole),
             (&query.transaction, Member::Transaction, Fit::Whole),
@@ -187,8 +252,8 @@ impl Matcher {
             let value = value.clone()?;
             let json = serde_json::Value::from(value.as_str()).to_string();
             let ending = json.trim_start_matches('"');
-            // What follows a policy's name may be a statement's number, and a trace's id that of a span.
-            let is_open = matches!(member, Member::Policy | Member::Trace);
+            // What follows a policy's name may be a statement's number, a trace's id that of a span, and a server's name what it is of.
+            let is_open = matches!(member, Member::Policy | Member::Trace | Member::Server);
             let ending = if is_open { ending.trim_end_matches('"') } else { ending };
             // Before the last separator may stand what is in no record: an approval is `Approval/…` in tables alone.
             let ending = match member {
@@ -272,6 +337,23 @@ impl Condition {
                 self.fits(&record.act.subject())
                     || matches!(&record.act, Act::Ask(question) if self.fits(&question.resource))
             }
+            Member::OnBehalfOf => match &record.act {
+                Act::Ask(question) => question.chain.iter().chain(&question.user).any(|who| self.fits(who)),
+                _ => false,
+            },
+            Member::Instance => copy_of_act(&record.act).is_some_and(|copy| self.fits(copy)),
+            Member::Server => {
+                let asked = match &record.act {
+                    Act::Ask(question) => server_of(&question.resource),
+                    _ => None,
+                };
+                asked.is_some_and(|server| self.fits(server))
+                    || server_of(&record.act.subject()).is_some_and(|server| self.fits(server))
+            }
+            Member::Approval => record.act.approval() == Some(&*self.value),
+            Member::Configuration => {
+                configuration_of_act(&record.act).is_some_and(|digest| self.fits(digest))
+            }
             Member::Code => self.value == record.act.as_str(),
             Member::Transaction => record.act.subject().strip_prefix("Chain/") == Some(&*self.value),
             // What people are asked is asked by policies.
@@ -282,7 +364,7 @@ impl Condition {
                 }
                 _ => false,
             },
-            Member::Kind | Member::Id | Member::Outcome | Member::Trace => false,
+            Member::Kind | Member::Id | Member::Outcome | Member::Trace | Member::Source => false,
         }
     }
 
@@ -299,9 +381,9 @@ impl Condition {
     fn fits(&self, text: &str) -> bool {
         match self.fit {
             Fit::Whole => text == self.value,
-            Fit::Ending(separator) => {
+            Fit::Ending(separators) => {
                 let before = text.strip_suffix(self.value.as_str());
-                before.is_some_and(|before| before.is_empty() || before.ends_with(separator))
+                before.is_some_and(|before| before.is_empty() || before.ends_with(separators))
             }
             Fit::Beginning(separator) => {
                 let behind = text.strip_prefix(self.value.as_str());

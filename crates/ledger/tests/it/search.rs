@@ -85,6 +85,96 @@ async fn records_are_found_by_each_of_their_members() {
     ledger.close().await;
 }
 
+#[tokio::test]
+async fn what_is_read_is_counted() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let ledger = example(dir.path()).await;
+    // Others read too, in this process.
+    let before = vidimus_ledger::records_read();
+    assert!(found(dir.path(), &Query { id: text("none"), ..Query::default() }).is_empty());
+    assert!(vidimus_ledger::records_read() >= before + 5);
+    ledger.close().await;
+}
+
+/// 0 a call of a first hop, 1 one of the third hop, by a server with members, 2 a refusal on the way, 3 what people are asked about it, 4 a start,
+/// 5 a quarantine of the server.
+fn others() -> [serde_json::Value; 6] {
+    use serde_json::json;
+    let time = "2026-11-28T00:00:00.000000Z";
+    let decision = |principal: &str, chain: serde_json::Value, rest: serde_json::Value| {
+        let mut record = json!({
+            "action": "invokeTool", "body": "sha256:0", "chain": chain, "depth": 1, "facts": {}, "id": "c", "identity": "i", "kind": "decision",
+            "method": "tools/call", "outcome": "allow", "policies": [], "principal": principal, "protocol": "mcp", "resource": "Tool/a/mail/send",
+            "snapshot": "sha256:01", "time": time, "trace": "", "transaction": "t", "version": 1,
+        });
+        if let (Some(record), serde_json::Value::Object(rest)) = (record.as_object_mut(), rest) {
+            record.extend(rest);
+        }
+        record
+    };
+    let act = |act: serde_json::Value| json!({"act": act, "actor": "vidimus", "id": "x", "kind": "act", "time": time, "version": 1, "why": "w"});
+    let chain = json!(["Agent/a/first", "Agent/a/middle"]);
+    [
+        decision(
+            "Agent/a/first",
+            json!([]),
+            json!({"snapshot": "sha256:02", "user": "https://i.example#ada"}),
+        ),
+        decision(
+            "Agent/a/last",
+            chain.clone(),
+            json!({"approval": "p-1", "instance": {"id": "6d1f", "kind": "pod", "name": "a/last-0"}, "source": "192.0.2.1", "via": "MCPServer/a/all"}),
+        ),
+        json!({
+            "asked": {"action": "invokeTool", "approval": "p-1", "method": "tools/call", "policies": [], "resource": "Tool/a/mail/send", "transaction": "t"},
+            "chain": chain, "code": "approval_denied", "id": "r", "kind": "refusal", "message": "", "outcome": "deny", "path": "/",
+            "source": "::ffff:192.0.2.1", "time": time, "trace": "", "version": 1,
+        }),
+        act(json!({"ask": {
+            "action": "invokeTool", "approval": "p-1", "asking": [], "call": "c", "chain": chain, "digest": "d", "endpoint": "https://a.example",
+            "instance": "6d1f", "method": "tools/call", "owner": "o", "principal": "Agent/a/last", "resource": "Tool/a/mail/send", "until": 1,
+        }})),
+        act(
+            json!({"start": {"configuration": "sha256:02", "flags": "sha256:03", "found": "new", "version": "1"}}),
+        ),
+        act(json!({"quarantine": {"subject": "MCPServer/a/mail"}})),
+    ]
+}
+
+#[tokio::test]
+async fn records_are_found_by_whoever_acted_before_and_by_what_decided() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let ledger = Ledger::open(config(dir.path())).expect("opened");
+    for record in others() {
+        let record = vidimus_core::record::Kept::read(record.to_string().as_bytes()).expect("a record");
+        ledger.record(&record).await.expect("recorded");
+    }
+    let any = Query::default;
+    let cases: Vec<(Query, &[u64])> = vec![
+        (Query { on_behalf_of: text("Agent/a/middle"), ..any() }, &[1, 2, 3]),
+        (Query { on_behalf_of: text("first"), ..any() }, &[1, 2, 3]),
+        (Query { on_behalf_of: text("irst"), ..any() }, &[]),
+        (Query { on_behalf_of: text("a/last"), ..any() }, &[]),
+        (Query { on_behalf_of: text("ada"), ..any() }, &[0]),
+        (Query { on_behalf_of: text("https://i.example#ada"), ..any() }, &[0]),
+        (Query { instance: text("6d1f"), ..any() }, &[1, 3]),
+        (Query { instance: text("last-0"), ..any() }, &[1]),
+        (Query { source: text("192.0.2.1"), ..any() }, &[1, 2]),
+        (Query { source: text("2.0.2.1"), ..any() }, &[]),
+        (Query { server: text("a/mail"), ..any() }, &[0, 1, 2, 3, 5]),
+        (Query { server: text("mail"), kind: text("act"), ..any() }, &[3, 5]),
+        (Query { server: text("a/all"), ..any() }, &[1]),
+        (Query { server: text("send"), ..any() }, &[]),
+        (Query { approval: text("p-1"), ..any() }, &[1, 2, 3]),
+        (Query { configuration: text("sha256:02"), ..any() }, &[0, 4]),
+        (Query { configuration: text("01"), ..any() }, &[1]),
+    ];
+    for (query, expected) in cases {
+        assert_eq!(found(dir.path(), &query), expected, "{query:?}");
+    }
+    ledger.close().await;
+}
+
 /// Of callers that nobody registered there is no principal, only what they proved.
 #[tokio::test]
 async fn a_refusal_is_found_by_the_identity_that_was_proven() {

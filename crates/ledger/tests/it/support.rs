@@ -156,6 +156,7 @@ pub(crate) fn effect(id: &str, decision: u64, second: u32) -> EffectRecord<'_> {
 pub(crate) fn refusal(text: &str) -> Record<'_> {
     Record::Refusal(RefusalRecord {
         asked: None,
+        chain: Vec::new(),
         code: "token_expired".into(),
         detail: None,
         id: text.into(),

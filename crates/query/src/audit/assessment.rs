@@ -9,6 +9,7 @@ mod html;
 mod ocsf;
 mod oscal;
 mod pass;
+mod together;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -23,10 +24,11 @@ use super::Exported;
 
 pub use counts::{Counts, Gaps};
 pub use frameworks::{Framework, frameworks};
-pub use html::html;
+pub use html::{html, overview};
 pub use ocsf::{event, findings};
 pub use oscal::oscal;
 pub use pass::assess;
+pub use together::{AssessedPart, EvidenceTogether, Overlap, Together};
 
 /// Most samples of one kind of evidence.
 pub const MOST_SAMPLES: usize = 20;

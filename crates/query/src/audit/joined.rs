@@ -114,7 +114,8 @@ impl SearchQuestion {
     /// What effects must fit, their decisions aside.
     pub(super) fn of_effects(&self) -> Query {
         let newest_first = !self.oldest_first;
-        let (kind, made_before) = (Some("effect".to_owned()), self.transaction.clone());
+        let (kind, made_before) =
+            (Some("effect".to_owned()), self.transaction.clone().or_else(|| self.approval.clone()));
         let effects = Query { kind, until: self.until, made_before, newest_first, ..Query::default() };
         if !newest_first {
             return effects;

@@ -3,16 +3,18 @@
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::iter::Peekable;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use vidimus_core::entity::EntityKind;
 use vidimus_core::record::{Kept, Record};
 use vidimus_ledger::{Query, SearchError};
 
 use super::joined::Effects;
-use super::{Damage, Found, Unsearched};
+use super::{Damage, Found, Lookup, Unsearched};
 use crate::Misasked;
 
 /// What records must fit, all of it.
@@ -28,6 +30,15 @@ pub struct SearchQuestion {
     /// The person on whose behalf.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
+    /// On whose behalf others acted, at whatever hop: a principal that acted before the caller, or the person.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_behalf_of: Option<String>,
+    /// The copy of the principal that called: the UID of its pod or the name of that, or its certificate's serial number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
+    /// The IP address that the call came from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<IpAddr>,
     /// A policy that decided, changed the call or its answer, held it or is only tried (`mode: observe`), or a permit that was among the closest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy: Option<String>,
@@ -37,6 +48,15 @@ pub struct SearchQuestion {
     /// What was asked for: a tool, agent, skill, model, resource or prompt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resource: Option<String>,
+    /// The MCP server, agent or provider that this is, or is a part of, or the server with members by which the call came.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
+    /// The approval that the call waited for or was made with, and what was done about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approval: Option<String>,
+    /// The digest of the configuration that decided, with or without `sha256:`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub configuration: Option<String>,
     /// Stable code of a refusal, or of how an effect ended: docs/codes.md.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
@@ -215,8 +235,14 @@ impl SearchQuestion {
             approvals: approvals.to_vec(),
             agent: self.principal.clone(),
             user: self.user.clone(),
+            on_behalf_of: self.on_behalf_of.clone(),
+            instance: self.instance.clone(),
+            source: self.source.map(|source| source.to_canonical().to_string()),
             policy: self.policy.clone(),
             resource: self.resource.clone(),
+            server: self.server.as_deref().map(|server| without_kind(server).to_owned()),
+            approval: self.approval.clone(),
+            configuration: self.configuration.clone(),
             transaction: self.transaction.clone(),
             trace: self.trace.clone(),
             until: self.until,
@@ -243,12 +269,31 @@ impl SearchQuestion {
         }
     }
 
+    /// Whether few of the records may fit, so that it pays to look these up rather than to read all.
+    pub fn is_narrow(&self) -> bool {
+        let is_rare = |outcome: Outcome| !matches!(outcome, Outcome::Allow | Outcome::Ok);
+        self.asks_who()
+            || self.text.is_some()
+            || self.code.is_some()
+            || self.outcome.is_some_and(is_rare)
+            || matches!(self.kind, Some(Kind::Act | Kind::Refusal))
+    }
+
     /// Whether only some decisions have the effects that are asked for.
     pub(super) fn asks_who(&self) -> bool {
-        let Self { principal, user, policy, resource, transaction, trace, .. } = self;
-        let asked = [principal, user, policy, resource, transaction, trace];
-        asked.into_iter().any(Option::is_some)
+        let Self { principal, user, on_behalf_of, instance, policy, resource, .. } = self;
+        let Self { server, approval, configuration, transaction, trace, source, .. } = self;
+        let who = [principal, user, on_behalf_of, instance, policy, resource];
+        let how = [server, approval, configuration, transaction, trace];
+        source.is_some() || who.into_iter().chain(how).any(Option::is_some)
     }
+}
+
+/// A server as tables have it: `MCPServer/finance/ledger` and `finance/ledger` are the same.
+fn without_kind(server: &str) -> &str {
+    let kinds = [EntityKind::McpServer, EntityKind::Agent, EntityKind::LlmProvider];
+    let of_kind = server.split_once('/').filter(|(kind, _)| kinds.iter().any(|one| one.as_str() == *kind));
+    of_kind.map_or(server, |(_, name)| name)
 }
 
 /// The records of the log in `dir` that fit, one by one. What is wrong with the log comes where it is met, and only once; reading goes
@@ -310,27 +355,29 @@ pub(super) fn approvals_of(acts: impl Iterator<Item = Kept>) -> Vec<String> {
 /// # Errors
 /// See [`SearchError`].
 pub fn unknown_names(
-    dir: &Path,
+    lookup: &dyn Lookup,
     question: &SearchQuestion,
 ) -> Result<Vec<(&'static str, String)>, SearchError> {
-    let one = |member, value: &Option<String>, query: Query| {
-        value.clone().map(|value| (member, value, Query { limit: Some(1), ..query }))
-    };
-    let Query { agent, user, policy, resource, transaction, .. } = question.asked(&[]);
-    let none = Query::default;
-    let asked = [
-        one("principal", &agent, Query { agent: agent.clone(), ..none() }),
-        one("user", &user, Query { user: user.clone(), ..none() }),
-        one("policy", &policy, Query { policy: policy.clone(), ..none() }),
-        one("resource", &resource, Query { resource: resource.clone(), ..none() }),
-        one("transaction", &transaction, Query { transaction: transaction.clone(), ..none() }),
+    let asked = question.asked(&[]);
+    let none = || Query { limit: Some(1), ..Query::default() };
+    let names = [
+        ("principal", &question.principal, Query { agent: asked.agent, ..none() }),
+        ("user", &question.user, Query { user: asked.user, ..none() }),
+        ("on-behalf-of", &question.on_behalf_of, Query { on_behalf_of: asked.on_behalf_of, ..none() }),
+        ("instance", &question.instance, Query { instance: asked.instance, ..none() }),
+        ("policy", &question.policy, Query { policy: asked.policy, ..none() }),
+        ("resource", &question.resource, Query { resource: asked.resource, ..none() }),
+        ("server", &question.server, Query { server: asked.server, ..none() }),
+        ("approval", &question.approval, Query { approval: asked.approval, ..none() }),
+        ("configuration", &question.configuration, Query { configuration: asked.configuration, ..none() }),
+        ("transaction", &question.transaction, Query { transaction: asked.transaction, ..none() }),
     ];
     let mut unknown = Vec::new();
-    for (member, value, query) in asked.into_iter().flatten() {
+    for (member, value, query) in names {
+        let Some(value) = value else { continue };
         // What is damaged may have it.
-        let hits = vidimus_ledger::search(dir, &query)?.next();
-        if hits.is_none() {
-            unknown.push((member, value));
+        if lookup.hits(&query)?.next().is_none() {
+            unknown.push((member, value.clone()));
         }
     }
     Ok(unknown)

@@ -141,6 +141,13 @@ impl Gathered {
         Ok(())
     }
 
+    /// Whether there are any, and the log in `dir` proves all of them.
+    pub(crate) fn is_proven(&self, dir: &Path) -> bool {
+        let Ok(mut prover) = Prover::latest(dir) else { return false };
+        !self.records.is_empty()
+            && self.records.iter().all(|(index, record)| prover.prove(*index, record).is_ok())
+    }
+
     /// Each of them, or what is wrong with it.
     pub(crate) fn read(&self) -> impl Iterator<Item = Result<Kept, Damage>> {
         let all = self.records.iter();

@@ -17,7 +17,7 @@ use vidimus_ledger::SearchError;
 
 use super::{Explanation, can_prove, entity, may_act_for, principal, target};
 use crate::Misasked;
-use crate::audit::{Gathered, InLog, ShowQuestion};
+use crate::audit::{Gathered, InLog, Lookup, ShowQuestion};
 use crate::replay::Parts;
 use crate::state::State;
 
@@ -75,7 +75,24 @@ pub const UNKNOWN: &str = "unknown";
 /// # Errors
 /// When there is no such decision, or nobody could make the call now; and where the log cannot be read.
 pub fn recorded(state: &State, dir: &Path, question: &RecordedQuestion) -> Result<Explanation, NotExplained> {
-    let found = Gathered::of(&InLog(dir.to_owned()), &ShowQuestion { id: question.call.clone() })?;
+    recorded_by(&InLog(dir.to_owned()), state, dir, question)
+}
+
+/// As [`recorded`], looked up in whatever knows the records of that log. What the log does not prove, or what is not found, is looked for in the log.
+///
+/// # Errors
+/// As [`recorded`].
+pub fn recorded_by(
+    lookup: &dyn Lookup,
+    state: &State,
+    dir: &Path,
+    question: &RecordedQuestion,
+) -> Result<Explanation, NotExplained> {
+    let asked = ShowQuestion { id: question.call.clone() };
+    let mut found = Gathered::of(lookup, &asked)?;
+    if !found.is_proven(dir) {
+        found = Gathered::of(&InLog(dir.to_owned()), &asked)?;
+    }
     let (records, unread): (Vec<_>, Vec<_>) = found.read().partition(Result::is_ok);
     let misasked = |reason: String| Misasked::new("call", &question.call, reason);
     let mut refused = None;

@@ -76,6 +76,40 @@ fn lines(shown: &ShownTrace) -> Vec<String> {
     shown.nodes.iter().map(line).collect()
 }
 
+/// A call at one gateway that leads to one at another, and spans that land at either: one tree, as if all had been sent to one.
+#[test]
+fn what_two_gateways_have_is_one_tree() {
+    let ((one, first, runtime), (other, second, _)) = (begun(), begun());
+    calls(&first, &runtime, &[("call-1", "call-1", "00000000000000aa", None)]);
+    calls(&second, &runtime, &[("call-2", "call-1", "00000000000000bb", Some("0000000000000001"))]);
+    runtime.block_on(first.close());
+    runtime.block_on(second.close());
+    send(one.path(), BOT, &[span(1, 0xaa, "plan"), span(2, 0xbb, "work")]);
+    let mut altered = span(1, 0, "another");
+    altered.span.as_mut().expect("a span").name = "another".to_owned();
+    std::thread::sleep(std::time::Duration::from_millis(5));
+    // Sent again to the other one; and something else by an id that is used.
+    send(other.path(), BOT, &[span(2, 0xbb, "work"), altered, span(3, 0xbb, "rest")]);
+    let question = |id: &str| TraceQuestion { id: id.to_owned() };
+    for id in [TRACE, "call-1", "call-2"] {
+        let at = |dir: &Path| (InLog(dir.join("ledger")), dir.join("traces"));
+        let (a, b) = (at(one.path()), at(other.path()));
+        let places = [Place { ledger: &b.0, spans: &b.1 }, Place { ledger: &a.0, spans: &a.1 }];
+        let shown = show_by(&places, &question(id)).expect("shown");
+        let expected = [
+            "tools/call Tool/finance/ledger/get",
+            "  plan",
+            "    tools/call Tool/finance/ledger/get",
+            "      work",
+            "      rest",
+        ];
+        assert_eq!(lines(&shown), expected, "{id}");
+        assert_eq!(shown.altered, 1, "{id}");
+    }
+    // By itself the other one knows nothing of what led there.
+    assert!(!lines(&shown(other.path(), TRACE)).iter().any(|line| line.ends_with("plan")));
+}
+
 #[test]
 fn what_is_on_record_and_what_agents_say_are_one_tree() {
     let (dir, ledger, runtime) = begun();

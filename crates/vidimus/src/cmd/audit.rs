@@ -27,9 +27,10 @@ use clap::{Args, Subcommand};
 use vidimus_ledger::VerifierKey;
 use vidimus_query::audit::Lookup;
 use vidimus_query::audit::logs::Logs;
+use vidimus_readmodel::Several;
 
-pub(super) use self::search::lookup;
 pub(crate) use self::search::moment;
+pub(super) use self::search::{Use, lookup, lookup_by};
 use self::sql::Sql;
 
 use super::data_directory;
@@ -58,8 +59,8 @@ pub struct Audit {
     #[arg(long, env = "VIDIMUS_INDEX", global = true)]
     index: Option<PathBuf>,
     /// A ledger elsewhere: an archive (`vidimus serve --archive`), or DATA/ledger of another gateway, or a copy of it. May be given several
-    /// times, all before the subcommand or all behind it: search, show, export, verify, checkpoints and logs then read all of them as one.
-    /// prune and rotate-key, which write, take --data alone.
+    /// times, all before the subcommand or all behind it: search, stats, sql, show, export, evidence, verify, checkpoints and logs then read all
+    /// of them as one. prune and rotate-key, which write, take --data alone.
     #[arg(long, global = true, value_name = "DIR")]
     ledger: Vec<PathBuf>,
     #[command(flatten)]
@@ -98,9 +99,7 @@ impl Audit {
     /// What knows the records of a ledger: its index, where one is named or beside it.
     fn lookup(&self, ledger: &Path) -> Box<dyn Lookup> {
         let named = self.index.clone().filter(|_| self.ledger.len() < 2);
-        let beside =
-            || ledger.parent().filter(|_| ledger.ends_with("ledger")).map(vidimus_readmodel::directory);
-        lookup(ledger, named.or_else(beside).as_deref())
+        lookup(ledger, named.or_else(|| index_beside(ledger)).as_deref())
     }
 
     /// The one ledger that is meant.
@@ -112,15 +111,6 @@ impl Audit {
         }
     }
 
-    /// That none of those that were given is left out: of a flag that may stand before the subcommand and behind it, the parser keeps what
-    /// stands in one of the two places.
-    fn has_all_ledgers(&self) -> bool {
-        let words = std::env::args_os().take_while(|word| word != "--");
-        let is_flag =
-            |word: &OsString| word == "--ledger" || word.as_encoded_bytes().starts_with(b"--ledger=");
-        words.filter(is_flag).count() == self.ledger.len()
-    }
-
     /// All that are meant.
     fn logs(&self) -> anyhow::Result<Logs> {
         if self.ledger.is_empty() {
@@ -128,6 +118,25 @@ impl Audit {
         }
         let directories = self.ledger.iter().map(|ledger| data_directory::ledger_at(ledger));
         Ok(Logs::of(&directories.collect::<anyhow::Result<Vec<_>>>()?))
+    }
+
+    /// The index of each of several, as one. They are only read.
+    fn several(&self) -> anyhow::Result<Several> {
+        ensure!(self.index.is_none(), "--index: several ledgers have one each, beside DATA/ledger; name one");
+        let logs = self.logs()?;
+        warn_of_repeated(&logs);
+        let mut parts = Vec::new();
+        for log in logs.all() {
+            for directory in &log.directories {
+                let index = index_beside(directory);
+                parts.push((log.name.clone(), index::of_one(directory, index.as_deref())?));
+            }
+            // What went from one directory may be in another one of the same log.
+            if let [directory] = log.directories.as_slice() {
+                warned_of_pruned(directory, None);
+            }
+        }
+        Ok(Several::of(parts)?)
     }
 
     /// The configurations that decided: an archive has those of its records, and a data directory has them beside its ledger.
@@ -143,29 +152,44 @@ impl Audit {
     }
 }
 
+/// That none of those that were given is left out: of a flag that may stand before the subcommand and behind it, the parser keeps what stands in one of
+/// the two places. Where none is given, what it is without it is one.
+pub(super) fn has_all(flag: &str, taken: usize) -> bool {
+    let words = std::env::args_os().take_while(|word| word != "--");
+    let is_flag = |word: &OsString| {
+        let rest = word.as_encoded_bytes().strip_prefix(flag.as_bytes());
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"="))
+    };
+    let given = words.filter(is_flag).count();
+    given == 0 || given == taken
+}
+
+/// Where the index of a ledger is, where that is in a data directory.
+fn index_beside(ledger: &Path) -> Option<PathBuf> {
+    ledger.parent().filter(|_| ledger.ends_with("ledger")).map(vidimus_readmodel::directory)
+}
+
 pub fn run(audit: &Audit, format: Format) -> anyhow::Result<ExitCode> {
-    ensure!(audit.has_all_ledgers(), "--ledger: give all of them behind the subcommand, or all before it");
+    ensure!(
+        has_all("--ledger", audit.ledger.len()),
+        "--ledger: give all of them behind the subcommand, or all before it"
+    );
     let ledger = || audit.ledger();
     let are_several = audit.ledger.len() > 1;
     let index = audit.index();
     let index = index.as_deref();
     if let Some(remote) = audit.at.open()? {
-        return match &audit.command {
-            Command::Search(search) => search::run_remote(&remote, search, format),
-            Command::Stats(stats) => stats::run_remote(&remote, stats, format),
-            Command::Sql(Sql { query: None, .. }) => sql::run_tables(format),
-            Command::Sql(sql) => sql::run_remote(&remote, sql, format),
-            Command::Index(it) => index::run_remote(remote, &ledger()?, it, format),
-            _ => bail!("--clickhouse is for search, stats, sql and index; what is proven, the ledger tells"),
-        };
+        return run_remote(audit, remote, format);
     }
     match &audit.command {
         Command::Search(search) if are_several => {
             search::run_logs(&audit.logs()?, &|ledger| audit.lookup(ledger), search, format)
         }
         Command::Search(search) => search::run(&ledger()?, index, search, format),
+        Command::Stats(stats) if are_several => stats::run_logs(&audit.several()?, stats, format),
         Command::Stats(stats) => stats::run(&ledger()?, index, stats, format),
         Command::Sql(Sql { query: None, .. }) => sql::run_tables(format),
+        Command::Sql(sql) if are_several => sql::run_logs(&audit.several()?, sql, format),
         Command::Sql(sql) => sql::run(&ledger()?, index, sql, format),
         Command::Index(it) => index::run(&ledger()?, index, it, format),
         Command::Show(show) if are_several && show.payload => {
@@ -186,6 +210,7 @@ pub fn run(audit: &Audit, format: Format) -> anyhow::Result<ExitCode> {
             let ledger = ledger()?;
             export::run((&audit.configurations(&ledger), &*audit.lookup(&ledger)), &ledger, export, format)
         }
+        Command::Evidence(evidence) if are_several => evidence::run_logs(&audit.logs()?, evidence, format),
         Command::Evidence(evidence) => evidence::run(&ledger()?, evidence, format),
         Command::Fsck(fsck::Fsck {}) => {
             let beside = audit.ledger.is_empty().then_some(audit.data.as_path());
@@ -221,6 +246,18 @@ pub fn run(audit: &Audit, format: Format) -> anyhow::Result<ExitCode> {
         Command::Checkpoints(checkpoints) => checkpoints::run(&audit.logs()?, checkpoints, format),
         Command::Logs(of_time) => logs::run(&audit.logs()?, of_time, format),
         Command::Prove(prove) => show::run_prove(prove, format),
+    }
+}
+
+/// The same, of a ClickHouse.
+fn run_remote(audit: &Audit, remote: clickhouse::Remote, format: Format) -> anyhow::Result<ExitCode> {
+    match &audit.command {
+        Command::Search(search) => search::run_remote(&remote, search, format),
+        Command::Stats(stats) => stats::run_remote(&remote, stats, format),
+        Command::Sql(Sql { query: None, .. }) => sql::run_tables(format),
+        Command::Sql(sql) => sql::run_remote(&remote, sql, format),
+        Command::Index(it) => index::run_remote(remote, &audit.ledger()?, it, format),
+        _ => bail!("--clickhouse is for search, stats, sql and index; what is proven, the ledger tells"),
     }
 }
 

@@ -1,6 +1,8 @@
 //! How far a command has come that reads a whole log, on standard error, where somebody looks at it.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::output;
@@ -39,8 +41,7 @@ impl Progress {
         if self.is_seen && now.duration_since(self.last.unwrap_or(self.begun)) >= EVERY {
             self.last = Some(now);
             let text = text(self.what, (first, records, all), self.begun.elapsed());
-            // Nothing can be done when standard error is gone.
-            let _ = write!(io::stderr().lock(), "\r{text}\u{1b}[K");
+            output::in_place(&text);
         }
     }
 
@@ -53,7 +54,42 @@ impl Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         if self.last.is_some() {
-            let _ = write!(io::stderr().lock(), "\r\u{1b}[K");
+            output::in_place("");
+        }
+    }
+}
+
+/// Shows how many records the ledger's searches and prunings read, until it is dropped: of what is read on the way to something else.
+pub(super) struct Watch(Option<(mpsc::Sender<()>, JoinHandle<()>)>);
+
+impl Watch {
+    /// As [`Progress::begin`].
+    pub(super) fn begin(what: &'static str) -> Self {
+        let mut progress = Progress::begin(what);
+        if !progress.is_seen {
+            return Self(None);
+        }
+        let before = vidimus_ledger::records_read();
+        let (stop, stopped) = mpsc::channel();
+        let shown = thread::spawn(move || {
+            while stopped.recv_timeout(EVERY) == Err(RecvTimeoutError::Timeout) {
+                let read = vidimus_ledger::records_read() - before;
+                // Where an index answers nothing is read.
+                if read > 0 {
+                    progress.at(read);
+                }
+            }
+        });
+        Self(Some((stop, shown)))
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if let Some((stop, shown)) = self.0.take() {
+            drop(stop);
+            // It shows something, and no more.
+            let _ = shown.join();
         }
     }
 }

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
-use vidimus_query::trace::{self, Claims, Node, ShownTrace, TraceQuestion};
+use vidimus_query::audit::Lookup;
+use vidimus_query::trace::{self, Claims, Node, Place, ShownTrace, TraceQuestion};
 
 use super::{audit, data_directory, serve};
 use crate::output::{self, Format, printable};
@@ -24,11 +25,13 @@ const LONGEST: usize = 72;
 #[command(after_help = "Examples:
   vidimus trace show 4bf92f3577b34da6a3ce929d0e0e4736 # a W3C trace
   vidimus trace show --data DIR CALL # the trace of a call, or of a transaction
-  vidimus trace show --data DIR CALL -o json # with all attributes")]
+  vidimus trace show --data DIR CALL -o json # with all attributes
+  vidimus trace show --data A --data B CALL # over two gateways")]
 pub struct Trace {
-    /// The data directory, the same as of `vidimus serve`.
+    /// The data directory, the same as of `vidimus serve`. May be given several times, all before the subcommand or all behind it: what each gateway has
+    /// is shown as one tree.
     #[arg(long, env = "VIDIMUS_DATA", global = true, default_value = "vidimus-data")]
-    data: PathBuf,
+    data: Vec<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
@@ -53,10 +56,23 @@ pub struct Show {
 
 pub fn run(trace: &Trace, format: Format) -> anyhow::Result<ExitCode> {
     let Command::Show(show) = &trace.command;
-    let ledger = data_directory::ledger(&trace.data)?;
-    let spans = serve::traces::directory(&trace.data);
-    let lookup = audit::lookup(&ledger, Some(&vidimus_readmodel::directory(&trace.data)));
-    let shown = trace::show_by(&*lookup, &spans, &TraceQuestion { id: show.id.clone() })?;
+    anyhow::ensure!(
+        audit::has_all("--data", trace.data.len()),
+        "--data: give all of them behind the subcommand, or all before it"
+    );
+    let mut gateways: Vec<(PathBuf, Box<dyn Lookup>, PathBuf)> = Vec::new();
+    for data in &trace.data {
+        let ledger = data_directory::ledger(data)?;
+        // By whatever path it was named before.
+        let place = ledger.canonicalize().unwrap_or_else(|_| ledger.clone());
+        if gateways.iter().all(|(known, ..)| *known != place) {
+            let lookup = audit::lookup(&ledger, Some(&vidimus_readmodel::directory(data)));
+            gateways.push((place, lookup, serve::traces::directory(data)));
+        }
+    }
+    let places: Vec<Place<'_>> =
+        gateways.iter().map(|(_, ledger, spans)| Place { ledger: &**ledger, spans }).collect();
+    let shown = trace::show_by(&places, &TraceQuestion { id: show.id.clone() })?;
     for damage in &shown.damage {
         output::warning(damage);
     }
@@ -64,7 +80,7 @@ pub fn run(trace: &Trace, format: Format) -> anyhow::Result<ExitCode> {
         !shown.nodes.is_empty(),
         "no call and no span of a trace, a call or a transaction {} in {}",
         show.id,
-        trace.data.display()
+        trace.data.iter().map(|data| data.display().to_string()).collect::<Vec<_>>().join(", ")
     );
     match format {
         Format::Json => output::json(&shown)?,

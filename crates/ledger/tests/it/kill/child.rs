@@ -62,6 +62,7 @@ fn append(ledger: &Ledger) {
 fn refusal(id: &str) -> Record<'_> {
     Record::Refusal(RefusalRecord {
         asked: None,
+        chain: Vec::new(),
         code: "token_expired".into(),
         detail: None,
         id: id.into(),

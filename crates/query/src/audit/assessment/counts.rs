@@ -48,6 +48,28 @@ pub struct Counts {
     pub configurations: u64,
 }
 
+impl Counts {
+    /// What another log has too.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.allowed += other.allowed;
+        self.allowed_with_obligations += other.allowed_with_obligations;
+        self.held += other.held;
+        self.approved += other.approved;
+        self.acts_of_people += other.acts_of_people;
+        self.configurations = self.configurations.max(other.configurations);
+        for (words, others) in [
+            (&mut self.denied, &other.denied),
+            (&mut self.refused, &other.refused),
+            (&mut self.ended, &other.ended),
+            (&mut self.acts, &other.acts),
+        ] {
+            for (word, count) in others {
+                *words.entry(word.clone()).or_default() += count;
+            }
+        }
+    }
+}
+
 /// What is not there, or cannot be told.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Gaps {

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use quick_xml::escape::escape;
 use vidimus_core::act::LastRun;
 
-use super::{Assessment, Control, Sample};
+use super::{Assessment, Control, Counts, Sample, Together};
 use crate::audit::logs::Away;
 use crate::printable;
 
@@ -65,7 +65,7 @@ fn write_page(page: &mut String, it: &Assessment) -> fmt::Result {
     writeln!(page, "<p>Made by {by} at {at}, as they say, from the log {}.</p>", text(&it.log.name))?;
     verdict(page, it)?;
     log(page, it)?;
-    counts(page, it)?;
+    counts(page, &it.counts)?;
     gaps(page, it)?;
     writeln!(page, "<h2>What is not covered, of any control</h2>\n<ul class=\"lacks\">")?;
     for lack in &it.lacks {
@@ -77,6 +77,78 @@ fn write_page(page: &mut String, it: &Assessment) -> fmt::Result {
         control(page, it, one, &samples)?;
     }
     proofs(page, it)?;
+    writeln!(page, "</body>\n</html>")
+}
+
+/// The page of several logs added up. The same assessments make the same bytes.
+pub fn overview(together: &Together) -> String {
+    let mut page = String::from(HEAD);
+    // Writing to a string does not fail.
+    let _ = write_overview(&mut page, together);
+    page
+}
+
+fn write_overview(page: &mut String, it: &Together) -> fmt::Result {
+    let title = text(&it.title);
+    let (from, to) = (text(&it.from), text(&it.to));
+    writeln!(page, "<title>{title}: evidence of several logs from {from} to {to}</title>\n</head>\n<body>")?;
+    writeln!(page, "<h1>{title}: what {} logs show together</h1>", it.logs.len())?;
+    writeln!(page, "<p>From {from} until before {to}. {}.</p>", text(&it.source))?;
+    if let Some(made) = &it.made {
+        writeln!(page, "<p>Made by {} at {}, as they say.</p>", text(&made.by), text(&made.at))?;
+    }
+    writeln!(
+        page,
+        "<p class=\"lacks\">This page adds up and proves nothing: the report of each log proves its samples. A log that was left out is in no sum.</p>"
+    )?;
+    if !it.findings.is_empty() {
+        writeln!(page, "<div class=\"wrong\"><p><strong>Something is wrong.</strong></p>\n<ul>")?;
+        for finding in &it.findings {
+            writeln!(page, "<li>{}</li>", text(finding))?;
+        }
+        writeln!(page, "</ul></div>")?;
+    }
+    writeln!(
+        page,
+        "<h2>The logs</h2>\n<table>\n<tr><th>Log</th><th>Report</th><th>Records</th><th>Proven</th><th>Gaps</th></tr>"
+    )?;
+    for log in &it.logs {
+        let gaps = &log.gaps;
+        let mut told = format!("{} not read, {} not signed for yet", gaps.damaged, gaps.younger);
+        told.extend(gaps.pruned.iter().map(|pruned| format!(", {pruned}")));
+        told.push_str(if log.copy { "; a copy, counted once" } else { "" });
+        let (name, file) = (text(&log.log), text(log.file.as_deref().unwrap_or("none")));
+        let (records, proven, told) = (log.records, log.proven, text(&told));
+        writeln!(
+            page,
+            "<tr><td>{name}</td><td>{file}</td><td class=\"n\">{records}</td><td class=\"n\">{proven}</td><td>{told}</td></tr>"
+        )?;
+    }
+    writeln!(page, "</table>")?;
+    counts(page, &it.counts)?;
+    writeln!(page, "<h2>What is not covered, of any control</h2>\n<ul class=\"lacks\">")?;
+    for lack in &it.lacks {
+        writeln!(page, "<li>{}</li>", text(lack))?;
+    }
+    writeln!(page, "</ul>")?;
+    for one in &it.controls {
+        writeln!(
+            page,
+            "<section>\n<h2>{} {}</h2>\n<p>{}</p>",
+            text(&one.id),
+            text(&one.name),
+            text(&one.asks)
+        )?;
+        writeln!(page, "<table>\n<tr><th scope=\"col\">Evidence</th><th scope=\"col\">Records</th></tr>")?;
+        for kind in one.evidence.iter().filter_map(|name| it.evidence.get(name)) {
+            writeln!(page, "<tr><td>{}</td><td class=\"n\">{}</td></tr>", text(&kind.says), kind.count)?;
+        }
+        writeln!(
+            page,
+            "</table>\n<p class=\"lacks\"><strong>Not covered:</strong> {}</p>\n</section>",
+            text(&one.lacks)
+        )?;
+    }
     writeln!(page, "</body>\n</html>")
 }
 
@@ -162,8 +234,7 @@ fn listed(words: &BTreeMap<String, u64>) -> String {
     if each.is_empty() { "0".to_owned() } else { format!("{sum}: {each}") }
 }
 
-fn counts(page: &mut String, it: &Assessment) -> fmt::Result {
-    let counts = &it.counts;
+fn counts(page: &mut String, counts: &Counts) -> fmt::Result {
     writeln!(page, "<h2>What happened</h2>\n<table>")?;
     row(
         page,

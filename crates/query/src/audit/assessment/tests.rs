@@ -116,6 +116,61 @@ fn every_control_of_every_framework_has_evidence_that_is_described_and_found() {
     }
 }
 
+/// Two logs are two times as much of everything; a copy of one, and what a part of one has, is no more than that.
+#[test]
+fn several_logs_are_added_up_and_a_copy_is_counted_once() {
+    let recordings = recorded();
+    let it = assessed(&recordings, &question("soc2"));
+    let named = |name: &str, it: &Assessment| {
+        let log = AssessedLog { name: name.to_owned(), ..it.log.clone() };
+        (Some(format!("{name}.html")), Assessment { log, ..it.clone() })
+    };
+    let together = Together::of(vec![named("b", &it), named("a", &it), named("b", &it)]).expect("added up");
+    assert_eq!((together.sound, together.is_whole()), (true, true));
+    let logs: Vec<_> = together.logs.iter().map(|log| (log.log.as_str(), log.copy)).collect();
+    assert_eq!(logs, [("a", false), ("b", false), ("b", true)]);
+    assert_eq!(together.counts.allowed, 2 * it.counts.allowed);
+    assert_eq!(together.counts.denied["no_permit"], 2 * it.counts.denied["no_permit"]);
+    assert_eq!(together.counts.configurations, it.counts.configurations);
+    for (name, evidence) in &it.evidence {
+        assert_eq!(together.evidence[name].count, 2 * evidence.count, "{name}");
+    }
+    // What is wrong with one is wrong with all.
+    let mut damaged = it.clone();
+    (damaged.sound, damaged.findings) = (false, vec!["<b>x</b>".to_owned()]);
+    let together = Together::of(vec![named("a", &it), named("b", &damaged)]).expect("added up");
+    assert_eq!((together.sound, &together.findings[..]), (false, &["b: <b>x</b>".to_owned()][..]));
+    let page = overview(&together);
+    assert!(page.contains("b: &lt;b&gt;x&lt;/b&gt;") && !page.contains("<b>x"), "{page}");
+    // Parts that share some would be counted twice.
+    let mut part = it.clone();
+    (part.log.first, part.log.last) = (Some(10), Some(100));
+    assert!(Together::of(vec![named("a", &it), named("a", &part)]).is_err());
+    (part.log.first, part.log.last) = (Some(47), Some(100));
+    let together = Together::of(vec![named("a", &it), named("a", &part)]).expect("parts");
+    assert_eq!(together.counts.allowed, 2 * it.counts.allowed);
+}
+
+/// What people and gateways do is evidence of some control, by itself and not only among all that people did.
+#[test]
+fn every_act_is_evidence_of_some_control() {
+    // What a call brings with it, and what gateways agree on among themselves.
+    let of_calls = ["use", "came", "useGrant", "agree"];
+    let controls = frameworks().iter().flat_map(|framework| &framework.controls);
+    let supports: BTreeSet<&str> =
+        controls.flat_map(|control| control.supports.iter().map(String::as_str)).collect();
+    let window = question("soc2");
+    let queries: Vec<String> = supports
+        .into_iter()
+        .filter_map(frameworks::support)
+        .map(|(_, support)| support.query(window.from, window.to))
+        .collect();
+    for act in vidimus_core::act::Act::NAMES.iter().filter(|act| !of_calls.contains(act)) {
+        let named = format!("\"{act}\"");
+        assert!(queries.iter().any(|query| query.contains(&named)), "{act} is evidence of no control");
+    }
+}
+
 #[test]
 fn queries_are_commands_that_say_all_of_the_condition() {
     let window = question("soc2");

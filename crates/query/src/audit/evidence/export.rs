@@ -91,6 +91,14 @@ pub enum ExportError {
     Uncosigned { number: usize, older: u64, size: u64 },
 }
 
+impl ExportError {
+    /// Whether it is a record that cannot be proven to be in the log, or that nothing is of what was asked for: where an index looked it up, it may be
+    /// one that no log has.
+    pub const fn is_unproven(&self) -> bool {
+        matches!(self, Self::Record { .. } | Self::UnknownId { .. })
+    }
+}
+
 impl From<SearchError> for ExportError {
     fn from(error: SearchError) -> Self {
         Self::Unsearched(error.into())

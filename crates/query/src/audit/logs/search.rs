@@ -163,10 +163,14 @@ impl Iterator for Searched {
 }
 
 /// Of the names that were asked for, those that no record of any log has; see [`audit::unknown_names`]. What cannot be read may have them.
-pub fn unknown_names(logs: &Logs, question: &SearchQuestion) -> Vec<(&'static str, String)> {
+pub fn unknown_names(
+    lookup: &dyn Fn(&Path) -> Box<dyn Lookup>,
+    logs: &Logs,
+    question: &SearchQuestion,
+) -> Vec<(&'static str, String)> {
     let mut unknown: Option<BTreeSet<(&'static str, String)>> = None;
     for (_, directory) in logs.directories() {
-        let here: BTreeSet<_> = match audit::unknown_names(directory, question) {
+        let here: BTreeSet<_> = match audit::unknown_names(&*lookup(directory), question) {
             Ok(here) => here.into_iter().collect(),
             Err(_) => return Vec::new(),
         };

@@ -88,6 +88,43 @@ fn what_is_no_decision_says_what_it_is() {
     assert!(of(&state(), &other).expect_err("misasked").to_string().contains("finance/gone"));
 }
 
+/// An index that has a record of its own making under the id of a call.
+#[derive(Debug)]
+struct Forged(Vec<u8>);
+
+impl Lookup for Forged {
+    fn hits(&self, _: &vidimus_ledger::Query) -> Result<crate::audit::Hits, SearchError> {
+        Ok(Box::new(std::iter::once(Ok(vidimus_ledger::Hit { index: 0, record: self.0.clone() }))))
+    }
+
+    fn fitting(
+        &self,
+        _: &[std::path::PathBuf],
+        _: &crate::audit::SearchQuestion,
+    ) -> Result<crate::audit::Fitting, crate::audit::Unsearched> {
+        Ok(Box::new(std::iter::empty()))
+    }
+}
+
+/// Attack: a row that somebody wrote into an index has a call explained that nobody made.
+#[test]
+fn a_row_that_the_log_does_not_prove_is_not_explained() {
+    let state = state();
+    let mut recordings = crate::recordings::Recordings::begin();
+    let amount = r#"context.numbers["/amount"]"#;
+    recordings.record(&Record::Decision(record(PAY, "invokeTool", &json!({amount: "250"}))));
+    recordings.end();
+    let forged = record(PAY, "invokeTool", &json!({amount: "20000"}));
+    let forged = Forged(serde_json::to_vec(&Record::Decision(forged)).expect("JSON"));
+    let question = RecordedQuestion { call: "call-1".to_owned() };
+    let answer = recorded_by(&forged, &state, &recordings.ledger(), &question).expect("explained");
+    assert_eq!((&*answer.outcome, answer.recorded.expect("a record").differs), ("allow", false));
+    // And an index that has nothing of a call hides none.
+    let empty = Forged(b"{}".to_vec());
+    let answer = recorded_by(&empty, &state, &recordings.ledger(), &question).expect("explained");
+    assert_eq!(answer.outcome, "allow");
+}
+
 /// By the configuration that decided it a recorded call is explained with the outcome, the code and the policies of its record, whatever the
 /// record lacks; and otherwise code and policies are of one decision.
 #[test]

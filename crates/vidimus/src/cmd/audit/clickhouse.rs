@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use tokio::runtime::{Builder, Runtime};
 use vidimus_gateway::{AddressGuard, ClickHouse, ClickHouseError, EventRows, SecretDirectory, SinkAddress};
-use vidimus_ledger::{Hit, SearchError};
+use vidimus_ledger::{Hit, Query, SearchError};
 use vidimus_query::audit::{Damage, Found, Judge, SearchQuestion};
 use vidimus_readmodel::{Answer, Bounds, Candidate, StatsQuestion, Wanted};
 
@@ -415,6 +415,7 @@ fn question(wanted: &Wanted) -> (String, Vec<(&'static str, String)>) {
         query.policy.clone(),
     );
     add("startsWith(`trace`, {trace:String})", "trace", query.trace.clone());
+    beside(query, &mut add);
     // Whether one that cannot be read fits, its text alone tells.
     let mut all = vec![
         "`origin` = {origin:String}".to_owned(),
@@ -436,9 +437,35 @@ fn question(wanted: &Wanted) -> (String, Vec<(&'static str, String)>) {
     (sql, parameters)
 }
 
+/// What else of who called, from where and by what it was decided. A row of an earlier version says nothing in `on_behalf_of`, and lacks what the others have
+/// of it: it may fit, and its text tells.
+fn beside(query: &Query, add: &mut dyn FnMut(&'static str, &'static str, Option<String>)) {
+    add(
+        "(`on_behalf_of` IS NULL OR position(`on_behalf_of`, concat({on_behalf_of:String}, '\\n')) > 0)",
+        "on_behalf_of",
+        query.on_behalf_of.clone(),
+    );
+    add(
+        "(`on_behalf_of` IS NULL OR endsWith(`instance`, {instance:String}) OR endsWith(`instance_name`, {instance:String}))",
+        "instance",
+        query.instance.clone(),
+    );
+    add("(`on_behalf_of` IS NULL OR `source` = {source:String})", "source", query.source.clone());
+    add(
+        "(`on_behalf_of` IS NULL OR endsWith(`server`, {server:String}) OR endsWith(`via`, {server:String}))",
+        "server",
+        query.server.clone(),
+    );
+    add("`approval` = {approval:String}", "approval", query.approval.clone());
+    add(
+        "(`on_behalf_of` IS NULL OR endsWith(`configuration`, {configuration:String}))",
+        "configuration",
+        query.configuration.clone(),
+    );
+}
+
 #[cfg(test)]
 mod tests {
-    use vidimus_ledger::Query;
 
     use super::*;
 
@@ -449,10 +476,16 @@ mod tests {
         let query = Query {
             agent: text(),
             user: text(),
+            on_behalf_of: text(),
+            instance: text(),
+            source: text(),
             policy: text(),
             approvals: vec![said.to_owned()],
             outcome: text(),
             resource: text(),
+            server: text(),
+            approval: text(),
+            configuration: text(),
             code: text(),
             transaction: text(),
             trace: text(),
@@ -467,7 +500,7 @@ mod tests {
         for (name, _) in &parameters {
             assert!(sql.contains(&format!("{{{name}:")), "{name} is asked for by nothing: {sql}");
         }
-        assert_eq!(sql.matches('{').count(), 21, "each is given, with origin and limit: {sql}");
+        assert_eq!(sql.matches('{').count(), 29, "each is given, with origin and limit: {sql}");
     }
 
     /// All that is looked for stands in an address, which has an end.

@@ -1,21 +1,25 @@
 //! `vidimus audit evidence`: what the record shows of the controls of a framework.
 
+mod many;
+
 use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use vidimus_core::clock::Clock as _;
 use vidimus_core::record::Kept;
-use vidimus_ledger::known_key;
+use vidimus_ledger::{VerifierKey, known_key};
 use vidimus_query::audit::{self, Assessment, AssessmentError, AssessmentQuestion, Exported, Sample};
 
+pub(super) use self::many::run as run_logs;
 use super::export::{regular, user, wait_for_checkpoint, whole};
 use super::search::moment;
 use crate::clock::SystemClock;
+use crate::cmd::progress::Watch;
 use crate::output::{self, Format, printable};
 
 /// The exit status where nothing is wrong, and the window has no records, or not all are signed for.
@@ -33,6 +37,8 @@ const INCOMPLETE: u8 = 3;
   vidimus audit evidence --framework soc2 --from 90d --out soc2.html
   vidimus audit evidence --framework dora --from 2026-10-01 --to 2026-11-01 \\
     --format oscal --out october.oscal.json
+  vidimus audit evidence --ledger A/ledger --ledger B/ledger --from 90d \
+    --framework soc2 --out soc2 # a report of each, and an overview
   vidimus audit evidence --framework hipaa --from 1h --format ocsf | wc -l
 
 Exit codes: 0 made, and nothing is wrong, 1 made, and something is wrong with
@@ -51,15 +57,15 @@ pub struct Evidence {
     /// In which form.
     #[arg(long = "format", value_enum, default_value_t = Form::Html)]
     form: Form,
-    /// The file to write, for its owner alone.
+    /// The file to write, for its owner alone; of several ledgers the directory of their files, and of an overview of all of them.
     #[arg(long)]
     out: Option<PathBuf>,
     /// So many samples of each kind of evidence: 0 to 20. They are those with the smallest leaf hashes, so nobody chooses them.
     #[arg(long, default_value_t = 3)]
     samples: usize,
-    /// The ledger's public key (C2SP vkey), if known from elsewhere; otherwise the log's own is taken.
+    /// The ledger's public key (C2SP vkey), if known from elsewhere; otherwise the log's own is taken. Of several ledgers once for each.
     #[arg(long)]
-    key: Option<String>,
+    key: Vec<String>,
     /// Who makes the report, as it says [default: the user that runs this].
     #[arg(long)]
     by: Option<String>,
@@ -85,7 +91,12 @@ fn framework() -> PossibleValuesParser {
 }
 
 impl Evidence {
-    fn question(&self) -> anyhow::Result<AssessmentQuestion> {
+    /// The keys that are given.
+    fn keys(&self) -> anyhow::Result<Vec<VerifierKey>> {
+        self.key.iter().map(|key| super::key(key)).collect()
+    }
+
+    fn question(&self, key: Option<&VerifierKey>) -> anyhow::Result<AssessmentQuestion> {
         let now = Timestamp::try_from(SystemClock.now().wall).context("the clock has no time")?;
         let at = self.at.unwrap_or(now);
         Ok(AssessmentQuestion {
@@ -93,26 +104,20 @@ impl Evidence {
             from: self.from,
             to: self.to.unwrap_or(now),
             samples: self.samples,
-            key: self.key.as_deref().map(|key| super::key(key).map(|key| key.to_string())).transpose()?,
+            key: key.map(ToString::to_string),
             made: Exported { at: format!("{at:.0}"), by: self.by.clone().unwrap_or_else(user) },
         })
     }
 }
 
 pub fn run(dir: &Path, evidence: &Evidence, format: Format) -> anyhow::Result<ExitCode> {
-    let question = evidence.question()?;
-    if let Some(out) = &evidence.out {
-        regular(out)?;
-    }
+    let keys = evidence.keys()?;
+    ensure!(keys.len() < 2, "--key: one ledger has one key");
+    let question = evidence.question(keys.first())?;
     // Records of the last second have no checkpoint yet, where a gateway runs.
     let _ = wait_for_checkpoint(dir);
     let assessment = match (&evidence.out, format) {
-        (Some(out), _) => whole(out, |file| {
-            let mut to = BufWriter::with_capacity(256 * 1024, file);
-            let made = made(dir, &question, evidence.form, &mut |line| writeln!(to, "{line}"))?;
-            to.flush().with_context(|| format!("--out {}", out.display()))?;
-            Ok(made)
-        })?,
+        (Some(out), _) => written(dir, &question, evidence.form, out)?,
         (None, Format::Table) => made(dir, &question, evidence.form, &mut |line| {
             output::line(line);
             Ok(())
@@ -141,6 +146,18 @@ pub fn run(dir: &Path, evidence: &Evidence, format: Format) -> anyhow::Result<Ex
         (true, true) => ExitCode::SUCCESS,
         (true, false) => ExitCode::from(INCOMPLETE),
         (false, _) => ExitCode::from(1),
+    })
+}
+
+/// Writes the report of one ledger.
+fn written(dir: &Path, question: &AssessmentQuestion, form: Form, out: &Path) -> anyhow::Result<Assessment> {
+    regular(out)?;
+    let _reading = Watch::begin("read");
+    whole(out, |file| {
+        let mut to = BufWriter::with_capacity(256 * 1024, file);
+        let made = made(dir, question, form, &mut |line| writeln!(to, "{line}"))?;
+        to.flush().with_context(|| format!("--out {}", out.display()))?;
+        Ok(made)
     })
 }
 

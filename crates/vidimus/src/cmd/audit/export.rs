@@ -24,6 +24,7 @@ pub(super) use self::many::run as run_logs;
 use super::search::{Filters, kind, moment};
 use super::verify::note;
 use crate::clock::SystemClock;
+use crate::cmd::progress::Watch;
 use crate::output::{self, Format, printable};
 
 /// How long a checkpoint is waited for, and that witnesses cosign it, that covers the youngest records: of a gateway that runs there is one each second.
@@ -57,7 +58,7 @@ pub struct Export {
     #[arg(long, value_parser = kind())]
     kind: Option<Kind>,
     /// One call whole, or one approval, by its id; as `audit show` has it.
-    #[arg(long, conflicts_with_all = ["principal", "user", "policy", "outcome", "resource", "code", "kind", "transaction", "trace", "text", "since", "until"])]
+    #[arg(long, conflicts_with_all = ["Filters", "kind"])]
     call: Option<String>,
     /// An older checkpoint of the log (a copy of DATA/ledger/checkpoint): the file then proves that the log continues it. May be given
     /// several times.
@@ -131,11 +132,13 @@ fn written(
     let write = |lookup: &dyn Lookup| {
         whole(out, |file| write((configurations, lookup), (dir, others), &question, file))
     };
+    let reading = Watch::begin("read");
     let answer = match write(lookup) {
         // A row of an index that is no record: what the log itself has is proven, or is not.
         Err(error) if is_unproven(&error) => write(&InLog(dir.to_owned()))?,
         answer => answer?,
     };
+    drop(reading);
     for damage in &answer.damage {
         output::warning(&format!("{damage}; `vidimus audit verify` tells more"));
     }
@@ -177,7 +180,7 @@ fn unwritten(out: &Path) -> String {
 
 /// Whether it is a record that cannot be proven to be in the log, or that nothing is of what was asked for.
 fn is_unproven(error: &anyhow::Error) -> bool {
-    matches!(error.downcast_ref(), Some(ExportError::Record { .. } | ExportError::UnknownId { .. }))
+    error.downcast_ref().is_some_and(ExportError::is_unproven)
 }
 
 fn write(
@@ -274,5 +277,30 @@ fn wait_for_witnesses(dir: &Path, all: u64) -> Option<u64> {
 fn wait_until(until: Instant, holds: impl Fn() -> bool) {
     while Instant::now() < until && !holds() {
         std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        export: Export,
+    }
+
+    /// A call is whole, so no filter narrows it: whatever filters there will be.
+    #[test]
+    fn a_call_is_exported_whole() {
+        let parsed = |line: &str| Line::try_parse_from(line.split(' '));
+        let export = parsed("x --out f --call 1").expect("parsed").export;
+        assert_eq!(export.call.as_deref(), Some("1"));
+        assert!(parsed("x --out f --server a/b --kind act").is_ok());
+        for filter in ["--server a/b", "--on-behalf-of a/b", "--principal a/b", "--since 1h", "--kind act"] {
+            assert!(parsed(&format!("x --out f --call 1 {filter}")).is_err(), "{filter}");
+        }
     }
 }

@@ -11,7 +11,7 @@ use vidimus_ledger::SearchError;
 use vidimus_readmodel::{Extended, Model, ModelError, SMALLEST};
 
 use super::clickhouse::Remote;
-use super::search::is_denied;
+use super::search::{Use, is_denied};
 use crate::cmd::progress::Progress;
 use crate::output::{self, Format};
 
@@ -170,6 +170,33 @@ pub(super) fn made(ledger: &Path, index: Option<&Path>) -> anyhow::Result<Model>
         model => model?,
     };
     model.map_or_else(|| in_memory(ledger), Ok)
+}
+
+/// The index of one of several ledgers, which is only read; where none is there that helps, a small ledger is read as a whole.
+pub(super) fn of_one(ledger: &Path, index: Option<&Path>) -> anyhow::Result<Model> {
+    let found = match index.filter(|index| index.is_dir()) {
+        Some(index) => Use::BY_COMMANDS.current(ledger, index),
+        None => Ok(None),
+    };
+    let found = match found {
+        Err(ModelError::Log(error)) => return Err(error.into()),
+        Err(error) => {
+            not_used(&error);
+            None
+        }
+        Ok(found) => found,
+    };
+    let whole = || {
+        let mut model = Model::in_memory(ledger, 0)?;
+        anyhow::ensure!(
+            model.behind() <= MOST_IN_MEMORY,
+            "{}: it is too long to be read without an index; `vidimus audit index --data DATA` makes one beside DATA/ledger",
+            ledger.display()
+        );
+        model.refresh()?;
+        Ok(model)
+    };
+    found.map_or_else(whole, Ok)
 }
 
 /// The index once more, with the file made again that an error is about; where this user may not, or another process writes, none.

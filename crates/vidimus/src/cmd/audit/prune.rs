@@ -11,6 +11,7 @@ use vidimus_ledger::{ArchiveAt, Config, Ledger};
 
 use super::export::user;
 use super::search::moment;
+use crate::cmd::progress::Watch;
 use crate::cmd::serve::{flags, retention, standing};
 use crate::cmd::{data_directory, quantity, refusals};
 use crate::output::{self, Format};
@@ -101,7 +102,9 @@ pub fn run(data: &Path, dir: &Path, prune: &Prune, format: Format) -> anyhow::Re
     // A file of witnesses that are none any more can be removed.
     let pruning = retention::Pruning { witnessed: ledger.cosigned().is_some(), ..pruning };
     let (stood, _) = standing::open(data, &key, &ledger).context("what stands by acts")?;
+    let reading = Watch::begin("read");
     let pruned = retention::prune(data, &key, &ledger, stood, &pruning)?;
+    drop(reading);
     // It is closed when it goes, durably.
     drop(ledger);
     match (format, pruned) {

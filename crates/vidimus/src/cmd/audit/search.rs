@@ -6,6 +6,7 @@ mod lookup;
 mod many;
 mod table;
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -20,13 +21,15 @@ use vidimus_core::record::NOT_RECORDED;
 use vidimus_query::audit::logs::Cursor;
 use vidimus_query::audit::{self, Damage, Found, Kind, Outcome, SearchQuestion};
 
+pub(in crate::cmd) use self::indexed::Use;
 pub(super) use self::indexed::is_denied;
-pub(in crate::cmd) use self::lookup::lookup;
+pub(in crate::cmd) use self::lookup::{lookup, lookup_by};
 pub(super) use self::many::run as run_logs;
 use self::table::Row;
 use super::clickhouse::Remote;
 use crate::clock::SystemClock;
 use crate::cmd::codes;
+use crate::cmd::progress::Watch;
 use crate::cmd::quantity::duration;
 use crate::output::{self, Format};
 
@@ -38,6 +41,7 @@ use crate::output::{self, Format};
 #[command(after_help = "Examples:
   vidimus audit search --outcome deny --since 1h
   vidimus audit search --principal finance/invoice-bot --resource transfer
+  vidimus audit search --on-behalf-of finance/invoice-bot --kind all
   vidimus audit search --user ada@example.com -o json \\
     | jq -r '.policies[]?' | sort | uniq -c
   vidimus audit search --text 'INV-1042' --kind all # anywhere in the record
@@ -80,6 +84,15 @@ pub(super) struct Filters {
     /// The person on whose behalf.
     #[arg(long, visible_alias = "person")]
     user: Option<String>,
+    /// On whose behalf others acted, at whatever hop: an agent that acted before the caller, or the person.
+    #[arg(long, value_name = "AGENT OR PERSON")]
+    on_behalf_of: Option<String>,
+    /// The copy of an agent that called: the UID of its pod or the name of that, or its certificate's serial number.
+    #[arg(long, value_name = "UID OR POD")]
+    instance: Option<String>,
+    /// The address that the call came from.
+    #[arg(long, value_name = "IP")]
+    source: Option<IpAddr>,
     /// A policy that decided, changed the call or its answer, held it or is only tried (`mode: observe`), or a permit that was among the closest.
     #[arg(long)]
     policy: Option<String>,
@@ -89,6 +102,15 @@ pub(super) struct Filters {
     /// What was asked for: a tool, agent, skill, model, resource or prompt.
     #[arg(long, visible_aliases = ["tool", "model"])]
     resource: Option<String>,
+    /// The MCP server, agent or provider that this is, or is a part of, or the server with members by which the call came.
+    #[arg(long)]
+    server: Option<String>,
+    /// The approval that the call waited for or was made with, and with --kind all what was done about it.
+    #[arg(long, value_name = "ID")]
+    approval: Option<String>,
+    /// The digest of the configuration that decided.
+    #[arg(long, visible_alias = "snapshot", value_name = "DIGEST")]
+    configuration: Option<String>,
     /// Stable code of a refusal, or of how an effect ended, e.g. no_permit: docs/codes.md has them all.
     #[arg(long, value_parser = code)]
     code: Option<String>,
@@ -114,9 +136,15 @@ impl Filters {
         SearchQuestion {
             principal: self.principal.clone(),
             user: self.user.clone(),
+            on_behalf_of: self.on_behalf_of.clone(),
+            instance: self.instance.clone(),
+            source: self.source,
             policy: self.policy.clone(),
             outcome: self.outcome,
             resource: self.resource.clone(),
+            server: self.server.clone(),
+            approval: self.approval.clone(),
+            configuration: self.configuration.clone(),
             code: self.code.clone(),
             kind,
             transaction: self.transaction.clone(),
@@ -191,14 +219,16 @@ pub fn run(dir: &Path, index: Option<&Path>, search: &Search, format: Format) ->
         return follow::run(dir, index, &question, after, format);
     }
     let mut shown = Shown::new(search, format);
+    let reading = Watch::begin("read");
     for hit in indexed::records(dir, index, &question, after, shown.limit)? {
         if !shown.take(hit)? {
             break;
         }
     }
+    drop(reading);
     shown.finish();
     if shown.found == 0 && after.is_none() {
-        for (member, value) in audit::unknown_names(dir, &question)? {
+        for (member, value) in audit::unknown_names(&*lookup(dir, index), &question)? {
             output::warning(&format!("no record at all has the --{member} {value}"));
         }
         super::warn_of_away(dir, search.filters.since, search.filters.until)?;

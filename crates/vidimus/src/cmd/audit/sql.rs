@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::{Map, Value, json};
-use vidimus_readmodel::{Answer, Bounds, MOST_ANSWER, ModelError, tables};
+use vidimus_readmodel::{Answer, Bounds, MOST_ANSWER, ModelError, Several, tables};
 
 use super::clickhouse::Remote;
 use super::index;
@@ -28,8 +28,8 @@ use crate::output::{self, Format};
   vidimus audit sql -o json \"SELECT index, record FROM records
     WHERE trace LIKE '4bf92f3577b34da6a3ce929d0e0e4736%'\"
 
-With --clickhouse the tables are those of a ClickHouse, each row with its
-ledger's `origin` too, and the functions are its own.
+With several --ledger each row has its ledger's `origin` too. With --clickhouse
+the tables are those of a ClickHouse, which have it, and its functions.
 A row proves nothing; its index does: vidimus audit show CALL --evidence.
 
 What the index has is answered from the index. The ledger must have a
@@ -86,6 +86,21 @@ pub fn run(ledger: &Path, index: Option<&Path>, sql: &Sql, format: Format) -> an
     };
     print(&answer.columns, &answer.rows, format)?;
     super::warn_of_pruned(ledger, None)?;
+    tell_more(&answer);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The same, over several ledgers: each row has its ledger's `origin`.
+pub fn run_logs(several: &Several, sql: &Sql, format: Format) -> anyhow::Result<ExitCode> {
+    let answer = match several.sql(sql.query.as_deref().unwrap_or_default(), sql.bounds()) {
+        Err(ModelError::Query(said)) => {
+            anyhow::bail!(
+                "{said}; `vidimus audit sql` without a query lists the columns, and there is `origin`"
+            )
+        }
+        answer => answer?,
+    };
+    print(&answer.columns, &answer.rows, format)?;
     tell_more(&answer);
     Ok(ExitCode::SUCCESS)
 }

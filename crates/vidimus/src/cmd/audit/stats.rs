@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use vidimus_query::audit::in_order;
-use vidimus_readmodel::{Answer, By, Order, StatsQuestion};
+use vidimus_readmodel::{Answer, By, Order, Several, StatsQuestion};
 
 use super::clickhouse::Remote;
 use super::index;
@@ -25,6 +25,7 @@ use crate::output::{self, Format};
   vidimus audit stats --by tool --since 7d --order denied
   vidimus audit stats --by model --order cost --since 2026-11-01
   vidimus audit stats --by agent-hour --since 24h -o json
+  vidimus audit stats --ledger A/ledger --ledger B/ledger # of both
 
 What the index has is answered from the index. The ledger must have a
 checkpoint, and all segments up to it.
@@ -141,6 +142,11 @@ pub fn run(ledger: &Path, index: Option<&Path>, stats: &Stats, format: Format) -
         super::warn_of_away(ledger, stats.since, stats.until)?;
     }
     stats.show(&answer, format)
+}
+
+/// The same, added up over several ledgers.
+pub fn run_logs(several: &Several, stats: &Stats, format: Format) -> anyhow::Result<ExitCode> {
+    stats.show(&several.stats(&stats.question()?)?, format)
 }
 
 /// The same, of a ClickHouse.

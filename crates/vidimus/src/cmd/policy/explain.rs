@@ -71,7 +71,8 @@ pub(super) fn run(asked: &Explain, format: Format) -> anyhow::Result<ExitCode> {
     let answer = match (&asked.call, &asked.principal, &asked.resource) {
         (Some(call), ..) => {
             let question = RecordedQuestion { call: call.clone() };
-            let explained = explain::recorded(&state, &asked.source.ledger()?, &question);
+            let (ledger, lookup) = (asked.source.ledger()?, asked.source.lookup()?);
+            let explained = explain::recorded_by(&*lookup, &state, &ledger, &question);
             explained.map_err(|error| match error {
                 NotExplained::Misasked(misasked) => cmd::misasked(&misasked),
                 other => other.into(),

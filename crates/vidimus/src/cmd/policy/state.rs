@@ -11,13 +11,14 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use vidimus_core::snapshot::{Memory, Overlay};
 use vidimus_core::standing::Standing;
+use vidimus_query::audit::Lookup;
 use vidimus_query::check::counted;
 use vidimus_query::state::State;
 use vidimus_registry::Loaded;
 use vidimus_registry::configurations::{Restored, Whole};
 
 use crate::cmd::serve::standing;
-use crate::cmd::{admin_client, data_directory, refusals};
+use crate::cmd::{admin_client, audit, data_directory, refusals};
 use crate::output;
 
 /// Where the state comes from.
@@ -71,6 +72,11 @@ impl Source {
     /// The log in --data, to be read.
     pub(super) fn ledger(&self) -> anyhow::Result<PathBuf> {
         data_directory::ledger(&self.data)
+    }
+
+    /// What knows the records of the ledger: its index, where there is one.
+    pub(super) fn lookup(&self) -> anyhow::Result<Box<dyn Lookup>> {
+        Ok(audit::lookup(&self.ledger()?, Some(&vidimus_readmodel::directory(&self.data))))
     }
 
     /// As [`Source::read`], with a warning of what is not in force as it is written.

@@ -18,6 +18,52 @@ pub(super) const PAGE: usize = 1000;
 /// Records that are signed for and not sealed, from which on the index is of no use: reading them takes as long as a search.
 const FAR_BEHIND: u64 = 1 << 18;
 
+/// How the index is used where nothing may be written, and what is said where it is not.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::cmd) struct Use {
+    /// Records that are signed for and not sealed, from which on it is of no use: they are held in memory.
+    most_behind: u64,
+    far_behind: fn(),
+    not_used: fn(&ModelError),
+}
+
+impl Use {
+    /// By a command, for who waits for it.
+    pub(in crate::cmd) const BY_COMMANDS: Self = Self { most_behind: FAR_BEHIND, far_behind, not_used };
+
+    /// Beside calls: little is held in memory, and what is said stands in the log of the process.
+    pub(in crate::cmd) const BESIDE_CALLS: Self = Self {
+        most_behind: 1 << 16,
+        far_behind: || tracing::debug!("the index is far behind, so the ledger is read"),
+        not_used: |error| tracing::warn!(%error, "the index is not used, and the ledger is read instead"),
+    };
+
+    /// The index, with all that the log has by now; `None` where there is none that helps.
+    pub(super) fn current(self, ledger: &Path, index: &Path) -> Result<Option<Model>, ModelError> {
+        let Some(mut model) = Model::open(index, ledger)? else { return Ok(None) };
+        if model.behind() > self.most_behind {
+            (self.far_behind)();
+            return Ok(None);
+        }
+        model.refresh()?;
+        Ok(Some(model))
+    }
+
+    /// The index, once what was found to be damaged has been made again from the log.
+    fn repaired(self, ledger: &Path, index: &Path, error: &ModelError) -> Result<Model, ModelError> {
+        vidimus_readmodel::repair(index, ledger, error)?;
+        let again = self.current(ledger, index)?;
+        again.ok_or_else(|| ModelError::Query("it cannot be made again".to_owned()))
+    }
+
+    pub(super) fn failed(self, error: &ModelError) {
+        // What is wrong with the log, its own search tells.
+        if !matches!(error, ModelError::Log(_)) {
+            (self.not_used)(error);
+        }
+    }
+}
+
 type Records = Box<dyn Iterator<Item = Result<Found, Damage>>>;
 
 /// The records that fit, one by one; of at most `limit` more than these are not looked up for nothing.
@@ -32,9 +78,9 @@ pub(super) fn records(
     Judge::of(question, Vec::new()).map_err(|misasked| cmd::misasked(&misasked))?;
     if let (Some(model), Some(index)) = (model(ledger, index)?, index) {
         let page = limit.saturating_add(1).min(PAGE);
-        match Indexed::new(Rc::new(model), ledger, index, question, after, page) {
+        match Indexed::new(Use::BY_COMMANDS, Rc::new(model), (ledger, index), question, after, page) {
             Ok(indexed) => return Ok(Box::new(indexed)),
-            Err(error) => told(&error),
+            Err(error) => Use::BY_COMMANDS.failed(&error),
         }
     }
     of_log(ledger, question, after)
@@ -70,7 +116,7 @@ pub(super) fn model(ledger: &Path, index: Option<&Path>) -> anyhow::Result<Optio
         }
         Ok(_) => {}
         Err(error) => {
-            told(&error);
+            Use::BY_COMMANDS.failed(&error);
             return Ok(None);
         }
     }
@@ -80,28 +126,19 @@ pub(super) fn model(ledger: &Path, index: Option<&Path>) -> anyhow::Result<Optio
     let opened = opened.map(|_| ());
     // Who may only read it can use it as it is.
     let opened = opened.or_else(|error| if is_denied(&error) { Ok(()) } else { Err(error) });
-    let model = match opened.and_then(|()| current(ledger, index)) {
+    let how = Use::BY_COMMANDS;
+    let model = match opened.and_then(|()| how.current(ledger, index)) {
         // An effect that is newer than the files has its decision in one of them.
-        Err(error) if error.damaged().is_some() => repaired(ledger, index, &error).map(Some),
+        Err(error) if error.damaged().is_some() => how.repaired(ledger, index, &error).map(Some),
         model => model,
     };
     match model {
         Ok(model) => Ok(model),
         Err(error) => {
-            told(&error);
+            how.failed(&error);
             Ok(None)
         }
     }
-}
-
-pub(super) fn current(ledger: &Path, index: &Path) -> Result<Option<Model>, ModelError> {
-    let Some(mut model) = Model::open(index, ledger)? else { return Ok(None) };
-    if model.behind() > FAR_BEHIND {
-        far_behind();
-        return Ok(None);
-    }
-    model.refresh()?;
-    Ok(Some(model))
 }
 
 fn far_behind() {
@@ -116,15 +153,9 @@ pub(in crate::cmd::audit) fn is_denied(error: &ModelError) -> bool {
     matches!(error, ModelError::Io { source, .. } if matches!(source.kind(), PermissionDenied | ReadOnlyFilesystem))
 }
 
-pub(super) fn told(error: &ModelError) {
-    // What is wrong with the log, its own search tells.
-    if !matches!(error, ModelError::Log(_)) {
-        not_used(error);
-    }
-}
-
 /// What an index finds, in the order asked for.
 pub(super) struct Indexed {
+    how: Use,
     model: Rc<Model>,
     judge: Judge,
     wanted: Wanted,
@@ -140,16 +171,16 @@ pub(super) struct Indexed {
 
 impl Indexed {
     pub(super) fn new(
+        how: Use,
         mut model: Rc<Model>,
-        ledger: &Path,
-        index: &Path,
+        (ledger, index): (&Path, &Path),
         question: &SearchQuestion,
         after: Option<u64>,
         page: usize,
     ) -> Result<Self, ModelError> {
         let approvals = match approvals(&model, question) {
             Err(error) if error.damaged().is_some() => {
-                model = Rc::new(repaired(ledger, index, &error)?);
+                model = Rc::new(how.repaired(ledger, index, &error)?);
                 approvals(&model, question)?
             }
             approvals => approvals?,
@@ -157,6 +188,7 @@ impl Indexed {
         let judge = Judge::of(question, approvals).map_err(|error| ModelError::Query(error.to_string()))?;
         let (kinds, query) = judge.wants();
         Ok(Self {
+            how,
             model,
             judge,
             wanted: Wanted { kinds, query, after },
@@ -173,10 +205,12 @@ impl Indexed {
     fn look_up(&mut self) {
         let (ledger, index) = &self.places;
         let found = match self.model.find(&self.wanted, self.page) {
-            Err(error) if error.damaged().is_some() => repaired(ledger, index, &error).and_then(|model| {
-                self.model = Rc::new(model);
-                self.model.find(&self.wanted, self.page)
-            }),
+            Err(error) if error.damaged().is_some() => {
+                self.how.repaired(ledger, index, &error).and_then(|model| {
+                    self.model = Rc::new(model);
+                    self.model.find(&self.wanted, self.page)
+                })
+            }
             found => found,
         };
         match found {
@@ -188,18 +222,12 @@ impl Indexed {
                 self.ready = found.into_iter();
             }
             Err(error) => {
-                told(&error);
+                self.how.failed(&error);
                 self.is_last = true;
                 self.instead = of_log(ledger, &self.question, self.wanted.after).ok();
             }
         }
     }
-}
-
-/// The index, once what was found to be damaged has been made again from the log.
-fn repaired(ledger: &Path, index: &Path, error: &ModelError) -> Result<Model, ModelError> {
-    vidimus_readmodel::repair(index, ledger, error)?;
-    current(ledger, index)?.ok_or_else(|| ModelError::Query("it cannot be made again".to_owned()))
 }
 
 /// The approvals that the policy of a question asked for.

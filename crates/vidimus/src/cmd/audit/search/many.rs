@@ -10,6 +10,7 @@ use vidimus_query::audit::logs::{self, Cursor, LogDamage, Logs};
 use super::table::{self, Row};
 use super::{After, DENIED, Search};
 use crate::cmd;
+use crate::cmd::progress::Watch;
 use crate::output::{self, Format};
 
 /// Shows what fits, in one order, each record with its log.
@@ -34,6 +35,7 @@ pub fn run(
     cmd::audit::warn_of_repeated(logs);
     let (mut rows, mut last, mut found, mut more) = (Vec::new(), None, 0, false);
     let (mut damaged, mut denied) = (false, false);
+    let reading = Watch::begin("read");
     let hits = logs::search_by(lookup, logs, &question, &after);
     for hit in hits.map_err(|misasked| cmd::misasked(&misasked))? {
         let found_one = match hit {
@@ -61,11 +63,12 @@ pub fn run(
         }
         last = Some(found_one.cursor);
     }
+    drop(reading);
     if format == Format::Table {
         table::print(&rows, output::width());
     }
     if found == 0 && search.after.is_none() {
-        for (member, value) in logs::unknown_names(logs, &question) {
+        for (member, value) in logs::unknown_names(lookup, logs, &question) {
             output::warning(&format!("no record at all of any of the ledgers has the --{member} {value}"));
         }
     }

@@ -35,6 +35,10 @@ fn what_is_asked_by_flags_is_the_question() {
             json!({"principal": "p", "user": "u", "policy": "o", "resource": "r", "transaction": "t", "kind": "all", "oldest_first": true}),
         ),
         (
+            "x --on-behalf-of a/b --instance a/bot-1 --source ::ffff:192.0.2.1 --server a/c --approval 1 --snapshot sha256:0",
+            json!({"on_behalf_of": "a/b", "instance": "a/bot-1", "source": "::ffff:192.0.2.1", "server": "a/c", "approval": "1", "configuration": "sha256:0"}),
+        ),
+        (
             "x --since 2026-11-21 --until 2026-11-21T00:00:01Z",
             json!({"since": "2026-11-21T00:00:00Z", "until": "2026-11-21T00:00:01Z"}),
         ),
@@ -52,6 +56,7 @@ fn a_flag_that_nothing_can_fit_is_refused_and_says_what_to_write() {
         ("x --code quantum", "the codes are"),
         ("x --code permit", "did you mean no_permit"),
         ("x --kind efect", "effect"),
+        ("x --source gateway.example", "IP address"),
         ("x --since yesterday", "2026-11-21"),
         ("x --since 30", "1h30m"),
     ] {

@@ -24,9 +24,10 @@ use vidimus_registry::configurations::Archive;
 
 use super::people::{Admin, Asks, Refused};
 use crate::clock::SystemClock;
+use crate::cmd::audit::{Use, lookup_by};
 use crate::cmd::data_directory;
 
-/// Files that are written at once: each reads the log from one end to the other.
+/// Files that are written at once: each may read the log from one end to the other, where no index says what to read.
 const PLACES: usize = 2;
 /// Bytes that go at once. What is wrong before so many are there is told in the place of the file.
 const PART: usize = 64 * 1024;
@@ -154,7 +155,7 @@ fn rest(written: Parts) -> impl stream::Stream<Item = io::Result<Bytes>> {
 
 /// Writes all of it, or why it is not written. Who does not read it any more is written nothing.
 fn write(data: &Path, question: &ExportQuestion, parts: mpsc::Sender<Result<Part, Refusal>>) {
-    let mut writer = Writer { parts, part: Vec::with_capacity(PART) };
+    let mut writer = Writer { parts, part: Vec::with_capacity(PART), is_begun: false };
     let end = match written(data, question, &mut writer) {
         Ok(()) => writer.send().map(|()| Ok(Part::End)).ok(),
         Err(refusal) => Some(Err(refusal)),
@@ -169,7 +170,17 @@ fn written(data: &Path, question: &ExportQuestion, writer: &mut Writer) -> Resul
     let ledger = data_directory::ledger(data)
         .map_err(|error| Refusal::new(Code::Internal, "the ledger is not there").with_detail(error))?;
     let archive = Archive::at(&data_directory::configurations(data));
-    let answer = audit::export(&ledger, &archive, question, writer).map_err(|error| refused(&error))?;
+    let index = vidimus_readmodel::directory(data);
+    let lookup = lookup_by(Use::BESIDE_CALLS, &ledger, Some(&index));
+    let answer = match audit::export_by(&*lookup, (&ledger, &[]), &archive, question, &mut *writer) {
+        // A row of an index that is no record: what the log itself has is proven, or is not.
+        Err(error) if error.is_unproven() && !writer.is_begun => {
+            writer.part.clear();
+            audit::export(&ledger, &archive, question, writer)
+        }
+        answer => answer,
+    };
+    let answer = answer.map_err(|error| refused(&error))?;
     match answer.damage.first() {
         None => Ok(()),
         Some(damage) => Err(damaged(damage)),
@@ -207,10 +218,13 @@ fn refused(error: &ExportError) -> Refusal {
 struct Writer {
     parts: mpsc::Sender<Result<Part, Refusal>>,
     part: Vec<u8>,
+    /// Whether any of it was sent.
+    is_begun: bool,
 }
 
 impl Writer {
     fn send(&mut self) -> io::Result<()> {
+        self.is_begun = true;
         let part = std::mem::replace(&mut self.part, Vec::with_capacity(PART));
         let sent = self.parts.blocking_send(Ok(Part::Bytes(part.into())));
         sent.map_err(|_| io::ErrorKind::BrokenPipe.into())
