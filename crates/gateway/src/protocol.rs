@@ -96,7 +96,7 @@ pub trait Binding: fmt::Debug + Sync {
     /// # Errors
     /// `internal` for what is no message that was lifted; `upstream_invalid` for an id of the upstream's that no path can have.
     fn lowered(&self, _method: &Method, path: Cow<'static, str>, message: Bytes) -> Result<Lowered, Refusal> {
-        Ok(Lowered { path, body: message, below: Below::Url })
+        Ok(Lowered { path, body: message, below: Below::Url, crossed: None })
     }
 
     /// The body of the answer to a request that was lifted, of the whole answer to its message; `None` where that passes as it is. Status and
@@ -177,6 +177,8 @@ pub struct Lowered {
     pub path: Cow<'static, str>,
     pub body: Bytes,
     pub below: Below,
+    /// How its answer is read, where it goes on in another version of its protocol than its caller's.
+    pub crossed: Option<a2a::version::Crossed>,
 }
 
 /// Which of an upstream's addresses a request goes to.

@@ -224,6 +224,7 @@ impl JobSpec {
             rest: None,
             rest_alone: false,
             grpc: None,
+            a2a: None,
             stale_after: stale.flatten(),
             mcp: None,
             job: Some(Arc::new(job)),

@@ -194,6 +194,7 @@ pub(super) fn check(
         stale_after: None,
         mcp: None,
         grpc: None,
+        a2a: None,
         job: None,
         grpc_tools: None,
         agent: None,

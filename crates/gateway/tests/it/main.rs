@@ -69,6 +69,7 @@ mod stale;
 mod stop;
 mod tasks;
 mod unseen;
+mod versions;
 mod windows;
 mod workers;
 mod world;

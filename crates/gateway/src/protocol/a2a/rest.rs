@@ -15,18 +15,19 @@ use std::sync::Arc;
 use bytes::Bytes;
 use data_encoding::HEXUPPER;
 use http::request::Parts;
-use http::{Method, Response};
+use http::{HeaderMap, Method, Response};
 use serde_json::json;
 use serde_json::value::RawValue;
 use url::form_urlencoded;
 use vidimus_core::call::Destination;
 use vidimus_core::json::Json;
 use vidimus_core::refusal::{Class, Code, Refusal};
-use vidimus_core::resource::Agent;
+use vidimus_core::resource::{A2aVersion, Agent};
 
 use self::paths::{Asked, Row, Segment, Written};
 use super::{
-    Framings, METHODS, PASSED_HEADERS, VERSION_HEADER, check_version, grpc, posted, spelling, tell_version,
+    Framings, METHODS, PASSED_HEADERS, VERSION_HEADER, Wrote, check_version, grpc, is_old, posted, spelling,
+    tell_version, version,
 };
 use crate::protocol::members::{Members, first_member, quoted, text};
 use crate::protocol::{Below, Binding, Lowered, Message, Operation, Parsed, jsonrpc, parse};
@@ -103,7 +104,9 @@ impl Binding for Rest {
             return Err(Refusal::new(Code::Internal, "this binding is not the destination's"));
         };
         let json = message.body()?;
-        let speaks = agent.endpoint.as_ref().is_some_and(|endpoint| endpoint.rest.is_some());
+        let wrote = Wrote { old: is_old(json), of_schema: is_old(json) };
+        let is_its = version::declared(agent).is_none_or(|spoken| spoken == version::of_message(wrote.old));
+        let speaks = is_its && agent.endpoint.as_ref().is_some_and(|endpoint| endpoint.rest.is_some());
         let framings = if speaks { Framings::BARE } else { Framings::TRANSLATED };
         let mut parsed = posted(message, agent, json, framings)?;
         parsed.lifted = true;
@@ -111,7 +114,7 @@ impl Binding for Rest {
             // The path says it, and perhaps the query, which goes no further.
             tell_version(message, json, &mut parsed);
         } else {
-            goes_elsewhere(agent, json, &mut parsed);
+            goes_elsewhere(agent, wrote, message.headers, &mut parsed);
         }
         Ok(parsed)
     }
@@ -171,31 +174,31 @@ pub fn is_alone(agent: &Agent) -> bool {
     agent.endpoint.as_ref().is_some_and(|endpoint| endpoint.rest_alone && endpoint.rest.is_some())
 }
 
-/// Has a message of JSON-RPC go on over HTTP+JSON.
-pub fn goes_on(json: &Json<'_>, parsed: &mut Parsed<'_>) {
-    if is_old(json, parsed) {
-        let message = "the agent is served over HTTP+JSON alone, and what 0.3 says there is not translated";
+/// Has a message of JSON-RPC go on over HTTP+JSON of 1.0.
+pub(super) fn goes_on(agent: &Agent, wrote: Wrote, headers: &HeaderMap, parsed: &mut Parsed<'_>) {
+    if version::declared(agent) == Some(A2aVersion::V0_3) {
+        let message = "the agent is served over HTTP+JSON of 0.3 alone, to which nothing is translated";
         parsed.fault = Some(Box::new(Refusal::new(Code::BindingUnserved, message)));
-        return;
-    }
-    parsed.path = Some(TO_REST.into());
-    parsed.headers.push(grpc::version(false));
-}
-
-/// Has a request over HTTP+JSON go on to an agent that is not served in it.
-fn goes_elsewhere(agent: &Agent, json: &Json<'_>, parsed: &mut Parsed<'_>) {
-    let is_old = is_old(json, parsed);
-    if grpc::is_alone(agent) {
-        grpc::goes_on(json, parsed);
+    } else if wrote.old {
+        version::goes_on(wrote, TO_REST, headers, parsed);
     } else {
-        parsed.path = Some(if is_old { TO_OLD_RPC } else { TO_RPC }.into());
-        parsed.headers.extend(grpc::of_rpc(is_old));
+        parsed.path = Some(TO_REST.into());
+        parsed.headers.push(grpc::version(false));
     }
 }
 
-/// Whether the method is spelled as in 0.3, whose HTTP+JSON is other JSON than its JSON-RPC.
-pub fn is_old(json: &Json<'_>, parsed: &Parsed<'_>) -> bool {
-    json.get("method").and_then(Json::as_str) != Some(parsed.ask.method)
+/// Has a request over HTTP+JSON go on to an agent that is not served in it, or in another version.
+fn goes_elsewhere(agent: &Agent, wrote: Wrote, headers: &HeaderMap, parsed: &mut Parsed<'_>) {
+    if grpc::is_alone(agent) {
+        grpc::goes_on(wrote, headers, parsed);
+    } else if is_alone(agent) {
+        goes_on(agent, wrote, headers, parsed);
+    } else if version::differs(agent, wrote.old) {
+        version::goes_on(wrote, TO_RPC, headers, parsed);
+    } else {
+        parsed.path = Some(if wrote.old { TO_OLD_RPC } else { TO_RPC }.into());
+        parsed.headers.extend(grpc::of_rpc(wrote.old));
+    }
 }
 
 /// A message of another binding as the request over HTTP+JSON that asks the same.
@@ -239,7 +242,7 @@ fn written(message: &[u8], asked_by: Option<&Method>) -> Result<Lowered, Refusal
         }
         Bytes::new()
     };
-    Ok(Lowered { path: path.into(), body, below: Below::Rest(sent) })
+    Ok(Lowered { path: path.into(), body, below: Below::Rest(sent), crossed: None })
 }
 
 /// That a message of another binding names what its path has to.

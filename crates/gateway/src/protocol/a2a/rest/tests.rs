@@ -48,7 +48,8 @@ fn lowered(method: &str, path: &str, body: &str) -> (String, String) {
     let lifted = Rest
         .lifted(&Destination::Agent(served()), &parts, &below, &Bytes::copy_from_slice(body.as_bytes()))
         .expect("lifted");
-    let Lowered { path, body, below } = Rest.lowered(&parts.method, "".into(), lifted).expect("a request");
+    let Lowered { path, body, below, .. } =
+        Rest.lowered(&parts.method, "".into(), lifted).expect("a request");
     assert_eq!(below, Below::Rest(None));
     (path.into_owned(), String::from_utf8(body.to_vec()).expect("UTF-8"))
 }
@@ -440,8 +441,10 @@ fn who_asks_over_http_json_reaches_an_agent_of_each_other_binding() {
     let (_, _, expected) = goes_on(&Rest, rpc.clone(), (&Method::DELETE, &delete));
     assert!(matches!(expected, Expected::Upstream(answer) if answer.document.is_some()));
     // 0.3 has the JSON of its schema there, and its gRPC is none of agents.
-    let (fault, ..) = goes_on(&Rest, grpc, (&Method::GET, &get("tasks/get")));
-    assert_eq!(fault, Some(Code::BindingUnserved));
+    let (fault, lowered, expected) = goes_on(&Rest, grpc, (&Method::GET, &get("tasks/get")));
+    assert_eq!((fault, &*lowered.path), (None, "/lf.a2a.v1.A2AService/GetTask"));
+    assert!(lowered.crossed.is_some(), "its gRPC is 1.0");
+    assert!(matches!(expected, Expected::Upstream(answer) if answer.leaves == Leaves::OldBare("tasks/get")));
     let (fault, lowered, expected) = goes_on(&Rest, rpc.clone(), (&Method::GET, &get("tasks/get")));
     assert_eq!((fault, lowered.below), (None, Below::Rpc));
     assert!(matches!(expected, Expected::Upstream(answer) if answer.leaves == Leaves::OldBare("tasks/get")));
@@ -522,8 +525,15 @@ fn an_agent_of_http_json_alone_is_asked_as_it_would_be_by_its_own_clients() {
         }
     }
     let old = json!({"jsonrpc": "2.0", "id": 1, "method": "tasks/get", "params": {"id": task}});
-    let (fault, ..) = goes_on(&super::super::JsonRpc::OLD, alone(), (&Method::POST, &old));
-    assert_eq!(fault, Some(Code::BindingUnserved));
+    let (fault, lowered, _) = goes_on(&super::super::JsonRpc::OLD, alone(), (&Method::POST, &old));
+    assert_eq!((fault, &*lowered.path, lowered.crossed.is_some()), (None, "/tasks/1", true));
+    let old_alone = speaking(&|endpoint| {
+        endpoint.rest = Some(endpoint.url.clone());
+        endpoint.rest_alone = true;
+        endpoint.a2a = Some(A2aVersion::V0_3);
+    });
+    let (fault, ..) = goes_on(&super::super::JsonRpc::OLD, old_alone, (&Method::POST, &old));
+    assert_eq!(fault, Some(Code::BindingUnserved), "to HTTP+JSON of 0.3 nothing is translated");
     // Attack: a path that would lead to another operation.
     for (params, code) in [
         (json!({"taskId": "1", "id": ""}), Code::MessageInvalid),

@@ -201,7 +201,7 @@ impl EventFilter for Opening {
 }
 
 /// Words of the agent's own making, such as a keep-alive, are no message.
-fn is_message(data: &str) -> bool {
+pub fn is_message(data: &str) -> bool {
     data.trim_start_matches(['\u{feff}', ' ', '\t', '\n', '\r']).starts_with(['{', '['])
 }
 
