@@ -91,11 +91,17 @@ pub trait Binding: fmt::Debug + Sync {
         Ok(body.clone())
     }
 
-    /// A message as the request that goes on: the other way. `path` is that of its operation.
+    /// A message as the request that goes on: the other way. `path` is that of its operation, `tenant` that of the agent's record.
     ///
     /// # Errors
     /// `internal` for what is no message that was lifted; `upstream_invalid` for an id of the upstream's that no path can have.
-    fn lowered(&self, _method: &Method, path: Cow<'static, str>, message: Bytes) -> Result<Lowered, Refusal> {
+    fn lowered(
+        &self,
+        _method: &Method,
+        path: Cow<'static, str>,
+        message: Bytes,
+        _tenant: Option<&str>,
+    ) -> Result<Lowered, Refusal> {
         Ok(Lowered { path, body: message, below: Below::Url, crossed: None })
     }
 

@@ -260,6 +260,7 @@ fn endpoint(host: &str) -> Endpoint {
         rest_alone: false,
         grpc: None,
         a2a: None,
+        tenant: None,
         stale_after: None,
         mcp: None,
         job: None,

@@ -133,6 +133,7 @@ impl AgentToolsSpec {
             rest_alone: false,
             grpc: None,
             a2a: None,
+            tenant: None,
             stale_after: stale.flatten(),
             mcp: None,
             job: None,

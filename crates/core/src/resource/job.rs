@@ -225,6 +225,7 @@ impl JobSpec {
             rest_alone: false,
             grpc: None,
             a2a: None,
+            tenant: None,
             stale_after: stale.flatten(),
             mcp: None,
             job: Some(Arc::new(job)),

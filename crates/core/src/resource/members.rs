@@ -195,6 +195,7 @@ pub(super) fn check(
         mcp: None,
         grpc: None,
         a2a: None,
+        tenant: None,
         job: None,
         grpc_tools: None,
         agent: None,

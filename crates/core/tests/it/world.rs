@@ -50,6 +50,7 @@ fn endpoint() -> Endpoint {
         rest_alone: false,
         grpc: None,
         a2a: None,
+        tenant: None,
         stale_after: None,
         mcp: None,
         job: None,

@@ -365,7 +365,7 @@ impl Sent<'_> {
             None => {
                 let body = if self.amends { self.binding.amended(&body)? } else { body };
                 let Lowered { path, body, below: at, crossed } =
-                    self.binding.lowered(&parts.method, self.path, body)?;
+                    self.binding.lowered(&parts.method, self.path, body, endpoint.tenant.as_deref())?;
                 headers::finish(&mut headers, rules, &context.trace, &body);
                 let path = llm::path_to(self.permit.destination(), path);
                 (below(path, parts.uri.query(), self.binding.passed_query()), headers, body, (at, crossed))

@@ -13,6 +13,7 @@ pub mod rest;
 pub mod sealed;
 mod spelling;
 mod tasks;
+mod tenant;
 pub mod version;
 pub mod webhook;
 
@@ -33,7 +34,7 @@ use grpc::status;
 pub use rest::Rest;
 use version::Wrote;
 
-use super::beside::{check_none_but_empty, check_none_of, check_spelled};
+use super::beside::{check_none_of, check_spelled};
 use super::carrier::Carrier;
 use super::jsonrpc::{self, Envelope};
 use super::members;
@@ -252,8 +253,14 @@ impl Binding for JsonRpc {
     }
 
     /// An agent may speak gRPC, or HTTP+JSON, alone.
-    fn lowered(&self, _method: &Method, path: Cow<'static, str>, message: Bytes) -> Result<Lowered, Refusal> {
-        lowered(path, message)
+    fn lowered(
+        &self,
+        _method: &Method,
+        path: Cow<'static, str>,
+        message: Bytes,
+        tenant: Option<&str>,
+    ) -> Result<Lowered, Refusal> {
+        lowered(path, message, tenant)
     }
 
     fn message_id(&self, message: &Json<'_>) -> Option<Arc<str>> {
@@ -285,10 +292,11 @@ impl Binding for JsonRpc {
 ///
 /// # Errors
 /// As those of [`grpc::lowered`], [`rest::lowered`] and [`version::lowered`].
-fn lowered(path: Cow<'static, str>, message: Bytes) -> Result<Lowered, Refusal> {
-    if let Some(lowered) = version::lowered(&path, &message)? {
+fn lowered(path: Cow<'static, str>, message: Bytes, tenant: Option<&str>) -> Result<Lowered, Refusal> {
+    if let Some(lowered) = version::lowered(&path, &message, tenant)? {
         return Ok(lowered);
     }
+    let message = tenant::named(message, tenant)?;
     let posted = |body| Lowered { path: "".into(), body, below: Below::Rpc, crossed: None };
     match &*path {
         rest::TO_RPC => Ok(posted(message)),
@@ -344,8 +352,7 @@ fn posted<'a>(
     let of_method = tasks::Method::of(new, method == old);
     let found = tasks::read(message, of_method, new == CREATE_PUSH, params)?;
     params.map_or(Ok(()), |params| {
-        // 1.0: another agent behind the same address, of which nothing is registered.
-        check_none_but_empty(params, &["tenant"], "agent")?;
+        tenant::check(params, agent)?;
         check_none_of(params, &SKILLS, "skill")
     })?;
     let target = tasks::target(agent, skill(params)?, found.task.or(found.waits))?;

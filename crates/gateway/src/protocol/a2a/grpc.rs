@@ -130,8 +130,14 @@ impl Binding for Grpc {
         Ok(format!(r#"{{"jsonrpc":"2.0","id":{ID},"method":{method},"params":{params}}}"#).into())
     }
 
-    fn lowered(&self, _method: &Method, path: Cow<'static, str>, message: Bytes) -> Result<Lowered, Refusal> {
-        super::lowered(path, message)
+    fn lowered(
+        &self,
+        _method: &Method,
+        path: Cow<'static, str>,
+        message: Bytes,
+        tenant: Option<&str>,
+    ) -> Result<Lowered, Refusal> {
+        super::lowered(path, message, tenant)
     }
 
     fn parse<'a>(&self, message: &Message<'a>) -> Result<Parsed<'a>, Refusal> {

@@ -27,7 +27,7 @@ use vidimus_core::resource::{A2aVersion, Agent};
 use self::paths::{Asked, Row, Segment, Written};
 use super::{
     Framings, METHODS, PASSED_HEADERS, VERSION_HEADER, Wrote, check_version, grpc, is_old, posted, spelling,
-    tell_version, version,
+    tell_version, tenant, version,
 };
 use crate::protocol::members::{Members, first_member, quoted, text};
 use crate::protocol::{Below, Binding, Lowered, Message, Operation, Parsed, jsonrpc, parse};
@@ -92,10 +92,16 @@ impl Binding for Rest {
         Ok(format!(r#"{{"jsonrpc":"2.0","id":{ID},"method":{method},"params":{params}}}"#).into())
     }
 
-    fn lowered(&self, method: &Method, path: Cow<'static, str>, message: Bytes) -> Result<Lowered, Refusal> {
+    fn lowered(
+        &self,
+        method: &Method,
+        path: Cow<'static, str>,
+        message: Bytes,
+        tenant: Option<&str>,
+    ) -> Result<Lowered, Refusal> {
         match path.is_empty() {
-            true => written(&message, Some(method)),
-            false => super::lowered(path, message),
+            true => written(&tenant::named(message, tenant)?, Some(method)),
+            false => super::lowered(path, message, tenant),
         }
     }
 
@@ -231,10 +237,16 @@ fn written(message: &[u8], asked_by: Option<&Method>) -> Result<Lowered, Refusal
             Some(Sent { by: row.verb(), id })
         }
     };
+    let tenant = members.get(tenant::NAME).and_then(text).filter(|tenant| !tenant.is_empty());
     let mut path = path_of(segments, is_old, &members)?;
+    if let Some(tenant) = &tenant {
+        let mut before = "/".to_owned();
+        encode(tenant, &mut before);
+        path.insert_str(0, &before);
+    }
     let by = asked_by.or(sent.as_ref().map(|sent| &sent.by));
     let body = if by == Some(&Method::POST) {
-        body_of(segments, params, members)
+        body_of((segments, tenant.is_some()), params, members)
     } else {
         let query = query_of(row, &members);
         if !query.is_empty() {
@@ -389,13 +401,16 @@ fn path_of(segments: &[Segment], old: bool, params: &Members<'_>) -> Result<Stri
     Ok(path)
 }
 
-/// The body of what is asked: the parameters that are not in its path.
-fn body_of(segments: &[Segment], params: &str, members: Members<'_>) -> Bytes {
-    let is_id = |name: &str| segments.iter().any(|one| matches!(one, Segment::Id(id, _) if *id == name));
-    if !members.0.iter().any(|(name, _)| is_id(name)) {
+/// The body of what is asked: the parameters that are not in its path, in which a tenant may stand too.
+fn body_of((segments, has_tenant): (&[Segment], bool), params: &str, members: Members<'_>) -> Bytes {
+    let is_there = |name: &str| {
+        has_tenant && name == tenant::NAME
+            || segments.iter().any(|one| matches!(one, Segment::Id(id, _) if *id == name))
+    };
+    if !members.0.iter().any(|(name, _)| is_there(name)) {
         return Bytes::copy_from_slice(params.as_bytes());
     }
-    let rest = members.0.into_iter().filter(|(name, _)| !is_id(name)).collect();
+    let rest = members.0.into_iter().filter(|(name, _)| !is_there(name)).collect();
     Members(rest).write_all(|_| None).into()
 }
 

@@ -90,7 +90,7 @@ pub(super) fn goes_on(wrote: Wrote, path: &str, headers: &HeaderMap, parsed: &mu
 ///
 /// # Errors
 /// `message_invalid` for what is none of the caller's version, `no_equivalent` for what the agent's cannot say; else as those of the binding.
-pub(super) fn lowered(path: &str, message: &Bytes) -> Result<Option<Lowered>, Refusal> {
+pub(super) fn lowered(path: &str, message: &Bytes, tenant: Option<&str>) -> Result<Option<Lowered>, Refusal> {
     let from = |before: &str| path.strip_prefix(before).filter(|behind| behind.starts_with('/'));
     let (to, behind) = if let Some(behind) = from(FROM_NEW) {
         (A2aVersion::V0_3, behind)
@@ -104,7 +104,7 @@ pub(super) fn lowered(path: &str, message: &Bytes) -> Result<Option<Lowered>, Re
         None => Cow::Borrowed(message),
     };
     let (message, crossed) = request(&message, to)?;
-    let lowered = super::lowered(Cow::Owned(behind.to_owned()), message)?;
+    let lowered = super::lowered(Cow::Owned(behind.to_owned()), message, tenant)?;
     Ok(Some(Lowered { crossed: Some(crossed), ..lowered }))
 }
 

@@ -145,7 +145,7 @@ fn sent(agent: Agent, binding: &dyn Binding, message: &Value) -> (Option<Code>, 
     let fault = parsed.fault.map(|fault| fault.code);
     let path = parsed.path.unwrap_or_default();
     let body = Bytes::copy_from_slice(text.as_bytes());
-    (fault, binding.lowered(&Method::POST, path, body).expect("a request"))
+    (fault, binding.lowered(&Method::POST, path, body, None).expect("a request"))
 }
 
 #[test]

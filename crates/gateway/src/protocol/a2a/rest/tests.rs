@@ -49,7 +49,7 @@ fn lowered(method: &str, path: &str, body: &str) -> (String, String) {
         .lifted(&Destination::Agent(served()), &parts, &below, &Bytes::copy_from_slice(body.as_bytes()))
         .expect("lifted");
     let Lowered { path, body, below, .. } =
-        Rest.lowered(&parts.method, "".into(), lifted).expect("a request");
+        Rest.lowered(&parts.method, "".into(), lifted, None).expect("a request");
     assert_eq!(below, Below::Rest(None));
     (path.into_owned(), String::from_utf8(body.to_vec()).expect("UTF-8"))
 }
@@ -244,7 +244,7 @@ fn asked(method: &str, path: &str, body: &str) -> Result<(String, Option<String>
     assert!(parsed.lifted);
     assert!(parsed.fault.is_none() && parsed.path.is_none());
     let sent = replace(text, &parsed.replaced).expect("its ids");
-    let sent = Rest.lowered(&parts.method, "".into(), sent.into()).map_err(code)?;
+    let sent = Rest.lowered(&parts.method, "".into(), sent.into(), None).map_err(code)?;
     let target = match parsed.ask.target {
         Target::Skill { name, .. } => name.to_owned(),
         _ => "agent".to_owned(),
@@ -384,6 +384,7 @@ fn goes_on(
     agent: Arc<Agent>,
     (method, message): (&Method, &serde_json::Value),
 ) -> (Option<Code>, Lowered, Expected) {
+    let tenant = agent.endpoint.as_ref().and_then(|endpoint| endpoint.tenant.clone());
     let (destination, caller, seal) = (Destination::Agent(agent), caller(), seal());
     let holder = Holder::new(&seal, &destination, &caller);
     let headers = HeaderMap::new();
@@ -402,7 +403,9 @@ fn goes_on(
     let parsed = binding.parse(&message).expect("a message");
     let fault = parsed.fault.as_ref().map(|fault| fault.code);
     let sent = replace(&text, &parsed.replaced).expect("its ids");
-    let lowered = binding.lowered(method, parsed.path.unwrap_or_default(), sent.into()).expect("a request");
+    let lowered = binding
+        .lowered(method, parsed.path.unwrap_or_default(), sent.into(), tenant.as_deref())
+        .expect("a request");
     (fault, lowered, parsed.expected)
 }
 
@@ -457,9 +460,47 @@ fn who_asks_over_http_json_reaches_an_agent_of_each_other_binding() {
     // What is not of the schema is not sent.
     let odd =
         json!({"jsonrpc": "2.0", "id": 1, "method": "message/send", "params": {"message": {"role": "user"}}});
-    let odd =
-        super::super::lowered(TO_OLD_RPC.into(), odd.to_string().into()).map_err(|refusal| refusal.code);
+    let odd = super::super::lowered(TO_OLD_RPC.into(), odd.to_string().into(), None)
+        .map_err(|refusal| refusal.code);
     assert_eq!(odd, Err(Code::MessageInvalid));
+}
+
+#[test]
+fn the_agents_tenant_is_before_its_paths_and_in_its_messages() {
+    let task = sealed_task();
+    let of = |alone: bool| {
+        speaking(&move |endpoint| {
+            endpoint.rest = Some(endpoint.url.clone());
+            endpoint.rest_alone = alone;
+            endpoint.a2a = Some(A2aVersion::V1_0);
+            endpoint.tenant = Some("a/b".into());
+        })
+    };
+    let get = json!({"jsonrpc": "2.0", "id": 1, "method": "GetTask", "params": {"id": task}});
+    let send = json!({"jsonrpc": "2.0", "id": 1, "method": "SendMessage", "params": {"message": {"messageId": "m"}, "tenant": "a/b"}});
+    let old = json!({"jsonrpc": "2.0", "id": 1, "method": "tasks/get", "params": {"id": task}});
+    let rpc = &super::super::JsonRpc::OLD as &dyn Binding;
+    for (binding, alone, method, message) in [
+        (&Rest as &dyn Binding, false, Method::GET, &get),
+        (rpc, true, Method::POST, &get),
+        (rpc, true, Method::POST, &old),
+    ] {
+        let (fault, lowered, _) = goes_on(binding, of(alone), (&method, message));
+        assert_eq!((fault, &*lowered.path, &*lowered.body), (None, "/a%2Fb/tasks/1", &b""[..]));
+    }
+    let (_, lowered, _) = goes_on(&Rest, of(false), (&Method::POST, &send));
+    assert_eq!(
+        (&*lowered.path, &*lowered.body),
+        ("/a%2Fb/message:send", &br#"{"message":{"messageId":"m"}}"#[..])
+    );
+    for message in [&get, &old] {
+        let (_, lowered, _) = goes_on(rpc, of(false), (&Method::POST, message));
+        let sent: serde_json::Value = serde_json::from_slice(&lowered.body).expect("JSON");
+        assert_eq!(
+            (&sent["method"], &sent["params"]),
+            (&json!("GetTask"), &json!({"tenant": "a/b", "id": "1"}))
+        );
+    }
 }
 
 #[test]

@@ -349,16 +349,16 @@ fn where_a_message_goes_on_is_said_before_its_path() {
     let send =
         json!({"jsonrpc": "2.0", "id": 1, "method": "message/send", "params": {"message": old_message()}});
     let message = Bytes::from(send.to_string());
-    let to_rpc = lowered("/:from-0.3/:rpc", &message).expect("a message").expect("crosses");
+    let to_rpc = lowered("/:from-0.3/:rpc", &message, None).expect("a message").expect("crosses");
     assert_eq!((&*to_rpc.path, &to_rpc.below), ("", &crate::protocol::Below::Rpc));
     assert_eq!(to_rpc.crossed, Some(crossed(OLD, "SendMessage")));
-    let to_rest = lowered("/:from-0.3/:rest", &message).expect("a message").expect("crosses");
+    let to_rest = lowered("/:from-0.3/:rest", &message, None).expect("a message").expect("crosses");
     assert_eq!((&*to_rest.path, to_rest.crossed.is_some()), ("/message:send", true));
-    let to_grpc = lowered("/:from-0.3/lf.a2a.v1.A2AService/SendMessage", &message)
+    let to_grpc = lowered("/:from-0.3/lf.a2a.v1.A2AService/SendMessage", &message, None)
         .expect("a message")
         .expect("crosses");
     assert!(matches!(to_grpc.below, crate::protocol::Below::Grpc(_)));
     for path in ["", "/:rpc", "/:rest", "/lf.a2a.v1.A2AService/SendMessage", "/:from-0.3x/:rpc"] {
-        assert_eq!(lowered(path, &message).expect("no fault"), None, "{path}");
+        assert_eq!(lowered(path, &message, None).expect("no fault"), None, "{path}");
     }
 }
