@@ -69,6 +69,10 @@ impl Binding for Rest {
             _ if !body.is_empty() => return Err(invalid("this request must not have a body".to_owned())),
             _ => "{}".into(),
         };
+        let object = match (asked.old && asked.row.makes_config(), asked.ids.first()) {
+            (true, Some((_, task))) => translated::old_config(&object, task)?.into(),
+            _ => object,
+        };
         let members = Members::unique(&object).map_err(|error| {
             let message = format!("the body is not acceptable JSON: {error}");
             Refusal::new(Code::DuplicateKey, message)
@@ -112,6 +116,8 @@ impl Binding for Rest {
         let json = message.body()?;
         let wrote = Wrote { old: is_old(json), of_schema: is_old(json) };
         let is_its = version::declared(agent).is_none_or(|spoken| spoken == version::of_message(wrote.old));
+        // Those of 0.3 are read as its JSON-RPC has them, and so they go on.
+        let is_its = is_its && !(wrote.old && is_of_configs(json));
         let speaks = is_its && agent.endpoint.as_ref().is_some_and(|endpoint| endpoint.rest.is_some());
         let framings = if speaks { Framings::BARE } else { Framings::TRANSLATED };
         let mut parsed = posted(message, agent, json, framings)?;
@@ -197,6 +203,10 @@ pub(super) fn goes_on(agent: &Agent, wrote: Wrote, headers: &HeaderMap, parsed: 
 fn goes_elsewhere(agent: &Agent, wrote: Wrote, headers: &HeaderMap, parsed: &mut Parsed<'_>) {
     if grpc::is_alone(agent) {
         grpc::goes_on(wrote, headers, parsed);
+    } else if is_alone(agent) && version::declared(agent).is_none() {
+        let message =
+            "the agent is served over HTTP+JSON alone, where configurations of 0.3 are not translated";
+        parsed.fault = Some(Box::new(Refusal::new(Code::BindingUnserved, message)));
     } else if is_alone(agent) {
         goes_on(agent, wrote, headers, parsed);
     } else if version::differs(agent, wrote.old) {
@@ -205,6 +215,12 @@ fn goes_elsewhere(agent: &Agent, wrote: Wrote, headers: &HeaderMap, parsed: &mut
         parsed.path = Some(if wrote.old { TO_OLD_RPC } else { TO_RPC }.into());
         parsed.headers.extend(grpc::of_rpc(wrote.old));
     }
+}
+
+/// Whether a message of 0.3 is about configurations of push notifications.
+fn is_of_configs(json: &Json<'_>) -> bool {
+    let method = json.get("method").and_then(Json::as_str);
+    method.and_then(|method| Row::of(method, true)).is_some_and(Row::is_of_configs)
 }
 
 /// A message of another binding as the request over HTTP+JSON that asks the same.
@@ -362,7 +378,7 @@ fn queried(row: &Row, old: bool, query: &str) -> Result<Vec<(&'static str, Strin
             continue;
         }
         let in_json = spelling::name_in_json(&name).unwrap_or(&name);
-        let Some((known, written)) = row.query.iter().find(|(known, _)| *known == in_json) else {
+        let Some((known, written)) = row.query(old).iter().find(|(known, _)| *known == in_json) else {
             let shown: String = name.chars().take(64).collect();
             return Err(invalid(format!("{shown:?} is no parameter of this operation's query")));
         };

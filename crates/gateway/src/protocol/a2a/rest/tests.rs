@@ -173,7 +173,7 @@ fn what_the_path_says_is_said_once_and_by_any_client() {
         ("GET", "/v1", "", Code::RouteUnknown),
         ("GET", "/v1/extendedAgentCard", "", Code::RouteUnknown),
         ("GET", "/v1/tasks", "", Code::RouteUnknown),
-        ("GET", "/v1/tasks/a/pushNotificationConfigs", "", Code::RouteUnknown),
+        ("GET", "/v1/tasks/a/pushNotificationConfigs/c/d", "", Code::RouteUnknown),
         ("GET", "/v1/t/tasks/a", "", Code::RouteUnknown),
         ("GET", "/a/b/c", "", Code::RouteUnknown),
         ("GET", "/message:send", "", Code::MethodNotAllowed),
@@ -463,6 +463,39 @@ fn who_asks_over_http_json_reaches_an_agent_of_each_other_binding() {
     let odd = super::super::lowered(TO_OLD_RPC.into(), odd.to_string().into(), None)
         .map_err(|refusal| refusal.code);
     assert_eq!(odd, Err(Code::MessageInvalid));
+}
+
+#[test]
+fn what_makes_a_configuration_in_0_3_is_lifted_to_its_json_rpc() {
+    let config = r#"{"url":"https://h/"}"#;
+    let at = "/v1/tasks/a/pushNotificationConfigs";
+    let expected =
+        Ok(format!(r#"tasks/pushNotificationConfig/set {{"pushNotificationConfig":{config},"taskId":"a"}}"#));
+    for body in [
+        format!(r#"{{"pushNotificationConfig":{config}}}"#),
+        format!(r#"{{"push_notification_config":{config}}}"#),
+        format!(r#"{{"config":{{"pushNotificationConfig":{config}}}}}"#),
+        format!(r#"{{"parent":"tasks/a","config":{{"push_notification_config":{config}}}}}"#),
+    ] {
+        assert_eq!(lifted("POST", at, &body), expected, "{body}");
+    }
+    for body in [
+        format!(r#"{{"parent":"tasks/b","config":{{"pushNotificationConfig":{config}}}}}"#),
+        format!(
+            r#"{{"config":{{"name":"tasks/b/pushNotificationConfigs/c","pushNotificationConfig":{config}}}}}"#
+        ),
+        format!(r#"{{"config":{{"pushNotificationConfig":{config}}},"more":1}}"#),
+        format!(r#"{{"pushNotificationConfig":{config},"push_notification_config":{{}}}}"#),
+        "[]".to_owned(),
+    ] {
+        assert!(lifted("POST", at, &body).is_err(), "{body}");
+    }
+    assert_eq!(
+        lifted("DELETE", "/v1/tasks/a/pushNotificationConfigs/c", ""),
+        Ok(r#"tasks/pushNotificationConfig/delete {"id":"a","pushNotificationConfigId":"c"}"#.to_owned())
+    );
+    assert_eq!(lifted("GET", at, ""), Ok(r#"tasks/pushNotificationConfig/list {"id":"a"}"#.to_owned()));
+    assert_eq!(lifted("GET", &format!("{at}?pageSize=5"), ""), Err(Code::MessageInvalid));
 }
 
 #[test]
