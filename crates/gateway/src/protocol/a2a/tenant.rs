@@ -22,7 +22,7 @@ pub(super) fn check(params: &Json<'_>, agent: &Agent) -> Result<(), Refusal> {
     check_one(params, agent)?;
     let configuration = params.get("configuration");
     let holders = [Some(params), configuration].into_iter().flatten();
-    let mut configs = holders.flat_map(|holder| PUSH.iter().filter_map(|name| holder.get(name)));
+    let mut configs = holders.flat_map(|holder| PUSH.iter().filter_map(move |name| holder.get(name)));
     configs.try_for_each(|config| check_one(config, agent))
 }
 

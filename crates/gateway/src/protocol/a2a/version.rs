@@ -75,11 +75,11 @@ pub(super) fn goes_on(wrote: Wrote, path: &str, headers: &HeaderMap, parsed: &mu
         Wrote { of_schema: true, .. } => FROM_OLD_SCHEMA,
         Wrote { .. } => FROM_OLD,
     };
-    let Some(_) = Row::of(parsed.ask.method) else {
+    if Row::of(parsed.ask.method).is_none() {
         let message = format!("A2A {} has no {}", of_message(!wrote.old).as_str(), parsed.ask.method);
         parsed.fault = Some(Box::new(no_equivalent(message)));
         return;
-    };
+    }
     parsed.path = Some(format!("{before}{path}").into());
     parsed.headers.extend(grpc::of_rpc(!wrote.old));
     let (from, to) = if wrote.old { (OLD_EXTENSIONS, EXTENSIONS) } else { (EXTENSIONS, OLD_EXTENSIONS) };
