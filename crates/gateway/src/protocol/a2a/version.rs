@@ -156,7 +156,7 @@ impl Crossed {
                 written.put(name, value.get());
             }
         }
-        let is_there = |name: &str| members.get(name).map(|value| value.get());
+        let is_there = |name: &str| members.get(name).map(RawValue::get);
         match (is_there("error").filter(|error| *error != "null"), is_there("result")) {
             (Some(told), _) => written.put("error", &error(told, self.to).map_err(unanswered)?),
             (None, Some(result)) => {
