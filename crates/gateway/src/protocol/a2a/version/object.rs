@@ -116,8 +116,11 @@ impl Saying {
             A2aVersion::V1_0 => (member.old, member.new),
             A2aVersion::V0_3 => (member.new, member.old),
         };
-        let found =
-            of.members.iter().map(|member| (pair(member), member.is)).find(|((from, _), _)| *from == name);
+        let found = of
+            .members
+            .iter()
+            .map(|member| (pair(member), member.is))
+            .find(|((from, _), _)| *from == name && !name.is_empty());
         match (found, of.kind) {
             (Some(((_, ""), _)), _) => self.without(name, value),
             (Some(((_, to), is)), _) => {

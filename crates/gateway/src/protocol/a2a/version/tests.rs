@@ -226,6 +226,9 @@ fn what_is_not_of_the_callers_version_does_not_go_on() {
         (OLD, "SendMessage", message(NEW, json!({"parts": [{"metadata": {}}]}))),
         (OLD, "SendMessage", json!({"message": new_message(), "configuration": {"blocking": true}})),
         (OLD, "SendMessage", json!({"message": [new_message()]})),
+        // By no name at all, which stands in the table for what the version does not have.
+        (OLD, "GetTask", json!({"id": "t", "": {"a": 1}})),
+        (NEW, "tasks/get", json!({"id": "t", "": "other"})),
     ] {
         assert_eq!(asked(to, method, &params), Err(Code::MessageInvalid), "{method} {params}");
     }
