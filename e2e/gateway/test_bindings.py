@@ -1,5 +1,5 @@
 """A2A where the unmodified SDK speaks one binding at one end and another at the other: over HTTP+JSON to an agent of JSON-RPC or gRPC alone, and over
-these to an agent of HTTP+JSON alone. (JSON-RPC and gRPC to each other: test_grpc.py.)"""
+these to an agent of HTTP+JSON alone; and one version at one end and the other at the other. (JSON-RPC and gRPC to each other: test_grpc.py.)"""
 
 import json
 import unittest
@@ -35,11 +35,15 @@ def setUpModule():
     rpc = STAGE.port(STAGE.start("rpc", "a2a_agent", *flags, "--bindings", "JSONRPC"))
     grpc = STAGE.port(STAGE.start("grpc", "a2a_agent", *flags, "--bindings", "GRPC", "--grpc-port", str(over_grpc)))
     rest = STAGE.port(STAGE.start("rest", "a2a_agent", *flags, "--bindings", "HTTP+JSON"))
+    new = STAGE.port(STAGE.start("new", "a2a_agent", "--kind", "echo", "--versions", "1.0"))
+    old = STAGE.port(STAGE.start("old", "a2a_agent", "--kind", "echo", "--versions", "0.3"))
     at = lambda port: f"http://127.0.0.1:{port}/"
     endpoints = {
         "of-rpc": {"url": at(rpc)},
         "of-grpc": {"url": at(over_grpc), "grpc": at(over_grpc), "card": f"{at(grpc)}.well-known/agent-card.json"},
         "of-rest": {"url": at(rest), "rest": at(rest), "restAlone": True},
+        "of-new": {"url": at(new), "a2a": "1.0"},
+        "of-old": {"url": at(old), "a2a": "0.3"},
     }
     STAGE.add("bindings", "---".join(AGENT.format(name=name, endpoint=json.dumps(endpoint)) for name, endpoint in endpoints.items()))
     STAGE.serve()
@@ -83,6 +87,27 @@ class Bindings(unittest.TestCase):
         self.assertEqual(words, ["one ", "two ", "three "])
         seen = STAGE.seen("rpc")[-1]
         self.assertEqual((seen["path"], dict(seen["headers"])["a2a-version"]), ("/", "0.3"))
+
+    def test_the_official_client_of_either_version_reaches_an_agent_of_the_other(self):
+        for name, log, version, binding, spoken in (
+            ("of-new", "new", "0.3", "JSONRPC", "1.0"),
+            ("of-new", "new", "0.3", "HTTP+JSON", "1.0"),
+            ("of-old", "old", "1.0", "JSONRPC", "0.3"),
+            ("of-old", "old", "1.0", "HTTP+JSON", "0.3"),
+            ("of-old", "old", "1.0", "GRPC", "0.3"),
+        ):
+            with self.subTest(name=name, binding=binding):
+                steps = STAGE.client("a2a_client", f"/a2a/finance/{name}", STAGE.token("invoice-bot"), "--version", version, "--binding", binding)
+                for step in ("card", "send", "stream", "get", "cancel"):
+                    self.assertTrue(steps[step]["ok"], steps[step])
+                self.assertEqual(steps["send"]["result"]["task"]["status"]["state"], "TASK_STATE_COMPLETED")
+                words = [event["text"] for event in steps["stream"]["result"] if event["kind"] == "artifact_update"]
+                self.assertEqual(words, ["one ", "two ", "three "])
+                seen = STAGE.seen(log)[-1]
+                self.assertEqual((seen["path"], dict(seen["headers"])["a2a-version"]), ("/", spoken))
+                steps = STAGE.client("a2a_client", f"/a2a/finance/{name}", STAGE.token("invoice-bot"), "--version", version, "--binding", binding,
+                                     "--steps", "get", "--task", "not-mine")
+                self.assertEqual(steps["get"]["error"]["type"], "TaskNotFoundError", steps)
 
     def test_an_error_is_the_one_that_the_official_client_knows(self):
         for name, binding in (("of-rpc", "HTTP+JSON"), ("of-grpc", "HTTP+JSON"), ("of-rest", "JSONRPC"), ("of-rest", "GRPC")):

@@ -196,7 +196,7 @@ def main() -> None:
     parser.add_argument("--next-a2a", help="base URL of the next agent, at the gateway")
     parser.add_argument("--mcp", help="URL of the MCP server, at the gateway")
     parser.add_argument("--public-url", help="the URL in the card")
-    parser.add_argument("--versions", default="1.0,0.3", help="the versions in the card")
+    parser.add_argument("--versions", default="1.0,0.3", help="the versions in the card; without 0.3 it is not spoken")
     parser.add_argument("--bindings", default="JSONRPC", help="the bindings in the card: JSONRPC, HTTP+JSON, GRPC")
     parser.add_argument("--grpc-port", type=int, help="port on 127.0.0.1 where it speaks gRPC, if it does")
     parser.add_argument("--push", action="store_true", help="tell webhooks of tasks")
@@ -211,8 +211,9 @@ def main() -> None:
         push["push_config_store"] = InMemoryPushNotificationConfigStore()
         push["push_sender"] = BasePushNotificationSender(httpx.AsyncClient(), push["push_config_store"])
     handler = DefaultRequestHandler(agent_executor=Agent(args), task_store=InMemoryTaskStore(), agent_card=agent_card, **push)
-    routes = create_agent_card_routes(agent_card, signed_by(args.sign) if args.sign else None) + create_jsonrpc_routes(handler, "/", enable_v0_3_compat=True)
-    routes += create_rest_routes(handler, enable_v0_3_compat=True)
+    of_old = "0.3" in args.versions
+    routes = create_agent_card_routes(agent_card, signed_by(args.sign) if args.sign else None) + create_jsonrpc_routes(handler, "/", enable_v0_3_compat=of_old)
+    routes += create_rest_routes(handler, enable_v0_3_compat=of_old)
     log = Log(args.log)
     lifespan = over_grpc(handler, args.grpc_port, log) if args.grpc_port else None
     serve(Starlette(routes=routes, lifespan=lifespan), sock, log)

@@ -164,8 +164,8 @@ codes! {
     CompressionUnserved = "compression_unserved", MethodNotAllowed, "Send the message as it is (grpc-encoding: identity), as clients do that read grpc-accept-encoding of this answer.";
     /// The agent is not served in the binding that the request is in: its record has no address for that.
     BindingUnserved = "binding_unserved", NotFound, "Use a binding that the agent's card at this gateway names; or have its record say where the agent serves this one (spec.endpoint.rest for HTTP+JSON, spec.endpoint.url for JSON-RPC).";
-    /// The model's provider speaks another API, which cannot say something that the request says.
-    NoEquivalent = "no_equivalent", Invalid, "The model is of a provider that speaks another API than the request. Leave out the member that is named, or call a provider of your own API; docs/clients.md has what is translated.";
+    /// Who is called speaks another API, or another version of A2A, which cannot say something that the request says.
+    NoEquivalent = "no_equivalent", Invalid, "The model is of a provider that speaks another API than the request, or the agent speaks another version of A2A. Leave out the member that is named, or call one of your own API or version; docs/clients.md has what is translated.";
     /// Caller and server speak different eras of MCP, and what is asked for has no like in the server's, or what the bridge held for it is gone.
     EraUnbridged = "era_unbridged", Conflict, "Look at the reason: use a client of the era that the server speaks (spec.endpoint.mcp), or, where the bridge had held something, make the call anew.";
     /// The request comes from a page of a browser, of an origin that is not allowed.

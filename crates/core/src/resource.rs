@@ -9,6 +9,7 @@
     reason = "clippy takes the parts of several `printcolumn(…)` for one list of attributes"
 )]
 
+pub mod a2a_version;
 pub mod agent;
 pub mod agent_tool;
 pub mod api_key;
@@ -52,6 +53,7 @@ use serde::{Deserialize, Serialize};
 use crate::entity::{EntityId, EntityKind};
 use problem::Problems;
 
+pub use a2a_version::A2aVersion;
 pub use agent::Agent;
 pub use agent_tool::{AgentTool, AgentTools, Sends};
 pub use check::{check, check_again, check_as};

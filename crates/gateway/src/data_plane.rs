@@ -197,6 +197,8 @@ pub(crate) fn only_here(endpoint: &Endpoint) -> Option<Refusal> {
         "this server speaks gRPC, which only the gateway makes of a call"
     } else if endpoint.is_of_members() {
         "this server stands for others, which the gateway asks itself"
+    } else if endpoint.tenant.is_some() {
+        "each request to this agent names its tenant (spec.endpoint.tenant), which only the gateway writes"
     } else if endpoint.mcp.is_some() {
         "calls of this server are bridged between the eras of MCP (spec.endpoint.mcp), which only the gateway does"
     } else {

@@ -8,6 +8,7 @@ mod body;
 mod bridge;
 mod called;
 mod connect;
+mod crossed;
 mod grpc;
 mod grpc_tool;
 pub mod headers;
@@ -116,6 +117,8 @@ pub struct Outbound {
     grpc: Option<Reading>,
     /// The same, where it goes over HTTP+JSON in place of another binding.
     rest: Option<rest::Reading>,
+    /// The same, where it goes in another version of A2A than its caller's, once it is read as JSON-RPC.
+    crossed: Option<crossed::Reading>,
     /// That it is bridged to a server of another era, and what renews its credential there and keeps what goes on after it.
     bridged: Option<(bridge::Need, Arc<Shared>)>,
     /// The gateway asks it on account of another call.
@@ -156,6 +159,7 @@ impl Outbound {
             place: None,
             grpc: None,
             rest: None,
+            crossed: None,
             bridged: None,
             is_on_account: false,
             in_session: None,
@@ -361,6 +365,7 @@ pub async fn forward(upstream: &Upstream, outbound: Box<Outbound>) -> Result<Res
         place,
         grpc,
         rest,
+        crossed,
         bridged,
         in_session,
         ongoing,
@@ -395,19 +400,20 @@ pub async fn forward(upstream: &Upstream, outbound: Box<Outbound>) -> Result<Res
     if let Some(reading) = grpc {
         let client = upstream.http2_client(endpoint)?;
         let response = send(upstream, (endpoint, client), method, uri, headers, body).await?;
-        return reading.answer(response);
+        return crossed::back(crossed, reading.answer(response)?);
     }
     let client = upstream.client(endpoint)?;
     if let Some(reading) = rest {
         let response = send(upstream, (endpoint, client), method, uri, headers, body).await?;
-        return reading.answer(response);
+        return crossed::back(crossed, reading.answer(response)?);
     }
     if let Some(api) = &endpoint.openapi {
         let asked = job::Asked { method: &method, headers: &headers, body: &body };
         return Box::pin(openapi::answer(upstream, (endpoint, client), api, asked)).await;
     }
     let Some(others) = card else {
-        return send(upstream, (endpoint, client), method, uri, headers, body).await;
+        let response = send(upstream, (endpoint, client), method, uri, headers, body).await?;
+        return crossed::back(crossed, response);
     };
     let mut asked = Vec::new();
     for place in std::iter::once(uri).chain(others) {

@@ -18,7 +18,7 @@ use vidimus_core::caller::{Caller, Chain, Instance, Proven, UnixMillis, User};
 use vidimus_core::entity::{EntityId, EntityKind};
 use vidimus_core::permit::Permit;
 use vidimus_core::refusal::{Code, Refusal};
-use vidimus_core::resource::{Endpoint, Object, Principal};
+use vidimus_core::resource::{A2aVersion, Endpoint, Object, Principal};
 use vidimus_core::snapshot::Snapshot;
 
 use crate::answer::{Asked, rebound};
@@ -69,6 +69,9 @@ pub struct Address {
     webhook: Box<str>,
     #[serde(rename = "k", default)]
     proof: Proof,
+    /// The version of A2A in which its caller reads news; none of an address from before this was known.
+    #[serde(rename = "v", default, skip_serializing_if = "Option::is_none")]
+    version: Option<A2aVersion>,
 }
 
 /// The person for whom it was asked.
@@ -114,6 +117,7 @@ impl Address {
             config: webhook.config.clone(),
             webhook: webhook.url.clone(),
             proof: webhook.proof.clone(),
+            version: Some(webhook.version),
         }
     }
 
@@ -185,6 +189,11 @@ impl Address {
 
     pub const fn proof(&self) -> &Proof {
         &self.proof
+    }
+
+    /// The version of A2A in which its caller reads news.
+    pub const fn version(&self) -> Option<A2aVersion> {
+        self.version
     }
 
     /// The task that it was made for, by the agent's id.

@@ -91,12 +91,18 @@ pub trait Binding: fmt::Debug + Sync {
         Ok(body.clone())
     }
 
-    /// A message as the request that goes on: the other way. `path` is that of its operation.
+    /// A message as the request that goes on: the other way. `path` is that of its operation, `tenant` that of the agent's record.
     ///
     /// # Errors
     /// `internal` for what is no message that was lifted; `upstream_invalid` for an id of the upstream's that no path can have.
-    fn lowered(&self, _method: &Method, path: Cow<'static, str>, message: Bytes) -> Result<Lowered, Refusal> {
-        Ok(Lowered { path, body: message, below: Below::Url })
+    fn lowered(
+        &self,
+        _method: &Method,
+        path: Cow<'static, str>,
+        message: Bytes,
+        _tenant: Option<&str>,
+    ) -> Result<Lowered, Refusal> {
+        Ok(Lowered { path, body: message, below: Below::Url, crossed: None })
     }
 
     /// The body of the answer to a request that was lifted, of the whole answer to its message; `None` where that passes as it is. Status and
@@ -177,6 +183,8 @@ pub struct Lowered {
     pub path: Cow<'static, str>,
     pub body: Bytes,
     pub below: Below,
+    /// How its answer is read, where it goes on in another version of its protocol than its caller's.
+    pub crossed: Option<a2a::version::Crossed>,
 }
 
 /// Which of an upstream's addresses a request goes to.

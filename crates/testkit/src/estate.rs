@@ -259,6 +259,8 @@ fn endpoint(host: &str) -> Endpoint {
         rest: None,
         rest_alone: false,
         grpc: None,
+        a2a: None,
+        tenant: None,
         stale_after: None,
         mcp: None,
         job: None,

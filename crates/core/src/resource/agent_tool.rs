@@ -132,6 +132,8 @@ impl AgentToolsSpec {
             rest: None,
             rest_alone: false,
             grpc: None,
+            a2a: None,
+            tenant: None,
             stale_after: stale.flatten(),
             mcp: None,
             job: None,

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use super::a2a_version::A2aVersion;
 use super::agent_tool::AgentTools;
 use super::api_key::{ApiKey, Written};
 use super::check::Document;
@@ -40,6 +41,10 @@ pub struct Endpoint {
     pub rest_alone: bool,
     /// Where an agent is served over gRPC, at the host of the URL; `None` where it does not speak that.
     pub grpc: Option<Url>,
+    /// The version of A2A that an agent speaks alone, where its record says so: callers of the other one are translated.
+    pub a2a: Option<A2aVersion>,
+    /// Which of several agents behind one address is called, in the words of A2A 1.0.
+    pub tenant: Option<Arc<str>>,
     /// What becomes of calls when the configuration is old; nothing where it is not said.
     pub stale_after: Option<StaleAfter>,
     /// The key that the gateway holds for a server or an API; where there is none, it gets a token for each call.
@@ -125,6 +130,15 @@ pub struct EndpointSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "web_url::schema")]
     pub grpc: Option<String>,
+    /// The one version of A2A that an agent speaks, in quotes: "1.0" or "0.3". Callers of the other one are then translated to it. It is
+    /// spoken to as its callers speak when it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub a2a: Option<A2aVersion>,
+    /// The tenant of an agent that shares its address with others, as the interface in its card names it: each request to it says so. It is
+    /// one of A2A 1.0 then. What another tenant answers is another agent, with a record of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256), pattern("^[A-Za-z0-9._~/-]+$"))]
+    pub tenant: Option<String>,
     /// What becomes of calls once the configuration is older than this; they are decided as before when it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stale_after: Option<StaleAfterSpec>,
@@ -236,6 +250,17 @@ impl EndpointSpec {
         if let Some(grpc) = &grpc {
             check_grpc(grpc, &url, at, problems);
         }
+        if self.a2a == Some(A2aVersion::V0_3) && grpc.is_some() {
+            let fix = "remove it, or the address over gRPC";
+            problems.report(
+                at.key("a2a"),
+                "0.3",
+                Fault::new("is not what is spoken over gRPC: that is 1.0", fix),
+            );
+        }
+        if let Some(tenant) = &self.tenant {
+            check_tenant(tenant, self.a2a, at, problems);
+        }
         if self.rest_alone && self.rest.is_none() {
             let fix = "give the address over HTTP+JSON (rest), or remove it";
             problems.report(at.key("restAlone"), "", Fault::new("is said of no address over HTTP+JSON", fix));
@@ -250,6 +275,8 @@ impl EndpointSpec {
             rest,
             rest_alone: self.rest_alone,
             grpc,
+            a2a: self.a2a.or(self.tenant.as_ref().map(|_| A2aVersion::V1_0)),
+            tenant: self.tenant.as_deref().map(Into::into),
             stale_after,
             key: None,
             mcp: self.mcp,
@@ -258,6 +285,22 @@ impl EndpointSpec {
             agent: None,
             openapi: None,
         })
+    }
+}
+
+/// Reports a tenant that is none, or of an agent that has no word for it. It stands in paths of HTTP+JSON.
+fn check_tenant(tenant: &str, version: Option<A2aVersion>, at: At<'_>, problems: &mut Problems) {
+    let is_plain =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'~' | b'/' | b'-');
+    let is_tenant = (1..=256).contains(&tenant.len()) && tenant.bytes().all(is_plain);
+    if !is_tenant || matches!(tenant, "." | "..") {
+        let fix = "write 1 to 256 letters, digits and any of . _ ~ / -";
+        problems.report(at.key("tenant"), tenant, Fault::new("is no tenant", fix));
+    }
+    if version == Some(A2aVersion::V0_3) {
+        let fault =
+            Fault::new("is said of an agent of A2A 0.3, which has no tenants", "remove one of the two");
+        problems.report(at.key("tenant"), tenant, fault);
     }
 }
 
@@ -288,6 +331,14 @@ pub(crate) fn has_no_card(endpoint: &EndpointSpec, at: At<'_>, problems: &mut Pr
     if let Some(grpc) = &endpoint.grpc {
         let fault = Fault::new("only an agent is called over gRPC", "remove it");
         problems.report(at.key("grpc"), grpc, fault);
+    }
+    if let Some(tenant) = &endpoint.tenant {
+        let fault = Fault::new("only an agent is one of several tenants", "remove it");
+        problems.report(at.key("tenant"), tenant, fault);
+    }
+    if let Some(version) = endpoint.a2a {
+        let fault = Fault::new("only an agent speaks a version of A2A", "remove it");
+        problems.report(at.key("a2a"), version.as_str(), fault);
     }
     if let Some(card) = &endpoint.card {
         let fault = Fault::new("only an agent has a card", "remove it");

@@ -237,6 +237,8 @@ impl JobSpec {
             rest: None,
             rest_alone: false,
             grpc: None,
+            a2a: None,
+            tenant: None,
             stale_after: stale.flatten(),
             mcp: None,
             job: Some(Arc::new(job)),

@@ -194,6 +194,8 @@ pub(super) fn check(
         stale_after: None,
         mcp: None,
         grpc: None,
+        a2a: None,
+        tenant: None,
         job: None,
         grpc_tools: None,
         agent: None,

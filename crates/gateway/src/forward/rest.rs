@@ -6,12 +6,13 @@ use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderValue, Method, Response, StatusCode};
 use vidimus_core::refusal::{Code, Refusal};
 
+use super::rewritten::Held;
 use super::{Body, Outbound, Rewrite};
 use crate::answer::encoding::Encoding;
 use crate::protocol::a2a::rest::Sent;
 use crate::protocol::a2a::rest::translated::{self, Enveloped};
 use crate::protocol::rest::Came;
-use crate::protocol::sse::{EventStream, TooLong, is_events};
+use crate::protocol::sse::is_events;
 
 /// What is asked for.
 const ACCEPTED: HeaderValue =
@@ -69,11 +70,8 @@ impl Reading {
         parts.status = StatusCode::OK;
         parts.extensions.insert(Came { status, kind: JSON });
         let text = match has_events {
-            true => {
-                let filter = Box::new(Enveloped { id: self.id.clone() });
-                Text::Events(Box::new(EventStream::new(filter, self.limit, TooLong::EndsStream)))
-            }
-            false => Text::Document(Vec::new()),
+            true => Held::events(Box::new(Enveloped { id: self.id.clone() }), self.limit),
+            false => Held::document(self.limit),
         };
         Ok(Response::from_parts(parts, body.rewritten(Responses { reading: self, status, text })))
     }
@@ -84,38 +82,17 @@ impl Reading {
 struct Responses {
     reading: Reading,
     status: StatusCode,
-    text: Text,
-}
-
-/// What is held of it until it can be read.
-#[derive(Debug)]
-enum Text {
-    Document(Vec<u8>),
-    Events(Box<EventStream>),
+    text: Held,
 }
 
 impl Rewrite for Responses {
     fn push(&mut self, data: &Bytes) -> Result<Bytes, Refusal> {
-        match &mut self.text {
-            Text::Events(events) => events.push(data),
-            Text::Document(held) => {
-                held.extend_from_slice(data);
-                if held.len() > self.reading.limit {
-                    let message = format!("the agent's answer is larger than {} bytes", self.reading.limit);
-                    return Err(Refusal::new(Code::UpstreamInvalid, message));
-                }
-                Ok(Bytes::new())
-            }
-        }
+        self.text.push(data)
     }
 
-    /// What is left when all has come. An event whose empty line never came is none (HTML, section 9.2.6).
     fn finish(&mut self) -> Result<Bytes, Refusal> {
-        let Text::Document(held) = &mut self.text else { return Ok(Bytes::new()) };
-        let held = std::mem::take(held);
-        let said = std::str::from_utf8(&held)
-            .map_err(|_| Refusal::new(Code::UpstreamInvalid, "the agent's answer is not UTF-8"))?;
-        translated::response(&self.reading.id, said, self.status).map(Bytes::from)
+        let Some(said) = self.text.whole()? else { return Ok(Bytes::new()) };
+        translated::response(&self.reading.id, &said, self.status).map(Bytes::from)
     }
 }
 

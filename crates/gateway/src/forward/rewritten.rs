@@ -6,9 +6,10 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body as _, Frame};
-use vidimus_core::refusal::Refusal;
+use vidimus_core::refusal::{Code, Refusal};
 
 use super::{Body, Broken};
+use crate::protocol::sse::{EventFilter, EventStream, TooLong};
 
 /// What becomes of a body.
 pub trait Rewrite: Debug + Send {
@@ -23,6 +24,54 @@ pub trait Rewrite: Debug + Send {
     /// # Errors
     /// As [`Self::push`].
     fn finish(&mut self) -> Result<Bytes, Refusal>;
+}
+
+/// What is held of an agent's answer until it can be read: all of a document, or an event.
+#[derive(Debug)]
+pub(super) enum Held {
+    Document { held: Vec<u8>, limit: usize },
+    Events(Box<EventStream>),
+}
+
+impl Held {
+    /// A document of at most `limit` bytes.
+    pub(super) const fn document(limit: usize) -> Self {
+        Self::Document { held: Vec::new(), limit }
+    }
+
+    /// Events of at most `limit` bytes each, which become what a filter makes of them.
+    pub(super) fn events(filter: Box<dyn EventFilter>, limit: usize) -> Self {
+        Self::Events(Box::new(EventStream::new(filter, limit, TooLong::EndsStream)))
+    }
+
+    /// More of it, and what of it can go on.
+    ///
+    /// # Errors
+    /// `upstream_invalid` for what is longer, and as the filter's.
+    pub(super) fn push(&mut self, data: &Bytes) -> Result<Bytes, Refusal> {
+        match self {
+            Self::Events(events) => events.push(data),
+            Self::Document { held, limit } => {
+                held.extend_from_slice(data);
+                if held.len() > *limit {
+                    let message = format!("the agent's answer is larger than {limit} bytes");
+                    return Err(Refusal::new(Code::UpstreamInvalid, message));
+                }
+                Ok(Bytes::new())
+            }
+        }
+    }
+
+    /// The document, when all has come. An event whose empty line never came is none (HTML, section 9.2.6).
+    ///
+    /// # Errors
+    /// `upstream_invalid` for what is no text.
+    pub(super) fn whole(&mut self) -> Result<Option<String>, Refusal> {
+        let Self::Document { held, .. } = self else { return Ok(None) };
+        String::from_utf8(std::mem::take(held))
+            .map(Some)
+            .map_err(|_| Refusal::new(Code::UpstreamInvalid, "the agent's answer is not UTF-8"))
+    }
 }
 
 /// The body of an upstream's answer with what becomes of it.

@@ -360,15 +360,15 @@ impl Sent<'_> {
             }
             _ => None,
         };
-        let (path, headers, body, at) = match written {
-            Some((path, headers, body)) => (Cow::Owned(path), headers, body, Below::Url),
+        let (path, headers, body, (at, crossed)) = match written {
+            Some((path, headers, body)) => (Cow::Owned(path), headers, body, (Below::Url, None)),
             None => {
                 let body = if self.amends { self.binding.amended(&body)? } else { body };
-                let Lowered { path, body, below: at } =
-                    self.binding.lowered(&parts.method, self.path, body)?;
+                let Lowered { path, body, below: at, crossed } =
+                    self.binding.lowered(&parts.method, self.path, body, endpoint.tenant.as_deref())?;
                 headers::finish(&mut headers, rules, &context.trace, &body);
                 let path = llm::path_to(self.permit.destination(), path);
-                (below(path, parts.uri.query(), self.binding.passed_query()), headers, body, at)
+                (below(path, parts.uri.query(), self.binding.passed_query()), headers, body, (at, crossed))
             }
         };
         let elsewhere = elsewhere.map(|elsewhere| Box::new(elsewhere.with_own(&path, &headers, &body)));
@@ -387,6 +387,7 @@ impl Sent<'_> {
             Below::Rest(Some(sent)) => outbound.of_rest(&path)?.in_place_of(sent, gate.limits.held_answer),
             Below::Grpc(sent) => outbound.of_grpc(&path, sent, gate.limits.held_answer)?,
         };
+        outbound = outbound.crossing(crossed, gate.limits.held_answer);
         // Where several may answer, whoever is asked gets the credential for it then.
         let is_shared = elsewhere.is_some() && !outbound.permit().candidates().is_empty();
         let token = if foreign || is_shared { None } else { credential::apply(gate, &mut outbound)? };

@@ -18,6 +18,7 @@ use vidimus_core::clock::Moment;
 use vidimus_core::obligation::{Change, Changed, Obligation};
 use vidimus_core::permit::{Permit, Verdict};
 use vidimus_core::refusal::{Answered, Code, Refusal};
+use vidimus_core::resource::A2aVersion;
 use vidimus_core::snapshot::Snapshot;
 
 use super::Peer;
@@ -314,6 +315,9 @@ impl Told {
         news::check_webhook(&gate.upstream, &self.world, ends, (self.address.webhook(), &gate.public_url))?;
         let text = std::str::from_utf8(&bytes)
             .map_err(|_| Refusal::new(Code::BodyNotUtf8, "the news are not UTF-8"))?;
+        let told = self.other_version().map(|version| a2a::version::news(text, version)).transpose()?;
+        let told = told.flatten();
+        let text = told.as_deref().unwrap_or(text);
         let handles =
             Handles::new(gate.shared.clone(), self.destination.clone(), self.caller.clone(), asked.clone());
         let sealed = sealed::framed(text, (Shape::Sent, Framing::Bare), &handles)?;
@@ -327,6 +331,13 @@ impl Told {
         Ok((looked.unwrap_or(body).into(), changed))
     }
 
+    /// The version in which they are told, where the agent speaks another one alone.
+    fn other_version(&self) -> Option<A2aVersion> {
+        let Destination::Agent(agent) = &self.destination else { return None };
+        let version = self.address.version()?;
+        a2a::version::spoken(agent).filter(|spoken| *spoken != version).map(|_| version)
+    }
+
     /// What goes to the webhook: the news with what proves them as the caller asked, and the gateway's signature.
     fn addressed(
         &self,
@@ -338,7 +349,11 @@ impl Told {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, content_type(&parts.headers));
         headers.insert(USER_AGENT, HeaderValue::from_static("vidimus"));
-        headers.extend(parts.headers.get(VERSION).map(|version| (VERSION, version.clone())));
+        let said = match self.other_version() {
+            Some(version) => Some(HeaderValue::from_static(version.as_str())),
+            None => parts.headers.get(VERSION).cloned(),
+        };
+        headers.extend(said.map(|version| (VERSION, version)));
         headers.extend(self.address.proof().token_header()?.map(|token| (TOKEN, token)));
         let signature = self.signature(gate, context, &body)?;
         let authorization = match self.address.proof().authorization()? {

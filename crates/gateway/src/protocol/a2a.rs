@@ -1,6 +1,6 @@
 //! A2A 1.0 and 0.3 over JSON-RPC and HTTP+JSON, 1.0 over gRPC, and the agent card. What a message asks is read in one place: the other bindings
-//! are lifted to JSON-RPC before, and lowered again where it goes on ([`Rest`], [`Grpc`]). In which of them that is, the agent's record says: of
-//! 1.0 each reaches an agent of each other.
+//! are lifted to JSON-RPC before, and lowered again where it goes on ([`Rest`], [`Grpc`]). In which of them that is, and in which version where that is
+//! another one ([`version`]), the agent's record says.
 //!
 //! A message names a skill in `message.metadata.skill` (or `params.metadata.skill`); neither version of the protocol has a
 //! field of its own for it. Naming one narrows the call to that skill; it never escapes what is said of the agent.
@@ -13,6 +13,8 @@ pub mod rest;
 pub mod sealed;
 mod spelling;
 mod tasks;
+mod tenant;
+pub mod version;
 pub mod webhook;
 
 use std::borrow::Cow;
@@ -30,8 +32,9 @@ use vidimus_core::resource::Agent;
 pub use grpc::Grpc;
 use grpc::status;
 pub use rest::Rest;
+use version::Wrote;
 
-use super::beside::{check_none_but_empty, check_none_of, check_spelled};
+use super::beside::{check_none_of, check_spelled};
 use super::carrier::Carrier;
 use super::jsonrpc::{self, Envelope};
 use super::members;
@@ -233,10 +236,13 @@ impl Binding for JsonRpc {
         match message.json {
             Some(json) => {
                 let mut parsed = posted(message, agent, json, Framings::RPC)?;
+                let wrote = Wrote { old: is_old(json), of_schema: false };
                 if grpc::is_alone(agent) {
-                    grpc::goes_on(json, &mut parsed);
+                    grpc::goes_on(wrote, message.headers, &mut parsed);
                 } else if rest::is_alone(agent) {
-                    rest::goes_on(json, &mut parsed);
+                    rest::goes_on(agent, wrote, message.headers, &mut parsed);
+                } else if version::differs(agent, wrote.old) {
+                    version::goes_on(wrote, rest::TO_RPC, message.headers, &mut parsed);
                 } else {
                     tell_version(message, json, &mut parsed);
                 }
@@ -247,8 +253,14 @@ impl Binding for JsonRpc {
     }
 
     /// An agent may speak gRPC, or HTTP+JSON, alone.
-    fn lowered(&self, _method: &Method, path: Cow<'static, str>, message: Bytes) -> Result<Lowered, Refusal> {
-        lowered(path, message)
+    fn lowered(
+        &self,
+        _method: &Method,
+        path: Cow<'static, str>,
+        message: Bytes,
+        tenant: Option<&str>,
+    ) -> Result<Lowered, Refusal> {
+        lowered(path, message, tenant)
     }
 
     fn message_id(&self, message: &Json<'_>) -> Option<Arc<str>> {
@@ -279,17 +291,25 @@ impl Binding for JsonRpc {
 /// A message of JSON-RPC as the request that goes on by this path, in the binding that the path is of.
 ///
 /// # Errors
-/// As those of [`grpc::lowered`] and [`rest::lowered`].
-fn lowered(path: Cow<'static, str>, message: Bytes) -> Result<Lowered, Refusal> {
+/// As those of [`grpc::lowered`], [`rest::lowered`] and [`version::lowered`].
+fn lowered(path: Cow<'static, str>, message: Bytes, tenant: Option<&str>) -> Result<Lowered, Refusal> {
+    if let Some(lowered) = version::lowered(&path, &message, tenant)? {
+        return Ok(lowered);
+    }
+    let message = tenant::named(message, tenant)?;
+    let posted = |body| Lowered { path: "".into(), body, below: Below::Rpc, crossed: None };
     match &*path {
-        rest::TO_RPC => Ok(Lowered { path: "".into(), body: message, below: Below::Rpc }),
-        rest::TO_OLD_RPC => {
-            let body = rest::translated::old_message(message)?;
-            Ok(Lowered { path: "".into(), body, below: Below::Rpc })
-        }
+        rest::TO_RPC => Ok(posted(message)),
+        rest::TO_OLD_RPC => rest::translated::old_message(message).map(posted),
         rest::TO_REST => rest::lowered(&message),
         _ => grpc::lowered(path, message),
     }
+}
+
+/// Whether the method of a message is spelled as in 0.3.
+fn is_old(json: &Json<'_>) -> bool {
+    let method = json.get("method").and_then(Json::as_str);
+    METHODS.iter().any(|(old, ..)| method == Some(*old))
 }
 
 /// The number of a code in a JSON-RPC error.
@@ -332,8 +352,7 @@ fn posted<'a>(
     let of_method = tasks::Method::of(new, method == old);
     let found = tasks::read(message, of_method, new == CREATE_PUSH, params)?;
     params.map_or(Ok(()), |params| {
-        // 1.0: another agent behind the same address, of which nothing is registered.
-        check_none_but_empty(params, &["tenant"], "agent")?;
+        tenant::check(params, agent)?;
         check_none_of(params, &SKILLS, "skill")
     })?;
     let target = tasks::target(agent, skill(params)?, found.task.or(found.waits))?;
@@ -408,7 +427,7 @@ fn version_agrees(headers: &HeaderMap, old: bool) -> Result<(), Refusal> {
 /// Tells the agent that it is 1.0, by which the message was decided, where its caller says nothing of it: who is told nothing takes it for 0.3 (1.0,
 /// section 3.6.2). What the caller says, and be it nothing in a header, goes on.
 fn tell_version(message: &Message<'_>, json: &Json<'_>, parsed: &mut Parsed<'_>) {
-    if !message.headers.contains_key(VERSION_HEADER) && !rest::is_old(json, parsed) {
+    if !message.headers.contains_key(VERSION_HEADER) && !is_old(json) {
         parsed.headers.push(grpc::version(false));
     }
 }

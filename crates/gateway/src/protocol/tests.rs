@@ -30,6 +30,8 @@ fn endpoint() -> Endpoint {
         rest: None,
         rest_alone: false,
         grpc: None,
+        a2a: None,
+        tenant: None,
         stale_after: None,
         mcp: None,
         job: None,

@@ -385,9 +385,84 @@ async fn callers_of_each_other_binding_reach_an_agent_of_http_json() {
         .map(|one| &one["protocolBinding"])
         .collect();
     assert_eq!(bindings, ["HTTP+JSON", "GRPC", "JSONRPC"], "each is served: {card}");
+    // Its HTTP+JSON is 1.0, to which 0.3 is translated.
+    world.upstream.next(Answer::json(&task("1")));
     let old = json!({"jsonrpc": "2.0", "id": 7, "method": "tasks/get", "params": {"id": id}});
-    let (_, headers, _) = world.call(world.request(Method::POST, ROUTE, &old)).await;
-    assert_eq!(headers["vidimus-code"], "binding_unserved");
+    let (_, headers, body) = world.call(world.request(Method::POST, ROUTE, &old)).await;
+    assert_eq!((headers.get("vidimus-code"), &json_of(&body)["result"]["kind"]), (None, &json!("task")));
+}
+
+/// Where an agent speaks HTTP+JSON too, they go to its JSON-RPC: their names there have the task's id in them.
+#[tokio::test]
+async fn configurations_of_0_3_are_made_over_http_json() {
+    let world = world(|world| {
+        json!({"url": world.upstream.url("/a2a"), "rest": world.upstream.url("/rest"), "timeout": "3s"})
+    })
+    .await;
+    world.upstream.next(response(
+        &json!({"kind": "task", "id": "1", "contextId": "ctx", "status": {"state": "working"}}),
+    ));
+    let sent = json!({"jsonrpc": "2.0", "id": 1, "method": "message/send", "params":
+        {"message": {"kind": "message", "messageId": "m", "role": "user", "parts": []}}});
+    let (_, _, body) = world.call(world.request(Method::POST, ROUTE, &sent)).await;
+    let id = json_of(&body)["result"]["id"].as_str().expect("an id").to_owned();
+    let at = format!("/v1/tasks/{id}/pushNotificationConfigs");
+    let config = json!({"id": "c", "url": "https://hook.example/", "token": "t"});
+    let name = format!("tasks/{id}/pushNotificationConfigs/c");
+    for body in [
+        // As the official SDK writes it, and as the annotations of the schema have it.
+        json!({"parent": format!("tasks/{id}"), "config_id": "c", "config": {"name": name, "push_notification_config": config}}),
+        json!({"pushNotificationConfig": config}),
+    ] {
+        world.upstream.otherwise(|received| {
+            let asked = received.json();
+            Answer::json(&json!({"jsonrpc": "2.0", "id": asked["id"], "result": asked["params"]}))
+        });
+        let came = ask(&world, "caller", ("POST", &at), body).await;
+        assert_eq!((came.status, came.code()), (StatusCode::OK, None), "{came:?}");
+        let made = came.json();
+        assert_eq!((&made["name"], &made["pushNotificationConfig"]), (&json!(name), &config), "{made}");
+        let sent = last(&world);
+        assert_eq!(
+            (sent.uri.path(), &sent.json()["method"]),
+            ("/a2a", &json!("tasks/pushNotificationConfig/set"))
+        );
+        assert_eq!(sent.json()["params"]["taskId"], "1");
+        assert_ne!(
+            sent.json()["params"]["pushNotificationConfig"]["url"],
+            config["url"],
+            "the gateway's own"
+        );
+    }
+    let kept = json!({"taskId": "1", "pushNotificationConfig": config});
+    world.upstream.next(response(&kept));
+    let came = ask(&world, "caller", ("GET", &format!("{at}/c")), json!(null)).await;
+    assert_eq!((came.status, &came.json()["name"]), (StatusCode::OK, &json!(name)), "{came:?}");
+    assert_eq!(last(&world).json()["params"], json!({"id": "1", "pushNotificationConfigId": "c"}));
+    world.upstream.next(response(&json!([kept])));
+    let came = ask(&world, "caller", ("GET", &at), json!(null)).await;
+    assert_eq!(came.json()["configs"][0]["name"], json!(name), "{came:?}");
+    world.upstream.next(response(&json!(null)));
+    let came = ask(&world, "caller", ("DELETE", &format!("{at}/c")), json!(null)).await;
+    assert_eq!((came.status, came.json()), (StatusCode::OK, json!({})), "{came:?}");
+    // Attack: another task than the path's, in whatever name; what the schema does not have.
+    let before = world.upstream.received().len();
+    for (path, body) in [
+        (at.clone(), json!({"parent": "tasks/other", "config": {"pushNotificationConfig": config}})),
+        (
+            at.clone(),
+            json!({"config": {"name": "tasks/other/pushNotificationConfigs/c", "pushNotificationConfig": config}}),
+        ),
+        (at.clone(), json!({"taskId": id, "pushNotificationConfig": config})),
+        (at.clone(), json!({"config": {"pushNotificationConfig": config}, "url": "https://other.example/"})),
+        (format!("{at}?pageSize=5"), json!({"pushNotificationConfig": config})),
+    ] {
+        let came = ask(&world, "caller", ("POST", &path), body.clone()).await;
+        assert_eq!(came.code(), Some("message_invalid"), "{path} {body}");
+    }
+    let came = ask(&world, "caller", ("GET", "/v1/tasks/1/pushNotificationConfigs"), json!(null)).await;
+    assert_eq!(came.code(), Some("task_foreign"), "the agent's own id");
+    assert_eq!(world.upstream.received().len(), before);
 }
 
 #[tokio::test]

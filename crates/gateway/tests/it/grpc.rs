@@ -628,9 +628,9 @@ async fn what_an_agent_over_grpc_says_is_an_answer_or_its_fault() {
         json!({"jsonrpc": "2.0", "id": 7, "method": "GetTask", "params": {"id": made, "historyLength": "x"}});
     let (_, headers, _) = world.call(world.request(Method::POST, ROUTE, &number)).await;
     assert_eq!(headers["vidimus-code"], "message_invalid");
-    let old = json!({"jsonrpc": "2.0", "id": 7, "method": "tasks/get", "params": {"id": made}});
+    let old = json!({"jsonrpc": "2.0", "id": 7, "method": "tasks/get", "params": {"id": made, "metadata": {"a": 1}}});
     let (_, headers, _) = world.call(world.request(Method::POST, ROUTE, &old)).await;
-    assert_eq!(headers["vidimus-code"], "binding_unserved");
+    assert_eq!(headers["vidimus-code"], "no_equivalent", "gRPC is 1.0, which has no metadata here");
     assert_eq!(agent.received.lock().expect("a lock").len(), before);
 }
 

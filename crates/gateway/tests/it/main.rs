@@ -71,6 +71,7 @@ mod stop;
 mod store_reached;
 mod tasks;
 mod unseen;
+mod versions;
 mod windows;
 mod workers;
 mod world;

@@ -7,7 +7,7 @@ pub mod tag;
 use serde_json::{Map, Value, json};
 use url::Url;
 use vidimus_core::refusal::{Code, Refusal};
-use vidimus_core::resource::Agent;
+use vidimus_core::resource::{A2aVersion, Agent};
 use vidimus_identity::Mint;
 
 use super::{grpc, rest};
@@ -78,6 +78,8 @@ pub struct Governed {
     pub grpc: Option<GrpcAddress>,
     /// The agent itself speaks gRPC alone.
     pub is_grpc_alone: bool,
+    /// The version that its record says it speaks alone, where it is called in both.
+    pub translated: Option<A2aVersion>,
 }
 
 /// Where an agent is called over gRPC.
@@ -103,6 +105,9 @@ impl Governed {
             is_rest_alone: rest::is_alone(agent),
             grpc: authority.map(|authority| GrpcAddress { authority, tenant }),
             is_grpc_alone: grpc::is_alone(agent),
+            // To HTTP+JSON of 0.3 nothing is translated.
+            translated: super::version::declared(agent)
+                .filter(|spoken| *spoken == A2aVersion::V1_0 || !rest::is_alone(agent)),
         }
     }
 
@@ -227,6 +232,9 @@ fn announce(card: &mut Map<String, Value>, governed: &Governed) -> Result<(), Re
         announced |= !kept.is_empty();
         card.insert(member.to_owned(), kept.into());
     }
+    if let Some(spoken) = governed.translated {
+        in_both(card, governed, spoken);
+    }
     if announced {
         Ok(())
     } else {
@@ -234,6 +242,50 @@ fn announce(card: &mut Map<String, Value>, governed: &Governed) -> Result<(), Re
             Code::UpstreamInvalid,
             "the agent's card announces no interface that is governed here: JSONRPC, GRPC of 1.0, and HTTP+JSON where its record has spec.endpoint.rest",
         ))
+    }
+}
+
+/// Has a card be one of both versions: who asks for it does not say which it reads, and each passes over the members of the other. What the agent
+/// itself speaks stands first.
+fn in_both(card: &mut Map<String, Value>, governed: &Governed, spoken: A2aVersion) {
+    let taken = card.remove("supportedInterfaces");
+    let mut all = match taken {
+        Some(Value::Array(given)) => given,
+        _ => Vec::new(),
+    };
+    let translated = match spoken {
+        A2aVersion::V1_0 => ["1.0", "0.3"],
+        A2aVersion::V0_3 => ["0.3", "1.0"],
+    };
+    for said in translated {
+        let is_new = said == A2aVersion::V1_0.as_str();
+        let grpc = is_new.then(|| governed.over_grpc(said)).flatten();
+        let one = [JSON_RPC, HTTP_JSON].map(|binding| governed.over_http(binding, said));
+        for one in one.into_iter().chain(grpc) {
+            let is_it = |other: &Value| binding(other) == binding(&one) && self::is_new(other) == is_new;
+            if !all.iter().any(is_it) {
+                all.push(one);
+            }
+        }
+    }
+    card.insert("supportedInterfaces".to_owned(), all.into());
+    card.insert("url".to_owned(), json!(governed.address));
+    card.insert("preferredTransport".to_owned(), json!(JSON_RPC));
+    let others =
+        [JSON_RPC, HTTP_JSON].map(|transport| json!({"url": governed.address, "transport": transport}));
+    card.insert("additionalInterfaces".to_owned(), json!(others));
+    let is_old = |version: &Value| version.as_str().is_some_and(|version| version.starts_with("0."));
+    if !card.get("protocolVersion").is_some_and(is_old) {
+        card.insert("protocolVersion".to_owned(), json!("0.3.0"));
+    }
+    let capabilities = card.entry("capabilities").or_insert_with(|| json!({}));
+    let is_new = capabilities.get("extendedAgentCard") == Some(&json!(true));
+    let is_old = card.get("supportsAuthenticatedExtendedCard") == Some(&json!(true));
+    if is_new || is_old {
+        card.insert("supportsAuthenticatedExtendedCard".to_owned(), json!(true));
+        if let Some(Value::Object(capabilities)) = card.get_mut("capabilities") {
+            capabilities.insert("extendedAgentCard".to_owned(), json!(true));
+        }
     }
 }
 

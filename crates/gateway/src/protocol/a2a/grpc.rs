@@ -26,7 +26,10 @@ use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::Agent;
 
 use self::schema::{Fault, Rpc};
-use super::{Framings, METHODS, PASSED_HEADERS, VERSION_HEADER, number, posted, rest};
+use super::{
+    Framings, METHODS, PASSED_HEADERS, VERSION_HEADER, Wrote, is_old, number, posted, rest,
+    version as versions,
+};
 use crate::protocol::members::{Members, quoted, text};
 use crate::protocol::{Below, Binding, Lowered, Message, Operation, Parsed, jsonrpc};
 use crate::reply;
@@ -127,8 +130,14 @@ impl Binding for Grpc {
         Ok(format!(r#"{{"jsonrpc":"2.0","id":{ID},"method":{method},"params":{params}}}"#).into())
     }
 
-    fn lowered(&self, _method: &Method, path: Cow<'static, str>, message: Bytes) -> Result<Lowered, Refusal> {
-        super::lowered(path, message)
+    fn lowered(
+        &self,
+        _method: &Method,
+        path: Cow<'static, str>,
+        message: Bytes,
+        tenant: Option<&str>,
+    ) -> Result<Lowered, Refusal> {
+        super::lowered(path, message, tenant)
     }
 
     fn parse<'a>(&self, message: &Message<'a>) -> Result<Parsed<'a>, Refusal> {
@@ -138,14 +147,16 @@ impl Binding for Grpc {
         let json = message.body()?;
         let mut parsed = posted(message, agent, json, Framings::RPC)?;
         parsed.lifted = true;
-        let is_old = rest::is_old(json, &parsed);
+        let wrote = Wrote { old: is_old(json), of_schema: false };
         let speaks = agent.endpoint.as_ref().is_some_and(|endpoint| endpoint.grpc.is_some());
-        if is_alone(agent) || speaks && !is_old {
-            goes_on(json, &mut parsed);
+        if is_alone(agent) || speaks && !wrote.old {
+            goes_on(wrote, message.headers, &mut parsed);
         } else if rest::is_alone(agent) {
-            rest::goes_on(json, &mut parsed);
+            rest::goes_on(agent, wrote, message.headers, &mut parsed);
+        } else if versions::differs(agent, wrote.old) {
+            versions::goes_on(wrote, rest::TO_RPC, message.headers, &mut parsed);
         } else {
-            parsed.headers.extend(of_rpc(is_old));
+            parsed.headers.extend(of_rpc(wrote.old));
         }
         Ok(parsed)
     }
@@ -205,16 +216,14 @@ pub fn says_grpc(headers: &HeaderMap) -> bool {
     headers.get(CONTENT_TYPE).is_some_and(|kind| is_grpc(kind.as_bytes()))
 }
 
-/// Has a message of JSON-RPC go on over gRPC.
-pub fn goes_on(json: &Json<'_>, parsed: &mut Parsed<'_>) {
-    let method = parsed.ask.method;
-    if json.get("method").and_then(Json::as_str) != Some(method) {
-        let message =
-            "the agent is served over gRPC alone, which is A2A 1.0, and the method is spelled as in 0.3";
-        parsed.fault = Some(Box::new(Refusal::new(Code::BindingUnserved, message)));
+/// Has a message of JSON-RPC go on over gRPC, which is of 1.0.
+pub(super) fn goes_on(wrote: Wrote, headers: &HeaderMap, parsed: &mut Parsed<'_>) {
+    let path = format!("/{SERVICE}/{}", parsed.ask.method);
+    if wrote.old {
+        versions::goes_on(wrote, &path, headers, parsed);
         return;
     }
-    parsed.path = Some(format!("/{SERVICE}/{method}").into());
+    parsed.path = Some(path.into());
     parsed.headers.push(version(false));
 }
 
@@ -240,7 +249,7 @@ pub fn is_alone(agent: &Agent) -> bool {
 /// `internal` for what is no such message, `message_invalid` for what gRPC cannot say.
 pub fn lowered(path: Cow<'static, str>, message: Bytes) -> Result<Lowered, Refusal> {
     let Some(method) = method_of(&path) else {
-        return Ok(Lowered { path, body: message, below: Below::Url });
+        return Ok(Lowered { path, body: message, below: Below::Url, crossed: None });
     };
     let lost = || Refusal::new(Code::Internal, "what is to be sent is no message of JSON-RPC");
     let said = std::str::from_utf8(&message).map_err(|_| lost())?;
@@ -253,7 +262,8 @@ pub fn lowered(path: Cow<'static, str>, message: Bytes) -> Result<Lowered, Refus
     let id = envelope.get("id").ok_or_else(lost)?.get().into();
     let params = envelope.get("params").map_or("{}", |params| params.get());
     let request = Rpc::named(known)?.request(params).map_err(|fault| unsayable(&fault))?;
-    Ok(Lowered { path, body: frames::framed(&request), below: Below::Grpc(Sent { method: known, id }) })
+    let below = Below::Grpc(Sent { method: known, id });
+    Ok(Lowered { path, body: frames::framed(&request), below, crossed: None })
 }
 
 /// A request that went out over gRPC.

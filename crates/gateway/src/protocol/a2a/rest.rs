@@ -15,18 +15,19 @@ use std::sync::Arc;
 use bytes::Bytes;
 use data_encoding::HEXUPPER;
 use http::request::Parts;
-use http::{Method, Response};
+use http::{HeaderMap, Method, Response};
 use serde_json::json;
 use serde_json::value::RawValue;
 use url::form_urlencoded;
 use vidimus_core::call::Destination;
 use vidimus_core::json::Json;
 use vidimus_core::refusal::{Class, Code, Refusal};
-use vidimus_core::resource::Agent;
+use vidimus_core::resource::{A2aVersion, Agent};
 
 use self::paths::{Asked, Row, Segment, Written};
 use super::{
-    Framings, METHODS, PASSED_HEADERS, VERSION_HEADER, check_version, grpc, posted, spelling, tell_version,
+    Framings, METHODS, PASSED_HEADERS, VERSION_HEADER, Wrote, check_version, grpc, is_old, posted, spelling,
+    tell_version, tenant, version,
 };
 use crate::protocol::members::{Members, first_member, quoted, text};
 use crate::protocol::{Below, Binding, Lowered, Message, Operation, Parsed, jsonrpc, parse};
@@ -68,6 +69,10 @@ impl Binding for Rest {
             _ if !body.is_empty() => return Err(invalid("this request must not have a body".to_owned())),
             _ => "{}".into(),
         };
+        let object = match (asked.old && asked.row.makes_config(), asked.ids.first()) {
+            (true, Some((_, task))) => translated::old_config(&object, task)?.into(),
+            _ => object,
+        };
         let members = Members::unique(&object).map_err(|error| {
             let message = format!("the body is not acceptable JSON: {error}");
             Refusal::new(Code::DuplicateKey, message)
@@ -91,10 +96,16 @@ impl Binding for Rest {
         Ok(format!(r#"{{"jsonrpc":"2.0","id":{ID},"method":{method},"params":{params}}}"#).into())
     }
 
-    fn lowered(&self, method: &Method, path: Cow<'static, str>, message: Bytes) -> Result<Lowered, Refusal> {
+    fn lowered(
+        &self,
+        method: &Method,
+        path: Cow<'static, str>,
+        message: Bytes,
+        tenant: Option<&str>,
+    ) -> Result<Lowered, Refusal> {
         match path.is_empty() {
-            true => written(&message, Some(method)),
-            false => super::lowered(path, message),
+            true => written(&tenant::named(message, tenant)?, Some(method)),
+            false => super::lowered(path, message, tenant),
         }
     }
 
@@ -103,7 +114,11 @@ impl Binding for Rest {
             return Err(Refusal::new(Code::Internal, "this binding is not the destination's"));
         };
         let json = message.body()?;
-        let speaks = agent.endpoint.as_ref().is_some_and(|endpoint| endpoint.rest.is_some());
+        let wrote = Wrote { old: is_old(json), of_schema: is_old(json) };
+        let is_its = version::declared(agent).is_none_or(|spoken| spoken == version::of_message(wrote.old));
+        // Those of 0.3 are read as its JSON-RPC has them, and so they go on.
+        let is_its = is_its && !(wrote.old && is_of_configs(json));
+        let speaks = is_its && agent.endpoint.as_ref().is_some_and(|endpoint| endpoint.rest.is_some());
         let framings = if speaks { Framings::BARE } else { Framings::TRANSLATED };
         let mut parsed = posted(message, agent, json, framings)?;
         parsed.lifted = true;
@@ -111,7 +126,7 @@ impl Binding for Rest {
             // The path says it, and perhaps the query, which goes no further.
             tell_version(message, json, &mut parsed);
         } else {
-            goes_elsewhere(agent, json, &mut parsed);
+            goes_elsewhere(agent, wrote, message.headers, &mut parsed);
         }
         Ok(parsed)
     }
@@ -171,31 +186,41 @@ pub fn is_alone(agent: &Agent) -> bool {
     agent.endpoint.as_ref().is_some_and(|endpoint| endpoint.rest_alone && endpoint.rest.is_some())
 }
 
-/// Has a message of JSON-RPC go on over HTTP+JSON.
-pub fn goes_on(json: &Json<'_>, parsed: &mut Parsed<'_>) {
-    if is_old(json, parsed) {
-        let message = "the agent is served over HTTP+JSON alone, and what 0.3 says there is not translated";
+/// Has a message of JSON-RPC go on over HTTP+JSON of 1.0.
+pub(super) fn goes_on(agent: &Agent, wrote: Wrote, headers: &HeaderMap, parsed: &mut Parsed<'_>) {
+    if version::declared(agent) == Some(A2aVersion::V0_3) {
+        let message = "the agent is served over HTTP+JSON of 0.3 alone, to which nothing is translated";
         parsed.fault = Some(Box::new(Refusal::new(Code::BindingUnserved, message)));
-        return;
-    }
-    parsed.path = Some(TO_REST.into());
-    parsed.headers.push(grpc::version(false));
-}
-
-/// Has a request over HTTP+JSON go on to an agent that is not served in it.
-fn goes_elsewhere(agent: &Agent, json: &Json<'_>, parsed: &mut Parsed<'_>) {
-    let is_old = is_old(json, parsed);
-    if grpc::is_alone(agent) {
-        grpc::goes_on(json, parsed);
+    } else if wrote.old {
+        version::goes_on(wrote, TO_REST, headers, parsed);
     } else {
-        parsed.path = Some(if is_old { TO_OLD_RPC } else { TO_RPC }.into());
-        parsed.headers.extend(grpc::of_rpc(is_old));
+        parsed.path = Some(TO_REST.into());
+        parsed.headers.push(grpc::version(false));
     }
 }
 
-/// Whether the method is spelled as in 0.3, whose HTTP+JSON is other JSON than its JSON-RPC.
-pub fn is_old(json: &Json<'_>, parsed: &Parsed<'_>) -> bool {
-    json.get("method").and_then(Json::as_str) != Some(parsed.ask.method)
+/// Has a request over HTTP+JSON go on to an agent that is not served in it, or in another version.
+fn goes_elsewhere(agent: &Agent, wrote: Wrote, headers: &HeaderMap, parsed: &mut Parsed<'_>) {
+    if grpc::is_alone(agent) {
+        grpc::goes_on(wrote, headers, parsed);
+    } else if is_alone(agent) && version::declared(agent).is_none() {
+        let message =
+            "the agent is served over HTTP+JSON alone, where configurations of 0.3 are not translated";
+        parsed.fault = Some(Box::new(Refusal::new(Code::BindingUnserved, message)));
+    } else if is_alone(agent) {
+        goes_on(agent, wrote, headers, parsed);
+    } else if version::differs(agent, wrote.old) {
+        version::goes_on(wrote, TO_RPC, headers, parsed);
+    } else {
+        parsed.path = Some(if wrote.old { TO_OLD_RPC } else { TO_RPC }.into());
+        parsed.headers.extend(grpc::of_rpc(wrote.old));
+    }
+}
+
+/// Whether a message of 0.3 is about configurations of push notifications.
+fn is_of_configs(json: &Json<'_>) -> bool {
+    let method = json.get("method").and_then(Json::as_str);
+    method.and_then(|method| Row::of(method, true)).is_some_and(Row::is_of_configs)
 }
 
 /// A message of another binding as the request over HTTP+JSON that asks the same.
@@ -228,10 +253,16 @@ fn written(message: &[u8], asked_by: Option<&Method>) -> Result<Lowered, Refusal
             Some(Sent { by: row.verb(), id })
         }
     };
+    let tenant = members.get(tenant::NAME).and_then(text).filter(|tenant| !tenant.is_empty());
     let mut path = path_of(segments, is_old, &members)?;
+    if let Some(tenant) = &tenant {
+        let mut before = "/".to_owned();
+        encode(tenant, &mut before);
+        path.insert_str(0, &before);
+    }
     let by = asked_by.or(sent.as_ref().map(|sent| &sent.by));
     let body = if by == Some(&Method::POST) {
-        body_of(segments, params, members)
+        body_of((segments, tenant.is_some()), params, members)
     } else {
         let query = query_of(row, &members);
         if !query.is_empty() {
@@ -239,7 +270,7 @@ fn written(message: &[u8], asked_by: Option<&Method>) -> Result<Lowered, Refusal
         }
         Bytes::new()
     };
-    Ok(Lowered { path: path.into(), body, below: Below::Rest(sent) })
+    Ok(Lowered { path: path.into(), body, below: Below::Rest(sent), crossed: None })
 }
 
 /// That a message of another binding names what its path has to.
@@ -347,7 +378,7 @@ fn queried(row: &Row, old: bool, query: &str) -> Result<Vec<(&'static str, Strin
             continue;
         }
         let in_json = spelling::name_in_json(&name).unwrap_or(&name);
-        let Some((known, written)) = row.query.iter().find(|(known, _)| *known == in_json) else {
+        let Some((known, written)) = row.query(old).iter().find(|(known, _)| *known == in_json) else {
             let shown: String = name.chars().take(64).collect();
             return Err(invalid(format!("{shown:?} is no parameter of this operation's query")));
         };
@@ -386,13 +417,16 @@ fn path_of(segments: &[Segment], old: bool, params: &Members<'_>) -> Result<Stri
     Ok(path)
 }
 
-/// The body of what is asked: the parameters that are not in its path.
-fn body_of(segments: &[Segment], params: &str, members: Members<'_>) -> Bytes {
-    let is_id = |name: &str| segments.iter().any(|one| matches!(one, Segment::Id(id, _) if *id == name));
-    if !members.0.iter().any(|(name, _)| is_id(name)) {
+/// The body of what is asked: the parameters that are not in its path, in which a tenant may stand too.
+fn body_of((segments, has_tenant): (&[Segment], bool), params: &str, members: Members<'_>) -> Bytes {
+    let is_there = |name: &str| {
+        has_tenant && name == tenant::NAME
+            || segments.iter().any(|one| matches!(one, Segment::Id(id, _) if *id == name))
+    };
+    if !members.0.iter().any(|(name, _)| is_there(name)) {
         return Bytes::copy_from_slice(params.as_bytes());
     }
-    let rest = members.0.into_iter().filter(|(name, _)| !is_id(name)).collect();
+    let rest = members.0.into_iter().filter(|(name, _)| !is_there(name)).collect();
     Members(rest).write_all(|_| None).into()
 }
 

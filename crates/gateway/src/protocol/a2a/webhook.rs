@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use vidimus_core::json::Json;
 use vidimus_core::refusal::{Code, Refusal};
+use vidimus_core::resource::A2aVersion;
 
 use crate::protocol::handles::Handles;
 use crate::protocol::members::{Members, Replaced, quoted};
@@ -71,6 +72,8 @@ pub struct Webhook {
     pub proof: Proof,
     /// The id of its configuration, where the caller named one.
     pub config: Option<Box<str>>,
+    /// The version in which its caller reads news.
+    pub version: A2aVersion,
     place: &'static Place,
 }
 
@@ -138,7 +141,9 @@ pub fn said(
 ) -> Option<Box<Said>> {
     let id = || params?.get(if old { "pushNotificationConfigId" } else { "id" })?.as_str();
     match named {
-        Some(webhook) => Some(Box::new(Said::To(webhook))),
+        Some(webhook) => {
+            Some(Box::new(Said::To(Webhook { version: super::version::of_message(old), ..webhook })))
+        }
         None => delete.then(|| Box::new(Said::NoMore(id().map(Into::into)))),
     }
 }
@@ -163,7 +168,16 @@ impl Webhook {
         // Found out before the agent is told of it.
         proof.token_header()?;
         proof.authorization()?;
-        Ok((url, Self { url: url.into(), proof, config: text("id")?.map(Into::into), place }))
+        Ok((
+            url,
+            Self {
+                url: url.into(),
+                proof,
+                config: text("id")?.map(Into::into),
+                version: A2aVersion::V1_0,
+                place,
+            },
+        ))
     }
 
     /// What of the message goes on with another value, so that the agent sends to `address`, and proves nothing there but that.

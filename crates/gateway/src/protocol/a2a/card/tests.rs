@@ -257,6 +257,7 @@ fn over_grpc_an_agent_is_called_by_the_tenant_that_the_gateway_knows_it_by() {
             address: GATEWAY.to_owned(),
             rest: alone == HTTP_JSON,
             is_rest_alone: alone == HTTP_JSON,
+            translated: None,
             grpc: reached.then_some(address),
             is_grpc_alone: alone == GRPC,
         };
@@ -310,6 +311,7 @@ fn what_0_3_is_announced_in_is_served() {
             address: GATEWAY.to_owned(),
             rest: alone == HTTP_JSON,
             is_rest_alone: alone == HTTP_JSON,
+            translated: None,
             grpc: None,
             is_grpc_alone: alone == GRPC,
         };

@@ -194,6 +194,13 @@ pub fn reason(code: Code) -> (String, &'static str) {
     }
 }
 
+/// What programs call the error of a number in JSON-RPC, where the protocol has it.
+pub fn reason_of(number: i64) -> Option<&'static str> {
+    let of_a2a = ERRORS.iter().map(|(known, reason, _)| (*known, *reason));
+    let of_rpc = OF_RPC.iter().map(|(reason, known)| (*known, *reason));
+    of_a2a.chain(of_rpc).find(|(known, _)| *known == number).map(|(_, reason)| reason)
+}
+
 /// An object as the metadata of google.rpc.ErrorInfo, which is of texts alone: a list has its elements behind each other, and what says nothing is left out.
 pub fn texts(about: &Value) -> Value {
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);

@@ -145,7 +145,7 @@ fn sent(agent: Agent, binding: &dyn Binding, message: &Value) -> (Option<Code>, 
     let fault = parsed.fault.map(|fault| fault.code);
     let path = parsed.path.unwrap_or_default();
     let body = Bytes::copy_from_slice(text.as_bytes());
-    (fault, binding.lowered(&Method::POST, path, body).expect("a request"))
+    (fault, binding.lowered(&Method::POST, path, body, None).expect("a request"))
 }
 
 #[test]
@@ -179,8 +179,13 @@ fn which_binding_goes_on_is_what_the_agents_record_says() {
         }
     }
     let old = json!({"jsonrpc": "2.0", "id": 1, "method": "message/send", "params": {"message": {"messageId": "m"}}});
-    assert_eq!(sent(at(both, alone), &JsonRpc::OLD, &old).0, Some(Code::BindingUnserved), "gRPC is 1.0");
-    assert_eq!(sent(at(both, alone), &Grpc, &old).0, Some(Code::BindingUnserved));
+    // gRPC is 1.0, to which it is translated.
+    let old_send = json!({"jsonrpc": "2.0", "id": "own", "method": "message/send", "params": {"message": {"kind": "message", "messageId": "m"}}});
+    for binding in [&JsonRpc::OLD as &dyn Binding, &Grpc] {
+        let (fault, lowered) = sent(at(both, alone), binding, &old_send);
+        assert_eq!((fault, &lowered.below, lowered.crossed.is_some()), (None, &below, true));
+        assert_eq!(lowered.body, body("SendMessage", &said["params"]));
+    }
     // Who speaks 0.3 is led to where JSON-RPC is spoken.
     for agent in [at(None, rpc), at(both, rpc)] {
         let (fault, lowered) = sent(agent, &Grpc, &old);

@@ -50,6 +50,10 @@ const CANCEL: Path = &[Word("tasks"), Id("id", ":cancel")];
 const SUBSCRIBE: Path = &[Word("tasks"), Id("id", ":subscribe")];
 const CONFIGS: Path = &[Word("tasks"), Id("taskId", ""), Word("pushNotificationConfigs")];
 const CONFIG: Path = &[Word("tasks"), Id("taskId", ""), Word("pushNotificationConfigs"), Id("id", "")];
+/// What they are called in the parameters of 0.3, which names a task and a configuration otherwise.
+const OLD_CONFIGS: Path = &[Word("tasks"), Id("id", ""), Word("pushNotificationConfigs")];
+const OLD_CONFIG: Path =
+    &[Word("tasks"), Id("id", ""), Word("pushNotificationConfigs"), Id("pushNotificationConfigId", "")];
 const CARD: Path = &[Word("extendedAgentCard")];
 const OLD_CARD: Path = &[Word("card")];
 
@@ -57,7 +61,7 @@ const fn row(method: &'static str, by: &'static [&'static str], allow: &'static 
     Row { method, by, allow, new, old: Some(new), query: &[] }
 }
 
-/// In 0.3 a configuration of push notifications has the task's id in its own name, which is not read here; and it has no list of tasks.
+/// 0.3 has no list of tasks.
 static ROWS: [Row; 11] = [
     row("SendMessage", &["POST"], "POST", SEND),
     row("SendStreamingMessage", &["POST"], "POST", STREAM),
@@ -78,14 +82,14 @@ static ROWS: [Row; 11] = [
     row("CancelTask", &["POST"], "POST", CANCEL),
     // The annotations say GET, the prose says POST (a2aproject/A2A issue 1574).
     row("SubscribeToTask", &["POST", "GET"], "POST, GET", SUBSCRIBE),
-    Row { old: None, ..row(CREATE_PUSH, &["POST"], "GET, POST", CONFIGS) },
+    row(CREATE_PUSH, &["POST"], "GET, POST", CONFIGS),
     Row {
-        old: None,
+        old: Some(OLD_CONFIGS),
         query: &[("pageSize", Written::Number), ("pageToken", Written::Text)],
         ..row("ListTaskPushNotificationConfigs", &["GET"], "GET, POST", CONFIGS)
     },
-    Row { old: None, ..row("GetTaskPushNotificationConfig", &["GET"], "GET, DELETE", CONFIG) },
-    Row { old: None, ..row(DELETE_PUSH, &["DELETE"], "GET, DELETE", CONFIG) },
+    Row { old: Some(OLD_CONFIG), ..row("GetTaskPushNotificationConfig", &["GET"], "GET, DELETE", CONFIG) },
+    Row { old: Some(OLD_CONFIG), ..row(DELETE_PUSH, &["DELETE"], "GET, DELETE", CONFIG) },
     Row { old: Some(OLD_CARD), ..row(EXTENDED_CARD, &["GET"], "GET", CARD) },
 ];
 
@@ -99,6 +103,21 @@ impl Row {
     pub fn rpc_method(&self, old: bool) -> &'static str {
         let known = METHODS.into_iter().find(|(_, new, _)| *new == self.method);
         known.filter(|_| old).map_or(self.method, |(name, ..)| name)
+    }
+
+    /// Whether it is about configurations of push notifications. Those of 0.3 have their task's id in their names, so they are said through its JSON-RPC.
+    pub fn is_of_configs(&self) -> bool {
+        self.new.iter().any(|segment| matches!(segment, Word("pushNotificationConfigs")))
+    }
+
+    /// Whether it makes one.
+    pub fn makes_config(&self) -> bool {
+        self.method == CREATE_PUSH
+    }
+
+    /// What may stand in its query: 0.3 has no pages of configurations.
+    pub fn query(&self, old: bool) -> &'static [(&'static str, Written)] {
+        if old && self.is_of_configs() { &[] } else { self.query }
     }
 
     /// By what it is asked for where nobody has asked over HTTP yet.
@@ -196,8 +215,7 @@ pub fn is_unreserved(byte: u8) -> bool {
 
 fn nothing() -> Refusal {
     const NEXT: &str = "Use a path of A2A over HTTP+JSON, with ids as they were given: /message:send, /message:stream, /tasks, /tasks/{id}, :cancel and \
-        :subscribe behind it, its pushNotificationConfigs, /extendedAgentCard; of 0.3 what is below /v1, but for configurations of push \
-        notifications. JSON-RPC is POSTed to the route itself.";
+        :subscribe behind it, its pushNotificationConfigs, /extendedAgentCard; of 0.3 what is below /v1. JSON-RPC is POSTed to the route itself.";
     Refusal::new(Code::RouteUnknown, "nothing is served at this path below the object's route")
         .with_next(NEXT)
 }

@@ -48,7 +48,8 @@ fn lowered(method: &str, path: &str, body: &str) -> (String, String) {
     let lifted = Rest
         .lifted(&Destination::Agent(served()), &parts, &below, &Bytes::copy_from_slice(body.as_bytes()))
         .expect("lifted");
-    let Lowered { path, body, below } = Rest.lowered(&parts.method, "".into(), lifted).expect("a request");
+    let Lowered { path, body, below, .. } =
+        Rest.lowered(&parts.method, "".into(), lifted, None).expect("a request");
     assert_eq!(below, Below::Rest(None));
     (path.into_owned(), String::from_utf8(body.to_vec()).expect("UTF-8"))
 }
@@ -172,7 +173,7 @@ fn what_the_path_says_is_said_once_and_by_any_client() {
         ("GET", "/v1", "", Code::RouteUnknown),
         ("GET", "/v1/extendedAgentCard", "", Code::RouteUnknown),
         ("GET", "/v1/tasks", "", Code::RouteUnknown),
-        ("GET", "/v1/tasks/a/pushNotificationConfigs", "", Code::RouteUnknown),
+        ("GET", "/v1/tasks/a/pushNotificationConfigs/c/d", "", Code::RouteUnknown),
         ("GET", "/v1/t/tasks/a", "", Code::RouteUnknown),
         ("GET", "/a/b/c", "", Code::RouteUnknown),
         ("GET", "/message:send", "", Code::MethodNotAllowed),
@@ -243,7 +244,7 @@ fn asked(method: &str, path: &str, body: &str) -> Result<(String, Option<String>
     assert!(parsed.lifted);
     assert!(parsed.fault.is_none() && parsed.path.is_none());
     let sent = replace(text, &parsed.replaced).expect("its ids");
-    let sent = Rest.lowered(&parts.method, "".into(), sent.into()).map_err(code)?;
+    let sent = Rest.lowered(&parts.method, "".into(), sent.into(), None).map_err(code)?;
     let target = match parsed.ask.target {
         Target::Skill { name, .. } => name.to_owned(),
         _ => "agent".to_owned(),
@@ -383,6 +384,7 @@ fn goes_on(
     agent: Arc<Agent>,
     (method, message): (&Method, &serde_json::Value),
 ) -> (Option<Code>, Lowered, Expected) {
+    let tenant = agent.endpoint.as_ref().and_then(|endpoint| endpoint.tenant.clone());
     let (destination, caller, seal) = (Destination::Agent(agent), caller(), seal());
     let holder = Holder::new(&seal, &destination, &caller);
     let headers = HeaderMap::new();
@@ -401,7 +403,9 @@ fn goes_on(
     let parsed = binding.parse(&message).expect("a message");
     let fault = parsed.fault.as_ref().map(|fault| fault.code);
     let sent = replace(&text, &parsed.replaced).expect("its ids");
-    let lowered = binding.lowered(method, parsed.path.unwrap_or_default(), sent.into()).expect("a request");
+    let lowered = binding
+        .lowered(method, parsed.path.unwrap_or_default(), sent.into(), tenant.as_deref())
+        .expect("a request");
     (fault, lowered, parsed.expected)
 }
 
@@ -440,8 +444,10 @@ fn who_asks_over_http_json_reaches_an_agent_of_each_other_binding() {
     let (_, _, expected) = goes_on(&Rest, rpc.clone(), (&Method::DELETE, &delete));
     assert!(matches!(expected, Expected::Upstream(answer) if answer.document.is_some()));
     // 0.3 has the JSON of its schema there, and its gRPC is none of agents.
-    let (fault, ..) = goes_on(&Rest, grpc, (&Method::GET, &get("tasks/get")));
-    assert_eq!(fault, Some(Code::BindingUnserved));
+    let (fault, lowered, expected) = goes_on(&Rest, grpc, (&Method::GET, &get("tasks/get")));
+    assert_eq!((fault, &*lowered.path), (None, "/lf.a2a.v1.A2AService/GetTask"));
+    assert!(lowered.crossed.is_some(), "its gRPC is 1.0");
+    assert!(matches!(expected, Expected::Upstream(answer) if answer.leaves == Leaves::OldBare("tasks/get")));
     let (fault, lowered, expected) = goes_on(&Rest, rpc.clone(), (&Method::GET, &get("tasks/get")));
     assert_eq!((fault, lowered.below), (None, Below::Rpc));
     assert!(matches!(expected, Expected::Upstream(answer) if answer.leaves == Leaves::OldBare("tasks/get")));
@@ -454,9 +460,80 @@ fn who_asks_over_http_json_reaches_an_agent_of_each_other_binding() {
     // What is not of the schema is not sent.
     let odd =
         json!({"jsonrpc": "2.0", "id": 1, "method": "message/send", "params": {"message": {"role": "user"}}});
-    let odd =
-        super::super::lowered(TO_OLD_RPC.into(), odd.to_string().into()).map_err(|refusal| refusal.code);
+    let odd = super::super::lowered(TO_OLD_RPC.into(), odd.to_string().into(), None)
+        .map_err(|refusal| refusal.code);
     assert_eq!(odd, Err(Code::MessageInvalid));
+}
+
+#[test]
+fn what_makes_a_configuration_in_0_3_is_lifted_to_its_json_rpc() {
+    let config = r#"{"url":"https://h/"}"#;
+    let at = "/v1/tasks/a/pushNotificationConfigs";
+    let expected =
+        Ok(format!(r#"tasks/pushNotificationConfig/set {{"pushNotificationConfig":{config},"taskId":"a"}}"#));
+    for body in [
+        format!(r#"{{"pushNotificationConfig":{config}}}"#),
+        format!(r#"{{"push_notification_config":{config}}}"#),
+        format!(r#"{{"config":{{"pushNotificationConfig":{config}}}}}"#),
+        format!(r#"{{"parent":"tasks/a","config":{{"push_notification_config":{config}}}}}"#),
+    ] {
+        assert_eq!(lifted("POST", at, &body), expected, "{body}");
+    }
+    for body in [
+        format!(r#"{{"parent":"tasks/b","config":{{"pushNotificationConfig":{config}}}}}"#),
+        format!(
+            r#"{{"config":{{"name":"tasks/b/pushNotificationConfigs/c","pushNotificationConfig":{config}}}}}"#
+        ),
+        format!(r#"{{"config":{{"pushNotificationConfig":{config}}},"more":1}}"#),
+        format!(r#"{{"pushNotificationConfig":{config},"push_notification_config":{{}}}}"#),
+        "[]".to_owned(),
+    ] {
+        assert!(lifted("POST", at, &body).is_err(), "{body}");
+    }
+    assert_eq!(
+        lifted("DELETE", "/v1/tasks/a/pushNotificationConfigs/c", ""),
+        Ok(r#"tasks/pushNotificationConfig/delete {"id":"a","pushNotificationConfigId":"c"}"#.to_owned())
+    );
+    assert_eq!(lifted("GET", at, ""), Ok(r#"tasks/pushNotificationConfig/list {"id":"a"}"#.to_owned()));
+    assert_eq!(lifted("GET", &format!("{at}?pageSize=5"), ""), Err(Code::MessageInvalid));
+}
+
+#[test]
+fn the_agents_tenant_is_before_its_paths_and_in_its_messages() {
+    let task = sealed_task();
+    let of = |alone: bool| {
+        speaking(&move |endpoint| {
+            endpoint.rest = Some(endpoint.url.clone());
+            endpoint.rest_alone = alone;
+            endpoint.a2a = Some(A2aVersion::V1_0);
+            endpoint.tenant = Some("a/b".into());
+        })
+    };
+    let get = json!({"jsonrpc": "2.0", "id": 1, "method": "GetTask", "params": {"id": task}});
+    let send = json!({"jsonrpc": "2.0", "id": 1, "method": "SendMessage", "params": {"message": {"messageId": "m"}, "tenant": "a/b"}});
+    let old = json!({"jsonrpc": "2.0", "id": 1, "method": "tasks/get", "params": {"id": task}});
+    let rpc = &super::super::JsonRpc::OLD as &dyn Binding;
+    for (binding, alone, method, message) in [
+        (&Rest as &dyn Binding, false, Method::GET, &get),
+        (rpc, true, Method::POST, &get),
+        (rpc, true, Method::POST, &old),
+    ] {
+        let (fault, lowered, _) = goes_on(binding, of(alone), (&method, message));
+        assert_eq!((fault, &*lowered.path, &*lowered.body), (None, "/a%2Fb/tasks/1", &b""[..]));
+    }
+    let (_, lowered, _) = goes_on(&Rest, of(false), (&Method::POST, &send));
+    assert_eq!(
+        (&*lowered.path, &*lowered.body),
+        ("/a%2Fb/message:send", &br#"{"message":{"messageId":"m"}}"#[..])
+    );
+    for message in [&get, &old] {
+        let (_, lowered, _) = goes_on(rpc, of(false), (&Method::POST, message));
+        let sent: serde_json::Value = serde_json::from_slice(&lowered.body).expect("JSON");
+        assert_eq!(
+            (&sent["method"], &sent["params"]),
+            (&json!("GetTask"), &json!({"tenant": "a/b", "id": "1"}))
+        );
+    }
 }
 
 #[test]
@@ -522,8 +599,15 @@ fn an_agent_of_http_json_alone_is_asked_as_it_would_be_by_its_own_clients() {
         }
     }
     let old = json!({"jsonrpc": "2.0", "id": 1, "method": "tasks/get", "params": {"id": task}});
-    let (fault, ..) = goes_on(&super::super::JsonRpc::OLD, alone(), (&Method::POST, &old));
-    assert_eq!(fault, Some(Code::BindingUnserved));
+    let (fault, lowered, _) = goes_on(&super::super::JsonRpc::OLD, alone(), (&Method::POST, &old));
+    assert_eq!((fault, &*lowered.path, lowered.crossed.is_some()), (None, "/tasks/1", true));
+    let old_alone = speaking(&|endpoint| {
+        endpoint.rest = Some(endpoint.url.clone());
+        endpoint.rest_alone = true;
+        endpoint.a2a = Some(A2aVersion::V0_3);
+    });
+    let (fault, ..) = goes_on(&super::super::JsonRpc::OLD, old_alone, (&Method::POST, &old));
+    assert_eq!(fault, Some(Code::BindingUnserved), "to HTTP+JSON of 0.3 nothing is translated");
     // Attack: a path that would lead to another operation.
     for (params, code) in [
         (json!({"taskId": "1", "id": ""}), Code::MessageInvalid),

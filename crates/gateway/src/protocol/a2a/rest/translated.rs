@@ -13,7 +13,7 @@ use super::super::grpc::status::Status;
 use super::super::sealed::by_itself;
 use crate::protocol::Leaves;
 use crate::protocol::event::{self, Change, Parts, Rewrite};
-use crate::protocol::members::{Members, text};
+use crate::protocol::members::{Members, quoted, text};
 use crate::protocol::sse::{EventFilter, EventStream, TooLong};
 
 /// The name of an event that is an error.
@@ -76,6 +76,35 @@ pub fn old_message(message: Bytes) -> Result<Bytes, Refusal> {
         Refusal::new(Code::MessageInvalid, format!("what is asked is none of A2A 0.3: {fault}"))
     })?;
     Ok(envelope.write("params", &params).into())
+}
+
+/// The parameters of 0.3's JSON-RPC that make a configuration of push notifications, of what is POSTed for the task that the path names: a request
+/// as the schema has it, which is what the official SDK writes, or its `config` alone, as the annotations of the schema have it.
+///
+/// # Errors
+/// `message_invalid` for what is neither, and for what names another task.
+pub fn old_config(body: &str, task: &str) -> Result<String, Refusal> {
+    let invalid = |what: String| Refusal::new(Code::MessageInvalid, what);
+    let rpc = Rpc::of_old("tasks/pushNotificationConfig/set");
+    let rpc = rpc.ok_or_else(|| Refusal::new(Code::Internal, "there is no such method of 0.3"))?;
+    let members = Members::unique(body).map_err(|error| {
+        Refusal::new(Code::DuplicateKey, format!("the body is not acceptable JSON: {error}"))
+    })?;
+    let parent = quoted(&format!("tasks/{task}"));
+    let request = match (members.get("config"), members.get("parent")) {
+        (Some(_), Some(_)) => body.to_owned(),
+        (Some(config), None) => {
+            let id = members.get("configId").map(|id| format!(r#","configId":{}"#, id.get()));
+            let known = members.0.iter().all(|(name, _)| matches!(&**name, "config" | "configId"));
+            known
+                .then_some(())
+                .ok_or_else(|| invalid("the body is no configuration of A2A 0.3".to_owned()))?;
+            format!(r#"{{"parent":{parent},"config":{}{}}}"#, config.get(), id.unwrap_or_default())
+        }
+        (None, _) => format!(r#"{{"parent":{parent},"config":{body}}}"#),
+    };
+    let params = rpc.exact_request(&request).and_then(|request| rpc.asked(&request, None));
+    params.map_err(|fault| invalid(format!("what is asked is none of A2A 0.3: {fault}")))
 }
 
 /// A response of JSON-RPC as what stands by itself, with its status of HTTP.
@@ -201,7 +230,7 @@ impl EventFilter for Opening {
 }
 
 /// Words of the agent's own making, such as a keep-alive, are no message.
-fn is_message(data: &str) -> bool {
+pub fn is_message(data: &str) -> bool {
     data.trim_start_matches(['\u{feff}', ' ', '\t', '\n', '\r']).starts_with(['{', '['])
 }
 
