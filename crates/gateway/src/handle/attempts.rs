@@ -102,7 +102,7 @@ impl Elsewhere {
         let rules = &provider.endpoint.headers;
         let credential = self.credential.as_deref();
         let (mut headers, _dropped) =
-            headers::passed(&parts.headers, &shapes::PASSED_HEADERS, rules, credential);
+            headers::passed(&parts.headers, going.passed_headers(provider), rules, credential);
         for (name, value) in wanted {
             headers.insert(name, value);
         }
@@ -132,6 +132,7 @@ impl Elsewhere {
             model: model.into(),
             call: effect.call().clone(),
             seconds,
+            one_at_a_time: shape == Shape::Gemini && shapes::one_at_a_time(self.client, &self.body),
         };
         shapes::lifted(response, answered, gate.limits.held_answer)
     }
@@ -165,7 +166,7 @@ impl Elsewhere {
             place += 1;
             let Some(candidate) = candidates.get(which) else { continue };
             let written = match (&self.own, which) {
-                (Some((path, headers, body)), 0) => {
+                (Some((path, headers, body)), 0) if !shapes::may_be_signed(self.client, &self.body) => {
                     Ok((path.clone().into_string(), headers.clone(), body.clone()))
                 }
                 _ => self.written(context, parts, &candidate.provider, &candidate.model),

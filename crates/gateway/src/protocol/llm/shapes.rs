@@ -7,10 +7,13 @@
 mod anthropic;
 mod bedrock;
 mod conversation;
+mod effort;
+mod format;
 mod gemini;
 mod lifted;
 mod openai;
 mod taken;
+mod thoughts;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -29,11 +32,22 @@ use self::taken::no_equivalent;
 use super::bedrock::frames::FRAMES;
 use super::bedrock::path_of;
 use super::{CHAT, CONVERSE, GENERATE, MESSAGES, added_usage};
-use crate::protocol::members::{Members, first_member, member, quoted, without};
+use crate::protocol::members::{Edits, Members, first_member, quoted, without};
 pub use lifted::lifted;
 
-/// The headers of a caller that go on to a provider of another API, or to another provider of the same.
-pub const PASSED_HEADERS: [&str; 4] = ["accept", "user-agent", "x-request-id", "tracestate"];
+/// The headers of a caller that go on to a provider of another API. What a beta of an API (`anthropic-beta`, `openai-beta`) lets a request say stands in
+/// its members, which are read by a closed table; what else it does is of that API's own providers.
+const PASSED_HEADERS: [&str; 4] = ["accept", "user-agent", "x-request-id", "tracestate"];
+/// And to another provider of the same.
+const PASSED_WITHIN: [&str; 7] = [
+    "accept",
+    "user-agent",
+    "x-request-id",
+    "tracestate",
+    "anthropic-version",
+    "anthropic-beta",
+    "openai-beta",
+];
 
 /// An API that is translated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,6 +133,14 @@ pub struct Gone {
 }
 
 impl Going<'_> {
+    /// The headers of the caller that go on to this provider.
+    pub fn passed_headers(&self, provider: &LlmProvider) -> &'static [&'static str] {
+        match Shape::of_provider(provider.provider) == self.client {
+            true => &PASSED_WITHIN,
+            false => &PASSED_HEADERS,
+        }
+    }
+
     fn streams_by_path(&self) -> bool {
         self.path.ends_with(":streamGenerateContent")
     }
@@ -143,17 +165,15 @@ impl Going<'_> {
             };
             headers.push(("accept", HeaderValue::from_static(accepts)));
         }
-        if shape == Shape::Anthropic {
-            let version = HeaderValue::from_static(anthropic::VERSION);
-            let said = self.headers.get("anthropic-version").filter(|_| shape == self.client);
-            headers.push(("anthropic-version", said.cloned().unwrap_or(version)));
+        let is_said = shape == self.client && self.headers.contains_key("anthropic-version");
+        if shape == Shape::Anthropic && !is_said {
+            headers.push(("anthropic-version", HeaderValue::from_static(anthropic::VERSION)));
         }
         Ok(Gone { path: path_at(provider, model, streams), body, headers })
     }
 
     /// In the same API, with the name that the provider has for the model.
     fn renamed(&self, provider: &LlmProvider, model: &str) -> Result<Bytes, Refusal> {
-        self.check_beta()?;
         self.check_form(self.streams_by_path())?;
         let fault = || Refusal::new(Code::Internal, "the model could not be named in the caller's message");
         let renamed = std::str::from_utf8(self.body).ok().and_then(|text| {
@@ -161,14 +181,7 @@ impl Going<'_> {
                 Shape::OpenAi => limited(text, provider.provider)?,
                 Shape::Anthropic | Shape::Gemini | Shape::Bedrock => text.into(),
             };
-            let text = &*text;
-            let (at, with) = match (member(text, "model")?, self.client) {
-                (Some(at), Shape::Gemini) => (at, quoted(&format!("models/{model}")).into()),
-                (Some(at), _) => (at, quoted(model).into()),
-                (None, Shape::Gemini) => return Some(text.to_owned()),
-                (None, _) => first_member(text, format!("\"model\":{}", quoted(model))),
-            };
-            Some([text.get(..at.start)?, &with, text.get(at.end..)?].concat())
+            named(&text, self.client, model)
         });
         let body = renamed.map(Bytes::from).ok_or_else(fault)?;
         if self.amends && provider.stream_usage { added_usage::ask_for(&body) } else { Ok(body) }
@@ -181,7 +194,6 @@ impl Going<'_> {
         provider: &LlmProvider,
         model: &str,
     ) -> Result<(bool, Bytes), Refusal> {
-        self.check_beta()?;
         if let Some(number) = inexact_number(self.body) {
             return Err(no_equivalent("the request", number));
         }
@@ -202,8 +214,8 @@ impl Going<'_> {
         let body = match shape {
             Shape::OpenAi => openai::write(request, model, takes)?,
             Shape::Anthropic => anthropic::write(request, model)?,
-            Shape::Gemini => gemini::write(request)?,
-            Shape::Bedrock => bedrock::write(request)?,
+            Shape::Gemini => gemini::write(request, model)?,
+            Shape::Bedrock => bedrock::write(request, model)?,
         };
         Ok((streams, body.to_string().into()))
     }
@@ -216,14 +228,43 @@ impl Going<'_> {
             false => Ok(()),
         }
     }
+}
 
-    /// What a caller asks for by a header that does not go on.
-    fn check_beta(&self) -> Result<(), Refusal> {
-        let asks = |name: &str| self.headers.contains_key(name);
-        match ["anthropic-beta", "openai-beta"].into_iter().find(|name| asks(name)) {
-            Some(name) => Err(no_equivalent("the headers", name)),
-            None => Ok(()),
-        }
+/// A request with the name that another provider of the same API has for the model, and of OpenAI's with the ids of calls as that takes them: what a
+/// model of Gemini's signed is of no use to any other. `None` of what is no request.
+fn named(text: &str, client: Shape, model: &str) -> Option<String> {
+    let members: Members<'_> = serde_json::from_str(text).ok()?;
+    let mut edits = Edits::of(text);
+    let said = members.get("model");
+    match (client, said) {
+        (Shape::Gemini, Some(said)) => edits.put(said, quoted(&format!("models/{model}"))),
+        (Shape::Gemini | Shape::Bedrock, _) => {}
+        (Shape::OpenAi | Shape::Anthropic, Some(said)) => edits.put(said, quoted(model)),
+        (Shape::OpenAi | Shape::Anthropic, None) => {}
+    }
+    if client == Shape::OpenAi && thoughts::may_be_in(text) {
+        thoughts::put_bare(members.get("messages")?, &mut edits)?;
+    }
+    let renamed = edits.finish().ok()?.unwrap_or_else(|| text.to_owned());
+    if said.is_some() || matches!(client, Shape::Gemini | Shape::Bedrock) {
+        return Some(renamed);
+    }
+    let (at, with) = first_member(&renamed, format!("\"model\":{}", quoted(model)));
+    Some([renamed.get(..at.start)?, &with, renamed.get(at.end..)?].concat())
+}
+
+/// Whether a message may have ids of calls that are not for other providers of its own API as they are.
+pub fn may_be_signed(client: Shape, body: &Bytes) -> bool {
+    client == Shape::OpenAi && std::str::from_utf8(body).is_ok_and(thoughts::may_be_in)
+}
+
+/// Whether the caller wants one tool to be called at a time.
+pub fn one_at_a_time(client: Shape, body: &Bytes) -> bool {
+    let Ok(body) = serde_json::from_slice::<Value>(body) else { return false };
+    match client {
+        Shape::OpenAi => value_at(&body, "/parallel_tool_calls") == false,
+        Shape::Anthropic => value_at(&body, "/tool_choice/disable_parallel_tool_use") == true,
+        Shape::Gemini | Shape::Bedrock => false,
     }
 }
 
@@ -275,6 +316,8 @@ pub struct Answered {
     pub call: Arc<str>,
     /// When it was asked, in seconds since 1970.
     pub seconds: u64,
+    /// The caller wants one tool to be called at a time, and the provider's API cannot be told.
+    pub one_at_a_time: bool,
 }
 
 impl Answered {
