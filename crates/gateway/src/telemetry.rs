@@ -153,6 +153,7 @@ impl Span {
                 // Counting the tokens of a chat is not a chat; the conventions have no name for it.
                 let operation = match method {
                     "models.generate_content" => "generate_content",
+                    "completions" => "text_completion",
                     "embeddings" | "models.embed_content" => "embeddings",
                     method if method.ends_with("count_tokens") => "count_tokens",
                     _ => "chat",

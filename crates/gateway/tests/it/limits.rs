@@ -195,6 +195,11 @@ async fn spend_is_by_the_prices_of_the_record() {
     assert_eq!(code(&world, chat(&world, &json!({"max_tokens": 800}))).await, None);
     assert_eq!(code(&world, chat(&world, &json!({"max_tokens": 400}))).await.as_deref(), EXCEEDED);
     assert_eq!(code(&world, chat(&world, &json!({"max_tokens": 100}))).await, None);
+    // As OpenAI's own clients read it: there is room, and not for this much.
+    let (_, headers, _) = world.call(chat(&world, &json!({"max_tokens": 900}))).await;
+    let number = |name: &str| said(&headers, name).parse::<i64>().expect("a number");
+    let (amount, left) = (number("x-ratelimit-limit-tokens"), number("x-ratelimit-remaining-tokens"));
+    assert!(amount == 1000 && (0..900).contains(&left), "{left} of {amount}");
 }
 
 #[tokio::test]

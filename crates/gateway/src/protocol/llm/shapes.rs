@@ -7,6 +7,7 @@
 mod anthropic;
 mod bedrock;
 mod conversation;
+mod effects;
 mod effort;
 mod format;
 mod gemini;
@@ -31,8 +32,12 @@ use self::openai::Takes;
 use self::taken::no_equivalent;
 use super::bedrock::frames::FRAMES;
 use super::bedrock::path_of;
-use super::{CHAT, CONVERSE, GENERATE, MESSAGES, added_usage};
+use super::{
+    CHAT, COMPLETIONS, CONVERSE, COUNT, COUNT_TOKENS, EMBED, EMBEDDINGS, GENERATE, MESSAGES, RESPONSES,
+    added_usage,
+};
 use crate::protocol::members::{Edits, Members, first_member, quoted, without};
+pub use effects::has_none as has_no_effect;
 pub use lifted::lifted;
 
 /// The headers of a caller that go on to a provider of another API. What a beta of an API (`anthropic-beta`, `openai-beta`) lets a request say stands in
@@ -55,7 +60,7 @@ pub enum Shape {
     OpenAi,
     Anthropic,
     Gemini,
-    /// Of providers alone.
+    /// Translated for no provider of another one.
     Bedrock,
 }
 
@@ -67,6 +72,17 @@ impl Shape {
             MESSAGES => Some(Self::Anthropic),
             GENERATE => Some(Self::Gemini),
             _ => None,
+        }
+    }
+
+    /// The API that this is asked in, whether it is translated or goes to providers of the same API alone.
+    pub fn asked_by(method: &str) -> Option<Self> {
+        match method {
+            COMPLETIONS | RESPONSES | EMBEDDINGS => Some(Self::OpenAi),
+            COUNT_TOKENS => Some(Self::Anthropic),
+            COUNT | EMBED => Some(Self::Gemini),
+            CONVERSE => Some(Self::Bedrock),
+            other => Self::of_method(other),
         }
     }
 
@@ -111,8 +127,9 @@ pub fn is_native(provider: &LlmProvider, path: &str) -> bool {
 /// A message of a caller, on its way to a provider that it was not written for.
 #[derive(Clone, Copy, Debug)]
 pub struct Going<'a> {
-    /// The caller's API.
+    /// The caller's API, and what it asks for.
     pub client: Shape,
+    pub method: &'a str,
     /// The path of the caller's operation, and the query behind it.
     pub path: &'a str,
     pub query: Option<&'a str>,
@@ -142,7 +159,7 @@ impl Going<'_> {
     }
 
     fn streams_by_path(&self) -> bool {
-        self.path.ends_with(":streamGenerateContent")
+        self.path.ends_with(":streamGenerateContent") || self.path.ends_with("/converse-stream")
     }
 
     /// The message for this model of this provider.
@@ -151,6 +168,9 @@ impl Going<'_> {
     /// `no_equivalent`, `message_invalid`; `internal` for what is not the message that was parsed before.
     pub fn to(&self, provider: &LlmProvider, model: &str) -> Result<Gone, Refusal> {
         let shape = Shape::of_provider(provider.provider);
+        if shape != self.client && Shape::of_method(self.method).is_none() {
+            return Err(no_equivalent("the request", self.method));
+        }
         let (streams, body) = if shape == self.client {
             (self.streams_by_path(), self.renamed(provider, model)?)
         } else {
@@ -169,7 +189,36 @@ impl Going<'_> {
         if shape == Shape::Anthropic && !is_said {
             headers.push(("anthropic-version", HeaderValue::from_static(anthropic::VERSION)));
         }
-        Ok(Gone { path: path_at(provider, model, streams), body, headers })
+        Ok(Gone { path: self.path_at(provider, model, streams), body, headers })
+    }
+
+    /// Where a provider answers this, and how.
+    fn path_at(&self, provider: &LlmProvider, model: &str, streams: bool) -> Cow<'static, str> {
+        let of_openai = match self.method {
+            COMPLETIONS => "completions",
+            RESPONSES => "responses",
+            EMBEDDINGS => "embeddings",
+            _ => "chat/completions",
+        };
+        match provider.provider {
+            ProviderType::OpenAi => format!("{API_PATH_OF_OPENAI}/{of_openai}").into(),
+            ProviderType::OpenAiCompatible => {
+                let at = provider.api_path.as_deref().unwrap_or(API_PATH_OF_OPENAI);
+                format!("{at}/{of_openai}").into()
+            }
+            ProviderType::Azure => format!("/openai/v1/{of_openai}").into(),
+            ProviderType::Anthropic if self.method == COUNT_TOKENS => "/v1/messages/count_tokens".into(),
+            ProviderType::Anthropic => "/v1/messages".into(),
+            ProviderType::Gemini => {
+                let verb = match (self.method, streams) {
+                    (COUNT | EMBED, _) => self.path.rsplit_once(':').map_or("", |(_, verb)| verb),
+                    (_, false) => "generateContent",
+                    (_, true) => "streamGenerateContent?alt=sse",
+                };
+                format!("/v1beta/models/{model}:{verb}").into()
+            }
+            ProviderType::Bedrock => path_of(model, streams).into(),
+        }
     }
 
     /// In the same API, with the name that the provider has for the model.
@@ -177,10 +226,7 @@ impl Going<'_> {
         self.check_form(self.streams_by_path())?;
         let fault = || Refusal::new(Code::Internal, "the model could not be named in the caller's message");
         let renamed = std::str::from_utf8(self.body).ok().and_then(|text| {
-            let text = match self.client {
-                Shape::OpenAi => limited(text, provider.provider)?,
-                Shape::Anthropic | Shape::Gemini | Shape::Bedrock => text.into(),
-            };
+            let text = if self.method == CHAT { limited(text, provider.provider)? } else { text.into() };
             named(&text, self.client, model)
         });
         let body = renamed.map(Bytes::from).ok_or_else(fault)?;
@@ -237,10 +283,9 @@ fn named(text: &str, client: Shape, model: &str) -> Option<String> {
     let mut edits = Edits::of(text);
     let said = members.get("model");
     match (client, said) {
-        (Shape::Gemini, Some(said)) => edits.put(said, quoted(&format!("models/{model}"))),
-        (Shape::Gemini | Shape::Bedrock, _) => {}
+        (Shape::Gemini, _) => named_by_gemini(&members, model, &mut edits)?,
         (Shape::OpenAi | Shape::Anthropic, Some(said)) => edits.put(said, quoted(model)),
-        (Shape::OpenAi | Shape::Anthropic, None) => {}
+        (Shape::OpenAi | Shape::Anthropic, None) | (Shape::Bedrock, _) => {}
     }
     if client == Shape::OpenAi && thoughts::may_be_in(text) {
         thoughts::put_bare(members.get("messages")?, &mut edits)?;
@@ -251,6 +296,24 @@ fn named(text: &str, client: Shape, model: &str) -> Option<String> {
     }
     let (at, with) = first_member(&renamed, format!("\"model\":{}", quoted(model)));
     Some([renamed.get(..at.start)?, &with, renamed.get(at.end..)?].concat())
+}
+
+/// Every place at which a request of Gemini's names its model: itself, the request whose tokens are counted, and each of those that are embedded.
+fn named_by_gemini<'d>(members: &Members<'d>, model: &str, edits: &mut Edits<'d>) -> Option<()> {
+    let mut put = |members: &Members<'d>| {
+        if let Some(said) = members.get("model").filter(|said| said.get() != "null") {
+            edits.put(said, quoted(&format!("models/{model}")));
+        }
+    };
+    put(members);
+    let there = |name: &str| members.get(name).filter(|value| value.get() != "null");
+    if let Some(counted) = there("generateContentRequest") {
+        put(&serde_json::from_str(counted.get()).ok()?);
+    }
+    if let Some(requests) = there("requests") {
+        serde_json::from_str::<Vec<Members<'d>>>(requests.get()).ok()?.iter().for_each(put);
+    }
+    Some(())
 }
 
 /// Whether a message may have ids of calls that are not for other providers of its own API as they are.
@@ -284,24 +347,6 @@ fn limited(text: &str, provider: ProviderType) -> Option<Cow<'_, str>> {
             Some([rest.get(..at.start)?, &with, rest.get(at.end..)?].concat().into())
         }
         _ => Some(text.into()),
-    }
-}
-
-/// Where a provider answers this, and how.
-fn path_at(provider: &LlmProvider, model: &str, streams: bool) -> Cow<'static, str> {
-    match (provider.provider, streams) {
-        (ProviderType::OpenAi, _) => "/v1/chat/completions".into(),
-        (ProviderType::OpenAiCompatible, _) => {
-            let at = provider.api_path.as_deref().unwrap_or(API_PATH_OF_OPENAI);
-            format!("{at}/chat/completions").into()
-        }
-        (ProviderType::Azure, _) => "/openai/v1/chat/completions".into(),
-        (ProviderType::Anthropic, _) => "/v1/messages".into(),
-        (ProviderType::Gemini, false) => format!("/v1beta/models/{model}:generateContent").into(),
-        (ProviderType::Gemini, true) => {
-            format!("/v1beta/models/{model}:streamGenerateContent?alt=sse").into()
-        }
-        (ProviderType::Bedrock, _) => path_of(model, streams).into(),
     }
 }
 

@@ -202,7 +202,15 @@ fn the_maker_of_a_model_says_what_bedrock_can_be_asked() {
     let added = |model: &str, client: Shape, more: Value| {
         let body = Bytes::from(request(client, &more).to_string());
         let headers = HeaderMap::new();
-        let going = Going { client, path: "", query: None, headers: &headers, body: &body, amends: false };
+        let going = Going {
+            client,
+            method: method_of(client),
+            path: "",
+            query: None,
+            headers: &headers,
+            body: &body,
+            amends: false,
+        };
         let gone = going.to(&bedrock, model).map_err(|refusal| refusal.code)?;
         let body: Value = serde_json::from_slice(&gone.body).expect("JSON");
         Ok(body["additionalModelRequestFields"].clone())
@@ -280,7 +288,15 @@ fn a_signature_comes_back_to_who_signed_it() {
     let back = |client, body: &Value, model: &str| {
         let body = Bytes::from(body.to_string());
         let headers = HeaderMap::new();
-        let going = Going { client, path: "", query: None, headers: &headers, body: &body, amends: false };
+        let going = Going {
+            client,
+            method: method_of(client),
+            path: "",
+            query: None,
+            headers: &headers,
+            body: &body,
+            amends: false,
+        };
         let gone = going.to(&google, model).expect("it goes on");
         serde_json::from_slice::<Value>(&gone.body).expect("JSON")
     };

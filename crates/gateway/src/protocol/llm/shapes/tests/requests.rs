@@ -407,8 +407,15 @@ fn what_has_no_equivalent_is_refused() {
     // A number that cannot be read exactly would go on as another one.
     let body = Bytes::from_static(br#"{"model":"x","messages":[],"temperature":0.10000000000000000001}"#);
     let headers = HeaderMap::new();
-    let going =
-        Going { client: openai, path: "", query: None, headers: &headers, body: &body, amends: false };
+    let going = Going {
+        client: openai,
+        method: CHAT,
+        path: "",
+        query: None,
+        headers: &headers,
+        body: &body,
+        amends: false,
+    };
     let refused = going.to(&provider_of(anthropic), "m").map(|_| ()).map_err(|refusal| refusal.code);
     assert_eq!(refused, Err(Code::NoEquivalent));
 }
