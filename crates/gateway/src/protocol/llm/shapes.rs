@@ -43,16 +43,10 @@ pub use lifted::lifted;
 /// The headers of a caller that go on to a provider of another API. What a beta of an API (`anthropic-beta`, `openai-beta`) lets a request say stands in
 /// its members, which are read by a closed table; what else it does is of that API's own providers.
 const PASSED_HEADERS: [&str; 4] = ["accept", "user-agent", "x-request-id", "tracestate"];
-/// And to another provider of the same.
-const PASSED_WITHIN: [&str; 7] = [
-    "accept",
-    "user-agent",
-    "x-request-id",
-    "tracestate",
-    "anthropic-version",
-    "anthropic-beta",
-    "openai-beta",
-];
+/// And to another provider of the same: what the API's own clients say beside, which guards read.
+const PASSED_BY_OPENAI: [&str; 5] = ["accept", "user-agent", "x-request-id", "tracestate", "openai-beta"];
+const PASSED_BY_ANTHROPIC: [&str; 6] =
+    ["accept", "user-agent", "x-request-id", "tracestate", "anthropic-version", "anthropic-beta"];
 
 /// An API that is translated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,9 +146,10 @@ pub struct Gone {
 impl Going<'_> {
     /// The headers of the caller that go on to this provider.
     pub fn passed_headers(&self, provider: &LlmProvider) -> &'static [&'static str] {
-        match Shape::of_provider(provider.provider) == self.client {
-            true => &PASSED_WITHIN,
-            false => &PASSED_HEADERS,
+        match (self.client, Shape::of_provider(provider.provider)) {
+            (Shape::OpenAi, Shape::OpenAi) => &PASSED_BY_OPENAI,
+            (Shape::Anthropic, Shape::Anthropic) => &PASSED_BY_ANTHROPIC,
+            _ => &PASSED_HEADERS,
         }
     }
 

@@ -245,6 +245,9 @@ fn a_beta_goes_to_providers_of_its_own_api() {
     for to in PROVIDERS {
         let passes = going.passed_headers(&provider_of(to)).contains(&"anthropic-beta");
         assert_eq!(passes, to == Shape::Anthropic, "{to:?}");
+        // Attack: a header that goes on by another binding than the one that guards read it for.
+        let of_openai = Going { client: Shape::OpenAi, method: CHAT, ..going };
+        assert!(!of_openai.passed_headers(&provider_of(to)).contains(&"anthropic-beta"), "{to:?}");
         assert!(going.to(&provider_of(to), "m").is_ok());
     }
 }
