@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use crate::resource::limit::Measure;
+
 macro_rules! codes {
     ($( $(#[doc = $doc:literal])+ $variant:ident = $text:literal, $class:ident, $next:literal; )+) => {
         /// Stable codes; docs/codes.md is generated from here. A code never changes its meaning; texts may.
@@ -344,6 +346,18 @@ pub struct Limited {
     pub limit: Box<str>,
     /// In how many seconds there is room for the same again, if nothing else is taken; `None` where there never is.
     pub retry_after: Option<u32>,
+    /// How much of it there is.
+    pub room: Option<Room>,
+}
+
+/// How much of a limit there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    pub of: Measure,
+    /// In all.
+    pub amount: i64,
+    /// Before the call that does not fit.
+    pub left: i64,
 }
 
 /// What a held call waits for.

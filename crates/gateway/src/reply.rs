@@ -194,7 +194,8 @@ pub fn document(json: impl Into<Bytes>) -> Response<ReplyBody> {
 
 #[cfg(test)]
 mod tests {
-    use vidimus_core::refusal::Limited;
+    use vidimus_core::refusal::{Limited, Room};
+    use vidimus_core::resource::limit::Measure;
 
     use super::*;
     use crate::protocol::{Binding, a2a, llm, mcp};
@@ -257,7 +258,8 @@ mod tests {
     /// Each protocol's own way to say it; when to come again stands in the header of all.
     #[test]
     fn a_limit_is_told_in_each_protocols_own_way() {
-        let limited = Limited { limit: "f/p/calls".into(), retry_after: Some(7) };
+        let room = Some(Room { of: Measure::Requests, amount: 60, left: 0 });
+        let limited = Limited { limit: "f/p/calls".into(), retry_after: Some(7), room };
         let refusal =
             Refusal { limited: Some(Box::new(limited)), ..Refusal::new(Code::LimitExceeded, "no room") };
         let said = |binding: &dyn Binding| {
@@ -277,7 +279,14 @@ mod tests {
             let (status, body) = said(binding);
             assert_eq!((status, &body["error"]["type"]), (429, &json!("rate_limit_error")), "{binding:?}");
         }
-        let never = Limited { limit: "f/p/calls".into(), retry_after: None };
+        let (status, body) = said(&llm::Gemini);
+        assert_eq!((status, &body["error"]["details"][0]["retryDelay"]), (429, &json!("7s")));
+        let headers = llm::OpenAi.refused(&refusal, "call-1", None).headers().clone();
+        for (name, expected) in [("limit", "60"), ("remaining", "0"), ("reset", "7s")] {
+            let header = headers.get(format!("x-ratelimit-{name}-requests"));
+            assert_eq!(header.map(HeaderValue::as_bytes), Some(expected.as_bytes()), "{name}");
+        }
+        let never = Limited { limit: "f/p/calls".into(), retry_after: None, room: None };
         let refusal =
             Refusal { limited: Some(Box::new(never)), ..Refusal::new(Code::LimitExceeded, "no room") };
         let response = refused(plain(&refusal, "call-1"), &refusal, "call-1", None);

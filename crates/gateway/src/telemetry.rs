@@ -297,6 +297,7 @@ impl Span {
 pub(crate) fn operation_of(method: &str) -> &'static str {
     match method {
         "models.generate_content" => "generate_content",
+        "completions" => "text_completion",
         "embeddings" | "models.embed_content" => "embeddings",
         method if method.ends_with("count_tokens") => "count_tokens",
         _ => "chat",

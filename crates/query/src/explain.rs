@@ -283,8 +283,12 @@ fn decide(
     // What a tool is called by is in its digest.
     let method = if action == Action::InvokeTool { CALL } else { "" };
     let ask = Ask { arguments, ..Ask::about(method, action, target) };
-    let left =
-        |(limit, left): (&String, &i64)| Left { limit: limit.as_str().into(), left: *left, again: None };
+    let left = |(limit, left): (&String, &i64)| Left {
+        limit: limit.as_str().into(),
+        left: *left,
+        again: None,
+        of: None,
+    };
     let so_far = SoFar { limits: question.limits.iter().map(left).collect(), ..SoFar::default() };
     let call = Call { caller: &caller, ask, now, source_ip: None, so_far: &so_far, approvals: &[] };
     let decision = world.authorize(&call);

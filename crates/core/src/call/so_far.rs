@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::caller::UnixMillis;
+use crate::resource::limit::Measure;
 
 /// A label that a chain, or an agent for a while, has, and the call that brought it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub struct Left {
     pub left: i64,
     /// When a call fits that takes as much, if nothing else is taken; `None` of one that fits, and where none ever does.
     pub again: Option<UnixMillis>,
+    /// What it counts, and how much of that calls may take in all; `None` where nobody said.
+    pub of: Option<(Measure, i64)>,
 }
 
 /// What a chain has come to, and what is left of the limits that the call counts for. Counted where a policy or the limit of an agent looks at it; [`SoFar::nothing`] elsewhere, and on calls

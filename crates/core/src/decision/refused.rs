@@ -3,7 +3,8 @@
 use super::{Decision, Finding, Outcome};
 use crate::approval::Requirement;
 use crate::guard::Came;
-use crate::refusal::{Code, Limited, Refusal};
+use crate::refusal::{Code, Limited, Refusal, Room};
+use crate::resource::limit::Measure;
 use crate::snapshot::next_of;
 
 /// What to do where a guard could not be asked.
@@ -49,7 +50,16 @@ impl Decision<'_> {
         let last = spent.max_by_key(|one| one.again.map_or(i64::MAX, |again| again.0))?;
         let seconds = |again: i64| again.saturating_sub(self.call.now.0).max(1).saturating_add(999) / 1_000;
         let retry_after = last.again.map(|again| u32::try_from(seconds(again.0)).unwrap_or(u32::MAX));
-        Some(Limited { limit: last.limit.as_ref().into(), retry_after })
+        let (tokens, spend) = self.call.ask.reserves();
+        let room = last.of.map(|(of, amount)| {
+            let takes = match of {
+                Measure::Requests | Measure::Concurrency => 1,
+                Measure::Tokens => tokens,
+                Measure::Spend => spend,
+            };
+            Room { of, amount, left: last.left.saturating_add(takes).max(0) }
+        });
+        Some(Limited { limit: last.limit.as_ref().into(), retry_after, room })
     }
 }
 

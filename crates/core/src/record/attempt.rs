@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::refusal::Code;
+
 /// The longest name of a model in a record of a try, in bytes: the room for the record of a call's end is bounded.
 const LONGEST: usize = 200;
 
@@ -29,5 +31,12 @@ impl Attempt {
             model.chars().filter(|c| c.is_ascii_graphic() && !matches!(c, '"' | '\\')).collect();
         model.truncate(LONGEST);
         Self { code: None, duration_us: 0, model, status: 0 }
+    }
+
+    /// Whether the provider got the call, or may have: it answered, or nothing came in time or before the connection broke.
+    pub fn was_sent(&self) -> bool {
+        const MAY_HAVE: [Code; 2] = [Code::UpstreamTimeout, Code::UpstreamInterrupted];
+        self.status != 0
+            || self.code.as_deref().is_some_and(|code| MAY_HAVE.iter().any(|one| one.as_str() == code))
     }
 }

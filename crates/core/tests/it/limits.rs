@@ -5,7 +5,7 @@ use std::sync::Arc;
 use vidimus_core::call::{Action, Left, SoFar, Target};
 use vidimus_core::caller::UnixMillis;
 use vidimus_core::decision::Outcome;
-use vidimus_core::refusal::Code;
+use vidimus_core::refusal::{Code, Room};
 use vidimus_core::resource::limit::{LimitWindow, Measure, Per, WhenLost};
 use vidimus_core::resource::{Limit, Object, Policy};
 use vidimus_core::snapshot::Snapshot;
@@ -33,7 +33,8 @@ fn world(cedar: &str) -> Snapshot {
 }
 
 fn left(limit: &str, left: i64, again: Option<i64>) -> SoFar {
-    let limits = vec![Left { limit: limit.into(), left, again: again.map(UnixMillis) }];
+    let of = Some((Measure::Requests, 60));
+    let limits = vec![Left { limit: limit.into(), left, again: again.map(UnixMillis), of }];
     SoFar { limits, ..SoFar::default() }
 }
 
@@ -85,6 +86,7 @@ fn a_denial_says_which_limit_has_no_room_and_when_it_has_again() {
         let refusal = found.refusal();
         let limited = refusal.limited.as_ref().unwrap();
         assert_eq!((&*limited.limit, limited.retry_after), ("t/p/calls", retry_after));
+        assert_eq!(limited.room, Some(Room { of: Measure::Requests, amount: 60, left: 0 }));
         for said in ["t/p/calls (10 requests for each principal in each 3600 s)", "ask the owner", "t/p#1"] {
             assert!(refusal.message.contains(said), "{}", refusal.message);
         }

@@ -2,6 +2,7 @@
 
 mod generation;
 
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use vidimus_core::refusal::Refusal;
 use vidimus_core::resource::llm_provider::ProviderType;
@@ -9,7 +10,7 @@ use vidimus_core::resource::llm_provider::ProviderType;
 use super::unmet;
 use crate::protocol::beside::{is_plain_of, plain};
 use crate::protocol::llm::shapes::Shape;
-use crate::protocol::llm::{CHOICES, CONVERSE, MOST, RESPONSES};
+use crate::protocol::llm::{CHOICES, COMPLETIONS, CONVERSE, MOST, RESPONSES};
 use crate::protocol::members::{Edits, Members, first_member};
 
 /// Objects in which servers take limits of their own beside those of the protocol (Ollama, Gemini, Bedrock, TGI, SGLang, NVIDIA), in lower
@@ -51,6 +52,7 @@ pub fn of(
 fn limits_of(provider: ProviderType, method: &str) -> &'static [&'static str] {
     match (provider, Shape::of_method(method)) {
         _ if method == RESPONSES => &["max_output_tokens"],
+        _ if method == COMPLETIONS => &["max_tokens"],
         // What only resembles OpenAI's may know the older one alone.
         (_, Some(Shape::Anthropic)) | (ProviderType::OpenAiCompatible, _) => &["max_tokens"],
         // Models that reason refuse the other one; and both together are refused. For another API either is translated.
@@ -112,15 +114,21 @@ fn capped(body: &str, most: u32, limits: &[&str]) -> Result<Option<(String, u64)
     Ok(Some(([before, &member, after].concat(), count + 1)))
 }
 
-/// How many answers are made, at least one: by the greatest of the members that say so.
+/// How many answers are made, at least one: by the greatest of the members that say so, to each prompt of a list of them.
 fn choices(request: &Members<'_>) -> Result<u64, Refusal> {
+    let unread = |_| unmet("the request's prompts could not be counted");
+    let list = request.get("prompt").filter(|prompt| prompt.get().starts_with('['));
+    let prompts = match list {
+        None => 1,
+        Some(list) => serde_json::from_str::<Vec<IgnoredAny>>(list.get()).map_err(unread)?.len().max(1),
+    };
     let mut most = 1;
     for name in CHOICES {
         if let Some(value) = request.get(name) {
             most = number(name, value)?.unwrap_or(1).max(most);
         }
     }
-    Ok(most)
+    Ok(most.saturating_mul(u64::try_from(prompts).unwrap_or(u64::MAX)))
 }
 
 /// That no limit stands where it is not lowered: in an object that is known to hold some, or that has a member by the name of one.

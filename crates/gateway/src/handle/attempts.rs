@@ -31,8 +31,9 @@ const NO_BUDGET: &str = "the budget for further tries is used up";
 
 /// A message of a caller to a model, to be written for any provider that may answer it.
 pub(super) struct Elsewhere {
-    /// The caller's API.
+    /// The caller's API, and what it asks for.
     client: Shape,
+    method: Box<str>,
     /// The path of its operation.
     path: Cow<'static, str>,
     /// As policies have changed it, and not for any provider yet.
@@ -60,13 +61,13 @@ impl Elsewhere {
         (body, amends): (&Bytes, bool),
         credential: Option<&str>,
     ) -> Option<Self> {
-        let client = Shape::of_method(method)?;
+        let client = Shape::asked_by(method)?;
         let translates = !shapes::is_native(provider, path);
         if candidates.is_empty() && !translates {
             return None;
         }
         let (path, body, credential) = (path.clone(), body.clone(), credential.map(Into::into));
-        Some(Self { client, path, body, amends, translates, credential, own: None })
+        Some(Self { client, method: method.into(), path, body, amends, translates, credential, own: None })
     }
 
     /// Whether it has to be written for the provider that was called as well.
@@ -92,6 +93,7 @@ impl Elsewhere {
     ) -> Result<Written, Refusal> {
         let going = Going {
             client: self.client,
+            method: &self.method,
             path: &self.path,
             query: parts.uri.query(),
             headers: &parts.headers,
@@ -102,7 +104,7 @@ impl Elsewhere {
         let rules = &provider.endpoint.headers;
         let credential = self.credential.as_deref();
         let (mut headers, _dropped) =
-            headers::passed(&parts.headers, &shapes::PASSED_HEADERS, rules, credential);
+            headers::passed(&parts.headers, going.passed_headers(provider), rules, credential);
         for (name, value) in wanted {
             headers.insert(name, value);
         }
@@ -132,12 +134,13 @@ impl Elsewhere {
             model: model.into(),
             call: effect.call().clone(),
             seconds,
+            one_at_a_time: shape == Shape::Gemini && shapes::one_at_a_time(self.client, &self.body),
         };
         shapes::lifted(response, answered, gate.limits.held_answer)
     }
 
     /// Asks those that may answer, one after another, until one does: connecting failed, it said 429 or 5xx, or it refused the gateway's key, and
-    /// nothing of an answer has passed. The one that was called is asked although it is left alone, where nobody else can be. Who was asked is on
+    /// nothing of an answer has passed; or nothing came of it in time or before the connection broke, and the call does nothing but answer. The one that was called is asked although it is left alone, where nobody else can be. Who was asked is on
     /// record with the call's end, which costs nothing where nobody was.
     ///
     /// # Errors
@@ -165,7 +168,7 @@ impl Elsewhere {
             place += 1;
             let Some(candidate) = candidates.get(which) else { continue };
             let written = match (&self.own, which) {
-                (Some((path, headers, body)), 0) => {
+                (Some((path, headers, body)), 0) if !shapes::may_be_signed(self.client, &self.body) => {
                     Ok((path.clone().into_string(), headers.clone(), body.clone()))
                 }
                 _ => self.written(context, parts, &candidate.provider, &candidate.model),
@@ -197,10 +200,11 @@ impl Elsewhere {
             let answer = asked(gate, &mut outbound, (candidate, &caller), noted).await;
             let is_failure = match &answer {
                 Ok(response) => is_of_failure(&candidate.provider, response.status()),
-                Err(refusal) => matches!(
-                    refusal.code,
-                    Code::UpstreamUnreachable | Code::CredentialUnavailable | Code::CredentialRefused
-                ),
+                Err(refusal) => match refusal.code {
+                    Code::UpstreamUnreachable | Code::CredentialUnavailable | Code::CredentialRefused => true,
+                    Code::UpstreamTimeout | Code::UpstreamInterrupted => shapes::has_no_effect(&self.body),
+                    _ => false,
+                },
             };
             if !is_failure {
                 return answer;

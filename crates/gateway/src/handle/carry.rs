@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use vidimus_core::call::Destination;
 use vidimus_core::obligation::{Change, Changed};
 use vidimus_core::permit::Permit;
+use vidimus_core::record::Attempt;
 use vidimus_core::refusal::{Code, Refusal, Served};
 use vidimus_core::resource::llm_provider::ProviderType;
 use vidimus_core::resource::{Endpoint, HeaderRules};
@@ -87,8 +88,7 @@ async fn carried(
         }
         Err(refusal) => {
             // That is said only where nothing was sent.
-            effect.sent &=
-                !refusal.code.is_of_unsent() || effect.attempts.iter().any(|attempt| attempt.status != 0);
+            effect.sent &= !refusal.code.is_of_unsent() || effect.attempts.iter().any(Attempt::was_sent);
             let refusal = others::told(refusal, &passed_over, &effect.unasked);
             Box::pin(effect.record_refused(&refusal)).await.map_err(closed)?;
             Err(refusal)

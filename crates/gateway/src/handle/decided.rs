@@ -87,6 +87,6 @@ pub(super) fn with_approvals<'c>(
 
 /// The decision with all who may answer the call, where several may: of what can be written for another one. A data plane knows of one address.
 pub(super) fn among<'c>(context: &RequestContext, world: &Snapshot, decision: Decision<'c>) -> Decision<'c> {
-    let is_written = Shape::of_method(decision.call().ask.method).is_some();
+    let is_written = Shape::asked_by(decision.call().ask.method).is_some();
     if is_written && context.carried.is_none() { world.with_candidates(decision) } else { decision }
 }

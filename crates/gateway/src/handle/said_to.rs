@@ -7,8 +7,9 @@ use vidimus_core::json::{Json, segments};
 use crate::protocol::is_same_member;
 
 /// The members that have texts, in the words of OpenAI, Anthropic, Gemini, Bedrock and A2A.
-const TEXTS: [&str; 18] = [
+const TEXTS: [&str; 19] = [
     "content",
+    "suffix",
     "text",
     "input",
     "instructions",

@@ -41,6 +41,8 @@ const MODEL_METHOD: &str = "models.get";
 /// What is asked for, by the names that policies and records have for it.
 pub const CHAT: &str = "chat.completions";
 pub const RESPONSES: &str = "responses";
+/// OpenAI's older way to ask, which many servers have.
+pub const COMPLETIONS: &str = "completions";
 const EMBEDDINGS: &str = "embeddings";
 const MESSAGES: &str = "messages";
 /// Counts the tokens of a question, and answers nothing else.
@@ -175,8 +177,9 @@ fn only(allowed: &'static str, method: &Method, path: &str) -> Result<(), Refusa
 }
 
 /// What is of one API alone: it is translated for no provider of another. How its path ends, and whose it is.
-const UNTRANSLATED: [(&str, &str); 9] = [
+const UNTRANSLATED: [(&str, &str); 10] = [
     ("/v1/responses", "OpenAI's"),
+    ("/v1/completions", "OpenAI's"),
     ("/v1/embeddings", "OpenAI's"),
     ("/v1/messages/count_tokens", "Anthropic's"),
     (":countTokens", "Gemini's"),
@@ -294,8 +297,10 @@ fn parse<'a>(
     }
     extras::check(body)?;
     kept::check(body)?;
-    if method == RESPONSES {
-        extras::check_response(body)?;
+    match method {
+        RESPONSES => extras::check_response(body)?,
+        COMPLETIONS => extras::check_completion(body)?,
+        _ => {}
     }
     let name = name(body, in_path)?;
     let streaming = match body.get("stream") {
@@ -312,11 +317,15 @@ fn parse<'a>(
     Ok(parsed)
 }
 
-/// The most tokens that the answer may have, by the greatest that the request says, for each of the answers that it has made.
+/// The most tokens that the answer may have, by the greatest that the request says, for each of the answers that it has made: as many as it says to each
+/// of its prompts, where it has a list of these.
 fn most(body: &Json<'_>) -> i64 {
     let number = |name: &str| body.get(name).and_then(Json::as_integer).filter(|number| *number > 0);
     let each = MOST.iter().filter_map(|name| number(name)).max().unwrap_or(UNSAID);
+    let prompts = body.get("prompt").and_then(Json::as_array).map_or(1, |prompts| prompts.len().max(1));
+    let prompts = i64::try_from(prompts).unwrap_or(i64::MAX);
     each.saturating_mul(CHOICES.iter().filter_map(|name| number(name)).max().unwrap_or(1))
+        .saturating_mul(prompts)
 }
 
 /// The name that a request has for its model.

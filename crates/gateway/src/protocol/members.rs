@@ -216,6 +216,13 @@ impl<'a> Members<'a> {
     }
 }
 
+impl<'a> Members<'a> {
+    /// The value of the first member of this name.
+    pub fn get(&self, key: &str) -> Option<&'a RawValue> {
+        self.0.iter().find(|(k, _)| k == key).map(|(_, v)| *v)
+    }
+}
+
 impl Members<'_> {
     /// The object with the value of one member replaced.
     pub fn write(&self, replace: &str, with: &str) -> String {
@@ -253,11 +260,6 @@ impl Members<'_> {
     pub fn misspells(&self, names: &[&str]) -> bool {
         let mut others = self.0.iter().map(|(key, _)| key.as_ref()).filter(|key| !names.contains(key));
         others.any(|key| names.iter().any(|name| is_same_member(key, name)))
-    }
-
-    /// The value of the first member of this name.
-    pub fn get(&self, key: &str) -> Option<&RawValue> {
-        self.0.iter().find(|(k, _)| k == key).map(|(_, v)| *v)
     }
 }
 

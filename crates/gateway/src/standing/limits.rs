@@ -290,7 +290,7 @@ impl Claims {
                 (left, again.map(|after| UnixMillis(call.now.0.saturating_add(after))))
             }
         };
-        self.note(Left { limit: limit.id.clone(), left, again });
+        self.note(Left { limit: limit.id.clone(), left, again, of: Some((limit.of, limit.amount)) });
         Ok(())
     }
 

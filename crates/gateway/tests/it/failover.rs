@@ -136,13 +136,21 @@ async fn what_another_is_asked_after() {
         assert_eq!(records[1]["attempts"].as_array().map(Vec::len), Some(expected), "{code}");
         assert_eq!(status == StatusCode::OK, expected == 2, "{code}");
     }
-    // What may have been carried out is not asked of another: no answer came in time, or the connection broke.
+    // Of a call that does nothing but answer, also after no answer in time, or a connection that broke; and not where a provider runs something.
     for answer in [Answer::reset, Answer::hang] {
-        let world = world(&["first", "second", "third"], "").await;
-        world.upstream.next(answer());
-        let (status, _, records) = call(&world, CHAT).await;
-        assert!(status.is_server_error());
-        assert_eq!(asked(&world).len(), 1, "{:?}", records[1]);
+        for (tools, expected) in [(json!([]), 2), (json!([{"type": "code_execution"}]), 1)] {
+            let world = world(&["first", "third"], "").await;
+            world.upstream.next(answer());
+            failing(&world, &[], 503);
+            let body =
+                json!({"model": "small", "messages": [{"role": "user", "content": "hi"}], "tools": tools});
+            let (status, headers, _) = world.call(world.request(Method::POST, CHAT, &body)).await;
+            let records = world.records(&call_id(&headers), 2).await;
+            assert_eq!(asked(&world).len(), expected, "{:?}", records[1]);
+            assert_eq!(status == StatusCode::OK, expected == 2, "{:?}", records[1]);
+            let code = records[1]["attempts"][0]["code"].as_str().expect("a code").to_owned();
+            assert!(matches!(&*code, "upstream_timeout" | "upstream_interrupted"), "{code}");
+        }
     }
 }
 
@@ -392,17 +400,32 @@ async fn an_answer_ends_with_the_permit_for_whoever_gives_it() {
     drop((stream, response));
 }
 
-/// What cannot be written for another provider goes to the one that is called, with its own credential.
+/// What is translated for no other API goes to another provider of its own, and to no other.
 #[tokio::test]
-async fn what_is_not_translated_has_nobody_else() {
-    let world = world(&["first", "second", "third"], "").await;
-    failing(&world, &["first"], 503);
-    let body = json!({"model": "small", "input": "hi"});
-    let asked_for = world.request(Method::POST, "/llm/t/first/v1/embeddings", &body);
-    let (status, headers, _) = world.call(asked_for).await;
-    assert_eq!((status, asked(&world).len()), (StatusCode::SERVICE_UNAVAILABLE, 1));
-    let records = world.records(&call_id(&headers), 2).await;
-    assert!(records[0].get("alternatives").is_none() && records[1].get("attempts").is_none());
+async fn what_is_not_translated_is_answered_by_providers_of_its_own_api() {
+    for (path, more) in [
+        ("embeddings", json!({"input": "hi"})),
+        ("responses", json!({"input": "hi"})),
+        ("completions", json!({"prompt": "hi"})),
+    ] {
+        let world = world(&["first", "second", "third"], "").await;
+        world.upstream.otherwise(|received| match received.uri.path().starts_with("/first/") {
+            true => status(503),
+            false => Answer::json(&json!({"object": "list", "data": [], "output": [], "choices": [],
+                "usage": {"prompt_tokens": 3, "total_tokens": 3, "input_tokens": 3, "output_tokens": 0}})),
+        });
+        let mut body = json!({"model": "small"});
+        body.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        let called = format!("/llm/t/first/v1/{path}");
+        let (status, headers, _) = world.call(world.request(Method::POST, &called, &body)).await;
+        assert_eq!(status, StatusCode::OK, "{path}");
+        assert_eq!(asked(&world), [format!("/first/v1/{path}"), format!("/third/v1/{path}")]);
+        assert_eq!(world.upstream.received().last().expect("a request").json(), body);
+        let records = world.records(&call_id(&headers), 2).await;
+        assert_eq!(records[0]["alternatives"], json!(["Model/t/second/claude", "Model/t/third/small"]));
+        let detail = records[1]["detail"].as_str().unwrap_or_default();
+        assert!(detail.contains("no equivalent"), "{:?}", records[1]);
+    }
 }
 
 /// Attack: a cap that holds where the call was meant to go, by a name that who answers in its place passes over.

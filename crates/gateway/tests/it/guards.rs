@@ -335,6 +335,13 @@ async fn what_is_found_in_a_prompt_is_redacted_where_a_policy_says_so() {
             Some("/input/0/content/0/text"),
         ),
         ("/llm/t/openai/v1/embeddings", json!({"model": "small", "input": ["x", said]}), Some("/input/1")),
+        ("/llm/t/openai/v1/completions", json!({"model": "small", "prompt": said}), Some("/prompt")),
+        ("/llm/t/openai/v1/completions", json!({"model": "small", "prompt": ["x", said]}), Some("/prompt/1")),
+        (
+            "/llm/t/openai/v1/completions",
+            json!({"model": "small", "prompt": "x", "suffix": said}),
+            Some("/suffix"),
+        ),
         ("/llm/t/claude/v1/messages", claude(json!("ok")), Some("/messages/2/content/0/text")),
         // What the model signed would be of no author, and what a picture is would be none.
         ("/llm/t/claude/v1/messages", claude(signed(&said)), None),

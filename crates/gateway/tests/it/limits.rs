@@ -180,6 +180,17 @@ async fn what_a_provider_refuses_takes_no_tokens() {
     assert_eq!(code(&world, chat(&world, &json!({"max_tokens": 1}))).await.as_deref(), EXCEEDED, "asked");
 }
 
+/// As OpenAI's own clients read it: there is room, and not for this much.
+#[tokio::test]
+async fn how_much_room_there_is_is_told() {
+    let world = World::new().await;
+    let limits = json!([{"name": "budget", "tokens": 1000, "window": {"fixed": "1h"}}]);
+    world.gate.take_into_use(snapshot(&limited(&world, &limits, MODELS)));
+    let (_, headers, _) = world.call(chat(&world, &json!({"max_tokens": 2000}))).await;
+    let told = ["vidimus-code", "x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens"];
+    assert_eq!(told.map(|name| said(&headers, name)), ["limit_exceeded", "1000", "1000"]);
+}
+
 #[tokio::test]
 async fn spend_is_by_the_prices_of_the_record() {
     let world = World::new().await;

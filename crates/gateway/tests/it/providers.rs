@@ -356,6 +356,7 @@ async fn an_api_is_called_where_its_record_says() {
         for (path, expected, body) in [
             ("/v1/chat/completions", "chat/completions", json!({"model": "small", "messages": messages})),
             ("/v1/embeddings", "embeddings", json!({"model": "small", "input": "hi"})),
+            ("/v1/completions", "completions", json!({"model": "small", "prompt": "hi"})),
             (
                 "/v1/messages",
                 "chat/completions",

@@ -7,7 +7,7 @@ use vidimus_core::call::{Call, Destination};
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::snapshot::Snapshot;
 
-use super::{CHAT, EMBEDDINGS, Endpoint, RESPONSES, added_usage, openai};
+use super::{CHAT, COMPLETIONS, EMBEDDINGS, Endpoint, RESPONSES, added_usage, openai};
 use crate::gate::Limits;
 use crate::protocol::{Binding, Message, Operation, Parsed};
 
@@ -15,8 +15,10 @@ use crate::protocol::{Binding, Message, Operation, Parsed};
 #[derive(Debug)]
 pub struct Azure;
 
-const ENDPOINTS: [Endpoint; 6] = [
+const ENDPOINTS: [Endpoint; 8] = [
     Endpoint { path: "/openai/v1/chat/completions", method: CHAT },
+    Endpoint { path: "/openai/v1/completions", method: COMPLETIONS },
+    Endpoint { path: "/v1/completions", method: COMPLETIONS },
     Endpoint { path: "/openai/v1/responses", method: RESPONSES },
     Endpoint { path: "/openai/v1/embeddings", method: EMBEDDINGS },
     Endpoint { path: "/openai/responses", method: RESPONSES },
@@ -28,8 +30,9 @@ const ENDPOINTS: [Endpoint; 6] = [
 const OWN: &str = "/openai";
 
 /// What is below a deployment.
-static OF_DEPLOYMENT: [Endpoint; 2] = [
+static OF_DEPLOYMENT: [Endpoint; 3] = [
     Endpoint { path: "/chat/completions", method: CHAT },
+    Endpoint { path: "/completions", method: COMPLETIONS },
     Endpoint { path: "/embeddings", method: EMBEDDINGS },
 ];
 

@@ -141,6 +141,30 @@ pub fn check_response(body: &Json<'_>) -> Result<(), Refusal> {
     }
 }
 
+/// Members of completions by which servers take a prompt as tokens or as what those are to the model (vLLM, SGLang).
+const UNREAD: [&str; 5] = ["inputembeds", "inputids", "promptembeds", "prompttokenids", "prompttokens"];
+
+/// Refuses a prompt that is no text: tokens say what no policy sees and no guard reads.
+///
+/// # Errors
+/// `member_undecided`, or `message_invalid` for what is neither.
+pub fn check_completion(body: &Json<'_>) -> Result<(), Refusal> {
+    const NEXT: &str = "Send the prompt as a text, or as a list of texts.";
+    check_none_of(body, &UNREAD, "model")?;
+    let is_text = |prompt: &Json<'_>| matches!(prompt, Json::String(_));
+    match body.get("prompt") {
+        None | Some(Json::Null | Json::String(_)) => Ok(()),
+        Some(Json::Array(prompts)) if prompts.iter().all(is_text) => Ok(()),
+        Some(Json::Array(_)) => {
+            let message = "member \"prompt\" has tokens, which no guard reads";
+            Err(Refusal::new(Code::MemberUndecided, message).with_next(NEXT))
+        }
+        Some(_) => {
+            Err(Refusal::new(Code::MessageInvalid, "member \"prompt\" must be a text or a list of texts"))
+        }
+    }
+}
+
 /// That a tool is run by who asks for it, or by the provider alone. What it is to be given is a schema, in which names are free.
 pub fn of_tool(tool: &Json<'_>) -> Result<(), Refusal> {
     check_none_of(tool, &OF_TOOL, "model")?;

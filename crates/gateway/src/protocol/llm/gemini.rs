@@ -154,13 +154,19 @@ impl Binding for Gemini {
 
     fn refused(&self, refusal: &Refusal, call: &str, _id: Option<&str>) -> Response<String> {
         let status = refusal.http_status();
-        let error = json!({"error": {
+        let mut error = json!({
             "code": status,
             "message": reply::sentence(refusal),
             "status": kind(refusal.code.class()),
             "vidimus": reply::about(refusal, call),
-        }});
-        super::not_to_be_repeated(refusal, reply::json(status, error.to_string()))
+        });
+        // Google's clients look there for when to come again (AIP-193, `google.rpc.RetryInfo`).
+        let seconds = refusal.limited.as_ref().and_then(|limited| limited.retry_after);
+        if let (Some(seconds), Some(error)) = (seconds, error.as_object_mut()) {
+            let info = json!({"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": format!("{seconds}s")});
+            error.insert("details".to_owned(), json!([info]));
+        }
+        super::not_to_be_repeated(refusal, reply::json(status, json!({"error": error}).to_string()))
     }
 }
 

@@ -1,13 +1,14 @@
-//! OpenAI's wire: chat completions, responses and embeddings.
+//! OpenAI's wire: chat completions, completions, responses and embeddings.
 
 use bytes::Bytes;
-use http::{Method, Response};
+use http::{HeaderMap, HeaderValue, Method, Response};
 use serde_json::json;
 use vidimus_core::call::{Call, Destination};
-use vidimus_core::refusal::{Class, Refusal};
+use vidimus_core::refusal::{Class, Limited, Refusal};
+use vidimus_core::resource::limit::Measure;
 use vidimus_core::snapshot::Snapshot;
 
-use super::{CHAT, EMBEDDINGS, Endpoint, RESPONSES, added_usage};
+use super::{CHAT, COMPLETIONS, EMBEDDINGS, Endpoint, RESPONSES, added_usage};
 use crate::gate::Limits;
 use crate::protocol::observe::Observe;
 use crate::protocol::{Answer, Binding, EventChange, Expected, Message, Operation, Parsed};
@@ -17,8 +18,9 @@ use crate::reply;
 #[derive(Debug)]
 pub struct OpenAi;
 
-const ENDPOINTS: [Endpoint; 3] = [
+const ENDPOINTS: [Endpoint; 4] = [
     Endpoint { path: "/v1/chat/completions", method: CHAT },
+    Endpoint { path: "/v1/completions", method: COMPLETIONS },
     Endpoint { path: "/v1/responses", method: RESPONSES },
     Endpoint { path: "/v1/embeddings", method: EMBEDDINGS },
 ];
@@ -89,7 +91,11 @@ pub(super) fn parse<'a>(
     let takes = parsed.lifted || provider.stream_usage;
     // Who answers in its place may say it unasked.
     let may_say = takes || provider.failover.is_some();
-    if method == CHAT && parsed.ask.streaming && !added_usage::asked(message.body()?)? && may_say {
+    if matches!(method, CHAT | COMPLETIONS)
+        && parsed.ask.streaming
+        && !added_usage::asked(message.body()?)?
+        && may_say
+    {
         let answer = Answer { events: Some(EventChange::WithoutUsage), ..Answer::pass(Observe::Model) };
         (parsed.expected, parsed.amends) = (Expected::Upstream(answer), takes);
     }
@@ -105,8 +111,32 @@ pub(super) fn refused(refusal: &Refusal, call: &str) -> Response<String> {
         "code": refusal.code.as_str(),
         "vidimus": reply::about(refusal, call),
     }});
-    let response = reply::json(refusal.http_status(), error.to_string());
+    let mut response = reply::json(refusal.http_status(), error.to_string());
+    if let Some(limited) = &refusal.limited {
+        tell_room(limited, response.headers_mut());
+    }
     super::not_to_be_repeated(refusal, response)
+}
+
+/// How much room there is in a limit, in the headers of OpenAI's own ("Rate limits", "Rate limits in headers").
+fn tell_room(limited: &Limited, headers: &mut HeaderMap) {
+    let Some(room) = &limited.room else { return };
+    let [limit, left, again] = match room.of {
+        Measure::Requests => {
+            ["x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"]
+        }
+        Measure::Tokens => {
+            ["x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"]
+        }
+        // OpenAI has no such limits.
+        Measure::Spend | Measure::Concurrency => return,
+    };
+    headers.insert(limit, room.amount.into());
+    headers.insert(left, room.left.into());
+    let seconds = limited.retry_after.and_then(|seconds| HeaderValue::try_from(format!("{seconds}s")).ok());
+    if let Some(seconds) = seconds {
+        headers.insert(again, seconds);
+    }
 }
 
 fn kind(class: Class) -> &'static str {

@@ -7,10 +7,14 @@
 mod anthropic;
 mod bedrock;
 mod conversation;
+mod effects;
+mod effort;
+mod format;
 mod gemini;
 mod lifted;
 mod openai;
 mod taken;
+mod thoughts;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -28,12 +32,21 @@ use self::openai::Takes;
 use self::taken::no_equivalent;
 use super::bedrock::frames::FRAMES;
 use super::bedrock::path_of;
-use super::{CHAT, CONVERSE, GENERATE, MESSAGES, added_usage};
-use crate::protocol::members::{Members, first_member, member, quoted, without};
+use super::{
+    CHAT, COMPLETIONS, CONVERSE, COUNT, COUNT_TOKENS, EMBED, EMBEDDINGS, GENERATE, MESSAGES, RESPONSES,
+    added_usage,
+};
+use crate::protocol::members::{Edits, Members, first_member, quoted, without};
+pub use effects::has_none as has_no_effect;
 pub use lifted::lifted;
 
-/// The headers of a caller that go on to a provider of another API, or to another provider of the same.
-pub const PASSED_HEADERS: [&str; 4] = ["accept", "user-agent", "x-request-id", "tracestate"];
+/// The headers of a caller that go on to a provider of another API. What a beta of an API (`anthropic-beta`, `openai-beta`) lets a request say stands in
+/// its members, which are read by a closed table; what else it does is of that API's own providers.
+const PASSED_HEADERS: [&str; 4] = ["accept", "user-agent", "x-request-id", "tracestate"];
+/// And to another provider of the same: what the API's own clients say beside, which guards read.
+const PASSED_BY_OPENAI: [&str; 5] = ["accept", "user-agent", "x-request-id", "tracestate", "openai-beta"];
+const PASSED_BY_ANTHROPIC: [&str; 6] =
+    ["accept", "user-agent", "x-request-id", "tracestate", "anthropic-version", "anthropic-beta"];
 
 /// An API that is translated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +54,7 @@ pub enum Shape {
     OpenAi,
     Anthropic,
     Gemini,
-    /// Of providers alone.
+    /// Translated for no provider of another one.
     Bedrock,
 }
 
@@ -53,6 +66,17 @@ impl Shape {
             MESSAGES => Some(Self::Anthropic),
             GENERATE => Some(Self::Gemini),
             _ => None,
+        }
+    }
+
+    /// The API that this is asked in, whether it is translated or goes to providers of the same API alone.
+    pub fn asked_by(method: &str) -> Option<Self> {
+        match method {
+            COMPLETIONS | RESPONSES | EMBEDDINGS => Some(Self::OpenAi),
+            COUNT_TOKENS => Some(Self::Anthropic),
+            COUNT | EMBED => Some(Self::Gemini),
+            CONVERSE => Some(Self::Bedrock),
+            other => Self::of_method(other),
         }
     }
 
@@ -97,8 +121,9 @@ pub fn is_native(provider: &LlmProvider, path: &str) -> bool {
 /// A message of a caller, on its way to a provider that it was not written for.
 #[derive(Clone, Copy, Debug)]
 pub struct Going<'a> {
-    /// The caller's API.
+    /// The caller's API, and what it asks for.
     pub client: Shape,
+    pub method: &'a str,
     /// The path of the caller's operation, and the query behind it.
     pub path: &'a str,
     pub query: Option<&'a str>,
@@ -119,8 +144,17 @@ pub struct Gone {
 }
 
 impl Going<'_> {
+    /// The headers of the caller that go on to this provider.
+    pub fn passed_headers(&self, provider: &LlmProvider) -> &'static [&'static str] {
+        match (self.client, Shape::of_provider(provider.provider)) {
+            (Shape::OpenAi, Shape::OpenAi) => &PASSED_BY_OPENAI,
+            (Shape::Anthropic, Shape::Anthropic) => &PASSED_BY_ANTHROPIC,
+            _ => &PASSED_HEADERS,
+        }
+    }
+
     fn streams_by_path(&self) -> bool {
-        self.path.ends_with(":streamGenerateContent")
+        self.path.ends_with(":streamGenerateContent") || self.path.ends_with("/converse-stream")
     }
 
     /// The message for this model of this provider.
@@ -129,6 +163,9 @@ impl Going<'_> {
     /// `no_equivalent`, `message_invalid`; `internal` for what is not the message that was parsed before.
     pub fn to(&self, provider: &LlmProvider, model: &str) -> Result<Gone, Refusal> {
         let shape = Shape::of_provider(provider.provider);
+        if shape != self.client && Shape::of_method(self.method).is_none() {
+            return Err(no_equivalent("the request", self.method));
+        }
         let (streams, body) = if shape == self.client {
             (self.streams_by_path(), self.renamed(provider, model)?)
         } else {
@@ -143,32 +180,49 @@ impl Going<'_> {
             };
             headers.push(("accept", HeaderValue::from_static(accepts)));
         }
-        if shape == Shape::Anthropic {
-            let version = HeaderValue::from_static(anthropic::VERSION);
-            let said = self.headers.get("anthropic-version").filter(|_| shape == self.client);
-            headers.push(("anthropic-version", said.cloned().unwrap_or(version)));
+        let is_said = shape == self.client && self.headers.contains_key("anthropic-version");
+        if shape == Shape::Anthropic && !is_said {
+            headers.push(("anthropic-version", HeaderValue::from_static(anthropic::VERSION)));
         }
-        Ok(Gone { path: path_at(provider, model, streams), body, headers })
+        Ok(Gone { path: self.path_at(provider, model, streams), body, headers })
+    }
+
+    /// Where a provider answers this, and how.
+    fn path_at(&self, provider: &LlmProvider, model: &str, streams: bool) -> Cow<'static, str> {
+        let of_openai = match self.method {
+            COMPLETIONS => "completions",
+            RESPONSES => "responses",
+            EMBEDDINGS => "embeddings",
+            _ => "chat/completions",
+        };
+        match provider.provider {
+            ProviderType::OpenAi => format!("{API_PATH_OF_OPENAI}/{of_openai}").into(),
+            ProviderType::OpenAiCompatible => {
+                let at = provider.api_path.as_deref().unwrap_or(API_PATH_OF_OPENAI);
+                format!("{at}/{of_openai}").into()
+            }
+            ProviderType::Azure => format!("/openai/v1/{of_openai}").into(),
+            ProviderType::Anthropic if self.method == COUNT_TOKENS => "/v1/messages/count_tokens".into(),
+            ProviderType::Anthropic => "/v1/messages".into(),
+            ProviderType::Gemini => {
+                let verb = match (self.method, streams) {
+                    (COUNT | EMBED, _) => self.path.rsplit_once(':').map_or("", |(_, verb)| verb),
+                    (_, false) => "generateContent",
+                    (_, true) => "streamGenerateContent?alt=sse",
+                };
+                format!("/v1beta/models/{model}:{verb}").into()
+            }
+            ProviderType::Bedrock => path_of(model, streams).into(),
+        }
     }
 
     /// In the same API, with the name that the provider has for the model.
     fn renamed(&self, provider: &LlmProvider, model: &str) -> Result<Bytes, Refusal> {
-        self.check_beta()?;
         self.check_form(self.streams_by_path())?;
         let fault = || Refusal::new(Code::Internal, "the model could not be named in the caller's message");
         let renamed = std::str::from_utf8(self.body).ok().and_then(|text| {
-            let text = match self.client {
-                Shape::OpenAi => limited(text, provider.provider)?,
-                Shape::Anthropic | Shape::Gemini | Shape::Bedrock => text.into(),
-            };
-            let text = &*text;
-            let (at, with) = match (member(text, "model")?, self.client) {
-                (Some(at), Shape::Gemini) => (at, quoted(&format!("models/{model}")).into()),
-                (Some(at), _) => (at, quoted(model).into()),
-                (None, Shape::Gemini) => return Some(text.to_owned()),
-                (None, _) => first_member(text, format!("\"model\":{}", quoted(model))),
-            };
-            Some([text.get(..at.start)?, &with, text.get(at.end..)?].concat())
+            let text = if self.method == CHAT { limited(text, provider.provider)? } else { text.into() };
+            named(&text, self.client, model)
         });
         let body = renamed.map(Bytes::from).ok_or_else(fault)?;
         if self.amends && provider.stream_usage { added_usage::ask_for(&body) } else { Ok(body) }
@@ -181,7 +235,6 @@ impl Going<'_> {
         provider: &LlmProvider,
         model: &str,
     ) -> Result<(bool, Bytes), Refusal> {
-        self.check_beta()?;
         if let Some(number) = inexact_number(self.body) {
             return Err(no_equivalent("the request", number));
         }
@@ -202,8 +255,8 @@ impl Going<'_> {
         let body = match shape {
             Shape::OpenAi => openai::write(request, model, takes)?,
             Shape::Anthropic => anthropic::write(request, model)?,
-            Shape::Gemini => gemini::write(request)?,
-            Shape::Bedrock => bedrock::write(request)?,
+            Shape::Gemini => gemini::write(request, model)?,
+            Shape::Bedrock => bedrock::write(request, model)?,
         };
         Ok((streams, body.to_string().into()))
     }
@@ -216,14 +269,60 @@ impl Going<'_> {
             false => Ok(()),
         }
     }
+}
 
-    /// What a caller asks for by a header that does not go on.
-    fn check_beta(&self) -> Result<(), Refusal> {
-        let asks = |name: &str| self.headers.contains_key(name);
-        match ["anthropic-beta", "openai-beta"].into_iter().find(|name| asks(name)) {
-            Some(name) => Err(no_equivalent("the headers", name)),
-            None => Ok(()),
+/// A request with the name that another provider of the same API has for the model, and of OpenAI's with the ids of calls as that takes them: what a
+/// model of Gemini's signed is of no use to any other. `None` of what is no request.
+fn named(text: &str, client: Shape, model: &str) -> Option<String> {
+    let members: Members<'_> = serde_json::from_str(text).ok()?;
+    let mut edits = Edits::of(text);
+    let said = members.get("model");
+    match (client, said) {
+        (Shape::Gemini, _) => named_by_gemini(&members, model, &mut edits)?,
+        (Shape::OpenAi | Shape::Anthropic, Some(said)) => edits.put(said, quoted(model)),
+        (Shape::OpenAi | Shape::Anthropic, None) | (Shape::Bedrock, _) => {}
+    }
+    if client == Shape::OpenAi && thoughts::may_be_in(text) {
+        thoughts::put_bare(members.get("messages")?, &mut edits)?;
+    }
+    let renamed = edits.finish().ok()?.unwrap_or_else(|| text.to_owned());
+    if said.is_some() || matches!(client, Shape::Gemini | Shape::Bedrock) {
+        return Some(renamed);
+    }
+    let (at, with) = first_member(&renamed, format!("\"model\":{}", quoted(model)));
+    Some([renamed.get(..at.start)?, &with, renamed.get(at.end..)?].concat())
+}
+
+/// Every place at which a request of Gemini's names its model: itself, the request whose tokens are counted, and each of those that are embedded.
+fn named_by_gemini<'d>(members: &Members<'d>, model: &str, edits: &mut Edits<'d>) -> Option<()> {
+    let mut put = |members: &Members<'d>| {
+        if let Some(said) = members.get("model").filter(|said| said.get() != "null") {
+            edits.put(said, quoted(&format!("models/{model}")));
         }
+    };
+    put(members);
+    let there = |name: &str| members.get(name).filter(|value| value.get() != "null");
+    if let Some(counted) = there("generateContentRequest") {
+        put(&serde_json::from_str(counted.get()).ok()?);
+    }
+    if let Some(requests) = there("requests") {
+        serde_json::from_str::<Vec<Members<'d>>>(requests.get()).ok()?.iter().for_each(put);
+    }
+    Some(())
+}
+
+/// Whether a message may have ids of calls that are not for other providers of its own API as they are.
+pub fn may_be_signed(client: Shape, body: &Bytes) -> bool {
+    client == Shape::OpenAi && std::str::from_utf8(body).is_ok_and(thoughts::may_be_in)
+}
+
+/// Whether the caller wants one tool to be called at a time.
+pub fn one_at_a_time(client: Shape, body: &Bytes) -> bool {
+    let Ok(body) = serde_json::from_slice::<Value>(body) else { return false };
+    match client {
+        Shape::OpenAi => value_at(&body, "/parallel_tool_calls") == false,
+        Shape::Anthropic => value_at(&body, "/tool_choice/disable_parallel_tool_use") == true,
+        Shape::Gemini | Shape::Bedrock => false,
     }
 }
 
@@ -246,24 +345,6 @@ fn limited(text: &str, provider: ProviderType) -> Option<Cow<'_, str>> {
     }
 }
 
-/// Where a provider answers this, and how.
-fn path_at(provider: &LlmProvider, model: &str, streams: bool) -> Cow<'static, str> {
-    match (provider.provider, streams) {
-        (ProviderType::OpenAi, _) => "/v1/chat/completions".into(),
-        (ProviderType::OpenAiCompatible, _) => {
-            let at = provider.api_path.as_deref().unwrap_or(API_PATH_OF_OPENAI);
-            format!("{at}/chat/completions").into()
-        }
-        (ProviderType::Azure, _) => "/openai/v1/chat/completions".into(),
-        (ProviderType::Anthropic, _) => "/v1/messages".into(),
-        (ProviderType::Gemini, false) => format!("/v1beta/models/{model}:generateContent").into(),
-        (ProviderType::Gemini, true) => {
-            format!("/v1beta/models/{model}:streamGenerateContent?alt=sse").into()
-        }
-        (ProviderType::Bedrock, _) => path_of(model, streams).into(),
-    }
-}
-
 /// How an answer is lifted back: out of the API of the provider, into that of the caller.
 #[derive(Clone, Debug)]
 pub struct Answered {
@@ -275,6 +356,8 @@ pub struct Answered {
     pub call: Arc<str>,
     /// When it was asked, in seconds since 1970.
     pub seconds: u64,
+    /// The caller wants one tool to be called at a time, and the provider's API cannot be told.
+    pub one_at_a_time: bool,
 }
 
 impl Answered {

@@ -33,6 +33,7 @@ fn only_governed_paths_of_the_providers_own_type_exist() {
         (OPENAI, Method::GET, "/v1/models", Ok(false)),
         (OPENAI, Method::POST, "/v1/responses", Ok(true)),
         (OPENAI, Method::POST, "/v1/embeddings", Ok(true)),
+        (OPENAI, Method::POST, "/v1/completions", Ok(true)),
         (OPENAI, Method::GET, "/v1/responses/resp_1", Err(Code::RouteUnknown)),
         (GEMINI, Method::POST, "/v1beta/models/sim-small:generateContent", Ok(true)),
         (GEMINI, Method::POST, "/v1/models/sim.small_1:streamGenerateContent", Ok(true)),
@@ -66,6 +67,7 @@ fn only_governed_paths_of_the_providers_own_type_exist() {
         (AZURE, Method::POST, "/openai/deployments/sim-small/embeddings", Ok(true)),
         (AZURE, Method::POST, "/v1/responses", Ok(true)),
         (AZURE, Method::POST, "/v1/embeddings", Ok(true)),
+        (AZURE, Method::POST, "/v1/completions", Ok(true)),
         (AZURE, Method::GET, "/v1/models", Ok(false)),
         (AZURE, Method::GET, "/openai/models", Ok(false)),
         (AZURE, Method::GET, "/openai/deployments/sim-small/embeddings", Err(Code::MethodNotAllowed)),
@@ -96,6 +98,7 @@ fn what_is_of_another_api_alone_is_told_so() {
     for (binding, path, says) in [
         (ANTHROPIC, "/v1/responses", "\"/v1/responses\" is of OpenAI's own API alone"),
         (GEMINI, "/v1/embeddings", "is of OpenAI's own API alone"),
+        (ANTHROPIC, "/v1/completions", "is of OpenAI's own API alone"),
         (OPENAI, "/v1/messages/count_tokens", "is of Anthropic's own API alone"),
         (ANTHROPIC, "/v1beta/models/m:countTokens", "is of Gemini's own API alone"),
         (OPENAI, "/model/vendor.x-v1%3A0/converse", "\"/converse\" is of Bedrock's own API alone"),
@@ -171,6 +174,27 @@ fn what_an_answer_may_have_is_the_greatest_that_is_said() {
         let text = format!(r#"{{"model":"sim-small"{more}}}"#);
         let asked = asked(OPENAI, "/v1/chat/completions", &text, |parsed| parsed.ask.tokens_most.to_string());
         assert_eq!(asked, most.map(ToOwned::to_owned), "{more}");
+    }
+}
+
+/// Attack: a prompt that no guard reads, and many prompts of which one alone is reserved for.
+#[test]
+fn the_prompt_of_a_completion_is_a_text_or_texts() {
+    let undecided = Err(Code::MemberUndecided);
+    for (more, expected) in [
+        (r#""prompt":"x","max_tokens":7"#, Ok(7)),
+        (r#""prompt":["x","y"],"max_tokens":7,"n":2"#, Ok(28)),
+        (r#""prompt":null"#, Ok(4096)),
+        (r#""prompt":[1,2]"#, undecided),
+        (r#""prompt":[[1,2],[3]]"#, undecided),
+        (r#""prompt":["x",[3]]"#, undecided),
+        (r#""prompt_embeds":"AAAA""#, undecided),
+        (r#""prompt":"x","prompt_token_ids":[1]"#, undecided),
+        (r#""prompt":{"x":1}"#, Err(Code::MessageInvalid)),
+    ] {
+        let text = format!(r#"{{"model":"sim-small",{more}}}"#);
+        let most = asked(OPENAI, "/v1/completions", &text, |parsed| parsed.ask.tokens_most);
+        assert_eq!(most, expected, "{more}");
     }
 }
 
@@ -272,6 +296,7 @@ fn the_listing_of_models_is_about_the_provider_and_answered_here() {
 fn a_path_that_is_not_served_is_told_what_is() {
     let paths = [
         "/v1/chat/completions",
+        "/v1/completions",
         "/v1/responses",
         "/v1/embeddings",
         "/v1/messages",

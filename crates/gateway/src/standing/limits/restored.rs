@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use vidimus_core::clock::Moment;
 use vidimus_core::decision::Outcome;
 use vidimus_core::entity::{EntityId, EntityKind};
-use vidimus_core::record::{DecisionRecord, EffectRecord};
+use vidimus_core::record::{Attempt, DecisionRecord, EffectRecord};
 use vidimus_core::refusal::Code;
 use vidimus_core::resource::limit::{CountedBy, Measure};
 use vidimus_core::resource::{Limit, Object};
@@ -76,7 +76,7 @@ impl<'w> Restoring<'w> {
     /// A call ended: what it did not use is given back.
     pub fn ended(&mut self, effect: &EffectRecord<'_>) {
         let is_of_unsent = effect.code.as_deref().is_some_and(Code::is_text_of_unsent);
-        let is_sent = !is_of_unsent || effect.attempts.iter().any(|attempt| attempt.status != 0);
+        let is_sent = !is_of_unsent || effect.attempts.iter().any(Attempt::was_sent);
         for Taken { of, key, number, taken } in self.open.remove(&*effect.id).unwrap_or_default() {
             let charged = |used: Option<u64>| used.map_or(taken, whole);
             let used = match of {

@@ -7,6 +7,8 @@ use serde_json::{Number, Value};
 use vidimus_core::json::Json;
 use vidimus_core::refusal::Refusal;
 
+use super::effort::Effort;
+use super::format::Format;
 use super::taken::no_equivalent;
 
 /// What a model is asked. The model itself is none of it: which one is asked was decided.
@@ -31,8 +33,11 @@ pub(super) struct Request {
     pub(super) frequency_penalty: Option<Number>,
     /// Texts at which the answer ends.
     pub(super) stop: Vec<String>,
-    /// Whom the caller asks for, by a name of its own.
+    /// Whom the caller asks for, by a name of its own: by it the provider knows who abuses it, and nothing of the answer is another.
     pub(super) user: Option<String>,
+    /// The form that the answer is to have, where that is not a text.
+    pub(super) format: Option<Format>,
+    pub(super) effort: Option<Effort>,
     pub(super) streams: bool,
 }
 
@@ -112,6 +117,8 @@ pub(super) struct Tool {
     pub(super) description: Option<String>,
     /// JSON Schema of its arguments.
     pub(super) schema: Option<Value>,
+    /// Calls of it have to be as the schema says.
+    pub(super) strict: bool,
 }
 
 /// Which tool is to be called.
@@ -143,7 +150,7 @@ pub(super) enum Said {
 pub(super) enum Stop {
     /// It was done, or came to one of the texts at which it ends.
     End,
-    /// It had no more tokens.
+    /// It had no more tokens, or was cut short by what nobody here knows: an answer is not said to be whole that may not be.
     Length,
     /// It wants a tool to be called.
     Tools,

@@ -102,6 +102,12 @@ impl Taken {
         }
     }
 
+    /// A member that is a hint: by it neither the model is told anything else, nor has the caller's answer anything else in it. It is cheaper, sooner
+    /// or better known to the provider alone, each of which has its own way to that.
+    pub(super) fn pass_over(&mut self, name: &str) {
+        self.take(name);
+    }
+
     /// Whether it has this member, which is not read by that.
     pub(super) fn has(&self, name: &str) -> bool {
         self.members.contains_key(name)

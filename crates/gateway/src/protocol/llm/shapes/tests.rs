@@ -1,4 +1,5 @@
 mod answers;
+mod equivalents;
 mod members;
 mod requests;
 
@@ -23,6 +24,15 @@ fn provider_of(shape: Shape) -> LlmProvider {
     LlmProvider { provider: provider_type, stream_usage, ..(*provider()).clone() }
 }
 
+fn method_of(client: Shape) -> &'static str {
+    match client {
+        Shape::OpenAi => CHAT,
+        Shape::Anthropic => MESSAGES,
+        Shape::Gemini => GENERATE,
+        Shape::Bedrock => CONVERSE,
+    }
+}
+
 /// A request of a client's, as it goes on to the model `m` of a provider: its path and its body.
 fn gone(client: Shape, to: &LlmProvider, body: &Value) -> Result<(String, Value), Code> {
     let path = match client {
@@ -41,14 +51,15 @@ fn gone_by(
     body: &Value,
 ) -> Result<(String, Value), Code> {
     let (headers, body) = (HeaderMap::new(), Bytes::from(body.to_string()));
-    let going = Going { client, path, query, headers: &headers, body: &body, amends: false };
+    let method = method_of(client);
+    let going = Going { client, method, path, query, headers: &headers, body: &body, amends: false };
     let gone = going.to(to, "m").map_err(|refusal| refusal.code)?;
     let body = serde_json::from_slice(&gone.body).expect("JSON");
     Ok((gone.path.into_owned(), body))
 }
 
 fn answered(client: Shape, provider: Shape) -> Answered {
-    Answered { client, provider, model: "m".into(), call: "c-1".into(), seconds: 7 }
+    Answered { client, provider, model: "m".into(), call: "c-1".into(), seconds: 7, one_at_a_time: false }
 }
 
 /// Where each API is called, and which paths are a provider's own.
@@ -121,6 +132,84 @@ fn in_the_same_api_only_the_model_changes() {
     assert_eq!(body, json!({"model": "models/m", "contents": [], "safetySettings": [1]}));
 }
 
+/// What is translated for no other API goes to another provider of its own: each place that names the model names the one that is asked.
+#[test]
+fn what_is_not_translated_goes_to_providers_of_its_own_api() {
+    let headers = HeaderMap::new();
+    let azure = LlmProvider { provider: ProviderType::Azure, ..(*provider()).clone() };
+    let [openai, anthropic, gemini, bedrock] = PROVIDERS.map(provider_of);
+    for (method, path, to, body, at, expected) in [
+        (
+            RESPONSES,
+            "/v1/responses",
+            &azure,
+            json!({"model": "x", "input": "hi", "max_output_tokens": 5}),
+            "/openai/v1/responses",
+            json!({"model": "m", "input": "hi", "max_output_tokens": 5}),
+        ),
+        (
+            EMBEDDINGS,
+            "/openai/deployments/x/embeddings",
+            &openai,
+            json!({"input": "hi"}),
+            "/v1/embeddings",
+            json!({"model": "m", "input": "hi"}),
+        ),
+        (
+            COMPLETIONS,
+            "/v1/completions",
+            &openai,
+            json!({"model": "x", "prompt": "hi", "max_tokens": 5}),
+            "/v1/completions",
+            json!({"model": "m", "prompt": "hi", "max_tokens": 5}),
+        ),
+        (
+            COUNT_TOKENS,
+            "/v1/messages/count_tokens",
+            &anthropic,
+            json!({"model": "x", "messages": []}),
+            "/v1/messages/count_tokens",
+            json!({"model": "m", "messages": []}),
+        ),
+        (
+            COUNT,
+            "/v1/models/x:countTokens",
+            &gemini,
+            json!({"generateContentRequest": {"model": "models/x", "contents": []}}),
+            "/v1beta/models/m:countTokens",
+            json!({"generateContentRequest": {"model": "models/m", "contents": []}}),
+        ),
+        (
+            EMBED,
+            "/v1beta/models/x:batchEmbedContents",
+            &gemini,
+            json!({"requests": [{"model": "models/x", "content": {}}, {"model": "models/x"}]}),
+            "/v1beta/models/m:batchEmbedContents",
+            json!({"requests": [{"model": "models/m", "content": {}}, {"model": "models/m"}]}),
+        ),
+        (
+            CONVERSE,
+            "/model/x/converse-stream",
+            &bedrock,
+            json!({"messages": []}),
+            "/model/m/converse-stream",
+            json!({"messages": []}),
+        ),
+    ] {
+        let body = Bytes::from(body.to_string());
+        let client = Shape::asked_by(method).expect("an API");
+        let going =
+            Going { client, method, path, query: None, headers: &headers, body: &body, amends: false };
+        let gone = going.to(to, "m").expect("it goes on");
+        let read: Value = serde_json::from_slice(&gone.body).expect("JSON");
+        assert_eq!((&*gone.path, read), (at, expected), "{method}");
+        for other in PROVIDERS.into_iter().filter(|other| *other != client) {
+            let refused = going.to(&provider_of(other), "m").map(|_| ()).map_err(|refusal| refusal.code);
+            assert_eq!(refused, Err(Code::NoEquivalent), "{method} to {other:?}");
+        }
+    }
+}
+
 /// Attack: a limit, also one that a policy put there, by a name that whoever answers passes over.
 #[test]
 fn a_limit_has_the_name_that_the_provider_knows() {
@@ -145,24 +234,27 @@ fn a_limit_has_the_name_that_the_provider_knows() {
     }
 }
 
-/// What is asked for beside the body is not left out either.
+/// A beta goes on to another provider of its own API, where it lets the body say something. Elsewhere the body is read by a closed table.
 #[test]
-fn what_headers_and_queries_ask_for_is_refused() {
+fn a_beta_goes_to_providers_of_its_own_api() {
     let body = Bytes::from(json!({"model": "x", "max_tokens": 1, "messages": []}).to_string());
-    let headers =
-        HeaderMap::from_iter([("anthropic-beta".parse().expect("a name"), HeaderValue::from_static("x"))]);
-    let going = Going {
-        client: Shape::Anthropic,
-        path: "/v1/messages",
-        query: None,
-        headers: &headers,
-        body: &body,
-        amends: false,
-    };
+    let headers = HeaderMap::new();
+    let (path, query) = ("/v1/messages", None);
+    let (client, method) = (Shape::Anthropic, MESSAGES);
+    let going = Going { client, method, path, query, headers: &headers, body: &body, amends: false };
     for to in PROVIDERS {
-        let refused = going.to(&provider_of(to), "m").map(|_| ()).map_err(|refusal| refusal.code);
-        assert_eq!(refused, Err(Code::NoEquivalent), "{to:?}");
+        let passes = going.passed_headers(&provider_of(to)).contains(&"anthropic-beta");
+        assert_eq!(passes, to == Shape::Anthropic, "{to:?}");
+        // Attack: a header that goes on by another binding than the one that guards read it for.
+        let of_openai = Going { client: Shape::OpenAi, method: CHAT, ..going };
+        assert!(!of_openai.passed_headers(&provider_of(to)).contains(&"anthropic-beta"), "{to:?}");
+        assert!(going.to(&provider_of(to), "m").is_ok());
     }
+}
+
+/// What is asked for by a query is not left out either.
+#[test]
+fn what_queries_ask_for_is_refused() {
     let path = "/v1beta/models/x:streamGenerateContent";
     let body = json!({"contents": []});
     for (query, expected) in [

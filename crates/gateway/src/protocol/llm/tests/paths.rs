@@ -139,6 +139,16 @@ fn a_deployment_is_the_model_and_the_body_names_no_other() {
             Ok("responses sim-small false 4096 /openai/v1/responses"),
         ),
         (
+            "/v1/completions",
+            r#"{"model":"sim-small","prompt":"x"}"#,
+            Ok("completions sim-small false 4096 /openai/v1/completions"),
+        ),
+        (
+            "/openai/deployments/sim-small/completions",
+            r#"{"prompt":"x"}"#,
+            Ok("completions sim-small false 4096 -"),
+        ),
+        (
             "/v1/embeddings",
             r#"{"model":"sim-small","input":"x"}"#,
             Ok("embeddings sim-small false 0 /openai/v1/embeddings"),

@@ -16,6 +16,8 @@ pub(in super::super) fn read_reply(reply: &Value) -> Result<Reply, Refusal> {
     let mut said = Vec::new();
     for block in blocks {
         said.push(match text_at(block, "type") {
+            // Some of its models think unasked, and say so.
+            "thinking" | "redacted_thinking" => continue,
             "text" => Said::Text(text_at(block, "text").to_owned()),
             "tool_use" => Said::Call(ToolCall {
                 id: text_at(block, "id").to_owned(),
@@ -38,11 +40,12 @@ pub(in super::super) fn read_reply(reply: &Value) -> Result<Reply, Refusal> {
 
 pub(super) fn stop_of(reason: &str) -> Result<Stop, Refusal> {
     match reason {
+        "" => Err(unreadable("it does not say why it stopped")),
         "end_turn" | "stop_sequence" => Ok(Stop::End),
-        "max_tokens" | "model_context_window_exceeded" => Ok(Stop::Length),
         "tool_use" => Ok(Stop::Tools),
         "refusal" => Ok(Stop::Filtered),
-        other => Err(unreadable(format_args!("it stopped by {other:?}"))),
+        // `max_tokens`, `model_context_window_exceeded`.
+        _ => Ok(Stop::Length),
     }
 }
 

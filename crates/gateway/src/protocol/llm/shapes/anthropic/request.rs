@@ -1,11 +1,14 @@
-//! The request. Members that the API has and that have no equivalent (`thinking`, `cache_control`, `container`, `context_management` …) are
-//! those that are read by nobody here.
+//! The request. Members that the API has and that have no equivalent (`container`, `context_management`, `mcp_servers` …) are those that are read by
+//! nobody here. Marks of what is to be kept for the next question (`cache_control`) are hints.
 
 use serde_json::{Map, Value, json};
 use vidimus_core::refusal::Refusal;
 
 use super::super::conversation::{Choice, Part, Request, Side, Tool, ToolCall, ToolResult, image_at};
+use super::super::effort::{Effort, members_of_anthropic, of_thinking};
+use super::super::format::{Described, Format, closed};
 use super::super::taken::{Taken, invalid, no_equivalent};
+use super::super::thoughts::bare;
 use super::super::with;
 use crate::protocol::llm::UNSAID;
 
@@ -23,7 +26,7 @@ pub(in super::super) fn read(body: Value) -> Result<Request, Refusal> {
         Some(Value::Array(blocks)) => {
             for block in blocks {
                 match read_block(block, &request)? {
-                    Part::Text(text) => request.instruct(text),
+                    Some(Part::Text(text)) => request.instruct(text),
                     _ => return Err(invalid("system", "must be texts")),
                 }
             }
@@ -63,24 +66,59 @@ pub(in super::super) fn read(body: Value) -> Result<Request, Refusal> {
         metadata.done()?;
     }
     request.streams = body.flag("stream")?.unwrap_or(false);
+    read_form(&mut body, &mut request)?;
     body.says_nothing("service_tier", &[json!("auto")])?;
-    body.says_nothing("thinking", &[json!({"type": "disabled"})])?;
+    body.pass_over("cache_control");
     body.done()?;
     Ok(request)
+}
+
+/// How much it is to think, and the form of its answer. `output_format` is the older place of that.
+fn read_form(body: &mut Taken, request: &mut Request) -> Result<(), Refusal> {
+    let mut format = body.object("output_format", "output_format")?;
+    let thinking = body.object("thinking", "thinking")?.map(of_thinking).transpose()?.flatten();
+    if let Some(mut config) = body.object("output_config", "output_config")? {
+        let said = config.text("effort")?.map(|word| Effort::of(&word, "effort")).transpose()?;
+        request.effort = said;
+        match (config.object("format", "output_config.format")?, &format) {
+            (Some(_), Some(_)) => return Err(invalid("the request", "says the form of its answer twice")),
+            (said, None) => format = said,
+            (None, Some(_)) => {}
+        }
+        config.done()?;
+    }
+    request.effort = request.effort.or(thinking);
+    let Some(mut format) = format else { return Ok(()) };
+    let kind = format.needed("type")?;
+    if kind != "json_schema" {
+        return Err(no_equivalent("the form of the answer", &kind));
+    }
+    let schema = format.take("schema").ok_or_else(|| invalid("the form of the answer", "has no schema"))?;
+    format.done()?;
+    let described = Described { name: None, description: None, schema, strict: Some(true) };
+    request.format = Some(Format::Schema(described));
+    Ok(())
 }
 
 fn read_content(content: Option<Value>, before: &Request) -> Result<Vec<Part>, Refusal> {
     match content {
         None => Ok(Vec::new()),
         Some(Value::String(text)) => Ok(vec![Part::Text(text)]),
-        Some(Value::Array(blocks)) => blocks.into_iter().map(|block| read_block(block, before)).collect(),
+        Some(Value::Array(blocks)) => {
+            blocks.into_iter().filter_map(|block| read_block(block, before).transpose()).collect()
+        }
         Some(_) => Err(invalid("content", "must be a text or a list of blocks")),
     }
 }
 
-fn read_block(block: Value, before: &Request) -> Result<Part, Refusal> {
+/// `None` of thoughts, which are their model's own: it signed them, and no other reads them.
+fn read_block(block: Value, before: &Request) -> Result<Option<Part>, Refusal> {
     let mut block = Taken::of(block, "a block of the content")?;
     let kind = block.needed("type")?;
+    if matches!(&*kind, "thinking" | "redacted_thinking") {
+        return Ok(None);
+    }
+    block.pass_over("cache_control");
     let read = match &*kind {
         "text" => {
             block.says_nothing("citations", &[json!([])])?;
@@ -112,7 +150,7 @@ fn read_block(block: Value, before: &Request) -> Result<Part, Refusal> {
         _ => return Err(no_equivalent("a block of the content", &kind)),
     };
     block.done()?;
-    Ok(read)
+    Ok(Some(read))
 }
 
 fn read_image(mut source: Taken) -> Result<Part, Refusal> {
@@ -130,11 +168,14 @@ fn read_tool(tool: Value) -> Result<Tool, Refusal> {
     let mut tool = Taken::of(tool, "a tool")?;
     // What has another type is a tool that the provider runs.
     tool.says_nothing("type", &[json!("custom")])?;
-    tool.says_nothing("strict", &[json!(false)])?;
+    for hint in ["cache_control", "eager_input_streaming"] {
+        tool.pass_over(hint);
+    }
     let read = Tool {
         name: tool.needed("name")?,
         description: tool.text("description")?,
         schema: tool.take("input_schema"),
+        strict: tool.flag("strict")?.unwrap_or(false),
     };
     tool.done()?;
     Ok(read)
@@ -175,6 +216,8 @@ pub(in super::super) fn write(request: Request, model: &str) -> Result<Value, Re
         frequency_penalty,
         stop,
         user,
+        format,
+        effort,
         streams,
     } = request;
     check_none(&[
@@ -208,8 +251,24 @@ pub(in super::super) fn write(request: Request, model: &str) -> Result<Value, Re
     put("top_k", top_k.map(Value::from));
     put("stop_sequences", (!stop.is_empty()).then(|| stop.into()));
     put("metadata", user.map(|user| json!({"user_id": user})));
+    let (thinking, effort) = members_of_anthropic(effort);
+    put("thinking", thinking);
+    put("output_config", write_form(format, effort)?);
     put("stream", streams.then(|| true.into()));
     Ok(Value::Object(body))
+}
+
+fn write_form(format: Option<Format>, effort: Option<&str>) -> Result<Option<Value>, Refusal> {
+    let format = match format {
+        None => None,
+        Some(Format::Json) => return Err(no_equivalent("the form of the answer", "JSON without a schema")),
+        Some(Format::Schema(described)) => {
+            Some(json!({"type": "json_schema", "schema": closed(described.annotated()?)}))
+        }
+    };
+    let is_there = format.is_some() || effort.is_some();
+    let config = with(json!({}), [("format", format), ("effort", effort.map(Value::from))]);
+    Ok(is_there.then_some(config))
 }
 
 /// Whether a penalty is one: by 0 nothing is changed.
@@ -234,12 +293,12 @@ fn write_part(part: Part, side: Side) -> Result<Value, Refusal> {
             json!({"type": "image", "source": {"type": "url", "url": url}})
         }
         (Part::Call(ToolCall { id, name, arguments }), Side::Model) => {
-            json!({"type": "tool_use", "id": id, "name": name, "input": arguments})
+            json!({"type": "tool_use", "id": bare(&id), "name": name, "input": arguments})
         }
         (Part::Result(ToolResult { id, name: _, parts, is_error }), Side::User) => {
             let parts = parts.into_iter().map(|part| write_part(part, side));
             let parts = parts.collect::<Result<Vec<Value>, Refusal>>()?;
-            let block = json!({"type": "tool_result", "tool_use_id": id, "content": parts});
+            let block = json!({"type": "tool_result", "tool_use_id": bare(&id), "content": parts});
             with(block, [("is_error", is_error.then(|| true.into()))])
         }
         (Part::Image(..) | Part::ImageAt(_), Side::Model) => {
@@ -252,9 +311,11 @@ fn write_part(part: Part, side: Side) -> Result<Value, Refusal> {
 }
 
 fn write_tool(tool: Tool) -> Value {
-    let Tool { name, description, schema } = tool;
+    let Tool { name, description, schema, strict } = tool;
     let schema = schema.unwrap_or_else(|| json!({"type": "object", "properties": {}}));
-    with(json!({"name": name, "input_schema": schema}), [("description", description.map(Value::String))])
+    let schema = if strict { closed(schema) } else { schema };
+    let members = [("description", description.map(Value::String)), ("strict", strict.then(|| true.into()))];
+    with(json!({"name": name, "input_schema": schema}), members)
 }
 
 fn write_choice(choice: Option<Choice>, one_at_a_time: bool) -> Option<Value> {

@@ -23,6 +23,8 @@ enum Saying {
     Call,
     /// One that had its arguments at once.
     Called,
+    /// Thoughts, which are not said.
+    Thought,
 }
 
 impl Reader {
@@ -66,6 +68,7 @@ impl Reader {
             return Err(unreadable("blocks that are said at once"));
         }
         match text_at(delta, "type") {
+            "thinking_delta" | "signature_delta" if matches!(self.block, Some((_, Saying::Thought))) => {}
             "text_delta" => push_text(text_at(delta, "text"), out),
             "input_json_delta" => {
                 let more = text_at(delta, "partial_json");
@@ -89,6 +92,7 @@ fn begun(block: &Value, out: &mut Vec<Event>) -> Result<Saying, Refusal> {
             push_text(text_at(block, "text"), out);
             Ok(Saying::Text)
         }
+        "thinking" | "redacted_thinking" => Ok(Saying::Thought),
         "tool_use" => {
             let (id, name) = (text_at(block, "id"), text_at(block, "name"));
             out.push(Event::Call(id.to_owned(), name.to_owned()));

@@ -14,7 +14,9 @@ use super::super::{text_at, value_at};
 pub(in super::super) fn read_reply(reply: &Value) -> Result<Reply, Refusal> {
     let content = value_at(reply, "/output/message/content").as_array();
     let blocks = content.ok_or_else(|| unreadable("no content"))?;
-    let said = blocks.iter().map(read_block).collect::<Result<Vec<Said>, Refusal>>()?;
+    // Some models think unasked, and say so.
+    let blocks = blocks.iter().filter(|block| block.get("reasoningContent").is_none());
+    let said = blocks.map(read_block).collect::<Result<Vec<Said>, Refusal>>()?;
     Ok(Reply {
         id: String::new(),
         said,
@@ -44,11 +46,12 @@ fn read_block(block: &Value) -> Result<Said, Refusal> {
 
 pub(super) fn stop_of(reason: &str) -> Result<Stop, Refusal> {
     match reason {
+        "" => Err(unreadable("it does not say why it stopped")),
         "end_turn" | "stop_sequence" => Ok(Stop::End),
-        "max_tokens" | "model_context_window_exceeded" => Ok(Stop::Length),
         "tool_use" => Ok(Stop::Tools),
         "guardrail_intervened" | "content_filtered" => Ok(Stop::Filtered),
-        other => Err(unreadable(format_args!("it stopped by {other:?}"))),
+        // `max_tokens`, `model_context_window_exceeded`, `malformed_model_output`.
+        _ => Ok(Stop::Length),
     }
 }
 

@@ -4,14 +4,17 @@ use serde_json::{Map, Number, Value, json};
 use vidimus_core::refusal::Refusal;
 
 use super::super::conversation::{Choice, Part, Request, Side, Tool, ToolCall, ToolResult};
+use super::super::effort::{Effort, members_of_anthropic};
+use super::super::format::{Format, closed};
 use super::super::taken::{invalid, no_equivalent};
+use super::super::thoughts::bare;
 use super::super::with;
 
-/// Writes a request. The model, and whether the answer is a stream, stand in the path.
+/// Writes a request. The model, and whether the answer is a stream, stand in the path; whose model it is says what can be asked of it beside.
 ///
 /// # Errors
 /// `no_equivalent`.
-pub(in super::super) fn write(request: Request) -> Result<Value, Refusal> {
+pub(in super::super) fn write(request: Request, model: &str) -> Result<Value, Refusal> {
     let Request {
         system,
         turns,
@@ -29,16 +32,16 @@ pub(in super::super) fn write(request: Request) -> Result<Value, Refusal> {
         frequency_penalty,
         stop,
         user,
+        format,
+        effort,
         streams: _,
     } = request;
     let is_given = |penalty: &Option<Number>| penalty.as_ref().is_some_and(|one| one.as_f64() != Some(0.0));
-    // Some models know some of these by names of their own (additionalModelRequestFields), and which do, nobody here knows.
+    // Some models know some of these by names of their own, and which do, nobody here knows.
     let unsaid = [
         ("seed", seed.is_some()),
         ("presence_penalty", is_given(&presence_penalty)),
         ("frequency_penalty", is_given(&frequency_penalty)),
-        ("top_k", top_k.is_some()),
-        ("user", user.is_some()),
         ("one tool call at a time", one_at_a_time),
     ];
     if let Some((name, _)) = unsaid.iter().find(|(_, is_said)| *is_said) {
@@ -67,8 +70,56 @@ pub(in super::super) fn write(request: Request) -> Result<Value, Refusal> {
             ("system", (!system.is_empty()).then(|| system.into())),
             ("inferenceConfig", (!config.is_empty()).then(|| config.into())),
             ("toolConfig", write_tools(tools, choice)?),
+            ("outputConfig", format.map(write_format).transpose()?),
+            ("additionalModelRequestFields", write_added(model, top_k, effort)?),
+            ("requestMetadata", user.filter(|user| is_of_metadata(user)).map(|user| json!({"user": user}))),
         ],
     ))
+}
+
+/// What only the models of some makers know, in the words of these.
+fn write_added(model: &str, top_k: Option<u64>, effort: Option<Effort>) -> Result<Option<Value>, Refusal> {
+    let is_of = |maker: &str| model.split(['.', '/', ':']).any(|part| part == maker);
+    let (mut top, mut thinks) = (None, Vec::new());
+    if is_of("anthropic") {
+        let (thinking, effort) = members_of_anthropic(effort);
+        thinks.extend([
+            ("thinking", thinking),
+            ("output_config", effort.map(|effort| json!({"effort": effort}))),
+        ]);
+        top = top_k.map(|top_k| ("top_k", top_k.into()));
+    } else {
+        match effort {
+            None => {}
+            Some(effort) if is_of("openai") => thinks.push(("reasoning_effort", Some(effort.word().into()))),
+            Some(_) => return Err(no_equivalent("the request", "how much to think")),
+        }
+        match top_k {
+            None => {}
+            Some(top_k) if is_of("amazon") => top = Some(("inferenceConfig", json!({"topK": top_k}))),
+            Some(_) => return Err(no_equivalent("the request", "top_k")),
+        }
+    }
+    let thinks = thinks.into_iter().filter_map(|(name, value)| Some((name, value?)));
+    let added: Map<String, Value> = thinks.chain(top).map(|(name, value)| (name.to_owned(), value)).collect();
+    Ok((!added.is_empty()).then(|| added.into()))
+}
+
+/// Whether this can be a value of the metadata of a request (API reference, "Converse"). What cannot is left out as it is elsewhere.
+fn is_of_metadata(user: &str) -> bool {
+    let is_of = |char: char| char.is_ascii_alphanumeric() || " :_@$#=/+,-.".contains(char);
+    (1..=256).contains(&user.len()) && user.chars().all(is_of)
+}
+
+/// The schema is a text in it.
+fn write_format(format: Format) -> Result<Value, Refusal> {
+    let Format::Schema(described) = format else {
+        return Err(no_equivalent("the form of the answer", "JSON without a schema"));
+    };
+    let name = described.called();
+    let schema = closed(described.annotated()?).to_string();
+    let structure = json!({"jsonSchema": {"name": name, "schema": schema}});
+    Ok(json!({"textFormat": {"type": "json_schema", "structure": structure}}))
 }
 
 fn write_part(part: Part, side: Side) -> Result<Value, Refusal> {
@@ -79,12 +130,12 @@ fn write_part(part: Part, side: Side) -> Result<Value, Refusal> {
         }
         (Part::ImageAt(_), Side::User) => return Err(no_equivalent("an image", "url")),
         (Part::Call(ToolCall { id, name, arguments }), Side::Model) => {
-            json!({"toolUse": {"toolUseId": id, "name": name, "input": arguments}})
+            json!({"toolUse": {"toolUseId": bare(&id), "name": name, "input": arguments}})
         }
         (Part::Result(ToolResult { id, name: _, parts, is_error }), Side::User) => {
             let parts = parts.into_iter().map(|part| write_part(part, side));
             let parts = parts.collect::<Result<Vec<Value>, Refusal>>()?;
-            let result = json!({"toolUseId": id, "content": parts});
+            let result = json!({"toolUseId": bare(&id), "content": parts});
             json!({"toolResult": with(result, [("status", is_error.then(|| "error".into()))])})
         }
         (Part::Image(..) | Part::ImageAt(_), Side::Model) => {
@@ -118,12 +169,14 @@ fn write_tools(tools: Vec<Tool>, choice: Option<Choice>) -> Result<Option<Value>
         Some(Choice::Named(name)) => Some(json!({"tool": {"name": name}})),
         Some(Choice::None) => return Err(no_equivalent("tool_choice", "none")),
     };
-    let tool = |Tool { name, description, schema }| {
+    let tool = |Tool { name, description, schema, strict }| {
         let schema = schema.unwrap_or_else(|| json!({"type": "object", "properties": {}}));
+        let schema = if strict { closed(schema) } else { schema };
         let spec = json!({"name": name, "inputSchema": {"json": schema}});
         // It may not be empty.
         let description = description.filter(|text| !text.is_empty()).map(Value::String);
-        json!({"toolSpec": with(spec, [("description", description)])})
+        let members = [("description", description), ("strict", strict.then(|| true.into()))];
+        json!({"toolSpec": with(spec, members)})
     };
     let tools: Vec<Value> = tools.into_iter().map(tool).collect();
     Ok(Some(with(json!({"tools": tools}), [("toolChoice", choice)])))

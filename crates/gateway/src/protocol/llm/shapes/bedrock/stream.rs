@@ -22,6 +22,8 @@ enum Saying {
     Text,
     /// The call of a tool, whose arguments come.
     Call,
+    /// Thoughts, which are not said.
+    Thought,
 }
 
 impl Reader {
@@ -83,6 +85,10 @@ impl Reader {
             return Ok(());
         };
         let saying = self.block.as_ref().map(|(_, saying)| *saying);
+        if delta.get("reasoningContent").is_some() && matches!(saying, None | Some(Saying::Thought)) {
+            self.block = Some((index.clone(), Saying::Thought));
+            return Ok(());
+        }
         match (delta.get("text"), value_at(delta, "/toolUse/input"), saying) {
             (Some(Value::String(text)), Value::Null, None | Some(Saying::Text)) => {
                 self.block = Some((index.clone(), Saying::Text));

@@ -5,6 +5,7 @@ use vidimus_core::refusal::Refusal;
 
 use super::super::conversation::{Fault, Reply, Said, Stop, ToolCall, Usage};
 use super::super::taken::unreadable;
+use super::super::thoughts::signed;
 use super::super::{Answered, text_at, value_at, with};
 
 /// Reads an answer.
@@ -33,50 +34,56 @@ pub(super) fn read_candidate(
         _ => return Err(unreadable("more than one candidate")),
     };
     for part in value_at(candidate, "/content/parts").as_array().map(Vec::as_slice).unwrap_or_default() {
+        let signature = part["thoughtSignature"].as_str();
         if let Some(call) = part.get("functionCall") {
-            said.push(Said::Call(read_call(call, answered, calls)?));
-        } else if let Some(text) = part["text"].as_str() {
-            // Nobody can ask for its thoughts here.
-            if part["thought"] == true {
-                return Err(unreadable("a thought"));
+            *calls += 1;
+            // Who wants one call at a time gets the first, which is the one that is signed; what else the model wants it asks for in its next turn.
+            if *calls == 1 || !answered.one_at_a_time {
+                said.push(Said::Call(read_call((call, signature), answered, *calls)?));
             }
-            if !text.is_empty() {
+        } else if let Some(text) = part["text"].as_str() {
+            // Its thoughts are not said: nobody can ask for them here.
+            if part["thought"] != true && !text.is_empty() {
                 said.push(Said::Text(text.to_owned()));
             }
-        } else {
+        } else if signature.is_none() {
             return Err(unreadable("a part that is neither text nor a call"));
         }
     }
     let Some(reason) = candidate["finishReason"].as_str() else { return Ok(None) };
-    Ok(Some(match stop_of(reason)? {
+    Ok(Some(match stop_of(reason) {
         Stop::End if *calls > 0 => Stop::Tools,
         stop => stop,
     }))
 }
 
-fn read_call(call: &Value, answered: &Answered, calls: &mut usize) -> Result<ToolCall, Refusal> {
-    *calls += 1;
+/// The n-th call, with what is signed of it.
+fn read_call(
+    (call, signature): (&Value, Option<&str>),
+    answered: &Answered,
+    n: usize,
+) -> Result<ToolCall, Refusal> {
     let id = match call["id"].as_str() {
         Some(id) if !id.is_empty() => id.to_owned(),
         // One that no other call has, also in a long conversation.
-        _ => format!("call_{}_{calls}", answered.call.replace('-', "")),
+        _ => format!("call_{}_{n}", answered.call.replace('-', "")),
     };
     let arguments = match &call["args"] {
         Value::Null => json!({}),
         arguments @ Value::Object(_) => arguments.clone(),
         _ => return Err(unreadable("the arguments of a function are no object")),
     };
+    let id = signed(&id, signature)?;
     Ok(ToolCall { id, name: text_at(call, "name").to_owned(), arguments })
 }
 
-fn stop_of(reason: &str) -> Result<Stop, Refusal> {
+fn stop_of(reason: &str) -> Stop {
     match reason {
-        "STOP" => Ok(Stop::End),
-        "MAX_TOKENS" => Ok(Stop::Length),
-        "SAFETY" | "RECITATION" | "BLOCKLIST" | "PROHIBITED_CONTENT" | "SPII" | "LANGUAGE" => {
-            Ok(Stop::Filtered)
-        }
-        other => Err(unreadable(format_args!("it stopped by {other:?}"))),
+        "STOP" => Stop::End,
+        "SAFETY" | "RECITATION" | "BLOCKLIST" | "PROHIBITED_CONTENT" | "SPII" | "LANGUAGE"
+        | "MODEL_ARMOR" => Stop::Filtered,
+        // `MAX_TOKENS`; a call that it could not write, or of what is no tool (`MALFORMED_FUNCTION_CALL`, `UNEXPECTED_TOOL_CALL`); `OTHER`.
+        _ => Stop::Length,
     }
 }
 

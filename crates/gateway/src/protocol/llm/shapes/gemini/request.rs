@@ -1,4 +1,4 @@
-//! The request. Members that the API has and that have no equivalent (`safetySettings`, `responseSchema`, `thinkingConfig` …) are those that
+//! The request. Members that the API has and that have no equivalent (`safetySettings`, `responseLogprobs`, `speechConfig` …) are those that
 //! are read by nobody here. Calls of tools have no ids in it, or none that have to be there: where they have none they have their name's.
 
 use std::collections::HashMap;
@@ -7,7 +7,10 @@ use serde_json::{Map, Value, json};
 use vidimus_core::refusal::Refusal;
 
 use super::super::conversation::{Choice, Part, Request, Side, Tool, ToolCall, ToolResult};
+use super::super::effort::of_config;
+use super::super::format::{Described, Format};
 use super::super::taken::{Taken, invalid, no_equivalent};
+use super::super::thoughts::{FOREIGN, signature_in, wants_signatures};
 use super::super::with;
 use super::schema::json_schema;
 
@@ -53,7 +56,7 @@ pub(in super::super) fn read(body: Value, streams: bool) -> Result<Request, Refu
     }
     if let Some(mut config) = body.object("toolConfig", "toolConfig")? {
         if let Some(calling) = config.object("functionCallingConfig", "functionCallingConfig")? {
-            request.choice = read_choice(calling)?;
+            read_choice(calling, &mut request)?;
         }
         config.done()?;
     }
@@ -96,9 +99,35 @@ fn read_config(mut config: Taken, request: &mut Request) -> Result<(), Refusal> 
         }
     }
     config.says_nothing("candidateCount", &[json!(1)])?;
-    config.says_nothing("responseMimeType", &[json!("text/plain")])?;
+    request.format = read_format(&mut config)?;
+    request.effort = config.object("thinkingConfig", "thinkingConfig")?.map(of_config).transpose()?.flatten();
+    // How closely images are looked at, for how many tokens.
+    config.pass_over("mediaResolution");
     config.says_nothing("responseModalities", &[json!(["TEXT"])])?;
     config.done()
+}
+
+fn read_format(config: &mut Taken) -> Result<Option<Format>, Refusal> {
+    let kind = config.text("responseMimeType")?;
+    let own = config.take("responseSchema").map(json_schema).transpose()?;
+    let schemas = [own, config.take("responseJsonSchema"), config.take("_responseJsonSchema")];
+    let mut schemas = schemas.into_iter().flatten();
+    let schema = schemas.next();
+    if schemas.next().is_some() {
+        return Err(invalid("generationConfig", "has the schema of its answer twice"));
+    }
+    match (kind.as_deref(), schema) {
+        (None | Some("text/plain"), None) => Ok(None),
+        (Some("application/json"), None) => Ok(Some(Format::Json)),
+        (Some("application/json"), Some(schema)) => {
+            let described = Described { name: None, description: None, schema, strict: None };
+            Ok(Some(Format::Schema(described)))
+        }
+        (None | Some("text/plain"), Some(_)) => {
+            Err(invalid("generationConfig", "must have responseMimeType application/json beside a schema"))
+        }
+        (Some(other), _) => Err(no_equivalent("responseMimeType", other)),
+    }
 }
 
 fn whole(number: &serde_json::Number) -> Option<u64> {
@@ -128,6 +157,8 @@ impl Ids {
 fn read_part(part: Value, ids: &mut Ids) -> Result<Part, Refusal> {
     let mut part = Taken::of(part, "a part of a content")?;
     part.says_nothing("thought", &[json!(false)])?;
+    // It is good for the model alone that signed it.
+    part.pass_over("thoughtSignature");
     let read = if part.has("text") {
         Part::Text(part.needed("text")?)
     } else if let Some(mut blob) = part.object("inlineData", "inlineData")? {
@@ -182,34 +213,46 @@ fn read_tool(function: Value) -> Result<Tool, Refusal> {
         (Some(own), None) => Some(json_schema(own)?),
         (None, schema) => schema,
     };
-    let read = Tool { name: function.needed("name")?, description: function.text("description")?, schema };
+    let read = Tool {
+        name: function.needed("name")?,
+        description: function.text("description")?,
+        schema,
+        strict: false,
+    };
     function.says_nothing("behavior", &[json!("BLOCKING"), json!("UNSPECIFIED")])?;
     function.done()?;
     Ok(read)
 }
 
-fn read_choice(mut calling: Taken) -> Result<Option<Choice>, Refusal> {
+fn read_choice(mut calling: Taken, request: &mut Request) -> Result<(), Refusal> {
     let mode = calling.text("mode")?;
     let names = calling.list("allowedFunctionNames")?;
     calling.done()?;
-    match (mode.as_deref(), names.as_slice()) {
-        (None | Some("MODE_UNSPECIFIED"), []) => Ok(None),
-        (Some("AUTO"), []) => Ok(Some(Choice::Auto)),
-        (Some("NONE"), []) => Ok(Some(Choice::None)),
-        (Some("ANY"), []) => Ok(Some(Choice::Any)),
-        (Some("ANY"), [Value::String(name)]) => Ok(Some(Choice::Named(name.clone()))),
+    request.choice = match (mode.as_deref(), names.as_slice()) {
+        (None | Some("MODE_UNSPECIFIED"), []) => None,
+        (Some("AUTO"), []) => Some(Choice::Auto),
+        // It may call, and what it calls is as the schemas say.
+        (Some("VALIDATED"), []) => {
+            request.tools.iter_mut().for_each(|tool| tool.strict = true);
+            Some(Choice::Auto)
+        }
+        (Some("NONE"), []) => Some(Choice::None),
+        (Some("ANY"), []) => Some(Choice::Any),
+        (Some("ANY"), [Value::String(name)]) => Some(Choice::Named(name.clone())),
         (mode, names) => {
             let what = if names.is_empty() { mode.unwrap_or_default() } else { "allowedFunctionNames" };
-            Err(no_equivalent("functionCallingConfig", what))
+            return Err(no_equivalent("functionCallingConfig", what));
         }
-    }
+    };
+    Ok(())
 }
 
-/// Writes a request. Which model it is for stands in its path.
+/// Writes a request for this model, which stands in its path. That one tool is called at a time is seen to in the answer
+/// ([`super::super::Answered::one_at_a_time`]).
 ///
 /// # Errors
 /// `no_equivalent`.
-pub(in super::super) fn write(request: Request) -> Result<Value, Refusal> {
+pub(in super::super) fn write(request: Request, model: &str) -> Result<Value, Refusal> {
     let Request {
         system,
         turns,
@@ -217,7 +260,7 @@ pub(in super::super) fn write(request: Request) -> Result<Value, Refusal> {
         names: _,
         tools,
         choice,
-        one_at_a_time,
+        one_at_a_time: _,
         most,
         temperature,
         top_p,
@@ -226,19 +269,19 @@ pub(in super::super) fn write(request: Request) -> Result<Value, Refusal> {
         presence_penalty,
         frequency_penalty,
         stop,
-        user,
+        // It has no place for whom is asked.
+        user: _,
+        format,
+        effort,
         streams: _,
     } = request;
-    if one_at_a_time {
-        return Err(no_equivalent("the request", "one tool call at a time"));
-    }
-    if user.is_some() {
-        return Err(no_equivalent("the request", "user"));
-    }
     let mut contents = Vec::new();
     for turn in turns {
         let parts = turn.parts.into_iter().map(|part| write_part(part, turn.side));
-        let parts = parts.collect::<Result<Vec<Value>, Refusal>>()?;
+        let mut parts = parts.collect::<Result<Vec<Value>, Refusal>>()?;
+        if wants_signatures(model) {
+            sign_first(&mut parts);
+        }
         let role = if turn.side == Side::User { "user" } else { "model" };
         contents.push(json!({"role": role, "parts": parts}));
     }
@@ -256,9 +299,24 @@ pub(in super::super) fn write(request: Request) -> Result<Value, Refusal> {
     put("presencePenalty", presence_penalty.map(Value::Number));
     put("frequencyPenalty", frequency_penalty.map(Value::Number));
     put("stopSequences", (!stop.is_empty()).then(|| stop.into()));
+    put("thinkingConfig", effort.map(|effort| json!({"thinkingBudget": effort.budget()})));
+    match format {
+        None => {}
+        Some(Format::Json) => put("responseMimeType", Some("application/json".into())),
+        Some(Format::Schema(described)) => {
+            put("responseMimeType", Some("application/json".into()));
+            put("responseJsonSchema", Some(described.annotated()?));
+        }
+    }
+    let strict = tools.iter().any(|tool| tool.strict);
     let parts: Vec<Value> = system.into_iter().map(|text| json!({"text": text})).collect();
     let tools: Vec<Value> = tools.into_iter().map(write_tool).collect();
-    let choice = choice.map(|choice| json!({"functionCallingConfig": write_choice(choice)}));
+    let choice = match choice {
+        // Calls by any other mode are as the schemas say in any case.
+        None | Some(Choice::Auto) if strict => Some(json!({"mode": "VALIDATED"})),
+        choice => choice.map(write_choice),
+    };
+    let choice = choice.map(|choice| json!({"functionCallingConfig": choice}));
     Ok(with(
         json!({"contents": contents}),
         [
@@ -277,7 +335,9 @@ fn write_part(part: Part, side: Side) -> Result<Value, Refusal> {
         // It takes files that it keeps, and none of elsewhere.
         (Part::ImageAt(_), Side::User) => return Err(no_equivalent("an image", "its address")),
         (Part::Call(ToolCall { id, name, arguments }), Side::Model) => {
-            json!({"functionCall": {"id": id, "name": name, "args": arguments}})
+            let (id, signature) = signature_in(&id);
+            let call = json!({"functionCall": {"id": id, "name": name, "args": arguments}});
+            with(call, [("thoughtSignature", signature.map(Value::String))])
         }
         (Part::Result(ToolResult { id, name, parts, is_error }), Side::User) => {
             let name = name
@@ -290,6 +350,7 @@ fn write_part(part: Part, side: Side) -> Result<Value, Refusal> {
                 }
             }
             let said = if is_error { json!({"error": text}) } else { json!({"output": text}) };
+            let (id, _) = signature_in(&id);
             json!({"functionResponse": {"id": id, "name": name, "response": said}})
         }
         (Part::Image(..) | Part::ImageAt(_), Side::Model) => {
@@ -301,8 +362,16 @@ fn write_part(part: Part, side: Side) -> Result<Value, Refusal> {
     })
 }
 
+/// Of the calls of one turn the first has to be signed, also where another model made it.
+fn sign_first(parts: &mut [Value]) {
+    let first = parts.iter_mut().find(|part| part.get("functionCall").is_some());
+    if let Some(Value::Object(part)) = first {
+        part.entry("thoughtSignature").or_insert_with(|| FOREIGN.into());
+    }
+}
+
 fn write_tool(tool: Tool) -> Value {
-    let Tool { name, description, schema } = tool;
+    let Tool { name, description, schema, strict: _ } = tool;
     let description = description.map(Value::String);
     with(json!({"name": name}), [("description", description), ("parametersJsonSchema", schema)])
 }

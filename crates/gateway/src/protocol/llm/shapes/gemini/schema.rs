@@ -53,6 +53,8 @@ fn at(schema: Value, depth: usize) -> Result<Value, Refusal> {
             out.insert(name.to_owned(), value);
         }
     }
+    // In which order an object has its members says nothing of it.
+    schema.pass_over("propertyOrdering");
     if let Some(items) = schema.take("items") {
         out.insert("items".to_owned(), at(items, depth + 1)?);
     }

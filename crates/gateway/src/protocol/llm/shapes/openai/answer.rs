@@ -31,7 +31,8 @@ pub(in super::super) fn read_reply(reply: &Value) -> Result<Reply, Refusal> {
     if !message["function_call"].is_null() || !message["audio"].is_null() {
         return Err(unreadable("a function call, or sound"));
     }
-    let stop = stop_of(text_at(choice, "finish_reason"))?;
+    let has_called = said.iter().any(|said| matches!(said, Said::Call(_)));
+    let stop = stop_of(text_at(choice, "finish_reason"), has_called)?;
     let stop = if message["refusal"].is_string() { Stop::Filtered } else { stop };
     Ok(Reply { id: text_at(reply, "id").to_owned(), said, stop, usage: usage_of(&reply["usage"]) })
 }
@@ -42,13 +43,19 @@ fn read_call(call: &Value) -> Result<ToolCall, Refusal> {
     Ok(ToolCall { id: text_at(call, "id").to_owned(), name: text_at(function, "name").to_owned(), arguments })
 }
 
-pub(super) fn stop_of(reason: &str) -> Result<Stop, Refusal> {
+/// By the words of OpenAI, and of servers that resemble it. Who was told to call one tool says `stop` when it `has_called`, and so do some always.
+///
+/// # Errors
+/// `upstream_invalid` where it does not say why.
+pub(super) fn stop_of(reason: &str, has_called: bool) -> Result<Stop, Refusal> {
     match reason {
-        "stop" => Ok(Stop::End),
-        "length" => Ok(Stop::Length),
-        "tool_calls" => Ok(Stop::Tools),
-        "content_filter" => Ok(Stop::Filtered),
-        other => Err(unreadable(format_args!("it stopped by {other:?}"))),
+        "" => Err(unreadable("it does not say why it stopped")),
+        "stop" | "eos" | "eos_token" | "stop_sequence" | "end_turn" if has_called => Ok(Stop::Tools),
+        "stop" | "eos" | "eos_token" | "stop_sequence" | "end_turn" => Ok(Stop::End),
+        "tool_calls" | "function_call" | "tool_use" => Ok(Stop::Tools),
+        "content_filter" | "safety" | "recitation" | "refusal" => Ok(Stop::Filtered),
+        // `length`; `model_length` of Mistral's, `abort` of vLLM's, `error` of OpenRouter's.
+        _ => Ok(Stop::Length),
     }
 }
 

@@ -1,5 +1,5 @@
-//! The request. Members that the API has and that have no equivalent (`logprobs`, `response_format`, `reasoning_effort`, `prediction` …) are
-//! those that are read by nobody here.
+//! The request. Members that the API has and that have no equivalent (`logprobs`, `prediction`, `web_search_options` …) are those that are read by
+//! nobody here.
 
 use serde_json::{Map, Value, json};
 use vidimus_core::refusal::Refusal;
@@ -7,7 +7,11 @@ use vidimus_core::refusal::Refusal;
 use super::super::conversation::{
     Choice, Part, Request, Side, Tool, ToolCall, ToolResult, Turn, arguments_of, image_at,
 };
+use super::super::effort::Effort;
+use super::super::format::{Described, Format, closed};
 use super::super::taken::{Taken, invalid, no_equivalent};
+use super::super::thoughts::bare;
+use super::super::with;
 
 /// Reads a request.
 ///
@@ -38,21 +42,54 @@ pub(in super::super) fn read(body: Value) -> Result<Request, Refusal> {
     request.frequency_penalty = body.number("frequency_penalty")?;
     request.stop = read_stop(body.take("stop"))?;
     request.user = body.text("user")?;
+    request.format =
+        body.object("response_format", "response_format")?.map(read_format).transpose()?.flatten();
+    request.effort =
+        body.text("reasoning_effort")?.map(|word| Effort::of(&word, "reasoning_effort")).transpose()?;
     request.streams = body.flag("stream")?.unwrap_or(false);
     // Its usage is always asked for; whether the caller gets it, the filter of its stream says.
     if let Some(mut options) = body.object("stream_options", "stream_options")? {
         options.flag("include_usage")?;
+        // Bytes that say nothing, so that the length of an event says nothing.
+        options.pass_over("include_obfuscation");
         options.done()?;
+    }
+    // What is kept for later questions and for how long, whom OpenAI knows the asking person by, and labels of what it would store.
+    for hint in ["prompt_cache_key", "prompt_cache_retention", "safety_identifier", "metadata"] {
+        body.pass_over(hint);
     }
     body.says_nothing("n", &[json!(1)])?;
     body.says_nothing("store", &[json!(false)])?;
     body.says_nothing("logprobs", &[json!(false)])?;
     body.says_nothing("modalities", &[json!(["text"])])?;
-    body.says_nothing("response_format", &[json!({"type": "text"})])?;
     body.says_nothing("service_tier", &[json!("auto")])?;
-    body.says_nothing("metadata", &[json!({})])?;
+    body.says_nothing("verbosity", &[json!("medium")])?;
     body.done()?;
     Ok(request)
+}
+
+fn read_format(mut format: Taken) -> Result<Option<Format>, Refusal> {
+    let kind = format.needed("type")?;
+    let read = match &*kind {
+        "text" => None,
+        "json_object" => Some(Format::Json),
+        "json_schema" => {
+            let mut described = format
+                .object("json_schema", "json_schema")?
+                .ok_or_else(|| invalid("response_format", "has no json_schema"))?;
+            let read = Described {
+                name: Some(described.needed("name")?),
+                description: described.text("description")?,
+                schema: described.take("schema").unwrap_or_else(|| json!({})),
+                strict: Some(described.flag("strict")?.unwrap_or(false)),
+            };
+            described.done()?;
+            Some(Format::Schema(read))
+        }
+        _ => return Err(no_equivalent("response_format", &kind)),
+    };
+    format.done()?;
+    Ok(read)
 }
 
 fn read_stop(stop: Option<Value>) -> Result<Vec<String>, Refusal> {
@@ -89,6 +126,10 @@ fn read_message(request: &mut Request, mut message: Taken) -> Result<(), Refusal
         "tool" => {
             let id = message.needed("tool_call_id")?;
             let (name, parts) = (request.called(&id), read_parts(content)?);
+            // What was called is said by the id; some SDKs say it once more.
+            if message.text("name")?.is_some_and(|said| name.as_ref() != Some(&said)) {
+                return Err(no_equivalent("the result of a tool", "name"));
+            }
             request.say(Side::User, vec![Part::Result(ToolResult { id, name, parts, is_error: false })]);
         }
         "assistant" => {
@@ -97,6 +138,8 @@ fn read_message(request: &mut Request, mut message: Taken) -> Result<(), Refusal
                 parts.push(Part::Call(read_call(call)?));
             }
             message.says_nothing("annotations", &[json!([])])?;
+            // Its thoughts are its own, and no other model goes on from them.
+            message.pass_over("reasoning_content");
             request.say(Side::Model, parts);
         }
         // `function` is what `tool` was before.
@@ -124,7 +167,8 @@ fn read_part(part: Value) -> Result<Part, Refusal> {
                 .object("image_url", "image_url")?
                 .ok_or_else(|| invalid("a part of the content", "has no image_url"))?;
             let url = image.needed("url")?;
-            image.says_nothing("detail", &[json!("auto")])?;
+            // How closely it is looked at, for how many tokens.
+            image.pass_over("detail");
             image.done()?;
             image_of(url)?
         }
@@ -182,8 +226,8 @@ fn read_tool(tool: Value) -> Result<Tool, Refusal> {
         name: function.needed("name")?,
         description: function.text("description")?,
         schema: function.take("parameters"),
+        strict: function.flag("strict")?.unwrap_or(false),
     };
-    function.says_nothing("strict", &[json!(false)])?;
     function.done()?;
     tool.done()?;
     Ok(read)
@@ -243,6 +287,8 @@ pub(in super::super) fn write(request: Request, model: &str, takes: Takes) -> Re
         frequency_penalty,
         stop,
         user,
+        format,
+        effort,
         streams,
     } = request;
     if top_k.is_some() {
@@ -273,6 +319,8 @@ pub(in super::super) fn write(request: Request, model: &str, takes: Takes) -> Re
     put("frequency_penalty", frequency_penalty.map(Value::Number));
     put("stop", (!stop.is_empty()).then(|| stop.into()));
     put("user", user.map(Value::String));
+    put("response_format", format.map(write_format));
+    put("reasoning_effort", effort.map(|effort| effort.word().into()));
     if streams {
         put("stream", Some(true.into()));
         put("stream_options", takes.stream_usage.then(|| json!({"include_usage": true})));
@@ -281,6 +329,7 @@ pub(in super::super) fn write(request: Request, model: &str, takes: Takes) -> Re
 }
 
 fn write_turn(turn: Turn, messages: &mut Vec<Value>) -> Result<(), Refusal> {
+    // A message has its texts and its calls apart: nothing comes between them but their order, and of what was called nothing is known before the next turn.
     let (mut content, mut calls) = (Vec::new(), Vec::new());
     for part in turn.parts {
         match (part, turn.side) {
@@ -290,12 +339,11 @@ fn write_turn(turn: Turn, messages: &mut Vec<Value>) -> Result<(), Refusal> {
                 messages.push(write_result(result)?);
             }
             (Part::Call(ToolCall { id, name, arguments }), Side::Model) => calls.push(json!({
-                "id": id,
+                "id": bare(&id),
                 "type": "function",
                 "function": {"name": name, "arguments": arguments.to_string()},
             })),
-            (Part::Text(text), _) if calls.is_empty() => content.push(json!({"type": "text", "text": text})),
-            (Part::Text(_), _) => return Err(no_equivalent("a turn of the model", "text after a tool call")),
+            (Part::Text(text), _) => content.push(json!({"type": "text", "text": text})),
             (Part::Image(kind, data), Side::User) => {
                 content.push(image(&format!("data:{kind};base64,{data}")));
             }
@@ -354,20 +402,30 @@ fn write_result(result: ToolResult) -> Result<Value, Refusal> {
         }
     }
     let content = if content.is_empty() { "".into() } else { content_of(content) };
-    Ok(json!({"role": "tool", "tool_call_id": id, "content": content}))
+    Ok(json!({"role": "tool", "tool_call_id": bare(&id), "content": content}))
 }
 
 fn write_tool(tool: Tool) -> Value {
-    let Tool { name, description, schema } = tool;
-    let mut function = Map::new();
-    function.insert("name".to_owned(), name.into());
-    if let Some(description) = description {
-        function.insert("description".to_owned(), description.into());
-    }
-    if let Some(schema) = schema {
-        function.insert("parameters".to_owned(), schema);
-    }
-    json!({"type": "function", "function": function})
+    let Tool { name, description, schema, strict } = tool;
+    let schema = if strict { schema.map(closed) } else { schema };
+    let members = [
+        ("description", description.map(Value::String)),
+        ("parameters", schema),
+        ("strict", strict.then(|| true.into())),
+    ];
+    json!({"type": "function", "function": with(json!({"name": name}), members)})
+}
+
+fn write_format(format: Format) -> Value {
+    let described = match format {
+        Format::Json => return json!({"type": "json_object"}),
+        Format::Schema(described) => described,
+    };
+    let name = described.called();
+    let Described { name: _, description, schema, strict } = described;
+    let written = json!({"name": name, "schema": if strict == Some(true) { closed(schema) } else { schema }});
+    let members = [("description", description.map(Value::String)), ("strict", strict.map(Value::Bool))];
+    json!({"type": "json_schema", "json_schema": with(written, members)})
 }
 
 fn write_choice(choice: Choice) -> Value {

@@ -47,7 +47,7 @@ impl Reader {
             self.read_delta(&choice["delta"], out)?;
             if let Some(reason) = choice["finish_reason"].as_str() {
                 self.stopped = true;
-                let stop = stop_of(reason)?;
+                let stop = stop_of(reason, !self.ids.is_empty())?;
                 out.push(Event::Stop(if self.refused { Stop::Filtered } else { stop }));
             }
         }

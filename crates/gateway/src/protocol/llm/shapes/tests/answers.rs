@@ -128,21 +128,26 @@ fn what_cannot_be_said_is_no_answer() {
     let bedrock = Shape::Bedrock;
     for (provider, body) in [
         (openai, with(openai, "/choices", json!([]))),
-        (openai, with(openai, "/choices/0/finish_reason", json!("unheard_of"))),
+        (openai, with(openai, "/choices/0/finish_reason", Value::Null)),
         (openai, with(openai, "/choices/0/message/content", json!([1]))),
         (openai, with(openai, "/choices/0/message/tool_calls/0/function/arguments", json!("[1]"))),
-        (anthropic, with(anthropic, "/content/0/type", json!("thinking"))),
-        (anthropic, with(anthropic, "/stop_reason", json!("pause_turn"))),
+        (anthropic, with(anthropic, "/content/0/type", json!("server_tool_use"))),
+        (anthropic, with(anthropic, "/stop_reason", Value::Null)),
         (anthropic, json!({"something": "else"})),
         (gemini, with(gemini, "/candidates", json!([]))),
         (gemini, with(gemini, "/candidates/0/content/parts/0", json!({"executableCode": {}}))),
-        (gemini, with(gemini, "/candidates/0/content/parts/0", json!({"text": "a", "thought": true}))),
-        (gemini, with(gemini, "/candidates/0/finishReason", json!("MALFORMED_FUNCTION_CALL"))),
-        (bedrock, with(bedrock, "/output/message/content/0", json!({"reasoningContent": {}}))),
+        (
+            gemini,
+            with(
+                gemini,
+                "/candidates/0/content/parts/1",
+                json!({"functionCall": {"name": "f"}, "thoughtSignature": "no Base64!"}),
+            ),
+        ),
         (bedrock, with(bedrock, "/output/message/content/0", json!({"text": "a", "toolUse": {}}))),
         (bedrock, with(bedrock, "/output/message/content/0", json!({"text": 1}))),
         (bedrock, with(bedrock, "/output/message/content/1/toolUse/input", json!("{}"))),
-        (bedrock, with(bedrock, "/stopReason", json!("malformed_tool_use"))),
+        (bedrock, with(bedrock, "/stopReason", Value::Null)),
         (bedrock, json!({"something": "else"})),
     ] {
         for client in SHAPES.into_iter().filter(|client| *client != provider) {
@@ -425,14 +430,18 @@ fn events_that_cannot_be_said_end_the_stream() {
         ),
         (
             Shape::Anthropic,
-            r#"data: {"type":"content_block_start","content_block":{"type":"thinking"}}"#.to_owned() + "\n\n",
+            r#"data: {"type":"content_block_start","content_block":{"type":"server_tool_use"}}"#.to_owned()
+                + "\n\n",
         ),
         (Shape::Gemini, r#"data: {"candidates":[{},{}]}"#.to_owned() + "\n\n"),
         (Shape::Gemini, format!("data: {{\"x\":\"{}\"", "x".repeat(70_000))),
         (Shape::Bedrock, r#"data: {"contentBlockIndex":0,"delta":{"text":"x"}}"#.to_owned() + "\n\n"),
         (
             Shape::Bedrock,
-            of_bedrock(&[json!({"contentBlockIndex": 0, "delta": {"reasoningContent": {"text": "x"}}})]),
+            of_bedrock(&[
+                json!({"contentBlockIndex": 0, "delta": {"reasoningContent": {"text": "x"}}}),
+                json!({"contentBlockIndex": 0, "delta": {"text": "x"}}),
+            ]),
         ),
         (
             Shape::Bedrock,

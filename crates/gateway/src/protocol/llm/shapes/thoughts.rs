@@ -1,0 +1,123 @@
+//! What a model of Gemini's signs of its thoughts, and wants back with the call of a tool that it made: a later model of its makers answers 400 without it.
+//! The other APIs have no place for it that every client hands back but the call's id. So there it stands, behind a mark, as LiteLLM has it; and it
+//! goes back to Gemini alone.
+
+use base64::Engine;
+use base64::alphabet::STANDARD as ALPHABET;
+use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD, URL_SAFE_NO_PAD};
+use serde_json::value::RawValue;
+use vidimus_core::refusal::Refusal;
+
+use super::taken::unreadable;
+use crate::protocol::members::{Edits, Members, quoted, text};
+
+/// Between an id and a signature.
+const MARK: &str = "__thought__";
+
+/// What says of a call that another model made it, or that it is from before there were signatures (Gemini API, "Thought signatures").
+pub(super) const FOREIGN: &str = "skip_thought_signature_validator";
+
+const READ: GeneralPurpose = GeneralPurpose::new(
+    &ALPHABET,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// The id of a call with its signature, in letters, digits, `-` and `_`: what every API lets an id have.
+///
+/// # Errors
+/// `upstream_invalid` for a signature that is no Base64.
+pub(super) fn signed(id: &str, signature: Option<&str>) -> Result<String, Refusal> {
+    let Some(signature) = signature.filter(|signature| !signature.is_empty()) else {
+        return Ok(id.to_owned());
+    };
+    let bytes = decoded(signature).ok_or_else(|| unreadable("a signature that is no Base64"))?;
+    Ok(format!("{id}{MARK}{}", URL_SAFE_NO_PAD.encode(bytes)))
+}
+
+/// The id itself, and the signature that it has.
+pub(super) fn signature_in(id: &str) -> (&str, Option<String>) {
+    let parts = id.split_once(MARK);
+    let signature = parts.and_then(|(id, signature)| Some((id, decoded(signature)?)));
+    match signature {
+        Some((bare, bytes)) if !bytes.is_empty() => (bare, Some(STANDARD.encode(bytes))),
+        _ => (id, None),
+    }
+}
+
+/// The id itself: an id with a signature is longer than OpenAI and Bedrock let it be.
+pub(super) fn bare(id: &str) -> &str {
+    signature_in(id).0
+}
+
+/// Whether a text may have an id with a signature in it.
+pub(super) fn may_be_in(text: &str) -> bool {
+    text.contains(MARK)
+}
+
+/// Has the ids of calls in OpenAI's `messages` be without their signatures. `None` of what is no list of messages.
+pub(super) fn put_bare<'d>(messages: &'d RawValue, edits: &mut Edits<'d>) -> Option<()> {
+    let mut put = |id: Option<&'d RawValue>| {
+        let Some((id, said)) = id.and_then(|id| Some((id, text(id)?))) else { return };
+        let (bare, signature) = signature_in(&said);
+        if signature.is_some() {
+            edits.put(id, quoted(bare));
+        }
+    };
+    for message in serde_json::from_str::<Vec<Members<'d>>>(messages.get()).ok()? {
+        put(message.get("tool_call_id"));
+        let calls = message.get("tool_calls").filter(|calls| calls.get() != "null");
+        for call in calls.map_or(Some(Vec::new()), |calls| serde_json::from_str(calls.get()).ok())? {
+            let call: Members<'d> = call;
+            put(call.get("id"));
+        }
+    }
+    Some(())
+}
+
+/// Whether a model wants signatures: Gemini's do from 3 on.
+pub(super) fn wants_signatures(model: &str) -> bool {
+    let rest = model.strip_prefix("gemini-").unwrap_or_default();
+    let digits = rest.split(|char: char| !char.is_ascii_digit()).next().unwrap_or_default();
+    digits.parse::<u32>().is_ok_and(|version| version >= 3)
+}
+
+fn decoded(text: &str) -> Option<Vec<u8>> {
+    READ.decode(text.replace('-', "+").replace('_', "/")).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_goes_into_an_id_and_comes_out_of_it() {
+        for signature in ["AAEC", "+/+/", "_-_-", "QQ==", "QQ"] {
+            let id = signed("call_1", Some(signature)).expect("Base64");
+            assert!(id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte)), "{id}");
+            let (bare, back) = signature_in(&id);
+            assert_eq!((bare, decoded(&back.expect("a signature"))), ("call_1", decoded(signature)));
+        }
+        for none in [None, Some("")] {
+            assert_eq!(signed("call_1", none).expect("no signature"), "call_1");
+        }
+        assert!(signed("call_1", Some("no Base64!")).is_err());
+        for id in ["call_1", "call__thought__", "call__thought__a b"] {
+            assert_eq!(signature_in(id), (id, None));
+        }
+    }
+
+    #[test]
+    fn signatures_are_wanted_from_3_on() {
+        for (model, expected) in [
+            ("gemini-3-pro-preview", true),
+            ("gemini-3.1-flash", true),
+            ("gemini-10", true),
+            ("gemini-2.5-pro", false),
+            ("gemini-flash-latest", false),
+            ("gemma-3", false),
+        ] {
+            assert_eq!(wants_signatures(model), expected, "{model}");
+        }
+    }
+}
