@@ -275,6 +275,9 @@ class Render(unittest.TestCase):
             self.assertNotIn("unexpected argument", ran.stderr)
         self.assertIn("ConfigMap", {one["kind"] for one in objects if one["metadata"]["name"] == "vidimus-admission"})
         self.assertEqual(of(rendered("minimal"), "CronJob"), [])
+        # Its controller adds eleven characters for each Job: the API server takes 52.
+        long = rendered("full", "--set", f"fullnameOverride={'v' * 50}")
+        self.assertEqual([name for name in (one["metadata"]["name"] for one in of(long, "CronJob")) if len(name) > 52], [])
 
     def test_what_reaches_beyond_a_namespace_is_held_as_by_deploy_unless_it_is_turned_off(self):
         wanted = list(yaml.safe_load_all((DEPLOY / "admission" / "reach.yaml").read_text()))
@@ -294,7 +297,7 @@ class Render(unittest.TestCase):
             "Service", "ServiceAccount", "StatefulSet", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"})
         self.assertEqual(minimal - {one["kind"] for one in rendered("full")}, set())
         more = {one["kind"] for one in rendered("full")} - minimal
-        self.assertEqual(more, {"ConfigMap", "HorizontalPodAutoscaler", "PrometheusRule", "ServiceMonitor", "ValidatingWebhookConfiguration"})
+        self.assertEqual(more, {"ConfigMap", "CronJob", "HorizontalPodAutoscaler", "PrometheusRule", "ServiceMonitor", "ValidatingWebhookConfiguration"})
 
     def test_nobody_reaches_the_admin_address_but_who_is_named(self):
         def who(name):
