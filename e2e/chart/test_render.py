@@ -18,6 +18,7 @@ from cluster import CHART, KUBE_VERSION, free_port, helm, rendered, values
 DEPLOY = CHART.parents[1]
 NAMES = ("minimal", "full", "directory")
 BIN = os.environ["VIDIMUS_BIN"]
+AGAIN = ("vidimus-scan", "vidimus-registrations")
 SCALED = "autoscaling.enabled=true,standing.existingSecret=a,sharedKeys.existingSecret=b,gateway.publicUrl=https://a.example"
 ASKED = "admission.enabled=true,admission.keysSecret=a,admission.webhook.enabled=true"
 XDS = ("extAuthz.enabled=true,extAuthz.dataPlanes[0]=spiffe://a/edge,tls.existingSecret=svid,xds.enabled=true,"
@@ -161,8 +162,8 @@ class Render(unittest.TestCase):
         text = (CHART / "values.yaml").read_text()
         known, tried = yaml.safe_load(text), yaml.safe_load((CHART / "ci" / "full-values.yaml").read_text())
         of_directory = {"mode", "objects", "existingObjects", "nameOverride", "fullnameOverride", "crds", "resources", "user", "podDisruptionBudget"}
-        # Jobs take rights that nothing else does, and have a test of their own; so has a registry that is apart (test_separate).
-        self.assertEqual(set(known) - set(tried), of_directory | {"jobs", "registry"})
+        # Jobs take rights that nothing else does, and have a test of their own; so has a registry that is apart (test_separate), and the rule that is on.
+        self.assertEqual(set(known) - set(tried), of_directory | {"jobs", "reach", "registry"})
 
     def test_nothing_has_more_rights_on_a_node_than_it_needs(self):
         for name in NAMES:
@@ -197,7 +198,9 @@ class Render(unittest.TestCase):
             objects = rendered(name)
             self.assertFalse(of(objects, "ServiceAccount")[0]["automountServiceAccountToken"])
             self.assertEqual(pod(objects)["automountServiceAccountToken"], name != "directory")
-            rules = [rule for kind in ("ClusterRole", "Role") for role in of(objects, kind) for rule in role["rules"]]
+            # What runs again and again has accounts of its own, held to the roles of deploy/rbac below.
+            roles = [role for kind in ("ClusterRole", "Role") for role in of(objects, kind) if not role["metadata"]["name"].startswith(AGAIN)]
+            rules = [rule for role in roles for rule in role["rules"]]
             if name == "directory":
                 self.assertEqual((rules, of(objects, "Lease"), of(objects, "ClusterRoleBinding"), of(objects, "RoleBinding")), ([], [], [], []))
                 continue
