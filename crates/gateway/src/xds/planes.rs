@@ -73,7 +73,7 @@ impl Planes {
     }
 
     /// Whether any is connected, and what is wrong with the routes of objects: each as `Kind namespace/name`, with whether a data plane refuses it
-    /// (otherwise it is left out), and which one says what.
+    /// (otherwise it is left out), and which one says what. One that is gone says nothing any more: what it would take now is not known.
     pub fn faults(&self) -> (bool, BTreeMap<String, (bool, String)>) {
         let mut faults: BTreeMap<String, (bool, String)> = BTreeMap::new();
         let mut add = |object: String, is_refused: bool, message: String| {
@@ -84,7 +84,7 @@ impl Planes {
             said.push_str(&message);
         };
         let all = self.lock();
-        for (gateway, plane) in all.iter() {
+        for (gateway, plane) in all.iter().filter(|(_, plane)| plane.streams > 0) {
             for Complaint { resource, is_error, message } in plane.refused.values() {
                 let Some(object) = object_of(resource) else { continue };
                 let how = if *is_error { "refuses" } else { "takes, but not wholly," };
@@ -214,7 +214,9 @@ mod tests {
         let resources = vec!["route/finance/mcp.a.b.00.http".into(), "backend/finance/mcp.a.b".into()];
         place.answered(&Answered { resources, ..Answered::default() }, 3);
         assert!(!planes.faults().1.contains_key("MCPServer finance/a.b"));
+        assert!(planes.faults().1.contains_key("LLMProvider finance/simulator"));
+        // It may have been taken away for good.
         drop(place);
-        assert!(!planes.faults().0);
+        assert_eq!(planes.faults(), (false, BTreeMap::new()));
     }
 }
