@@ -17,6 +17,7 @@ mod returning;
 pub mod store;
 pub mod taken;
 mod tally;
+mod to_the_end;
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};

@@ -23,8 +23,10 @@ pub use self::counter::Division;
 use self::counter::{Counter, Try};
 pub use self::under_way::UnderWay;
 use super::StandingState;
-use super::store::limits::{Settled, Wanted};
+use super::store::Store;
+use super::store::limits::{Found, Settled, Wanted};
 use super::taken::Used;
+use super::to_the_end::ToTheEnd;
 use crate::fair_share::Denied;
 use crate::gate::millis;
 use crate::table::{Divided, Entry};
@@ -314,7 +316,11 @@ impl Claims {
         if wanted.is_empty() {
             return Ok(());
         }
-        let answer = Box::pin(store.claim(&wanted)).await;
+        let asks = async move {
+            let answer = store.claim(&wanted).await;
+            Asked { store, wanted, answer }
+        };
+        let Asked { store, wanted, answer } = ToTheEnd::new(asks, Asked::give_back).await;
         // Where there was no answer they may be taken, and are given back; or the call goes on, and the store is told when it is there again.
         if !matches!(answer, Ok((false, _))) {
             let at_once = wanted.iter().filter_map(|one| Some((one.place?, one.key.clone())));
@@ -359,16 +365,49 @@ impl Claims {
                 in_store.push(Settled { key, number, division, taken: claim.taken, used });
             }
         }
-        let (Some(store), false) = (self.state.store(), in_store.is_empty()) else { return };
-        // Nobody waits for it. Where it does not arrive, more is counted than was taken, unless more was used than was reserved.
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move {
-                if let Err(error) = store.settle(&in_store).await {
-                    let detail = error.detail.as_deref().unwrap_or_default();
-                    tracing::warn!(%error, detail, "what a call used of its limits is not known to the other gateways");
-                }
-            });
+        if let Some(store) = self.state.store() {
+            settle(store, in_store);
         }
+    }
+}
+
+/// Tells the store what was used. Nobody waits for it. Where it does not arrive, more is counted than was taken, unless more was used than was reserved.
+fn settle(store: Arc<Store>, in_store: Vec<Settled>) {
+    if let (false, Ok(runtime)) = (in_store.is_empty(), tokio::runtime::Handle::try_current()) {
+        runtime.spawn(async move {
+            if let Err(error) = store.settle(&in_store).await {
+                let detail = error.detail.as_deref().unwrap_or_default();
+                tracing::warn!(%error, detail, "what a call used of its limits is not known to the other gateways");
+            }
+        });
+    }
+}
+
+/// What the store was asked for a call, and what it said.
+struct Asked {
+    store: Arc<Store>,
+    wanted: Vec<Wanted>,
+    answer: Result<(bool, Vec<Found>), Refusal>,
+}
+
+impl Asked {
+    /// Nobody takes it over: its caller has left.
+    fn give_back(self) {
+        let Self { store, wanted, answer } = self;
+        let found = match answer {
+            Ok((false, _)) => return,
+            Ok((true, found)) => found,
+            // Whether something was taken is not known, nor in which part: of places it does not have to be.
+            Err(_) => Vec::new(),
+        };
+        for one in &wanted {
+            if let Some(number) = one.place {
+                drop(store.hold(number, one.key.clone()));
+            }
+        }
+        let unused = wanted.into_iter().zip(found).filter_map(|(one, found)| one.unused(found));
+        let unused = unused.collect();
+        settle(store, unused);
     }
 }
 

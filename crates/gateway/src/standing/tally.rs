@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use vidimus_core::call::SoFar;
-use vidimus_core::refusal::Refusal;
+use vidimus_core::refusal::{Code, Refusal};
 
 use super::StandingState;
 use super::taken::{Taken, Used};
+use super::to_the_end::ToTheEnd;
 
 /// What a call has taken. Dropped before it is permitted, it has taken nothing; dropped after, it has used nothing of models.
 #[derive(Debug)]
@@ -34,32 +35,45 @@ impl StandingState {
     ///
     /// # Errors
     /// `overloaded` when as much as can be kept is; `standing_unavailable` where a shared store does not answer.
-    pub async fn reserve(self: &Arc<Self>, mut taken: Taken, now: Instant) -> Result<Tally, Refusal> {
+    pub async fn reserve(self: &Arc<Self>, taken: Taken, now: Instant) -> Result<Tally, Refusal> {
         self.returned(&taken, now).await?;
+        if self.store.is_some() {
+            // Who calls may leave before the store has answered: what it took then is given back by the tally.
+            return ToTheEnd::new(self.clone().reserved(taken, now), drop).await;
+        }
+        let (so_far, placed) = self.chains()?.reserve(&taken, now)?;
+        Ok(self.clone().tally(taken, (so_far, placed), now))
+    }
+
+    /// The same in the store.
+    async fn reserved(self: Arc<Self>, taken: Taken, now: Instant) -> Result<Tally, Refusal> {
         let life = self.keeps.quiet_of(taken.began_elsewhere);
-        let (so_far, placed) = match &self.store {
-            Some(store) => {
-                let (mut so_far, placed) = store.reserve(&taken, life, self.keeps.capacity).await?;
-                // What this gateway knows counts also where the store has lost it.
-                if taken.flow.is_some() {
-                    so_far.labels.extend(self.chains()?.known(&taken, now));
-                    so_far.labels = super::chains::each_once(so_far.labels);
-                }
-                (so_far, placed)
-            }
-            None => self.chains()?.reserve(&taken, now)?,
-        };
+        let Some(store) = &self.store else { return Err(Refusal::new(Code::Internal, "there is no store")) };
+        let found = store.reserve(&taken, life, self.keeps.capacity).await?;
+        let has_flow = taken.flow.is_some();
+        let mut tally = self.clone().tally(taken, found, now);
+        // What this gateway knows counts also where the store has lost it.
+        if has_flow {
+            let mut so_far = SoFar::clone(&tally.so_far);
+            so_far.labels.extend(self.chains()?.known(&tally.taken, now));
+            so_far.labels = super::chains::each_once(so_far.labels);
+            tally.so_far = Arc::new(so_far);
+        }
+        Ok(tally)
+    }
+
+    fn tally(self: Arc<Self>, mut taken: Taken, (so_far, placed): (SoFar, bool), now: Instant) -> Tally {
         if !placed {
             taken.fan_out = None;
         }
         let stage = if so_far.ended.is_some() { Stage::Closed } else { Stage::Reserved };
-        Ok(Tally {
-            state: self.clone(),
+        Tally {
+            state: self,
             taken: Arc::new(taken),
             so_far: Arc::new(so_far),
             stage,
             at: (now, Instant::now()),
-        })
+        }
     }
 }
 

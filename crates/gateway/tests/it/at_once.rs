@@ -2,9 +2,12 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Full;
 use serde_json::json;
 
-use super::chains::code;
+use super::chains::{begin, code, estate, with};
 use super::limits::{TOOLS, limited};
 use super::redis::Redis;
 use super::replicas::two;
@@ -129,4 +132,42 @@ async fn a_store_that_lost_what_it_had_is_told_which_calls_are_under_way() {
     }
     drop((response, stream));
     until_free(&other).await;
+}
+
+/// Has a call wait for the store, leaves it, and lets the store answer.
+async fn left_while_the_store_is_asked(redis: &Redis, world: &World, request: Request<Full<Bytes>>) {
+    let leaves = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::time::timeout(Duration::from_millis(100), world.send_http2(request)).await.is_err()
+    };
+    // Less than a gateway waits for its answer.
+    let (_, has_left) = tokio::join!(redis.says("CLIENT PAUSE 300 ALL"), leaves);
+    assert!(has_left, "it waits for the store");
+    tokio::time::sleep(Duration::from_millis(400)).await;
+}
+
+/// Attack: callers who leave while the store is asked, so that what it takes for them is never given back: places of others, a budget of a day, the
+/// calls of a chain, without a record of any call.
+#[tokio::test]
+async fn who_leaves_while_the_store_is_asked_takes_nothing() {
+    let (redis, one, other) = two().await;
+    let of_a_day = json!([{"name": "calls", "requests": 2, "window": {"fixed": "24h"}}]);
+    let at_once = json!([{"name": "calls", "concurrency": 1}]);
+    for limits in [of_a_day, at_once] {
+        for world in [&one, &other] {
+            world.gate.take_into_use(snapshot(&limited(world, &limits, TOOLS)));
+        }
+        // The scripts are there.
+        assert_eq!(code(&one, one.tool("echo")).await, None);
+        left_while_the_store_is_asked(&redis, &one, one.tool("echo")).await;
+        assert_eq!(code(&other, other.tool("echo")).await, None, "{limits}");
+    }
+    for world in [&one, &other] {
+        let all = estate(world, |all| all[2]["spec"]["delegation"] = json!({"maxCalls": 3}));
+        world.gate.take_into_use(snapshot(&all));
+    }
+    let token = begin(&one).await;
+    assert_eq!(code(&one, with(&token, one.tool("echo"))).await, None);
+    left_while_the_store_is_asked(&redis, &one, with(&token, one.tool("echo"))).await;
+    assert_eq!(code(&other, with(&token, other.tool("echo"))).await, None);
 }

@@ -71,6 +71,18 @@ impl Wanted {
         Self { id, key, place, amount, want, division: Division::of(limit.window) }
     }
 
+    /// That nothing was used of what was taken so; `None` of a place, which is given back by its name.
+    pub fn unused(self, found: Found) -> Option<Settled> {
+        let Self { key, place, want: taken, division, .. } = self;
+        (place.is_none() && taken > 0).then_some(Settled {
+            key,
+            number: found.number,
+            division,
+            taken,
+            used: 0,
+        })
+    }
+
     /// Whether it fits when nothing else is taken.
     pub const fn may_fit(&self) -> bool {
         self.want <= self.amount
