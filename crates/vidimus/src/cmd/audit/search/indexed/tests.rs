@@ -15,7 +15,7 @@ fn text(index: u64) -> Value {
     let time = format!("2026-11-2{}T12:{:02}:00.000000Z", index / 1000, index % 60);
     let call = index / 10 * 10;
     let (id, trace) = (format!("call-{call}"), format!("{call:032x}-{call:016x}"));
-    let chain = if call % 30 == 0 { json!(["Agent/a/first", "Agent/a/mid"]) } else { json!([]) };
+    let chain = if call.is_multiple_of(30) { json!(["Agent/a/first", "Agent/a/mid"]) } else { json!([]) };
     let decision = |more: Value| {
         let mut record = json!({
             "action": "invokeTool", "body": "sha256:00", "chain": chain, "depth": 1, "facts": {"x": "ü \"quoted\""}, "id": id,
