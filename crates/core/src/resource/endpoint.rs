@@ -118,11 +118,11 @@ pub struct EndpointSpec {
     #[schemars(schema_with = "web_url::schema")]
     pub card: Option<String>,
     /// Below which address an agent serves A2A over HTTP+JSON (message:send, tasks/…), if it does: an http or https URL at the origin of the
-    /// URL. Without it, what callers say over HTTP+JSON of 1.0 is translated to what the agent speaks.
+    /// URL. Without it, what callers say over HTTP+JSON is translated to what the agent speaks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "web_url::schema")]
     pub rest: Option<String>,
-    /// Whether an agent serves nothing but that, and no JSON-RPC at the URL: callers over JSON-RPC and gRPC of 1.0 are then translated to it.
+    /// Whether an agent serves nothing but that, and no JSON-RPC at the URL: callers over JSON-RPC and gRPC are then translated to it, in 1.0.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub rest_alone: bool,
     /// Where an agent serves A2A 1.0 over gRPC, if it does: an http or https URL without a path, at the host of the URL, whose port may be

@@ -39,7 +39,11 @@ impl Use {
     };
 
     /// The index, with all that the log has by now; `None` where there is none that helps.
-    pub(super) fn current(self, ledger: &Path, index: &Path) -> Result<Option<Model>, ModelError> {
+    pub(in crate::cmd::audit) fn current(
+        self,
+        ledger: &Path,
+        index: &Path,
+    ) -> Result<Option<Model>, ModelError> {
         let Some(mut model) = Model::open(index, ledger)? else { return Ok(None) };
         if model.behind() > self.most_behind {
             (self.far_behind)();
