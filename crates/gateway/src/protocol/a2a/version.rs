@@ -21,7 +21,7 @@ use vidimus_core::resource::{A2aVersion, Agent};
 use self::object::{Fault, Saying, Who, Written};
 use self::words::Row;
 use super::grpc::status::{self, OF_A2A};
-use super::{METHODS, NEWS, grpc, rest};
+use super::{METHODS, NEWS, grpc, rest, task_of_news};
 use crate::protocol::event::{self, Change, Rewrite};
 use crate::protocol::members::{Members, quoted, text};
 use crate::protocol::sse::EventFilter;
@@ -242,14 +242,19 @@ fn error(said: &str, to: A2aVersion) -> Result<String, Fault> {
 /// News of a task in the words of `to`; `None` where they are that already.
 ///
 /// # Errors
-/// `message_invalid` for what is none of the other version.
+/// `message_invalid` for what is none of the other version, or would be no news, or those of another task.
 pub fn news(said: &str, to: A2aVersion) -> Result<Option<String>, Refusal> {
     let members = Members::unique(said).map_err(|error| unasked(error.into()))?;
     let is_new = matches!(&members.0[..], [(name, _)] if NEWS.contains(&&**name));
     if is_new == (to == A2aVersion::V1_0) {
         return Ok(None);
     }
-    words::sent(Saying { to, who: Who::Agent }, said).map(Some).map_err(unasked)
+    let told = words::sent(Saying { to, who: Who::Agent }, said).map_err(unasked)?;
+    // What was looked at is what they were: a message, or of another task, they must not become.
+    if task_of_news(told.as_bytes()).is_none_or(|task| task_of_news(said.as_bytes()) != Some(task)) {
+        return Err(unasked(Fault::Unreadable("they are no news of the task that they name".to_owned())));
+    }
+    Ok(Some(told))
 }
 
 fn unasked(fault: Fault) -> Refusal {
