@@ -49,7 +49,7 @@ pub(super) fn back(reading: Option<Reading>, response: Response<Body>) -> Result
         false => Held::document(limit),
     };
     parts.headers.remove(CONTENT_LENGTH);
-    crossed.rename(&mut parts.headers);
+    crossed.name_to_caller(&mut parts.headers);
     Ok(Response::from_parts(parts, body.rewritten(Answer { crossed, status, text })))
 }
 

@@ -366,6 +366,10 @@ impl Sent<'_> {
                 let body = if self.amends { self.binding.amended(&body)? } else { body };
                 let Lowered { path, body, below: at, crossed } =
                     self.binding.lowered(&parts.method, self.path, body, endpoint.tenant.as_deref())?;
+                // Of what passes alone: it is what policies and guards saw, and no credential.
+                if let Some(crossed) = &crossed {
+                    crossed.name_to_agent(&mut headers);
+                }
                 headers::finish(&mut headers, rules, &context.trace, &body);
                 let path = llm::path_to(self.permit.destination(), path);
                 (below(path, parts.uri.query(), self.binding.passed_query()), headers, body, (at, crossed))

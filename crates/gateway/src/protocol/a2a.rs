@@ -238,11 +238,11 @@ impl Binding for JsonRpc {
                 let mut parsed = posted(message, agent, json, Framings::RPC)?;
                 let wrote = Wrote { old: is_old(json), of_schema: false };
                 if grpc::is_alone(agent) {
-                    grpc::goes_on(wrote, message.headers, &mut parsed);
+                    grpc::goes_on(wrote, &mut parsed);
                 } else if rest::is_alone(agent) {
-                    rest::goes_on(agent, wrote, message.headers, &mut parsed);
+                    rest::goes_on(agent, wrote, &mut parsed);
                 } else if version::differs(agent, wrote.old) {
-                    version::goes_on(wrote, rest::TO_RPC, message.headers, &mut parsed);
+                    version::goes_on(wrote, rest::TO_RPC, &mut parsed);
                 } else {
                     tell_version(message, json, &mut parsed);
                 }

@@ -149,6 +149,44 @@ async fn what_is_not_of_the_callers_version_is_not_sent() {
     assert_eq!(world.upstream.received().len(), before);
 }
 
+/// Attack: extensions by the other version's name that policies, guards and who keeps the caller's credential from agents did not see.
+#[tokio::test]
+async fn extensions_are_named_anew_of_the_headers_that_go_on() {
+    let said = json!({"jsonrpc": "2.0", "id": "own", "method": "message/send", "params": old_send()});
+    let world = of_version("1.0").await;
+    let token = world.token("caller", std::time::Duration::from_secs(600));
+    for (given, expected) in [
+        (
+            vec![("x-a2a-extensions", "urn:a, urn:b"), ("x-a2a-extensions", "urn:c")],
+            vec!["urn:a, urn:b", "urn:c"],
+        ),
+        // Its caller keeps it to this hop.
+        (vec![("x-a2a-extensions", "urn:a"), ("connection", "x-a2a-extensions")], vec![]),
+        (vec![("x-a2a-extensions", &*token)], vec![]),
+        // Its version has no such header.
+        (vec![("a2a-extensions", "urn:a")], vec![]),
+    ] {
+        let mut request = world.request(Method::POST, ROUTE, &said);
+        request.headers_mut().insert("authorization", format!("Bearer {token}").parse().expect("a value"));
+        for (name, value) in &given {
+            request.headers_mut().append(*name, value.parse().expect("a value"));
+        }
+        let answer = response(&json!({"task": new_task()}));
+        let answer = answer.with_header("a2a-extensions", "urn:a");
+        world.upstream.next(answer);
+        let (status, headers, body) = world.call(request).await;
+        assert_eq!(status, StatusCode::OK, "{body:?}");
+        let lines = |headers: &HeaderMap, name: &str| {
+            let all = headers.get_all(name).iter();
+            all.map(|line| line.to_str().expect("text").to_owned()).collect::<Vec<_>>()
+        };
+        let sent = last(&world).headers;
+        assert_eq!(lines(&sent, "a2a-extensions"), expected, "{given:?}");
+        assert_eq!(lines(&sent, "x-a2a-extensions"), Vec::<String>::new(), "{given:?}");
+        assert_eq!(lines(&headers, "x-a2a-extensions"), ["urn:a"]);
+    }
+}
+
 #[tokio::test]
 async fn a_caller_of_1_0_reaches_an_agent_of_0_3_in_each_binding() {
     let world = of_version("0.3").await;

@@ -112,7 +112,7 @@ impl Governed {
     }
 
     /// The transport that is announced in the place of one that the agent speaks, in 1.0 (`new`) or in 0.3; `None` where that is not governed. JSON-RPC of
-    /// 0.3 is translated to nothing, so it is not for agents that are called over something else.
+    /// 0.3 is announced of agents that are called over something else where their record says which version they speak ([`in_both`]).
     fn transport(&self, spoken: Option<&str>, new: bool) -> Option<&'static str> {
         match spoken? {
             JSON_RPC if new || !(self.is_rest_alone || self.is_grpc_alone) => Some(JSON_RPC),

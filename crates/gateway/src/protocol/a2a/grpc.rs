@@ -150,11 +150,11 @@ impl Binding for Grpc {
         let wrote = Wrote { old: is_old(json), of_schema: false };
         let speaks = agent.endpoint.as_ref().is_some_and(|endpoint| endpoint.grpc.is_some());
         if is_alone(agent) || speaks && !wrote.old {
-            goes_on(wrote, message.headers, &mut parsed);
+            goes_on(wrote, &mut parsed);
         } else if rest::is_alone(agent) {
-            rest::goes_on(agent, wrote, message.headers, &mut parsed);
+            rest::goes_on(agent, wrote, &mut parsed);
         } else if versions::differs(agent, wrote.old) {
-            versions::goes_on(wrote, rest::TO_RPC, message.headers, &mut parsed);
+            versions::goes_on(wrote, rest::TO_RPC, &mut parsed);
         } else {
             parsed.headers.extend(of_rpc(wrote.old));
         }
@@ -217,10 +217,10 @@ pub fn says_grpc(headers: &HeaderMap) -> bool {
 }
 
 /// Has a message of JSON-RPC go on over gRPC, which is of 1.0.
-pub(super) fn goes_on(wrote: Wrote, headers: &HeaderMap, parsed: &mut Parsed<'_>) {
+pub(super) fn goes_on(wrote: Wrote, parsed: &mut Parsed<'_>) {
     let path = format!("/{SERVICE}/{}", parsed.ask.method);
     if wrote.old {
-        versions::goes_on(wrote, &path, headers, parsed);
+        versions::goes_on(wrote, &path, parsed);
         return;
     }
     parsed.path = Some(path.into());

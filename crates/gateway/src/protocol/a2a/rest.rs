@@ -15,7 +15,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use data_encoding::HEXUPPER;
 use http::request::Parts;
-use http::{HeaderMap, Method, Response};
+use http::{Method, Response};
 use serde_json::json;
 use serde_json::value::RawValue;
 use url::form_urlencoded;
@@ -126,7 +126,7 @@ impl Binding for Rest {
             // The path says it, and perhaps the query, which goes no further.
             tell_version(message, json, &mut parsed);
         } else {
-            goes_elsewhere(agent, wrote, message.headers, &mut parsed);
+            goes_elsewhere(agent, wrote, &mut parsed);
         }
         Ok(parsed)
     }
@@ -187,12 +187,12 @@ pub fn is_alone(agent: &Agent) -> bool {
 }
 
 /// Has a message of JSON-RPC go on over HTTP+JSON of 1.0.
-pub(super) fn goes_on(agent: &Agent, wrote: Wrote, headers: &HeaderMap, parsed: &mut Parsed<'_>) {
+pub(super) fn goes_on(agent: &Agent, wrote: Wrote, parsed: &mut Parsed<'_>) {
     if version::declared(agent) == Some(A2aVersion::V0_3) {
         let message = "the agent is served over HTTP+JSON of 0.3 alone, to which nothing is translated";
         parsed.fault = Some(Box::new(Refusal::new(Code::BindingUnserved, message)));
     } else if wrote.old {
-        version::goes_on(wrote, TO_REST, headers, parsed);
+        version::goes_on(wrote, TO_REST, parsed);
     } else {
         parsed.path = Some(TO_REST.into());
         parsed.headers.push(grpc::version(false));
@@ -200,17 +200,17 @@ pub(super) fn goes_on(agent: &Agent, wrote: Wrote, headers: &HeaderMap, parsed: 
 }
 
 /// Has a request over HTTP+JSON go on to an agent that is not served in it, or in another version.
-fn goes_elsewhere(agent: &Agent, wrote: Wrote, headers: &HeaderMap, parsed: &mut Parsed<'_>) {
+fn goes_elsewhere(agent: &Agent, wrote: Wrote, parsed: &mut Parsed<'_>) {
     if grpc::is_alone(agent) {
-        grpc::goes_on(wrote, headers, parsed);
+        grpc::goes_on(wrote, parsed);
     } else if is_alone(agent) && version::declared(agent).is_none() {
         let message =
             "the agent is served over HTTP+JSON alone, where configurations of 0.3 are not translated";
         parsed.fault = Some(Box::new(Refusal::new(Code::BindingUnserved, message)));
     } else if is_alone(agent) {
-        goes_on(agent, wrote, headers, parsed);
+        goes_on(agent, wrote, parsed);
     } else if version::differs(agent, wrote.old) {
-        version::goes_on(wrote, TO_RPC, headers, parsed);
+        version::goes_on(wrote, TO_RPC, parsed);
     } else {
         parsed.path = Some(if wrote.old { TO_OLD_RPC } else { TO_RPC }.into());
         parsed.headers.extend(grpc::of_rpc(wrote.old));

@@ -21,7 +21,7 @@ use vidimus_core::resource::{A2aVersion, Agent};
 use self::object::{Fault, Saying, Who, Written};
 use self::words::Row;
 use super::grpc::status::{self, OF_A2A};
-use super::{METHODS, NEWS, grpc, rest};
+use super::{METHODS, NEWS, grpc, rest, task_of_news};
 use crate::protocol::event::{self, Change, Rewrite};
 use crate::protocol::members::{Members, quoted, text};
 use crate::protocol::sse::EventFilter;
@@ -69,7 +69,7 @@ pub(super) struct Wrote {
 }
 
 /// Has a message go on to an agent of the other version, by this path of the binding that the agent speaks.
-pub(super) fn goes_on(wrote: Wrote, path: &str, headers: &HeaderMap, parsed: &mut Parsed<'_>) {
+pub(super) fn goes_on(wrote: Wrote, path: &str, parsed: &mut Parsed<'_>) {
     let before = match wrote {
         Wrote { old: false, .. } => FROM_NEW,
         Wrote { of_schema: true, .. } => FROM_OLD_SCHEMA,
@@ -82,8 +82,6 @@ pub(super) fn goes_on(wrote: Wrote, path: &str, headers: &HeaderMap, parsed: &mu
     }
     parsed.path = Some(format!("{before}{path}").into());
     parsed.headers.extend(grpc::of_rpc(!wrote.old));
-    let (from, to) = if wrote.old { (OLD_EXTENSIONS, EXTENSIONS) } else { (EXTENSIONS, OLD_EXTENSIONS) };
-    parsed.headers.extend(headers.get(from).map(|named| (to, named.clone())));
 }
 
 /// A message whose path says that it is of the other version than the agent's, as the request that goes on; `None` where it says nothing of that.
@@ -168,14 +166,30 @@ impl Crossed {
         Ok(written.finish())
     }
 
+    /// What goes on of the caller's extensions, by the name that the agent's version has for them. By that name the caller's has none.
+    pub fn name_to_agent(&self, headers: &mut HeaderMap) {
+        match self.to {
+            A2aVersion::V0_3 => rename(headers, &OLD_EXTENSIONS, &EXTENSIONS),
+            A2aVersion::V1_0 => rename(headers, &EXTENSIONS, &OLD_EXTENSIONS),
+        }
+    }
+
     /// What the answer says of extensions, by the name that the caller's version has for it.
-    pub fn rename(&self, headers: &mut HeaderMap) {
-        let (from, to) = match self.to {
-            A2aVersion::V0_3 => (EXTENSIONS, OLD_EXTENSIONS),
-            A2aVersion::V1_0 => (OLD_EXTENSIONS, EXTENSIONS),
-        };
-        let named: Option<HeaderValue> = headers.remove(from);
-        headers.extend(named.map(|named| (to, named)));
+    pub fn name_to_caller(&self, headers: &mut HeaderMap) {
+        match self.to {
+            A2aVersion::V0_3 => rename(headers, &EXTENSIONS, &OLD_EXTENSIONS),
+            A2aVersion::V1_0 => rename(headers, &OLD_EXTENSIONS, &EXTENSIONS),
+        }
+    }
+}
+
+/// All lines of a header by another name, in the place of whatever stands there.
+fn rename(headers: &mut HeaderMap, from: &HeaderName, to: &HeaderName) {
+    headers.remove(to);
+    let lines: Vec<HeaderValue> = headers.get_all(from).iter().cloned().collect();
+    headers.remove(from);
+    for line in lines {
+        headers.append(to.clone(), line);
     }
 }
 
@@ -228,14 +242,19 @@ fn error(said: &str, to: A2aVersion) -> Result<String, Fault> {
 /// News of a task in the words of `to`; `None` where they are that already.
 ///
 /// # Errors
-/// `message_invalid` for what is none of the other version.
+/// `message_invalid` for what is none of the other version, or would be no news, or those of another task.
 pub fn news(said: &str, to: A2aVersion) -> Result<Option<String>, Refusal> {
     let members = Members::unique(said).map_err(|error| unasked(error.into()))?;
     let is_new = matches!(&members.0[..], [(name, _)] if NEWS.contains(&&**name));
     if is_new == (to == A2aVersion::V1_0) {
         return Ok(None);
     }
-    words::sent(Saying { to, who: Who::Agent }, said).map(Some).map_err(unasked)
+    let told = words::sent(Saying { to, who: Who::Agent }, said).map_err(unasked)?;
+    // What was looked at is what they were: a message, or of another task, they must not become.
+    if task_of_news(told.as_bytes()).is_none_or(|task| task_of_news(said.as_bytes()) != Some(task)) {
+        return Err(unasked(Fault::Unreadable("they are no news of the task that they name".to_owned())));
+    }
+    Ok(Some(told))
 }
 
 fn unasked(fault: Fault) -> Refusal {

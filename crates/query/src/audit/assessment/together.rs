@@ -43,7 +43,7 @@ pub struct Together {
 /// One of the logs, or a part of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AssessedPart {
-    /// Its name in checkpoints.
+    /// Its name, which no other log has: that in checkpoints, with the id of the key where another log has the same.
     pub log: String,
     /// The file with its own assessment, which has the samples and their proofs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -85,33 +85,34 @@ pub struct EvidenceTogether {
 pub struct Overlap(String);
 
 impl Together {
-    /// Adds assessments up, each with the file that it is in.
+    /// Adds assessments up, each with its log as [`Logs`](crate::audit::logs::Logs) names it, and the file that it is in. What a log calls itself
+    /// another one may call itself too.
     ///
     /// # Errors
     /// See [`Overlap`].
-    pub fn of(mut parts: Vec<(Option<String>, Assessment)>) -> Result<Self, Overlap> {
+    pub fn of(mut parts: Vec<(String, Option<String>, Assessment)>) -> Result<Self, Overlap> {
         // What is a copy of another part comes behind it.
-        parts.sort_by_cached_key(|(_, it)| (it.log.name.clone(), it.log.first, Reverse(it.log.last)));
+        parts.sort_by_cached_key(|(name, _, it)| (name.clone(), it.log.first, Reverse(it.log.last)));
         let mut all = Self { sound: true, ..Self::default() };
         let mut last: Option<(String, u64)> = None;
-        for (file, it) in parts {
-            let behind = last.as_ref().filter(|(name, _)| *name == it.log.name).map(|(_, last)| *last);
+        for (name, file, it) in parts {
+            let behind = last.as_ref().filter(|(of, _)| *of == name).map(|(_, last)| *last);
             let copy = match (behind, it.log.first, it.log.last) {
                 (Some(behind), Some(_), Some(end)) if end <= behind => true,
-                (Some(behind), Some(first), Some(_)) if first <= behind => return Err(Overlap(it.log.name)),
+                (Some(behind), Some(first), Some(_)) if first <= behind => return Err(Overlap(name)),
                 _ => false,
             };
             if let Some(end) = it.log.last.filter(|_| !copy) {
-                last = Some((it.log.name.clone(), end));
+                last = Some((name.clone(), end));
             }
-            all.add(file, it, copy);
+            all.add((name, file), it, copy);
         }
         Ok(all)
     }
 
-    fn add(&mut self, file: Option<String>, it: Assessment, copy: bool) {
+    fn add(&mut self, (name, file): (String, Option<String>), it: Assessment, copy: bool) {
         self.sound &= it.sound;
-        self.findings.extend(it.findings.iter().map(|finding| format!("{}: {finding}", it.log.name)));
+        self.findings.extend(it.findings.iter().map(|finding| format!("{name}: {finding}")));
         if !copy {
             self.counts.add(&it.counts);
             for (name, kind) in &it.evidence {
@@ -121,10 +122,20 @@ impl Together {
             }
         }
         let Assessment { log, gaps, sound, .. } = it;
-        let key = log.key.clone();
         let (key_given, size, records, proven) = (log.key_given, log.size, log.records, log.proven);
-        let log = log.name;
-        self.logs.push(AssessedPart { log, file, key, key_given, size, records, proven, sound, gaps, copy });
+        let key = log.key;
+        self.logs.push(AssessedPart {
+            log: name,
+            file,
+            key,
+            key_given,
+            size,
+            records,
+            proven,
+            sound,
+            gaps,
+            copy,
+        });
         (self.framework, self.title, self.source) = (it.framework, it.title, it.source);
         (self.from, self.to, self.made) = (it.from, it.to, Some(it.made));
         (self.controls, self.lacks) = (it.controls, it.lacks);

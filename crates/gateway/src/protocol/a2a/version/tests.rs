@@ -338,6 +338,14 @@ fn news_are_told_in_the_version_of_who_asked_for_them() {
     assert_eq!((said(&new, OLD), said(&new, NEW)), (Some(update), None));
     let task = json!({"task": {"id": "t", "contextId": "c", "status": {"state": "TASK_STATE_COMPLETED"}}});
     assert_eq!((said(old, NEW), said(old, OLD)), (Some(task), None));
+    // Attack: news of a task, by what they are looked at for, that would be a message where they go, or name no task.
+    for no in [
+        r#"{"kind":"message","taskId":"t","status":{},"metadata":{"skill":"pay"}}"#,
+        r#"{"kind":"task","taskId":"t","status":{"state":"completed"}}"#,
+    ] {
+        assert_eq!(task_of_news(no.as_bytes()).as_deref(), Some("t"));
+        assert_eq!(news(no, NEW).map_err(|refusal| refusal.code), Err(Code::MessageInvalid), "{no}");
+    }
 }
 
 #[test]

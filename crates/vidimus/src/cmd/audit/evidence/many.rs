@@ -44,7 +44,7 @@ pub fn run(logs: &Logs, evidence: &Evidence, format: Format) -> anyhow::Result<E
                 None => assess(directory, &question, |_, _| Ok(())),
             };
             match assessed {
-                Ok(assessment) => parts.push((out.map(|_| file), assessment)),
+                Ok(assessment) => parts.push((log.name.clone(), out.map(|_| file), assessment)),
                 Err(error) => unread.push(format!("{}: it was not assessed: {error:#}", log.name)),
             }
         }
