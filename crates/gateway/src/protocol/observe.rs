@@ -158,11 +158,12 @@ impl Observation {
     }
 
     /// What is found in a whole document.
+    #[cfg(any(test, fuzzing))]
     pub fn of(sought: &Sought, document: &[u8]) -> Self {
         Self::telling(sought, document, &mut None)
     }
 
-    /// The same; what a model says of its answer is `told` too, where that is something.
+    /// What is found in a whole document; what a model says of its answer is `told` too, where that is something.
     pub fn telling(sought: &Sought, document: &[u8], told: &mut Option<Box<Told>>) -> Self {
         let mut found = Self::before(sought);
         found.read(sought, document, (false, told));
