@@ -196,6 +196,24 @@ fn what_is_a_hint_goes_no_further() {
     }
 }
 
+/// A model that had no tokens left for anything but its thoughts has said nothing.
+#[test]
+fn a_turn_of_thoughts_alone_is_none() {
+    let thoughts = json!([{"type": "thinking", "thinking": "t", "signature": "s"}]);
+    let more = json!({"messages": [
+        {"role": "user", "content": "q"}, {"role": "assistant", "content": thoughts}, {"role": "user", "content": "go on"},
+    ]});
+    let asked = request(Shape::Anthropic, &more);
+    for (to, turns) in
+        [(Shape::OpenAi, "/messages"), (Shape::Gemini, "/contents"), (Shape::Bedrock, "/messages")]
+    {
+        let (_, body) = gone(Shape::Anthropic, &provider_of(to), &asked).expect("it goes on");
+        let turns = body.pointer(turns).and_then(Value::as_array).expect("turns");
+        assert!(turns.iter().all(|turn| turn["role"] == "user"), "{to:?}: {body}");
+        assert!(body.to_string().contains("go on"), "{to:?}: {body}");
+    }
+}
+
 #[test]
 fn the_maker_of_a_model_says_what_bedrock_can_be_asked() {
     let bedrock = provider_of(Shape::Bedrock);
