@@ -15,7 +15,9 @@ impl Effect {
         self.kept = kept.map(Box::new);
         let Some(reservation) = self.reservation.take() else { return };
         // What the upstream said last is what counts: before its end it may have said less.
+        let is_open = self.is_open();
         let has_ended = match ending {
+            _ if is_open => false,
             Ending::Ok | Ending::Error | Ending::Unknown => !self.left && !self.found.unread,
             Ending::Failed(_) | Ending::Cancelled => self.status >= 400,
         };
@@ -24,7 +26,7 @@ impl Effect {
             is_sent: self.sent,
             is_answered: self.found.answered,
             has_ended,
-            is_refused: self.is_refused(),
+            is_refused: !is_open && self.is_refused(),
             passed: self.passed_tokens(),
         });
     }
@@ -34,6 +36,12 @@ impl Effect {
     fn passed_tokens(&self) -> u64 {
         let written = self.found.written.filter(|_| !self.found.unread);
         written.map_or(self.bytes_out / 4, Written::tokens)
+    }
+
+    /// Whether nobody answered well, and one that was asked before the last did not answer at all: it may have written all that it might.
+    fn is_open(&self) -> bool {
+        let has_refused = !(1..400).contains(&self.status);
+        has_refused && self.attempts.iter().any(|tried| tried.status == 0 && tried.was_sent())
     }
 
     /// Whether whoever was asked answered with an error of HTTP, or was not reached: for that no provider charges anything. One that was asked and did

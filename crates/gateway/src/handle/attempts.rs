@@ -168,7 +168,7 @@ impl Elsewhere {
             place += 1;
             let Some(candidate) = candidates.get(which) else { continue };
             let written = match (&self.own, which) {
-                (Some((path, headers, body)), 0) if !shapes::may_be_signed(self.client, &self.body) => {
+                (Some((path, headers, body)), 0) if !shapes::may_be_signed(&self.method, &self.body) => {
                     Ok((path.clone().into_string(), headers.clone(), body.clone()))
                 }
                 _ => self.written(context, parts, &candidate.provider, &candidate.model),

@@ -62,7 +62,10 @@ pub const LABELS: &[(&str, &str)] = &[
     ("code", "`allowed`, or a stable code: [codes.md](codes.md) has them all"),
     ("direction", "`input` or `output` of tokens, `request` or `answer` of header fields"),
     ("error_type", "empty where it went well; else a stable code, or `error`, `unknown` or `cancelled`"),
-    ("gen_ai_operation_name", "`chat`, `generate_content`, `embeddings` or `count_tokens`"),
+    (
+        "gen_ai_operation_name",
+        "`chat`, `text_completion`, `generate_content`, `embeddings` or `count_tokens`",
+    ),
     (
         "gen_ai_provider_name",
         "by the type of the provider: `openai`, `anthropic`, `gcp.gemini`, `azure.ai.openai`, `aws.bedrock`",

@@ -109,8 +109,14 @@ pub fn has_usage(json: &[u8]) -> bool {
 /// Whether an event of a model's stream has something of its answer: a text, a thought or a call of a tool. The first event of many servers has a
 /// role alone. It is asked until it is so, and so of few.
 pub fn has_token(json: &[u8]) -> bool {
-    const EMPTY: [&[u8]; 4] =
-        [b"\"content\":\"\"", b"\"content\": \"\"", b"\"content\":null", b"\"content\": null"];
+    const EMPTY: [&[u8]; 6] = [
+        b"\"content\":\"\"",
+        b"\"content\": \"\"",
+        b"\"content\":null",
+        b"\"content\": null",
+        b"\"text\":\"\"",
+        b"\"text\": \"\"",
+    ];
     let has = |word: &[u8]| memmem::find(json, word).is_some();
     let has_choice = || has(b"\"choices\"") && !has(b"\"choices\":[]") && !has(b"\"choices\": []");
     has(b"content_block_delta")
@@ -160,6 +166,8 @@ mod tests {
             (r#"{"choices":[{"delta":{"content":"x"}}]}"#, true),
             (r#"{"choices":[{"delta":{"content":null,"tool_calls":[{"id":"a"}]}}]}"#, true),
             (r#"{"choices":[{"delta":{"content":null,"reasoning_content":"x"}}]}"#, true),
+            (r#"{"choices":[{"index":0,"text":"","logprobs":null}]}"#, false),
+            (r#"{"choices":[{"index":0,"text":"x"}]}"#, true),
             (r#"{"type":"message_start","message":{"content":[]}}"#, false),
             (r#"{"type":"ping"}"#, false),
             (r#"{"type":"content_block_start","index":0}"#, false),

@@ -60,8 +60,10 @@ type Counts = Divided<Key, EntityId, Count>;
 #[derive(Debug)]
 struct Count {
     counter: Counter,
-    /// The limit's id.
+    /// The limit's id, what it counted and by whom: one that is changed is counted anew.
     limit: Arc<str>,
+    of: Measure,
+    per: Box<[Per]>,
     /// Of whom it is, where the limit is counted by teams.
     team: Option<Arc<str>>,
 }
@@ -69,8 +71,19 @@ struct Count {
 impl Count {
     /// Nothing is taken yet.
     fn new(limit: &Limit, by: &CountedBy<'_>) -> Self {
-        let team = limit.per.contains(&Per::Team).then(|| by.team.into());
-        Self { counter: Counter::new(Division::of(limit.window)), limit: limit.id.clone(), team }
+        Self {
+            counter: Counter::new(Division::of(limit.window)),
+            limit: limit.id.clone(),
+            of: limit.of,
+            per: limit.per.clone(),
+            team: limit.per.contains(&Per::Team).then(|| by.team.into()),
+        }
+    }
+
+    /// How much of this limit is left at so many milliseconds; `None` where it is not what is counted here.
+    fn left(&self, limit: &Limit, at: u64) -> Option<i64> {
+        let is_of = self.of == limit.of && self.per == limit.per;
+        is_of.then(|| self.counter.left(Division::of(limit.window), at, limit.amount)).flatten()
     }
 }
 

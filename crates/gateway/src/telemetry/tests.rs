@@ -71,6 +71,28 @@ fn the_context_of_an_agents_message_is_its_conversation() {
     assert_eq!(text(&of, names::RPC_REQUEST), None);
 }
 
+/// The page on metrics has what is done with a model, in the words that metrics and spans have.
+#[test]
+fn the_page_on_metrics_has_every_operation() {
+    let (_, said) =
+        crate::LABELS.iter().find(|(label, _)| *label == "gen_ai_operation_name").expect("a label");
+    for method in [
+        "chat.completions",
+        "completions",
+        "responses",
+        "embeddings",
+        "messages",
+        "messages.count_tokens",
+        "models.generate_content",
+        "models.count_tokens",
+        "models.embed_content",
+        "converse",
+    ] {
+        let operation = operation_of(method);
+        assert!(said.contains(&format!("`{operation}`")), "{method} is {operation}");
+    }
+}
+
 #[test]
 fn a_span_has_what_the_model_says_of_its_answer_and_who_answered() {
     let provider = provider();

@@ -400,6 +400,23 @@ async fn an_answer_ends_with_the_permit_for_whoever_gives_it() {
     drop((stream, response));
 }
 
+/// Attack: a provider that is too slow for what is asked, or breaks off, before one that refuses, so that nothing is charged.
+#[tokio::test]
+async fn who_did_not_answer_before_one_that_refused_is_charged_for() {
+    for (first, is_charged) in [(Answer::reset(), true), (status(503), false)] {
+        let world = world(&["first", "third"], "").await;
+        world.upstream.next(first);
+        failing(&world, &["third"], 429);
+        let messages = json!([{"role": "user", "content": "hi"}]);
+        let body = json!({"model": "small", "max_tokens": 500, "messages": messages});
+        let (status, headers, _) = world.call(world.request(Method::POST, CHAT, &body)).await;
+        let records = world.records(&call_id(&headers), 2).await;
+        assert_eq!((status, asked(&world).len()), (StatusCode::TOO_MANY_REQUESTS, 2), "{:?}", records[1]);
+        let charged = records[1]["charged_tokens"].as_u64().expect("a number");
+        assert_eq!((charged >= 500, charged == 0), (is_charged, !is_charged), "{:?}", records[1]);
+    }
+}
+
 /// What is translated for no other API goes to another provider of its own, and to no other.
 #[tokio::test]
 async fn what_is_not_translated_is_answered_by_providers_of_its_own_api() {

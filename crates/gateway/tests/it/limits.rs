@@ -237,6 +237,15 @@ async fn what_is_left_of_a_limit_is_shown_by_team_and_of_whom_has_the_least() {
     let text = measured(&world);
     assert!(text.contains("vidimus_limit_left{limit=\"t/some/calls\",team=\"t\"} 2.0"), "{text}");
     assert_eq!(text.matches("vidimus_limit_left{").count(), 1, "{text}");
+    // What was taken of a limit that told others apart is nothing of the one that has its name now.
+    for changed in [
+        json!({"name": "calls", "requests": 2, "per": ["team"], "window": {"fixed": "1h"}}),
+        json!({"name": "calls", "requests": 2, "window": {"fixed": "1h"}}),
+    ] {
+        world.gate.take_into_use(snapshot(&limited(&world, &json!([changed]), TOOLS)));
+        assert!(!measured(&world).contains("vidimus_limit_left{"), "nothing was taken of {changed}");
+    }
+    world.gate.take_into_use(snapshot(&limited(&world, &limits, TOOLS)));
     // The window is over, and nobody has called since.
     world.clock.advance(Duration::from_secs(3600));
     assert!(measured(&world).contains("vidimus_limit_left{limit=\"t/some/calls\",team=\"t\"} 5.0"));

@@ -5,7 +5,9 @@ use vidimus_core::json::Json;
 use vidimus_core::refusal::{Code, Refusal};
 
 use super::{CHOICES, MOST};
-use crate::protocol::beside::{check_is_other, check_none_of, check_not_both, is_given, plain, undecided};
+use crate::protocol::beside::{
+    check_is_other, check_none_of, check_not_both, check_spelled, is_given, plain, undecided,
+};
 
 /// Members that are read here, and those by which others are chosen that the provider runs. None of them is one of [`BESIDE`].
 const READ: [&str; 8] =
@@ -147,10 +149,11 @@ const UNREAD: [&str; 5] = ["inputembeds", "inputids", "promptembeds", "prompttok
 /// Refuses a prompt that is no text: tokens say what no policy sees and no guard reads.
 ///
 /// # Errors
-/// `member_undecided`, or `message_invalid` for what is neither.
+/// `member_undecided`, or `message_invalid` for what is neither, and for one that is spelled so that only some readers take it for the prompt.
 pub fn check_completion(body: &Json<'_>) -> Result<(), Refusal> {
     const NEXT: &str = "Send the prompt as a text, or as a list of texts.";
     check_none_of(body, &UNREAD, "model")?;
+    check_spelled(body, &["prompt"])?;
     let is_text = |prompt: &Json<'_>| matches!(prompt, Json::String(_));
     match body.get("prompt") {
         None | Some(Json::Null | Json::String(_)) => Ok(()),

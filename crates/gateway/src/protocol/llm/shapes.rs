@@ -222,7 +222,7 @@ impl Going<'_> {
         let fault = || Refusal::new(Code::Internal, "the model could not be named in the caller's message");
         let renamed = std::str::from_utf8(self.body).ok().and_then(|text| {
             let text = if self.method == CHAT { limited(text, provider.provider)? } else { text.into() };
-            named(&text, self.client, model)
+            named(&text, (self.client, self.method), model)
         });
         let body = renamed.map(Bytes::from).ok_or_else(fault)?;
         if self.amends && provider.stream_usage { added_usage::ask_for(&body) } else { Ok(body) }
@@ -271,9 +271,9 @@ impl Going<'_> {
     }
 }
 
-/// A request with the name that another provider of the same API has for the model, and of OpenAI's with the ids of calls as that takes them: what a
-/// model of Gemini's signed is of no use to any other. `None` of what is no request.
-fn named(text: &str, client: Shape, model: &str) -> Option<String> {
+/// A request with the name that another provider of the same API has for the model, and with the ids of calls as that takes them: what a model of
+/// Gemini's signed is of no use to any other. `None` of what is no request.
+fn named(text: &str, (client, method): (Shape, &str), model: &str) -> Option<String> {
     let members: Members<'_> = serde_json::from_str(text).ok()?;
     let mut edits = Edits::of(text);
     let said = members.get("model");
@@ -282,8 +282,10 @@ fn named(text: &str, client: Shape, model: &str) -> Option<String> {
         (Shape::OpenAi | Shape::Anthropic, Some(said)) => edits.put(said, quoted(model)),
         (Shape::OpenAi | Shape::Anthropic, None) | (Shape::Bedrock, _) => {}
     }
-    if client == Shape::OpenAi && thoughts::may_be_in(text) {
-        thoughts::put_bare(members.get("messages")?, &mut edits)?;
+    if may_be_signed(method, text.as_bytes())
+        && let Some(messages) = members.get("messages")
+    {
+        thoughts::put_bare(messages, &mut edits);
     }
     let renamed = edits.finish().ok()?.unwrap_or_else(|| text.to_owned());
     if said.is_some() || matches!(client, Shape::Gemini | Shape::Bedrock) {
@@ -311,17 +313,21 @@ fn named_by_gemini<'d>(members: &Members<'d>, model: &str, edits: &mut Edits<'d>
     Some(())
 }
 
-/// Whether a message may have ids of calls that are not for other providers of its own API as they are.
-pub fn may_be_signed(client: Shape, body: &Bytes) -> bool {
-    client == Shape::OpenAi && std::str::from_utf8(body).is_ok_and(thoughts::may_be_in)
+/// Whether a message may have ids of calls that are not for other providers of its own API as they are. What has no calls says what it likes.
+pub fn may_be_signed(method: &str, body: &[u8]) -> bool {
+    matches!(method, CHAT | MESSAGES | COUNT_TOKENS) && thoughts::may_be_in(body)
 }
 
 /// Whether the caller wants one tool to be called at a time.
-pub fn one_at_a_time(client: Shape, body: &Bytes) -> bool {
-    let Ok(body) = serde_json::from_slice::<Value>(body) else { return false };
+pub fn one_at_a_time(client: Shape, body: &[u8]) -> bool {
+    let Ok(body) = serde_json::from_slice::<Members<'_>>(body) else { return false };
+    let says = |members: &Members<'_>, name, value| members.get(name).is_some_and(|said| said.get() == value);
     match client {
-        Shape::OpenAi => value_at(&body, "/parallel_tool_calls") == false,
-        Shape::Anthropic => value_at(&body, "/tool_choice/disable_parallel_tool_use") == true,
+        Shape::OpenAi => says(&body, "parallel_tool_calls", "false"),
+        Shape::Anthropic => {
+            let choice = body.get("tool_choice").and_then(|choice| serde_json::from_str(choice.get()).ok());
+            choice.is_some_and(|choice| says(&choice, "disable_parallel_tool_use", "true"))
+        }
         Shape::Gemini | Shape::Bedrock => false,
     }
 }

@@ -191,6 +191,9 @@ fn the_prompt_of_a_completion_is_a_text_or_texts() {
         (r#""prompt_embeds":"AAAA""#, undecided),
         (r#""prompt":"x","prompt_token_ids":[1]"#, undecided),
         (r#""prompt":{"x":1}"#, Err(Code::MessageInvalid)),
+        // Servers that pass over case take it for the prompt.
+        (r#""Prompt":[1,2]"#, Err(Code::MessageInvalid)),
+        (r#""PROMPT":["x","y"]"#, Err(Code::MessageInvalid)),
     ] {
         let text = format!(r#"{{"model":"sim-small",{more}}}"#);
         let most = asked(OPENAI, "/v1/completions", &text, |parsed| parsed.ask.tokens_most);

@@ -8,7 +8,6 @@ use vidimus_core::resource::{Limit, Object};
 use vidimus_core::snapshot::Snapshot;
 
 use super::Counters;
-use super::counter::Division;
 use crate::gate::Shared;
 use crate::meter::Amount;
 
@@ -45,8 +44,7 @@ impl Counters {
             let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
             for (_, _, count) in shard.iter() {
                 let Some(limit) = limits.get(&*count.limit) else { continue };
-                let (division, at) = (Division::of(limit.window), self.at(limit.window, now));
-                let Some(left) = count.counter.left(division, at, limit.amount) else { continue };
+                let Some(left) = count.left(limit, self.at(limit.window, now)) else { continue };
                 let whose = (count.limit.clone(), count.team.clone());
                 least.entry(whose).and_modify(|least| *least = left.min(*least)).or_insert(left);
             }

@@ -6,6 +6,7 @@ use base64::Engine;
 use base64::alphabet::STANDARD as ALPHABET;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD, URL_SAFE_NO_PAD};
+use memchr::memmem;
 use serde_json::value::RawValue;
 use vidimus_core::refusal::Refusal;
 
@@ -51,12 +52,12 @@ pub(super) fn bare(id: &str) -> &str {
 }
 
 /// Whether a text may have an id with a signature in it.
-pub(super) fn may_be_in(text: &str) -> bool {
-    text.contains(MARK)
+pub(super) fn may_be_in(text: &[u8]) -> bool {
+    memmem::find(text, MARK.as_bytes()).is_some()
 }
 
-/// Has the ids of calls in OpenAI's `messages` be without their signatures. `None` of what is no list of messages.
-pub(super) fn put_bare<'d>(messages: &'d RawValue, edits: &mut Edits<'d>) -> Option<()> {
+/// Has the ids of calls in the `messages` of OpenAI's or of Anthropic's API be without their signatures. What is no message has none: its provider says so.
+pub(super) fn put_bare<'d>(messages: &'d RawValue, edits: &mut Edits<'d>) {
     let mut put = |id: Option<&'d RawValue>| {
         let Some((id, said)) = id.and_then(|id| Some((id, text(id)?))) else { return };
         let (bare, signature) = signature_in(&said);
@@ -64,15 +65,20 @@ pub(super) fn put_bare<'d>(messages: &'d RawValue, edits: &mut Edits<'d>) -> Opt
             edits.put(id, quoted(bare));
         }
     };
-    for message in serde_json::from_str::<Vec<Members<'d>>>(messages.get()).ok()? {
+    for message in objects(Some(messages)) {
         put(message.get("tool_call_id"));
-        let calls = message.get("tool_calls").filter(|calls| calls.get() != "null");
-        for call in calls.map_or(Some(Vec::new()), |calls| serde_json::from_str(calls.get()).ok())? {
-            let call: Members<'d> = call;
-            put(call.get("id"));
+        objects(message.get("tool_calls")).for_each(|call| put(call.get("id")));
+        for block in objects(message.get("content")) {
+            put(block.get("id"));
+            put(block.get("tool_use_id"));
         }
     }
-    Some(())
+}
+
+/// The objects of a list; none of what is no list.
+fn objects<'d>(list: Option<&'d RawValue>) -> impl Iterator<Item = Members<'d>> {
+    let items = list.and_then(|list| serde_json::from_str::<Vec<&'d RawValue>>(list.get()).ok());
+    items.unwrap_or_default().into_iter().filter_map(|item| serde_json::from_str(item.get()).ok())
 }
 
 /// Whether a model wants signatures: Gemini's do from 3 on.

@@ -41,9 +41,14 @@ pub(in super::super) fn read(body: Value) -> Result<Request, Refusal> {
             "assistant" => Side::Model,
             _ => return Err(no_equivalent("a message's role", &role)),
         };
-        let parts = read_content(message.take("content"), &request)?;
+        let content = message.take("content");
+        let has_blocks = content.as_ref().and_then(Value::as_array).is_some_and(|blocks| !blocks.is_empty());
+        let parts = read_content(content, &request)?;
         message.done()?;
-        request.say(side, parts);
+        // A turn of thoughts alone says nothing, and providers refuse one that is empty.
+        if !(has_blocks && parts.is_empty()) {
+            request.say(side, parts);
+        }
     }
     for tool in body.list("tools")? {
         request.tools.push(read_tool(tool)?);

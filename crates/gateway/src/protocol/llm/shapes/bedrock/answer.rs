@@ -15,7 +15,7 @@ pub(in super::super) fn read_reply(reply: &Value) -> Result<Reply, Refusal> {
     let content = value_at(reply, "/output/message/content").as_array();
     let blocks = content.ok_or_else(|| unreadable("no content"))?;
     // Some models think unasked, and say so.
-    let blocks = blocks.iter().filter(|block| block.get("reasoningContent").is_none());
+    let blocks = blocks.iter().filter(|block| !is_thought(block));
     let said = blocks.map(read_block).collect::<Result<Vec<Said>, Refusal>>()?;
     Ok(Reply {
         id: String::new(),
@@ -42,6 +42,12 @@ fn read_block(block: &Value) -> Result<Said, Refusal> {
         (Some((name, _)), _) => Err(unreadable(format_args!("a block {name:?}"))),
         (None, _) => Err(unreadable("a block without a member")),
     }
+}
+
+/// Whether a block, or more of one, is a thought and nothing else.
+pub(super) fn is_thought(block: &Value) -> bool {
+    let members = block.as_object();
+    members.is_some_and(|members| members.len() == 1 && members.contains_key("reasoningContent"))
 }
 
 pub(super) fn stop_of(reason: &str) -> Result<Stop, Refusal> {

@@ -6,7 +6,7 @@ use vidimus_core::refusal::Refusal;
 use super::super::conversation::{Event, Usage};
 use super::super::taken::unreadable;
 use super::super::{text_at, value_at};
-use super::answer::{fault, stop_of, usage_of};
+use super::answer::{fault, is_thought, stop_of, usage_of};
 
 /// Reads events.
 #[derive(Debug, Default)]
@@ -85,9 +85,13 @@ impl Reader {
             return Ok(());
         };
         let saying = self.block.as_ref().map(|(_, saying)| *saying);
-        if delta.get("reasoningContent").is_some() && matches!(saying, None | Some(Saying::Thought)) {
-            self.block = Some((index.clone(), Saying::Thought));
-            return Ok(());
+        match (delta.get("reasoningContent"), saying) {
+            (None, _) => {}
+            (Some(_), None | Some(Saying::Thought)) if is_thought(delta) => {
+                self.block = Some((index.clone(), Saying::Thought));
+                return Ok(());
+            }
+            (Some(_), _) => return Err(unreadable("a thought beside something else")),
         }
         match (delta.get("text"), value_at(delta, "/toolUse/input"), saying) {
             (Some(Value::String(text)), Value::Null, None | Some(Saying::Text)) => {

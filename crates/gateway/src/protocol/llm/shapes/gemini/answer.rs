@@ -46,7 +46,7 @@ pub(super) fn read_candidate(
             if part["thought"] != true && !text.is_empty() {
                 said.push(Said::Text(text.to_owned()));
             }
-        } else if signature.is_none() {
+        } else if !is_signature(part) {
             return Err(unreadable("a part that is neither text nor a call"));
         }
     }
@@ -55,6 +55,12 @@ pub(super) fn read_candidate(
         Stop::End if *calls > 0 => Stop::Tools,
         stop => stop,
     }))
+}
+
+/// Whether a part has a signature of what was said before, and nothing else: a picture, or code that was run, may be signed too.
+fn is_signature(part: &Value) -> bool {
+    let mut names = part.as_object().into_iter().flatten().map(|(name, _)| &**name);
+    part["thoughtSignature"].is_string() && names.all(|name| matches!(name, "thoughtSignature" | "thought"))
 }
 
 /// The n-th call, with what is signed of it.

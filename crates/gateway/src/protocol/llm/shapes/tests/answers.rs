@@ -140,11 +140,20 @@ fn what_cannot_be_said_is_no_answer() {
             gemini,
             with(
                 gemini,
+                "/candidates/0/content/parts/0",
+                json!({"inlineData": {"mimeType": "image/png", "data": "AAAA"}, "thoughtSignature": "AAAA"}),
+            ),
+        ),
+        (
+            gemini,
+            with(
+                gemini,
                 "/candidates/0/content/parts/1",
                 json!({"functionCall": {"name": "f"}, "thoughtSignature": "no Base64!"}),
             ),
         ),
         (bedrock, with(bedrock, "/output/message/content/0", json!({"text": "a", "toolUse": {}}))),
+        (bedrock, with(bedrock, "/output/message/content/0", json!({"reasoningContent": {}, "text": "a"}))),
         (bedrock, with(bedrock, "/output/message/content/0", json!({"text": 1}))),
         (bedrock, with(bedrock, "/output/message/content/1/toolUse/input", json!("{}"))),
         (bedrock, with(bedrock, "/stopReason", Value::Null)),
@@ -441,6 +450,12 @@ fn events_that_cannot_be_said_end_the_stream() {
             of_bedrock(&[
                 json!({"contentBlockIndex": 0, "delta": {"reasoningContent": {"text": "x"}}}),
                 json!({"contentBlockIndex": 0, "delta": {"text": "x"}}),
+            ]),
+        ),
+        (
+            Shape::Bedrock,
+            of_bedrock(&[
+                json!({"contentBlockIndex": 0, "delta": {"reasoningContent": {"text": "x"}, "text": "y"}}),
             ]),
         ),
         (

@@ -196,6 +196,24 @@ fn what_is_a_hint_goes_no_further() {
     }
 }
 
+/// A model that had no tokens left for anything but its thoughts has said nothing.
+#[test]
+fn a_turn_of_thoughts_alone_is_none() {
+    let thoughts = json!([{"type": "thinking", "thinking": "t", "signature": "s"}]);
+    let more = json!({"messages": [
+        {"role": "user", "content": "q"}, {"role": "assistant", "content": thoughts}, {"role": "user", "content": "go on"},
+    ]});
+    let asked = request(Shape::Anthropic, &more);
+    for (to, turns) in
+        [(Shape::OpenAi, "/messages"), (Shape::Gemini, "/contents"), (Shape::Bedrock, "/messages")]
+    {
+        let (_, body) = gone(Shape::Anthropic, &provider_of(to), &asked).expect("it goes on");
+        let turns = body.pointer(turns).and_then(Value::as_array).expect("turns");
+        assert!(turns.iter().all(|turn| turn["role"] == "user"), "{to:?}: {body}");
+        assert!(body.to_string().contains("go on"), "{to:?}: {body}");
+    }
+}
+
 #[test]
 fn the_maker_of_a_model_says_what_bedrock_can_be_asked() {
     let bedrock = provider_of(Shape::Bedrock);
@@ -329,6 +347,11 @@ fn a_signature_comes_back_to_who_signed_it() {
         {"role": "assistant", "content": content}, {"role": "user", "content": results},
     ]});
     assert_eq!(back(Shape::Anthropic, &body, "gemini-3-pro-preview")["contents"][0]["parts"], expected);
+    for to in [Shape::OpenAi, Shape::Anthropic, Shape::Bedrock] {
+        let (_, body) = gone(Shape::Anthropic, &provider_of(to), &body).expect("it goes on");
+        let text = body.to_string();
+        assert!(text.contains("\"c1\"") && !text.contains("__thought__"), "{to:?}: {text}");
+    }
     // Who wants one call at a time gets the one that is signed.
     let calls = lifted(Shape::OpenAi, true)["choices"][0]["message"]["tool_calls"].clone();
     assert_eq!(calls.as_array().map(Vec::len), Some(1));
@@ -338,6 +361,30 @@ fn a_signature_comes_back_to_who_signed_it() {
     let part = |model| back(Shape::OpenAi, &body, model)["contents"][0]["parts"][0].clone();
     assert_eq!(part("gemini-3-pro-preview")["thoughtSignature"], "skip_thought_signature_validator");
     assert_eq!(part("gemini-2.5-flash").get("thoughtSignature"), None);
+}
+
+/// What is no id of a call goes on as it is, whatever stands in it.
+#[test]
+fn what_has_no_calls_has_no_signatures() {
+    let headers = HeaderMap::new();
+    let mark = "c__thought__QUJD";
+    for (method, body) in [
+        (EMBEDDINGS, json!({"model": "m", "input": mark})),
+        (COMPLETIONS, json!({"model": "m", "prompt": mark})),
+        (RESPONSES, json!({"model": "m", "input": [{"role": "user", "content": mark}]})),
+        (CHAT, json!({"model": "m", "messages": [{"role": "user", "content": mark}]})),
+        // These are their provider's to refuse.
+        (CHAT, json!({"model": "m", "messages": mark})),
+        (CHAT, json!({"model": "m", "user": mark})),
+    ] {
+        let text = Bytes::from(body.to_string());
+        let client = Shape::asked_by(method).expect("an API");
+        let (path, query) = ("", None);
+        let going = Going { client, method, path, query, headers: &headers, body: &text, amends: false };
+        let gone = going.to(&provider_of(client), "m").expect("it goes on");
+        let read: Value = serde_json::from_slice(&gone.body).expect("JSON");
+        assert_eq!(read, body, "{method}");
+    }
 }
 
 #[test]
