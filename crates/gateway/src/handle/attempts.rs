@@ -12,7 +12,7 @@ use vidimus_core::call::Destination;
 use vidimus_core::decision::Candidate;
 use vidimus_core::record::Attempt;
 use vidimus_core::refusal::{Code, Refusal};
-use vidimus_core::resource::LlmProvider;
+use vidimus_core::resource::{HeaderRules, LlmProvider};
 
 use super::key_refused;
 use crate::answer::{Answering, taken_back_before};
@@ -44,6 +44,8 @@ pub(super) struct Elsewhere {
     translates: bool,
     /// The caller's own credential.
     credential: Option<Box<str>>,
+    /// Which headers go to the provider that was called: no guard has read any other.
+    read: HeaderRules,
     /// As it goes to the provider that was called.
     own: Option<(Box<str>, HeaderMap, Bytes)>,
 }
@@ -67,7 +69,8 @@ impl Elsewhere {
             return None;
         }
         let (path, body, credential) = (path.clone(), body.clone(), credential.map(Into::into));
-        Some(Self { client, method: method.into(), path, body, amends, translates, credential, own: None })
+        let (method, read) = (method.into(), provider.endpoint.headers.clone());
+        Some(Self { client, method, path, body, amends, translates, credential, read, own: None })
     }
 
     /// Whether it has to be written for the provider that was called as well.
@@ -102,9 +105,9 @@ impl Elsewhere {
         };
         let Gone { path, body, headers: wanted } = going.to(provider, model)?;
         let rules = &provider.endpoint.headers;
-        let credential = self.credential.as_deref();
-        let (mut headers, _dropped) =
-            headers::passed(&parts.headers, going.passed_headers(provider), rules, credential);
+        let (names, credential) = (going.passed_headers(provider), self.credential.as_deref());
+        let (read, _dropped) = headers::passed(&parts.headers, names, &self.read, credential);
+        let (mut headers, _dropped) = headers::passed(&read, names, rules, credential);
         for (name, value) in wanted {
             headers.insert(name, value);
         }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use http::{Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use serde_json::{Value, json};
 use vidimus_testkit::upstream::{Answer, Received};
 
@@ -43,6 +43,9 @@ async fn world_with(permitted: &[&str], more: &str, key: &Value) -> World {
         }
         if name == "first" {
             spec["credential"] = key.clone();
+        }
+        if name == "third" {
+            spec["endpoint"]["headers"] = json!({"pass": ["x-note"]});
         }
         if let Some(failover) = failover {
             spec["failover"] = failover;
@@ -398,6 +401,25 @@ async fn an_answer_ends_with_the_permit_for_whoever_gives_it() {
     let records = world.records(&id, 2).await;
     assert_eq!((&records[1]["result"], &records[1]["code"]), (&json!("failed"), &json!("revoked")));
     drop((stream, response));
+}
+
+/// Attack: a header that the record of another provider lets pass, and that of the one called does not, so that no guard has read it.
+#[tokio::test]
+async fn a_header_goes_to_another_provider_where_it_goes_to_the_one_called() {
+    let world = world(&["first", "third"], "").await;
+    failing(&world, &["first"], 503);
+    let body = json!({"model": "small", "messages": [{"role": "user", "content": "hi"}]});
+    for (called, expected) in [("first", None), ("third", Some("a secret"))] {
+        let path = format!("/llm/t/{called}/v1/chat/completions");
+        let mut request = world.request(Method::POST, &path, &body);
+        request.headers_mut().insert("x-note", HeaderValue::from_static("a secret"));
+        let (status, ..) = world.call(request).await;
+        assert_eq!(status, StatusCode::OK, "{called}");
+        let received = world.upstream.received();
+        let last = received.last().expect("a request");
+        assert_eq!(last.uri.path(), "/third/v1/chat/completions");
+        assert_eq!(last.headers.get("x-note").and_then(|note| note.to_str().ok()), expected, "{called}");
+    }
 }
 
 /// Attack: a provider that is too slow for what is asked, or breaks off, before one that refuses, so that nothing is charged.

@@ -45,7 +45,8 @@ impl Reader {
                 return Err(unreadable("more than one choice"));
             }
             self.read_delta(&choice["delta"], out)?;
-            if let Some(reason) = choice["finish_reason"].as_str() {
+            // Some servers write an empty one until there is one.
+            if let Some(reason) = choice["finish_reason"].as_str().filter(|reason| !reason.is_empty()) {
                 self.stopped = true;
                 let stop = stop_of(reason, !self.ids.is_empty())?;
                 out.push(Event::Stop(if self.refused { Stop::Filtered } else { stop }));

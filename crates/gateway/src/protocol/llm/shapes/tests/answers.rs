@@ -485,6 +485,21 @@ fn events_that_cannot_be_said_end_the_stream() {
     }
 }
 
+/// Some servers write an empty reason until there is one, which is none.
+#[test]
+fn an_empty_reason_to_stop_is_none() {
+    let chunk = |text: &str, reason: &str| {
+        let choice = json!({"index": 0, "delta": {"content": text}, "finish_reason": reason});
+        format!("data: {}\n\n", json!({"id": "r", "choices": [choice]}))
+    };
+    let whole = chunk("a", "") + &chunk("b", "stop") + "data: [DONE]\n\n";
+    let lifted = lifted_stream(Shape::Anthropic, Shape::OpenAi, &whole, usize::MAX).expect("a stream");
+    assert!(lifted.contains("end_turn") && lifted.contains("message_stop"), "{lifted}");
+    let cut = chunk("a", "") + "data: [DONE]\n\n";
+    let lifted = lifted_stream(Shape::Anthropic, Shape::OpenAi, &cut, usize::MAX).unwrap_or_default();
+    assert!(!lifted.contains("message_stop"), "{lifted}");
+}
+
 /// Attack: calls of tools that are mixed, and texts and arguments in another form, of which something would be lost.
 #[test]
 fn nothing_of_a_stream_is_lost_or_mixed() {
