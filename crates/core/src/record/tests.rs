@@ -261,6 +261,7 @@ fn samples() -> Vec<Record<'static>> {
     }
     if let Record::Refusal(record) = &mut refused {
         (record.asked, record.instance, record.parent) = (None, None, None);
+        record.chain.clear();
         (record.detail, record.identity, record.principal, record.source, record.user) =
             (None, None, None, None, None);
     }

@@ -37,7 +37,7 @@ const INCOMPLETE: u8 = 3;
   vidimus audit evidence --framework soc2 --from 90d --out soc2.html
   vidimus audit evidence --framework dora --from 2026-10-01 --to 2026-11-01 \\
     --format oscal --out october.oscal.json
-  vidimus audit evidence --ledger A/ledger --ledger B/ledger --from 90d \
+  vidimus audit evidence --ledger A/ledger --ledger B/ledger --from 90d \\
     --framework soc2 --out soc2 # a report of each, and an overview
   vidimus audit evidence --framework hipaa --from 1h --format ocsf | wc -l
 

@@ -223,7 +223,7 @@ fn what_is_looked_up_is_the_same_with_and_without_an_index() {
         assert_eq!(hits(by_index.hits(&query).expect("searched")), expected, "{limit}");
     }
     let misspelt = SearchQuestion {
-        principal: some("a/bot-1"),
+        principal: some("a/bot-3"),
         server: some("MCPServer/a/srver"),
         on_behalf_of: some("a/mid"),
         approval: some("ap-1"),
