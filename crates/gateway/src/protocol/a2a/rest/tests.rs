@@ -470,7 +470,7 @@ fn what_makes_a_configuration_in_0_3_is_lifted_to_its_json_rpc() {
     let config = r#"{"url":"https://h/"}"#;
     let at = "/v1/tasks/a/pushNotificationConfigs";
     let expected =
-        Ok(format!(r#"tasks/pushNotificationConfig/set {{"pushNotificationConfig":{config},"taskId":"a"}}"#));
+        Ok(format!(r#"tasks/pushNotificationConfig/set {{"taskId":"a","pushNotificationConfig":{config}}}"#));
     for body in [
         format!(r#"{{"pushNotificationConfig":{config}}}"#),
         format!(r#"{{"push_notification_config":{config}}}"#),
