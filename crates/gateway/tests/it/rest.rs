@@ -358,15 +358,15 @@ async fn the_agents_errors_pass_and_what_is_no_error_of_the_protocol_does_not() 
 }
 
 #[tokio::test]
-async fn what_0_3_says_to_an_agent_of_grpc_is_not_translated_and_only_who_may_call_it_learns_so() {
+async fn what_1_0_says_to_an_agent_of_0_3_alone_is_not_translated_here_and_only_who_may_call_it_learns_so() {
     let world = World::new().await;
     let mut given = objects(&world.upstream);
     let at = world.upstream.url("/");
-    given[2]["spec"]["endpoint"] = json!({"url": at, "grpc": at});
+    given[2]["spec"]["endpoint"] = json!({"url": at, "rest": at, "restAlone": true, "a2a": "0.3"});
     given[5]["spec"]["cedar"] = json!(CEDAR);
     world.gate.take_into_use(snapshot(&given));
     for (skill, code) in [("pay", "binding_unserved"), ("read", "no_permit")] {
-        let came = ask(&world, "caller", ("POST", "/v1/message:send"), message(skill, &json!({}))).await;
+        let came = ask(&world, "caller", ("POST", "/message:send"), message(skill, &json!({}))).await;
         assert_eq!(came.code(), Some(code), "{skill}");
         assert_eq!(
             came.json()["vidimus"]["next"].as_str().is_some_and(|next| next.contains("spec.endpoint.rest")),

@@ -152,9 +152,7 @@ impl StandingAddress {
             ErrorKind::Server(kind) if is_of_cluster(kind) => {
                 Some("its cluster has no node that has the slot of {vidimus} now")
             }
-            ErrorKind::Extension if error.code() == Some("NOAUTH") => {
-                Some("it wants a password (--standing-password)")
-            }
+            _ if wants_a_password(error) => Some("it wants a password (--standing-password)"),
             // It took the connection, and had nothing to say in this protocol.
             kind if kind == ErrorKind::Parse || is_cut(error) => Some(if self.has_tls() {
                 "where it has no TLS, write redis://; where it asks for a certificate, give one (--standing-cert, --standing-key)"
@@ -164,6 +162,11 @@ impl StandingAddress {
             _ => None,
         }
     }
+}
+
+/// Whether it says so. Where a database is chosen first, the client has the answer in words of its own.
+fn wants_a_password(error: &RedisError) -> bool {
+    error.code() == Some("NOAUTH") || error.to_string().contains("Authentication required")
 }
 
 /// Another node of a cluster.
@@ -360,6 +363,15 @@ mod tests {
             ("rediss://h", io(io::ErrorKind::TimedOut), "write redis://"),
             ("redis://h", io(io::ErrorKind::ConnectionReset), "write rediss://"),
             ("redis://h", server("NOAUTH Authentication required."), "--standing-password"),
+            (
+                "redis://h",
+                RedisError::from((
+                    ErrorKind::Server(ServerErrorKind::ResponseError),
+                    "no database",
+                    "Authentication required.".to_owned(),
+                )),
+                "--standing-password",
+            ),
             ("redis://h", server("NOPERM this user has no permissions"), "&{vidimus}:*"),
             ("redis://h", server("READONLY You can't write against a read only replica."), "a replica"),
             ("redis://h", server("CROSSSLOT Keys in request don't hash to the same slot"), "one slot"),
