@@ -108,14 +108,13 @@ pub(crate) fn wanted(
             continue;
         }
         let since = |one: Condition| one.since(&entry.conditions, &now);
-        let conditions = conditions.into_iter().map(since).collect();
         let last = if is_told { &mut runs_otherwise } else { &mut wanted };
         last.push(Write {
             key: key.clone(),
             uid: entry.uid.clone(),
             version: entry.version.clone(),
             generation: entry.generation,
-            conditions,
+            conditions: conditions.into_iter().map(since).collect(),
             runs,
         });
     }

@@ -9,6 +9,7 @@ use vidimus_core::refusal::{Code, Refusal};
 use super::rewritten::Held;
 use super::{Body, Outbound, Rewrite};
 use crate::answer::encoding::Encoding;
+use crate::protocol::Below;
 use crate::protocol::a2a::version::Crossed;
 use crate::protocol::sse::is_events;
 
@@ -21,9 +22,28 @@ pub(super) struct Reading {
 }
 
 impl Outbound {
-    /// The same in another version than its caller's, where it is. No document or event of its answer may be longer than `limit` bytes.
-    #[must_use]
-    pub(crate) fn crossing(self, crossed: Option<Crossed>, limit: usize) -> Self {
+    /// The same at the address of the binding that it goes out in, where `path` is; and in another version than its caller's, where it is. No answer that
+    /// is translated may be longer than `limit` bytes.
+    ///
+    /// # Errors
+    /// `binding_unserved` where the agent's record names no such address.
+    pub(crate) fn by_binding(
+        self,
+        path: &str,
+        (at, crossed): (Below, Option<Crossed>),
+        limit: usize,
+    ) -> Result<Self, Refusal> {
+        let outbound = match at {
+            Below::Url => self,
+            Below::Rpc => self.posted(),
+            Below::Rest(None) => self.of_rest(path)?,
+            Below::Rest(Some(sent)) => self.of_rest(path)?.in_place_of(sent, limit),
+            Below::Grpc(sent) => self.of_grpc(path, sent, limit)?,
+        };
+        Ok(outbound.crossing(crossed, limit))
+    }
+
+    fn crossing(self, crossed: Option<Crossed>, limit: usize) -> Self {
         Self { crossed: crossed.map(|crossed| Reading { crossed, limit }), ..self }
     }
 }

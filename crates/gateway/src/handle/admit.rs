@@ -127,9 +127,7 @@ pub async fn admit<'p, B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Err
     let (holder, place) = gate.accounts.entered(addressed.caller.proven.principal.entity())?;
     let (bytes, lease) = gate.bodies.read(holder, addressed.binding.body_limit(&gate.limits), body).await?;
     let message = addressed.binding.lifted(&addressed.destination, parts, route.rest, &bytes)?;
-    context.arriving = lease.arriving();
-    let json = read(gate, context, &addressed, &message).await?;
-    context.said(parts, json.as_ref());
+    let json = read(gate, context, (parts, &lease), (&addressed, &message)).await?;
     let (addressed, moment, crossing) =
         crossing::present(gate, context, (parts, &route), (addressed, json.as_ref(), &message)).await?;
     let (parts, message, json) = crossing.request(parts, &message, json)?;
@@ -312,12 +310,14 @@ async fn nothing_here(gate: &Gate, context: &mut RequestContext, parts: &Parts) 
 async fn read<'b>(
     gate: &Gate,
     context: &mut RequestContext,
-    addressed: &Addressed<'_>,
-    bytes: &'b [u8],
+    (parts, lease): (&Parts, &Lease<'_>),
+    (addressed, bytes): (&Addressed<'_>, &'b [u8]),
 ) -> Result<Option<Json<'b>>, Refusal> {
+    context.arriving = lease.arriving();
     let json = parse(&addressed.operation, bytes)?;
     context.answers(json.as_ref());
     waiting::for_an_answer(gate, addressed, json.as_ref()).await;
+    context.said(parts, json.as_ref());
     Ok(json)
 }
 

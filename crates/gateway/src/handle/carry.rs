@@ -383,15 +383,8 @@ impl Sent<'_> {
             _ => None,
         };
         let outbound = Outbound::to(self.permit, parts.method.clone(), &path, headers, body)?;
-        let mut outbound = outbound.in_place(place);
-        outbound = match at {
-            Below::Url => outbound,
-            Below::Rpc => outbound.posted(),
-            Below::Rest(None) => outbound.of_rest(&path)?,
-            Below::Rest(Some(sent)) => outbound.of_rest(&path)?.in_place_of(sent, gate.limits.held_answer),
-            Below::Grpc(sent) => outbound.of_grpc(&path, sent, gate.limits.held_answer)?,
-        };
-        outbound = outbound.crossing(crossed, gate.limits.held_answer);
+        let mut outbound =
+            outbound.in_place(place).by_binding(&path, (at, crossed), gate.limits.held_answer)?;
         // Where several may answer, whoever is asked gets the credential for it then.
         let is_shared = elsewhere.is_some() && !outbound.permit().candidates().is_empty();
         let token = if foreign || is_shared { None } else { credential::apply(gate, &mut outbound)? };
