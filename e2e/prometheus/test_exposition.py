@@ -48,7 +48,7 @@ class Exposition(unittest.TestCase):
         self.assertTrue(kind.startswith("text/plain"), kind)
         self.assertEqual(plain["exemplars"], {})
         # A counter's family is named without `_total` in the one, and with it in the other.
-        listed = dict(re.findall(r"^\| `(vidimus_\w+)` \| (\w+) \|", PAGE, re.M))
+        listed = dict(re.findall(r"^\| `(\w+)` \| (counter|gauge|histogram) \|", PAGE, re.M))
         self.assertEqual({name: kind for name, kind in plain["types"].items() if name in listed}, plain["types"])
         for name, kind in plain["types"].items():
             self.assertEqual((kind, metrics["types"][name.removesuffix("_total") if kind == "counter" else name]), (listed[name], kind), name)
