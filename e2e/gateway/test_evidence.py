@@ -504,7 +504,7 @@ class Report(unittest.TestCase):
         self.assertIn(hostile, "".join(page.text))
         events = [json.loads(line) for line in report("pci-dss", "hostile.ocsf", "--format", "ocsf", window=window).read_text().splitlines()]
         self.assertTrue(any(hostile in json.dumps(event["resources"]) for event in events if event["class_uid"] == 6003), events)
-        self.assertEqual(sum(event["class_uid"] == 2003 for event in events), 12)
+        self.assertEqual(sum(event["class_uid"] == 2003 for event in events), 16)
 
 
 class Taken(unittest.TestCase):
