@@ -350,6 +350,14 @@ fn news_are_told_in_the_version_of_who_asked_for_them() {
         assert_eq!(task_of_news(no.as_bytes()).as_deref(), Some("t"));
         assert_eq!(news(no, NEW).map_err(|refusal| refusal.code), Err(Code::MessageInvalid), "{no}");
     }
+    // News of 1.0 by another spelling are not news of 0.3.
+    for no in [
+        r#"{"Task":{"id":"t","status":{"state":"TASK_STATE_COMPLETED"}}}"#,
+        r#"{"status_update":{"task_id":"t","status":{"state":"TASK_STATE_COMPLETED"}}}"#,
+    ] {
+        assert_eq!(task_of_news(no.as_bytes()).as_deref(), Some("t"));
+        assert_eq!(news(no, OLD).map_err(|refusal| refusal.code), Err(Code::MessageInvalid), "{no}");
+    }
 }
 
 #[test]
