@@ -17,7 +17,7 @@ pub(super) const NAME: &str = "tenant";
 /// That what is asked names no tenant but the agent's own: another one is another agent, of which nobody decided.
 ///
 /// # Errors
-/// `member_undecided`; `message_invalid` for one by another spelling beside it.
+/// `member_undecided`; `message_invalid` for one by another spelling.
 pub(super) fn check(params: &Json<'_>, agent: &Agent) -> Result<(), Refusal> {
     check_one(params, agent)?;
     let configuration = params.get("configuration");
@@ -29,9 +29,11 @@ pub(super) fn check(params: &Json<'_>, agent: &Agent) -> Result<(), Refusal> {
 fn check_one(object: &Json<'_>, agent: &Agent) -> Result<(), Refusal> {
     let own = agent.endpoint.as_ref().and_then(|endpoint| endpoint.tenant.as_deref());
     match object.get(NAME).and_then(Json::as_str) {
-        Some(said) if Some(said) == own => check_spelled(object, &[NAME]),
-        _ => check_none_but_empty(object, &[NAME], "agent"),
+        Some(said) if Some(said) == own => {}
+        _ => check_none_but_empty(object, &[NAME], "agent")?,
     }
+    // Also what says nothing: beside the name that is written, some reader takes it for that, and the agent for the one without a tenant.
+    check_spelled(object, &[NAME])
 }
 
 /// A message of 1.0 to the tenant of the agent's record, where it has one.
@@ -93,6 +95,14 @@ mod tests {
             (r#"{"tenant":["a"]}"#, Some("a"), Err(Code::MemberUndecided)),
             (r#"{"Tenant":"a"}"#, Some("a"), Err(Code::MemberUndecided)),
             (r#"{"tenant":"a","te_nant":"b"}"#, Some("a"), Err(Code::MessageInvalid)),
+            (r#"{"Tenant":""}"#, Some("a"), Err(Code::MessageInvalid)),
+            (r#"{"TENANT":null}"#, Some("a"), Err(Code::MessageInvalid)),
+            (r#"{"\u0074e_nant":""}"#, Some("a"), Err(Code::MessageInvalid)),
+            (
+                r#"{"configuration":{"taskPushNotificationConfig":{"Tenant":""}}}"#,
+                Some("a"),
+                Err(Code::MessageInvalid),
+            ),
             (
                 r#"{"configuration":{"taskPushNotificationConfig":{"tenant":"b"}}}"#,
                 Some("a"),

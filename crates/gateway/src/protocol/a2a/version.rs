@@ -25,7 +25,7 @@ use super::{METHODS, NEWS, grpc, rest, task_of_news};
 use crate::protocol::event::{self, Change, Rewrite};
 use crate::protocol::members::{Members, quoted, text};
 use crate::protocol::sse::EventFilter;
-use crate::protocol::{Lowered, Parsed};
+use crate::protocol::{Lowered, Parsed, is_same_member};
 
 /// What stands before the path by which a message goes on that is of 0.3, to an agent of 1.0.
 const FROM_OLD: &str = "/:from-0.3";
@@ -245,7 +245,12 @@ fn error(said: &str, to: A2aVersion) -> Result<String, Fault> {
 /// `message_invalid` for what is none of the other version, or would be no news, or those of another task.
 pub fn news(said: &str, to: A2aVersion) -> Result<Option<String>, Refusal> {
     let members = Members::unique(said).map_err(|error| unasked(error.into()))?;
-    let is_new = matches!(&members.0[..], [(name, _)] if NEWS.contains(&&**name));
+    // By whatever spelling they are taken for news of 1.0, they are not told as those of 0.3.
+    let is_one = |name: &str| match to {
+        A2aVersion::V0_3 => NEWS.iter().any(|known| is_same_member(name, known)),
+        A2aVersion::V1_0 => NEWS.contains(&name),
+    };
+    let is_new = matches!(&members.0[..], [(name, _)] if is_one(name));
     if is_new == (to == A2aVersion::V1_0) {
         return Ok(None);
     }

@@ -13,6 +13,7 @@ use serde::de::IgnoredAny;
 use vidimus_core::json::Json;
 use vidimus_core::refusal::{Code, Refusal};
 
+use crate::protocol::beside::check_spelled;
 use crate::protocol::members::{first_member, member};
 use crate::protocol::sse::{self, EventFilter};
 use crate::protocol::words::has_usage;
@@ -20,12 +21,14 @@ use crate::protocol::words::has_usage;
 /// Whether the caller asks for usage itself.
 ///
 /// # Errors
-/// `message_invalid` where two readers could differ in what is asked: options that are no object, a flag that is no boolean.
+/// `message_invalid` where two readers could differ in what is asked: options that are no object, a flag that is no boolean, or by another spelling.
 pub fn asked(body: &Json<'_>) -> Result<bool, Refusal> {
     let options = body.get("stream_options");
     if !matches!(options, None | Some(Json::Null | Json::Object(_))) {
         return Err(Refusal::new(Code::MessageInvalid, "member \"stream_options\" must be an object"));
     }
+    // Beside the one that is added, it would have some servers say no usage.
+    options.map_or(Ok(()), |options| check_spelled(options, &["include_usage"]))?;
     match options.and_then(|options| options.get("include_usage")) {
         None | Some(Json::Null) => Ok(false),
         Some(Json::Bool(asked)) => Ok(*asked),

@@ -32,8 +32,11 @@ fn unreadable(what: &str) -> Fault {
 }
 
 fn in_old(saying: Saying, members: &Members<'_>) -> Result<String, Fault> {
-    let given = members.0.iter().filter(|(_, value)| is_there(value));
-    let mut contents = given.clone().filter(|(name, _)| CONTENTS.contains(&&**name));
+    let is_content = |name: &str| CONTENTS.contains(&name);
+    // Data may be null, as any value; beside another content that is how some write what is not there.
+    let has_other = members.0.iter().any(|(name, value)| is_content(name) && is_there(value));
+    let given = members.0.iter().filter(|(name, value)| is_there(value) || (&**name == "data" && !has_other));
+    let mut contents = given.clone().filter(|(name, _)| is_content(name));
     let (Some((content, _)), None) = (contents.next(), contents.next()) else {
         return Err(unreadable("a part is one of text, data, raw and url"));
     };

@@ -280,6 +280,10 @@ fn of_an_answer_what_the_other_version_has_not_is_left_out() {
     let wrapped =
         json!({"kind": "data", "data": {"value": [1, "x"]}, "metadata": {"data_part_compat": true, "a": 1}});
     assert_eq!(said(part(json!({"data": [1, "x"], "metadata": {"a": 1}}))), Ok(wrapped));
+    let nothing = json!({"kind": "data", "data": {"value": null}, "metadata": {"data_part_compat": true}});
+    assert_eq!(said(part(json!({"data": null}))), Ok(nothing));
+    assert_eq!(said(part(json!({"data": null, "text": "x"}))), Ok(json!({"kind": "text", "text": "x"})));
+    assert_eq!(said(part(json!({"text": null}))), Err(Code::UpstreamInvalid));
     assert_eq!(said(part(json!({"data": {}, "text": "x"}))), Err(Code::UpstreamInvalid));
     for (to, method, result) in [
         (OLD, "SendMessage", json!({})),
@@ -345,6 +349,14 @@ fn news_are_told_in_the_version_of_who_asked_for_them() {
     ] {
         assert_eq!(task_of_news(no.as_bytes()).as_deref(), Some("t"));
         assert_eq!(news(no, NEW).map_err(|refusal| refusal.code), Err(Code::MessageInvalid), "{no}");
+    }
+    // News of 1.0 by another spelling are not news of 0.3.
+    for no in [
+        r#"{"Task":{"id":"t","status":{"state":"TASK_STATE_COMPLETED"}}}"#,
+        r#"{"status_update":{"task_id":"t","status":{"state":"TASK_STATE_COMPLETED"}}}"#,
+    ] {
+        assert_eq!(task_of_news(no.as_bytes()).as_deref(), Some("t"));
+        assert_eq!(news(no, OLD).map_err(|refusal| refusal.code), Err(Code::MessageInvalid), "{no}");
     }
 }
 

@@ -37,7 +37,12 @@ fn usage_is_asked_for_and_no_other_byte_changes() {
 
 #[test]
 fn what_asks_unclearly_is_refused() {
-    for body in [r#"{"stream_options":[]}"#, r#"{"stream_options":{"include_usage":"true"}}"#] {
+    for body in [
+        r#"{"stream_options":[]}"#,
+        r#"{"stream_options":{"include_usage":"true"}}"#,
+        r#"{"stream_options":{"Include_Usage":false}}"#,
+        r#"{"stream_options":{"include_usage":true,"includeUsage":false}}"#,
+    ] {
         let body = Json::parse(body.as_bytes()).expect("JSON");
         assert_eq!(asked(&body).map_err(|r| r.code), Err(Code::MessageInvalid));
     }
