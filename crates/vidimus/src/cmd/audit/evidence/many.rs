@@ -6,7 +6,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use vidimus_ledger::VerifierKey;
 use vidimus_query::audit::logs::{Log, Logs};
 use vidimus_query::audit::{Together, overview};
@@ -29,6 +29,11 @@ pub fn run(logs: &Logs, evidence: &Evidence, format: Format) -> anyhow::Result<E
         "--out: name the directory of the reports of several ledgers"
     );
     if let Some(out) = out {
+        ensure!(
+            !out.exists() || out.is_dir(),
+            "--out {}: it is there and is no directory; name one",
+            out.display()
+        );
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(out);
         made.with_context(|| format!("--out {} cannot be written", out.display()))?;
     }
@@ -45,10 +50,18 @@ pub fn run(logs: &Logs, evidence: &Evidence, format: Format) -> anyhow::Result<E
             };
             match assessed {
                 Ok(assessment) => parts.push((log.name.clone(), out.map(|_| file), assessment)),
-                Err(error) => unread.push(format!("{}: it was not assessed: {error:#}", log.name)),
+                Err(error) => unread.push((log.name.clone(), format!("{error:#}"))),
             }
         }
     }
+    let mut reasons: Vec<&str> = unread.iter().map(|(_, reason)| reason.as_str()).collect();
+    reasons.dedup();
+    // What is wrong with the question is said once.
+    if let ([reason], true) = (&*reasons, parts.is_empty()) {
+        bail!("no ledger could be assessed: {reason}");
+    }
+    let unread: Vec<String> =
+        unread.iter().map(|(name, reason)| format!("{name}: it was not assessed: {reason}")).collect();
     ensure!(!parts.is_empty(), "no ledger could be assessed: {}", unread.join("; "));
     let mut together = Together::of(parts)?;
     together.sound &= unread.is_empty();
@@ -56,6 +69,7 @@ pub fn run(logs: &Logs, evidence: &Evidence, format: Format) -> anyhow::Result<E
     for finding in &together.findings {
         output::warning(&format!("{finding}; `vidimus audit verify` tells more"));
     }
+    warn(&together, !keys.is_empty());
     if let Some(out) = out {
         write(&together, evidence.form, out)?;
     }
@@ -68,6 +82,30 @@ pub fn run(logs: &Logs, evidence: &Evidence, format: Format) -> anyhow::Result<E
         (true, false) => ExitCode::from(INCOMPLETE),
         (false, _) => ExitCode::from(1),
     })
+}
+
+/// What is wrong with no ledger, and is to be known all the same: what one ledger's report says, of each of several.
+fn warn(together: &Together, has_keys: bool) {
+    if together.logs.iter().all(|part| part.records == 0) {
+        output::warning("the window has no records: nothing is shown, nor that nothing happened");
+    }
+    for part in &together.logs {
+        let (name, gaps) = (&part.log, &part.gaps);
+        if has_keys && !part.key_given {
+            output::warning(&format!("{name}: no --key is of it, so that its own is believed"));
+        }
+        if let Some(pruned) = &gaps.pruned {
+            output::warning(&format!(
+                "{name}: {pruned}; they are not looked at, an archive of them is with --ledger"
+            ));
+        }
+        if gaps.younger > 0 {
+            output::warning(&format!(
+                "{name}: {} records of the window are not signed for yet; a gateway that runs, or is started, signs each second",
+                gaps.younger
+            ));
+        }
+    }
 }
 
 /// Whether a key is that of a log, or one that it followed.
