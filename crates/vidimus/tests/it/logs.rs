@@ -158,6 +158,12 @@ fn what_is_left_out_of_several_ledgers_is_said() {
     assert!(ran.code == Some(0) && ran.err.matches("its own is believed").count() == 1, "{ran:?}");
     let ran = evidence(&["--from", "1d", "--key", &key(&a), "--key", &key(&b)]);
     assert_eq!((ran.code, &*ran.err), (Some(0), ""), "{ran:?}");
+    // All of one window, also where its end is not named.
+    let index: Value = serde_json::from_slice(&fs::read(format!("{out}/index.json")).unwrap()).unwrap();
+    for log in index["logs"].as_array().unwrap() {
+        let report = fs::read_to_string(format!("{out}/{}", text(log, "file"))).unwrap();
+        assert!(report.contains(text(&index, "to")), "{}", text(log, "file"));
+    }
     let ran = evidence(&["--from", "2020-01-01", "--to", "2020-01-02"]);
     assert!(ran.code == Some(3) && ran.err.matches("has no records").count() == 1, "{ran:?}");
     let ran = evidence(&["--from", "2020-01-02", "--to", "2020-01-01"]);

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail, ensure};
 use vidimus_ledger::VerifierKey;
 use vidimus_query::audit::logs::{Log, Logs};
-use vidimus_query::audit::{Together, overview};
+use vidimus_query::audit::{AssessmentQuestion, Together, overview};
 
 use super::{Evidence, Form, INCOMPLETE, assess, wait_for_checkpoint, whole, written};
 use crate::cmd;
@@ -37,9 +37,12 @@ pub fn run(logs: &Logs, evidence: &Evidence, format: Format) -> anyhow::Result<E
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(out);
         made.with_context(|| format!("--out {} cannot be written", out.display()))?;
     }
+    // All of them are asked the same: of one window, which does not end later where another ledger took long.
+    let asked = evidence.question(None)?;
     let (mut parts, mut unread) = (Vec::new(), Vec::new());
     for log in logs.all() {
-        let question = evidence.question(keys.iter().find(|key| is_of(log, key)))?;
+        let key = keys.iter().find(|key| is_of(log, key)).map(ToString::to_string);
+        let question = AssessmentQuestion { key, ..asked.clone() };
         for (number, directory) in (1..).zip(&log.directories) {
             let copy = if log.directories.len() > 1 { format!("-{number}") } else { String::new() };
             let file = format!("{}{copy}.{}", log.file_name(), ending(evidence.form));
