@@ -51,7 +51,7 @@ fn misfit(schema: &JSONSchemaProps, value: &Value) -> Option<Fault> {
     if let Some(allowed) = &schema.enum_
         && !allowed.iter().any(|allowed| allowed.0 == *value)
     {
-        let allowed: Vec<_> = allowed.iter().map(|allowed| text(&allowed.0)).collect();
+        let allowed: Vec<_> = allowed.iter().map(|allowed| written(&allowed.0)).collect();
         return Some(Fault::new(
             "not one of the allowed values",
             format!("write one of: {}", allowed.join(", ")),
@@ -240,7 +240,7 @@ fn describe(schema: &JSONSchemaProps) -> String {
     let sentence = sentence.trim_end_matches(['.', ':']).replace('\n', " ");
     match &schema.enum_ {
         Some(allowed) => {
-            let allowed: Vec<_> = allowed.iter().map(|allowed| text(&allowed.0)).collect();
+            let allowed: Vec<_> = allowed.iter().map(|allowed| written(&allowed.0)).collect();
             format!("one of {}", allowed.join(", "))
         }
         None if sentence.is_empty() => "…".to_owned(),
@@ -287,6 +287,14 @@ fn blank(schema: &JSONSchemaProps) -> Value {
             };
             Value::Object(schema.required.iter().flatten().filter_map(member).collect())
         }
+    }
+}
+
+/// As it is to be written: what would be a number without quotes has them.
+fn written(value: &Value) -> String {
+    match value {
+        Value::String(text) if text.parse::<f64>().is_ok() => format!("{text:?}"),
+        other => text(other),
     }
 }
 

@@ -22,6 +22,7 @@ use vidimus_ledger::{ProveError, SearchError};
 
 use super::Exported;
 
+use counts::Shared;
 pub use counts::{Counts, Gaps};
 pub use frameworks::{Framework, frameworks};
 pub use html::{html, overview};
@@ -96,6 +97,9 @@ pub struct Assessment {
     pub samples: Vec<Sample>,
     /// What is not covered, of any control.
     pub lacks: Vec<String>,
+    /// Of its acts those that gateways share, by the log of the gateway at which they were done.
+    #[serde(skip)]
+    shared: BTreeMap<String, Shared>,
 }
 
 /// The log, and how much of the window is proven.

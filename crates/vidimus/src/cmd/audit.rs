@@ -120,6 +120,19 @@ impl Audit {
         Ok(Logs::of(&directories.collect::<anyhow::Result<Vec<_>>>()?))
     }
 
+    /// That the ledger of a `--data` that is an argument is not read beside `--ledger`: who gives both may take it for one of them.
+    fn warn_of_data(&self) {
+        if self.ledger.is_empty() || given("--data") == 0 {
+            return;
+        }
+        let Ok(own) = data_directory::ledger(&self.data) else { return };
+        let place = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        if self.ledger.iter().all(|ledger| place(ledger) != place(&own)) {
+            let own = own.display();
+            output::warning(&format!("with --ledger that of --data is not read; give --ledger {own} too"));
+        }
+    }
+
     /// The index of each of several, as one. They are only read.
     fn several(&self) -> anyhow::Result<Several> {
         ensure!(self.index.is_none(), "--index: several ledgers have one each, beside DATA/ledger; name one");
@@ -155,13 +168,18 @@ impl Audit {
 /// That none of those that were given is left out: of a flag that may stand before the subcommand and behind it, the parser keeps what stands in one of
 /// the two places. Where none is given, what it is without it is one.
 pub(super) fn has_all(flag: &str, taken: usize) -> bool {
+    let given = given(flag);
+    given == 0 || given == taken
+}
+
+/// How often a flag is given as an argument.
+fn given(flag: &str) -> usize {
     let words = std::env::args_os().take_while(|word| word != "--");
     let is_flag = |word: &OsString| {
         let rest = word.as_encoded_bytes().strip_prefix(flag.as_bytes());
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"="))
     };
-    let given = words.filter(is_flag).count();
-    given == 0 || given == taken
+    words.filter(is_flag).count()
 }
 
 /// Where the index of a ledger is, where that is in a data directory.
@@ -181,6 +199,10 @@ pub fn run(audit: &Audit, format: Format) -> anyhow::Result<ExitCode> {
     if let Some(remote) = audit.at.open()? {
         return run_remote(audit, remote, format);
     }
+    // What was kept of a call is read with the keys that are there.
+    if !matches!(&audit.command, Command::Show(show) if show.payload) {
+        audit.warn_of_data();
+    }
     match &audit.command {
         Command::Search(search) if are_several => {
             search::run_logs(&audit.logs()?, &|ledger| audit.lookup(ledger), search, format)
@@ -188,7 +210,7 @@ pub fn run(audit: &Audit, format: Format) -> anyhow::Result<ExitCode> {
         Command::Search(search) => search::run(&ledger()?, index, search, format),
         Command::Stats(stats) if are_several => stats::run_logs(&audit.several()?, stats, format),
         Command::Stats(stats) => stats::run(&ledger()?, index, stats, format),
-        Command::Sql(Sql { query: None, .. }) => sql::run_tables(format),
+        Command::Sql(Sql { query: None, .. }) => sql::run_tables(are_several, format),
         Command::Sql(sql) if are_several => sql::run_logs(&audit.several()?, sql, format),
         Command::Sql(sql) => sql::run(&ledger()?, index, sql, format),
         Command::Index(it) => index::run(&ledger()?, index, it, format),
@@ -254,7 +276,7 @@ fn run_remote(audit: &Audit, remote: clickhouse::Remote, format: Format) -> anyh
     match &audit.command {
         Command::Search(search) => search::run_remote(&remote, search, format),
         Command::Stats(stats) => stats::run_remote(&remote, stats, format),
-        Command::Sql(Sql { query: None, .. }) => sql::run_tables(format),
+        Command::Sql(Sql { query: None, .. }) => sql::run_tables(true, format),
         Command::Sql(sql) => sql::run_remote(&remote, sql, format),
         Command::Index(it) => index::run_remote(remote, &audit.ledger()?, it, format),
         _ => bail!("--clickhouse is for search, stats, sql and index; what is proven, the ledger tells"),

@@ -136,6 +136,44 @@ fn records_of_several_ledgers_are_searched_and_shown_as_of_one() {
 }
 
 #[test]
+fn what_is_left_out_of_several_ledgers_is_said() {
+    let directories = two();
+    let [a, b] = directories.each_ref().map(ledger);
+    // The ledger of --data is none of them.
+    let data = a.parent().unwrap().display().to_string();
+    for command in ["search", "stats"] {
+        let ran = audit(&[command, "--data", &data], &[&b]);
+        assert!(ran.code == Some(0) && ran.err.contains("that of --data is not read"), "{ran:?}");
+        assert_eq!(&*audit(&[command, "--data", &data], &[&a, &b]).err, "", "it is one of them");
+    }
+    let columns = audit(&["sql", "-o", "json"], &[&a, &b]);
+    let origins = rows(&columns).iter().filter(|row| text(row, "column") == "origin").count();
+    assert_eq!(origins, 2, "{columns:?}");
+
+    let out = directories[0].path().join("report").display().to_string();
+    let evidence = |more: &[&str]| {
+        audit(&[&["evidence", "--framework", "soc2", "--out", &out], more].concat(), &[&a, &b])
+    };
+    let ran = evidence(&["--from", "1d", "--key", &key(&a)]);
+    assert!(ran.code == Some(0) && ran.err.matches("its own is believed").count() == 1, "{ran:?}");
+    let ran = evidence(&["--from", "1d", "--key", &key(&a), "--key", &key(&b)]);
+    assert_eq!((ran.code, &*ran.err), (Some(0), ""), "{ran:?}");
+    // All of one window, also where its end is not named.
+    let index: Value = serde_json::from_slice(&fs::read(format!("{out}/index.json")).unwrap()).unwrap();
+    for log in index["logs"].as_array().unwrap() {
+        let report = fs::read_to_string(format!("{out}/{}", text(log, "file"))).unwrap();
+        assert!(report.contains(text(&index, "to")), "{}", text(log, "file"));
+    }
+    let ran = evidence(&["--from", "2020-01-01", "--to", "2020-01-02"]);
+    assert!(ran.code == Some(3) && ran.err.matches("has no records").count() == 1, "{ran:?}");
+    let ran = evidence(&["--from", "2020-01-02", "--to", "2020-01-01"]);
+    assert!(ran.code == Some(2) && ran.err.matches("not before --to").count() == 1, "{ran:?}");
+    let file = format!("{out}/index.html");
+    let ran = audit(&["evidence", "--framework", "soc2", "--from", "1d", "--out", &file], &[&a, &b]);
+    assert!(ran.code == Some(2) && ran.err.contains("is no directory"), "{ran:?}");
+}
+
+#[test]
 fn several_ledgers_have_one_verdict_and_none_of_them_can_be_left_out() {
     let directories = two();
     let [a, b] = directories.each_ref().map(ledger);

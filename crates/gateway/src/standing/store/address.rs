@@ -9,8 +9,9 @@ use redis::{
     Client, ClientTlsConfig, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo as _, RedisError,
     RedisResult, ServerErrorKind, TlsCertificates,
 };
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
 
 /// Where a store is, and the files that a connection takes, which are read at each: what is mounted anew is used from the next one on.
 #[derive(Clone)]
@@ -105,9 +106,7 @@ impl StandingAddress {
         // The client takes that of the process; where there is one, it is this.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let client_tls = match &self.files.certificate {
-            Some((certificate, key)) => {
-                Some(ClientTlsConfig { client_cert: certificates(certificate)?, client_key: read(key)? })
-            }
+            Some((certificate, key)) => Some(shown(certificate, key)?),
             None => None,
         };
         let root_cert = self.files.authorities.as_deref().map(certificates).transpose()?;
@@ -241,6 +240,20 @@ fn certificates(file: &Path) -> RedisResult<Vec<u8>> {
     }
 }
 
+/// A certificate and its key. The client says of what is none that it cannot be built, and not of which file.
+fn shown(certificate: &Path, key: &Path) -> RedisResult<ClientTlsConfig> {
+    let (client_cert, client_key) = (certificates(certificate)?, read(key)?);
+    let private = PrivateKeyDer::from_pem_slice(&client_key)
+        .map_err(|_| config(format!("{}: no PEM with a key", key.display())))?;
+    let chain = CertificateDer::pem_slice_iter(&client_cert).filter_map(Result::ok).collect();
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    CertifiedKey::from_der(chain, private, &provider).map_err(|error| {
+        let (certificate, key) = (certificate.display(), key.display());
+        config(format!("{certificate} and {key}: no certificate and its key: {error}"))
+    })?;
+    Ok(ClientTlsConfig { client_cert, client_key })
+}
+
 fn read(file: &Path) -> RedisResult<Vec<u8>> {
     fs::read(file).map_err(|error| config(format!("{}: {error}", file.display())))
 }
@@ -312,7 +325,20 @@ mod tests {
         assert!(refused("redis://h", of(&directory.path().join("none"))).contains("none"));
         let ca = |authorities| StandingFiles { authorities: Some(authorities), ..Default::default() };
         assert!(refused("redis://h", ca(word.clone())).contains("rediss://"));
-        assert!(refused("rediss://h", ca(word)).contains("no PEM"));
+        assert!(refused("rediss://h", ca(word.clone())).contains("no PEM"));
+        // A certificate and the key of another one.
+        let made = |name: &str| {
+            let made = rcgen::generate_simple_self_signed([name.to_owned()]).expect("a certificate");
+            (file(&format!("{name}.pem"), &made.cert.pem()), file(name, &made.signing_key.serialize_pem()))
+        };
+        let ((certificate, key), (_, other)) = (made("a"), made("b"));
+        let shown = |key: &PathBuf| StandingFiles {
+            certificate: Some((certificate.clone(), key.clone())),
+            ..Default::default()
+        };
+        assert!(at("rediss://h").with(shown(&key)).is_ok());
+        assert!(refused("rediss://h", shown(&other)).contains("its key"));
+        assert!(refused("rediss://h", shown(&word)).contains("no PEM with a key"));
     }
 
     #[test]

@@ -19,6 +19,8 @@ const MOST_WORDS: usize = 256;
 const OTHERS: &str = "others";
 /// Most configurations that are told apart, 32 bytes each.
 const MOST_CONFIGURATIONS: usize = 65_536;
+/// Most gateways whose acts are told apart.
+const MOST_GATEWAYS: usize = 1_024;
 /// In which no gateway ran, for it to be told: a restart takes less.
 const AWAY_US: u64 = 60_000_000;
 
@@ -68,6 +70,59 @@ impl Counts {
             }
         }
     }
+
+    /// Without what was counted more than once.
+    pub(super) fn without(&mut self, repeated: &Shared) {
+        self.approved = self.approved.saturating_sub(repeated.approved);
+        self.acts_of_people = self.acts_of_people.saturating_sub(repeated.acts_of_people);
+        for (word, count) in &repeated.acts {
+            if let Some(all) = self.acts.get_mut(word) {
+                *all = all.saturating_sub(*count);
+            }
+        }
+    }
+}
+
+/// What people did, of the acts that gateways share: each is on record at all of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shared {
+    approved: u64,
+    acts: BTreeMap<String, u64>,
+    acts_of_people: u64,
+    /// The kinds of evidence that they are, by name.
+    pub(super) evidence: BTreeMap<String, u64>,
+}
+
+impl Shared {
+    /// What these are too many of, where each of them is of the same acts: each act counts once, as it does in the log that has most of them.
+    pub(super) fn repeated(logs: &[&Self]) -> Self {
+        let repeated = |of: &dyn Fn(&Self) -> u64| {
+            let counts = logs.iter().map(|one| of(one));
+            counts.clone().sum::<u64>() - counts.max().unwrap_or_default()
+        };
+        let by_word = |words: fn(&Self) -> &BTreeMap<String, u64>| {
+            let all: BTreeSet<&String> = logs.iter().flat_map(|one| words(one).keys()).collect();
+            let count = |word: &String| repeated(&|one| words(one).get(word).copied().unwrap_or_default());
+            all.into_iter().map(|word| (word.clone(), count(word))).collect()
+        };
+        Self {
+            approved: repeated(&|one| one.approved),
+            acts: by_word(|one| &one.acts),
+            acts_of_people: repeated(&|one| one.acts_of_people),
+            evidence: by_word(|one| &one.evidence),
+        }
+    }
+
+    /// What another part of the same log has too.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.approved += other.approved;
+        self.acts_of_people += other.acts_of_people;
+        for (words, others) in [(&mut self.acts, &other.acts), (&mut self.evidence, &other.evidence)] {
+            for (word, count) in others {
+                *words.entry(word.clone()).or_default() += count;
+            }
+        }
+    }
 }
 
 /// What is not there, or cannot be told.
@@ -112,9 +167,27 @@ pub(super) struct Counting {
     /// Effects of decisions of the window.
     of_window: u64,
     runs: Runs,
+    /// Of the acts that gateways share, by the log of the gateway at which they were done.
+    pub(super) shared: BTreeMap<String, Shared>,
 }
 
 impl Counting {
+    /// Counts an act that gateways share, of the kinds of evidence that it is, in the log of this name.
+    pub(super) fn share<'a>(&mut self, log: &str, record: &Kept, kinds: impl Iterator<Item = &'a str>) {
+        let Record::Act(it) = record else { return };
+        let Some(place) = &it.shared else { return };
+        let from = place.from.as_deref().unwrap_or(log);
+        if !self.shared.contains_key(from) && self.shared.len() >= MOST_GATEWAYS {
+            return;
+        }
+        let shared = self.shared.entry(from.to_owned()).or_default();
+        let name = it.act.as_str();
+        shared.approved += u64::from(name == "approve");
+        shared.acts_of_people += u64::from(it.actor != BY_ITSELF);
+        tally(&mut shared.acts, name);
+        kinds.for_each(|kind| tally(&mut shared.evidence, kind));
+    }
+
     /// Counts a record of the window; whether it is the first decision by its configuration.
     pub(super) fn take(&mut self, index: u64, record: &Kept) -> bool {
         let first = *self.first.get_or_insert(index);

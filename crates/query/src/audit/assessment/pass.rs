@@ -180,6 +180,8 @@ impl Pass {
             None => self.counting.gaps.unproven += 1,
         }
         let is_new = self.counting.take(*index, record);
+        let kinds = self.seen.iter().filter(|(_, seen)| seen.support.fits(record, is_new));
+        self.counting.share(&self.log.name, record, kinds.map(|(name, _)| *name));
         let place = (leaf(bytes), *index);
         for seen in self.seen.values_mut().filter(|seen| seen.support.fits(record, is_new)) {
             seen.count += 1;
@@ -223,6 +225,7 @@ impl Pass {
         let samples =
             records.into_iter().filter_map(|(index, bytes)| sample(&mut self.proofs.prover, index, &bytes));
         let samples = samples.collect();
+        let shared = std::mem::take(&mut self.counting.shared);
         let (counts, gaps) = self.counting.end(self.log.records);
         let controls = framework.controls.iter().map(|control| Control {
             id: control.id.clone(),
@@ -247,6 +250,7 @@ impl Pass {
             controls: controls.collect(),
             samples,
             lacks: LACKS.iter().map(ToString::to_string).collect(),
+            shared,
         }
     }
 }

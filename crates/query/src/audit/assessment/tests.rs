@@ -149,6 +149,46 @@ fn several_logs_are_added_up_and_a_copy_is_counted_once() {
     assert_eq!(together.counts.allowed, 2 * it.counts.allowed);
 }
 
+/// Gateways that share a store have each act on record, and it was done once; what is of another gateway than those that are read, too.
+#[test]
+fn an_act_that_gateways_share_is_counted_once() {
+    let of = |acts: &[(&str, Option<&str>)]| {
+        let mut recordings = Recordings::begin();
+        for (number, (actor, from)) in (1..).zip(acts) {
+            let mut place = json!({"era": "e", "number": number});
+            if let Some(from) = from {
+                place["from"] = json!(from);
+            }
+            recordings.record(&kept(&json!({
+                "kind": "act", "version": 1, "id": format!("a-{number}"), "actor": actor, "why": "because", "shared": place,
+                "act": {"approve": {"approval": "x", "role": "payers", "shown": ""}}, "time": "2026-11-27T13:00:00.000000Z",
+            })));
+        }
+        recordings.end();
+        assessed(&recordings, &question("soc2"))
+    };
+    let (grace, ada) = ("User/https://login.example#grace", "User/https://login.example#ada");
+    // One is done here, one at a gateway whose log is not read, and one at the other.
+    let mut here = of(&[(grace, None), (ada, Some("elsewhere"))]);
+    let own = here.shared.remove(&here.log.name).expect("its own");
+    here.shared.insert("here".to_owned(), own);
+    let there = of(&[(grace, Some("here")), (ada, Some("elsewhere")), (grace, None)]);
+    let kinds: Vec<_> = there.evidence.iter().filter(|(_, kind)| kind.count == 3).collect();
+    assert!(!kinds.is_empty(), "{:?}", there.evidence);
+    let parts = vec![("here".to_owned(), None, here), ("there".to_owned(), None, there.clone())];
+    let together = Together::of(parts).expect("added up");
+    let Counts { approved, acts_of_people, acts, .. } = &together.counts;
+    assert_eq!((*approved, *acts_of_people, acts["approve"]), (3, 3, 3));
+    for (name, _) in kinds {
+        assert_eq!(together.evidence[name].count, 3, "{name}");
+    }
+    // What is apart in two directories of one log is of different acts.
+    let mut later = there.clone();
+    (later.log.first, later.log.last) = (Some(100), Some(102));
+    let parts = vec![("there".to_owned(), None, there), ("there".to_owned(), None, later)];
+    assert_eq!(Together::of(parts).expect("added up").counts.approved, 6);
+}
+
 /// What people and gateways do is evidence of some control, by itself and not only among all that people did.
 #[test]
 fn every_act_is_evidence_of_some_control() {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Assessment, Control, Counts, Gaps};
+use super::{Assessment, Control, Counts, Gaps, Shared};
 use crate::audit::Exported;
 
 /// Several assessments of one question, one after the other, added up.
@@ -30,7 +30,7 @@ pub struct Together {
     pub findings: Vec<String>,
     /// The logs, in the order of their names.
     pub logs: Vec<AssessedPart>,
-    /// What was decided and done in the window, at all of them. `configurations` is that of the log that has most: replicas are decided by the same.
+    /// What was decided and done in the window, at all of them: an act that gateways share is on record at each, and counts once. `configurations` is that of the log that has most: replicas are decided by the same.
     pub counts: Counts,
     /// The kinds of evidence that the controls have, by name.
     pub evidence: BTreeMap<String, EvidenceTogether>,
@@ -95,6 +95,8 @@ impl Together {
         parts.sort_by_cached_key(|(name, _, it)| (name.clone(), it.log.first, Reverse(it.log.last)));
         let mut all = Self { sound: true, ..Self::default() };
         let mut last: Option<(String, u64)> = None;
+        // By the gateway at which acts were done, and by the log that has them.
+        let mut shared: BTreeMap<String, BTreeMap<String, Shared>> = BTreeMap::new();
         for (name, file, it) in parts {
             let behind = last.as_ref().filter(|(of, _)| *of == name).map(|(_, last)| *last);
             let copy = match (behind, it.log.first, it.log.last) {
@@ -105,9 +107,25 @@ impl Together {
             if let Some(end) = it.log.last.filter(|_| !copy) {
                 last = Some((name.clone(), end));
             }
+            for (from, acts) in it.shared.iter().filter(|_| !copy) {
+                shared.entry(from.clone()).or_default().entry(name.clone()).or_default().add(acts);
+            }
             all.add((name, file), it, copy);
         }
+        for logs in shared.values() {
+            all.without(&Shared::repeated(&logs.values().collect::<Vec<_>>()));
+        }
         Ok(all)
+    }
+
+    /// Without acts that were counted more than once.
+    fn without(&mut self, repeated: &Shared) {
+        self.counts.without(repeated);
+        for (kind, count) in &repeated.evidence {
+            if let Some(all) = self.evidence.get_mut(kind) {
+                all.count = all.count.saturating_sub(*count);
+            }
+        }
     }
 
     fn add(&mut self, (name, file): (String, Option<String>), it: Assessment, copy: bool) {

@@ -54,9 +54,11 @@ impl Sql {
     }
 }
 
-pub fn run_tables(format: Format) -> anyhow::Result<ExitCode> {
+/// The tables and their columns; with that which says of which ledger a row is.
+pub fn run_tables(has_origin: bool, format: Format) -> anyhow::Result<ExitCode> {
     let rows = tables().into_iter().flat_map(|(table, columns)| {
-        columns.into_iter().map(move |(name, kind, about)| [table, name, kind, about])
+        let origin = has_origin.then_some(("origin", "text", "the ledger that it is of, by its name"));
+        origin.into_iter().chain(columns).map(move |(name, kind, about)| [table, name, kind, about])
     });
     if format == Format::Json {
         for [table, column, kind, about] in rows {
@@ -94,9 +96,7 @@ pub fn run(ledger: &Path, index: Option<&Path>, sql: &Sql, format: Format) -> an
 pub fn run_logs(several: &Several, sql: &Sql, format: Format) -> anyhow::Result<ExitCode> {
     let answer = match several.sql(sql.query.as_deref().unwrap_or_default(), sql.bounds()) {
         Err(ModelError::Query(said)) => {
-            anyhow::bail!(
-                "{said}; `vidimus audit sql` without a query lists the columns, and there is `origin`"
-            )
+            anyhow::bail!("{said}; `vidimus audit sql` without a query lists the columns")
         }
         answer => answer?,
     };

@@ -6,10 +6,10 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use vidimus_ledger::VerifierKey;
 use vidimus_query::audit::logs::{Log, Logs};
-use vidimus_query::audit::{Together, overview};
+use vidimus_query::audit::{AssessmentQuestion, Together, overview};
 
 use super::{Evidence, Form, INCOMPLETE, assess, wait_for_checkpoint, whole, written};
 use crate::cmd;
@@ -29,12 +29,20 @@ pub fn run(logs: &Logs, evidence: &Evidence, format: Format) -> anyhow::Result<E
         "--out: name the directory of the reports of several ledgers"
     );
     if let Some(out) = out {
+        ensure!(
+            !out.exists() || out.is_dir(),
+            "--out {}: it is there and is no directory; name one",
+            out.display()
+        );
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(out);
         made.with_context(|| format!("--out {} cannot be written", out.display()))?;
     }
+    // All of them are asked the same: of one window, which does not end later where another ledger took long.
+    let asked = evidence.question(None)?;
     let (mut parts, mut unread) = (Vec::new(), Vec::new());
     for log in logs.all() {
-        let question = evidence.question(keys.iter().find(|key| is_of(log, key)))?;
+        let key = keys.iter().find(|key| is_of(log, key)).map(ToString::to_string);
+        let question = AssessmentQuestion { key, ..asked.clone() };
         for (number, directory) in (1..).zip(&log.directories) {
             let copy = if log.directories.len() > 1 { format!("-{number}") } else { String::new() };
             let file = format!("{}{copy}.{}", log.file_name(), ending(evidence.form));
@@ -45,10 +53,18 @@ pub fn run(logs: &Logs, evidence: &Evidence, format: Format) -> anyhow::Result<E
             };
             match assessed {
                 Ok(assessment) => parts.push((log.name.clone(), out.map(|_| file), assessment)),
-                Err(error) => unread.push(format!("{}: it was not assessed: {error:#}", log.name)),
+                Err(error) => unread.push((log.name.clone(), format!("{error:#}"))),
             }
         }
     }
+    let mut reasons: Vec<&str> = unread.iter().map(|(_, reason)| reason.as_str()).collect();
+    reasons.dedup();
+    // What is wrong with the question is said once.
+    if let ([reason], true) = (&*reasons, parts.is_empty()) {
+        bail!("no ledger could be assessed: {reason}");
+    }
+    let unread: Vec<String> =
+        unread.iter().map(|(name, reason)| format!("{name}: it was not assessed: {reason}")).collect();
     ensure!(!parts.is_empty(), "no ledger could be assessed: {}", unread.join("; "));
     let mut together = Together::of(parts)?;
     together.sound &= unread.is_empty();
@@ -56,6 +72,7 @@ pub fn run(logs: &Logs, evidence: &Evidence, format: Format) -> anyhow::Result<E
     for finding in &together.findings {
         output::warning(&format!("{finding}; `vidimus audit verify` tells more"));
     }
+    warn(&together, !keys.is_empty());
     if let Some(out) = out {
         write(&together, evidence.form, out)?;
     }
@@ -68,6 +85,30 @@ pub fn run(logs: &Logs, evidence: &Evidence, format: Format) -> anyhow::Result<E
         (true, false) => ExitCode::from(INCOMPLETE),
         (false, _) => ExitCode::from(1),
     })
+}
+
+/// What is wrong with no ledger, and is to be known all the same: what one ledger's report says, of each of several.
+fn warn(together: &Together, has_keys: bool) {
+    if together.logs.iter().all(|part| part.records == 0) {
+        output::warning("the window has no records: nothing is shown, nor that nothing happened");
+    }
+    for part in &together.logs {
+        let (name, gaps) = (&part.log, &part.gaps);
+        if has_keys && !part.key_given {
+            output::warning(&format!("{name}: no --key is of it, so that its own is believed"));
+        }
+        if let Some(pruned) = &gaps.pruned {
+            output::warning(&format!(
+                "{name}: {pruned}; they are not looked at, an archive of them is with --ledger"
+            ));
+        }
+        if gaps.younger > 0 {
+            output::warning(&format!(
+                "{name}: {} records of the window are not signed for yet; a gateway that runs, or is started, signs each second",
+                gaps.younger
+            ));
+        }
+    }
 }
 
 /// Whether a key is that of a log, or one that it followed.
