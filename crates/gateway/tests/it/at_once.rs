@@ -63,7 +63,6 @@ async fn calls_at_once_are_counted_over_all_gateways_until_their_answers_end() {
 async fn the_places_of_a_gateway_that_died_are_free_when_its_leases_run_out() {
     let (redis, one, other) = two().await;
     one_at_once([&one, &other], "closed");
-    assert_eq!(code(&one, one.tool("echo")).await, None);
     let (response, stream) = one.streaming("echo").await;
     let key = key_of(&redis).await;
     drop((response, stream));
