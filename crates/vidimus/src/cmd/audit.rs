@@ -122,6 +122,10 @@ impl Audit {
 
     /// That the ledger of a `--data` that is an argument is not read beside `--ledger`: who gives both may take it for one of them.
     fn warn_of_data(&self) {
+        // What was kept of a call is read with the keys that are there.
+        if matches!(&self.command, Command::Show(show) if show.payload) {
+            return;
+        }
         if self.ledger.is_empty() || given("--data") == 0 {
             return;
         }
@@ -199,10 +203,7 @@ pub fn run(audit: &Audit, format: Format) -> anyhow::Result<ExitCode> {
     if let Some(remote) = audit.at.open()? {
         return run_remote(audit, remote, format);
     }
-    // What was kept of a call is read with the keys that are there.
-    if !matches!(&audit.command, Command::Show(show) if show.payload) {
-        audit.warn_of_data();
-    }
+    audit.warn_of_data();
     match &audit.command {
         Command::Search(search) if are_several => {
             search::run_logs(&audit.logs()?, &|ledger| audit.lookup(ledger), search, format)
