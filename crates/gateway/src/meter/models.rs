@@ -1,8 +1,8 @@
 //! Of calls of models: what they used, what that cost, and how fast models answer. What has a name in the GenAI conventions (v1.41.1) has that name, their
 //! labels and their buckets.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -107,9 +107,29 @@ pub(crate) struct Answered {
     pub(crate) trace: Option<u128>,
 }
 
+/// The metrics of one model and what is done with it that most of its calls have. They are found by one look instead of one each.
+#[derive(Debug, Default)]
+struct Usual {
+    input: OfTokens,
+    output: OfTokens,
+    /// Of calls that went well.
+    took: OnceLock<HistogramWithExemplars<Traced>>,
+    first: OnceLock<HistogramWithExemplars<Traced>>,
+    each: OnceLock<HistogramWithExemplars<Traced>>,
+}
+
+/// Its tokens in one direction.
+#[derive(Debug, Default)]
+struct OfTokens {
+    all: OnceLock<Counter>,
+    of_calls: OnceLock<Histogram>,
+}
+
 /// What is measured of them.
 #[derive(Debug)]
 pub(crate) struct ModelMeter {
+    /// Shown to nobody: what it has is in the others.
+    usual: Family<Paced, Arc<Usual>>,
     tokens: Family<Counted, Counter>,
     parts: Family<Parted, Counter>,
     spend: Family<Spent, Counter<f64, AtomicU64>>,
@@ -143,6 +163,7 @@ impl Default for ModelMeter {
             [0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
         const EACH: [f64; 13] = [0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5];
         Self {
+            usual: Family::default(),
             tokens: Family::default(),
             parts: Family::default(),
             spend: Family::default(),
@@ -167,7 +188,14 @@ impl ModelMeter {
 
     /// A call of this model has ended.
     pub(crate) fn answered(&self, of: &OfModel, answered: Answered) {
-        self.used(of, answered.usage);
+        let labels = Paced {
+            gen_ai_operation_name: of.operation,
+            gen_ai_provider_name: of.api,
+            gen_ai_request_model: of.model.clone(),
+            provider: of.provider.clone(),
+        };
+        let usual = self.usual.get_or_create_owned(&labels);
+        self.used(of, &usual, answered.usage);
         if answered.spend > 0 {
             let (provider, model) = (of.provider.clone(), of.model.clone());
             let labels = Spent { provider, model, team: of.team.clone() };
@@ -175,44 +203,52 @@ impl ModelMeter {
         }
         let example = answered.trace.map(Traced::of);
         if let Some(took) = answered.took {
-            let labels = Took {
-                error_type: answered.error,
-                gen_ai_operation_name: of.operation,
-                gen_ai_provider_name: of.api,
-                gen_ai_request_model: of.model.clone(),
-                provider: of.provider.clone(),
+            let labelled = || {
+                self.duration.get_or_create_owned(&Took {
+                    error_type: answered.error,
+                    gen_ai_operation_name: of.operation,
+                    gen_ai_provider_name: of.api,
+                    gen_ai_request_model: of.model.clone(),
+                    provider: of.provider.clone(),
+                })
             };
-            self.duration.get_or_create(&labels).observe(took.as_secs_f64(), example, None);
+            let seconds = took.as_secs_f64();
+            match answered.error {
+                None => usual.took.get_or_init(labelled).observe(seconds, example, None),
+                Some(_) => labelled().observe(seconds, example, None),
+            }
         }
         if let Some((first, each)) = answered.pace {
-            let labels = Paced {
-                gen_ai_operation_name: of.operation,
-                gen_ai_provider_name: of.api,
-                gen_ai_request_model: of.model.clone(),
-                provider: of.provider.clone(),
-            };
-            self.first.get_or_create(&labels).observe(first.as_secs_f64(), example, None);
+            let firsts = usual.first.get_or_init(|| self.first.get_or_create_owned(&labels));
+            firsts.observe(first.as_secs_f64(), example, None);
             if let Some(each) = each {
-                self.each.get_or_create(&labels).observe(each.as_secs_f64(), example, None);
+                let later = usual.each.get_or_init(|| self.each.get_or_create_owned(&labels));
+                later.observe(each.as_secs_f64(), example, None);
             }
         }
     }
 
-    fn used(&self, of: &OfModel, usage: Usage) {
+    fn used(&self, of: &OfModel, usual: &Usual, usage: Usage) {
         let names = || (of.provider.clone(), of.model.clone());
-        for (direction, count) in [("input", usage.input), ("output", usage.output)] {
+        let directions = [("input", usage.input, &usual.input), ("output", usage.output, &usual.output)];
+        for (direction, count, known) in directions {
             let Some(count) = count else { continue };
-            let (provider, model) = names();
-            self.tokens.get_or_create(&Counted { provider, model, direction }).inc_by(count);
-            let (provider, model) = names();
-            let labels = Used {
-                gen_ai_operation_name: of.operation,
-                gen_ai_provider_name: of.api,
-                gen_ai_request_model: model,
-                gen_ai_token_type: direction,
-                provider,
-            };
-            self.usage.get_or_create(&labels).observe(count as f64);
+            let all = known.all.get_or_init(|| {
+                let (provider, model) = names();
+                self.tokens.get_or_create_owned(&Counted { provider, model, direction })
+            });
+            all.inc_by(count);
+            let of_calls = known.of_calls.get_or_init(|| {
+                let (provider, model) = names();
+                self.usage.get_or_create_owned(&Used {
+                    gen_ai_operation_name: of.operation,
+                    gen_ai_provider_name: of.api,
+                    gen_ai_request_model: model,
+                    gen_ai_token_type: direction,
+                    provider,
+                })
+            });
+            of_calls.observe(count as f64);
         }
         let parts = [
             ("cache_read", usage.cached),
