@@ -156,8 +156,9 @@ impl Skimmer {
             self.push(b"}");
         }
         let next = if self.is_bare { Self::bare(self.id.clone()) } else { Self::of(self.id.clone()) };
-        let next = Self { told: self.told.take(), ..next };
+        let told = self.told.take();
         let done = std::mem::replace(self, next);
+        self.told = told;
         let (of_all, in_message) = (done.of_all.usage(), done.in_message.usage());
         let usage = of_all.or(in_message);
         let is_whole = !done.broken && done.depth == 0 && done.state == State::Between;
