@@ -16,4 +16,9 @@ pub struct Moment {
 pub trait Clock: Debug + Send + Sync {
     /// The time now.
     fn now(&self) -> Moment;
+
+    /// The same for deadlines and durations alone, for which a machine need not ask for both.
+    fn monotonic(&self) -> Instant {
+        self.now().monotonic
+    }
 }

@@ -213,7 +213,7 @@ impl Effect {
             keeping.push(data);
         }
         if has_token && self.first_token.is_none() {
-            let now = self.shared.clock.now().monotonic;
+            let now = self.shared.clock.monotonic();
             self.first_token = Some(now.saturating_duration_since(self.started.monotonic));
         }
     }

@@ -40,13 +40,13 @@ impl Effect {
     pub fn goes_out(&mut self) {
         self.sent = true;
         if self.course.out.is_none() {
-            self.course.out = Some(self.shared.clock.now().monotonic);
+            self.course.out = Some(self.shared.clock.monotonic());
         }
     }
 
     /// The upstream has said all, and what it said is looked at before it passes.
     pub fn heard(&mut self) {
-        self.course.back = Some(self.shared.clock.now().monotonic);
+        self.course.back = Some(self.shared.clock.monotonic());
     }
 
     /// Whether it is to be told what a model says of its answer: the call has a span.

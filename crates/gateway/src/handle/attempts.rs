@@ -162,7 +162,7 @@ impl Elsewhere {
         let candidates: Vec<Candidate> = outbound.permit().candidates().to_vec();
         let called = answering.destination.id().id.clone();
         let caller = answering.caller.proven.principal.entity().id.clone();
-        let mut order = gate.failovers.order(&candidates, &caller, gate.clock.now().monotonic);
+        let mut order = gate.failovers.order(&candidates, &caller, gate.clock.monotonic());
         let unlisted = if order.len() < MOST_ATTEMPTS { ASIDE } else { BEYOND };
         let (mut came, mut place): (Option<Result<Response<Body>, Refusal>>, _) = (None, 0);
         effect.sent = false;
@@ -242,7 +242,7 @@ async fn asked(
     (candidate, caller): (&Candidate, &Arc<str>),
     (effect, answering): (&mut Effect, &Answering<'_>),
 ) -> Result<Response<Body>, Refusal> {
-    let (began, was_sent) = (gate.clock.now().monotonic, effect.sent);
+    let (began, was_sent) = (gate.clock.monotonic(), effect.sent);
     effect.attempts.push(Attempt::of(&candidate.entity().id));
     let answer = match credential::apply(gate, outbound) {
         Ok(_) => {
@@ -259,7 +259,7 @@ async fn asked(
         Ok(Ok(response)) => Ok(key_refused::checked((&mut *effect, answering), response).await),
         other => other,
     };
-    let ended = gate.clock.now().monotonic;
+    let ended = gate.clock.monotonic();
     let Some(tried) = effect.attempts.last_mut() else { return answer.unwrap_or_else(Err) };
     tried.duration_us = u64::try_from(ended.saturating_duration_since(began).as_micros()).unwrap_or(u64::MAX);
     let provider = &candidate.provider.id.id;
