@@ -18,10 +18,6 @@ pub(super) enum Effort {
     Most,
 }
 
-/// So many tokens of thoughts at most are each of these.
-const BUDGETS: [(Effort, u64); 4] =
-    [(Effort::None, 0), (Effort::Low, 1_024), (Effort::Medium, 8_192), (Effort::High, 24_576)];
-
 impl Effort {
     /// `what` is the member that has the word.
     ///
@@ -41,7 +37,8 @@ impl Effort {
     }
 
     fn of_budget(tokens: u64) -> Self {
-        BUDGETS.iter().find(|(_, most)| tokens <= *most).map_or(Self::High, |(effort, _)| *effort)
+        let lesser = [Self::None, Self::Low, Self::Medium];
+        lesser.into_iter().find(|effort| tokens <= effort.budget()).unwrap_or(Self::High)
     }
 
     /// In OpenAI's words, of which `xhigh` is the greatest.
