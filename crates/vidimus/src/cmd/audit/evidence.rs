@@ -167,7 +167,7 @@ fn verdict(is_sound: bool, is_whole: bool) -> ExitCode {
 /// Writes the report of one ledger.
 fn written(dir: &Path, question: &AssessmentQuestion, form: Form, out: &Path) -> anyhow::Result<Assessment> {
     regular(out)?;
-    let _reading = Watch::begin("read");
+    let _reading = Watch::begin();
     whole(out, |file| {
         let mut to = BufWriter::with_capacity(256 * 1024, file);
         let made = made(dir, question, form, &mut |line| writeln!(to, "{line}"))?;
