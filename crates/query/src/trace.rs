@@ -6,13 +6,14 @@
 mod shown;
 mod tree;
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use jiff::Timestamp;
 use vidimus_core::record::{DecisionRecord, EffectRecord, Kept, Record, RefusalRecord};
 use vidimus_ledger::{Query, SearchError};
-use vidimus_traces::{KeptSpan, names};
+use vidimus_traces::{Ids, KeptSpan, names};
 
 pub use self::shown::{Claims, Node, Recorded, ShownTrace, TraceQuestion};
 use crate::audit::{InLog, Kind, Lookup, SearchQuestion, Unsearched};
@@ -182,22 +183,20 @@ impl Gathered {
     /// Of several gateways a sender's span is shown once, whichever of them it was sent to: the first that came stands, as at one of them.
     fn once(&mut self) {
         self.spans.sort_by_key(|kept| kept.received_ms);
-        let (mut said, mut altered) = (BTreeMap::<(String, Vec<u8>, Vec<u8>), KeptSpan>::new(), 0);
+        let mut said = BTreeMap::<(String, Ids), u64>::new();
         self.spans.retain(|kept| {
-            let Some(span) = &kept.span else { return true };
-            let id = (kept.principal.clone(), span.trace_id.clone(), span.span_id.clone());
-            match said.get(&id) {
-                None => {
-                    said.insert(id, kept.clone());
+            let Some(ids) = kept.ids() else { return true };
+            match said.entry((kept.principal.clone(), ids)) {
+                Entry::Vacant(first) => {
+                    first.insert(kept.says());
                     true
                 }
-                Some(first) => {
-                    altered += u64::from(first.span != kept.span);
+                Entry::Occupied(first) => {
+                    self.altered += u64::from(*first.get() != kept.says());
                     false
                 }
             }
         });
-        self.altered += altered;
     }
 
     fn shown(self, traces: &[u128]) -> ShownTrace {

@@ -86,7 +86,7 @@ impl KeptSpan {
 
     /// What two have to have in common to be the same span, said twice: all that its sender says, not when it came, and not by which of its
     /// credentials.
-    pub(crate) fn says(&self) -> u64 {
+    pub fn says(&self) -> u64 {
         let said = Self {
             principal: String::new(),
             identity: String::new(),

@@ -27,6 +27,11 @@ pub trait Lookup: fmt::Debug {
     /// # Errors
     /// See [`Unsearched`].
     fn fitting(&self, others: &[PathBuf], question: &SearchQuestion) -> Result<Fitting, Unsearched>;
+
+    /// Whether it is the log itself, which has the last word: what is not there is not looked for again.
+    fn is_log(&self) -> bool {
+        false
+    }
 }
 
 /// In the log itself, in this directory.
@@ -47,5 +52,9 @@ impl Lookup for InLog {
 
     fn fitting(&self, others: &[PathBuf], question: &SearchQuestion) -> Result<Fitting, Unsearched> {
         Ok(Box::new(search_part(&self.0, others, question)?))
+    }
+
+    fn is_log(&self) -> bool {
+        true
     }
 }

@@ -90,7 +90,7 @@ pub fn recorded_by(
 ) -> Result<Explanation, NotExplained> {
     let asked = ShowQuestion { id: question.call.clone() };
     let mut found = Gathered::of(lookup, &asked)?;
-    if !found.is_proven(dir) {
+    if !lookup.is_log() && !found.is_proven(dir) {
         found = Gathered::of(&InLog(dir.to_owned()), &asked)?;
     }
     let (records, unread): (Vec<_>, Vec<_>) = found.read().partition(Result::is_ok);

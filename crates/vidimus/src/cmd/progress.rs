@@ -64,8 +64,8 @@ pub(super) struct Watch(Option<(mpsc::Sender<()>, JoinHandle<()>)>);
 
 impl Watch {
     /// As [`Progress::begin`].
-    pub(super) fn begin(what: &'static str) -> Self {
-        let mut progress = Progress::begin(what);
+    pub(super) fn begin() -> Self {
+        let mut progress = Progress::begin("read");
         if !progress.is_seen {
             return Self(None);
         }

@@ -65,9 +65,7 @@ impl Counts {
             (&mut self.ended, &other.ended),
             (&mut self.acts, &other.acts),
         ] {
-            for (word, count) in others {
-                *words.entry(word.clone()).or_default() += count;
-            }
+            add_up(words, others);
         }
     }
 
@@ -117,11 +115,8 @@ impl Shared {
     pub(super) fn add(&mut self, other: &Self) {
         self.approved += other.approved;
         self.acts_of_people += other.acts_of_people;
-        for (words, others) in [(&mut self.acts, &other.acts), (&mut self.evidence, &other.evidence)] {
-            for (word, count) in others {
-                *words.entry(word.clone()).or_default() += count;
-            }
-        }
+        add_up(&mut self.acts, &other.acts);
+        add_up(&mut self.evidence, &other.evidence);
     }
 }
 
@@ -264,6 +259,13 @@ impl Counting {
         (self.gaps.runs, _) = std::mem::take(&mut self.runs).end();
         self.gaps.without_end = self.counts.allowed.saturating_sub(self.of_window);
         (self.counts, self.gaps)
+    }
+}
+
+/// As many more of each word as there are of the others.
+fn add_up(words: &mut BTreeMap<String, u64>, others: &BTreeMap<String, u64>) {
+    for (word, count) in others {
+        *words.entry(word.clone()).or_default() += count;
     }
 }
 

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use vidimus_core::clock::Clock as _;
 use vidimus_core::record::Kept;
 use vidimus_ledger::{VerifierKey, known_key};
-use vidimus_query::audit::{self, Assessment, AssessmentError, AssessmentQuestion, Exported, Sample};
+use vidimus_query::audit::{self, Assessment, AssessmentError, AssessmentQuestion, Exported, Gaps, Sample};
 
 pub(super) use self::many::run as run_logs;
 use super::export::{regular, user, wait_for_checkpoint, whole};
@@ -128,31 +128,46 @@ pub fn run(dir: &Path, evidence: &Evidence, format: Format) -> anyhow::Result<Ex
         output::warning(&format!("{finding}; `vidimus audit verify` tells more"));
     }
     if assessment.log.records == 0 {
-        output::warning("the window has no records: nothing is shown, nor that nothing happened");
+        output::warning(NO_RECORDS);
     }
-    if let Some(pruned) = &assessment.gaps.pruned {
-        output::warning(&format!("{pruned}; they are not looked at, an archive of them is with --ledger"));
-    }
-    if assessment.gaps.younger > 0 {
-        let text = format!("{} records of the window are not signed for yet", assessment.gaps.younger);
-        output::warning(&format!("{text}; a gateway that runs, or is started, signs each second"));
-    }
+    warn_of_gaps("", &assessment.gaps);
     match (format, &evidence.out) {
         (Format::Json, _) => output::json(&assessment)?,
         (Format::Table, Some(out)) => print(&assessment, out),
         (Format::Table, None) => {}
     }
-    Ok(match (assessment.sound, assessment.is_whole()) {
+    Ok(verdict(assessment.sound, assessment.is_whole()))
+}
+
+const NO_RECORDS: &str = "the window has no records: nothing is shown, nor that nothing happened";
+
+/// What is not there of a ledger; `of` says of which, where there are several.
+fn warn_of_gaps(of: &str, gaps: &Gaps) {
+    if let Some(pruned) = &gaps.pruned {
+        output::warning(&format!(
+            "{of}{pruned}; they are not looked at, an archive of them is with --ledger"
+        ));
+    }
+    if gaps.younger > 0 {
+        output::warning(&format!(
+            "{of}{} records of the window are not signed for yet; a gateway that runs, or is started, signs each second",
+            gaps.younger
+        ));
+    }
+}
+
+fn verdict(is_sound: bool, is_whole: bool) -> ExitCode {
+    match (is_sound, is_whole) {
         (true, true) => ExitCode::SUCCESS,
         (true, false) => ExitCode::from(INCOMPLETE),
         (false, _) => ExitCode::from(1),
-    })
+    }
 }
 
 /// Writes the report of one ledger.
 fn written(dir: &Path, question: &AssessmentQuestion, form: Form, out: &Path) -> anyhow::Result<Assessment> {
     regular(out)?;
-    let _reading = Watch::begin("read");
+    let _reading = Watch::begin();
     whole(out, |file| {
         let mut to = BufWriter::with_capacity(256 * 1024, file);
         let made = made(dir, question, form, &mut |line| writeln!(to, "{line}"))?;

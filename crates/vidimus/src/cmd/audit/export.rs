@@ -132,7 +132,7 @@ fn written(
     let write = |lookup: &dyn Lookup| {
         whole(out, |file| write((configurations, lookup), (dir, others), &question, file))
     };
-    let reading = Watch::begin("read");
+    let reading = Watch::begin();
     let answer = match write(lookup) {
         // A row of an index that is no record: what the log itself has is proven, or is not.
         Err(error) if is_unproven(&error) => write(&InLog(dir.to_owned()))?,

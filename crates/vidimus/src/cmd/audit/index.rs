@@ -178,25 +178,18 @@ pub(super) fn of_one(ledger: &Path, index: Option<&Path>) -> anyhow::Result<Mode
         Some(index) => Use::BY_COMMANDS.current(ledger, index),
         None => Ok(None),
     };
-    let found = match found {
+    match found {
+        Ok(Some(model)) => return Ok(model),
+        Ok(None) => {}
         Err(ModelError::Log(error)) => return Err(error.into()),
-        Err(error) => {
-            not_used(&error);
-            None
-        }
-        Ok(found) => found,
-    };
-    let whole = || {
-        let mut model = Model::in_memory(ledger, 0)?;
-        anyhow::ensure!(
-            model.behind() <= MOST_IN_MEMORY,
+        Err(error) => not_used(&error),
+    }
+    whole(ledger, || {
+        format!(
             "{}: it is too long to be read without an index; `vidimus audit index --data DATA` makes one beside DATA/ledger",
             ledger.display()
-        );
-        model.refresh()?;
-        Ok(model)
-    };
-    found.map_or_else(whole, Ok)
+        )
+    })
 }
 
 /// The index once more, with the file made again that an error is about; where this user may not, or another process writes, none.
@@ -217,9 +210,15 @@ pub(super) fn not_used(error: &ModelError) {
 
 /// Where nothing may be written, a small log is read as a whole.
 fn in_memory(ledger: &Path) -> anyhow::Result<Model> {
+    whole(ledger, || {
+        "no index can be made here; give a directory that this user may write: --index DIR".to_owned()
+    })
+}
+
+/// All of a small log; of a longer one `advice`.
+fn whole(ledger: &Path, advice: impl FnOnce() -> String) -> anyhow::Result<Model> {
     let mut model = Model::in_memory(ledger, 0)?;
-    let advice = "no index can be made here; give a directory that this user may write: --index DIR";
-    anyhow::ensure!(model.behind() <= MOST_IN_MEMORY, advice);
+    anyhow::ensure!(model.behind() <= MOST_IN_MEMORY, advice());
     model.refresh()?;
     Ok(model)
 }

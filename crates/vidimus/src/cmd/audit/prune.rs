@@ -102,7 +102,7 @@ pub fn run(data: &Path, dir: &Path, prune: &Prune, format: Format) -> anyhow::Re
     // A file of witnesses that are none any more can be removed.
     let pruning = retention::Pruning { witnessed: ledger.cosigned().is_some(), ..pruning };
     let (stood, _) = standing::open(data, &key, &ledger).context("what stands by acts")?;
-    let reading = Watch::begin("read");
+    let reading = Watch::begin();
     let pruned = retention::prune(data, &key, &ledger, stood, &pruning)?;
     drop(reading);
     // It is closed when it goes, durably.

@@ -219,7 +219,7 @@ pub fn run(dir: &Path, index: Option<&Path>, search: &Search, format: Format) ->
         return follow::run(dir, index, &question, after, format);
     }
     let mut shown = Shown::new(search, format);
-    let reading = Watch::begin("read");
+    let reading = Watch::begin();
     for hit in indexed::records(dir, index, &question, after, shown.limit)? {
         if !shown.take(hit)? {
             break;

@@ -11,7 +11,7 @@ use vidimus_ledger::VerifierKey;
 use vidimus_query::audit::logs::{Log, Logs};
 use vidimus_query::audit::{AssessmentQuestion, Together, overview};
 
-use super::{Evidence, Form, INCOMPLETE, assess, wait_for_checkpoint, whole, written};
+use super::{Evidence, Form, NO_RECORDS, assess, verdict, wait_for_checkpoint, warn_of_gaps, whole, written};
 use crate::cmd;
 use crate::output::{self, Format, printable};
 
@@ -80,34 +80,20 @@ pub fn run(logs: &Logs, evidence: &Evidence, format: Format) -> anyhow::Result<E
         Format::Json => output::json(&together)?,
         Format::Table => print(&together, out),
     }
-    Ok(match (together.sound, together.is_whole()) {
-        (true, true) => ExitCode::SUCCESS,
-        (true, false) => ExitCode::from(INCOMPLETE),
-        (false, _) => ExitCode::from(1),
-    })
+    Ok(verdict(together.sound, together.is_whole()))
 }
 
 /// What is wrong with no ledger, and is to be known all the same: what one ledger's report says, of each of several.
 fn warn(together: &Together, has_keys: bool) {
     if together.logs.iter().all(|part| part.records == 0) {
-        output::warning("the window has no records: nothing is shown, nor that nothing happened");
+        output::warning(NO_RECORDS);
     }
     for part in &together.logs {
-        let (name, gaps) = (&part.log, &part.gaps);
+        let name = &part.log;
         if has_keys && !part.key_given {
             output::warning(&format!("{name}: no --key is of it, so that its own is believed"));
         }
-        if let Some(pruned) = &gaps.pruned {
-            output::warning(&format!(
-                "{name}: {pruned}; they are not looked at, an archive of them is with --ledger"
-            ));
-        }
-        if gaps.younger > 0 {
-            output::warning(&format!(
-                "{name}: {} records of the window are not signed for yet; a gateway that runs, or is started, signs each second",
-                gaps.younger
-            ));
-        }
+        warn_of_gaps(&format!("{name}: "), &part.gaps);
     }
 }
 

@@ -35,7 +35,7 @@ pub fn run(
     cmd::audit::warn_of_repeated(logs);
     let (mut rows, mut last, mut found, mut more) = (Vec::new(), None, 0, false);
     let (mut damaged, mut denied) = (false, false);
-    let reading = Watch::begin("read");
+    let reading = Watch::begin();
     let hits = logs::search_by(lookup, logs, &question, &after);
     for hit in hits.map_err(|misasked| cmd::misasked(&misasked))? {
         let found_one = match hit {
