@@ -244,7 +244,7 @@ impl Binding for JsonRpc {
                 } else if version::differs(agent, wrote.old) {
                     version::goes_on(wrote, rest::TO_RPC, &mut parsed);
                 } else {
-                    tell_version(message, json, &mut parsed);
+                    tell_version(message, wrote.old, &mut parsed);
                 }
                 Ok(parsed)
             }
@@ -426,8 +426,8 @@ fn version_agrees(headers: &HeaderMap, old: bool) -> Result<(), Refusal> {
 
 /// Tells the agent that it is 1.0, by which the message was decided, where its caller says nothing of it: who is told nothing takes it for 0.3 (1.0,
 /// section 3.6.2). What the caller says, and be it nothing in a header, goes on.
-fn tell_version(message: &Message<'_>, json: &Json<'_>, parsed: &mut Parsed<'_>) {
-    if !message.headers.contains_key(VERSION_HEADER) && !is_old(json) {
+fn tell_version(message: &Message<'_>, old: bool, parsed: &mut Parsed<'_>) {
+    if !message.headers.contains_key(VERSION_HEADER) && !old {
         parsed.headers.push(grpc::version(false));
     }
 }
