@@ -237,13 +237,7 @@ impl Binding for JsonRpc {
             Some(json) => {
                 let mut parsed = posted(message, agent, json, Framings::RPC)?;
                 let wrote = Wrote { old: is_old(json), of_schema: false };
-                if grpc::is_alone(agent) {
-                    grpc::goes_on(wrote, &mut parsed);
-                } else if rest::is_alone(agent) {
-                    rest::goes_on(agent, wrote, &mut parsed);
-                } else if version::differs(agent, wrote.old) {
-                    version::goes_on(wrote, rest::TO_RPC, &mut parsed);
-                } else {
+                if !goes_elsewhere(agent, wrote, &mut parsed) {
                     tell_version(message, wrote.old, &mut parsed);
                 }
                 Ok(parsed)
@@ -304,6 +298,20 @@ fn lowered(path: Cow<'static, str>, message: Bytes, tenant: Option<&str>) -> Res
         rest::TO_REST => rest::lowered(&message),
         _ => grpc::lowered(path, message),
     }
+}
+
+/// Has a message go on to an agent that is called over another binding than JSON-RPC, or speaks the other version alone; whether it is one.
+fn goes_elsewhere(agent: &Agent, wrote: Wrote, parsed: &mut Parsed<'_>) -> bool {
+    if grpc::is_alone(agent) {
+        grpc::goes_on(wrote, parsed);
+    } else if rest::is_alone(agent) {
+        rest::goes_on(agent, wrote, parsed);
+    } else if version::differs(agent, wrote.old) {
+        version::goes_on(wrote, rest::TO_RPC, parsed);
+    } else {
+        return false;
+    }
+    true
 }
 
 /// Whether the method of a message is spelled as in 0.3.

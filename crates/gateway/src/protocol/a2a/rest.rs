@@ -195,17 +195,11 @@ pub(super) fn goes_on(agent: &Agent, wrote: Wrote, parsed: &mut Parsed<'_>) {
 
 /// Has a request over HTTP+JSON go on to an agent that is not served in it, or in another version.
 fn goes_elsewhere(agent: &Agent, wrote: Wrote, parsed: &mut Parsed<'_>) {
-    if grpc::is_alone(agent) {
-        grpc::goes_on(wrote, parsed);
-    } else if is_alone(agent) && version::declared(agent).is_none() {
+    if is_alone(agent) && !grpc::is_alone(agent) && version::declared(agent).is_none() {
         let message =
             "the agent is served over HTTP+JSON alone, where configurations of 0.3 are not translated";
         parsed.fault = Some(Box::new(Refusal::new(Code::BindingUnserved, message)));
-    } else if is_alone(agent) {
-        goes_on(agent, wrote, parsed);
-    } else if version::differs(agent, wrote.old) {
-        version::goes_on(wrote, TO_RPC, parsed);
-    } else {
+    } else if !super::goes_elsewhere(agent, wrote, parsed) {
         parsed.path = Some(if wrote.old { TO_OLD_RPC } else { TO_RPC }.into());
         parsed.headers.extend(grpc::of_rpc(wrote.old));
     }
