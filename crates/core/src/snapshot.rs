@@ -56,7 +56,7 @@ use crate::decide::Policies;
 use crate::decide::chain_reads::ChainReads;
 use crate::decide::statement::Statement;
 use crate::decision::Finding;
-use crate::resource::{Identity, Object, ObjectKey, Principal, Rejection};
+use crate::resource::{Identity, Limit, Object, ObjectKey, Principal, Rejection};
 use crate::shards::Shards;
 
 use self::closings::Closings;
@@ -401,6 +401,14 @@ impl Snapshot {
     /// All objects, for status pages and `check`, in the order in which they were given.
     pub fn objects(&self) -> &[Object] {
         &self.objects
+    }
+
+    /// The limits that policies in force declare.
+    pub fn limits(&self) -> impl Iterator<Item = &Arc<Limit>> {
+        self.objects.iter().flat_map(|object| match object {
+            Object::Policy(policy) => &*policy.limits,
+            _ => &[],
+        })
     }
 
     /// The ids of all policies in force, the built-in ones included.

@@ -366,11 +366,7 @@ impl Shared {
     /// The same by another configuration than the one in use.
     pub fn counted_window_of(&self, world: &Snapshot) -> Duration {
         const DAY: Duration = Duration::from_secs(24 * 3600);
-        let limits = world.objects().iter().flat_map(|object| match object {
-            Object::Policy(policy) => &*policy.limits,
-            _ => &[],
-        });
-        let longest = limits.map(|limit| limit.window.length()).max().unwrap_or_default();
+        let longest = world.limits().map(|limit| limit.window.length()).max().unwrap_or_default();
         longest.min(DAY).max(self.limits.label_window)
     }
 
@@ -378,11 +374,7 @@ impl Shared {
     /// long as one slides. Of records that are older than that nothing else is to be restored.
     pub fn older_limits_of(&self, world: &Snapshot) -> Option<Duration> {
         let now = u64::try_from(millis(self.clock.now().wall).0).unwrap_or_default();
-        let limits = world.objects().iter().flat_map(|object| match object {
-            Object::Policy(policy) => &*policy.limits,
-            _ => &[],
-        });
-        let counts = limits.map(|limit| match limit.window {
+        let counts = world.limits().map(|limit| match limit.window {
             LimitWindow::Fixed(length) => Duration::from_millis(now.checked_rem(length).unwrap_or_default()),
             LimitWindow::Sliding(length) => Duration::from_millis(length),
             LimitWindow::UnderWay => Duration::ZERO,

@@ -15,6 +15,14 @@ pub enum A2aVersion {
 }
 
 impl A2aVersion {
+    /// That which is not this one.
+    pub const fn other(self) -> Self {
+        match self {
+            Self::V1_0 => Self::V0_3,
+            Self::V0_3 => Self::V1_0,
+        }
+    }
+
     /// As A2A writes it, in headers and cards.
     pub const fn as_str(self) -> &'static str {
         match self {

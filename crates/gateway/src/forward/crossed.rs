@@ -2,16 +2,13 @@
 //! read, sealed and judged as any agent's.
 
 use bytes::Bytes;
-use http::header::CONTENT_LENGTH;
 use http::{Response, StatusCode};
-use vidimus_core::refusal::{Code, Refusal};
+use vidimus_core::refusal::Refusal;
 
-use super::rewritten::Held;
-use super::{Body, Outbound, Rewrite};
-use crate::answer::encoding::Encoding;
+use super::rewritten::{Anew, anew};
+use super::{Body, Outbound};
 use crate::protocol::Below;
 use crate::protocol::a2a::version::Crossed;
-use crate::protocol::sse::is_events;
 
 /// How the answer to such a request is read.
 #[derive(Clone, Copy, Debug)]
@@ -54,44 +51,15 @@ impl Outbound {
 /// `upstream_invalid` for what is in an encoding: none was asked for.
 pub(super) fn back(reading: Option<Reading>, response: Response<Body>) -> Result<Response<Body>, Refusal> {
     let Some(Reading { crossed, limit }) = reading else { return Ok(response) };
-    let (mut parts, body) = response.into_parts();
-    let status = parts.status;
-    if status.is_informational() || status.is_redirection() {
-        // It is refused as of any upstream.
-        return Ok(Response::from_parts(parts, body));
-    }
-    if Encoding::of(&parts.headers) != Encoding::Identity {
-        let message = "the agent's answer is in an encoding, and none was asked for";
-        return Err(Refusal::new(Code::UpstreamInvalid, message));
-    }
-    let text = match status.is_success() && is_events(&parts.headers) {
-        true => Held::events(Box::new(crossed), limit),
-        false => Held::document(limit),
-    };
-    parts.headers.remove(CONTENT_LENGTH);
-    crossed.name_to_caller(&mut parts.headers);
-    Ok(Response::from_parts(parts, body.rewritten(Answer { crossed, status, text })))
+    anew(response, crossed, limit, |parts, _| crossed.name_to_caller(&mut parts.headers))
 }
 
-/// An answer, each response of which is written anew.
-#[derive(Debug)]
-struct Answer {
-    crossed: Crossed,
-    status: StatusCode,
-    text: Held,
-}
-
-impl Rewrite for Answer {
-    fn push(&mut self, data: &Bytes) -> Result<Bytes, Refusal> {
-        self.text.push(data)
-    }
-
-    fn finish(&mut self) -> Result<Bytes, Refusal> {
-        let Some(said) = self.text.whole()? else { return Ok(Bytes::new()) };
-        if !self.status.is_success() && !said.trim_start().starts_with('{') {
+impl Anew for Crossed {
+    fn document(&self, said: String, status: StatusCode) -> Result<Bytes, Refusal> {
+        if !status.is_success() && !said.trim_start().starts_with('{') {
             // It is no error of the protocol's, and refused as of any upstream.
             return Ok(said.into());
         }
-        self.crossed.response(&said).map(Bytes::from)
+        self.response(&said).map(Bytes::from)
     }
 }

@@ -2,17 +2,15 @@
 //! it is read, sealed and judged as any agent's.
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderValue, Method, Response, StatusCode};
-use vidimus_core::refusal::{Code, Refusal};
+use vidimus_core::refusal::Refusal;
 
-use super::rewritten::Held;
-use super::{Body, Outbound, Rewrite};
-use crate::answer::encoding::Encoding;
+use super::rewritten::{Anew, anew};
+use super::{Body, Outbound};
 use crate::protocol::a2a::rest::Sent;
 use crate::protocol::a2a::rest::translated::{self, Enveloped};
 use crate::protocol::rest::Came;
-use crate::protocol::sse::is_events;
 
 /// What is asked for.
 const ACCEPTED: HeaderValue =
@@ -53,46 +51,18 @@ impl Reading {
     /// # Errors
     /// `upstream_invalid` for what is in an encoding: none was asked for.
     pub(super) fn answer(self, response: Response<Body>) -> Result<Response<Body>, Refusal> {
-        let (mut parts, body) = response.into_parts();
-        let status = parts.status;
-        if status.is_informational() || status.is_redirection() {
-            // It is refused as of any upstream.
-            return Ok(Response::from_parts(parts, body));
-        }
-        if Encoding::of(&parts.headers) != Encoding::Identity {
-            let message = "the agent's answer is in an encoding, and none was asked for";
-            return Err(Refusal::new(Code::UpstreamInvalid, message));
-        }
-        let has_events = status.is_success() && is_events(&parts.headers);
-        parts.headers.remove(CONTENT_LENGTH);
-        parts.headers.insert(CONTENT_TYPE, if has_events { EVENTS } else { JSON });
-        // Over JSON-RPC an error is an answer.
-        parts.status = StatusCode::OK;
-        parts.extensions.insert(Came { status, kind: JSON });
-        let text = match has_events {
-            true => Held::events(Box::new(Enveloped { id: self.id.clone() }), self.limit),
-            false => Held::document(self.limit),
-        };
-        Ok(Response::from_parts(parts, body.rewritten(Responses { reading: self, status, text })))
+        anew(response, Enveloped { id: self.id }, self.limit, |parts, has_events| {
+            parts.headers.insert(CONTENT_TYPE, if has_events { EVENTS } else { JSON });
+            parts.extensions.insert(Came { status: parts.status, kind: JSON });
+            // Over JSON-RPC an error is an answer.
+            parts.status = StatusCode::OK;
+        })
     }
 }
 
-/// An answer, each part of which is a response of JSON-RPC.
-#[derive(Debug)]
-struct Responses {
-    reading: Reading,
-    status: StatusCode,
-    text: Held,
-}
-
-impl Rewrite for Responses {
-    fn push(&mut self, data: &Bytes) -> Result<Bytes, Refusal> {
-        self.text.push(data)
-    }
-
-    fn finish(&mut self) -> Result<Bytes, Refusal> {
-        let Some(said) = self.text.whole()? else { return Ok(Bytes::new()) };
-        translated::response(&self.reading.id, &said, self.status).map(Bytes::from)
+impl Anew for Enveloped {
+    fn document(&self, said: String, status: StatusCode) -> Result<Bytes, Refusal> {
+        translated::response(&self.id, &said, status).map(Bytes::from)
     }
 }
 

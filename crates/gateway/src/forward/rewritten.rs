@@ -5,11 +5,15 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
+use http::response::Parts;
+use http::{Response, StatusCode};
 use http_body::{Body as _, Frame};
 use vidimus_core::refusal::{Code, Refusal};
 
 use super::{Body, Broken};
-use crate::protocol::sse::{EventFilter, EventStream, TooLong};
+use crate::answer::encoding::Encoding;
+use crate::protocol::sse::{EventFilter, EventStream, TooLong, is_events};
 
 /// What becomes of a body.
 pub trait Rewrite: Debug + Send {
@@ -26,32 +30,58 @@ pub trait Rewrite: Debug + Send {
     fn finish(&mut self) -> Result<Bytes, Refusal>;
 }
 
+/// What becomes of an agent's answer, each response of which is written anew: of an event as its filter, of a document by this.
+pub(super) trait Anew: EventFilter + 'static {
+    /// What becomes of a document that came with this status.
+    ///
+    /// # Errors
+    /// `upstream_invalid`.
+    fn document(&self, said: String, status: StatusCode) -> Result<Bytes, Refusal>;
+}
+
+/// An agent's answer, written anew; what its head says by `head`, which is told whether events follow. No document or event may be longer than `limit`
+/// bytes.
+///
+/// # Errors
+/// `upstream_invalid` for what is in an encoding: none was asked for.
+pub(super) fn anew(
+    response: Response<Body>,
+    form: impl Anew,
+    limit: usize,
+    head: impl FnOnce(&mut Parts, bool),
+) -> Result<Response<Body>, Refusal> {
+    let (mut parts, body) = response.into_parts();
+    let status = parts.status;
+    if status.is_informational() || status.is_redirection() {
+        // It is refused as of any upstream.
+        return Ok(Response::from_parts(parts, body));
+    }
+    if Encoding::of(&parts.headers) != Encoding::Identity {
+        let message = "the agent's answer is in an encoding, and none was asked for";
+        return Err(Refusal::new(Code::UpstreamInvalid, message));
+    }
+    let has_events = status.is_success() && is_events(&parts.headers);
+    parts.headers.remove(CONTENT_LENGTH);
+    head(&mut parts, has_events);
+    let held = match has_events {
+        true => Held::Events(Box::new(EventStream::new(Box::new(form), limit, TooLong::EndsStream))),
+        false => Held::Document { held: Vec::new(), limit, status, form },
+    };
+    Ok(Response::from_parts(parts, body.rewritten(held)))
+}
+
 /// What is held of an agent's answer until it can be read: all of a document, or an event.
 #[derive(Debug)]
-pub(super) enum Held {
-    Document { held: Vec<u8>, limit: usize },
+enum Held<A> {
+    Document { held: Vec<u8>, limit: usize, status: StatusCode, form: A },
     Events(Box<EventStream>),
 }
 
-impl Held {
-    /// A document of at most `limit` bytes.
-    pub(super) const fn document(limit: usize) -> Self {
-        Self::Document { held: Vec::new(), limit }
-    }
-
-    /// Events of at most `limit` bytes each, which become what a filter makes of them.
-    pub(super) fn events(filter: Box<dyn EventFilter>, limit: usize) -> Self {
-        Self::Events(Box::new(EventStream::new(filter, limit, TooLong::EndsStream)))
-    }
-
-    /// More of it, and what of it can go on.
-    ///
-    /// # Errors
-    /// `upstream_invalid` for what is longer, and as the filter's.
-    pub(super) fn push(&mut self, data: &Bytes) -> Result<Bytes, Refusal> {
+impl<A: Anew> Rewrite for Held<A> {
+    fn push(&mut self, data: &Bytes) -> Result<Bytes, Refusal> {
         match self {
             Self::Events(events) => events.push(data),
-            Self::Document { held, limit } => {
+            Self::Document { held, limit, .. } => {
                 held.extend_from_slice(data);
                 if held.len() > *limit {
                     let message = format!("the agent's answer is larger than {limit} bytes");
@@ -62,15 +92,12 @@ impl Held {
         }
     }
 
-    /// The document, when all has come. An event whose empty line never came is none (HTML, section 9.2.6).
-    ///
-    /// # Errors
-    /// `upstream_invalid` for what is no text.
-    pub(super) fn whole(&mut self) -> Result<Option<String>, Refusal> {
-        let Self::Document { held, .. } = self else { return Ok(None) };
-        String::from_utf8(std::mem::take(held))
-            .map(Some)
-            .map_err(|_| Refusal::new(Code::UpstreamInvalid, "the agent's answer is not UTF-8"))
+    /// An event whose empty line never came is none (HTML, section 9.2.6).
+    fn finish(&mut self) -> Result<Bytes, Refusal> {
+        let Self::Document { held, status, form, .. } = self else { return Ok(Bytes::new()) };
+        let said = String::from_utf8(std::mem::take(held))
+            .map_err(|_| Refusal::new(Code::UpstreamInvalid, "the agent's answer is not UTF-8"))?;
+        form.document(said, *status)
     }
 }
 

@@ -237,14 +237,8 @@ impl Binding for JsonRpc {
             Some(json) => {
                 let mut parsed = posted(message, agent, json, Framings::RPC)?;
                 let wrote = Wrote { old: is_old(json), of_schema: false };
-                if grpc::is_alone(agent) {
-                    grpc::goes_on(wrote, &mut parsed);
-                } else if rest::is_alone(agent) {
-                    rest::goes_on(agent, wrote, &mut parsed);
-                } else if version::differs(agent, wrote.old) {
-                    version::goes_on(wrote, rest::TO_RPC, &mut parsed);
-                } else {
-                    tell_version(message, json, &mut parsed);
+                if !goes_elsewhere(agent, wrote, &mut parsed) {
+                    tell_version(message, wrote.old, &mut parsed);
                 }
                 Ok(parsed)
             }
@@ -304,6 +298,20 @@ fn lowered(path: Cow<'static, str>, message: Bytes, tenant: Option<&str>) -> Res
         rest::TO_REST => rest::lowered(&message),
         _ => grpc::lowered(path, message),
     }
+}
+
+/// Has a message go on to an agent that is called over another binding than JSON-RPC, or speaks the other version alone; whether it is one.
+fn goes_elsewhere(agent: &Agent, wrote: Wrote, parsed: &mut Parsed<'_>) -> bool {
+    if grpc::is_alone(agent) {
+        grpc::goes_on(wrote, parsed);
+    } else if rest::is_alone(agent) {
+        rest::goes_on(agent, wrote, parsed);
+    } else if version::differs(agent, wrote.old) {
+        version::goes_on(wrote, rest::TO_RPC, parsed);
+    } else {
+        return false;
+    }
+    true
 }
 
 /// Whether the method of a message is spelled as in 0.3.
@@ -426,8 +434,8 @@ fn version_agrees(headers: &HeaderMap, old: bool) -> Result<(), Refusal> {
 
 /// Tells the agent that it is 1.0, by which the message was decided, where its caller says nothing of it: who is told nothing takes it for 0.3 (1.0,
 /// section 3.6.2). What the caller says, and be it nothing in a header, goes on.
-fn tell_version(message: &Message<'_>, json: &Json<'_>, parsed: &mut Parsed<'_>) {
-    if !message.headers.contains_key(VERSION_HEADER) && !is_old(json) {
+fn tell_version(message: &Message<'_>, old: bool, parsed: &mut Parsed<'_>) {
+    if !message.headers.contains_key(VERSION_HEADER) && !old {
         parsed.headers.push(grpc::version(false));
     }
 }

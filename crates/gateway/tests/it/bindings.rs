@@ -20,8 +20,8 @@ const CEDAR: &str = r#"
     forbid (principal, action == Action::"callAgent", resource == Skill::"t/callee/forbidden");
 "#;
 
-/// A world whose agent's endpoint is this.
-async fn world(endpoint: impl Fn(&World) -> Value) -> World {
+/// A world whose agent's endpoint is this, and which caller and stranger may call, but for a skill.
+pub(super) async fn world(endpoint: impl Fn(&World) -> Value) -> World {
     let world = World::new().await;
     let mut given = objects(&world.upstream);
     given[2]["spec"]["endpoint"] = endpoint(&world);

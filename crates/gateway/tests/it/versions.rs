@@ -7,24 +7,11 @@ use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use vidimus_testkit::upstream::{Answer, Received, Upstream};
 
+use super::bindings::world;
 use super::grpc::{self, GrpcAgent, Scripted};
-use super::world::{World, call_id, json_of, objects, snapshot};
+use super::world::{World, call_id, json_of};
 
 const ROUTE: &str = "/a2a/t/callee";
-const CEDAR: &str = r#"
-    permit (principal == Agent::"t/caller", action == Action::"callAgent", resource == Agent::"t/callee");
-    forbid (principal, action == Action::"callAgent", resource == Skill::"t/callee/forbidden");
-"#;
-
-/// A world whose agent's endpoint is this.
-async fn world(endpoint: impl Fn(&World) -> Value) -> World {
-    let world = World::new().await;
-    let mut given = objects(&world.upstream);
-    given[2]["spec"]["endpoint"] = endpoint(&world);
-    given[5]["spec"]["cedar"] = json!(CEDAR);
-    world.gate.take_into_use(snapshot(&given));
-    world
-}
 
 /// Its agent speaks JSON-RPC of this version alone.
 async fn of_version(version: &str) -> World {

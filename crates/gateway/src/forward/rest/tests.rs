@@ -1,6 +1,7 @@
-use http::header::CONTENT_ENCODING;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
+use vidimus_core::refusal::Code;
 
 use super::*;
 

@@ -248,17 +248,12 @@ fn announce(card: &mut Map<String, Value>, governed: &Governed) -> Result<(), Re
 /// Has a card be one of both versions: who asks for it does not say which it reads, and each passes over the members of the other. What the agent
 /// itself speaks stands first.
 fn in_both(card: &mut Map<String, Value>, governed: &Governed, spoken: A2aVersion) {
-    let taken = card.remove("supportedInterfaces");
-    let mut all = match taken {
+    let mut all = match card.remove("supportedInterfaces") {
         Some(Value::Array(given)) => given,
         _ => Vec::new(),
     };
-    let translated = match spoken {
-        A2aVersion::V1_0 => ["1.0", "0.3"],
-        A2aVersion::V0_3 => ["0.3", "1.0"],
-    };
-    for said in translated {
-        let is_new = said == A2aVersion::V1_0.as_str();
+    for version in [spoken, spoken.other()] {
+        let (said, is_new) = (version.as_str(), version == A2aVersion::V1_0);
         let grpc = is_new.then(|| governed.over_grpc(said)).flatten();
         let one = [JSON_RPC, HTTP_JSON].map(|binding| governed.over_http(binding, said));
         for one in one.into_iter().chain(grpc) {

@@ -27,7 +27,7 @@ use vidimus_core::resource::Agent;
 
 use self::schema::{Fault, Rpc};
 use super::{
-    Framings, METHODS, PASSED_HEADERS, VERSION_HEADER, Wrote, is_old, number, posted, rest,
+    Framings, METHODS, PASSED_HEADERS, VERSION_HEADER, Wrote, goes_elsewhere, is_old, number, posted,
     version as versions,
 };
 use crate::protocol::members::{Members, quoted, text};
@@ -149,13 +149,9 @@ impl Binding for Grpc {
         parsed.lifted = true;
         let wrote = Wrote { old: is_old(json), of_schema: false };
         let speaks = agent.endpoint.as_ref().is_some_and(|endpoint| endpoint.grpc.is_some());
-        if is_alone(agent) || speaks && !wrote.old {
+        if speaks && !wrote.old {
             goes_on(wrote, &mut parsed);
-        } else if rest::is_alone(agent) {
-            rest::goes_on(agent, wrote, &mut parsed);
-        } else if versions::differs(agent, wrote.old) {
-            versions::goes_on(wrote, rest::TO_RPC, &mut parsed);
-        } else {
+        } else if !goes_elsewhere(agent, wrote, &mut parsed) {
             parsed.headers.extend(of_rpc(wrote.old));
         }
         Ok(parsed)

@@ -21,7 +21,7 @@ use serde_json::value::RawValue;
 use url::form_urlencoded;
 use vidimus_core::call::Destination;
 use vidimus_core::json::Json;
-use vidimus_core::refusal::{Class, Code, Refusal};
+use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::{A2aVersion, Agent};
 
 use self::paths::{Asked, Row, Segment, Written};
@@ -114,7 +114,8 @@ impl Binding for Rest {
             return Err(Refusal::new(Code::Internal, "this binding is not the destination's"));
         };
         let json = message.body()?;
-        let wrote = Wrote { old: is_old(json), of_schema: is_old(json) };
+        let old = is_old(json);
+        let wrote = Wrote { old, of_schema: old };
         let is_its = version::declared(agent).is_none_or(|spoken| spoken == version::of_message(wrote.old));
         // Those of 0.3 are read as its JSON-RPC has them, and so they go on.
         let is_its = is_its && !(wrote.old && is_of_configs(json));
@@ -124,7 +125,7 @@ impl Binding for Rest {
         parsed.lifted = true;
         if speaks {
             // The path says it, and perhaps the query, which goes no further.
-            tell_version(message, json, &mut parsed);
+            tell_version(message, old, &mut parsed);
         } else {
             goes_elsewhere(agent, wrote, &mut parsed);
         }
@@ -137,22 +138,15 @@ impl Binding for Rest {
 
     /// `google.rpc.Status` as JSON (A2A 1.0 section 11.6, AIP-193).
     fn refused(&self, refusal: &Refusal, call: &str, _id: Option<&str>) -> Response<String> {
-        const OF_A2A: &str = "a2a-protocol.org";
         let (status, code) = (refusal.http_status(), refusal.code.as_str());
-        // A2A's own errors have names and statuses of their own (section 5.4).
-        let (reason, domain, name) = match refusal.code {
-            Code::TaskForeign => ("TASK_NOT_FOUND".to_owned(), OF_A2A, "NOT_FOUND"),
-            Code::ProtocolVersionUnsupported => {
-                ("VERSION_NOT_SUPPORTED".to_owned(), OF_A2A, "FAILED_PRECONDITION")
-            }
-            _ => (code.to_ascii_uppercase(), "vidimus.dev", named(refusal.code.class())),
+        let (reason, domain) = grpc::status::reason(refusal.code);
+        let name = match refusal.code {
+            // A2A's own status (section 5.4).
+            Code::ProtocolVersionUnsupported => "FAILED_PRECONDITION",
+            code => grpc::status::name(grpc::status::of_class(code.class())),
         };
-        let info = json!({
-            "@type": "type.googleapis.com/google.rpc.ErrorInfo",
-            "reason": reason,
-            "domain": domain,
-            "metadata": {"code": code, "call": call, "next": refusal.next()},
-        });
+        let about = json!({"code": code, "call": call, "next": refusal.next()});
+        let info = grpc::status::info(&reason, domain, &about);
         let error = json!({
             "code": status,
             "status": name,
@@ -201,17 +195,11 @@ pub(super) fn goes_on(agent: &Agent, wrote: Wrote, parsed: &mut Parsed<'_>) {
 
 /// Has a request over HTTP+JSON go on to an agent that is not served in it, or in another version.
 fn goes_elsewhere(agent: &Agent, wrote: Wrote, parsed: &mut Parsed<'_>) {
-    if grpc::is_alone(agent) {
-        grpc::goes_on(wrote, parsed);
-    } else if is_alone(agent) && version::declared(agent).is_none() {
+    if is_alone(agent) && !grpc::is_alone(agent) && version::declared(agent).is_none() {
         let message =
             "the agent is served over HTTP+JSON alone, where configurations of 0.3 are not translated";
         parsed.fault = Some(Box::new(Refusal::new(Code::BindingUnserved, message)));
-    } else if is_alone(agent) {
-        goes_on(agent, wrote, parsed);
-    } else if version::differs(agent, wrote.old) {
-        version::goes_on(wrote, TO_RPC, parsed);
-    } else {
+    } else if !super::goes_elsewhere(agent, wrote, parsed) {
         parsed.path = Some(if wrote.old { TO_OLD_RPC } else { TO_RPC }.into());
         parsed.headers.extend(grpc::of_rpc(wrote.old));
     }
@@ -286,21 +274,6 @@ fn names_all(segments: &[Segment], params: &Members<'_>) -> Result<(), Refusal> 
         let message = format!("what is asked cannot be said over HTTP+JSON: member {name:?} names nothing");
         Err(invalid(message).with_next(NEXT))
     })
-}
-
-/// The name of a status (google.rpc.Code) for a kind of refusal.
-const fn named(class: Class) -> &'static str {
-    match class {
-        Class::Invalid => "INVALID_ARGUMENT",
-        Class::Unauthenticated => "UNAUTHENTICATED",
-        Class::Forbidden => "PERMISSION_DENIED",
-        Class::NotFound => "NOT_FOUND",
-        Class::MethodNotAllowed => "UNIMPLEMENTED",
-        Class::Conflict => "ABORTED",
-        Class::TooLarge | Class::HeadersTooLarge | Class::TooMany => "RESOURCE_EXHAUSTED",
-        Class::TooSlow | Class::UpstreamTimeout => "DEADLINE_EXCEEDED",
-        Class::Unavailable | Class::BadUpstream => "UNAVAILABLE",
-    }
 }
 
 /// The object that a body is, by the names that JSON has; nothing is the empty one. `old`: as 0.3 has it, whose schema has other names too.

@@ -90,16 +90,14 @@ pub(super) fn goes_on(wrote: Wrote, path: &str, parsed: &mut Parsed<'_>) {
 /// `message_invalid` for what is none of the caller's version, `no_equivalent` for what the agent's cannot say; else as those of the binding.
 pub(super) fn lowered(path: &str, message: &Bytes, tenant: Option<&str>) -> Result<Option<Lowered>, Refusal> {
     let from = |before: &str| path.strip_prefix(before).filter(|behind| behind.starts_with('/'));
-    let (to, behind) = if let Some(behind) = from(FROM_NEW) {
-        (A2aVersion::V0_3, behind)
-    } else if let Some(behind) = from(FROM_OLD).or_else(|| from(FROM_OLD_SCHEMA)) {
-        (A2aVersion::V1_0, behind)
+    let (to, behind, message) = if let Some(behind) = from(FROM_NEW) {
+        (A2aVersion::V0_3, behind, message.clone())
+    } else if let Some(behind) = from(FROM_OLD) {
+        (A2aVersion::V1_0, behind, message.clone())
+    } else if let Some(behind) = from(FROM_OLD_SCHEMA) {
+        (A2aVersion::V1_0, behind, rest::translated::old_message(message.clone())?)
     } else {
         return Ok(None);
-    };
-    let message = match from(FROM_OLD_SCHEMA) {
-        Some(_) => Cow::Owned(rest::translated::old_message(message.clone())?),
-        None => Cow::Borrowed(message),
     };
     let (message, crossed) = request(&message, to)?;
     let lowered = super::lowered(Cow::Owned(behind.to_owned()), message, tenant)?;
@@ -121,8 +119,7 @@ fn request(message: &[u8], to: A2aVersion) -> Result<(Bytes, Crossed), Refusal> 
     let params = row.asked(saying, if params == "null" { "{}" } else { params }).map_err(unasked)?;
     let method = quoted(if to == A2aVersion::V1_0 { new } else { old });
     let message = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":{method},"params":{params}}}"#);
-    let back = if to == A2aVersion::V1_0 { A2aVersion::V0_3 } else { A2aVersion::V1_0 };
-    Ok((message.into(), Crossed { row, to: back }))
+    Ok((message.into(), Crossed { row, to: to.other() }))
 }
 
 /// A request that went out in another version than its caller's.

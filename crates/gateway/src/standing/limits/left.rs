@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError};
 
 use vidimus_core::clock::Moment;
-use vidimus_core::resource::{Limit, Object};
+use vidimus_core::resource::Limit;
 use vidimus_core::snapshot::Snapshot;
 
 use super::Counters;
@@ -23,11 +23,7 @@ impl Shared {
 
 /// The limits that policies in force declare, by their ids.
 fn declared(world: &Snapshot) -> HashMap<&str, &Limit> {
-    let limits = world.objects().iter().flat_map(|object| match object {
-        Object::Policy(policy) => &*policy.limits,
-        _ => &[],
-    });
-    limits.map(|limit| (&*limit.id, &**limit)).collect()
+    world.limits().map(|limit| (&*limit.id, &**limit)).collect()
 }
 
 fn of(limit: &Limit, team: Option<Arc<str>>, amount: i64) -> Amount {

@@ -10,8 +10,8 @@ use vidimus_core::decision::Outcome;
 use vidimus_core::entity::{EntityId, EntityKind};
 use vidimus_core::record::{Attempt, DecisionRecord, EffectRecord};
 use vidimus_core::refusal::Code;
+use vidimus_core::resource::Limit;
 use vidimus_core::resource::limit::{CountedBy, Measure};
-use vidimus_core::resource::{Limit, Object};
 use vidimus_core::snapshot::Snapshot;
 
 use super::counter::Try;
@@ -39,12 +39,8 @@ struct Taken {
 impl<'w> Restoring<'w> {
     /// Of the limits that `world` declares.
     pub fn of(world: &'w Snapshot, state: &'w StandingState) -> Self {
-        let limits = world.objects().iter().flat_map(|object| match object {
-            Object::Policy(policy) => &*policy.limits,
-            _ => &[],
-        });
         let mut by_id: HashMap<&str, Vec<&Limit>> = HashMap::new();
-        for limit in limits {
+        for limit in world.limits() {
             let same = by_id.entry(&*limit.id).or_default();
             if same.iter().all(|one| one.counts_as() != limit.counts_as()) {
                 same.push(limit);

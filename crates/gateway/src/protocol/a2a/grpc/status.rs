@@ -185,6 +185,11 @@ pub const fn in_http(code: u8) -> u16 {
     }
 }
 
+/// What a status of gRPC is called.
+pub fn name(code: u8) -> &'static str {
+    NAMES.get(usize::from(code)).copied().unwrap_or("UNKNOWN")
+}
+
 /// What a code is called for programs, and who calls it so.
 pub fn reason(code: Code) -> (String, &'static str) {
     match code {
@@ -290,12 +295,9 @@ impl Status {
         let http = in_http(self.code);
         let details: Vec<Value> =
             self.infos.iter().map(|one| info(&one.reason, &one.domain, &json!(one.metadata))).collect();
-        let error = json!({"code": http, "status": self.name(), "message": self.message, "details": details});
+        let error =
+            json!({"code": http, "status": name(self.code), "message": self.message, "details": details});
         (http, json!({"error": error}))
-    }
-
-    fn name(&self) -> &'static str {
-        NAMES.get(usize::from(self.code)).copied().unwrap_or("UNKNOWN")
     }
 
     /// The error of JSON-RPC that says it.
@@ -311,8 +313,11 @@ impl Status {
             (None, None, _) => -32603,
         };
         // What the number does not tell.
-        let bare =
-            Info { reason: self.name().to_owned(), domain: OF_GRPC.to_owned(), metadata: BTreeMap::new() };
+        let bare = Info {
+            reason: name(self.code).to_owned(),
+            domain: OF_GRPC.to_owned(),
+            metadata: BTreeMap::new(),
+        };
         let said = self.infos.iter().chain(own.is_none().then_some(&bare));
         let data: Vec<Value> = said.map(|one| info(&one.reason, &one.domain, &json!(one.metadata))).collect();
         json!({"code": number, "message": self.message, "data": data})
