@@ -1,5 +1,7 @@
 //! Rows from records of the log: what is signed for is sealed in files, and what is newer is read when it is asked for.
 
+mod merge;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -24,6 +26,29 @@ const SIZES: [u64; 3] = [SMALLEST << 8, SMALLEST << 4, SMALLEST];
 
 /// How many of one size become one of the next.
 const MERGED: usize = 16;
+
+/// What is sealed of what is new. The fewer files come of it at first, the fewer rows are written once more with those of other files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// All that fills one of the smallest files.
+    All,
+    /// What goes up to where the next file of sixteen times as many begins.
+    Large,
+    /// What goes up to where the next of the largest begins. For who seals beside calls, and can wait for fewer of them.
+    Largest,
+}
+
+impl Extent {
+    /// Up to where that is, of records that are signed for.
+    fn of(self, signed: u64) -> u64 {
+        let [largest, large, _] = SIZES;
+        match self {
+            Self::All => signed,
+            Self::Large => signed - signed % large,
+            Self::Largest => signed - signed % largest,
+        }
+    }
+}
 
 /// Rows that are written at once.
 const BATCH: usize = 8192;
@@ -131,18 +156,18 @@ impl Builder {
 /// # Errors
 /// See [`ModelError`].
 pub fn extend(dir: &Path, log: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Extended, ModelError> {
-    extend_by(dir, log, u64::MAX, progress)
+    extend_by(dir, log, (u64::MAX, Extent::All), progress)
 }
 
-/// As [`extend`], of so many records at most: what does so beside other work holds no more of them in memory, and may end in between. A number
-/// below [`SMALLEST`] seals nothing.
+/// As [`extend`], of so many records at most, and of so much of them: what does so beside other work holds no more of them in memory, and may end in
+/// between. A number below [`SMALLEST`] seals nothing.
 ///
 /// # Errors
 /// See [`ModelError`].
 pub fn extend_by(
     dir: &Path,
     log: &Path,
-    most: u64,
+    (most, extent): (u64, Extent),
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Extended, ModelError> {
     let Some(_lock) = manifest::lock(dir)? else {
@@ -163,7 +188,7 @@ pub fn extend_by(
         work.repair(error)?;
     }
     let before = work.manifest.end();
-    while let Err(error) = work.go_on(before.saturating_add(most), progress) {
+    while let Err(error) = work.go_on((before.saturating_add(most), extent), progress) {
         work.repair(error)?;
     }
     let added = work.manifest.end().saturating_sub(before);
@@ -176,10 +201,18 @@ pub fn extend_by(
 /// # Errors
 /// See [`ModelError`].
 pub fn to_seal(dir: &Path, log: &Path) -> Result<u64, ModelError> {
+    to_seal_of(dir, log, Extent::All)
+}
+
+fn to_seal_of(dir: &Path, log: &Path, extent: Extent) -> Result<u64, ModelError> {
     let front = front(log)?;
-    let signed = vidimus_ledger::signed_for(log)?;
+    let signed = extent.of(vidimus_ledger::signed_for(log)?).max(front);
     let manifest = match Manifest::read(dir)? {
-        Some(manifest) if manifest.first <= front && manifest.end() <= signed && is_of(&manifest, log)? => {
+        Some(manifest)
+            if manifest.first <= front
+                && manifest.end() <= vidimus_ledger::signed_for(log)?
+                && is_of(&manifest, log)? =>
+        {
             manifest
         }
         _ => return Ok(signed.saturating_sub(front)),
@@ -189,13 +222,13 @@ pub fn to_seal(dir: &Path, log: &Path) -> Result<u64, ModelError> {
     Ok(signed.saturating_sub(manifest.end().max(front)).saturating_add(again))
 }
 
-/// Whether there is anything for [`extend`] to do: records for a file, or some that went from the log.
+/// Whether there is anything for [`extend_by`] to do: records for a file, or some that went from the log.
 ///
 /// # Errors
 /// See [`ModelError`].
-pub fn is_due(dir: &Path, log: &Path) -> Result<bool, ModelError> {
+pub fn is_due(dir: &Path, log: &Path, extent: Extent) -> Result<bool, ModelError> {
     let has_pruned = Manifest::read(dir)?.is_some_and(|manifest| manifest.first < front(log).unwrap_or(0));
-    Ok(has_pruned || to_seal(dir, log)? >= SMALLEST)
+    Ok(has_pruned || to_seal_of(dir, log, extent)? >= SMALLEST)
 }
 
 /// As [`extend`], of a model of which nothing is taken over.
@@ -281,10 +314,14 @@ impl Work<'_> {
     }
 
     /// Seals what is before `until`.
-    fn go_on(&mut self, until: u64, progress: &mut dyn FnMut(u64, u64)) -> Result<(), ModelError> {
+    fn go_on(
+        &mut self,
+        (until, extent): (u64, Extent),
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<(), ModelError> {
         let next = self.manifest.end();
         let mut reading = vidimus_ledger::read_from(self.log, next)?;
-        let signed = vidimus_ledger::signed_for(self.log)?.min(until);
+        let signed = extent.of(vidimus_ledger::signed_for(self.log)?).min(until);
         let ranges = self.manifest.ranges.iter().map(|range| OpenRange::open(self.dir, range));
         let mut builder = Builder::new(ranges.collect::<Result<_, _>>()?, self.log);
         loop {
@@ -358,51 +395,6 @@ impl Work<'_> {
         let mut to = FileWriter::create(self.dir, name(first, end, "hours.parquet"), hours::schema())?;
         to.write(&hours.batch()?)?;
         to.finish()
-    }
-
-    /// Makes one of the last files, where they are enough of one size. False where they are not.
-    fn merge(&mut self) -> Result<bool, ModelError> {
-        let ranges = &self.manifest.ranges;
-        let from = ranges.len().saturating_sub(MERGED);
-        let (Some([first, ..]), Some(last)) = (ranges.get(from..), ranges.last()) else { return Ok(false) };
-        let size = first.records;
-        let whole = size * MERGED as u64;
-        let of_one_size = ranges.iter().skip(from).all(|range| range.records == size);
-        if !of_one_size
-            || last.end() - first.first != whole
-            || !first.first.is_multiple_of(whole)
-            || !SIZES.contains(&whole)
-        {
-            return Ok(false);
-        }
-        let (begins, end, last_bundle) = (first.first, last.end(), last.last_bundle.clone());
-        let mut to = FileWriter::create(self.dir, name(begins, end, "records.parquet"), row::schema())?;
-        let mut sieve = SieveWriter::default();
-        let (mut sums, mut unreadable, mut times) = (Hours::default(), 0, Some((i64::MAX, i64::MIN)));
-        for range in ranges.iter().skip(from) {
-            let open = OpenRange::open(self.dir, range)?;
-            for batch in open.rows.reader()?.with_batch_size(BATCH).build()? {
-                let batch = batch.map_err(|error| open.rows.said(error))?;
-                sieve.take(&batch)?;
-                to.write(&batch)?;
-            }
-            for batch in open.hours.reader()?.build()? {
-                sums.merge(&batch.map_err(|error| open.hours.said(error))?);
-            }
-            unreadable += range.unreadable;
-            times = match (times, range.times) {
-                (Some((from, until)), Some((first, last))) => Some((from.min(first), until.max(last))),
-                _ => None,
-            };
-        }
-        let (rows, hours) = (to.finish()?, self.write_hours(&sums, begins, end)?);
-        let sieve = Some(sieve.finish(self.dir, name(begins, end, "records.sieve"))?);
-        let merged =
-            Range { first: begins, records: whole, unreadable, times, last_bundle, rows, hours, sieve };
-        self.manifest.ranges.truncate(from);
-        self.manifest.ranges.push(merged);
-        self.manifest.write(self.dir)?;
-        Ok(true)
     }
 
     /// Makes the files again that an error is about, and those that are found damaged meanwhile.

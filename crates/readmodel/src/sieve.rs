@@ -91,10 +91,32 @@ impl SieveWriter {
     }
 }
 
+/// The bits of the sieve of rows that stand one behind the other, by those of their files; `None` where a file has none, or its chunks are no whole
+/// bytes.
+pub(crate) fn joined<'a>(
+    parts: impl Iterator<Item = Option<&'a Sieve>>,
+) -> Result<Option<Vec<u8>>, DamagedFile> {
+    let (mut all, mut length) = (Vec::new(), 0);
+    for part in parts {
+        let Some(sieve) = part.filter(|sieve| sieve.rows.is_multiple_of(CHUNK * 8)) else { return Ok(None) };
+        let bytes = sieve.file.read(0..sieve.bytes)?;
+        length += bytes.len();
+        all.push((bytes, sieve.rows / CHUNK / 8));
+    }
+    let mut bits = Vec::with_capacity(length);
+    for slot in 0..SLOTS {
+        for (bytes, width) in &all {
+            bits.extend_from_slice(bytes.get(slot * width..(slot + 1) * width).unwrap_or_default());
+        }
+    }
+    Ok(Some(bits))
+}
+
 /// The sieve of a sealed file, open.
 #[derive(Debug)]
 pub(crate) struct Sieve {
     file: Sealed,
+    bytes: u64,
     /// Of the file that it is of.
     rows: usize,
 }
@@ -104,7 +126,7 @@ impl Sieve {
         let file = Sealed::open(dir, written)?;
         let length = records.div_ceil(CHUNK as u64).checked_mul(SLOTS as u64 / 8);
         match usize::try_from(records) {
-            Ok(rows) if length == Some(written.bytes) => Ok(Self { file, rows }),
+            Ok(rows) if length == Some(written.bytes) => Ok(Self { file, bytes: written.bytes, rows }),
             _ => Err(DamagedFile { path: file.path, why: "it is of other rows".to_owned() }.into()),
         }
     }

@@ -4,16 +4,20 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use vidimus_gateway::Shared;
-use vidimus_readmodel::ModelError;
+use vidimus_readmodel::{Extent, ModelError};
 
 use super::supervisor::Supervisor;
 use super::{Serve, disk};
 
 /// How often the ledger is looked at, where there is nothing to do.
 const LOOK: Duration = Duration::from_secs(10);
+/// Records in that time are many: while so many come, the core is for calls, as far as the largest file waits for what fills it.
+const MANY: u64 = STEP;
+/// How long what fills no large file waits for more, counted from what was taken in last: what is taken in at once is written once.
+const WAITS: Duration = Duration::from_secs(60);
 /// Records that are taken in at once: what they take of memory is bounded by that, and between two steps it is looked whether there is room.
 const STEP: u64 = 65_536;
 
@@ -28,7 +32,7 @@ pub(super) fn follow(supervisor: &mut Supervisor, serve: &Serve, shared: &Arc<Sh
     let (data, reserve, vitals) = (serve.data.clone(), serve.disk_reserve, shared.vitals.clone());
     let body = move || {
         vidimus_registry::at_low_priority();
-        let mut follower = Follower { data, reserve, said: String::new() };
+        let mut follower = Follower::new(data, reserve);
         loop {
             let step = catch_unwind(AssertUnwindSafe(|| {
                 vitals.fault_point("index");
@@ -50,16 +54,45 @@ pub(super) fn follow(supervisor: &mut Supervisor, serve: &Serve, shared: &Arc<Sh
 struct Follower {
     data: PathBuf,
     reserve: Option<u64>,
+    /// When something was taken in last.
+    taken_in: Option<Instant>,
+    /// When it was looked how many records come, and how many had come until then.
+    looked: Option<(Instant, u64)>,
+    /// Whether they were many.
+    is_busy: bool,
     /// What was said last of what keeps it from going on.
     said: String,
 }
 
 impl Follower {
+    fn new(data: PathBuf, reserve: Option<u64>) -> Self {
+        Self { data, reserve, taken_in: None, looked: None, is_busy: false, said: String::new() }
+    }
+
+    /// How much of what is new is taken in, of so many records.
+    fn extent(&mut self, signed: u64, now: Instant) -> Extent {
+        let (at, before) = *self.looked.get_or_insert((now, signed));
+        let since = now.saturating_duration_since(at);
+        if since >= LOOK {
+            let came = u128::from(signed.saturating_sub(before));
+            self.is_busy = came * LOOK.as_millis() >= u128::from(MANY) * since.as_millis();
+            self.looked = Some((now, signed));
+        }
+        match self.taken_in {
+            _ if self.is_busy => Extent::Largest,
+            Some(at) if now.saturating_duration_since(at) < WAITS => Extent::Large,
+            _ => Extent::All,
+        }
+    }
+
     /// Takes in what is new, as far as one step goes; whether there may be more.
     fn step(&mut self) -> bool {
         let said = match self.extended() {
             Ok(Some(added)) => {
                 self.said.clear();
+                if added > 0 {
+                    self.taken_in = Some(Instant::now());
+                }
                 return added > 0;
             }
             Ok(None) => "it has no room beside twice --disk-reserve".to_owned(),
@@ -76,15 +109,16 @@ impl Follower {
     }
 
     /// How many records were taken in; `None` where there is no room.
-    fn extended(&self) -> Result<Option<u64>, ModelError> {
+    fn extended(&mut self) -> Result<Option<u64>, ModelError> {
         let (index, ledger) = (vidimus_readmodel::directory(&self.data), self.data.join("ledger"));
-        if !vidimus_readmodel::is_due(&index, &ledger)? {
+        let extent = self.extent(vidimus_ledger::signed_for(&ledger)?, Instant::now());
+        if !vidimus_readmodel::is_due(&index, &ledger, extent)? {
             return Ok(Some(0));
         }
         if !has_room(&self.data, self.reserve) {
             return Ok(None);
         }
-        let extended = vidimus_readmodel::extend_by(&index, &ledger, STEP, &mut |_, _| {})?;
+        let extended = vidimus_readmodel::extend_by(&index, &ledger, (STEP, extent), &mut |_, _| {})?;
         if extended.repaired > 0 {
             tracing::warn!(files = extended.repaired, "files of the index were damaged, and made again");
         }
@@ -131,7 +165,7 @@ mod tests {
     fn it_follows_once_there_is_something_to_find() {
         let root = tempfile::tempdir().expect("a directory");
         let data = root.path().to_owned();
-        let mut follower = Follower { data: data.clone(), reserve: Some(0), said: String::new() };
+        let mut follower = Follower::new(data.clone(), Some(0));
         written(&data, SMALLEST - 1);
         assert!(!follower.step() && !vidimus_readmodel::directory(&data).exists());
         written(&data, SMALLEST + 1);
@@ -140,8 +174,32 @@ mod tests {
         let model = Model::open(&vidimus_readmodel::directory(&data), &data.join("ledger"));
         let (sealed, _) = model.expect("opened").expect("there").extent();
         assert_eq!(sealed, 2 * SMALLEST);
+        // What came since waits for more, and not for ever.
+        written(&data, SMALLEST);
+        assert!(!follower.step());
+        follower.taken_in = None;
+        assert!(follower.step());
         // What is for records is not for it.
         let reserve = Some(u64::MAX);
         assert!(!has_room(&data, reserve) && has_room(&data, Some(0)));
+    }
+
+    #[test]
+    fn while_many_records_come_it_waits_for_more() {
+        let mut follower = Follower::new(PathBuf::new(), None);
+        let begun = Instant::now();
+        let mut at = |seconds: u64, signed| follower.extent(signed, begun + Duration::from_secs(seconds));
+        assert_eq!(at(0, 5_000_000), Extent::All);
+        assert_eq!(at(10, 5_000_000 + MANY - 1), Extent::All);
+        assert_eq!(at(20, 5_000_000 + 2 * MANY), Extent::Largest);
+        // Asked again at once it is still so.
+        assert_eq!(at(25, 5_000_000 + 2 * MANY), Extent::Largest);
+        // It was asked late: as many in twice the time are not many.
+        assert_eq!(at(40, 5_000_000 + 3 * MANY), Extent::All);
+        follower.taken_in = Some(begun + Duration::from_secs(40));
+        let mut at =
+            |seconds: u64| follower.extent(5_000_000 + 3 * MANY, begun + Duration::from_secs(seconds));
+        assert_eq!(at(99), Extent::Large);
+        assert_eq!(at(100), Extent::All);
     }
 }
