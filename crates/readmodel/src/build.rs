@@ -325,6 +325,15 @@ impl Work<'_> {
         let ranges = self.manifest.ranges.iter().map(|range| OpenRange::open(self.dir, range));
         let mut builder = Builder::new(ranges.collect::<Result<_, _>>()?, self.log);
         loop {
+            // Here, and not behind a file that was written: so also what an error, or the end of the process, kept apart then becomes one.
+            while self.merge()? {
+                builder.ranges = self
+                    .manifest
+                    .ranges
+                    .iter()
+                    .map(|range| OpenRange::open(self.dir, range))
+                    .collect::<Result<_, _>>()?;
+            }
             let next = self.manifest.end();
             progress(next, signed);
             // Where the front was pruned, the first file ends where one of the smallest size would.
@@ -337,14 +346,6 @@ impl Work<'_> {
             builder.ranges.push(OpenRange::open(self.dir, &range)?);
             self.manifest.ranges.push(range);
             self.manifest.write(self.dir)?;
-            while self.merge()? {
-                builder.ranges = self
-                    .manifest
-                    .ranges
-                    .iter()
-                    .map(|range| OpenRange::open(self.dir, range))
-                    .collect::<Result<_, _>>()?;
-            }
         }
         Ok(())
     }

@@ -92,6 +92,24 @@ fn what_is_put_together_is_as_if_it_was_written_at_once() {
     assert!(check(&place.dir(), &place.log()).expect("checked").repaired == 0);
 }
 
+/// A file that was found to be damaged when it was to become one with others is made again, and they become one all the same.
+#[test]
+fn what_an_error_kept_apart_is_put_together() {
+    let mut place = Place::new();
+    place.append(15 * SMALLEST);
+    place.extend();
+    let hours = place.dir().join(format!("{:020}-{SMALLEST:020}.hours.parquet", 0));
+    let mut bytes = fs::read(&hours).expect("read");
+    bytes[0] ^= 1;
+    fs::write(&hours, bytes).expect("written");
+    place.append(SMALLEST);
+    let extended = place.extend();
+    assert_eq!((extended.added, extended.repaired), (SMALLEST, 1));
+    let manifest = Manifest::read(&place.dir()).expect("read").expect("there");
+    assert_eq!(manifest.ranges.iter().map(|range| range.records / SMALLEST).collect::<Vec<_>>(), [16]);
+    assert_eq!(indices(&find(&place.model(), Query::default())), (0..16 * SMALLEST).collect::<Vec<_>>());
+}
+
 /// Of the one file: its rows, its sums, its sieve, and of each column chunk by what rows are found in it.
 fn found(place: &Place) -> [String; 4] {
     let manifest = Manifest::read(&place.dir()).expect("read").expect("there");
