@@ -11,7 +11,7 @@ use vidimus_core::row::{Asked, lets_pass};
 use vidimus_ledger::{BUNDLE, Hit, Reading, SearchError};
 
 use crate::ModelError;
-use crate::file::{FileWriter, Sealed};
+use crate::file::{DamagedFile, FileWriter, Sealed};
 use crate::hours::{self, Hours};
 use crate::manifest::{self, Manifest, Range};
 use crate::open_range::{OpenRange, range_of};
@@ -263,13 +263,17 @@ pub fn check(dir: &Path, log: &Path) -> Result<Extended, ModelError> {
     Ok(Extended { repaired: work.repaired, ..Extended::of(&work.manifest) })
 }
 
-/// Makes the file again from the log that an error is about.
+/// Makes the file again from the log that an error is about. Of one that the model has no more, since it was put together with others while the model was
+/// opened, nothing is to be made.
 ///
 /// # Errors
 /// See [`ModelError`]; also where the error is about none, or another process writes.
 pub fn repair(dir: &Path, log: &Path, error: &ModelError) -> Result<(), ModelError> {
     let again = || ModelError::Query(error.to_string());
     let damaged = error.damaged().cloned().ok_or_else(again)?;
+    if Manifest::read(dir)?.is_some_and(|manifest| place(&manifest, &damaged).is_none()) {
+        return Ok(());
+    }
     let _lock = manifest::lock(dir)?.ok_or_else(again)?;
     let manifest = Manifest::read(dir)?.ok_or_else(again)?;
     Work { dir, log, manifest, repaired: 0 }.repair(damaged.into())
@@ -415,9 +419,7 @@ impl Work<'_> {
 
     /// Makes the files of one range again from the log; inside, why it could not be done yet.
     fn make_again(&mut self, error: &ModelError) -> Result<Result<(), ModelError>, ModelError> {
-        let name = error.damaged().and_then(|damaged| damaged.path.file_name()?.to_str());
-        let has = |range: &Range| name.is_some_and(|name| range.files().any(|file| file.name == name));
-        let at = self.manifest.ranges.iter().position(has);
+        let at = error.damaged().and_then(|damaged| place(&self.manifest, damaged));
         let Some((at, old)) = at.and_then(|at| Some((at, self.manifest.ranges.get(at)?.clone()))) else {
             return Err(ModelError::Query(error.to_string()));
         };
@@ -441,6 +443,12 @@ impl Work<'_> {
             Err(error) => Ok(Err(error)),
         }
     }
+}
+
+/// Which of the ranges of a model has a file.
+fn place(manifest: &Manifest, damaged: &DamagedFile) -> Option<usize> {
+    let name = damaged.path.file_name()?.to_str()?;
+    manifest.ranges.iter().position(|range| range.files().any(|file| file.name == name))
 }
 
 fn name(first: u64, end: u64, what: &str) -> String {

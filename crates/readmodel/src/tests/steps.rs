@@ -110,6 +110,22 @@ fn what_an_error_kept_apart_is_put_together() {
     assert_eq!(indices(&find(&place.model(), Query::default())), (0..16 * SMALLEST).collect::<Vec<_>>());
 }
 
+/// Who opens the model while files become one finds that those are gone, and opens it once more: nothing is damaged, and nobody is waited for.
+#[test]
+fn a_file_that_became_part_of_another_is_not_to_be_made_again() {
+    let mut place = Place::new();
+    place.append(SMALLEST);
+    place.extend();
+    let manifest = Manifest::read(&place.dir()).expect("read").expect("there");
+    place.append(15 * SMALLEST);
+    place.extend();
+    let gone = OpenRange::open(&place.dir(), &manifest.ranges[0]).expect_err("gone");
+    assert!(gone.damaged().is_some(), "{gone}");
+    let _writes = manifest::lock(&place.dir()).expect("locked").expect("free");
+    repair(&place.dir(), &place.log(), &gone).expect("nothing to do");
+    assert_eq!(place.model().builder.ranges.len(), 1);
+}
+
 /// Of the one file: its rows, its sums, its sieve, and of each column chunk by what rows are found in it.
 fn found(place: &Place) -> [String; 4] {
     let manifest = Manifest::read(&place.dir()).expect("read").expect("there");
