@@ -32,20 +32,17 @@ const MERGED: usize = 16;
 pub enum Extent {
     /// All that fills one of the smallest files.
     All,
-    /// What goes up to where the next file of sixteen times as many begins.
+    /// What goes up to where the next file of sixteen times as many begins. For who seals beside calls, and can wait for fewer of them.
     Large,
-    /// What goes up to where the next of the largest begins. For who seals beside calls, and can wait for fewer of them.
-    Largest,
 }
 
 impl Extent {
     /// Up to where that is, of records that are signed for.
     fn of(self, signed: u64) -> u64 {
-        let [largest, large, _] = SIZES;
+        let [_, large, _] = SIZES;
         match self {
             Self::All => signed,
             Self::Large => signed - signed % large,
-            Self::Largest => signed - signed % largest,
         }
     }
 }
@@ -160,7 +157,7 @@ pub fn extend(dir: &Path, log: &Path, progress: &mut dyn FnMut(u64, u64)) -> Res
 }
 
 /// As [`extend`], of so many records at most, and of so much of them: what does so beside other work holds no more of them in memory, and may end in
-/// between. A number below [`SMALLEST`] seals nothing.
+/// between. A number below [`SMALLEST`] seals nothing, nor may one below the records of a large file where only such are wanted.
 ///
 /// # Errors
 /// See [`ModelError`].
@@ -325,7 +322,7 @@ impl Work<'_> {
     ) -> Result<(), ModelError> {
         let next = self.manifest.end();
         let mut reading = vidimus_ledger::read_from(self.log, next)?;
-        let signed = extent.of(vidimus_ledger::signed_for(self.log)?).min(until);
+        let signed = extent.of(vidimus_ledger::signed_for(self.log)?.min(until));
         let ranges = self.manifest.ranges.iter().map(|range| OpenRange::open(self.dir, range));
         let mut builder = Builder::new(ranges.collect::<Result<_, _>>()?, self.log);
         loop {

@@ -55,7 +55,7 @@ fn what_may_wait_is_sealed_in_large_files() {
     place.open();
     place.append(20 * SMALLEST);
     place.close();
-    assert!(is_due(&place, Extent::Large) && !is_due(&place, Extent::Largest));
+    assert!(is_due(&place, Extent::Large));
     assert_eq!(seal(&place), (32, vec![16, 16]));
     assert!(!is_due(&place, Extent::Large) && is_due(&place, Extent::All));
     // Where some is sealed already, what is up to where the next begins.
@@ -68,6 +68,23 @@ fn what_may_wait_is_sealed_in_large_files() {
     assert!(!is_due(&place, Extent::Large));
     place.open();
     assert_eq!(place.model().extent(), (48 * SMALLEST, 50 * SMALLEST));
+}
+
+/// A step that begins within a large file ends where that does: those behind it are large at once.
+#[test]
+fn a_step_ends_where_a_large_file_does() {
+    let mut place = Place::new();
+    place.append(3 * SMALLEST);
+    place.extend();
+    place.append(40 * SMALLEST);
+    place.close();
+    let step = (16 * SMALLEST, Extent::Large);
+    for (added, ranges) in [(13, vec![16]), (16, vec![16, 16]), (0, vec![16, 16])] {
+        let sealed = extend_by(&place.dir(), &place.log(), step, &mut |_, _| {}).expect("extended");
+        let manifest = Manifest::read(&place.dir()).expect("read").expect("there");
+        let sizes = manifest.ranges.iter().map(|range| range.records / SMALLEST).collect::<Vec<_>>();
+        assert_eq!((sealed.added / SMALLEST, sizes), (added, ranges));
+    }
 }
 
 /// The largest files are put together of others as they are. They have the rows, the sums and all that rows are found by that they would have if they were

@@ -12,10 +12,9 @@ use vidimus_readmodel::{Extent, ModelError};
 use super::supervisor::Supervisor;
 use super::{Serve, disk};
 
-/// How often the ledger is looked at, where there is nothing to do.
-const LOOK: Duration = Duration::from_secs(10);
-/// Records in that time are many: while so many come, the core is for calls, as far as the largest file waits for what fills it.
-const MANY: u64 = STEP;
+/// How often the ledger is looked at, where there is nothing to do. What comes meanwhile at the rate of a full core, with what waits to fill a file, is less
+/// than a search does without the index for (`audit/search/indexed.rs`).
+const LOOK: Duration = Duration::from_secs(5);
 /// How long what fills no large file waits for more, counted from what was taken in last: what is taken in at once is written once.
 const WAITS: Duration = Duration::from_secs(60);
 /// Records that are taken in at once: what they take of memory is bounded by that, and between two steps it is looked whether there is room.
@@ -56,30 +55,18 @@ struct Follower {
     reserve: Option<u64>,
     /// When something was taken in last.
     taken_in: Option<Instant>,
-    /// When it was looked how many records come, and how many had come until then.
-    looked: Option<(Instant, u64)>,
-    /// Whether they were many.
-    is_busy: bool,
     /// What was said last of what keeps it from going on.
     said: String,
 }
 
 impl Follower {
     fn new(data: PathBuf, reserve: Option<u64>) -> Self {
-        Self { data, reserve, taken_in: None, looked: None, is_busy: false, said: String::new() }
+        Self { data, reserve, taken_in: None, said: String::new() }
     }
 
-    /// How much of what is new is taken in, of so many records.
-    fn extent(&mut self, signed: u64, now: Instant) -> Extent {
-        let (at, before) = *self.looked.get_or_insert((now, signed));
-        let since = now.saturating_duration_since(at);
-        if since >= LOOK {
-            let came = u128::from(signed.saturating_sub(before));
-            self.is_busy = came * LOOK.as_millis() >= u128::from(MANY) * since.as_millis();
-            self.looked = Some((now, signed));
-        }
+    /// How much of what is new is taken in.
+    fn extent(&self, now: Instant) -> Extent {
         match self.taken_in {
-            _ if self.is_busy => Extent::Largest,
             Some(at) if now.saturating_duration_since(at) < WAITS => Extent::Large,
             _ => Extent::All,
         }
@@ -109,9 +96,9 @@ impl Follower {
     }
 
     /// How many records were taken in; `None` where there is no room.
-    fn extended(&mut self) -> Result<Option<u64>, ModelError> {
+    fn extended(&self) -> Result<Option<u64>, ModelError> {
         let (index, ledger) = (vidimus_readmodel::directory(&self.data), self.data.join("ledger"));
-        let extent = self.extent(vidimus_ledger::signed_for(&ledger)?, Instant::now());
+        let extent = self.extent(Instant::now());
         if !vidimus_readmodel::is_due(&index, &ledger, extent)? {
             return Ok(Some(0));
         }
@@ -184,22 +171,14 @@ mod tests {
         assert!(!has_room(&data, reserve) && has_room(&data, Some(0)));
     }
 
+    /// However many come: a search that finds the index far behind reads the whole ledger.
     #[test]
-    fn while_many_records_come_it_waits_for_more() {
+    fn what_fills_no_large_file_waits_a_minute() {
         let mut follower = Follower::new(PathBuf::new(), None);
         let begun = Instant::now();
-        let mut at = |seconds: u64, signed| follower.extent(signed, begun + Duration::from_secs(seconds));
-        assert_eq!(at(0, 5_000_000), Extent::All);
-        assert_eq!(at(10, 5_000_000 + MANY - 1), Extent::All);
-        assert_eq!(at(20, 5_000_000 + 2 * MANY), Extent::Largest);
-        // Asked again at once it is still so.
-        assert_eq!(at(25, 5_000_000 + 2 * MANY), Extent::Largest);
-        // It was asked late: as many in twice the time are not many.
-        assert_eq!(at(40, 5_000_000 + 3 * MANY), Extent::All);
-        follower.taken_in = Some(begun + Duration::from_secs(40));
-        let mut at =
-            |seconds: u64| follower.extent(5_000_000 + 3 * MANY, begun + Duration::from_secs(seconds));
-        assert_eq!(at(99), Extent::Large);
-        assert_eq!(at(100), Extent::All);
+        assert_eq!(follower.extent(begun), Extent::All);
+        follower.taken_in = Some(begun);
+        let at = |seconds| follower.extent(begun + Duration::from_secs(seconds));
+        assert_eq!((at(59), at(60)), (Extent::Large, Extent::All));
     }
 }
