@@ -247,12 +247,12 @@ impl Search {
         }
         let mut hits = std::collections::VecDeque::new();
         let (matcher, left, newest_first) = (&self.matcher, self.left, self.newest_first);
-        let result = each(&segment, next, |index, record| {
+        let result = each(&segment, next, |index, record, sealed| {
             if matcher.matches(record) {
                 hits.push_back(Hit { index, record: record.to_vec() });
             }
-            if hits.len() > left {
-                // Read in order, so the newest that fit are the last ones.
+            // Read in order, so the newest that fit are the last ones; what has no seal may be none of the log, and takes the place of none.
+            while hits.get(left).is_some_and(|hit| hit.index < sealed) {
                 hits.pop_front();
             }
             newest_first || hits.len() < left
@@ -289,12 +289,13 @@ impl Search {
     }
 }
 
-/// Calls `visit` with every record of a segment until it returns false; where the segment ends, if it got there. An unfinished
-/// write at the end of the last segment is the end; another must end where the `next` begins. What has no seal is no record of the log.
+/// Calls `visit` with every record of a segment, and how many are sealed before it, until it returns false; where the segment ends, if it
+/// got there. An unfinished write at the end of the last segment is the end; another must end where the `next` begins. What has no seal is
+/// no record of the log.
 fn each(
     segment: &Segment,
     next: Option<u64>,
-    mut visit: impl FnMut(u64, &[u8]) -> bool,
+    mut visit: impl FnMut(u64, &[u8], u64) -> bool,
 ) -> Result<Ended, SearchError> {
     let path = || segment.path.clone();
     let failed = |error, index| match error {
@@ -309,11 +310,12 @@ fn each(
         if !wanted && reader.sealed().0 >= end {
             return Ok(Ended { sealed: end, whole: false });
         }
+        let sealed = reader.sealed().0;
         match reader.next() {
             Ok(Some((index, record))) if wanted => {
                 counted.one();
                 end = index + 1;
-                wanted = visit(index, record);
+                wanted = visit(index, record, sealed);
             }
             Ok(Some(_)) => {}
             Ok(None) => break,

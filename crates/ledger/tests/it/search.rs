@@ -4,7 +4,7 @@ use std::io::Write as _;
 use vidimus_core::record::{Record, RefusalRecord};
 use vidimus_ledger::{Config, Ledger, Matcher, Query, SearchError, search, show, show_intact};
 
-use crate::support::{Asked, SEAL, config, decide, effect, refusal, segments, time};
+use crate::support::{Asked, SEAL, config, decide, effect, killed, refusal, segments, time};
 
 /// Indexes of the records that fit.
 fn found(dir: &std::path::Path, query: &Query) -> Vec<u64> {
@@ -248,6 +248,20 @@ async fn an_unfinished_write_ends_a_search_and_damage_is_told() {
     let empty = tempfile::tempdir().expect("a directory");
     assert!(matches!(search(empty.path(), &Query::default()), Err(SearchError::NotALedger { .. })));
     assert!(matches!(show(empty.path(), "x"), Err(SearchError::NotALedger { .. })));
+}
+
+/// A process that was killed wrote a record and not its seal: it is none of the log, and takes no place among the newest.
+#[tokio::test]
+async fn what_has_no_seal_takes_no_place_among_the_newest() {
+    let dir = tempfile::tempdir().expect("a directory");
+    killed(dir.path(), 3, 2).await;
+    let path = segments(dir.path()).pop().expect("one");
+    let bytes = std::fs::read(&path).expect("read");
+    std::fs::write(&path, &bytes[..bytes.len() - SEAL]).expect("written");
+    let newest = |limit| found(dir.path(), &Query { newest_first: true, limit, ..Query::default() });
+    assert_eq!(newest(None), [3, 2, 1, 0]);
+    assert_eq!(newest(Some(1)), [3]);
+    assert_eq!(newest(Some(2)), [3, 2]);
 }
 
 #[tokio::test]
