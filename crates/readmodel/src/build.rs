@@ -185,7 +185,10 @@ pub fn extend_by(
         work.repair(error)?;
     }
     let before = work.manifest.end();
-    while let Err(error) = work.go_on((before.saturating_add(most), extent), progress) {
+    // Also no file is put together of others then: where nothing is to be sealed there may be no room.
+    while most >= SMALLEST
+        && let Err(error) = work.go_on((before.saturating_add(most), extent), progress)
+    {
         work.repair(error)?;
     }
     let added = work.manifest.end().saturating_sub(before);
@@ -224,8 +227,15 @@ fn to_seal_of(dir: &Path, log: &Path, extent: Extent) -> Result<u64, ModelError>
 /// # Errors
 /// See [`ModelError`].
 pub fn is_due(dir: &Path, log: &Path, extent: Extent) -> Result<bool, ModelError> {
-    let has_pruned = Manifest::read(dir)?.is_some_and(|manifest| manifest.first < front(log).unwrap_or(0));
-    Ok(has_pruned || to_seal_of(dir, log, extent)? >= SMALLEST)
+    Ok(has_pruned(dir, log)? || to_seal_of(dir, log, extent)? >= SMALLEST)
+}
+
+/// Whether the model in `dir` has records that went from the log. [`extend_by`] takes them out, also where it seals nothing.
+///
+/// # Errors
+/// See [`ModelError`].
+pub fn has_pruned(dir: &Path, log: &Path) -> Result<bool, ModelError> {
+    Ok(Manifest::read(dir)?.is_some_and(|manifest| manifest.first < front(log).unwrap_or(0)))
 }
 
 /// As [`extend`], of a model of which nothing is taken over.
@@ -304,7 +314,7 @@ impl Work<'_> {
         }
         let mut ranges: Vec<Range> =
             self.manifest.ranges.iter().filter(|range| range.end() > front).cloned().collect();
-        if let Some(begun) = ranges.first_mut() {
+        if let Some(begun) = ranges.first_mut().filter(|range| range.first < front) {
             let mut reading = vidimus_ledger::read_from(self.log, front)?;
             let left = begun.end().saturating_sub(front);
             let sealed = self.seal(&mut Builder::new(Vec::new(), self.log), &mut reading, front, left)?;

@@ -45,7 +45,9 @@ use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use parquet::errors::ParquetError;
 use vidimus_ledger::{FileError, Reading, SearchError};
 
-pub use build::{Extended, Extent, SMALLEST, check, extend, extend_by, is_due, rebuild, repair, to_seal};
+pub use build::{
+    Extended, Extent, SMALLEST, check, extend, extend_by, has_pruned, is_due, rebuild, repair, to_seal,
+};
 pub use file::DamagedFile;
 pub use find::{Candidate, Wanted};
 pub use several::Several;

@@ -102,14 +102,17 @@ impl Follower {
         if !vidimus_readmodel::is_due(&index, &ledger, extent)? {
             return Ok(Some(0));
         }
-        if !has_room(&self.data, self.reserve) {
+        let has_room = has_room(&self.data, self.reserve);
+        // What went from the ledger is kept nowhere, and makes room.
+        if !has_room && !vidimus_readmodel::has_pruned(&index, &ledger)? {
             return Ok(None);
         }
-        let extended = vidimus_readmodel::extend_by(&index, &ledger, (STEP, extent), &mut |_, _| {})?;
+        let most = if has_room { STEP } else { 0 };
+        let extended = vidimus_readmodel::extend_by(&index, &ledger, (most, extent), &mut |_, _| {})?;
         if extended.repaired > 0 {
             tracing::warn!(files = extended.repaired, "files of the index were damaged, and made again");
         }
-        Ok(Some(extended.added))
+        Ok(has_room.then_some(extended.added))
     }
 }
 
@@ -123,10 +126,14 @@ fn has_room(data: &Path, reserve: Option<u64>) -> bool {
 #[cfg(test)]
 mod tests {
     use vidimus_core::record::Kept;
-    use vidimus_ledger::Ledger;
+    use vidimus_ledger::{ActBy, Config, Ledger, Retention};
     use vidimus_readmodel::{Model, SMALLEST};
 
     use super::*;
+
+    fn config(data: &Path) -> Config {
+        Config { dir: data.join("ledger"), segment_bytes: 100_000, ..Config::default() }
+    }
 
     fn written(data: &Path, records: u64) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
@@ -134,8 +141,7 @@ mod tests {
     }
 
     async fn write(data: &Path, records: u64) {
-        let config = vidimus_ledger::Config { dir: data.join("ledger"), ..vidimus_ledger::Config::default() };
-        let ledger = Ledger::open(config).expect("a log");
+        let ledger = Ledger::open(config(data)).expect("a log");
         for number in ledger.size()..ledger.size() + records {
             let record = serde_json::json!({"action": "invokeTool", "body": "", "chain": [], "depth": 1, "facts": {}, "id": number.to_string(),
                 "identity": "", "kind": "decision", "method": "", "outcome": "deny", "policies": [], "principal": "Agent/a/b",
@@ -169,6 +175,32 @@ mod tests {
         // What is for records is not for it.
         let reserve = Some(u64::MAX);
         assert!(!has_room(&data, reserve) && has_room(&data, Some(0)));
+    }
+
+    #[test]
+    fn what_was_pruned_goes_also_where_there_is_no_room() {
+        let root = tempfile::tempdir().expect("a directory");
+        let data = root.path().to_owned();
+        let mut follower = Follower::new(data.clone(), Some(0));
+        written(&data, 2 * SMALLEST);
+        assert!(follower.step(), "{}", follower.said);
+        let before = "2026-11-28T00:00:00Z".parse().expect("a time");
+        let retention =
+            Retention { before, stands: u64::MAX, witnessed: false, archive: None, new_archive: false };
+        let by = ActBy {
+            actor: "User/local#ada",
+            id: "019aa3b0-7c5e-7d11-a8f1-2f0d2f6c9a10",
+            time: "2026-11-28T00:00:00.000000Z",
+            why: "policy 4.2",
+        };
+        let ledger = Ledger::open(config(&data)).expect("a log");
+        let minimum = ledger.prune(&retention, &by).expect("pruned").expect("some").minimum();
+        drop(ledger);
+        follower.reserve = Some(u64::MAX);
+        assert!(!follower.step() && follower.said.contains("no room"), "{}", follower.said);
+        let model = Model::open(&vidimus_readmodel::directory(&data), &data.join("ledger"));
+        let (sealed, _) = model.expect("opened").expect("it has nothing that was pruned").extent();
+        assert!(minimum > SMALLEST && sealed == 2 * SMALLEST, "{minimum} {sealed}");
     }
 
     /// However many come: a search that finds the index far behind reads the whole ledger.
