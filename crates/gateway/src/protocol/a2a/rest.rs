@@ -153,7 +153,14 @@ impl Binding for Rest {
             "message": reply::sentence(refusal),
             "details": [info],
         });
-        let body = json!({"error": error, "vidimus": reply::about(refusal, call)});
+        let mut body = json!({"error": error, "vidimus": reply::about(refusal, call)});
+        if domain == grpc::status::OF_A2A
+            && let Some(members) = body.as_object_mut()
+        {
+            // What SDKs of 0.3 read; no refusal knows of which version its request was.
+            members.insert("type".to_owned(), grpc::status::old_type(&reason).into());
+            members.insert("message".to_owned(), reply::sentence(refusal).into());
+        }
         reply::json(status, body.to_string())
     }
 

@@ -116,7 +116,7 @@ pub fn document(response: &[u8], leaves: Leaves) -> Result<(StatusCode, Bytes), 
     Ok(match opened(response, leaves)? {
         Opened::Result(result) => (StatusCode::OK, result.into()),
         Opened::Error(status) => {
-            let (http, document) = status.document();
+            let (http, document) = told(&status, leaves);
             let http = StatusCode::from_u16(http).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
             (http, document.to_string().into())
         }
@@ -147,6 +147,14 @@ fn opened(response: &str, leaves: Leaves) -> Result<Opened, Refusal> {
     }
     // google.protobuf.Empty.
     Ok(Opened::Result(if result == "null" { "{}" } else { result }.to_owned()))
+}
+
+/// The document that says an error, in the version of who is told, and its status of HTTP.
+fn told(status: &Status, leaves: Leaves) -> (u16, Value) {
+    match leaves {
+        Leaves::OldBare(_) => status.old_document(),
+        Leaves::AsItComes | Leaves::Bare => status.document(),
+    }
 }
 
 /// Events of an agent over HTTP+JSON, each as a response of JSON-RPC.
@@ -223,7 +231,7 @@ impl EventFilter for Opening {
         let Some(data) = parts.data.as_deref().filter(|data| is_message(data)) else { return Ok(None) };
         let (name, data) = match opened(data, self.0)? {
             Opened::Result(result) => (None, result),
-            Opened::Error(status) => (Some(ERROR.to_owned()), status.document().1.to_string()),
+            Opened::Error(status) => (Some(ERROR.to_owned()), told(&status, self.0).1.to_string()),
         };
         Ok(Some(Parts { name, data: Some(data), id: parts.id }.write()))
     }

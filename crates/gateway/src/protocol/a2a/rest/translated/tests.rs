@@ -82,6 +82,39 @@ fn an_error_is_the_same_in_each_binding_and_so_is_its_status() {
     }
 }
 
+/// What a2a-sdk reads of an agent of 0.3 (`compat/v0_3/rest_transport.py`, `_handle_http_error`): its names of the classes.
+#[test]
+fn an_error_of_0_3_says_its_class_beside_what_1_0_says() {
+    for (number, class) in [
+        (-32001, Some("TaskNotFoundError")),
+        (-32002, Some("TaskNotCancelableError")),
+        (-32003, Some("PushNotificationNotSupportedError")),
+        (-32007, Some("ExtendedAgentCardNotConfiguredError")),
+        (-32602, Some("InvalidParamsError")),
+        (-32601, Some("MethodNotFoundError")),
+        (-32603, Some("InternalError")),
+        (-31429, None),
+        (1, None),
+    ] {
+        let response = json!({"jsonrpc": "2.0", "id": 7, "error": {"code": number, "message": "no"}});
+        let said = document(response.to_string().as_bytes(), Leaves::OldBare("tasks/get"));
+        let (status, said) = said.expect("a document");
+        let said: Value = serde_json::from_slice(&said).expect("JSON");
+        let (as_new, new) = left(&response);
+        assert_eq!((status.as_u16(), &said["error"]), (as_new, &new["error"]), "{number}");
+        assert_eq!(said.get("type").and_then(Value::as_str), class, "{number}");
+        assert_eq!(said.get("message").and_then(Value::as_str), class.and(Some("no")), "{number}");
+        assert_eq!(new.get("type"), None, "1.0 has its own form");
+    }
+    let event = format!(
+        "data: {}\n\n",
+        json!({"jsonrpc": "2.0", "id": 1, "error": {"code": -32001, "message": "no"}})
+    );
+    let bare = Bare::behind(Box::new(crate::protocol::sse::Unchanged), Leaves::OldBare("message/stream"));
+    let out = through(Box::new(bare), &[&event]).expect("events");
+    assert!(out.contains(r#""type":"TaskNotFoundError""#), "{out}");
+}
+
 #[test]
 fn a_result_stands_by_itself_or_in_a_response_byte_for_byte() {
     let result = r#"{"task": {"id": "\u0041", "n": 1.50}}"#;
