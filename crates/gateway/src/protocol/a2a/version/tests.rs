@@ -245,6 +245,8 @@ fn what_is_not_of_the_callers_version_does_not_go_on() {
     ] {
         assert_eq!(asked(to, method, &params), Err(Code::MessageInvalid), "{method} {params}");
     }
+    let next = no_equivalent(String::new()).next();
+    assert!(next.contains("A2A") && !next.contains("model"), "{next}");
     for (to, method, params) in [
         (NEW, "tasks/get", json!({"id": "t", "metadata": {"a": 1}})),
         (
