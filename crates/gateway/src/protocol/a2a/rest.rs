@@ -6,6 +6,7 @@
 //! Where an agent is not served in it, the message goes on as what the agent speaks, and what it answers, which is JSON-RPC until then, leaves
 //! as what stands by itself ([`translated`]). Where an agent is served in nothing else, it is the other way round.
 
+mod exact;
 mod paths;
 pub mod translated;
 

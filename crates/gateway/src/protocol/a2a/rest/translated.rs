@@ -11,6 +11,7 @@ use vidimus_core::refusal::{Code, Refusal};
 use super::super::grpc::schema::{Fault, Rpc};
 use super::super::grpc::status::Status;
 use super::super::sealed::by_itself;
+use super::exact::through;
 use crate::protocol::Leaves;
 use crate::protocol::event::{self, Change, Parts, Rewrite};
 use crate::protocol::members::{Members, quoted, text};
@@ -71,8 +72,8 @@ pub fn old_message(message: Bytes) -> Result<Bytes, Refusal> {
     }
     let rpc = Rpc::of_old(&method).ok_or_else(lost)?;
     let params = envelope.get("params").ok_or_else(lost)?.get();
-    let params = rpc.exact_request(params).and_then(|request| rpc.asked(&request, None));
-    let params = params.map_err(|fault| {
+    let asked = |params: &str| rpc.exact_request(params).and_then(|request| rpc.asked(&request, None));
+    let params = through(params, asked).map_err(|fault| {
         Refusal::new(Code::MessageInvalid, format!("what is asked is none of A2A 0.3: {fault}"))
     })?;
     Ok(envelope.write("params", &params).into())
@@ -139,11 +140,8 @@ fn opened(response: &str, leaves: Leaves) -> Result<Opened, Refusal> {
     let result = members.get("result").ok_or_else(no_response)?.get();
     if let Leaves::OldBare(method) = leaves {
         let rpc = Rpc::of_old(method).ok_or_else(no_response)?;
-        return rpc
-            .answer(result)
-            .and_then(|answer| rpc.answered(&answer))
-            .map(Opened::Result)
-            .map_err(|fault| unsayable(&fault));
+        let said = |result: &str| rpc.answer(result).and_then(|answer| rpc.answered(&answer));
+        return through(result, said).map(Opened::Result).map_err(|fault| unsayable(&fault));
     }
     // google.protobuf.Empty.
     Ok(Opened::Result(if result == "null" { "{}" } else { result }.to_owned()))

@@ -249,3 +249,45 @@ fn what_leaves_in_0_3_is_the_json_of_its_schema() {
     let odd = document(odd.as_bytes(), Leaves::OldBare("tasks/get")).map_err(|refusal| refusal.code);
     assert_eq!(odd, Err(Code::UpstreamInvalid));
 }
+
+/// The schema of 0.3 has doubles; JSON has what is written.
+#[test]
+fn a_number_that_no_double_holds_is_the_same_in_0_3() {
+    let numbers = r#"{"n":-9007199254740993,"m":18446744073709551615,"long":123456789012345678901234567890,"d":0.1234567890123456789}"#;
+    let data = |data: &str| format!(r#"{{"kind":"data","data":{data}}}"#);
+    let history = format!(
+        r#"{{"kind":"message","messageId":"m","role":"agent","metadata":{numbers},"parts":[{},{}]}}"#,
+        data(numbers),
+        data(r#"{"half":0.5}"#)
+    );
+    let task =
+        format!(r#"{{"kind":"task","id":"t","status":{{"state":"completed"}},"history":[{history}]}}"#);
+    let response = format!(r#"{{"jsonrpc":"2.0","id":1,"result":{task}}}"#);
+    let (_, said) = document(response.as_bytes(), Leaves::OldBare("tasks/get")).expect("a document");
+    let said = std::str::from_utf8(&said).expect("UTF-8");
+    let is_whole = |text: &str| {
+        let members = [
+            "-9007199254740993",
+            "18446744073709551615",
+            "123456789012345678901234567890",
+            "0.1234567890123456789",
+        ];
+        members.iter().map(|number| text.matches(number).count()).collect::<Vec<_>>()
+    };
+    assert_eq!(is_whole(said), [2; 4], "{said}");
+    assert!(said.contains(r#""half":0.5"#), "{said}");
+    serde_json::from_str::<Value>(said).expect("JSON");
+    let message = |more: &str| {
+        let content = format!(r#"[{{"data":{{"data":{numbers}}}}}]"#);
+        let message = format!(r#"{{"messageId":"m","role":"ROLE_USER","content":{content}{more}}}"#);
+        let params = format!(r#"{{"message":{message}}}"#);
+        Bytes::from(format!(r#"{{"jsonrpc":"2.0","id":1,"method":"message/send","params":{params}}}"#))
+    };
+    let sent = old_message(message("")).expect("a message");
+    let sent = std::str::from_utf8(&sent).expect("UTF-8");
+    assert_eq!(is_whole(sent), [1; 4], "{sent}");
+    assert!(sent.contains(r#""kind":"data""#), "{sent}");
+    // Attack: a number where a text is wanted, so that what nobody reads as an id goes on as one.
+    let refused = old_message(message(r#","taskId":18446744073709551615"#)).map_err(|refusal| refusal.code);
+    assert_eq!(refused, Err(Code::MessageInvalid));
+}
