@@ -107,9 +107,7 @@ class Bindings(unittest.TestCase):
                 self.assertEqual((seen["path"], dict(seen["headers"])["a2a-version"]), ("/", spoken))
                 steps = STAGE.client("a2a_client", f"/a2a/finance/{name}", STAGE.token("invoice-bot"), "--version", version, "--binding", binding,
                                      "--steps", "get", "--task", "not-mine")
-                # Over HTTP+JSON of 0.3 the client knows errors by a member `type` of its own server alone, and any 404 without is this.
-                kind = "MethodNotFoundError" if (version, binding) == ("0.3", "HTTP+JSON") else "TaskNotFoundError"
-                self.assertEqual(steps["get"]["error"]["type"], kind, steps)
+                self.assertEqual(steps["get"]["error"]["type"], "TaskNotFoundError", steps)
 
     def test_an_error_is_the_one_that_the_official_client_knows(self):
         for name, binding in (("of-rpc", "HTTP+JSON"), ("of-grpc", "HTTP+JSON"), ("of-rest", "JSONRPC"), ("of-rest", "GRPC")):

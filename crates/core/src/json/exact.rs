@@ -10,24 +10,28 @@ const TWO_TO_64: f64 = 18_446_744_073_709_551_616.0;
 /// The first number of a JSON text that is written more exactly than a double holds it: `12345678901234567890123`, `1e-400`. Whole numbers
 /// of 64 bits are held as they are. The text must have been parsed.
 pub fn inexact_number(text: &[u8]) -> Option<&str> {
+    numbers(text).find(|number| !is_exact(number))
+}
+
+/// The numbers of a JSON text, as they are written there. The text must have been parsed.
+pub fn numbers(text: &[u8]) -> impl Iterator<Item = &str> {
     let mut rest = text;
-    while let Some((first, after)) = rest.split_first() {
-        rest = match first {
-            b'"' => after_string(after),
-            b'-' | b'0'..=b'9' => {
-                let ends = |byte: &u8| !matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E');
-                let length = rest.iter().position(ends).unwrap_or(rest.len());
-                let (number, after) = rest.split_at_checked(length)?;
-                let number = std::str::from_utf8(number).ok()?;
-                if !is_exact(number) {
-                    return Some(number);
+    std::iter::from_fn(move || {
+        while let Some((first, after)) = rest.split_first() {
+            match first {
+                b'"' => rest = after_string(after),
+                b'-' | b'0'..=b'9' => {
+                    let ends = |byte: &u8| !matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E');
+                    let length = rest.iter().position(ends).unwrap_or(rest.len());
+                    let (number, after) = rest.split_at_checked(length)?;
+                    rest = after;
+                    return std::str::from_utf8(number).ok();
                 }
-                after
+                _ => rest = after,
             }
-            _ => after,
-        };
-    }
-    None
+        }
+        None
+    })
 }
 
 fn after_string(mut rest: &[u8]) -> &[u8] {

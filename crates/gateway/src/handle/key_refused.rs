@@ -39,6 +39,10 @@ const REASON: &str = "API_KEY_INVALID";
 const LONGEST: usize = 64 * 1024;
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// What is to be done where it is a server's: the code's own words are of a provider's.
+const NEXT_OF_SERVER: &str = "The server does not take the gateway's key; whoever operates it: look at spec.endpoint.credential of the MCPServer, \
+    and put a key there that it takes.";
+
 /// What an upstream says of the key that it was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Said {
@@ -105,7 +109,11 @@ pub(super) async fn checked(
     let message =
         format!("{kind} {id} refused the key that the gateway holds for it; your own token is good");
     let upstream = Some(Box::new(Answered { status: code, retry_after: None }));
-    Err(Refusal { upstream, ..Refusal::new(Code::CredentialRefused, message) })
+    let refusal = Refusal { upstream, ..Refusal::new(Code::CredentialRefused, message) };
+    Err(match destination {
+        Destination::Server(_) => refusal.with_next(NEXT_OF_SERVER),
+        Destination::Provider(_) | Destination::Agent(_) => refusal,
+    })
 }
 
 fn perhaps(status: StatusCode) -> Said {

@@ -118,9 +118,9 @@ metrics! {
     LIMIT_REFUSALS: "limit_refusals", Counter, "calls", ["limit"],
         "calls that a limit of a policy had no room for (`limit_exceeded`); `context.limits` in the facts of records says what was left";
     LIMIT_AMOUNT: "limit_amount", Gauge, "as the limit counts", ["limit"],
-        "how much a limit of a policy (`spec.limits`) is of: calls, tokens, or units of the currency of the prices";
+        "how much a limit of a policy (`spec.limits`) is of: calls, tokens, or units of the currency of the prices; of several of one id, as two policies of one name have, the smallest";
     LIMIT_LEFT: "limit_left", Gauge, "as the limit counts", ["limit", "team"],
-        "what is left of it, of all whose calls it counts apart to whom the least is left; by `team` where it is counted by teams, else that is empty. Below 0 where more was used than was reserved; not there while nothing has been taken. Each gateway shows what passed through it";
+        "what is left of it, of all whose calls it counts apart to whom the least is left, and of several of one id of which it is; by `team` where it is counted by teams, else that is empty. Below 0 where more was used than was reserved; not there while nothing has been taken. Each gateway shows what passed through it";
     EFFECTS: "effects", Counter, "calls", ["protocol", "result"],
         "calls that were permitted and have ended: `ok`, `error`, `unknown` (what came is no answer to what was asked, or could not be read), `failed`, `cancelled`";
     DURATION: "call_duration_seconds", Histogram, "seconds", ["protocol"],

@@ -385,9 +385,10 @@ fn posted<'a>(
     // What came of a task that was sent is what came of the call; to be told of one that failed is no failure.
     let observe = match framing {
         Framing::Rpc if sends => Observe::Agent,
+        // google.protobuf.Empty; a2a-sdk 0.3 answers it without a result, and some agents by 204.
+        Framing::Rpc if new == DELETE_PUSH => Observe::RpcOrNone,
         Framing::Rpc => Observe::Rpc,
         Framing::Bare if sends => Observe::BareAgent,
-        // google.protobuf.Empty; some agents answer it by 204.
         Framing::Bare if new == DELETE_PUSH => Observe::BareOrNone,
         Framing::Bare => Observe::Bare,
     };

@@ -57,7 +57,9 @@ pub enum Observe {
     Model,
     /// JSON-RPC: whether some message is an error, and whether the response to the request came.
     Rpc,
-    /// The same of an agent that was asked to do something: that its task failed is an error too.
+    /// The same, where a response without a result is an answer too.
+    RpcOrNone,
+    /// As [`Observe::Rpc`], of an agent that was asked to do something: that its task failed is an error too.
     Agent,
     /// As [`Observe::Rpc`], where the result stands by itself, or an error in its place (A2A over HTTP+JSON).
     Bare,
@@ -88,7 +90,9 @@ impl Sought {
         match self.observe {
             Observe::Model => true,
             Observe::BareOrNone => false,
-            Observe::Rpc | Observe::Agent | Observe::Bare | Observe::BareAgent => self.id.is_some(),
+            Observe::Rpc | Observe::RpcOrNone | Observe::Agent | Observe::Bare | Observe::BareAgent => {
+                self.id.is_some()
+            }
         }
     }
 
@@ -108,8 +112,8 @@ impl Sought {
             Observe::Model => words::model(json),
             Observe::Rpc => words::rpc(json),
             Observe::Agent => words::agent(json),
-            // There is no word by which a result shows that stands by itself.
-            Observe::Bare | Observe::BareOrNone | Observe::BareAgent => return None,
+            // There is no word by which a result shows that stands by itself, or that is not there.
+            Observe::RpcOrNone | Observe::Bare | Observe::BareOrNone | Observe::BareAgent => return None,
         };
         match (glance, self.observe) {
             (Glance::Tells, _) => None,
@@ -126,6 +130,7 @@ impl Sought {
             Observe::Rpc | Observe::Agent | Observe::Bare | Observe::BareOrNone | Observe::BareAgent => {
                 found.is_response
             }
+            Observe::RpcOrNone => found.names_id,
             Observe::Model if in_events => found.ends_stream,
             Observe::Model => found.is_completion,
         }

@@ -38,7 +38,9 @@ pub struct Skimmed {
     pub is_rpc_error: bool,
     /// Whether it tells that an agent's task has failed or was rejected, in the words of either version.
     pub is_failed_task: bool,
-    /// Whether it is the response to the request whose id is looked for: that `id` and a `result`, no `method`, and no batch.
+    /// Whether it has the id that is looked for, no `method`, and is no batch.
+    pub names_id: bool,
+    /// Whether it is the response to the request whose id is looked for: it names that, and has a `result`.
     pub is_response: bool,
     /// Whether it is a model's answer: it has `choices`, `output` or `data` (OpenAI), `content` or a count of tokens (Anthropic), `candidates`,
     /// `promptFeedback`, embeddings or a count (Gemini); or it is a list of Gemini's.
@@ -163,8 +165,8 @@ impl Skimmer {
         let usage = of_all.or(in_message);
         let is_whole = !done.broken && done.depth == 0 && done.state == State::Between;
         // A request that has a result too is neither.
-        let is_response = done.names_id && done.has_result && !done.has_method && !done.in_batch;
-        let is_response = is_response && !(done.is_bare && done.has_error);
+        let names_id = done.names_id && !done.has_method && !done.in_batch;
+        let is_response = names_id && done.has_result && !(done.is_bare && done.has_error);
         let is_completion = done.found.is_completion && (!done.in_batch || done.is_of_list);
         // Where no id is looked for, or the messages of a batch have several, an error of any is one.
         let is_ours = done.id.is_none() || done.in_batch || !done.names_other;
@@ -177,6 +179,7 @@ impl Skimmer {
             is_error,
             is_rpc_error,
             is_failed_task,
+            names_id,
             is_response,
             is_completion,
             ..done.found

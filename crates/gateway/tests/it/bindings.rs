@@ -192,15 +192,26 @@ async fn a_caller_over_http_json_reaches_an_agent_of_json_rpc() {
             );
         }
     }
-    world.upstream.next(response(&json!(null)));
+    // The official SDK of 0.3 says that there is nothing to say by no result at all.
+    for answer in [response(&json!(null)), Answer::json(&json!({"jsonrpc": "2.0", "id": 1}))] {
+        world.upstream.next(answer);
+        let path = format!("/tasks/{id}/pushNotificationConfigs/c");
+        let came = ask(&world, "caller", ("DELETE", &path), json!(null)).await;
+        assert_eq!((came.status, came.code(), came.json()), (StatusCode::OK, None, json!({})), "{came:?}");
+        assert_eq!(
+            (last(&world).method, last(&world).json()["method"].clone()),
+            (Method::POST, json!("DeleteTaskPushNotificationConfig"))
+        );
+    }
+    // That of another request is none of this one.
+    world.upstream.next(Answer::json(&json!({"jsonrpc": "2.0", "id": 2})));
     let came =
         ask(&world, "caller", ("DELETE", &format!("/tasks/{id}/pushNotificationConfigs/c")), json!(null))
             .await;
-    assert_eq!((came.status, came.code(), came.json()), (StatusCode::OK, None, json!({})), "{came:?}");
-    assert_eq!(
-        (last(&world).method, last(&world).json()["method"].clone()),
-        (Method::POST, json!("DeleteTaskPushNotificationConfig"))
-    );
+    assert_eq!((came.status, came.code()), (StatusCode::BAD_GATEWAY, Some("upstream_invalid")), "{came:?}");
+    world.upstream.next(Answer::json(&json!({"jsonrpc": "2.0", "id": "own"})));
+    let (_, body) = rpc(&world, "DeleteTaskPushNotificationConfig", &json!({"taskId": id, "id": "c"})).await;
+    assert_eq!(json_of(&body), json!({"jsonrpc": "2.0", "id": "own", "result": null}));
 
     // Its errors have the status that says the same.
     for (number, status, name, reason) in [

@@ -180,8 +180,13 @@ async fn the_key_of_an_mcp_server_is_the_gateways() {
     // A client that is told 401 throws its own token away.
     let world = hosted(&json!({"credential": env})).await;
     world.upstream.otherwise(|_| Answer::json(&json!({"error": "no"})).with_status(StatusCode::UNAUTHORIZED));
-    let (_, headers, _) = echo(&world).await;
+    let (_, headers, said) = echo(&world).await;
     assert_eq!(headers["vidimus-code"], "credential_refused");
+    let said = said.to_string();
+    assert!(
+        said.contains("spec.endpoint.credential of the MCPServer") && !said.contains("LLMProvider"),
+        "{said}"
+    );
     let records = world.records(&call_id(&headers), 2).await;
     let note = "401 to the gateway's key: look at spec.endpoint.credential of MCPServer t/hosted";
     assert_eq!(records[1]["detail"], note);

@@ -48,6 +48,11 @@ impl Gateway {
         Self::serve(directory, limited(files), |_| ())
     }
 
+    /// Starts one, and waits for nothing.
+    pub(crate) fn begin_in(directory: tempfile::TempDir, with: impl FnOnce(&mut Command)) -> Self {
+        Self::spawn(directory, command(&["serve"]), with)
+    }
+
     /// The status and the log of one that ends by itself.
     pub(crate) fn ends(with: impl FnOnce(&mut Command)) -> (Option<i32>, String) {
         Self::ended(command(&["serve"]), with)

@@ -82,6 +82,24 @@ fn a_start_says_how_the_run_before_it_ended_and_a_stop_that_it_did() {
     );
 }
 
+/// Nobody listens on port 1: the start waits for the store.
+#[test]
+fn a_start_that_waits_for_its_store_stops_in_order() {
+    let gateway = Gateway::begin_in(Gateway::start(1).stop().0, |command| {
+        command.args(["--standing", "redis://127.0.0.1:1"]);
+    });
+    let log = |gateway: &Gateway| std::fs::read_to_string(gateway.path("log")).unwrap();
+    gateway.wait("waiting", |gateway| log(gateway).contains("the store of what gateways share is lost"));
+    assert!(!log(&gateway).contains("not known yet"), "it waits still");
+    let (directory, code) = gateway.stop();
+    let log = std::fs::read_to_string(directory.path().join("log")).unwrap();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("stopping before it serves"), "{log}");
+    let told = acts(&directory.path().join("data").display().to_string());
+    let last = told.last().unwrap();
+    assert!(last["act"]["stop"].is_object() && last["why"] == "it was told to stop", "{told:?}");
+}
+
 /// What fails after it is on record that it begins ends on record too, with the reason: the next start misses nothing.
 #[test]
 fn a_start_that_fails_is_on_record_with_its_end() {

@@ -6,6 +6,7 @@
 //! Where an agent is not served in it, the message goes on as what the agent speaks, and what it answers, which is JSON-RPC until then, leaves
 //! as what stands by itself ([`translated`]). Where an agent is served in nothing else, it is the other way round.
 
+mod exact;
 mod paths;
 pub mod translated;
 
@@ -153,7 +154,14 @@ impl Binding for Rest {
             "message": reply::sentence(refusal),
             "details": [info],
         });
-        let body = json!({"error": error, "vidimus": reply::about(refusal, call)});
+        let mut body = json!({"error": error, "vidimus": reply::about(refusal, call)});
+        if domain == grpc::status::OF_A2A
+            && let Some(members) = body.as_object_mut()
+        {
+            // What SDKs of 0.3 read; no refusal knows of which version its request was.
+            members.insert("type".to_owned(), grpc::status::old_type(&reason).into());
+            members.insert("message".to_owned(), reply::sentence(refusal).into());
+        }
         reply::json(status, body.to_string())
     }
 

@@ -25,6 +25,8 @@ pub enum Shape {
     Tasks,
     /// A configuration of push notifications, a list of them, or an object with such a list. Its `id` is its own.
     PushConfig,
+    /// That one of them is no more: the same, nothing, or no result at all.
+    Deleted,
 }
 
 impl Shape {
@@ -93,14 +95,30 @@ pub fn message(json: &str, shape: Shape, handles: &Handles) -> Result<Option<Str
     if shape == Shape::Tasks {
         return list(json, handles);
     }
-    let own = if shape == Shape::PushConfig { Id::Config } else { Id::Task };
+    let of_config = matches!(shape, Shape::PushConfig | Shape::Deleted);
+    let own = if of_config { Id::Config } else { Id::Task };
     let places = places::of_response(json, own).map_err(unreadable)?;
     let changed = sealed(json, &places, shape == Shape::Sent, handles)?;
-    if shape != Shape::PushConfig {
+    if !of_config {
         return Ok(changed);
     }
     let restored = webhook::restored(changed.as_deref().unwrap_or(json), handles)?;
-    Ok(restored.or(changed))
+    let changed = restored.or(changed);
+    if shape != Shape::Deleted {
+        return Ok(changed);
+    }
+    Ok(with_result(changed.as_deref().unwrap_or(json))?.or(changed))
+}
+
+/// A response that has neither a result nor an error, with the result that says nothing: every other reader wants one of them (JSON-RPC 2.0, section 5).
+/// `None` where it has one.
+fn with_result(json: &str) -> Result<Option<String>, Refusal> {
+    let members = Members::unique(json).map_err(unreadable)?;
+    if members.get("result").or(members.get("error")).is_some() {
+        return Ok(None);
+    }
+    let inside = json.trim_end().strip_suffix('}').filter(|_| !members.0.is_empty());
+    Ok(inside.map(|inside| format!(r#"{inside},"result":null}}"#)))
 }
 
 /// A text with the ids at these places sealed. `made`: the call may have made the tasks.

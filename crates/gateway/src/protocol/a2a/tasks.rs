@@ -58,9 +58,10 @@ impl Method {
             "GetTask" | "CancelTask" | "SubscribeToTask" => (Some(ID), true, Some(Shape::Task)),
             "ListTasks" => (None, false, Some(Shape::Tasks)),
             "CreateTaskPushNotificationConfig" => (Some(TASK_ID), true, Some(Shape::PushConfig)),
-            "GetTaskPushNotificationConfig"
-            | "ListTaskPushNotificationConfigs"
-            | "DeleteTaskPushNotificationConfig" => (of_config, true, Some(Shape::PushConfig)),
+            "GetTaskPushNotificationConfig" | "ListTaskPushNotificationConfigs" => {
+                (of_config, true, Some(Shape::PushConfig))
+            }
+            "DeleteTaskPushNotificationConfig" => (of_config, true, Some(Shape::Deleted)),
             _ => (None, false, None),
         };
         let own_id = match name {

@@ -152,7 +152,8 @@ impl Crossed {
             }
         }
         let is_there = |name: &str| members.get(name).map(RawValue::get);
-        match (is_there("error").filter(|error| *error != "null"), is_there("result")) {
+        let nothing = || self.row.answers_nothing().then_some("null");
+        match (is_there("error").filter(|error| *error != "null"), is_there("result").or_else(nothing)) {
             (Some(told), _) => written.put("error", &error(told, self.to).map_err(unanswered)?),
             (None, Some(result)) => {
                 let saying = Saying { to: self.to, who: Who::Agent };

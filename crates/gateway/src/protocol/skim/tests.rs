@@ -365,6 +365,7 @@ fn parsed(value: &Value) -> Skimmed {
     Skimmed {
         usage,
         is_error,
+        names_id: value["id"] == json!(7),
         is_response: value["id"] == json!(7) && value.get("result").is_some(),
         is_completion: ["choices", "content", "input_tokens"].iter().any(|name| !value[*name].is_null()),
         ends_stream: value["type"] == "message_stop",

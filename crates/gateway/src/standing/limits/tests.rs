@@ -150,6 +150,21 @@ fn of_two_limits_of_one_id_both_are_taken_and_the_narrower_is_told() {
     }
 }
 
+/// The same of what is shown to who looks on.
+#[test]
+fn of_two_limits_of_one_id_the_one_with_least_left_is_shown() {
+    let caller = caller("n/a", None, "t");
+    let (narrow, wide) = (limit(Measure::Requests, 2, &[]), limit(Measure::Requests, 9, &[Per::Principal]));
+    let state = alone();
+    let both = [narrow.clone(), wide.clone()];
+    drop(permitted(claim(&state, &caller, &both, ("x", 0))));
+    for limits in [[&*narrow, &*wide], [&*wide, &*narrow]] {
+        let declared = std::collections::HashMap::from([(&*narrow.id, limits.to_vec())]);
+        let shown = state.limits.left(&declared, now());
+        assert_eq!(shown.iter().map(|one| one.amount).collect::<Vec<_>>(), [1]);
+    }
+}
+
 /// A call that waits has its place after its answer has ended, and who goes on with it takes no second one.
 #[test]
 fn what_goes_on_has_its_place_until_nobody_goes_on_with_it() {

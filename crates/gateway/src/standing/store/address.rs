@@ -13,6 +13,9 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
+/// What is wrong where one of the files is.
+const UNUSABLE: &str = "a file of the store cannot be used";
+
 /// Where a store is, and the files that a connection takes, which are read at each: what is mounted anew is used from the next one on.
 #[derive(Clone)]
 pub struct StandingAddress {
@@ -77,7 +80,7 @@ impl StandingAddress {
             return not("a certificate is of no use to a connection without TLS; write rediss://");
         }
         let with = Self { files, ..self };
-        with.client(None).map_err(|error| NotAStore(error.to_string()))?;
+        with.client(None).map_err(|error| NotAStore(said(&error)))?;
         Ok(with)
     }
 
@@ -117,7 +120,7 @@ impl StandingAddress {
     pub(super) fn why(&self, error: &RedisError) -> String {
         match self.hint(error) {
             Some(hint) => format!("{error}: {hint}"),
-            None => error.to_string(),
+            None => said(error),
         }
     }
 
@@ -160,6 +163,14 @@ impl StandingAddress {
             }),
             _ => None,
         }
+    }
+}
+
+/// What an error says. Of a file that is which one and why, without what the client calls errors of that kind.
+fn said(error: &RedisError) -> String {
+    match error.detail() {
+        Some(detail) if error.kind() == ErrorKind::InvalidClientConfig => format!("{UNUSABLE}: {detail}"),
+        _ => error.to_string(),
     }
 }
 
@@ -259,7 +270,7 @@ fn read(file: &Path) -> RedisResult<Vec<u8>> {
 }
 
 fn config(detail: String) -> RedisError {
-    RedisError::from((ErrorKind::InvalidClientConfig, "a file of the store cannot be used", detail))
+    RedisError::from((ErrorKind::InvalidClientConfig, UNUSABLE, detail))
 }
 
 #[cfg(test)]
@@ -316,6 +327,7 @@ mod tests {
         let refused = |address: &str, files: StandingFiles| {
             let error = at(address).with(files).map(drop).expect_err("refused").to_string();
             assert!(!error.contains("another") && !error.contains("hunter2"), "{error}");
+            assert!(!error.contains("InvalidClientConfig"), "{error}");
             error
         };
         assert!(refused("redis://u:p@h", of(&word)).contains("one place"));
@@ -326,6 +338,13 @@ mod tests {
         let ca = |authorities| StandingFiles { authorities: Some(authorities), ..Default::default() };
         assert!(refused("redis://h", ca(word.clone())).contains("rediss://"));
         assert!(refused("rediss://h", ca(word.clone())).contains("no PEM"));
+        // One that is gone when the next connection wants it.
+        fs::remove_file(&word).expect("removed");
+        let error = given.client(None).map(drop).expect_err("refused");
+        let why = given.why(&error);
+        let begins = format!("a file of the store cannot be used: {}: ", word.display());
+        assert!(why.starts_with(&begins) && !why.contains("InvalidClientConfig"), "{why}");
+        let word = file("password", "another");
         // A certificate and the key of another one.
         let made = |name: &str| {
             let made = rcgen::generate_simple_self_signed([name.to_owned()]).expect("a certificate");

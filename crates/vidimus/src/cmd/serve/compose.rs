@@ -167,24 +167,25 @@ fn serve_until_told(
 ) -> anyhow::Result<(ExitCode, String)> {
     let Opened { before, filed, listeners, loaded, stopping, watching, workers, .. } = opened;
     let (plain, admin_address, tls_address) = opened.addresses;
+    let mut signals = runs::Signals::hear()?;
     let witnessed = tell(supervisor, serve, shared, opened.given, opened.addresses)?;
     let live = configurations::begin(supervisor, serve, shared);
     control.block_on(live.before(&shared.snapshot()));
     supervisor.essential("snapshots", reload(shared.clone(), loaded.clone(), (live.clone(), filed), before));
-    control.block_on(agrees(supervisor, serve, shared));
+    if let Some(told) = control.block_on(signals.unless_told(agrees(supervisor, serve, shared))) {
+        return Ok(told);
+    }
     look_after_disk(supervisor, serve, shared, opened.sealing_key)?;
     admission::begin(supervisor, serve, shared, &loaded)?;
-    let loops = workers * listeners.len();
     let health = Health {
         shared: shared.clone(),
         live,
         loaded,
         stopping: stopping.clone(),
         watching: watching.clone(),
-        loops,
+        loops: workers * listeners.len(),
     };
     let admin = Admin::new(health, opened.people, witnessed, &serve.data);
-    let signals = runs::Signals::hear()?;
     admin::serve(supervisor, (opened.admin, &serve.admin_name), admin)?;
     let runner = jobs::begin(supervisor, serve, shared, &watching)?;
     start_workers(

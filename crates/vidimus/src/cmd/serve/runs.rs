@@ -23,6 +23,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const COSIGN: Duration = Duration::from_secs(3);
 const LOOK: Duration = Duration::from_millis(20);
 
+/// Why a process ends that a signal told to.
+const TOLD: &str = "it was told to stop";
+
 /// A run of this gateway that is on record.
 #[derive(Debug)]
 pub(super) struct Run {
@@ -68,7 +71,7 @@ pub(in crate::cmd) async fn until_told(
     tokio::select! {
         () = signals.told() => {
             tracing::info!("stopping: running calls may end, new ones are refused");
-            Ok((ExitCode::SUCCESS, "it was told to stop".to_owned()))
+            Ok((ExitCode::SUCCESS, TOLD.to_owned()))
         }
         ended = supervisor.ended() => {
             tracing::error!("stopping with status 2: {ended}");
@@ -138,6 +141,20 @@ impl Signals {
     pub(in crate::cmd) fn hear() -> std::io::Result<Self> {
         let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         Ok(Self { terminate, interrupt, hangup: signal(SignalKind::hangup())? })
+    }
+
+    /// Waits for what a start waits for, unless the process is told to stop meanwhile: then gives why it ends.
+    pub(super) async fn unless_told(
+        &mut self,
+        waits: impl Future<Output = ()>,
+    ) -> Option<(ExitCode, String)> {
+        tokio::select! {
+            () = waits => None,
+            () = self.told() => {
+                tracing::info!("stopping before it serves: it was told to while it began");
+                Some((ExitCode::SUCCESS, TOLD.to_owned()))
+            }
+        }
     }
 
     async fn told(&mut self) {

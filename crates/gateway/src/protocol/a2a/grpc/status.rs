@@ -206,6 +206,21 @@ pub fn reason_of(number: i64) -> Option<&'static str> {
     of_a2a.chain(of_rpc).find(|(known, _)| *known == number).map(|(_, reason)| reason)
 }
 
+/// What the SDKs of 0.3 call an error of A2A, or of JSON-RPC, over HTTP+JSON: the class that its reason names.
+pub fn old_type(reason: &str) -> String {
+    if reason == "PARSE_ERROR" {
+        return "JSONParseError".to_owned();
+    }
+    let mut class = String::new();
+    for word in reason.strip_suffix("_ERROR").unwrap_or(reason).split('_') {
+        let mut letters = word.chars();
+        class.extend(letters.next());
+        class.push_str(&letters.as_str().to_ascii_lowercase());
+    }
+    class.push_str("Error");
+    class
+}
+
 /// An object as the metadata of google.rpc.ErrorInfo, which is of texts alone: a list has its elements behind each other, and what says nothing is left out.
 pub fn texts(about: &Value) -> Value {
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
@@ -298,6 +313,19 @@ impl Status {
         let error =
             json!({"code": http, "status": name(self.code), "message": self.message, "details": details});
         (http, json!({"error": error}))
+    }
+
+    /// The same in 0.3, which has no form of its own for it: beside it stands what the SDKs read, `type` and `message`.
+    pub fn old_document(&self) -> (u16, Value) {
+        let (http, mut document) = self.document();
+        let number = self.error().get("code").and_then(Value::as_i64);
+        // What is none of the protocol's errors, its status of HTTP tells.
+        let number = number.filter(|number| *number != -32603 || self.code == 13);
+        if let (Some(reason), Value::Object(members)) = (number.and_then(reason_of), &mut document) {
+            members.insert("type".to_owned(), old_type(reason).into());
+            members.insert("message".to_owned(), self.message.clone().into());
+        }
+        (http, document)
     }
 
     /// The error of JSON-RPC that says it.

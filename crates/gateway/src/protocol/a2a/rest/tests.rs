@@ -369,6 +369,13 @@ fn a_refusal_is_a_status_of_google_rpc() {
         assert_eq!(info["@type"], "type.googleapis.com/google.rpc.ErrorInfo");
         assert!(info["metadata"].as_object().expect("texts").values().all(serde_json::Value::is_string));
         assert!(error["message"].as_str().expect("a sentence").starts_with("because"));
+        let class = match code {
+            Code::TaskForeign => Some("TaskNotFoundError"),
+            Code::ProtocolVersionUnsupported => Some("VersionNotSupportedError"),
+            _ => None,
+        };
+        assert_eq!(body.get("type").and_then(serde_json::Value::as_str), class, "as SDKs of 0.3 read it");
+        assert_eq!(body.get("message"), class.and(Some(&error["message"])), "{body}");
         let event = Rest.last_event(answer.body());
         assert!(
             event.starts_with("event: error\ndata: {")

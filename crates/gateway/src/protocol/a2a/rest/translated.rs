@@ -11,6 +11,7 @@ use vidimus_core::refusal::{Code, Refusal};
 use super::super::grpc::schema::{Fault, Rpc};
 use super::super::grpc::status::Status;
 use super::super::sealed::by_itself;
+use super::exact::through;
 use crate::protocol::Leaves;
 use crate::protocol::event::{self, Change, Parts, Rewrite};
 use crate::protocol::members::{Members, quoted, text};
@@ -71,8 +72,8 @@ pub fn old_message(message: Bytes) -> Result<Bytes, Refusal> {
     }
     let rpc = Rpc::of_old(&method).ok_or_else(lost)?;
     let params = envelope.get("params").ok_or_else(lost)?.get();
-    let params = rpc.exact_request(params).and_then(|request| rpc.asked(&request, None));
-    let params = params.map_err(|fault| {
+    let asked = |params: &str| rpc.exact_request(params).and_then(|request| rpc.asked(&request, None));
+    let params = through(params, asked).map_err(|fault| {
         Refusal::new(Code::MessageInvalid, format!("what is asked is none of A2A 0.3: {fault}"))
     })?;
     Ok(envelope.write("params", &params).into())
@@ -116,7 +117,7 @@ pub fn document(response: &[u8], leaves: Leaves) -> Result<(StatusCode, Bytes), 
     Ok(match opened(response, leaves)? {
         Opened::Result(result) => (StatusCode::OK, result.into()),
         Opened::Error(status) => {
-            let (http, document) = status.document();
+            let (http, document) = told(&status, leaves);
             let http = StatusCode::from_u16(http).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
             (http, document.to_string().into())
         }
@@ -139,14 +140,19 @@ fn opened(response: &str, leaves: Leaves) -> Result<Opened, Refusal> {
     let result = members.get("result").ok_or_else(no_response)?.get();
     if let Leaves::OldBare(method) = leaves {
         let rpc = Rpc::of_old(method).ok_or_else(no_response)?;
-        return rpc
-            .answer(result)
-            .and_then(|answer| rpc.answered(&answer))
-            .map(Opened::Result)
-            .map_err(|fault| unsayable(&fault));
+        let said = |result: &str| rpc.answer(result).and_then(|answer| rpc.answered(&answer));
+        return through(result, said).map(Opened::Result).map_err(|fault| unsayable(&fault));
     }
     // google.protobuf.Empty.
     Ok(Opened::Result(if result == "null" { "{}" } else { result }.to_owned()))
+}
+
+/// The document that says an error, in the version of who is told, and its status of HTTP.
+fn told(status: &Status, leaves: Leaves) -> (u16, Value) {
+    match leaves {
+        Leaves::OldBare(_) => status.old_document(),
+        Leaves::AsItComes | Leaves::Bare => status.document(),
+    }
 }
 
 /// Events of an agent over HTTP+JSON, each as a response of JSON-RPC.
@@ -223,7 +229,7 @@ impl EventFilter for Opening {
         let Some(data) = parts.data.as_deref().filter(|data| is_message(data)) else { return Ok(None) };
         let (name, data) = match opened(data, self.0)? {
             Opened::Result(result) => (None, result),
-            Opened::Error(status) => (Some(ERROR.to_owned()), status.document().1.to_string()),
+            Opened::Error(status) => (Some(ERROR.to_owned()), told(&status, self.0).1.to_string()),
         };
         Ok(Some(Parts { name, data: Some(data), id: parts.id }.write()))
     }

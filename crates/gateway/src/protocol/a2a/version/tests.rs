@@ -150,6 +150,19 @@ fn what_both_versions_can_say_is_the_same_there_and_back() {
     }
 }
 
+/// As a2a-sdk 0.3 answers.
+#[test]
+fn that_a_configuration_is_deleted_is_said_without_a_result_too() {
+    let bare = json!({"jsonrpc": "2.0", "id": 7}).to_string();
+    for (to, nothing) in [(NEW, json!({})), (OLD, json!(null))] {
+        let said = crossed(to, "DeleteTaskPushNotificationConfig").response(&bare).expect("a response");
+        let said: Value = serde_json::from_str(&said).expect("JSON");
+        assert_eq!(said, json!({"jsonrpc": "2.0", "id": 7, "result": nothing}));
+        let refused = crossed(to, "GetTask").response(&bare).map_err(|refusal| refusal.code);
+        assert_eq!(refused, Err(Code::UpstreamInvalid), "what says something has a result");
+    }
+}
+
 #[test]
 fn every_state_and_role_has_its_word() {
     for (new, old, is_final) in [
@@ -232,6 +245,8 @@ fn what_is_not_of_the_callers_version_does_not_go_on() {
     ] {
         assert_eq!(asked(to, method, &params), Err(Code::MessageInvalid), "{method} {params}");
     }
+    let next = no_equivalent(String::new()).next();
+    assert!(next.contains("A2A") && !next.contains("model"), "{next}");
     for (to, method, params) in [
         (NEW, "tasks/get", json!({"id": "t", "metadata": {"a": 1}})),
         (

@@ -238,6 +238,11 @@ impl Row {
         }
     }
 
+    /// Whether its result says nothing, so that agents leave it out.
+    pub fn answers_nothing(&self) -> bool {
+        matches!(self.answers, Answers::Nothing)
+    }
+
     /// The result of a response.
     ///
     /// # Errors

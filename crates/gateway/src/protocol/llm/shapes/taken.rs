@@ -127,11 +127,15 @@ impl Taken {
     }
 }
 
+/// What a caller of a model is told to do about that: the code's own words are of agents too.
+const NEXT: &str = "The model is of a provider that speaks another API than the request. Leave out the member that is named, or call a model of a provider of \
+    the API that you speak; docs/clients.md has what is translated.";
+
 /// The refusal of what the other API has no words for.
 pub(super) fn no_equivalent(what: &str, name: &str) -> Refusal {
     let shown: String = name.chars().take(64).collect();
     let message = format!("{what}: {shown:?} has no equivalent in the API of the model's provider");
-    Refusal::new(Code::NoEquivalent, message)
+    Refusal::new(Code::NoEquivalent, message).with_next(NEXT)
 }
 
 /// The refusal of a request that is none of its own API.

@@ -204,8 +204,13 @@ fn what_is_not_translated_goes_to_providers_of_its_own_api() {
         let read: Value = serde_json::from_slice(&gone.body).expect("JSON");
         assert_eq!((&*gone.path, read), (at, expected), "{method}");
         for other in PROVIDERS.into_iter().filter(|other| *other != client) {
-            let refused = going.to(&provider_of(other), "m").map(|_| ()).map_err(|refusal| refusal.code);
-            assert_eq!(refused, Err(Code::NoEquivalent), "{method} to {other:?}");
+            let refused = going.to(&provider_of(other), "m").map(|_| ()).expect_err("no equivalent");
+            assert_eq!(refused.code, Code::NoEquivalent, "{method} to {other:?}");
+            let next = refused.next();
+            assert!(
+                next.contains("provider") && !next.contains("A2A"),
+                "a model's caller knows no agents: {next}"
+            );
         }
     }
 }

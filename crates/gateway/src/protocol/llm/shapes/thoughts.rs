@@ -24,13 +24,14 @@ const READ: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// The id of a call with its signature, in letters, digits, `-` and `_`: what every API lets an id have.
+/// The id of a call with its signature, in letters, digits, `-` and `_`: what every API lets an id have. Where the id has a mark of its own, there
+/// is one behind it whether or not there is a signature: the last one counts.
 ///
 /// # Errors
 /// `upstream_invalid` for a signature that is no Base64.
 pub(super) fn signed(id: &str, signature: Option<&str>) -> Result<String, Refusal> {
     let Some(signature) = signature.filter(|signature| !signature.is_empty()) else {
-        return Ok(id.to_owned());
+        return Ok(if id.contains(MARK) { format!("{id}{MARK}") } else { id.to_owned() });
     };
     let bytes = decoded(signature).ok_or_else(|| unreadable("a signature that is no Base64"))?;
     Ok(format!("{id}{MARK}{}", URL_SAFE_NO_PAD.encode(bytes)))
@@ -38,10 +39,11 @@ pub(super) fn signed(id: &str, signature: Option<&str>) -> Result<String, Refusa
 
 /// The id itself, and the signature that it has.
 pub(super) fn signature_in(id: &str) -> (&str, Option<String>) {
-    let parts = id.split_once(MARK);
+    let parts = id.rsplit_once(MARK);
     let signature = parts.and_then(|(id, signature)| Some((id, decoded(signature)?)));
     match signature {
         Some((bare, bytes)) if !bytes.is_empty() => (bare, Some(STANDARD.encode(bytes))),
+        Some((bare, _)) if bare.contains(MARK) => (bare, None),
         _ => (id, None),
     }
 }
@@ -60,8 +62,8 @@ pub(super) fn may_be_in(text: &[u8]) -> bool {
 pub(super) fn put_bare<'d>(messages: &'d RawValue, edits: &mut Edits<'d>) {
     let mut put = |id: Option<&'d RawValue>| {
         let Some((id, said)) = id.and_then(|id| Some((id, text(id)?))) else { return };
-        let (bare, signature) = signature_in(&said);
-        if signature.is_some() {
+        let bare = bare(&said);
+        if bare != said {
             edits.put(id, quoted(bare));
         }
     };
@@ -110,6 +112,20 @@ mod tests {
         assert!(signed("call_1", Some("no Base64!")).is_err());
         for id in ["call_1", "call__thought__", "call__thought__a b"] {
             assert_eq!(signature_in(id), (id, None));
+        }
+    }
+
+    /// What a model calls its calls is its own.
+    #[test]
+    fn an_id_that_has_a_mark_of_its_own_is_the_one_that_it_was() {
+        for own in
+            ["__thought__", "a__thought__b c", "a__thought__QUJD", "a__thought__", "__thought____thought__"]
+        {
+            for (signature, expected) in [(None, None), (Some("+/8="), Some("+/8="))] {
+                let id = signed(own, signature).expect("Base64");
+                let (bare, back) = signature_in(&id);
+                assert_eq!((bare, back.as_deref()), (own, expected), "{id}");
+            }
         }
     }
 

@@ -82,6 +82,39 @@ fn an_error_is_the_same_in_each_binding_and_so_is_its_status() {
     }
 }
 
+/// What a2a-sdk reads of an agent of 0.3 (`compat/v0_3/rest_transport.py`, `_handle_http_error`): its names of the classes.
+#[test]
+fn an_error_of_0_3_says_its_class_beside_what_1_0_says() {
+    for (number, class) in [
+        (-32001, Some("TaskNotFoundError")),
+        (-32002, Some("TaskNotCancelableError")),
+        (-32003, Some("PushNotificationNotSupportedError")),
+        (-32007, Some("ExtendedAgentCardNotConfiguredError")),
+        (-32602, Some("InvalidParamsError")),
+        (-32601, Some("MethodNotFoundError")),
+        (-32603, Some("InternalError")),
+        (-31429, None),
+        (1, None),
+    ] {
+        let response = json!({"jsonrpc": "2.0", "id": 7, "error": {"code": number, "message": "no"}});
+        let said = document(response.to_string().as_bytes(), Leaves::OldBare("tasks/get"));
+        let (status, said) = said.expect("a document");
+        let said: Value = serde_json::from_slice(&said).expect("JSON");
+        let (as_new, new) = left(&response);
+        assert_eq!((status.as_u16(), &said["error"]), (as_new, &new["error"]), "{number}");
+        assert_eq!(said.get("type").and_then(Value::as_str), class, "{number}");
+        assert_eq!(said.get("message").and_then(Value::as_str), class.and(Some("no")), "{number}");
+        assert_eq!(new.get("type"), None, "1.0 has its own form");
+    }
+    let event = format!(
+        "data: {}\n\n",
+        json!({"jsonrpc": "2.0", "id": 1, "error": {"code": -32001, "message": "no"}})
+    );
+    let bare = Bare::behind(Box::new(crate::protocol::sse::Unchanged), Leaves::OldBare("message/stream"));
+    let out = through(Box::new(bare), &[&event]).expect("events");
+    assert!(out.contains(r#""type":"TaskNotFoundError""#), "{out}");
+}
+
 #[test]
 fn a_result_stands_by_itself_or_in_a_response_byte_for_byte() {
     let result = r#"{"task": {"id": "\u0041", "n": 1.50}}"#;
@@ -215,4 +248,46 @@ fn what_leaves_in_0_3_is_the_json_of_its_schema() {
     let odd = json!({"jsonrpc": "2.0", "id": 1, "result": 7}).to_string();
     let odd = document(odd.as_bytes(), Leaves::OldBare("tasks/get")).map_err(|refusal| refusal.code);
     assert_eq!(odd, Err(Code::UpstreamInvalid));
+}
+
+/// The schema of 0.3 has doubles; JSON has what is written.
+#[test]
+fn a_number_that_no_double_holds_is_the_same_in_0_3() {
+    let numbers = r#"{"n":-9007199254740993,"m":18446744073709551615,"long":123456789012345678901234567890,"d":0.1234567890123456789}"#;
+    let data = |data: &str| format!(r#"{{"kind":"data","data":{data}}}"#);
+    let history = format!(
+        r#"{{"kind":"message","messageId":"m","role":"agent","metadata":{numbers},"parts":[{},{}]}}"#,
+        data(numbers),
+        data(r#"{"half":0.5}"#)
+    );
+    let task =
+        format!(r#"{{"kind":"task","id":"t","status":{{"state":"completed"}},"history":[{history}]}}"#);
+    let response = format!(r#"{{"jsonrpc":"2.0","id":1,"result":{task}}}"#);
+    let (_, said) = document(response.as_bytes(), Leaves::OldBare("tasks/get")).expect("a document");
+    let said = std::str::from_utf8(&said).expect("UTF-8");
+    let is_whole = |text: &str| {
+        let members = [
+            "-9007199254740993",
+            "18446744073709551615",
+            "123456789012345678901234567890",
+            "0.1234567890123456789",
+        ];
+        members.iter().map(|number| text.matches(number).count()).collect::<Vec<_>>()
+    };
+    assert_eq!(is_whole(said), [2; 4], "{said}");
+    assert!(said.contains(r#""half":0.5"#), "{said}");
+    serde_json::from_str::<Value>(said).expect("JSON");
+    let message = |more: &str| {
+        let content = format!(r#"[{{"data":{{"data":{numbers}}}}}]"#);
+        let message = format!(r#"{{"messageId":"m","role":"ROLE_USER","content":{content}{more}}}"#);
+        let params = format!(r#"{{"message":{message}}}"#);
+        Bytes::from(format!(r#"{{"jsonrpc":"2.0","id":1,"method":"message/send","params":{params}}}"#))
+    };
+    let sent = old_message(message("")).expect("a message");
+    let sent = std::str::from_utf8(&sent).expect("UTF-8");
+    assert_eq!(is_whole(sent), [1; 4], "{sent}");
+    assert!(sent.contains(r#""kind":"data""#), "{sent}");
+    // Attack: a number where a text is wanted, so that what nobody reads as an id goes on as one.
+    let refused = old_message(message(r#","taskId":18446744073709551615"#)).map_err(|refusal| refusal.code);
+    assert_eq!(refused, Err(Code::MessageInvalid));
 }
