@@ -76,7 +76,7 @@ impl Seen {
         if operation == "update" && before.is_some() && before == after {
             return None;
         }
-        let manager = is.and_then(|is| is.manager.clone());
+        let manager = is.and_then(|is| is.manager.as_deref().cloned());
         Some(Self { object: format!("{kind}/{namespace}/{name}"), operation, before, after, manager })
     }
 }
