@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use cedar_policy::pst::{self, BinaryOp, Clause, EntityOrSlot, Expr, Literal};
 use cedar_policy::pst::{PrincipalConstraint, ResourceConstraint, Var};
-use cedar_policy::{Effect, EntityId, EntityTypeName, EntityUid, PolicyId};
+use cedar_policy::{Effect, EntityId, EntityUid, PolicyId};
 
 use super::annotation::{self, Misannotated};
 use super::chain_reads::ChainReads;
@@ -19,6 +19,7 @@ use super::keeping;
 use super::limiting;
 use super::membership::{self, Granting, NotBound, Unclear};
 use super::pace::Pace;
+use super::schema;
 use super::tree;
 use super::trust;
 use crate::approval::Requirement;
@@ -469,7 +470,7 @@ fn literals(body: &pst::Template) -> Vec<EntityUid> {
 
 /// As the evaluator's type; actions are not entities of the registry and are left out.
 pub(crate) fn entity_uid(uid: &pst::EntityUID) -> Option<EntityUid> {
-    let ty: EntityTypeName = uid.ty.to_string().parse().ok()?;
+    let ty = schema::type_name(&uid.ty.to_string())?;
     (ty.basename() != "Action").then(|| EntityUid::from_type_name_and_id(ty, EntityId::new(&uid.eid)))
 }
 
