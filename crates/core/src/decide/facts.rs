@@ -19,6 +19,7 @@ use super::tree;
 use super::view::{Seen, look};
 use crate::call::Call;
 use crate::decision::Fact;
+use crate::interned;
 use crate::recorded::Recorded;
 
 /// Longest value of a fact in bytes; arguments come from callers.
@@ -110,7 +111,7 @@ impl AttributeReference {
             }
             Expr::BinaryOp { op: BinaryOp::HasTag | BinaryOp::GetTag, left, right } => {
                 let reference = side_of(left).zip(tree::string(right)).map(|(side, key)| Self {
-                    name: format!("{}[{key:?}]", side.as_str()).into(),
+                    name: interned::text(&format!("{}[{key:?}]", side.as_str())),
                     side,
                     what: What::Tag(key.into()),
                 });
@@ -136,12 +137,12 @@ impl AttributeReference {
     }
 
     fn itself(side: Side) -> Self {
-        Self { name: side.as_str().into(), side, what: What::Itself }
+        Self { name: interned::text(side.as_str()), side, what: What::Itself }
     }
 
     fn attribute(var: &Var, names: &[&str]) -> Option<Self> {
         let side = Side::of(var)?;
-        let name = format!("{}.{}", side.as_str(), names.join(".")).into();
+        let name = interned::text(&format!("{}.{}", side.as_str(), names.join(".")));
         Some(Self { name, side, what: What::Attribute(names.iter().map(|n| Box::from(*n)).collect()) })
     }
 
@@ -176,7 +177,7 @@ fn scope(side: Side, entity: &EntityOrSlot) -> Option<AttributeReference> {
     if is_unlawful(&uid.eid) {
         return None;
     }
-    let name = format!("{} in {}::{}", side.as_str(), uid.ty, uid.eid).into();
+    let name = interned::text(&format!("{} in {}::{}", side.as_str(), uid.ty, uid.eid));
     Some(AttributeReference { name, side, what: What::Member(Box::new(entity_uid(uid)?)) })
 }
 

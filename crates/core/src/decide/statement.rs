@@ -1,12 +1,12 @@
 //! One Cedar policy of a `Policy` object, with what the index, the edges and the explanations need to know of it.
 
 mod actions;
+mod narrowed;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use cedar_policy::pst::{self, BinaryOp, Clause, EntityOrSlot, Expr, Literal};
-use cedar_policy::pst::{PrincipalConstraint, ResourceConstraint, Var};
+use cedar_policy::pst::{self, Clause, EntityOrSlot, Expr, Literal, PrincipalConstraint, ResourceConstraint};
 use cedar_policy::{Effect, EntityId, EntityUid, PolicyId};
 
 use super::annotation::{self, Misannotated};
@@ -36,6 +36,7 @@ use crate::resource::window::Window;
 use crate::resource::{Limit, OwnGuard};
 
 pub(crate) use self::actions::Actions;
+use self::narrowed::narrowed;
 
 /// A compiled policy.
 #[derive(Clone, Debug)]
@@ -193,8 +194,6 @@ impl Statement {
             // Kernel actions are narrowed by the principal instead, and never come through the gateway's index.
             scope_keys.push(Key::member(Side::Resource, "Namespace", namespace));
         }
-        // There are as many statements as somebody writes: what is kept takes no more room than it needs.
-        scope_keys.shrink_to_fit();
         let window = window.filter(|_| policy.effect() == Effect::Permit);
         if window.is_some_and(|window| is_lasting(actions, window)) {
             return Err(NotCompiled::Windowed);
@@ -216,8 +215,6 @@ impl Statement {
         let guards = guarding::of(policy, actions, guards)?;
         let limits = limiting::of(policy, (&body, actions), limits)?;
         let policy = whole;
-        let mut conditions = condition_keys(body.clauses());
-        conditions.shrink_to_fit();
         Ok(Self {
             asks,
             changes,
@@ -240,8 +237,8 @@ impl Statement {
             actions,
             principal_type: principal_type(&body.principal),
             resource_type: resource_type(&body.resource),
-            scope: scope_keys,
-            conditions,
+            scope: kept(scope_keys),
+            conditions: kept(condition_keys(body.clauses())),
             nodes,
             literals: literals(&body),
             references: AttributeReference::all(&body),
@@ -335,36 +332,6 @@ pub(crate) fn head(policy: &cedar_policy::Policy) -> Result<cedar_policy::Policy
     policy_of(&body)
 }
 
-/// Prepends the condition that keeps a policy to its namespace.
-fn narrowed(
-    body: &pst::Template,
-    actions: Actions,
-    namespace: &str,
-) -> Result<pst::Template, pst::PstConstructionError> {
-    let inside = |var: Var| -> Result<Expr, pst::PstConstructionError> {
-        let ty = pst::EntityType::from_name(pst::Name::unqualified("Namespace")?);
-        let namespace = Expr::Literal(Literal::EntityUID(pst::EntityUID { ty, eid: namespace.into() }));
-        Ok(binary(BinaryOp::In, Expr::Var(var), namespace))
-    };
-    let condition = match (actions.any_on_resources(), actions.kernel) {
-        (true, false) => inside(Var::Resource)?,
-        (false, _) => inside(Var::Principal)?,
-        (true, true) => {
-            let ty = pst::EntityType::from_name(pst::Name::unqualified("Action")?);
-            let kernel = Expr::Literal(Literal::EntityUID(pst::EntityUID { ty, eid: "kernel".into() }));
-            let of_kernel = binary(BinaryOp::In, Expr::Var(Var::Action), kernel);
-            let process = binary(BinaryOp::And, of_kernel, inside(Var::Principal)?);
-            binary(BinaryOp::Or, inside(Var::Resource)?, process)
-        }
-    };
-    let clauses = std::iter::once(Clause::When(Arc::new(condition))).chain(body.clauses().iter().cloned());
-    body.clone().try_with_clauses(clauses.collect::<Vec<_>>())
-}
-
-fn binary(op: BinaryOp, left: Expr, right: Expr) -> Expr {
-    Expr::BinaryOp { op, left: Arc::new(left), right: Arc::new(right) }
-}
-
 fn principal_type(constraint: &PrincipalConstraint) -> Option<Box<str>> {
     match constraint {
         PrincipalConstraint::Any | PrincipalConstraint::Eq(_) | PrincipalConstraint::In(_) => None,
@@ -377,6 +344,13 @@ fn resource_type(constraint: &ResourceConstraint) -> Option<Box<str>> {
         ResourceConstraint::Any | ResourceConstraint::Eq(_) | ResourceConstraint::In(_) => None,
         ResourceConstraint::Is(ty) | ResourceConstraint::IsIn(ty, _) => Some(ty.to_string().into()),
     }
+}
+
+/// There are as many statements as somebody writes: what is kept takes no more room than it needs.
+fn kept(keys: Vec<Key>) -> Vec<Key> {
+    let mut keys: Vec<Key> = keys.into_iter().map(Key::shared).collect();
+    keys.shrink_to_fit();
+    keys
 }
 
 fn scope_keys(body: &pst::Template) -> Vec<Key> {

@@ -37,6 +37,15 @@ fn conditions_are_filed_by_what_they_insist_on() {
 }
 
 #[test]
+fn a_constant_that_many_policies_have_is_there_once() {
+    let member = || Key::member(Side::Resource, "Namespace", "a").shared();
+    let is_shared = || Arc::ptr_eq(&member().constant, &member().constant);
+    // Tests beside this one may take its place at any time.
+    assert!((0..8).any(|_| is_shared()));
+    assert_eq!(member(), Key::member(Side::Resource, "Namespace", "a"));
+}
+
+#[test]
 fn keys_are_one_only_if_all_of_them_is() {
     let key = Key::new(Side::Principal, Test::Equals, "team", "red");
     assert_eq!(key, Key::new(Side::Principal, Test::Equals, "team", "red"));

@@ -98,6 +98,24 @@ fn statement(text: &str) -> Statement {
     compiled(text, Scope::Cluster).unwrap()
 }
 
+/// It is as much as the rest of a small policy.
+#[test]
+fn policies_of_a_namespace_share_the_condition_that_keeps_them_to_it() {
+    let first = |text: &str| {
+        let pst = compiled(text, Scope::Namespace).unwrap().policy.to_pst().unwrap();
+        match pst.body().clauses().first() {
+            Some(Clause::When(condition)) => condition.clone(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let (calls, processes) = ("action == Action::\"invokeTool\"", "action == Action::\"exec\"");
+    let of = |actions: &str| first(&format!("permit (principal, {actions}, resource);"));
+    // Tests beside this one may take its place at any time.
+    assert!((0..8).any(|_| Arc::ptr_eq(&of(calls), &of(calls))));
+    assert_ne!(of(calls), of(processes));
+    assert_ne!(of(calls), of("action"));
+}
+
 #[test]
 fn what_a_policy_is_about_is_known_by_its_scope() {
     use Action::{CallAgent, CallModel, ConnectServer, GetPrompt, InvokeTool, ListModels, ReadResource};
