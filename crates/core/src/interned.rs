@@ -8,8 +8,8 @@ use foldhash::fast::RandomState;
 
 /// How many are known at most.
 const PLACES: usize = 4_096;
-/// Longest text that is shared, in bytes: what is known stays although nobody has it any more, so it is bounded.
-const LONGEST: usize = 128;
+/// Longest text that is to be shared, in bytes: what is known stays although nobody has it any more, so it is bounded.
+pub(crate) const LONGEST: usize = 128;
 
 /// What is known: each has one place, by its hash, and takes it from another. What is not known any more is there once more, and that is all.
 #[derive(Debug)]

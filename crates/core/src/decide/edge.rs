@@ -359,7 +359,7 @@ impl<'a> Compilation<'a> {
         candidates.sort_unstable_by(|a, b| a.id.cmp(&b.id));
         let closest_permits =
             index.closest_permits(call.ask.action, kinds, &holding, 2 * MAX_CLOSEST_PERMITS);
-        let literals = candidates.iter().chain(&closest_permits).flat_map(|statement| &statement.literals);
+        let literals = candidates.iter().chain(&closest_permits).flat_map(|statement| statement.literals());
         let entities = match EntitySlice::names_more(registered, literals.clone()) {
             false => entities,
             true => EntitySlice::of(registered, call.principal(), &call.ask.target, literals)?.entities()?,

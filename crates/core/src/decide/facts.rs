@@ -14,7 +14,7 @@ use super::membership::is_unlawful;
 use super::residual::View;
 use super::residual::field::Field;
 use super::residual::value::Value;
-use super::statement::entity_uid;
+use super::statement::{entity_uid, shared};
 use super::tree;
 use super::view::{Seen, look};
 use crate::call::Call;
@@ -43,8 +43,8 @@ enum What {
     /// Attribute names from the entity on; through other entities.
     Attribute(Box<[Box<str>]>),
     Tag(Box<str>),
-    /// Boxed: it is some times as large as the others.
-    Member(Box<EntityUid>),
+    /// It is some times as large as the others, and the policy names it.
+    Member(Arc<EntityUid>),
 }
 
 /// Something of the context that a residual looks at.
@@ -178,7 +178,7 @@ fn scope(side: Side, entity: &EntityOrSlot) -> Option<AttributeReference> {
         return None;
     }
     let name = interned::text(&format!("{} in {}::{}", side.as_str(), uid.ty, uid.eid));
-    Some(AttributeReference { name, side, what: What::Member(Box::new(entity_uid(uid)?)) })
+    Some(AttributeReference { name, side, what: What::Member(shared(entity_uid(uid)?)) })
 }
 
 /// Whether `name` is a step on the way to `longer`.

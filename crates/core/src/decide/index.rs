@@ -19,7 +19,7 @@ use super::statement::Statement;
 use super::tree;
 use crate::call::Action;
 use crate::entity::EntityKind;
-use crate::interned::Interned;
+use crate::interned::{self, Interned};
 use crate::resource::AuthorityClass;
 use crate::shards::Shards;
 use crate::snapshot::{ACT_WITH_APPROVAL_ID, ADVISE_ID};
@@ -106,7 +106,8 @@ impl Key {
     /// The same, with its constant as other policies have it. That of one thing alone few have.
     pub(crate) fn shared(self) -> Self {
         static CONSTANTS: LazyLock<Interned<Constant>> = LazyLock::new(Interned::default);
-        if self.constant.test == Test::Itself {
+        let Constant { test, name, value } = &*self.constant;
+        if *test == Test::Itself || name.len().max(value.len()) > interned::LONGEST {
             return self;
         }
         Self { constant: CONSTANTS.share(self.constant), ..self }

@@ -50,7 +50,7 @@ impl<'a> Survey<'a> {
     }
 
     pub(crate) fn of(&self, who: &[Somebody], deeds: &[Deed]) -> Result<Vec<Answers>, EntityFault> {
-        let literals = || self.statements.iter().flat_map(|statement| &statement.literals).cloned();
+        let literals = || self.statements.iter().flat_map(|statement| statement.literals()).cloned();
         let taken: BTreeSet<EntityUid> =
             literals().chain(deeds.iter().map(|deed| deed.thing.uid.clone())).collect();
         let who = who.iter().map(|one| Known::person(one, &taken)).collect::<Result<Vec<_>, _>>()?;
@@ -150,7 +150,7 @@ impl<'a> Survey<'a> {
         let mut slice = EntitySlice::default();
         let [(person, sees_person), (thing, sees_thing)] = sides;
         slice.literal(self.registered, &thing.uid)?;
-        for literal in statements.iter().flat_map(|statement| &statement.literals) {
+        for literal in statements.iter().flat_map(|statement| statement.literals()) {
             slice.literal(self.registered, literal)?;
         }
         let registered = slice.entities()?;

@@ -159,7 +159,7 @@ impl<'a> Review<'a> {
     fn insists(&self, statement: &Statement, body: &pst::Template) -> Result<Insists, EntityFault> {
         let keys: Vec<Key> = statement.scope.iter().cloned().chain(implies::keys(body)).collect();
         let mut slice = EntitySlice::default();
-        for literal in &statement.literals {
+        for literal in statement.literals() {
             slice.literal(self.registered, literal)?;
         }
         let entities = slice.entities()?;

@@ -4,7 +4,7 @@ mod actions;
 mod narrowed;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use cedar_policy::pst::{self, Clause, EntityOrSlot, Expr, Literal, PrincipalConstraint, ResourceConstraint};
 use cedar_policy::{Effect, EntityId, EntityUid, PolicyId};
@@ -28,6 +28,7 @@ use crate::caller::UnixMillis;
 use crate::decision::Says;
 use crate::entity::EntityKind;
 use crate::guard::Guarding;
+use crate::interned::{self, Interned};
 use crate::keep::Keep;
 use crate::obligation::{Change, Obligation};
 use crate::resource::plan::Plan;
@@ -55,8 +56,8 @@ pub(crate) struct Statement {
     pub(crate) conditions: Vec<Key>,
     /// How many parts its conditions have, its window left out: what it costs where it is evaluated.
     pub(crate) nodes: usize,
-    /// The entities that it names, without actions.
-    pub(crate) literals: Vec<EntityUid>,
+    /// The entities that it names, without actions; sorted.
+    literals: Box<[Arc<EntityUid>]>,
     /// Names without a namespace by which it grants something.
     pub(crate) granting: Vec<Granting>,
     pub(crate) references: Vec<AttributeReference>,
@@ -262,6 +263,11 @@ impl Statement {
         Self { policy, asks: asks.map(Arc::new), changes, windowed, id, ..self.clone() }
     }
 
+    /// The entities that it names, each once.
+    pub(crate) fn literals(&self) -> impl Iterator<Item = &EntityUid> + Clone {
+        self.literals.iter().map(|uid| &**uid)
+    }
+
     /// The policy without its window, which is looked at by itself.
     pub(crate) fn at_all_times(&self) -> &cedar_policy::Policy {
         self.windowed.as_ref().map_or(&self.policy, |windowed| &windowed.policy)
@@ -411,7 +417,7 @@ fn nodes(clauses: &[Clause]) -> usize {
     nodes
 }
 
-fn literals(body: &pst::Template) -> Vec<EntityUid> {
+fn literals(body: &pst::Template) -> Box<[Arc<EntityUid>]> {
     let mut found: Vec<pst::EntityUID> = Vec::new();
     let mut add = |entity: &EntityOrSlot| {
         if let EntityOrSlot::Entity(uid) = entity {
@@ -438,8 +444,15 @@ fn literals(body: &pst::Template) -> Vec<EntityUid> {
     let mut uids: Vec<EntityUid> = found.iter().filter_map(entity_uid).collect();
     uids.sort();
     uids.dedup();
-    uids.shrink_to_fit();
-    uids
+    uids.into_iter().map(shared).collect()
+}
+
+/// The same (120 bytes), as other policies have it, and what this one looks at.
+pub(crate) fn shared(uid: EntityUid) -> Arc<EntityUid> {
+    static KNOWN: LazyLock<Interned<EntityUid>> = LazyLock::new(Interned::default);
+    let is_short = uid.id().unescaped().len() <= interned::LONGEST;
+    let uid = Arc::new(uid);
+    if is_short { KNOWN.share(uid) } else { uid }
 }
 
 /// As the evaluator's type; actions are not entities of the registry and are left out.

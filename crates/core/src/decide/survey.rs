@@ -284,7 +284,7 @@ impl<'a> Survey<'a> {
             self.principals.get(*caller).map_or(Ok(()), |one| slice.principal(one))?;
             self.accesses.get(*called).map_or(Ok(()), |one| slice.target(&one.target))?;
         }
-        for literal in statements.iter().flat_map(|statement| &statement.literals) {
+        for literal in statements.iter().flat_map(|statement| statement.literals()) {
             slice.literal(self.registered, literal)?;
         }
         let schema = schema().map_err(|error| fault(&error))?;

@@ -55,7 +55,7 @@ pub(crate) fn proposed(
     // At what time a call is made is no fact that could be otherwise.
     all.retain(|statement| counts(statement) && statement.is_open(call.now));
     all.sort_unstable_by(|one, other| one.id.cmp(&other.id));
-    let literals = all.iter().flat_map(|statement| &statement.literals);
+    let literals = all.iter().flat_map(|statement| statement.literals());
     let entities = EntitySlice::of(registered, call.principal(), &call.ask.target, literals)?.entities()?;
     let entities = entities.add_entities(plain::entities(call)?, None).map_err(|error| fault(&error))?;
     let ways = Ways { request: &plain::request(&Deciding::of(*call, &Step::new()))?, entities: &entities };

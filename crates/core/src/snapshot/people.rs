@@ -93,7 +93,7 @@ impl Snapshot {
         for statement in statements {
             policies.add(statement.policy.clone()).map_err(|e| fault("the policies", &e))?;
         }
-        let literals = statements.iter().flat_map(|statement| &statement.literals);
+        let literals = statements.iter().flat_map(|statement| statement.literals());
         let entities = self.entities_for(asked, &resource, literals)?;
         let response = Authorizer::new().is_authorized(&request, &policies, &entities);
         let known = |id: &PolicyId| {

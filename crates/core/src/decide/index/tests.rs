@@ -43,6 +43,9 @@ fn a_constant_that_many_policies_have_is_there_once() {
     // Tests beside this one may take its place at any time.
     assert!((0..8).any(|_| is_shared()));
     assert_eq!(member(), Key::member(Side::Resource, "Namespace", "a"));
+    // Attack: constants as long as a policy, which would stay when it is gone.
+    let long = Key::member(Side::Resource, "Group", &"x".repeat(interned::LONGEST + 1)).shared();
+    assert_eq!(Arc::strong_count(&long.constant), 1);
 }
 
 #[test]

@@ -98,6 +98,23 @@ fn statement(text: &str) -> Statement {
     compiled(text, Scope::Cluster).unwrap()
 }
 
+#[test]
+fn what_policies_name_is_there_once() {
+    let named = |text: &str| -> Vec<Arc<EntityUid>> { statement(text).literals.to_vec() };
+    let of =
+        |tool: &str| named(&format!("permit (principal in Group::\"a/g\", action, resource == {tool});"));
+    // Tests beside this one may take its place at any time.
+    let is_shared = || {
+        let (one, other) = (of("Tool::\"a/s/one\""), of("Tool::\"a/s/other\""));
+        assert_eq!((one.len(), one.first() == other.first(), one.last() == other.last()), (2, true, false));
+        one.first().zip(other.first()).is_some_and(|(one, other)| Arc::ptr_eq(one, other))
+    };
+    assert!((0..8).any(|_| is_shared()));
+    // Attack: a name as long as a policy, which would stay when it is gone.
+    let long = of(&format!("Tool::\"a/s/{}\"", "x".repeat(interned::LONGEST)));
+    assert_eq!(Arc::strong_count(long.last().unwrap()), 1);
+}
+
 /// It is as much as the rest of a small policy.
 #[test]
 fn policies_of_a_namespace_share_the_condition_that_keeps_them_to_it() {
@@ -220,7 +237,7 @@ fn a_policy_applies_to_the_types_of_its_scope_and_names_what_it_names() {
         let found = [&narrow, &one_side, &open].map(|statement| statement.applies_to(principal, resource));
         assert_eq!(found, expected, "{principal:?} {resource:?}");
     }
-    let named = |text: &str| statement(text).literals.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let named = |text: &str| statement(text).literals().map(ToString::to_string).collect::<Vec<_>>();
     assert_eq!(
         named(
             "forbid (principal == Agent::\"a/x\", action, resource) when { resource in MCPServer::\"a/s\" };"
@@ -241,6 +258,6 @@ fn a_policy_applies_to_the_types_of_its_scope_and_names_what_it_names() {
         guards: &[],
     };
     let statement = Statement::compile(&policy, "n/p".into(), reach).unwrap();
-    let named: Vec<_> = statement.literals.iter().map(ToString::to_string).collect();
+    let named: Vec<_> = statement.literals().map(ToString::to_string).collect();
     assert_eq!(named, ["Group::\"g\""]);
 }
