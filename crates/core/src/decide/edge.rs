@@ -372,7 +372,8 @@ impl<'a> Compilation<'a> {
         let fault = |reason: String| EntityFault { what: "the edge".to_owned(), reason };
         let mut policies = PolicySet::new();
         for statement in &self.candidates {
-            policies.add(statement.at_all_times().clone()).map_err(|e| fault(e.to_string()))?;
+            let policy = statement.at_all_times().evaluated().map_err(|e| fault(e.to_string()))?;
+            policies.add(policy.clone()).map_err(|e| fault(e.to_string()))?;
         }
         let schema = schema().map_err(|e| fault(e.to_owned()))?;
         let request = PartialRequest::new(

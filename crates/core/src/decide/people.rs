@@ -284,8 +284,7 @@ fn json_uid(uid: &EntityUid) -> Value {
 
 fn looking(statement: &Arc<Statement>) -> Result<Looking<'_>, EntityFault> {
     let mut names = BTreeSet::new();
-    let pst = statement.at_all_times().to_pst().map_err(|error| fault("a policy", &error))?;
-    for clause in pst.body().clauses() {
+    for clause in statement.at_all_times().pst().body().clauses() {
         let (Clause::When(condition) | Clause::Unless(condition)) = clause;
         tree::walk(condition, &mut |part| match part {
             Expr::GetAttr { attr, .. } => drop(names.insert((&**attr).into())),

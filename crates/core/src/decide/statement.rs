@@ -1,6 +1,7 @@
 //! One Cedar policy of a `Policy` object, with what the index, the edges and the explanations need to know of it.
 
 mod actions;
+mod lazy;
 mod narrowed;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,6 +38,7 @@ use crate::resource::window::Window;
 use crate::resource::{Limit, OwnGuard};
 
 pub(crate) use self::actions::Actions;
+pub(crate) use self::lazy::LazyPolicy;
 use self::narrowed::narrowed;
 
 /// A compiled policy.
@@ -44,7 +46,7 @@ use self::narrowed::narrowed;
 pub(crate) struct Statement {
     pub(crate) id: Arc<str>,
     /// Narrowed to its namespace where the object is not cluster-wide; its Cedar id is `id`.
-    pub(crate) policy: cedar_policy::Policy,
+    pub(crate) policy: LazyPolicy,
     pub(crate) effect: Effect,
     pub(crate) actions: Actions,
     /// The type that the scope asks for, on each side.
@@ -97,7 +99,7 @@ pub(crate) struct Statement {
 #[derive(Clone, Debug)]
 pub(crate) struct Windowed {
     /// The same policy without the window.
-    policy: cedar_policy::Policy,
+    policy: LazyPolicy,
     pub(crate) window: Arc<Window>,
     /// What of the context the window is about.
     pub(crate) references: Arc<[ContextReference]>,
@@ -106,7 +108,7 @@ pub(crate) struct Windowed {
 impl Windowed {
     /// Appends the window to `body`.
     fn new(body: &mut pst::Template, window: &Window) -> Result<Self, NotCompiled> {
-        let policy = policy_of(body)?;
+        let (policy, _) = LazyPolicy::new(body)?;
         let condition = parsed(&window.condition())?;
         let clauses = condition.body().clauses();
         let references = clauses.iter().flat_map(|clause| {
@@ -209,7 +211,7 @@ impl Statement {
         let nodes = nodes(body.clauses());
         // Last, so that it is looked at where everything else holds.
         let windowed = window.map(|window| Windowed::new(&mut body, window)).transpose()?.map(Box::new);
-        let whole = policy_of(&body)?;
+        let (lazy, whole) = LazyPolicy::new(&body)?;
         let asks = annotation::requirement(policy, (&whole, actions), &id)?;
         let changes = changes::of(policy, actions, (&id, guards))?;
         let keeps = keeping::of(policy, actions)?;
@@ -245,7 +247,7 @@ impl Statement {
             references: AttributeReference::all(&body),
             granting: granting.into_iter().collect(),
             id,
-            policy,
+            policy: lazy,
         })
     }
 
@@ -269,7 +271,7 @@ impl Statement {
     }
 
     /// The policy without its window, which is looked at by itself.
-    pub(crate) fn at_all_times(&self) -> &cedar_policy::Policy {
+    pub(crate) fn at_all_times(&self) -> &LazyPolicy {
         self.windowed.as_ref().map_or(&self.policy, |windowed| &windowed.policy)
     }
 
@@ -323,19 +325,12 @@ fn with(body: &pst::Template, more: &[Clause]) -> Result<pst::Template, NotCompi
     body.clone().try_with_clauses(clauses).map_err(|error| NotCompiled::Fault(error.to_string()))
 }
 
-fn policy_of(body: &pst::Template) -> Result<cedar_policy::Policy, NotCompiled> {
-    let narrow = pst::StaticPolicy::try_from(body.clone());
-    let narrow = narrow.map_err(|error| NotCompiled::Fault(error.to_string()))?;
-    let policy = cedar_policy::Policy::from_pst(pst::Policy::Static(narrow));
-    policy.map_err(|error| NotCompiled::Fault(error.to_string()))
-}
-
 /// The head of a policy alone: whom, what and where it is about, without conditions and annotations.
 pub(crate) fn head(policy: &cedar_policy::Policy) -> Result<cedar_policy::Policy, NotCompiled> {
     let fault = |error: pst::PstConstructionError| NotCompiled::Fault(error.to_string());
     let body = policy.to_pst().map_err(fault)?.body().clone();
     let body = body.with_annotations(BTreeMap::new()).try_with_clauses(Vec::new()).map_err(fault)?;
-    policy_of(&body)
+    LazyPolicy::new(&body).map(|(_, policy)| policy)
 }
 
 fn principal_type(constraint: &PrincipalConstraint) -> Option<Box<str>> {

@@ -62,9 +62,8 @@ pub(crate) fn proposed(
     let mut permits = Vec::new();
     let mut forbids = Vec::new();
     for statement in all {
-        let pst = statement.at_all_times().to_pst().map_err(|error| fault(&error))?;
         let list = if statement.effect == Effect::Permit { &mut permits } else { &mut forbids };
-        list.push(pst.body().clone());
+        list.push(statement.at_all_times().pst().body().clone());
     }
     let holds = |body: &&pst::Template| ways.of(body, true).first().is_some_and(Way::is_empty);
     let no_more = |bodies: Vec<&pst::Template>| {
