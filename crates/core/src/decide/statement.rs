@@ -61,7 +61,7 @@ pub(crate) struct Statement {
     /// The entities that it names, without actions; sorted.
     literals: Box<[Arc<EntityUid>]>,
     /// Names without a namespace by which it grants something.
-    pub(crate) granting: Vec<Granting>,
+    pub(crate) granting: Box<[Granting]>,
     pub(crate) references: Vec<AttributeReference>,
     /// `@reason("…")`: what a caller is told who is refused by it.
     pub(crate) reason: Option<Arc<str>>,
