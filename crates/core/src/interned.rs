@@ -8,7 +8,7 @@ use foldhash::fast::RandomState;
 
 /// How many are known at most.
 const PLACES: usize = 4_096;
-/// Longest text that is to be shared, in bytes: what is known stays although nobody has it any more, so it is bounded.
+/// Longest that is shared, in bytes: what is known stays although nobody has it any more, so it is bounded.
 pub(crate) const LONGEST: usize = 128;
 
 /// What is known: each has one place, by its hash, and takes it from another. What is not known any more is there once more, and that is all.
@@ -27,8 +27,11 @@ impl<T: ?Sized> Default for Interned<T> {
 }
 
 impl<T: Hash + Eq + ?Sized> Interned<T> {
-    /// The same, as it was given before where that is known.
-    pub(crate) fn share(&self, one: Arc<T>) -> Arc<T> {
+    /// The same, as it was given before where that is known; `length` is of what somebody wrote in it, in bytes.
+    pub(crate) fn share(&self, one: Arc<T>, length: usize) -> Arc<T> {
+        if length > LONGEST {
+            return one;
+        }
         let place = usize::try_from(self.hasher.hash_one(&*one) >> 32).unwrap_or_default() % PLACES;
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(place) = places.get_mut(place) else { return one };
@@ -42,7 +45,7 @@ impl<T: Hash + Eq + ?Sized> Interned<T> {
 /// A text that many are likely to have.
 pub(crate) fn text(text: &str) -> Arc<str> {
     static TEXTS: LazyLock<Interned<str>> = LazyLock::new(Interned::default);
-    if text.len() > LONGEST { text.into() } else { TEXTS.share(text.into()) }
+    TEXTS.share(text.into(), text.len())
 }
 
 #[cfg(test)]
@@ -52,15 +55,16 @@ mod tests {
     #[test]
     fn what_was_given_before_is_given_again_and_no_more_is_kept_than_there_are_places() {
         let interned = Interned::<str>::default();
-        let first = interned.share("finance".into());
-        assert!(Arc::ptr_eq(&first, &interned.share("finance".into())));
+        let share = |text: &str| interned.share(text.into(), text.len());
+        let first = share("finance");
+        assert!(Arc::ptr_eq(&first, &share("finance")));
         for other in 0..3 * PLACES {
             let text = other.to_string();
-            assert_eq!(*interned.share(text.as_str().into()), *text);
+            assert_eq!(*share(&text), *text);
         }
         let kept = interned.places.lock().unwrap().iter().flatten().count();
         assert!((PLACES / 2..=PLACES).contains(&kept), "{kept}");
-        assert_eq!(*interned.share("finance".into()), *"finance");
+        assert_eq!(*share("finance"), *"finance");
     }
 
     #[test]

@@ -457,7 +457,7 @@ impl<'a> Compilation<'a> {
         StaticOutcome { policies: policies.into(), facts: sorted(facts), reason }
     }
 
-    fn facts(&self, references: &[AttributeReference]) -> Vec<Fact> {
+    fn facts(&self, references: &[Arc<AttributeReference>]) -> Vec<Fact> {
         let (principal, resource, entities) = (&self.principal, &self.resource, &self.entities);
         references.iter().map(|reference| reference.fact(principal, resource, entities)).collect()
     }

@@ -1,6 +1,6 @@
 //! The attribute values that a policy looked at: what explains a decision.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use cedar_policy::pst::{
     self, BinaryOp, Clause, EntityOrSlot, Expr, Literal, PrincipalConstraint, ResourceConstraint, SmolStr,
@@ -19,7 +19,7 @@ use super::tree;
 use super::view::{Seen, look};
 use crate::call::Call;
 use crate::decision::Fact;
-use crate::interned;
+use crate::interned::{self, Interned};
 use crate::recorded::Recorded;
 
 /// Longest value of a fact in bytes; arguments come from callers.
@@ -65,9 +65,10 @@ enum InContext {
 }
 
 impl AttributeReference {
-    /// Everything of principal and resource that a policy looks at, once each.
-    pub(crate) fn all(body: &pst::Template) -> Vec<Self> {
-        let mut found = Vec::new();
+    /// Everything of principal and resource that a policy looks at, once each, as other policies have it.
+    pub(crate) fn all(body: &pst::Template) -> Box<[Arc<Self>]> {
+        static KNOWN: LazyLock<Interned<AttributeReference>> = LazyLock::new(Interned::default);
+        let mut found: Vec<Self> = Vec::new();
         match &body.principal {
             PrincipalConstraint::Any | PrincipalConstraint::Is(_) => {}
             PrincipalConstraint::Eq(EntityOrSlot::Entity(_)) => found.push(Self::itself(Side::Principal)),
@@ -93,8 +94,11 @@ impl AttributeReference {
         let names: Vec<Arc<str>> = found.iter().map(|reference| reference.name.clone()).collect();
         found.retain(|reference| !names.iter().any(|name| is_step(&reference.name, name)));
         found.dedup();
-        found.shrink_to_fit();
-        found
+        let shared = |one: Self| {
+            let length = one.name.len();
+            KNOWN.share(Arc::new(one), length)
+        };
+        found.into_iter().map(shared).collect()
     }
 
     fn in_expression(expr: &Expr) -> Vec<Self> {

@@ -19,7 +19,7 @@ use super::statement::Statement;
 use super::tree;
 use crate::call::Action;
 use crate::entity::EntityKind;
-use crate::interned::{self, Interned};
+use crate::interned::Interned;
 use crate::resource::AuthorityClass;
 use crate::shards::Shards;
 use crate::snapshot::{ACT_WITH_APPROVAL_ID, ADVISE_ID};
@@ -106,11 +106,11 @@ impl Key {
     /// The same, with its constant as other policies have it. That of one thing alone few have.
     pub(crate) fn shared(self) -> Self {
         static CONSTANTS: LazyLock<Interned<Constant>> = LazyLock::new(Interned::default);
-        let Constant { test, name, value } = &*self.constant;
-        if *test == Test::Itself || name.len().max(value.len()) > interned::LONGEST {
+        if self.constant.test == Test::Itself {
             return self;
         }
-        Self { constant: CONSTANTS.share(self.constant), ..self }
+        let length = self.constant.name.len() + self.constant.value.len();
+        Self { constant: CONSTANTS.share(self.constant, length), ..self }
     }
 
     pub(crate) fn itself(side: Side, type_name: &str, id: &str) -> Self {

@@ -29,7 +29,7 @@ use crate::caller::UnixMillis;
 use crate::decision::Says;
 use crate::entity::EntityKind;
 use crate::guard::Guarding;
-use crate::interned::{self, Interned};
+use crate::interned::Interned;
 use crate::keep::Keep;
 use crate::obligation::{Change, Obligation};
 use crate::resource::plan::Plan;
@@ -62,7 +62,7 @@ pub(crate) struct Statement {
     literals: Box<[Arc<EntityUid>]>,
     /// Names without a namespace by which it grants something.
     pub(crate) granting: Box<[Granting]>,
-    pub(crate) references: Vec<AttributeReference>,
+    pub(crate) references: Box<[Arc<AttributeReference>]>,
     /// `@reason("…")`: what a caller is told who is refused by it.
     pub(crate) reason: Option<Arc<str>>,
     /// `@approval("…")` of a forbid: what it asks of people.
@@ -445,9 +445,8 @@ fn literals(body: &pst::Template) -> Box<[Arc<EntityUid>]> {
 /// The same (120 bytes), as other policies have it, and what this one looks at.
 pub(crate) fn shared(uid: EntityUid) -> Arc<EntityUid> {
     static KNOWN: LazyLock<Interned<EntityUid>> = LazyLock::new(Interned::default);
-    let is_short = uid.id().unescaped().len() <= interned::LONGEST;
-    let uid = Arc::new(uid);
-    if is_short { KNOWN.share(uid) } else { uid }
+    let length = uid.id().unescaped().len();
+    KNOWN.share(Arc::new(uid), length)
 }
 
 /// As the evaluator's type; actions are not entities of the registry and are left out.

@@ -3,6 +3,7 @@ use cedar_policy::pst::Clause;
 
 use super::*;
 use crate::decide::statement::Reach;
+use crate::interned;
 use crate::resource::policy::{Members, Scope};
 
 fn key_of(condition: &str) -> Option<Key> {

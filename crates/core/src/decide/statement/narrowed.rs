@@ -43,7 +43,8 @@ pub(super) fn narrowed(
     static KNOWN: LazyLock<Interned<Narrowing>> = LazyLock::new(Interned::default);
     let of = (actions.any_on_resources(), actions.kernel);
     let condition = Arc::new(condition(of, namespace)?);
-    let known = KNOWN.share(Arc::new(Narrowing { namespace: namespace.into(), of, condition }));
+    let narrowing = Narrowing { namespace: namespace.into(), of, condition };
+    let known = KNOWN.share(Arc::new(narrowing), namespace.len());
     let clauses = iter::once(Clause::When(known.condition.clone())).chain(body.clauses().iter().cloned());
     body.clone().try_with_clauses(clauses.collect::<Vec<_>>())
 }

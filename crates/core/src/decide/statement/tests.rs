@@ -1,4 +1,5 @@
 use super::*;
+use crate::interned;
 use crate::person::Operation;
 
 #[test]
@@ -108,6 +109,16 @@ fn what_policies_name_is_there_once() {
         let (one, other) = (of("Tool::\"a/s/one\""), of("Tool::\"a/s/other\""));
         assert_eq!((one.len(), one.first() == other.first(), one.last() == other.last()), (2, true, false));
         one.first().zip(other.first()).is_some_and(|(one, other)| Arc::ptr_eq(one, other))
+    };
+    assert!((0..8).any(|_| is_shared()));
+    let first = |tool: &str| {
+        let text = format!("permit (principal in Group::\"a/g\", action, resource == {tool});");
+        statement(&text).references.first().cloned()
+    };
+    let is_shared = || {
+        let (one, other) = (first("Tool::\"a/s/one\""), first("Tool::\"a/s/other\""));
+        assert_eq!(one, other);
+        one.zip(other).is_some_and(|(one, other)| Arc::ptr_eq(&one, &other))
     };
     assert!((0..8).any(|_| is_shared()));
     // Attack: a name as long as a policy, which would stay when it is gone.
