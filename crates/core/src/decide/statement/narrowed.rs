@@ -1,38 +1,11 @@
 //! The condition that keeps a policy to its namespace.
 
-use std::hash::{Hash, Hasher};
 use std::iter;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use cedar_policy::pst::{self, BinaryOp, Clause, Expr, Literal, Var};
 
 use super::Actions;
-use crate::interned::Interned;
-
-/// Such a condition. Nearly all policies of a namespace have the same, so they share it.
-#[derive(Debug)]
-struct Narrowing {
-    namespace: Box<str>,
-    /// Whether it is of resources, and whether of processes.
-    of: (bool, bool),
-    /// It is of these two.
-    condition: Arc<Expr>,
-}
-
-impl PartialEq for Narrowing {
-    fn eq(&self, other: &Self) -> bool {
-        self.namespace == other.namespace && self.of == other.of
-    }
-}
-
-impl Eq for Narrowing {}
-
-impl Hash for Narrowing {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.namespace.hash(state);
-        self.of.hash(state);
-    }
-}
 
 /// Prepends the condition that keeps a policy to its namespace.
 pub(super) fn narrowed(
@@ -40,15 +13,12 @@ pub(super) fn narrowed(
     actions: Actions,
     namespace: &str,
 ) -> Result<pst::Template, pst::PstConstructionError> {
-    static KNOWN: LazyLock<Interned<Narrowing>> = LazyLock::new(Interned::default);
-    let of = (actions.any_on_resources(), actions.kernel);
-    let condition = Arc::new(condition(of, namespace)?);
-    let narrowing = Narrowing { namespace: namespace.into(), of, condition };
-    let known = KNOWN.share(Arc::new(narrowing), namespace.len());
-    let clauses = iter::once(Clause::When(known.condition.clone())).chain(body.clauses().iter().cloned());
+    let condition = condition((actions.any_on_resources(), actions.kernel), namespace)?;
+    let clauses = iter::once(Clause::When(Arc::new(condition))).chain(body.clauses().iter().cloned());
     body.clone().try_with_clauses(clauses.collect::<Vec<_>>())
 }
 
+/// Of resources, and of processes.
 fn condition(of: (bool, bool), namespace: &str) -> Result<Expr, pst::PstConstructionError> {
     let inside = |var: Var| -> Result<Expr, pst::PstConstructionError> {
         let ty = pst::EntityType::from_name(pst::Name::unqualified("Namespace")?);

@@ -126,22 +126,44 @@ fn what_policies_name_is_there_once() {
     assert_eq!(Arc::strong_count(long.last().unwrap()), 1);
 }
 
-/// It is as much as the rest of a small policy.
 #[test]
-fn policies_of_a_namespace_share_the_condition_that_keeps_them_to_it() {
-    let first = |text: &str| {
+fn policies_share_the_conditions_that_are_the_same() {
+    let conditions = |text: &str| -> Vec<Arc<Expr>> {
         let pst = compiled(text, Scope::Namespace).unwrap().policy.pst().clone();
-        match pst.body().clauses().first() {
-            Some(Clause::When(condition)) => condition.clone(),
-            other => panic!("{other:?}"),
-        }
+        let clauses = pst.body().clauses().iter();
+        let conditions = clauses.map(|clause| match clause {
+            Clause::When(condition) | Clause::Unless(condition) => condition.clone(),
+        });
+        conditions.collect()
     };
+    let first = |text: &str| conditions(text).remove(0);
     let (calls, processes) = ("action == Action::\"invokeTool\"", "action == Action::\"exec\"");
     let of = |actions: &str| first(&format!("permit (principal, {actions}, resource);"));
     // Tests beside this one may take its place at any time.
     assert!((0..8).any(|_| Arc::ptr_eq(&of(calls), &of(calls))));
     assert_ne!(of(calls), of(processes));
     assert_ne!(of(calls), of("action"));
+    let with = |condition: &str| {
+        let text = format!("permit (principal, {calls}, resource) unless {{ {condition} }};");
+        conditions(&text).remove(1)
+    };
+    let is_shared = |condition: &str| {
+        let (one, other) = (with(condition), with(condition));
+        assert_eq!(one, other);
+        Arc::ptr_eq(&one, &other)
+    };
+    assert!((0..8).any(|_| is_shared("principal.team == \"a\"")));
+    assert_ne!(with("principal.team == \"a\""), with("principal.team == \"b\""));
+    assert_ne!(with("principal.team == \"a\""), with("resource.team == \"a\""));
+    // Attack: conditions as long as a policy, which would stay when it is gone.
+    let long = "x".repeat(interned::LONGEST);
+    for condition in [
+        format!("principal.team == \"{long}\""),
+        format!("principal.team like \"{long}\""),
+        ["principal.team == \"a\""; 10].join(" || "),
+    ] {
+        assert!(!is_shared(&condition), "{condition}");
+    }
 }
 
 #[test]
