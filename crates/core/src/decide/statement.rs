@@ -1,7 +1,7 @@
 //! One Cedar policy of a `Policy` object, with what the index, the edges and the explanations need to know of it.
 
 mod actions;
-mod conditions;
+mod form;
 mod lazy;
 mod narrowed;
 
@@ -208,7 +208,7 @@ impl Statement {
             }
             body = with(&body, parsed(&plan.condition())?.body().clauses())?;
         }
-        body = conditions::shared(&body).map_err(fault)?;
+        body = form::shared(&body).map_err(fault)?;
         let pace = Pace::of_policy(&body);
         let nodes = nodes(body.clauses());
         // Last, so that it is looked at where everything else holds.

@@ -167,6 +167,19 @@ fn policies_share_the_conditions_that_are_the_same() {
 }
 
 #[test]
+fn types_share_that_they_are_in_no_namespace_of_cedar() {
+    let text = "permit (principal, action, resource in MCPServer::\"a/s\");";
+    let of = || statement(text).policy.pst().body().resource.clone();
+    match (of(), of()) {
+        (
+            ResourceConstraint::In(EntityOrSlot::Entity(one)),
+            ResourceConstraint::In(EntityOrSlot::Entity(other)),
+        ) => assert!(Arc::ptr_eq(&one.ty.0.namespace, &other.ty.0.namespace)),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
 fn what_a_policy_is_about_is_known_by_its_scope() {
     use Action::{CallAgent, CallModel, ConnectServer, GetPrompt, InvokeTool, ListModels, ReadResource};
     let on = |scope: &str| statement(&format!("permit (principal, {scope}, resource);")).actions;
