@@ -27,7 +27,7 @@ pub(crate) struct Entry {
     pub(crate) conditions: Arc<[Condition]>,
     pub(crate) runs: Runs,
     /// Who is said to have written it last, while it is told; not known of what was kept on disk.
-    pub(crate) manager: Option<FieldManager>,
+    pub(crate) manager: Option<Box<FieldManager>>,
     /// Of all that counts of it: its spec and its labels, and neither its status nor which write it was.
     /// `None` of what was kept on disk.
     content: Option<u64>,
@@ -227,7 +227,7 @@ impl Entry {
         let conditions = conditions.into_iter().flatten().filter_map(Condition::read).collect();
         let conditions = statuses.share(conditions);
         let runs = Runs::read(&document);
-        let manager = FieldManager::read(&document);
+        let manager = FieldManager::read(&document).map(Box::new);
         let content = Some(content(hasher, &document, generation));
         let known = last.filter(|last| last.uid == uid && last.content == content);
         let says = match known {
@@ -329,6 +329,12 @@ mod tests {
         };
         assert_eq!((&**cluster, uid.as_deref(), resource_version.as_deref()), ("c", Some("2"), Some("9")));
         assert_eq!(rejected[0].object.reference().unwrap().generation, Some(3));
+    }
+
+    /// There is one of each object, and what few have would be in each.
+    #[test]
+    fn an_entry_is_no_larger_than_what_all_of_them_have() {
+        assert!(size_of::<Entry>() <= 144, "{}", size_of::<Entry>());
     }
 
     /// What was written of an object itself is no change of it: nobody follows his own trail.

@@ -113,7 +113,7 @@ pub(crate) struct Live {
     /// Where pods are watched.
     pods: Option<Pods>,
     /// Who is told of each change.
-    seen: Option<broadcast::Sender<Seen>>,
+    seen: Option<broadcast::Sender<Box<Seen>>>,
     pending: Pending,
     /// When statuses are to be looked at again.
     statuses: Instant,
@@ -195,7 +195,7 @@ impl Live {
     }
 
     /// Tells of each change too, once what there is was heard, where somebody is to be told.
-    pub(crate) fn with_seen(self, seen: Option<broadcast::Sender<Seen>>) -> Self {
+    pub(crate) fn with_seen(self, seen: Option<broadcast::Sender<Box<Seen>>>) -> Self {
         Self { seen, ..self }
     }
 
@@ -297,7 +297,7 @@ impl Live {
         for seen in self.index.gather(false) {
             // Who does not listen any more is not told.
             if let Some(told) = &self.seen {
-                let _ = told.send(seen);
+                let _ = told.send(Box::new(seen));
             }
         }
         let turned = was.is_some() != watch.known.lost.is_some();

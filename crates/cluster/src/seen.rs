@@ -39,11 +39,12 @@ pub struct FieldManager {
 }
 
 /// Changes as they are seen. Those that are not taken wait, the newest 8,192 of them.
+/// Boxed: room for all that may wait is made at once.
 #[derive(Debug)]
-pub struct Changes(pub(crate) broadcast::Receiver<Seen>);
+pub struct Changes(pub(crate) broadcast::Receiver<Box<Seen>>);
 
 /// Who tells of changes, and who takes them.
-pub(crate) fn changes() -> (broadcast::Sender<Seen>, Changes) {
+pub(crate) fn changes() -> (broadcast::Sender<Box<Seen>>, Changes) {
     let (tell, told) = broadcast::channel(KEPT);
     (tell, Changes(told))
 }
@@ -54,7 +55,7 @@ impl Changes {
         let mut lost = 0_u64;
         loop {
             match self.0.recv().await {
-                Ok(seen) => return Some((seen, lost)),
+                Ok(seen) => return Some((*seen, lost)),
                 Err(RecvError::Lagged(more)) => lost = lost.saturating_add(more),
                 Err(RecvError::Closed) => return None,
             }
@@ -76,7 +77,7 @@ impl Seen {
         if operation == "update" && before.is_some() && before == after {
             return None;
         }
-        let manager = is.and_then(|is| is.manager.clone());
+        let manager = is.and_then(|is| is.manager.as_deref().cloned());
         Some(Self { object: format!("{kind}/{namespace}/{name}"), operation, before, after, manager })
     }
 }
@@ -116,7 +117,7 @@ mod tests {
             manager: None,
         };
         for number in 0..KEPT + 3 {
-            tell.send(seen(number)).unwrap();
+            tell.send(Box::new(seen(number))).unwrap();
         }
         assert_eq!(changes.next().await, Some((seen(3), 3)));
         assert_eq!(changes.next().await, Some((seen(4), 0)));
@@ -126,5 +127,14 @@ mod tests {
             left += 1;
         }
         assert_eq!(left, KEPT - 2);
+    }
+
+    /// Nearly all of the places are empty nearly always.
+    #[test]
+    fn a_place_for_a_change_is_as_large_as_a_pointer() {
+        fn of_each<T>(_: &broadcast::Receiver<T>) -> usize {
+            size_of::<T>()
+        }
+        assert_eq!(of_each(&changes().1.0), size_of::<usize>());
     }
 }

@@ -414,7 +414,7 @@ fn standing(finding: &Finding) -> Standing {
 /// Collects the parts of MCP servers and agents that the statements name one by one.
 pub(crate) fn named<'a>(statements: impl Iterator<Item = &'a Arc<Statement>>) -> Named {
     let mut named = Named::new();
-    for literal in statements.flat_map(|statement| &statement.literals) {
+    for literal in statements.flat_map(|statement| statement.literals()) {
         let action = match literal.type_name().to_string().as_str() {
             "Tool" => Action::InvokeTool,
             "Resource" => Action::ReadResource,

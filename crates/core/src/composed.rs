@@ -186,7 +186,8 @@ impl Composed {
     /// With whether its scope can fit a request of the type.
     fn of(statement: &Statement, request: &RequestType) -> Result<(Self, bool), String> {
         let fault = |error: &dyn ToString| format!("{}: {}", statement.id, error.to_string());
-        let mut json = statement.policy.to_json().map_err(|error| fault(&error))?;
+        let policy = statement.policy.evaluated().map_err(|error| fault(&error))?;
+        let mut json = policy.to_json().map_err(|error| fault(&error))?;
         json.as_object_mut().map(|members| members.remove("annotations"));
         let does = match statement.says() {
             Says::Permitted => Does::Permits,
@@ -202,11 +203,11 @@ impl Composed {
         let limits = statement.limits.iter().flat_map(|all| all.iter());
         let limits: Vec<String> = limits.map(|one| format!("{one} {:?}", one.when_lost)).collect();
         let text = format!("{json} {asked:?} {changes:?} {limits:?} {} {of_class}", statement.ends_chain);
-        let pst = statement.policy.to_pst().map_err(|error| fault(&error))?;
+        let pst = statement.policy.pst();
         let of_person = matches!(request.asked_by(), AskedBy::Person(_));
         let composed = Self {
             id: statement.id.clone(),
-            policy: statement.policy.clone(),
+            policy: policy.clone(),
             text,
             does,
             ends_chain: statement.ends_chain,

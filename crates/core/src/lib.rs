@@ -17,6 +17,7 @@ pub mod decision;
 pub mod entity;
 pub mod exposure;
 pub mod guard;
+mod interned;
 pub mod json;
 pub mod json_schema;
 pub mod keep;

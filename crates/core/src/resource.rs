@@ -51,6 +51,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::entity::{EntityId, EntityKind};
+use crate::interned;
 use problem::Problems;
 
 pub use a2a_version::A2aVersion;
@@ -403,7 +404,7 @@ fn names(at: At<'_>, list: &[String], problems: &mut Problems) -> Names {
     for (index, text) in list.iter().enumerate() {
         plain(at.index(index), text, problems);
     }
-    list.iter().map(|text| text.as_str().into()).collect()
+    list.iter().map(|text| interned::text(text)).collect()
 }
 
 #[cfg(test)]

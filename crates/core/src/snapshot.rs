@@ -180,7 +180,7 @@ type Places = Shards<ObjectKey, (Object, Arc<Made>)>;
 struct Made {
     digest: Digest,
     /// Of what its own record says, where an act quarantines it and that does not.
-    own: Option<Digest>,
+    own: Option<Box<Digest>>,
     /// Of a policy.
     compiled: Option<Arc<Compiled>>,
     /// Of a policy that was too much: it is compiled where there is room for it, and is in no snapshot before.
@@ -354,7 +354,7 @@ impl Snapshot {
                 (_, Had::Compiled(compiled)) => Some(compiled.clone()),
                 (Object::Policy(policy), Had::Nothing) => {
                     let refused =
-                        |problem: compile::Problem| Box::new(reject::not_compiled(policy, &problem));
+                        |problem: Box<compile::Problem>| Box::new(reject::not_compiled(policy, &problem));
                     return match prepared.outcome(policy).cloned().or_else(|| outcomes.next()) {
                         Some(outcome) => outcome.map_err(refused),
                         None => Err(Box::new(reject::fault("a policy was not compiled"))),

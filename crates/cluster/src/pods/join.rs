@@ -24,11 +24,11 @@ const MAX_LISTED: usize = 1000;
 /// By how much a last call has to be younger than the one that is written.
 const CALLS: SignedDuration = SignedDuration::from_secs(60);
 
-/// What stands in a status of what runs, and is to.
+/// What stands in a status of what runs, and is to. Boxed: it is large, and there is one of each object, most of which have neither.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Runs {
-    pub(crate) instances: Option<Instances>,
-    pub(crate) last_call: Option<LastCall>,
+    pub(crate) instances: Option<Box<Instances>>,
+    pub(crate) last_call: Option<Box<LastCall>>,
 }
 
 impl Runs {
@@ -36,8 +36,8 @@ impl Runs {
     pub(crate) fn read(document: &Value) -> Self {
         let member = |pointer: &str| document.pointer(pointer);
         Self {
-            instances: member("/status/instances").and_then(|value| Instances::deserialize(value).ok()),
-            last_call: member("/status/lastCall").and_then(|value| LastCall::deserialize(value).ok()),
+            instances: member("/status/instances").and_then(|value| Deserialize::deserialize(value).ok()),
+            last_call: member("/status/lastCall").and_then(|value| Deserialize::deserialize(value).ok()),
         }
     }
 }
@@ -160,7 +160,7 @@ impl Joined {
         conditions: &[Condition],
         generation: Option<i64>,
     ) -> (Option<Condition>, Runs) {
-        let last_call = later(there.last_call.as_ref(), self.calls.get(key));
+        let last_call = later(there.last_call.as_deref(), self.calls.get(key)).map(Box::new);
         if !self.is_whole {
             let running = conditions.iter().find(|one| one.of == RUNNING).cloned();
             // Where it cannot be known, what was known before this start is no answer.
@@ -187,7 +187,7 @@ impl Joined {
             observed_generation: generation,
             last_transition_time: String::new(),
         };
-        (Some(running), Runs { instances: Some(found.instances()), last_call })
+        (Some(running), Runs { instances: Some(Box::new(found.instances())), last_call })
     }
 
     pub(crate) fn report(&self) -> PodsReport {

@@ -359,7 +359,7 @@ impl<'a> Compilation<'a> {
         candidates.sort_unstable_by(|a, b| a.id.cmp(&b.id));
         let closest_permits =
             index.closest_permits(call.ask.action, kinds, &holding, 2 * MAX_CLOSEST_PERMITS);
-        let literals = candidates.iter().chain(&closest_permits).flat_map(|statement| &statement.literals);
+        let literals = candidates.iter().chain(&closest_permits).flat_map(|statement| statement.literals());
         let entities = match EntitySlice::names_more(registered, literals.clone()) {
             false => entities,
             true => EntitySlice::of(registered, call.principal(), &call.ask.target, literals)?.entities()?,
@@ -372,7 +372,8 @@ impl<'a> Compilation<'a> {
         let fault = |reason: String| EntityFault { what: "the edge".to_owned(), reason };
         let mut policies = PolicySet::new();
         for statement in &self.candidates {
-            policies.add(statement.at_all_times().clone()).map_err(|e| fault(e.to_string()))?;
+            let policy = statement.at_all_times().evaluated().map_err(|e| fault(e.to_string()))?;
+            policies.add(policy.clone()).map_err(|e| fault(e.to_string()))?;
         }
         let schema = schema().map_err(|e| fault(e.to_owned()))?;
         let request = PartialRequest::new(
@@ -456,7 +457,7 @@ impl<'a> Compilation<'a> {
         StaticOutcome { policies: policies.into(), facts: sorted(facts), reason }
     }
 
-    fn facts(&self, references: &[AttributeReference]) -> Vec<Fact> {
+    fn facts(&self, references: &[Arc<AttributeReference>]) -> Vec<Fact> {
         let (principal, resource, entities) = (&self.principal, &self.resource, &self.entities);
         references.iter().map(|reference| reference.fact(principal, resource, entities)).collect()
     }

@@ -1,6 +1,6 @@
 //! The attribute values that a policy looked at: what explains a decision.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use cedar_policy::pst::{
     self, BinaryOp, Clause, EntityOrSlot, Expr, Literal, PrincipalConstraint, ResourceConstraint, SmolStr,
@@ -14,11 +14,12 @@ use super::membership::is_unlawful;
 use super::residual::View;
 use super::residual::field::Field;
 use super::residual::value::Value;
-use super::statement::entity_uid;
+use super::statement::{entity_uid, shared};
 use super::tree;
 use super::view::{Seen, look};
 use crate::call::Call;
 use crate::decision::Fact;
+use crate::interned::{self, Interned};
 use crate::recorded::Recorded;
 
 /// Longest value of a fact in bytes; arguments come from callers.
@@ -42,8 +43,8 @@ enum What {
     /// Attribute names from the entity on; through other entities.
     Attribute(Box<[Box<str>]>),
     Tag(Box<str>),
-    /// Boxed: it is some times as large as the others.
-    Member(Box<EntityUid>),
+    /// It is some times as large as the others, and the policy names it.
+    Member(Arc<EntityUid>),
 }
 
 /// Something of the context that a residual looks at.
@@ -64,9 +65,10 @@ enum InContext {
 }
 
 impl AttributeReference {
-    /// Everything of principal and resource that a policy looks at, once each.
-    pub(crate) fn all(body: &pst::Template) -> Vec<Self> {
-        let mut found = Vec::new();
+    /// Everything of principal and resource that a policy looks at, once each, as other policies have it.
+    pub(crate) fn all(body: &pst::Template) -> Box<[Arc<Self>]> {
+        static KNOWN: LazyLock<Interned<AttributeReference>> = LazyLock::new(Interned::default);
+        let mut found: Vec<Self> = Vec::new();
         match &body.principal {
             PrincipalConstraint::Any | PrincipalConstraint::Is(_) => {}
             PrincipalConstraint::Eq(EntityOrSlot::Entity(_)) => found.push(Self::itself(Side::Principal)),
@@ -92,8 +94,11 @@ impl AttributeReference {
         let names: Vec<Arc<str>> = found.iter().map(|reference| reference.name.clone()).collect();
         found.retain(|reference| !names.iter().any(|name| is_step(&reference.name, name)));
         found.dedup();
-        found.shrink_to_fit();
-        found
+        let shared = |one: Self| {
+            let length = one.name.len();
+            KNOWN.share(Arc::new(one), length)
+        };
+        found.into_iter().map(shared).collect()
     }
 
     fn in_expression(expr: &Expr) -> Vec<Self> {
@@ -110,7 +115,7 @@ impl AttributeReference {
             }
             Expr::BinaryOp { op: BinaryOp::HasTag | BinaryOp::GetTag, left, right } => {
                 let reference = side_of(left).zip(tree::string(right)).map(|(side, key)| Self {
-                    name: format!("{}[{key:?}]", side.as_str()).into(),
+                    name: interned::text(&format!("{}[{key:?}]", side.as_str())),
                     side,
                     what: What::Tag(key.into()),
                 });
@@ -136,12 +141,12 @@ impl AttributeReference {
     }
 
     fn itself(side: Side) -> Self {
-        Self { name: side.as_str().into(), side, what: What::Itself }
+        Self { name: interned::text(side.as_str()), side, what: What::Itself }
     }
 
     fn attribute(var: &Var, names: &[&str]) -> Option<Self> {
         let side = Side::of(var)?;
-        let name = format!("{}.{}", side.as_str(), names.join(".")).into();
+        let name = interned::text(&format!("{}.{}", side.as_str(), names.join(".")));
         Some(Self { name, side, what: What::Attribute(names.iter().map(|n| Box::from(*n)).collect()) })
     }
 
@@ -176,8 +181,8 @@ fn scope(side: Side, entity: &EntityOrSlot) -> Option<AttributeReference> {
     if is_unlawful(&uid.eid) {
         return None;
     }
-    let name = format!("{} in {}::{}", side.as_str(), uid.ty, uid.eid).into();
-    Some(AttributeReference { name, side, what: What::Member(Box::new(entity_uid(uid)?)) })
+    let name = interned::text(&format!("{} in {}::{}", side.as_str(), uid.ty, uid.eid));
+    Some(AttributeReference { name, side, what: What::Member(shared(entity_uid(uid)?)) })
 }
 
 /// Whether `name` is a step on the way to `longer`.

@@ -19,6 +19,7 @@ use super::statement::Statement;
 use super::tree;
 use crate::call::Action;
 use crate::entity::EntityKind;
+use crate::interned::Interned;
 use crate::resource::AuthorityClass;
 use crate::shards::Shards;
 use crate::snapshot::{ACT_WITH_APPROVAL_ID, ADVISE_ID};
@@ -100,6 +101,16 @@ impl Key {
         static SEED: LazyLock<RandomState> = LazyLock::new(RandomState::default);
         let constant = Constant { test, name: name.into(), value: value.into() };
         Self { hash: SEED.hash_one((side, &constant)), side, constant: Arc::new(constant) }
+    }
+
+    /// The same, with its constant as other policies have it. That of one thing alone few have.
+    pub(crate) fn shared(self) -> Self {
+        static CONSTANTS: LazyLock<Interned<Constant>> = LazyLock::new(Interned::default);
+        if self.constant.test == Test::Itself {
+            return self;
+        }
+        let length = self.constant.name.len() + self.constant.value.len();
+        Self { constant: CONSTANTS.share(self.constant, length), ..self }
     }
 
     pub(crate) fn itself(side: Side, type_name: &str, id: &str) -> Self {

@@ -48,7 +48,7 @@ pub(super) fn kept_back(
         let mut slice = EntitySlice::default();
         slice.principal(principal)?;
         slice.target(&Target::Server(server))?;
-        for literal in fitting.iter().flat_map(|one| &one.literals) {
+        for literal in fitting.iter().flat_map(|one| one.literals()) {
             slice.literal(registered, literal)?;
         }
         let schema = schema().map_err(|error| fault(&error))?;

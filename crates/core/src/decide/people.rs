@@ -50,7 +50,7 @@ impl<'a> Survey<'a> {
     }
 
     pub(crate) fn of(&self, who: &[Somebody], deeds: &[Deed]) -> Result<Vec<Answers>, EntityFault> {
-        let literals = || self.statements.iter().flat_map(|statement| &statement.literals).cloned();
+        let literals = || self.statements.iter().flat_map(|statement| statement.literals()).cloned();
         let taken: BTreeSet<EntityUid> =
             literals().chain(deeds.iter().map(|deed| deed.thing.uid.clone())).collect();
         let who = who.iter().map(|one| Known::person(one, &taken)).collect::<Result<Vec<_>, _>>()?;
@@ -150,7 +150,7 @@ impl<'a> Survey<'a> {
         let mut slice = EntitySlice::default();
         let [(person, sees_person), (thing, sees_thing)] = sides;
         slice.literal(self.registered, &thing.uid)?;
-        for literal in statements.iter().flat_map(|statement| &statement.literals) {
+        for literal in statements.iter().flat_map(|statement| statement.literals()) {
             slice.literal(self.registered, literal)?;
         }
         let registered = slice.entities()?;
@@ -284,8 +284,7 @@ fn json_uid(uid: &EntityUid) -> Value {
 
 fn looking(statement: &Arc<Statement>) -> Result<Looking<'_>, EntityFault> {
     let mut names = BTreeSet::new();
-    let pst = statement.at_all_times().to_pst().map_err(|error| fault("a policy", &error))?;
-    for clause in pst.body().clauses() {
+    for clause in statement.at_all_times().pst().body().clauses() {
         let (Clause::When(condition) | Clause::Unless(condition)) = clause;
         tree::walk(condition, &mut |part| match part {
             Expr::GetAttr { attr, .. } => drop(names.insert((&**attr).into())),

@@ -13,7 +13,7 @@ use super::entities::{EntityFault, EntitySlice};
 use super::index::{Index, Key, KeyId, Side};
 use super::reads::{self, Looked, Read};
 use super::statement::Statement;
-use super::survey::{Known, Survey, fault, in_parallel};
+use super::survey::{Known, Survey, in_parallel};
 use super::tree;
 use crate::call::Action;
 use crate::entity::EntityKind;
@@ -66,7 +66,7 @@ impl<'a> Review<'a> {
     }
 
     fn of(&self, statement: &Arc<Statement>) -> Result<Vec<Flaw>, EntityFault> {
-        let pst = statement.policy.to_pst().map_err(|error| fault(&error))?;
+        let pst = statement.policy.pst();
         let mut flaws = Vec::new();
         // What is only tried may say anything, and what lets pass is meant to be broad.
         if statement.observes || statement.lets_pass {
@@ -126,7 +126,7 @@ impl<'a> Review<'a> {
             if !of_use || statement.actions.kernel && same_effect && !one.actions.kernel {
                 continue;
             }
-            let other = one.policy.to_pst().map_err(|error| fault(&error))?;
+            let other = one.policy.pst();
             if !insists.imply(other.body(), self.index) {
                 continue;
             }
@@ -159,7 +159,7 @@ impl<'a> Review<'a> {
     fn insists(&self, statement: &Statement, body: &pst::Template) -> Result<Insists, EntityFault> {
         let keys: Vec<Key> = statement.scope.iter().cloned().chain(implies::keys(body)).collect();
         let mut slice = EntitySlice::default();
-        for literal in &statement.literals {
+        for literal in statement.literals() {
             slice.literal(self.registered, literal)?;
         }
         let entities = slice.entities()?;

@@ -85,6 +85,13 @@ macro_rules! types {
                 match self { $(Self::$name => $text),+ }
             }
 
+            fn of(text: &str) -> Option<Self> {
+                match text {
+                    $($text => Some(Self::$name),)+
+                    _ => None,
+                }
+            }
+
             /// The parsed name; parsing is too slow to repeat for each entity.
             fn cedar(self) -> Option<&'static EntityTypeName> {
                 match self {
@@ -111,9 +118,24 @@ pub(crate) fn uid(of: Type, id: impl AsRef<str>) -> Option<EntityUid> {
     Some(EntityUid::from_type_name_and_id(of.cedar()?.clone(), EntityId::new(id)))
 }
 
+/// The name of a type, parsed: one for all who have it, where it is one of these types.
+pub(crate) fn type_name(text: &str) -> Option<EntityTypeName> {
+    Type::of(text).and_then(Type::cedar).cloned().or_else(|| text.parse().ok())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_type_is_known_by_its_name_and_the_name_is_parsed_once() {
+        for of in Type::ALL {
+            assert_eq!(Type::of(of.as_str()), Some(*of));
+            assert_eq!(type_name(of.as_str()), of.as_str().parse().ok());
+        }
+        assert_eq!((Type::of("Other"), type_name("Other")), (None, "Other".parse().ok()));
+        assert_eq!(type_name("no name"), None);
+    }
 
     #[test]
     fn the_schema_parses_and_knows_every_type() {

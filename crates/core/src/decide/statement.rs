@@ -1,13 +1,15 @@
 //! One Cedar policy of a `Policy` object, with what the index, the edges and the explanations need to know of it.
 
 mod actions;
+mod form;
+mod lazy;
+mod narrowed;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use cedar_policy::pst::{self, BinaryOp, Clause, EntityOrSlot, Expr, Literal};
-use cedar_policy::pst::{PrincipalConstraint, ResourceConstraint, Var};
-use cedar_policy::{Effect, EntityId, EntityTypeName, EntityUid, PolicyId};
+use cedar_policy::pst::{self, Clause, EntityOrSlot, Expr, Literal, PrincipalConstraint, ResourceConstraint};
+use cedar_policy::{Effect, EntityId, EntityUid, PolicyId};
 
 use super::annotation::{self, Misannotated};
 use super::chain_reads::ChainReads;
@@ -19,6 +21,7 @@ use super::keeping;
 use super::limiting;
 use super::membership::{self, Granting, NotBound, Unclear};
 use super::pace::Pace;
+use super::schema;
 use super::tree;
 use super::trust;
 use crate::approval::Requirement;
@@ -27,6 +30,7 @@ use crate::caller::UnixMillis;
 use crate::decision::Says;
 use crate::entity::EntityKind;
 use crate::guard::Guarding;
+use crate::interned::Interned;
 use crate::keep::Keep;
 use crate::obligation::{Change, Obligation};
 use crate::resource::plan::Plan;
@@ -35,13 +39,15 @@ use crate::resource::window::Window;
 use crate::resource::{Limit, OwnGuard};
 
 pub(crate) use self::actions::Actions;
+pub(crate) use self::lazy::LazyPolicy;
+use self::narrowed::narrowed;
 
 /// A compiled policy.
 #[derive(Clone, Debug)]
 pub(crate) struct Statement {
     pub(crate) id: Arc<str>,
     /// Narrowed to its namespace where the object is not cluster-wide; its Cedar id is `id`.
-    pub(crate) policy: cedar_policy::Policy,
+    pub(crate) policy: LazyPolicy,
     pub(crate) effect: Effect,
     pub(crate) actions: Actions,
     /// The type that the scope asks for, on each side.
@@ -53,11 +59,11 @@ pub(crate) struct Statement {
     pub(crate) conditions: Vec<Key>,
     /// How many parts its conditions have, its window left out: what it costs where it is evaluated.
     pub(crate) nodes: usize,
-    /// The entities that it names, without actions.
-    pub(crate) literals: Vec<EntityUid>,
+    /// The entities that it names, without actions; sorted.
+    literals: Box<[Arc<EntityUid>]>,
     /// Names without a namespace by which it grants something.
-    pub(crate) granting: Vec<Granting>,
-    pub(crate) references: Vec<AttributeReference>,
+    pub(crate) granting: Box<[Granting]>,
+    pub(crate) references: Box<[Arc<AttributeReference>]>,
     /// `@reason("…")`: what a caller is told who is refused by it.
     pub(crate) reason: Option<Arc<str>>,
     /// `@approval("…")` of a forbid: what it asks of people.
@@ -94,7 +100,7 @@ pub(crate) struct Statement {
 #[derive(Clone, Debug)]
 pub(crate) struct Windowed {
     /// The same policy without the window.
-    policy: cedar_policy::Policy,
+    policy: LazyPolicy,
     pub(crate) window: Arc<Window>,
     /// What of the context the window is about.
     pub(crate) references: Arc<[ContextReference]>,
@@ -103,7 +109,7 @@ pub(crate) struct Windowed {
 impl Windowed {
     /// Appends the window to `body`.
     fn new(body: &mut pst::Template, window: &Window) -> Result<Self, NotCompiled> {
-        let policy = policy_of(body)?;
+        let (policy, _) = LazyPolicy::new(body)?;
         let condition = parsed(&window.condition())?;
         let clauses = condition.body().clauses();
         let references = clauses.iter().flat_map(|clause| {
@@ -192,8 +198,6 @@ impl Statement {
             // Kernel actions are narrowed by the principal instead, and never come through the gateway's index.
             scope_keys.push(Key::member(Side::Resource, "Namespace", namespace));
         }
-        // There are as many statements as somebody writes: what is kept takes no more room than it needs.
-        scope_keys.shrink_to_fit();
         let window = window.filter(|_| policy.effect() == Effect::Permit);
         if window.is_some_and(|window| is_lasting(actions, window)) {
             return Err(NotCompiled::Windowed);
@@ -204,19 +208,18 @@ impl Statement {
             }
             body = with(&body, parsed(&plan.condition())?.body().clauses())?;
         }
+        body = form::shared(&body).map_err(fault)?;
         let pace = Pace::of_policy(&body);
         let nodes = nodes(body.clauses());
         // Last, so that it is looked at where everything else holds.
         let windowed = window.map(|window| Windowed::new(&mut body, window)).transpose()?.map(Box::new);
-        let whole = policy_of(&body)?;
+        let (lazy, whole) = LazyPolicy::new(&body)?;
         let asks = annotation::requirement(policy, (&whole, actions), &id)?;
         let changes = changes::of(policy, actions, (&id, guards))?;
         let keeps = keeping::of(policy, actions)?;
         let guards = guarding::of(policy, actions, guards)?;
         let limits = limiting::of(policy, (&body, actions), limits)?;
         let policy = whole;
-        let mut conditions = condition_keys(body.clauses());
-        conditions.shrink_to_fit();
         Ok(Self {
             asks,
             changes,
@@ -239,14 +242,14 @@ impl Statement {
             actions,
             principal_type: principal_type(&body.principal),
             resource_type: resource_type(&body.resource),
-            scope: scope_keys,
-            conditions,
+            scope: kept(scope_keys),
+            conditions: kept(condition_keys(body.clauses())),
             nodes,
             literals: literals(&body),
             references: AttributeReference::all(&body),
             granting: granting.into_iter().collect(),
             id,
-            policy,
+            policy: lazy,
         })
     }
 
@@ -264,8 +267,13 @@ impl Statement {
         Self { policy, asks: asks.map(Arc::new), changes, windowed, id, ..self.clone() }
     }
 
+    /// The entities that it names, each once.
+    pub(crate) fn literals(&self) -> impl Iterator<Item = &EntityUid> + Clone {
+        self.literals.iter().map(|uid| &**uid)
+    }
+
     /// The policy without its window, which is looked at by itself.
-    pub(crate) fn at_all_times(&self) -> &cedar_policy::Policy {
+    pub(crate) fn at_all_times(&self) -> &LazyPolicy {
         self.windowed.as_ref().map_or(&self.policy, |windowed| &windowed.policy)
     }
 
@@ -319,49 +327,12 @@ fn with(body: &pst::Template, more: &[Clause]) -> Result<pst::Template, NotCompi
     body.clone().try_with_clauses(clauses).map_err(|error| NotCompiled::Fault(error.to_string()))
 }
 
-fn policy_of(body: &pst::Template) -> Result<cedar_policy::Policy, NotCompiled> {
-    let narrow = pst::StaticPolicy::try_from(body.clone());
-    let narrow = narrow.map_err(|error| NotCompiled::Fault(error.to_string()))?;
-    let policy = cedar_policy::Policy::from_pst(pst::Policy::Static(narrow));
-    policy.map_err(|error| NotCompiled::Fault(error.to_string()))
-}
-
 /// The head of a policy alone: whom, what and where it is about, without conditions and annotations.
 pub(crate) fn head(policy: &cedar_policy::Policy) -> Result<cedar_policy::Policy, NotCompiled> {
     let fault = |error: pst::PstConstructionError| NotCompiled::Fault(error.to_string());
     let body = policy.to_pst().map_err(fault)?.body().clone();
     let body = body.with_annotations(BTreeMap::new()).try_with_clauses(Vec::new()).map_err(fault)?;
-    policy_of(&body)
-}
-
-/// Prepends the condition that keeps a policy to its namespace.
-fn narrowed(
-    body: &pst::Template,
-    actions: Actions,
-    namespace: &str,
-) -> Result<pst::Template, pst::PstConstructionError> {
-    let inside = |var: Var| -> Result<Expr, pst::PstConstructionError> {
-        let ty = pst::EntityType::from_name(pst::Name::unqualified("Namespace")?);
-        let namespace = Expr::Literal(Literal::EntityUID(pst::EntityUID { ty, eid: namespace.into() }));
-        Ok(binary(BinaryOp::In, Expr::Var(var), namespace))
-    };
-    let condition = match (actions.any_on_resources(), actions.kernel) {
-        (true, false) => inside(Var::Resource)?,
-        (false, _) => inside(Var::Principal)?,
-        (true, true) => {
-            let ty = pst::EntityType::from_name(pst::Name::unqualified("Action")?);
-            let kernel = Expr::Literal(Literal::EntityUID(pst::EntityUID { ty, eid: "kernel".into() }));
-            let of_kernel = binary(BinaryOp::In, Expr::Var(Var::Action), kernel);
-            let process = binary(BinaryOp::And, of_kernel, inside(Var::Principal)?);
-            binary(BinaryOp::Or, inside(Var::Resource)?, process)
-        }
-    };
-    let clauses = std::iter::once(Clause::When(Arc::new(condition))).chain(body.clauses().iter().cloned());
-    body.clone().try_with_clauses(clauses.collect::<Vec<_>>())
-}
-
-fn binary(op: BinaryOp, left: Expr, right: Expr) -> Expr {
-    Expr::BinaryOp { op, left: Arc::new(left), right: Arc::new(right) }
+    LazyPolicy::new(&body).map(|(_, policy)| policy)
 }
 
 fn principal_type(constraint: &PrincipalConstraint) -> Option<Box<str>> {
@@ -376,6 +347,13 @@ fn resource_type(constraint: &ResourceConstraint) -> Option<Box<str>> {
         ResourceConstraint::Any | ResourceConstraint::Eq(_) | ResourceConstraint::In(_) => None,
         ResourceConstraint::Is(ty) | ResourceConstraint::IsIn(ty, _) => Some(ty.to_string().into()),
     }
+}
+
+/// There are as many statements as somebody writes: what is kept takes no more room than it needs.
+fn kept(keys: Vec<Key>) -> Vec<Key> {
+    let mut keys: Vec<Key> = keys.into_iter().map(Key::shared).collect();
+    keys.shrink_to_fit();
+    keys
 }
 
 fn scope_keys(body: &pst::Template) -> Vec<Key> {
@@ -436,7 +414,7 @@ fn nodes(clauses: &[Clause]) -> usize {
     nodes
 }
 
-fn literals(body: &pst::Template) -> Vec<EntityUid> {
+fn literals(body: &pst::Template) -> Box<[Arc<EntityUid>]> {
     let mut found: Vec<pst::EntityUID> = Vec::new();
     let mut add = |entity: &EntityOrSlot| {
         if let EntityOrSlot::Entity(uid) = entity {
@@ -463,13 +441,19 @@ fn literals(body: &pst::Template) -> Vec<EntityUid> {
     let mut uids: Vec<EntityUid> = found.iter().filter_map(entity_uid).collect();
     uids.sort();
     uids.dedup();
-    uids.shrink_to_fit();
-    uids
+    uids.into_iter().map(shared).collect()
+}
+
+/// The same (120 bytes), as other policies have it, and what this one looks at.
+pub(crate) fn shared(uid: EntityUid) -> Arc<EntityUid> {
+    static KNOWN: LazyLock<Interned<EntityUid>> = LazyLock::new(Interned::default);
+    let length = uid.id().unescaped().len();
+    KNOWN.share(Arc::new(uid), length)
 }
 
 /// As the evaluator's type; actions are not entities of the registry and are left out.
 pub(crate) fn entity_uid(uid: &pst::EntityUID) -> Option<EntityUid> {
-    let ty: EntityTypeName = uid.ty.to_string().parse().ok()?;
+    let ty = schema::type_name(&uid.ty.to_string())?;
     (ty.basename() != "Action").then(|| EntityUid::from_type_name_and_id(ty, EntityId::new(&uid.eid)))
 }
 

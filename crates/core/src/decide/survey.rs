@@ -284,7 +284,7 @@ impl<'a> Survey<'a> {
             self.principals.get(*caller).map_or(Ok(()), |one| slice.principal(one))?;
             self.accesses.get(*called).map_or(Ok(()), |one| slice.target(&one.target))?;
         }
-        for literal in statements.iter().flat_map(|statement| &statement.literals) {
+        for literal in statements.iter().flat_map(|statement| statement.literals()) {
             slice.literal(self.registered, literal)?;
         }
         let schema = schema().map_err(|error| fault(&error))?;
@@ -331,8 +331,7 @@ pub(super) fn looked_at<'s>(
 ) -> Result<(Looked, Vec<&'s Arc<Statement>>), EntityFault> {
     let (mut looked, mut by_name) = (Looked::default(), Vec::new());
     for statement in statements {
-        let pst = statement.at_all_times().to_pst().map_err(|error| fault(&error))?;
-        let reads = reads::all(pst.body(), side, other);
+        let reads = reads::all(statement.at_all_times().pst().body(), side, other);
         if side == Side::Resource && reads.iter().any(Read::is_of_name) {
             by_name.push(*statement);
         }
@@ -378,7 +377,8 @@ pub(super) fn answered(
     let windowed = |id: &Arc<str>| known.get(&**id).and_then(|one| one.windowed.as_deref());
     let mut policies = PolicySet::new();
     for statement in &deciding {
-        policies.add(statement.at_all_times().clone()).map_err(|error| fault(&error))?;
+        let policy = statement.at_all_times().evaluated().map_err(|error| fault(&error))?;
+        policies.add(policy.clone()).map_err(|error| fault(&error))?;
     }
     let schema = schema().map_err(|error| fault(&error))?;
     let response = policies.tpe(request, entities, schema).map_err(|error| fault(&error))?;

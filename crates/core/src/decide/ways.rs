@@ -55,16 +55,15 @@ pub(crate) fn proposed(
     // At what time a call is made is no fact that could be otherwise.
     all.retain(|statement| counts(statement) && statement.is_open(call.now));
     all.sort_unstable_by(|one, other| one.id.cmp(&other.id));
-    let literals = all.iter().flat_map(|statement| &statement.literals);
+    let literals = all.iter().flat_map(|statement| statement.literals());
     let entities = EntitySlice::of(registered, call.principal(), &call.ask.target, literals)?.entities()?;
     let entities = entities.add_entities(plain::entities(call)?, None).map_err(|error| fault(&error))?;
     let ways = Ways { request: &plain::request(&Deciding::of(*call, &Step::new()))?, entities: &entities };
     let mut permits = Vec::new();
     let mut forbids = Vec::new();
     for statement in all {
-        let pst = statement.at_all_times().to_pst().map_err(|error| fault(&error))?;
         let list = if statement.effect == Effect::Permit { &mut permits } else { &mut forbids };
-        list.push(pst.body().clone());
+        list.push(statement.at_all_times().pst().body().clone());
     }
     let holds = |body: &&pst::Template| ways.of(body, true).first().is_some_and(Way::is_empty);
     let no_more = |bodies: Vec<&pst::Template>| {

@@ -16,6 +16,7 @@ use super::service_identity::ServiceIdentitySpec;
 use super::{
     API_VERSION, Kind, Meta, NotBorne, Object, ObjectRef, Origin, Rejection, Subject, crd, field::name, shape,
 };
+use crate::interned;
 
 /// The namespace of an object that names none.
 pub const DEFAULT_NAMESPACE: &str = "default";
@@ -201,7 +202,7 @@ fn check_meta(origin: &Origin, metadata: Option<&Value>, problems: &mut Problems
     let name = metadata.get("name").unwrap_or(&Value::Null);
     let name = check_name(name, at.key("name"), name::check_object_name, problems);
     Meta {
-        namespace: namespace.into(),
+        namespace: interned::text(&namespace),
         name: name.into(),
         labels: check_labels(metadata.get("labels"), at.key("labels"), problems),
         generation: generation(Some(metadata)),

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::field::{issuer, name, spiffe_id};
 use super::problem::{At, Fault, Problems};
+use crate::interned;
 
 /// One way in which a principal may prove itself.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -104,7 +105,7 @@ pub(crate) fn check_identities(
     at: At<'_>,
     problems: &mut Problems,
 ) -> Vec<Identity> {
-    let mut identities: Vec<Identity> = Vec::new();
+    let mut identities: Vec<Identity> = Vec::with_capacity(specs.len());
     for (index, spec) in specs.iter().enumerate() {
         let at = at.index(index);
         let Some(identity) = check_identity(spec, namespace, at, problems) else { continue };
@@ -167,7 +168,7 @@ fn check_identity(
 fn check_oidc(spec: &OidcSpec, at: At<'_>, problems: &mut Problems) -> Option<Identity> {
     problems.take(at.key("issuer"), &spec.issuer, issuer::check(&spec.issuer))?;
     Some(Identity::Oidc {
-        issuer: spec.issuer.as_str().into(),
+        issuer: interned::text(&spec.issuer),
         subject: spec.subject.as_str().into(),
         claims: spec.claims.clone(),
     })
@@ -184,15 +185,18 @@ fn check_service_account(
     if spec.namespace.is_some() {
         problems.take(at.key("namespace"), namespace, name::check_namespace(namespace))?;
     }
-    name.map(|()| Identity::ServiceAccount { namespace: namespace.into(), name: spec.name.as_str().into() })
+    name.map(|()| Identity::ServiceAccount {
+        namespace: interned::text(namespace),
+        name: spec.name.as_str().into(),
+    })
 }
 
 /// The checked issuers; a faulty or repeated one is reported and left out.
 pub(crate) fn check_acts_for(specs: &[ActsForSpec], at: At<'_>, problems: &mut Problems) -> Vec<ActsFor> {
-    let mut issuers: Vec<ActsFor> = Vec::new();
+    let mut issuers: Vec<ActsFor> = Vec::with_capacity(specs.len());
     for (index, spec) in specs.iter().enumerate() {
         let at = at.index(index);
-        let acts_for = ActsFor { issuer: spec.issuer.as_str().into() };
+        let acts_for = ActsFor { issuer: interned::text(&spec.issuer) };
         if issuers.contains(&acts_for) {
             problems.report(
                 at.key("issuer"),

@@ -295,9 +295,9 @@ impl LlmProviderSpec {
             endpoint: endpoint?,
             credential: credential?,
             region: region?,
-            owner: self.owner.into(),
-            team: self.team.into(),
-            environment: self.environment.into(),
+            owner: interned::text(&self.owner),
+            team: interned::text(&self.team),
+            environment: interned::text(&self.environment),
             provider: self.type_,
             stream_usage: self
                 .stream_usage

@@ -228,11 +228,11 @@ impl McpServerSpec {
         let (endpoint, members) = called?;
         Some(McpServer {
             id: EntityId::new(EntityKind::McpServer, meta.key()),
-            owner: self.owner.into(),
-            team: self.team.into(),
+            owner: interned::text(&self.owner),
+            team: interned::text(&self.team),
             capabilities,
             risk_level: self.risk_level,
-            environment: self.environment.into(),
+            environment: interned::text(&self.environment),
             endpoint,
             members,
             tool_sets,

@@ -241,6 +241,10 @@ impl OwnGuard {
         at: At<'_>,
         problems: &mut Problems,
     ) -> Arc<[Arc<Self>]> {
+        if specs.is_empty() {
+            // The empty one, of which there is one.
+            return Arc::default();
+        }
         if specs.len() > MAX_GUARDS {
             let fault = Fault::new("a policy declares 16 guards at most", "divide it into several policies");
             problems.report(at, &specs.len().to_string(), fault);

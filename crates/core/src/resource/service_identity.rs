@@ -125,10 +125,10 @@ impl ServiceIdentitySpec {
             groups: names(spec.key("groups"), &self.groups, problems),
             identities: check_identities(&self.identities, &meta.namespace, spec.key("identities"), problems),
             acts_for: check_acts_for(&self.acts_for, spec.key("actsFor"), problems),
-            owner: self.owner.into(),
-            team: self.team.into(),
+            owner: interned::text(&self.owner),
+            team: interned::text(&self.team),
             risk_level: self.risk_level,
-            environment: self.environment.into(),
+            environment: interned::text(&self.environment),
             quarantined: self.quarantined,
             meta,
         })

@@ -46,6 +46,27 @@ fn accepted_object(name: &str) -> Object {
     check(&origin(), document).unwrap()
 }
 
+/// There are as many objects as somebody writes: lists have no more room than they need, and what many have is there once.
+#[test]
+fn an_object_takes_no_more_room_than_it_needs() {
+    let agents = || {
+        accepted().into_iter().filter_map(|document| match check(&origin(), &document).ok()? {
+            Object::Agent(agent) => Some(agent),
+            _ => None,
+        })
+    };
+    assert!(agents().any(|agent| !agent.identities.is_empty()));
+    for agent in agents() {
+        assert_eq!(agent.identities.capacity(), agent.identities.len(), "{}", agent.meta.name);
+    }
+    let is_shared = |one: &Agent, same: &Agent| {
+        Arc::ptr_eq(&one.owner, &same.owner) && Arc::ptr_eq(&one.meta.namespace, &same.meta.namespace)
+    };
+    // Tests beside this one may take the place of a text at any time.
+    let are_shared = || agents().zip(agents()).all(|(one, same)| is_shared(&one, &same));
+    assert!((0..8).any(|_| are_shared()));
+}
+
 /// RFC 7386.
 fn merge(target: &mut Value, patch: &Value) {
     let Value::Object(patch) = patch else {

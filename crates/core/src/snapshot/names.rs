@@ -60,11 +60,11 @@ impl NamesLookedUp {
                     || borne.namespaces_of(name).iter().any(|bears| granted.contains(bears))
             }
         };
-        let literals = compiled.statements.iter().flat_map(|statement| &statement.literals);
+        let literals = compiled.statements.iter().flat_map(|statement| statement.literals());
         let unborne: BTreeSet<_> =
             literals.filter(|literal| !is_borne(literal) && !is_said(literal)).collect();
         let named = compiled.statements.iter();
-        let named = named.flat_map(|one| one.literals.iter().map(move |literal| (one, literal)));
+        let named = named.flat_map(|one| one.literals().map(move |literal| (one, literal)));
         let undecided = named.filter_map(|(statement, literal)| {
             Some((literal, undecided::of(policy, statement, literal, registered)?))
         });
@@ -84,7 +84,7 @@ impl NamesLookedUp {
 
 /// All names on which it depends what is said of those in a policy, as [`mention`] has them, sorted.
 pub(super) fn mentions(statements: &[Arc<Statement>]) -> Box<[u64]> {
-    let literals = statements.iter().flat_map(|statement| &statement.literals).filter_map(mention_of);
+    let literals = statements.iter().flat_map(|statement| statement.literals()).filter_map(mention_of);
     let granting = statements.iter().flat_map(|statement| &statement.granting);
     let mut all: Vec<u64> = literals.chain(granting.map(|name| mention(&name.of, &name.name))).collect();
     all.sort_unstable();

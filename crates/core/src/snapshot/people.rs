@@ -91,9 +91,10 @@ impl Snapshot {
             .map_err(|e| fault("the request", &e))?;
         let mut policies = PolicySet::new();
         for statement in statements {
-            policies.add(statement.policy.clone()).map_err(|e| fault("the policies", &e))?;
+            let policy = statement.policy.evaluated().map_err(|e| fault("the policies", &e))?;
+            policies.add(policy.clone()).map_err(|e| fault("the policies", &e))?;
         }
-        let literals = statements.iter().flat_map(|statement| &statement.literals);
+        let literals = statements.iter().flat_map(|statement| statement.literals());
         let entities = self.entities_for(asked, &resource, literals)?;
         let response = Authorizer::new().is_authorized(&request, &policies, &entities);
         let known = |id: &PolicyId| {

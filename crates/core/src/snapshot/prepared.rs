@@ -18,8 +18,8 @@ use super::{Had, Made, Snapshot, digest};
 use crate::resource::{Object, ObjectKey, Policy};
 use crate::shards::Shards;
 
-/// What was made of a policy, or why it is left out.
-pub(super) type Outcome = Result<Arc<Made>, Problem>;
+/// What was made of a policy, or why it is left out: boxed, since it is large, and seldom.
+pub(super) type Outcome = Result<Arc<Made>, Box<Problem>>;
 
 /// A policy, and what its type check said where that was made before.
 type New<'n> = (&'n Arc<Policy>, Option<&'n [String]>);
@@ -118,11 +118,12 @@ impl Prepared {
 
 /// What is made of each of these, on all cores where they are many.
 pub(super) fn made_of_all(policies: &[New<'_>]) -> Vec<Outcome> {
-    compile::on_all_cores(policies, |policy, checked| {
+    let all = compile::on_all_cores(policies, |policy, checked| {
         let compiled = Some(Arc::new(compile::compile(policy, checked)?));
         let digest = digest::of_object(&Object::Policy(policy.clone()));
         Ok(Arc::new(Made { digest, own: None, compiled, costly: None }))
-    })
+    });
+    all.into_iter().map(|outcome| outcome.map_err(Box::new)).collect()
 }
 
 /// These in pieces of as much text as one namespace may have.
@@ -167,6 +168,13 @@ mod tests {
             "metadata": {"namespace": "a", "name": name}, "spec": {"description": "a test", "cedar": cedar},
         });
         check(&Origin::default(), &document).unwrap()
+    }
+
+    /// There is one of each object, and what few have would be in each.
+    #[test]
+    fn what_is_made_of_an_object_is_no_larger_than_what_all_of_them_have() {
+        assert!(size_of::<Outcome>() <= 16, "{}", size_of::<Outcome>());
+        assert!(size_of::<Made>() <= 56, "{}", size_of::<Made>());
     }
 
     /// However often a snapshot is built on what was there before a change, the policies of the change are compiled once, and those that are

@@ -75,7 +75,7 @@ pub(super) struct Refusing {
 impl Made {
     /// The digest of what the object's own record says, whatever acts say of it.
     pub(super) fn of_record(&self) -> Digest {
-        self.own.unwrap_or(self.digest)
+        self.own.as_deref().copied().unwrap_or(self.digest)
     }
 }
 

@@ -60,8 +60,9 @@ fn said_of(
     let context = Context::from_pairs(context).map_err(|e| fault("the context", &e))?;
     let request = Request::new(who, action, record.uid(), context, Some(schema))
         .map_err(|e| fault("the request", &e))?;
-    let policies = PolicySet::from_policies(statements.iter().map(|one| one.policy.clone()))
-        .map_err(|e| fault("the policies", &e))?;
+    let policies = statements.iter().map(|one| one.policy.evaluated().cloned());
+    let policies = policies.collect::<Result<Vec<_>, _>>().map_err(|e| fault("the policies", &e))?;
+    let policies = PolicySet::from_policies(policies).map_err(|e| fault("the policies", &e))?;
     let all = actions().map_err(|e| fault("the actions", &e))?;
     let all = all.into_iter().chain([record, people::person(asked.person)?]);
     let entities = Entities::from_entities(all, None).map_err(|e| fault("the entities", &e))?;

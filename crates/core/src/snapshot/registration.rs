@@ -88,8 +88,9 @@ fn bear(object: &mut Object, not_borne: NotBorne) -> bool {
 
 impl Registrations {
     fn of(ruling: &[&Arc<Statement>]) -> Result<Self, String> {
-        let policies = PolicySet::from_policies(ruling.iter().map(|one| one.policy.clone()));
-        let policies = policies.map_err(|error| error.to_string())?;
+        let policies = ruling.iter().map(|one| one.policy.evaluated().cloned());
+        let policies = policies.collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;
+        let policies = PolicySet::from_policies(policies).map_err(|error| error.to_string())?;
         let permits = ruling.iter().any(|one| one.effect == Effect::Permit);
         let entities = Entities::from_entities(actions()?, None).map_err(|error| error.to_string())?;
         Ok(Self { policies, permits, entities, known: HashMap::new() })

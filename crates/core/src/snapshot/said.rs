@@ -225,7 +225,7 @@ fn operates(statement: &Statement) -> bool {
 /// Whom it names, each once.
 fn people(statement: &Statement) -> impl Iterator<Item = &str> {
     let is_person = |literal: &&EntityUid| literal.type_name().basename() == Type::User.as_str();
-    let named = operates(statement).then_some(&statement.literals).into_iter().flatten();
+    let named = operates(statement).then(|| statement.literals()).into_iter().flatten();
     let named: BTreeSet<&str> = named.filter(is_person).map(|literal| literal.id().unescaped()).collect();
     named.into_iter()
 }

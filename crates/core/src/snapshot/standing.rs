@@ -281,7 +281,7 @@ pub(super) fn with_own<E>(
             Object::Service(service) => Arc::make_mut(service).quarantined = false,
             Object::McpServer(_) | Object::LlmProvider(_) | Object::Policy(_) => return None,
         }
-        Some(digest::of_object(&own))
+        Some(Box::new(digest::of_object(&own)))
     };
     let with = |(object, made): (&Object, Result<Arc<Made>, E>)| {
         // Of nearly all objects nothing is to be done.

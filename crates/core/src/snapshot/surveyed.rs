@@ -49,7 +49,7 @@ impl Snapshot {
     /// What policies name of what people do, and to whom or what.
     pub(crate) fn named_by_people(&self) -> Result<BTreeSet<EntityUid>, EntityFault> {
         let statements = self.said_of(None).map_err(|reason| fault("a built-in policy", &reason))?;
-        Ok(statements.iter().flat_map(|statement| &statement.literals).cloned().collect())
+        Ok(statements.iter().flat_map(|statement| statement.literals()).cloned().collect())
     }
 
     /// What is found of some policies.

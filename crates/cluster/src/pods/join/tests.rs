@@ -153,8 +153,8 @@ fn pods_that_are_not_watched_are_not_missing() {
 fn what_is_not_known_is_not_said_anew() {
     let index = index(&[record(Kind::Agent, "bot", &account("bot"))]);
     let there = Runs {
-        instances: Some(Instances { count: 3, pods: vec![] }),
-        last_call: Some(call("2026-01-01T00:00:00Z", "old")),
+        instances: Some(Box::new(Instances { count: 3, pods: vec![] })),
+        last_call: Some(Box::new(call("2026-01-01T00:00:00Z", "old"))),
     };
     let unread = Known::of(&[]);
     let unread = joined(&index, &unread, LastCalls::new());

@@ -36,7 +36,7 @@ impl Compilation<'_> {
         let condition = match native {
             Some(expression) => Condition::Native(expression),
             None => Condition::Cedar {
-                policy: Box::new(PolicySet::from_policies([statement.at_all_times().clone()])?),
+                policy: Box::new(PolicySet::from_policies([statement.at_all_times().evaluated()?.clone()])?),
                 entities: self.entities.clone(),
                 on_arguments: conditions.iter().any(|condition| tree::follows_arguments(condition)),
                 asked: conditions.iter().flat_map(|condition| Asked::all(condition)).collect(),

@@ -3,6 +3,7 @@ use cedar_policy::pst::Clause;
 
 use super::*;
 use crate::decide::statement::Reach;
+use crate::interned;
 use crate::resource::policy::{Members, Scope};
 
 fn key_of(condition: &str) -> Option<Key> {
@@ -34,6 +35,18 @@ fn conditions_are_filed_by_what_they_insist_on() {
     ] {
         assert_eq!(key_of(condition).as_ref(), key, "{condition}");
     }
+}
+
+#[test]
+fn a_constant_that_many_policies_have_is_there_once() {
+    let member = || Key::member(Side::Resource, "Namespace", "a").shared();
+    let is_shared = || Arc::ptr_eq(&member().constant, &member().constant);
+    // Tests beside this one may take its place at any time.
+    assert!((0..8).any(|_| is_shared()));
+    assert_eq!(member(), Key::member(Side::Resource, "Namespace", "a"));
+    // Attack: constants as long as a policy, which would stay when it is gone.
+    let long = Key::member(Side::Resource, "Group", &"x".repeat(interned::LONGEST + 1)).shared();
+    assert_eq!(Arc::strong_count(&long.constant), 1);
 }
 
 #[test]

@@ -1,4 +1,5 @@
 use super::*;
+use crate::interned;
 use crate::person::Operation;
 
 #[test]
@@ -99,6 +100,86 @@ fn statement(text: &str) -> Statement {
 }
 
 #[test]
+fn what_policies_name_is_there_once() {
+    let named = |text: &str| -> Vec<Arc<EntityUid>> { statement(text).literals.to_vec() };
+    let of =
+        |tool: &str| named(&format!("permit (principal in Group::\"a/g\", action, resource == {tool});"));
+    // Tests beside this one may take its place at any time.
+    let is_shared = || {
+        let (one, other) = (of("Tool::\"a/s/one\""), of("Tool::\"a/s/other\""));
+        assert_eq!((one.len(), one.first() == other.first(), one.last() == other.last()), (2, true, false));
+        one.first().zip(other.first()).is_some_and(|(one, other)| Arc::ptr_eq(one, other))
+    };
+    assert!((0..8).any(|_| is_shared()));
+    let first = |tool: &str| {
+        let text = format!("permit (principal in Group::\"a/g\", action, resource == {tool});");
+        statement(&text).references.first().cloned()
+    };
+    let is_shared = || {
+        let (one, other) = (first("Tool::\"a/s/one\""), first("Tool::\"a/s/other\""));
+        assert_eq!(one, other);
+        one.zip(other).is_some_and(|(one, other)| Arc::ptr_eq(&one, &other))
+    };
+    assert!((0..8).any(|_| is_shared()));
+    // Attack: a name as long as a policy, which would stay when it is gone.
+    let long = of(&format!("Tool::\"a/s/{}\"", "x".repeat(interned::LONGEST)));
+    assert_eq!(Arc::strong_count(long.last().unwrap()), 1);
+}
+
+#[test]
+fn policies_share_the_conditions_that_are_the_same() {
+    let conditions = |text: &str| -> Vec<Arc<Expr>> {
+        let pst = compiled(text, Scope::Namespace).unwrap().policy.pst().clone();
+        let clauses = pst.body().clauses().iter();
+        let conditions = clauses.map(|clause| match clause {
+            Clause::When(condition) | Clause::Unless(condition) => condition.clone(),
+        });
+        conditions.collect()
+    };
+    let first = |text: &str| conditions(text).remove(0);
+    let (calls, processes) = ("action == Action::\"invokeTool\"", "action == Action::\"exec\"");
+    let of = |actions: &str| first(&format!("permit (principal, {actions}, resource);"));
+    // Tests beside this one may take its place at any time.
+    assert!((0..8).any(|_| Arc::ptr_eq(&of(calls), &of(calls))));
+    assert_ne!(of(calls), of(processes));
+    assert_ne!(of(calls), of("action"));
+    let with = |condition: &str| {
+        let text = format!("permit (principal, {calls}, resource) unless {{ {condition} }};");
+        conditions(&text).remove(1)
+    };
+    let is_shared = |condition: &str| {
+        let (one, other) = (with(condition), with(condition));
+        assert_eq!(one, other);
+        Arc::ptr_eq(&one, &other)
+    };
+    assert!((0..8).any(|_| is_shared("principal.team == \"a\"")));
+    assert_ne!(with("principal.team == \"a\""), with("principal.team == \"b\""));
+    assert_ne!(with("principal.team == \"a\""), with("resource.team == \"a\""));
+    // Attack: conditions as long as a policy, which would stay when it is gone.
+    let long = "x".repeat(interned::LONGEST);
+    for condition in [
+        format!("principal.team == \"{long}\""),
+        format!("principal.team like \"{long}\""),
+        ["principal.team == \"a\""; 10].join(" || "),
+    ] {
+        assert!(!is_shared(&condition), "{condition}");
+    }
+}
+
+#[test]
+fn types_share_that_they_are_in_no_namespace_of_cedar() {
+    let text = "permit (principal, action, resource in MCPServer::\"a/s\");";
+    let of = || statement(text).policy.pst().body().resource.clone();
+    match (of(), of()) {
+        (
+            ResourceConstraint::In(EntityOrSlot::Entity(one)),
+            ResourceConstraint::In(EntityOrSlot::Entity(other)),
+        ) => assert!(Arc::ptr_eq(&one.ty.0.namespace, &other.ty.0.namespace)),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
 fn what_a_policy_is_about_is_known_by_its_scope() {
     use Action::{CallAgent, CallModel, ConnectServer, GetPrompt, InvokeTool, ListModels, ReadResource};
     let on = |scope: &str| statement(&format!("permit (principal, {scope}, resource);")).actions;
@@ -179,7 +260,7 @@ fn under_another_id_a_policy_bears_it_everywhere() {
     let held = statement(&format!("@approval(\"r\") forbid {TOOL}")).under("x".into());
     let changed = statement(&format!("@redact(\"/a\") forbid {TOOL}")).under("x".into());
     for statement in [&held, &changed] {
-        let id: &str = statement.policy.id().as_ref();
+        let id: &str = statement.policy.evaluated().unwrap().id().as_ref();
         assert_eq!((&*statement.id, id), ("x", "x"));
     }
     assert_eq!(held.asks.as_ref().map(|asks| &*asks.policy), Some("x"));
@@ -202,7 +283,7 @@ fn a_policy_applies_to_the_types_of_its_scope_and_names_what_it_names() {
         let found = [&narrow, &one_side, &open].map(|statement| statement.applies_to(principal, resource));
         assert_eq!(found, expected, "{principal:?} {resource:?}");
     }
-    let named = |text: &str| statement(text).literals.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let named = |text: &str| statement(text).literals().map(ToString::to_string).collect::<Vec<_>>();
     assert_eq!(
         named(
             "forbid (principal == Agent::\"a/x\", action, resource) when { resource in MCPServer::\"a/s\" };"
@@ -223,6 +304,6 @@ fn a_policy_applies_to_the_types_of_its_scope_and_names_what_it_names() {
         guards: &[],
     };
     let statement = Statement::compile(&policy, "n/p".into(), reach).unwrap();
-    let named: Vec<_> = statement.literals.iter().map(ToString::to_string).collect();
+    let named: Vec<_> = statement.literals().map(ToString::to_string).collect();
     assert_eq!(named, ["Group::\"g\""]);
 }
