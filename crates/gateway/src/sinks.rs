@@ -36,7 +36,7 @@ use address::Body;
 pub use address::{BadSink, SinkAddress};
 use batch::{Batch, next_records};
 use position::Position;
-pub use position::{NoPosition, least_position, wrong_positions};
+pub use position::{NoPosition, has_position, least_position, wrong_positions};
 use receiver::{Failed, Receiver, Taken};
 
 /// Where records go.
