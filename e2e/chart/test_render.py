@@ -67,6 +67,7 @@ class Render(unittest.TestCase):
             ("replicas=2,standing.existingSecret=a", "sharedKeys.existingSecret"),
             ("replicas=2,standing.existingSecret=a,sharedKeys.existingSecret=b", "gateway.publicUrl"),
             ("extAuthz.enabled=true", "dataPlanes"),
+            ("registrations.validatingAdmissionPolicy=true", "registrations.enabled"),
             ("admission.webhook.enabled=true", "admission.keysSecret"),
             ("admission.enabled=true,admission.keysSecret=a,admission.webhook.enabled=true", "there is no Secret default/a"),
             (f"{ASKED},admission.webhook.key={'0' * 64}", "networkPolicy.apiServer"),
@@ -281,6 +282,18 @@ class Render(unittest.TestCase):
         # Its controller adds eleven characters for each Job: the API server takes 52.
         long = rendered("full", "--set", f"fullnameOverride={'v' * 50}")
         self.assertEqual([name for name in (one["metadata"]["name"] for one in of(long, "CronJob")) if len(name) > 52], [])
+
+    def test_pods_are_held_to_what_the_binary_prints_where_it_is_turned_on(self):
+        for namespace in ("vidimus-system", "agents"):
+            flags = "registrations.enabled=true,registrations.validatingAdmissionPolicy=true"
+            objects = rendered("minimal", "--set", flags, "-n", namespace)
+            found = [one for one in objects if one["metadata"]["name"].startswith("vidimus-pods")]
+            said = subprocess.run([BIN, "admission", "manifests", "--form", "vap", "--namespace", namespace], capture_output=True, text=True, check=True).stdout
+            wanted = {one["metadata"]["name"]: one["spec"] for one in yaml.safe_load_all(said) if one}
+            self.assertEqual({one["metadata"]["name"]: one["spec"] for one in found}, wanted)
+            self.assertEqual(len(wanted), 4)
+        # By its names: another's is nobody's to take.
+        self.assertEqual([one for one in rendered("full") if one["metadata"]["name"].startswith("vidimus-pods")], [])
 
     def test_what_reaches_beyond_a_namespace_is_held_as_by_deploy_unless_it_is_turned_off(self):
         wanted = list(yaml.safe_load_all((DEPLOY / "admission" / "reach.yaml").read_text()))
