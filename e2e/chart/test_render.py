@@ -68,6 +68,8 @@ class Render(unittest.TestCase):
             ("replicas=2,standing.existingSecret=a,sharedKeys.existingSecret=b", "gateway.publicUrl"),
             ("extAuthz.enabled=true", "dataPlanes"),
             ("registrations.validatingAdmissionPolicy=true", "registrations.enabled"),
+            ("service.externalTrafficPolicy=Local", "service.type"),
+            ("service.type=NodePort,service.externalTrafficPolicy=local", "externalTrafficPolicy"),
             ("admission.webhook.enabled=true", "admission.keysSecret"),
             ("admission.enabled=true,admission.keysSecret=a,admission.webhook.enabled=true", "there is no Secret default/a"),
             (f"{ASKED},admission.webhook.key={'0' * 64}", "networkPolicy.apiServer"),
