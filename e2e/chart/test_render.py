@@ -69,6 +69,10 @@ class Render(unittest.TestCase):
             ("extAuthz.enabled=true", "dataPlanes"),
             ("registrations.validatingAdmissionPolicy=true", "registrations.enabled"),
             ("service.externalTrafficPolicy=Local", "service.type"),
+            ("httpRoute.enabled=true", "httpRoute.parentRefs"),
+            ("httpRoute.enabled=true,httpRoute.parentRefs[0].name=public", "plainHttp.enabled"),
+            ("httpRoute.enabled=true,httpRoute.parentRefs[0].name=public,plainHttp.enabled=true", "gateway.publicUrl"),
+            ("httpRoute.hostnames[0]=https://agents.example", "hostnames"),
             ("service.type=NodePort,service.externalTrafficPolicy=local", "externalTrafficPolicy"),
             ("admission.webhook.enabled=true", "admission.keysSecret"),
             ("admission.enabled=true,admission.keysSecret=a,admission.webhook.enabled=true", "there is no Secret default/a"),
@@ -165,8 +169,9 @@ class Render(unittest.TestCase):
         text = (CHART / "values.yaml").read_text()
         known, tried = yaml.safe_load(text), yaml.safe_load((CHART / "ci" / "full-values.yaml").read_text())
         of_directory = {"mode", "objects", "existingObjects", "nameOverride", "fullnameOverride", "crds", "resources", "user", "podDisruptionBudget"}
-        # Jobs take rights that nothing else does, and have a test of their own; so has a registry that is apart (test_separate), and the rule that is on.
-        self.assertEqual(set(known) - set(tried), of_directory | {"jobs", "reach", "registry"})
+        # Jobs take rights that nothing else does, and have a test of their own; so has a registry that is apart (test_separate), the rule that is on, and
+        # the route, whose kind no API server of these tests has.
+        self.assertEqual(set(known) - set(tried), of_directory | {"jobs", "reach", "registry", "httpRoute"})
 
     def test_nothing_has_more_rights_on_a_node_than_it_needs(self):
         for name in NAMES:
@@ -296,6 +301,19 @@ class Render(unittest.TestCase):
             self.assertEqual(len(wanted), 4)
         # By its names: another's is nobody's to take.
         self.assertEqual([one for one in rendered("full") if one["metadata"]["name"].startswith("vidimus-pods")], [])
+
+    def test_a_gateway_leads_callers_to_the_port_of_the_service(self):
+        flags = ("plainHttp.enabled=true,gateway.publicUrl=https://agents.example,service.plainPort=8088,httpRoute.enabled=true,"
+                 "httpRoute.parentRefs[0].name=public,httpRoute.parentRefs[0].namespace=ingress,httpRoute.hostnames[0]=agents.example")
+        objects = rendered("minimal", "--set", flags)
+        (route,) = of(objects, "HTTPRoute")
+        self.assertEqual(route["spec"], {
+            "parentRefs": [{"name": "public", "namespace": "ingress"}], "hostnames": ["agents.example"],
+            "rules": [{"backendRefs": [{"name": "vidimus", "port": 8088}], "timeouts": {"request": "0s"}}]})
+        service = next(one for one in of(objects, "Service") if one["metadata"]["name"] == "vidimus")
+        self.assertIn(8088, [port["port"] for port in service["spec"]["ports"]])
+        without = of(rendered("minimal", "--set", f"{flags},httpRoute.timeouts=null"), "HTTPRoute")
+        self.assertNotIn("timeouts", without[0]["spec"]["rules"][0])
 
     def test_what_reaches_beyond_a_namespace_is_held_as_by_deploy_unless_it_is_turned_off(self):
         wanted = list(yaml.safe_load_all((DEPLOY / "admission" / "reach.yaml").read_text()))
