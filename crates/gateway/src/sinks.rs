@@ -257,7 +257,7 @@ impl Sink {
             }
             let sent = tokio::time::timeout(self.pace.deadline, self.receiver.send(batch)).await;
             let Ok(sent) = sent else {
-                let why = format!("no answer within {} ms", self.pace.deadline.as_millis());
+                let why = self.receiver.silent(self.pace.deadline);
                 self.failed(why, None, standing, around).await;
                 // It may be there and slow: sent whole again and again, it would come to an end with none.
                 if count > 1 {
