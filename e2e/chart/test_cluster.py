@@ -115,6 +115,11 @@ class Installed(unittest.TestCase):
             notes = self.helm("install", "other", now_chart, "--dry-run", "--set", "admission.enabled=true")
             self.assertIn(f"--namespace {NAMESPACE} --service other-vidimus-admission:443 | kubectl apply", notes)
             self.assertIn("RBAC alone decides", self.helm("install", "other", now_chart, "--dry-run"))
+            # Who calls from outside is of no namespace.
+            outside = "service.type=LoadBalancer,networkPolicy.callers[1].ipBlock.cidr=203.0.113.0/24,networkPolicy.callers[0].namespaceSelector.matchLabels.a=b"
+            for flags, is_told in [("service.type=LoadBalancer", True), (outside, False), ("service.type=ClusterIP", False)]:
+                notes = self.helm("install", "other", now_chart, "--dry-run", "--set", flags)
+                self.assertEqual("networkPolicy.callers names no address" in notes, is_told, flags)
             self.helm("install", "vidimus", before, "--set", "image.tag=0.0.9")
 
             def now():

@@ -67,6 +67,13 @@ class Render(unittest.TestCase):
             ("replicas=2,standing.existingSecret=a", "sharedKeys.existingSecret"),
             ("replicas=2,standing.existingSecret=a,sharedKeys.existingSecret=b", "gateway.publicUrl"),
             ("extAuthz.enabled=true", "dataPlanes"),
+            ("registrations.validatingAdmissionPolicy=true", "registrations.enabled"),
+            ("service.externalTrafficPolicy=Local", "service.type"),
+            ("httpRoute.enabled=true", "httpRoute.parentRefs"),
+            ("httpRoute.enabled=true,httpRoute.parentRefs[0].name=public", "plainHttp.enabled"),
+            ("httpRoute.enabled=true,httpRoute.parentRefs[0].name=public,plainHttp.enabled=true", "gateway.publicUrl"),
+            ("httpRoute.hostnames[0]=https://agents.example", "hostnames"),
+            ("service.type=NodePort,service.externalTrafficPolicy=local", "externalTrafficPolicy"),
             ("admission.webhook.enabled=true", "admission.keysSecret"),
             ("admission.enabled=true,admission.keysSecret=a,admission.webhook.enabled=true", "there is no Secret default/a"),
             (f"{ASKED},admission.webhook.key={'0' * 64}", "networkPolicy.apiServer"),
@@ -165,8 +172,9 @@ class Render(unittest.TestCase):
         text = (CHART / "values.yaml").read_text()
         known, tried = yaml.safe_load(text), yaml.safe_load((CHART / "ci" / "full-values.yaml").read_text())
         of_directory = {"mode", "objects", "existingObjects", "nameOverride", "fullnameOverride", "crds", "resources", "user", "podDisruptionBudget"}
-        # Jobs take rights that nothing else does, and have a test of their own; so has a registry that is apart (test_separate), and the rule that is on.
-        self.assertEqual(set(known) - set(tried), of_directory | {"jobs", "reach", "registry"})
+        # Jobs take rights that nothing else does, and have a test of their own; so has a registry that is apart (test_separate), the rule that is on, and
+        # the route, whose kind no API server of these tests has.
+        self.assertEqual(set(known) - set(tried), of_directory | {"jobs", "reach", "registry", "httpRoute"})
 
     def test_nothing_has_more_rights_on_a_node_than_it_needs(self):
         for name in NAMES:
@@ -284,6 +292,31 @@ class Render(unittest.TestCase):
         # Its controller adds eleven characters for each Job: the API server takes 52.
         long = rendered("full", "--set", f"fullnameOverride={'v' * 50}")
         self.assertEqual([name for name in (one["metadata"]["name"] for one in of(long, "CronJob")) if len(name) > 52], [])
+
+    def test_pods_are_held_to_what_the_binary_prints_where_it_is_turned_on(self):
+        for namespace in ("vidimus-system", "agents"):
+            flags = "registrations.enabled=true,registrations.validatingAdmissionPolicy=true"
+            objects = rendered("minimal", "--set", flags, "-n", namespace)
+            found = [one for one in objects if one["metadata"]["name"].startswith("vidimus-pods")]
+            said = subprocess.run([BIN, "admission", "manifests", "--form", "vap", "--namespace", namespace], capture_output=True, text=True, check=True).stdout
+            wanted = {one["metadata"]["name"]: one["spec"] for one in yaml.safe_load_all(said) if one}
+            self.assertEqual({one["metadata"]["name"]: one["spec"] for one in found}, wanted)
+            self.assertEqual(len(wanted), 4)
+        # By its names: another's is nobody's to take.
+        self.assertEqual([one for one in rendered("full") if one["metadata"]["name"].startswith("vidimus-pods")], [])
+
+    def test_a_gateway_leads_callers_to_the_port_of_the_service(self):
+        flags = ("plainHttp.enabled=true,gateway.publicUrl=https://agents.example,service.plainPort=8088,httpRoute.enabled=true,"
+                 "httpRoute.parentRefs[0].name=public,httpRoute.parentRefs[0].namespace=ingress,httpRoute.hostnames[0]=agents.example")
+        objects = rendered("minimal", "--set", flags)
+        (route,) = of(objects, "HTTPRoute")
+        self.assertEqual(route["spec"], {
+            "parentRefs": [{"name": "public", "namespace": "ingress"}], "hostnames": ["agents.example"],
+            "rules": [{"backendRefs": [{"name": "vidimus", "port": 8088}], "timeouts": {"request": "0s"}}]})
+        service = next(one for one in of(objects, "Service") if one["metadata"]["name"] == "vidimus")
+        self.assertIn(8088, [port["port"] for port in service["spec"]["ports"]])
+        without = of(rendered("minimal", "--set", f"{flags},httpRoute.timeouts=null"), "HTTPRoute")
+        self.assertNotIn("timeouts", without[0]["spec"]["rules"][0])
 
     def test_what_reaches_beyond_a_namespace_is_held_as_by_deploy_unless_it_is_turned_off(self):
         wanted = list(yaml.safe_load_all((DEPLOY / "admission" / "reach.yaml").read_text()))

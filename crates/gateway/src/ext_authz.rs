@@ -4,6 +4,7 @@
 //! gRPC is that of [`spans`]: one message each way. It is not read where it is compressed, so there is nothing to blow up.
 
 mod fields;
+mod health;
 mod request;
 mod response;
 
@@ -19,7 +20,6 @@ use prost::Message as _;
 use vidimus_core::refusal::{Code, Refusal};
 
 use crate::accounts::Holder;
-use crate::bodies::Lease;
 use crate::data_plane::DataPlanes;
 use crate::gate::{Gate, millis};
 use crate::handle::{self, Peer, Told, hand_over};
@@ -45,11 +45,8 @@ pub(crate) async fn answer(
     peer: &Peer,
 ) -> Response<ReplyBody> {
     let (parts, body) = request.into_parts();
-    match asked(gate, planes, (&parts, body), peer).await {
-        Ok((check, _lease)) => {
-            let answer = decided(gate, planes, &check).await;
-            spans::grpc(&answer.encode_to_vec())
-        }
+    match answered(gate, planes, (&parts, body), peer).await {
+        Ok(message) => spans::grpc(&message),
         Err(refusal) => {
             let mut context = RequestContext::begin(gate, &parts, peer);
             context.span = None;
@@ -59,22 +56,31 @@ pub(crate) async fn answer(
     }
 }
 
-/// The question, from one who may ask.
-async fn asked<'g>(
-    gate: &'g Gate,
+/// The message that one who may ask is answered with.
+async fn answered(
+    gate: &Gate,
     planes: &DataPlanes,
     (parts, body): (&Parts, Incoming),
     peer: &Peer,
-) -> Result<(Check, Lease<'g>), Refusal> {
+) -> Result<Vec<u8>, Refusal> {
     let holder = asker(gate, planes, peer)?;
     check_call(parts)?;
-    let most = gate.limits.model_body.max(gate.limits.message_body) + gate.limits.headers + BESIDE;
-    let (bytes, lease) = gate.bodies.read(holder.clone(), most, body).await?;
+    let is_about_health = parts.uri.path() == health::PATH;
+    let most = match is_about_health {
+        true => health::MOST,
+        false => gate.limits.model_body.max(gate.limits.message_body) + gate.limits.headers + BESIDE,
+    };
+    let (bytes, _lease) = gate.bodies.read(holder.clone(), most, body).await?;
     let (is_encoded, message) = spans::unframed(&bytes)?;
     if is_encoded {
         return Err(not_read());
     }
-    Ok((Check::read(bytes.slice_ref(message), gate.limits.headers)?, lease))
+    if is_about_health {
+        // Without a ledger that is written nothing is permitted.
+        return health::answer(message, gate.ledger.is_open());
+    }
+    let check = Check::read(bytes.slice_ref(message), gate.limits.headers)?;
+    Ok(decided(gate, planes, &check).await.encode_to_vec())
 }
 
 /// Of the data plane that asks, what it takes of the room for bodies. It has to be one: whoever is answered has the credentials of calls.
@@ -95,10 +101,11 @@ fn asker<'p>(gate: &Gate, planes: &'p DataPlanes, peer: &Peer) -> Result<&'p Arc
     })
 }
 
-/// That it is the one call of gRPC that is served here.
+/// That it is one of the two calls of gRPC that are served here.
 fn check_call(parts: &Parts) -> Result<(), Refusal> {
-    if parts.version != Version::HTTP_2 || parts.method != Method::POST || parts.uri.path() != PATH {
-        let message = "here is served envoy.service.auth.v3.Authorization/Check over gRPC, and nothing else";
+    let is_served = matches!(parts.uri.path(), PATH | health::PATH);
+    if parts.version != Version::HTTP_2 || parts.method != Method::POST || !is_served {
+        let message = "here are served envoy.service.auth.v3.Authorization/Check and grpc.health.v1.Health/Check over gRPC, and nothing else";
         let refusal = Refusal::new(Code::RouteUnknown, message);
         return Err(refusal.with_next(
             "Have data planes ask here (docs/envoy.md), and send calls to --listen or --tls-listen.",

@@ -101,8 +101,8 @@ pub use said::{Said, said};
 pub use seal::{KEY_LENGTH, Seal, SealFailed};
 pub use secrets::{NoSecretDirectory, SecretDirectory, SecretKeys};
 pub use sinks::{
-    BadSink, NoPosition, NoSink, Pace, Sink, SinkAddress, SinksConfig, least_position, open_sinks,
-    wrong_positions,
+    BadSink, NoPosition, NoSink, Pace, Sink, SinkAddress, SinksConfig, has_position, least_position,
+    open_sinks, wrong_positions,
 };
 pub use source_state::{SourceState, Stale};
 pub use spans::Spans;

@@ -36,7 +36,7 @@ use address::Body;
 pub use address::{BadSink, SinkAddress};
 use batch::{Batch, next_records};
 use position::Position;
-pub use position::{NoPosition, least_position, wrong_positions};
+pub use position::{NoPosition, has_position, least_position, wrong_positions};
 use receiver::{Failed, Receiver, Taken};
 
 /// Where records go.
@@ -257,7 +257,7 @@ impl Sink {
             }
             let sent = tokio::time::timeout(self.pace.deadline, self.receiver.send(batch)).await;
             let Ok(sent) = sent else {
-                let why = format!("no answer within {} ms", self.pace.deadline.as_millis());
+                let why = self.receiver.silent(self.pace.deadline);
                 self.failed(why, None, standing, around).await;
                 // It may be there and slow: sent whole again and again, it would come to an end with none.
                 if count > 1 {

@@ -23,7 +23,7 @@ use vidimus_core::act::Subject;
 use vidimus_core::caller::{Proven, User};
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::Principal;
-use vidimus_traces::{Beside, Dropped, Limits, Sent, Store, Taken, Whose};
+use vidimus_traces::{Beside, Dropped, Limits, Sent, Store, Taken, Whose, cut_resource};
 
 use crate::accounts::Holder;
 use crate::fair_share::Pool;
@@ -253,12 +253,16 @@ fn keep(
     let counted = |_: &Refusal| meter.count("refused", wire.spans(&message));
     // Before it is made: what is two bytes here is hundreds then.
     room.grow(wire.weight(&message).inspect_err(counted)?)?;
-    let request = wire.request(&message).inspect_err(counted)?;
+    let mut request = wire.request(&message).inspect_err(counted)?;
+    // All spans of a resource have it beside them: too much of it is no reason to keep none of them.
+    let of_resources = request.resource_spans.iter_mut().map(|of| of.resource.as_mut());
+    let cut: Vec<bool> =
+        of_resources.map(|it| it.is_some_and(|resource| cut_resource(&mut resource.attributes))).collect();
     let spans = room.spans.clone();
     let mut store = spans.store();
-    let (taken, dropped) = store.append(whose, flat(&request), now).map_err(|error| {
+    let (taken, dropped) = store.append(whose, flat(&request, &cut), now).map_err(|error| {
         if error.kind() == io::ErrorKind::StorageFull {
-            meter.count("no_room", flat(&request).count() as u64);
+            meter.count("no_room", flat(&request, &cut).count() as u64);
             tracing::warn!(%error, "there is no room for spans");
             let message = "the disk has no room for spans beside what is the ledger's";
             return Refusal::new(Code::Overloaded, message);
@@ -269,11 +273,11 @@ fn keep(
     Ok((taken, dropped, store.bytes()))
 }
 
-/// Each span with what is said of all of its resource. Nothing of it is copied.
-fn flat(request: &ExportTraceServiceRequest) -> impl Iterator<Item = Sent<'_>> {
-    request.resource_spans.iter().flat_map(|of_resource| {
+/// Each span with what is said of all of its resource, which was `cut` or not. Nothing of it is copied.
+fn flat<'r>(request: &'r ExportTraceServiceRequest, cut: &'r [bool]) -> impl Iterator<Item = Sent<'r>> {
+    request.resource_spans.iter().zip(cut).flat_map(|(of_resource, is_cut)| {
         let resource = of_resource.resource.as_ref().map(|resource| resource.attributes.as_slice());
-        let resource = Beside::new(resource.unwrap_or_default());
+        let resource = Beside::new(resource.unwrap_or_default()).cut(*is_cut);
         of_resource.scope_spans.iter().flat_map(move |of_scope| {
             let scope = of_scope.scope.as_ref().map(|scope| scope.name.as_str());
             let beside = resource.of(scope.unwrap_or_default());

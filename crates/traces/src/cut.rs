@@ -7,7 +7,8 @@ use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
 
 use crate::kept::{MOST_ATTRIBUTES, MOST_BYTES, MOST_EVENTS};
-use crate::sent;
+use crate::names;
+use crate::sent::{self, MOST_BESIDE, MOST_PARTS};
 
 /// What stands behind a text that was cut takes so many bytes at most.
 const MARK: usize = 32;
@@ -33,6 +34,24 @@ pub(crate) fn cut(span: &mut Span, parts: usize) {
     if over > 0 {
         shorten(span, over);
     }
+}
+
+/// Takes from what is said of a resource what is more than is kept with each of its spans: half of what may be kept is left then, and
+/// `service.name` is among it. Whether there was more.
+pub fn cut_resource(attributes: &mut Vec<KeyValue>) -> bool {
+    if !sent::is_too_much(attributes.len(), sent::attributes(attributes)) {
+        return false;
+    }
+    attributes.sort_by_key(|one| !names::SERVICE.is(one));
+    drop_behind(attributes, MOST_ATTRIBUTES);
+    let over = sent::attributes(attributes).parts.saturating_sub(MOST_PARTS / 2);
+    drop_heaviest(attributes, over, &mut 0);
+    let over = sent::attributes(attributes).bytes.saturating_sub(MOST_BESIDE / 2);
+    if over > 0 {
+        let longest = longest(lengths(attributes), over);
+        cut_texts(attributes, longest);
+    }
+    true
 }
 
 /// The attributes of a span, of its events and of its links, with how many of them were dropped.
@@ -68,18 +87,29 @@ fn drop_heaviest(all: &mut Vec<KeyValue>, over: usize, count: &mut u32) -> usize
 
 /// Cuts the longest values so that all together have so many bytes less, as far as they have so many.
 fn shorten(span: &mut Span, over: usize) {
-    let mut lengths = Vec::new();
-    for (attributes, _) in lists(span) {
-        attributes.iter_mut().for_each(|one| each_text(one, &mut |text| lengths.push(text.len())));
-    }
-    let longest = longest(lengths, over);
+    let found = lists(span).flat_map(|(attributes, _)| lengths(attributes)).collect();
+    let longest = longest(found, over);
     for (attributes, count) in lists(span) {
-        for attribute in attributes {
-            let mut is_cut = false;
-            each_text(attribute, &mut |text| is_cut |= text.cut(longest));
-            *count = count.saturating_add(u32::from(is_cut));
-        }
+        *count = count.saturating_add(cut_texts(attributes, longest));
     }
+}
+
+/// How long the texts of attributes are.
+fn lengths(attributes: &mut [KeyValue]) -> Vec<usize> {
+    let mut lengths = Vec::new();
+    attributes.iter_mut().for_each(|one| each_text(one, &mut |text| lengths.push(text.len())));
+    lengths
+}
+
+/// Cuts texts to so many bytes; in how many of the attributes some were longer.
+fn cut_texts(attributes: &mut [KeyValue], longest: usize) -> u32 {
+    let mut count = 0_u32;
+    for attribute in attributes {
+        let mut is_cut = false;
+        each_text(attribute, &mut |text| is_cut |= text.cut(longest));
+        count = count.saturating_add(u32::from(is_cut));
+    }
+    count
 }
 
 /// How long a value may be, where values of these lengths are to have so many bytes less together.
@@ -245,6 +275,25 @@ mod tests {
         cut(&mut span, MOST_PARTS);
         assert!(span.encoded_len() <= MOST_BYTES);
         assert_eq!(span.dropped_attributes_count, 1);
+    }
+
+    #[test]
+    fn of_a_resource_whose_it_is_stays() {
+        let name = || names::text("service.name", "planner");
+        let mut few = vec![names::number("x", 1), name()];
+        assert!(!cut_resource(&mut few));
+        assert_eq!(few, [names::number("x", 1), name()], "as it was");
+        let list = ArrayValue { values: vec![AnyValue::default(); 3_000] };
+        let value = Some(AnyValue { value: Some(Value::ArrayValue(list)) });
+        let nested = KeyValue { key: "nested".to_owned(), value, ..KeyValue::default() };
+        let arguments = names::text("process.command_args", "x".repeat(100_000));
+        let many = vec![names::number("x", 1); 200];
+        for (more, left) in [(many, MOST_ATTRIBUTES), (vec![nested], 1), (vec![arguments], 2)] {
+            let mut all = [more, vec![name()]].concat();
+            assert!(cut_resource(&mut all));
+            assert_eq!((all.len(), &all[0]), (left, &name()));
+            assert!(!cut_resource(&mut all), "what is left is kept");
+        }
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod recent;
 mod sent;
 mod store;
 
+pub use cut::cut_resource;
 pub use kept::{Ids, KeptSpan, MOST_ATTRIBUTES, MOST_BYTES, Unfit, ids};
 pub use read::{Spans, read, read_part};
 pub use sent::{Beside, MOST_PARTS, Sent, Weight};

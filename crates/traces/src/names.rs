@@ -111,6 +111,11 @@ impl Meaning {
         })
     }
 
+    /// Whether an attribute is one of them.
+    pub(crate) fn is(self, attribute: &KeyValue) -> bool {
+        self.0.contains(&attribute.key.as_str())
+    }
+
     /// As a text, where it is one.
     pub fn text(self, attributes: &[KeyValue]) -> Option<&str> {
         match self.value(attributes)? {

@@ -13,7 +13,7 @@ const PART: usize = 64;
 /// The most parts of a span, with those of its resource.
 pub const MOST_PARTS: usize = 2_048;
 /// What is beside the span that is kept with it, in bytes: the attributes of its resource, and its scope.
-const MOST_BESIDE: usize = 32 * 1024;
+pub(crate) const MOST_BESIDE: usize = 32 * 1024;
 
 /// How much something is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,19 +56,25 @@ pub struct Beside<'s> {
     resource: &'s [KeyValue],
     scope: &'s str,
     weight: Weight,
+    /// There was more of the resource.
+    pub(crate) is_cut: bool,
 }
 
 impl<'s> Beside<'s> {
     /// The attributes of a resource.
     pub fn new(resource: &'s [KeyValue]) -> Self {
-        Self { resource, scope: "", weight: attributes(resource) }
+        Self { resource, scope: "", weight: attributes(resource), is_cut: false }
+    }
+
+    /// The same of a resource of which there was more, where there was ([`crate::cut_resource`]).
+    #[must_use]
+    pub fn cut(self, is_cut: bool) -> Self {
+        Self { is_cut, ..self }
     }
 
     /// Whether it is more than is kept with any span. The proven names are bounded where they are proven.
     fn is_too_large(&self) -> bool {
-        self.resource.len() > MOST_ATTRIBUTES
-            || self.weight.bytes > MOST_BESIDE
-            || self.weight.parts > MOST_PARTS
+        is_too_much(self.resource.len(), self.weight)
     }
 
     /// The same of a scope of it, which has this name.
@@ -76,6 +82,11 @@ impl<'s> Beside<'s> {
     pub fn of(self, scope: &'s str) -> Self {
         Self { scope, weight: self.weight + Weight { parts: 0, bytes: scope.len() }, ..self }
     }
+}
+
+/// Whether so many attributes of a resource, which are together this, are more than is kept with any span.
+pub(crate) fn is_too_much(count: usize, weight: Weight) -> bool {
+    count > MOST_ATTRIBUTES || weight.bytes > MOST_BESIDE || weight.parts > MOST_PARTS
 }
 
 /// A span that was sent. It is looked at where it was read, and copied when it is kept.
@@ -153,7 +164,7 @@ pub(crate) fn span(span: &Span) -> Weight {
     own + attributes(&span.attributes) + events.sum::<Weight>() + links.sum::<Weight>()
 }
 
-fn attributes(all: &[KeyValue]) -> Weight {
+pub(crate) fn attributes(all: &[KeyValue]) -> Weight {
     all.iter().map(attribute).sum()
 }
 

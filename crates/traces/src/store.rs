@@ -213,7 +213,7 @@ impl Store {
                 Some(first) if first == says => taken.repeated += 1,
                 Some(_) => taken.altered += 1,
                 None => {
-                    taken.cut += u64::from(cut.is_some());
+                    taken.cut += u64::from(cut.is_some() || sent.beside.is_cut);
                     said.insert(found, says);
                     kept.principal.clone_from(&whose.principal);
                     kept.identity.clone_from(&whose.identity);

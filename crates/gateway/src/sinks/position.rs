@@ -177,6 +177,12 @@ pub fn least_position(directory: &Path) -> Result<Option<u64>, NoPosition> {
     Ok(positions(directory)?.into_iter().map(|(_, kept)| kept.next).min())
 }
 
+/// Whether a sink has a position in the directory, by its [`place`](super::SinkAddress::place). One that has none begins as a new one, and what the ledger
+/// has before that is never sent to it.
+pub fn has_position(directory: &Path, place: &str) -> bool {
+    file_of(directory, place).exists()
+}
+
 /// What is wrong with the positions in the directory, each with its file, for a log of this name that has these records.
 ///
 /// # Errors
@@ -277,7 +283,9 @@ mod tests {
         for (from, begins) in [(None, 10), (Some(0), 0), (Some(10), 10)] {
             let directory = tempfile::tempdir().unwrap();
             let at = directory.path().join("sinks");
+            assert!(!has_position(&at, PLACE));
             assert_eq!(open(&at, "log", 10, from).unwrap().get(), begins);
+            assert!(has_position(&at, PLACE) && !has_position(&at, "syslog+tcp://siem:602"));
             // A kill before anything was taken changes nothing.
             let position = open(&at, "log", 50, Some(3)).unwrap();
             assert_eq!(position.get(), begins);

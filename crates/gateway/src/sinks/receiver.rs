@@ -80,6 +80,19 @@ impl Receiver {
         })
     }
 
+    /// That it did not answer within a time. Of syslog, whose one answer is an end, what it may lack: it would be sent the same for ever, and the log
+    /// would say no more than that.
+    pub(super) fn silent(&self, within: Duration) -> String {
+        let within = within.as_millis();
+        match self {
+            Self::Otlp(_) | Self::ClickHouse(_) => format!("no answer within {within} ms"),
+            Self::Syslog(_) => format!(
+                "it did not end the connection within {within} ms: a receiver of syslog says that it has a batch by ending its side when it has read \
+                 the end of ours (RFC 5425 section 4.4); have it do so, or put one before it that does, such as rsyslog (docs/audit.md, In your own SIEM)"
+            ),
+        }
+    }
+
     /// Sends a batch once.
     pub(super) async fn send(&self, batch: &Batch) -> Result<Taken, Failed> {
         let body = batch.body.clone();

@@ -562,3 +562,15 @@ async fn a_table_of_a_newer_version_is_left_alone() {
     assert_eq!(following.sinks[0].position(), 0);
     assert!(upstream.received().iter().all(|it| it.body.starts_with(b"SELECT")), "nothing is changed");
 }
+
+/// A receiver that keeps its side open takes all of it, and would be sent it for ever.
+#[tokio::test]
+async fn of_a_receiver_that_only_reads_it_is_said_what_it_lacks() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    let config = config(dir.path(), &["syslog+tcp://127.0.0.1:601", "otlp+http://127.0.0.1:4318/v1/logs"]);
+    let sinks = open_sinks(&config, &ledger).unwrap();
+    let said: Vec<String> = sinks.iter().map(|sink| sink.receiver.silent(Duration::from_secs(30))).collect();
+    assert!(said[0].contains("30000 ms") && said[0].contains("ending its side"), "{said:?}");
+    assert_eq!(said[1], "no answer within 30000 ms");
+}

@@ -98,11 +98,11 @@ fn why(taken: &Taken) -> String {
         (taken.malformed, "have no ids of 16 and 8 bytes, or end before they begin"),
         (
             taken.too_large,
-            "are too large without their attributes (64 KiB), have too much of a resource (32 KiB, 128 attributes), or are too much together",
+            "are too large without their attributes (64 KiB), have names in their resource or scope that are too long (32 KiB), or are too much together",
         ),
         (
             taken.cut,
-            "are kept without the ends of their longest values, or with fewer attributes or events (64 KiB, 128 attributes, 128 events)",
+            "are kept without the ends of their longest values, or with fewer attributes or events (64 KiB, 128 attributes, 128 events; of a resource 32 KiB)",
         ),
     ];
     let said = all.iter().filter(|(count, _)| *count > 0).map(|(count, why)| format!("{count} {why}"));

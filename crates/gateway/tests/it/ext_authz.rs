@@ -20,6 +20,7 @@ use super::world::{World, json_of, snapshot};
 use super::{approvals, changes, limits};
 
 const PATH: &str = "/envoy.service.auth.v3.Authorization/Check";
+const HEALTH: &str = "/grpc.health.v1.Health/Check";
 
 /// The published messages, as far as they are used here.
 mod proto {
@@ -574,4 +575,40 @@ async fn without_a_record_nothing_is_handed_over() {
     let door = on_loopback(&world);
     world.gate.ledger.close().await;
     assert_eq!(denied(&door.about(world.tool("echo")).await).0, "ledger_closed");
+}
+
+/// What an Envoy with a `grpc_health_check` asks: `SERVING` is 1, `NOT_SERVING` is 2, and 0 is not written.
+#[tokio::test]
+async fn a_data_plane_is_told_whether_calls_are_decided_and_nothing_is_on_record() {
+    let world = World::new().await;
+    let door = on_loopback(&world);
+    let named = |name: &str| {
+        let length = u8::try_from(name.len()).expect("short");
+        framed(0, &[&[0x0a, length][..], name.as_bytes()].concat())
+    };
+    let authorization = "envoy.service.auth.v3.Authorization";
+    for question in [framed(0, b""), named(authorization)] {
+        let (_, headers, body) = door.send(HEALTH, &[], question).await;
+        assert_eq!(
+            (&headers["grpc-status"], &body[..]),
+            (&"0".parse().expect("a value"), &framed(0, &[8, 1])[..])
+        );
+    }
+    assert!(world.all_records().is_empty());
+    for (question, status) in [
+        (named("vidimus"), "12"),
+        (framed(0, b"\x0a\x05"), "3"),
+        (framed(1, b""), "3"),
+        (framed(0, &[0; 4096]), "3"),
+    ] {
+        let (_, headers, _) = door.send(HEALTH, &[], question).await;
+        assert_eq!(headers["grpc-status"], status);
+    }
+    let envoy = SpiffeId::parse("spiffe://corp.example/envoy").expect("an id");
+    let nobody = asked(&world, DataPlanes::new(vec![envoy], false, false));
+    let (_, headers, body) = nobody.send(HEALTH, &[], framed(0, b"")).await;
+    assert_eq!((&headers["grpc-status"], body.len()), (&"16".parse().expect("a value"), 0));
+    world.gate.ledger.close().await;
+    let (_, _, body) = door.send(HEALTH, &[], framed(0, b"")).await;
+    assert_eq!(body[..], framed(0, &[8, 2])[..]);
 }

@@ -294,13 +294,19 @@ async fn what_is_empty_and_said_for_all_spans_is_not_kept_with_each() {
     let (status, _, _) = world.call(zipped(vec![Span::default(); 20_000])).await;
     assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
     // Those that might be kept, and those that never are.
-    for spans in [(1..501).map(|id| span(id, "a")).collect(), vec![Span::default(); 500]] {
+    for (spans, rejected) in
+        [((1..501).map(|id| span(id, "a")).collect(), 0), (vec![Span::default(); 500], 500)]
+    {
         let (status, _, body) = world.call(zipped(spans)).await;
         assert_eq!(status, StatusCode::OK);
         let answer = ExportTraceServiceResponse::decode(body).expect("an answer of OTLP");
-        assert_eq!(answer.partial_success.map(|partial| partial.rejected_spans), Some(500));
+        assert_eq!(answer.partial_success.map(|partial| partial.rejected_spans), Some(rejected));
     }
-    assert_eq!(kept(&world), as_kept(&[]));
+    let found = vidimus_traces::read(&world.traces(), TRACE).expect("a store").spans;
+    assert_eq!(found.len(), 500, "a resource of which there is too much takes no span with it");
+    assert!(found.iter().all(|kept| kept.resource.len() == 128));
+    let text = world.gate.meter.text(&world.gate.ledger);
+    assert!(text.contains("vidimus_spans_total{result=\"cut\"} 500\n"), "{text}");
 }
 
 #[tokio::test]

@@ -55,13 +55,13 @@ fn median(mut all: Vec<f64>) -> f64 {
     all.get(all.len() / 2).copied().unwrap_or_default()
 }
 
-/// A proof of one record somewhere, to the newest checkpoint, by a process that knows nothing yet.
+/// One record somewhere, by its index, and a proof of it to the newest checkpoint, by a process that knows nothing yet.
 fn prove(figures: &Figures, log: &Path) -> Anything<()> {
     let mut all = Vec::new();
     for round in 0..51 {
         let index = mixed(round) % figures.records;
-        let Hit { record, .. } = read_from(log, index)?.next().ok_or("no such record")??;
         let begun = Instant::now();
+        let Hit { record, .. } = read_from(log, index)?.next().ok_or("no such record")??;
         Prover::latest(log)?.prove(index, &record)?;
         all.push(begun.elapsed().as_secs_f64() * 1000.0);
     }

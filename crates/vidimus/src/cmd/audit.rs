@@ -167,6 +167,12 @@ impl Audit {
         let found = [Some(data_directory::archived_configurations(ledger)), beside];
         found.into_iter().flatten().find(|path| path.is_dir()).unwrap_or(of_data)
     }
+
+    /// Shows a call of one ledger, with what stands beside that.
+    fn show(&self, show: &show::Show, ledger: &Path, format: Format) -> anyhow::Result<ExitCode> {
+        let configurations = self.configurations(ledger);
+        show::run((&self.data, &configurations, ledger), &*self.lookup(ledger), show, format)
+    }
 }
 
 /// That none of those that were given is left out: of a flag that may stand before the subcommand and behind it, the parser keeps what stands in one of
@@ -215,16 +221,13 @@ pub fn run(audit: &Audit, format: Format) -> anyhow::Result<ExitCode> {
         Command::Sql(sql) if are_several => sql::run_logs(&audit.several()?, sql, format),
         Command::Sql(sql) => sql::run(&ledger()?, index, sql, format),
         Command::Index(it) => index::run(&ledger()?, index, it, format),
-        Command::Show(show) if are_several && show.payload => {
-            bail!("--payload: give one --ledger, or the --data of one gateway: each has keys of its own")
+        Command::Show(show) if are_several && (show.payload || show.change) => {
+            bail!("--payload, --change: give one --ledger, or one --data: each has keys and texts of its own")
         }
         Command::Show(show) if are_several || show.chain => {
             show::run_logs(&audit.logs()?, &|ledger| audit.lookup(ledger), show, format)
         }
-        Command::Show(show) => {
-            let ledger = ledger()?;
-            show::run((&audit.data, &ledger), &*audit.lookup(&ledger), show, format)
-        }
+        Command::Show(show) => audit.show(show, &ledger()?, format),
         Command::Export(export) if are_several => {
             let beside = |ledger: &Path| (audit.configurations(ledger), audit.lookup(ledger));
             export::run_logs(&audit.logs()?, beside, export, format)

@@ -1,13 +1,17 @@
 //! `audit` of several ledgers, which are read as one.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use super::gateway::{Gateway, damage, upstream_that_hangs_up};
-use super::{Ran, run};
+use super::{Ran, command, run};
 
 /// The data directories of two gateways: each has its start, two refusals, a decision, its effect, and its stop.
 fn two() -> [tempfile::TempDir; 2] {
@@ -62,7 +66,7 @@ fn records_of_several_ledgers_are_searched_and_shown_as_of_one() {
     let all = rows(&ran);
     let times: Vec<&str> = all.iter().map(|row| text(row, "time")).collect();
     assert!(times.is_sorted() && times.len() == 12, "{ran:?}");
-    let logs: std::collections::BTreeSet<&str> = all.iter().map(|row| text(row, "log")).collect();
+    let logs: BTreeSet<&str> = all.iter().map(|row| text(row, "log")).collect();
     assert_eq!(logs.len(), 2, "{ran:?}");
     // Their records stand between each other, each with its log.
     assert_ne!(text(&all[0], "log"), text(&all[1], "log"));
@@ -124,7 +128,8 @@ fn records_of_several_ledgers_are_searched_and_shown_as_of_one() {
         (&["search", "--after", "3"][..], &[&*a, &b][..], "--after"),
         (&["search", "--after", "x"], &[&a, &b], "cursor"),
         (&["search", "--after", &after[0]], &[&a], "--after"),
-        (&["search", "--follow"], &[&a, &b], "--follow"),
+        (&["search", "--follow", "--after", &after[0]], &[&a, &b], "--after"),
+        (&["search", "--follow"], &[&a, &b, &copied], "the one that grows"),
         (&["search", "--since", "1h", "--until", "2h"], &[&a, &b], "--since"),
         (&["search"], &[&a, Path::new("/nonexistent")], "no ledger is there"),
         (&["evidence", "--framework", "soc2", "--from", "1d"], &[&a, &b], "--out"),
@@ -133,6 +138,34 @@ fn records_of_several_ledgers_are_searched_and_shown_as_of_one() {
         let ran = audit(words, ledgers);
         assert!(ran.code == Some(2) && ran.err.contains(says), "{words:?}: {ran:?}");
     }
+}
+
+#[test]
+fn what_comes_of_several_gateways_is_shown_as_it_comes() {
+    let upstream = upstream_that_hangs_up();
+    let gateways = [Gateway::start(upstream), Gateway::start(upstream)];
+    let mut command = command(&["audit", "search", "--follow", "--kind", "all", "-o", "json"]);
+    for gateway in &gateways {
+        command.arg("--ledger").arg(ledger(&gateway.directory));
+    }
+    let mut following = command.stdout(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(following.stdout.take().unwrap()).lines();
+    let (tell, told) = mpsc::channel();
+    std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| tell.send(line)));
+    let (mut logs, begun) = (BTreeSet::new(), Instant::now());
+    while logs.len() < 2 && begun.elapsed() < Duration::from_secs(60) {
+        // What came before it looks is not shown.
+        for gateway in &gateways {
+            let _ = gateway.call(None);
+        }
+        while let Ok(line) = told.recv_timeout(Duration::from_millis(500)) {
+            let row: Value = serde_json::from_str(&line).unwrap();
+            logs.insert(text(&row, "log").to_owned());
+        }
+    }
+    following.kill().unwrap();
+    following.wait().unwrap();
+    assert_eq!(logs.len(), 2, "{logs:?}");
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod access_log;
 mod admission;
 mod approvals;
 mod authzen;
+mod changes;
 mod check;
 mod doctor;
 mod evidence;

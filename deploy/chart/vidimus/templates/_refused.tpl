@@ -13,6 +13,9 @@
 {{- if and (eq .mode "directory") .namespaces -}}
 {{- fail "namespaces: it is of mode: cluster; a directory is read as a whole" -}}
 {{- end -}}
+{{- if and .service.externalTrafficPolicy (eq .service.type "ClusterIP") -}}
+{{- fail "service.externalTrafficPolicy: nobody outside of the cluster reaches a Service of type ClusterIP; set service.type to LoadBalancer or NodePort, or leave it out" -}}
+{{- end -}}
 {{- if gt (int .witnessQuorum) (len .witnesses) -}}
 {{- fail (printf "witnessQuorum: %v of %d witnesses can never cosign" .witnessQuorum (len .witnesses)) -}}
 {{- end -}}

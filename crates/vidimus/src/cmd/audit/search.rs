@@ -70,7 +70,7 @@ pub struct Search {
     /// Only what follows this record in the order asked for: the `index` of the last one of the page before; of several ledgers its `cursor`.
     #[arg(long, value_name = "INDEX", value_parser = after)]
     after: Option<After>,
-    /// Wait for what comes, and show it as it does; with --after, from there on.
+    /// Wait for what comes, and show it as it does; with --after, from there on. Of several ledgers from now on.
     #[arg(long, conflicts_with_all = ["limit", "oldest_first", "until"])]
     follow: bool,
 }
@@ -216,7 +216,7 @@ pub fn run(dir: &Path, index: Option<&Path>, search: &Search, format: Format) ->
     let question = search.filters.question(search.kind, search.oldest_first);
     let after = search.after_record()?;
     if search.follow {
-        return follow::run(dir, index, &question, after, format);
+        return follow::run(dir, index, &question, after, (None, format));
     }
     let mut shown = Shown::new(search, format);
     let reading = Watch::begin();

@@ -1,5 +1,6 @@
 //! One call, whole: its records, and a proof for each that stands alone.
 
+mod change;
 mod many;
 mod payload;
 
@@ -13,7 +14,9 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use vidimus_ledger::{Checkpoint, Cosignature, Proof, VerifierKey, Witnesses};
 use vidimus_query::audit::{self, Lookup, ShowQuestion, ShownRecord};
+use vidimus_registry::configurations::Archive;
 
+use self::change::Change;
 pub(super) use self::many::run as run_logs;
 use self::payload::Payloads;
 use super::verify::{Cosigners, by};
@@ -29,6 +32,8 @@ use crate::output::{self, Format, printable};
   vidimus audit show ID --evidence /tmp/evidence # records and proofs as files
   vidimus audit show ID --payload # and what a policy had it keep (@keep), read
     # with the keys in DATA/payload-keys
+  vidimus audit show ID --change # and of an act `register` what the object was
+    # before, and what it became
   vidimus audit show ID --chain --ledger A/ledger --ledger B/ledger # and the
     # other hops, of whichever gateway
 
@@ -47,6 +52,10 @@ pub struct Show {
     /// destroyed, when and by whom. One whose key cannot be read is said to be so, with the reason.
     #[arg(long, conflicts_with = "chain")]
     pub(super) payload: bool,
+    /// Also, of the change of a registered object, what it was and what it is, by the texts that are kept with the configurations that decided; as a table
+    /// what is different.
+    #[arg(long, conflicts_with = "chain")]
+    pub(super) change: bool,
 }
 
 /// Checks one record against its proof, with nothing but the ledger's public key.
@@ -72,7 +81,7 @@ pub struct Prove {
 }
 
 pub fn run(
-    (data, dir): (&Path, &Path),
+    (data, configurations, dir): (&Path, &Path, &Path),
     lookup: &dyn Lookup,
     show: &Show,
     format: Format,
@@ -90,23 +99,18 @@ pub fn run(
         fs::create_dir_all(evidence).with_context(|| evidence.display().to_string())?;
     }
     let payloads = show.payload.then(|| Payloads::of(data, dir, &call.records)).transpose()?;
+    let changes = show.change.then(|| Archive::at(configurations));
     for shown in &call.records {
         if let Some(evidence) = &show.evidence {
             write(evidence, shown)?;
         }
         let payload = payloads.as_ref().map(|payloads| payloads.told(shown)).transpose()?.flatten();
-        match (format, payload) {
-            (Format::Json, None) => output::json(shown)?,
-            (Format::Json, Some(payload)) => output::json(&WithPayload { shown, payload })?,
-            (Format::Table, payload) => {
+        let change = changes.as_ref().and_then(|archive| Change::told(archive, shown));
+        match format {
+            Format::Json => output::json(&Whole { shown, payload, change })?,
+            Format::Table => {
                 print(shown, "");
-                if let Some(payload) = payload {
-                    output::line(&format!(
-                        "  {:<16}{}\n",
-                        output::text(&payload, "of"),
-                        printable(&payload::line(&payload))
-                    ));
-                }
+                print_beside(payload.as_ref(), change.as_ref());
             }
         }
     }
@@ -133,12 +137,29 @@ pub fn run(
     }
 }
 
-/// A record, with what it keeps.
+/// A record, with what it keeps and what it is the change of.
 #[derive(Serialize)]
-struct WithPayload<'a> {
+struct Whole<'a> {
     #[serde(flatten)]
     shown: &'a ShownRecord,
-    payload: Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    change: Option<Change>,
+}
+
+/// What is asked for beside a record, below it.
+fn print_beside(payload: Option<&Value>, change: Option<&Change>) {
+    if let Some(payload) = payload {
+        let line = payload::line(payload);
+        output::line(&format!("  {:<16}{}\n", output::text(payload, "of"), printable(&line)));
+    }
+    if let Some(change) = change {
+        for line in change.lines() {
+            output::line(&format!("  {}", printable(&line)));
+        }
+        output::line("");
+    }
 }
 
 /// The record's bytes, and its proof beside them.

@@ -3,7 +3,7 @@
 //! What is read anew is written before it decides, as records are before their effects: with the kernel (`--durability commit`), or on disk (`sync`). What
 //! acts change is in force at once and written beside it; and nothing waits longer than [`PATIENCE`], since it may forbid something (ADR 33).
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
 use std::future::pending;
 use std::path::{Path, PathBuf};
@@ -281,7 +281,8 @@ impl Keeper {
             if let Some(recorded) = filed::recorded_up_to(&self.data)? {
                 candidates.remove(&recorded);
             }
-            Ok(kept.retain(|digest| !candidates.contains(digest) || referred.snapshots.contains(digest))?)
+            Ok(kept
+                .retain(|digest| !candidates.contains(digest) || referred.snapshots.contains_key(digest))?)
         });
         match dropped {
             Ok(0) => {}
@@ -303,7 +304,8 @@ struct Referred {
     records: u64,
     /// The id of the last of these: another one in its place is of another log.
     last: String,
-    snapshots: BTreeSet<String>,
+    /// Each with the last record that does: what only pruned ones refer to is known without reading the rest.
+    snapshots: BTreeMap<String, u64>,
 }
 
 /// What of a record is looked at.
@@ -316,14 +318,24 @@ struct Of<'a> {
 }
 
 impl Referred {
+    /// What is left of it once the records before `minimum` are gone; `None` where it says nothing of the rest.
+    fn since(mut self, minimum: u64) -> Option<Self> {
+        let is_of_the_rest = self.minimum < minimum && minimum < self.records;
+        if self.minimum != minimum && !is_of_the_rest {
+            return None;
+        }
+        self.minimum = minimum;
+        self.snapshots.retain(|_, last| *last >= minimum);
+        Some(self)
+    }
+
     /// What was told of the log before, and of what it has since.
     fn read(data: &Path) -> anyhow::Result<Self> {
         let path = data_directory::configurations(data).join("referred.json");
         let ledger = data.join("ledger");
         let before = fs::read(&path).ok().and_then(|text| serde_json::from_slice::<Self>(&text).ok());
         let minimum = vidimus_ledger::pruned(&ledger)?.map_or(0, |pruned| pruned.minimum());
-        // Of what was told of more than is there, it is not known which record said it.
-        let mut referred = before.filter(|before| before.minimum == minimum).unwrap_or_else(|| Self {
+        let mut referred = before.and_then(|before| before.since(minimum)).unwrap_or_else(|| Self {
             minimum,
             records: minimum,
             ..Self::default()
@@ -341,10 +353,13 @@ impl Referred {
                 break;
             }
             referred.last = id.to_owned();
-            if let Some(Of { snapshot: Some(snapshot), .. }) = of
-                && !referred.snapshots.contains(&*snapshot)
-            {
-                referred.snapshots.insert(snapshot.into_owned());
+            if let Some(Of { snapshot: Some(snapshot), .. }) = of {
+                match referred.snapshots.get_mut(&*snapshot) {
+                    Some(last) => *last = hit.index,
+                    None => {
+                        referred.snapshots.insert(snapshot.into_owned(), hit.index);
+                    }
+                }
             }
             referred.records = referred.records.max(hit.index + 1);
         }
@@ -421,7 +436,7 @@ mod tests {
         fs::create_dir_all(data_directory::configurations(&data)).expect("made");
         let told = || {
             let referred = Referred::read(&data).expect("told");
-            (referred.records, referred.snapshots.into_iter().collect::<Vec<_>>().join(" "))
+            (referred.records, referred.snapshots.into_keys().collect::<Vec<_>>().join(" "))
         };
         log(&data, &[("1", "a"), ("2", "b")]);
         assert_eq!(told(), (2, "a b".to_owned()));
@@ -435,6 +450,31 @@ mod tests {
         assert_eq!(told(), (1, "g".to_owned()));
         log(&data, &[]);
         assert_eq!(told(), (0, String::new()));
+        // Of a version that did not say which record was the last.
+        log(&data, &[("8", "h")]);
+        let path = data_directory::configurations(&data).join("referred.json");
+        fs::write(path, r#"{"minimum":0,"records":1,"last":"8","snapshots":["x"]}"#).expect("written");
+        assert_eq!(told(), (1, "h".to_owned()));
+    }
+
+    /// A log is as long as it likes: after a prune the rest of it is not read again.
+    #[test]
+    fn what_only_pruned_records_refer_to_is_known_without_the_rest() {
+        let root = tempfile::tempdir().expect("a directory");
+        let data = root.path().join("data");
+        fs::create_dir_all(data_directory::configurations(&data)).expect("made");
+        log(&data, &[("1", "a"), ("2", "b"), ("3", "a"), ("4", "c")]);
+        let referred = Referred::read(&data).expect("told");
+        let left = |minimum| {
+            let left = referred.clone().since(minimum)?;
+            Some((left.records, left.snapshots.into_keys().collect::<Vec<_>>().join(" ")))
+        };
+        assert_eq!(left(0), Some((4, "a b c".to_owned())));
+        assert_eq!(left(1), Some((4, "a b c".to_owned())), "a later one refers to it too");
+        assert_eq!(left(2), Some((4, "a c".to_owned())));
+        assert_eq!(left(3), Some((4, "c".to_owned())));
+        assert_eq!(left(4), None, "of what follows nothing is known");
+        assert_eq!(referred.clone().since(2).and_then(|left| left.since(1)), None, "a copy was put back");
     }
 
     #[test]
@@ -446,7 +486,7 @@ mod tests {
         let names = |keeper: &Keeper| {
             keeper.kept.iter().flat_map(Configurations::kept).map(str::to_owned).collect::<BTreeSet<_>>()
         };
-        let digests = |some: &[usize]| {
+        let digests = |some: &[usize]| -> BTreeSet<String> {
             all.iter()
                 .enumerate()
                 .filter(|(at, _)| some.contains(at))
@@ -470,9 +510,10 @@ mod tests {
             ..vidimus_ledger::Config::default()
         });
         drop(ledger.expect("a log"));
+        let snapshots = digests(&[1]).into_iter().map(|digest| (digest, 0)).collect();
         fs::write(
             data_directory::configurations(&data).join("referred.json"),
-            serde_json::to_vec(&Referred { snapshots: digests(&[1]), ..Referred::default() }).expect("JSON"),
+            serde_json::to_vec(&Referred { snapshots, ..Referred::default() }).expect("JSON"),
         )
         .expect("written");
         // What was in force here a moment ago may still decide.

@@ -11,10 +11,10 @@ use vidimus_gateway::{Shared, record_count};
 use vidimus_ledger::Ledger;
 use vidimus_registry::digest_of;
 
-use super::Serve;
 use super::supervisor::Supervisor;
+use super::{Serve, sinks};
 
-/// The most characters of why a start failed.
+/// The most characters of what is said beside a start, and of why one failed.
 const MAX_WHY: usize = 512;
 /// How long a stop waits to be on record.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -59,8 +59,19 @@ pub(super) async fn begin(serve: &Serve, shared: &Shared) -> anyhow::Result<Run>
         since,
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
-    let start = shared.note(Act::Start(start), "the gateway begins to serve").await;
+    let why = start_says(serve);
+    let start = shared.note(Act::Start(start), &why).await;
     Ok(Run { start: start.context("the start cannot be put on record")? })
+}
+
+/// What the record of a start has in words.
+fn start_says(serve: &Serve) -> String {
+    let begins = "the gateway begins to serve";
+    let says = match sinks::begun_anew(serve) {
+        Some(anew) => format!("{begins}; {anew}"),
+        None => begins.to_owned(),
+    };
+    says.chars().take(MAX_WHY).collect()
 }
 
 /// Waits until the process is told to stop, or must: it goes on as a whole or not at all. Gives why it ends.
@@ -205,6 +216,22 @@ mod tests {
 
     fn of(words: &[&str]) -> String {
         flags(&parsed(words))
+    }
+
+    /// A SIEM that lacks records has them by somebody's decision, which is on record.
+    #[test]
+    fn the_start_names_each_sink_that_begins_as_a_new_one() {
+        let data = tempfile::tempdir().expect("a directory");
+        let data = data.path().to_str().expect("text");
+        let says = |more: &[&str]| start_says(&parsed(&[&["--data", data][..], more].concat()));
+        assert_eq!(says(&[]), "the gateway begins to serve");
+        let sink = ["--sink", "syslog+tcp://127.0.0.1:601", "--sink", "otlp+http://127.0.0.1:4318/v1/logs"];
+        assert_eq!(
+            says(&sink),
+            "the gateway begins to serve; sinks without a position begin at the present: syslog+tcp://127.0.0.1:601, otlp+http://127.0.0.1:4318"
+        );
+        let from = [&sink[..2], &["--sink-from", "7"]].concat();
+        assert!(says(&from).ends_with("begin at record 7: syslog+tcp://127.0.0.1:601"), "{}", says(&from));
     }
 
     /// Attack: what is on record for good has nothing of a password in it, also not as a digest that passwords can be tried against.

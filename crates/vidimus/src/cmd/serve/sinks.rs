@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use vidimus_gateway::{Pace, SecretDirectory, Shared, SinksConfig, open_sinks};
+use vidimus_gateway::{Pace, SecretDirectory, Shared, SinkAddress, SinksConfig, has_position, open_sinks};
 
 use super::Serve;
 use super::supervisor::Supervisor;
@@ -18,6 +18,19 @@ const AGAIN: Duration = Duration::from_millis(100);
 /// ([`vidimus_gateway::least_position`]).
 pub(in crate::cmd) fn positions(data: &Path) -> PathBuf {
     data.join("sinks")
+}
+
+/// Which sinks begin as new ones, and where, for the record of the start: whoever removed a position had its sink pass by what it had not taken.
+/// `None` where each has a position.
+pub(super) fn begun_anew(serve: &Serve) -> Option<String> {
+    let directory = positions(&serve.data);
+    let places = serve.sink.iter().map(SinkAddress::place);
+    let new: Vec<String> = places.filter(|place| !has_position(&directory, place)).collect();
+    if new.is_empty() {
+        return None;
+    }
+    let from = serve.sink_from.map_or("the present".to_owned(), |index| format!("record {index}"));
+    Some(format!("sinks without a position begin at {from}: {}", new.join(", ")))
 }
 
 /// Begins to send, where somebody is to be sent records. Each sink is a task of its own: whatever one does, the others go on.

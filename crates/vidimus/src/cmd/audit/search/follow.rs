@@ -5,12 +5,15 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::bail;
+use serde::Serialize;
+use vidimus_query::audit::logs::Logs;
 use vidimus_query::audit::{Damage, Found, Judge, SearchQuestion};
 use vidimus_readmodel::{Model, Wanted};
 
 use super::indexed;
 use super::table::{self, Row};
-use crate::cmd;
+use crate::cmd::{self, audit};
 use crate::output::{self, Format};
 
 /// How often the log is looked at.
@@ -23,18 +26,52 @@ const BEFORE: u64 = 1 << 14;
 /// Rows of one table.
 const ROWS: usize = 1_000;
 
-/// Shows what fits from `after` on, or from now on, until nobody reads it any more.
+/// Shows what fits of several logs, each from now on: what comes of two at once stands in the order in which it is found. One that cannot be followed
+/// keeps nobody from the others.
+pub(super) fn run_logs(logs: &Logs, question: &SearchQuestion, format: Format) -> anyhow::Result<ExitCode> {
+    Judge::of(question, Vec::new()).map_err(|misasked| cmd::misasked(&misasked))?;
+    let mut followed = Vec::new();
+    for log in logs.all() {
+        match log.directories.as_slice() {
+            [directory] => followed.push((log.name.as_str(), directory.as_path())),
+            _ => bail!(
+                "--follow: several of the directories have the log {}; give the one that grows",
+                log.name
+            ),
+        }
+    }
+    let follow = |log: &str, directory: &Path| {
+        let index = audit::index_beside(directory);
+        let ended = run(directory, index.as_deref(), question, None, (Some(log), format));
+        if let Err(error) = &ended {
+            output::warning(&format!("{log} is not followed any more: {error:#}"));
+        }
+        ended.is_ok()
+    };
+    let ended: Vec<bool> = std::thread::scope(|scope| {
+        let follow = &follow;
+        // All are begun before the first is waited for.
+        let all: Vec<_> = followed
+            .into_iter()
+            .map(|(log, directory)| scope.spawn(move || follow(log, directory)))
+            .collect();
+        all.into_iter().map(|one| one.join().unwrap_or(false)).collect()
+    });
+    Ok(if ended.contains(&false) { ExitCode::from(2) } else { ExitCode::SUCCESS })
+}
+
+/// Shows what fits from `after` on, or from now on, until nobody reads it any more; each with its `log`, where it is one of several.
 pub(super) fn run(
     ledger: &Path,
     index: Option<&Path>,
     question: &SearchQuestion,
     mut after: Option<u64>,
-    format: Format,
+    (log, format): (Option<&str>, Format),
 ) -> anyhow::Result<ExitCode> {
     let question = SearchQuestion { oldest_first: true, ..question.clone() };
     Judge::of(&question, Vec::new()).map_err(|misasked| cmd::misasked(&misasked))?;
     let present = vidimus_ledger::signed_for(ledger)?;
-    let mut shown = Printer { format, rows: Vec::new() };
+    let mut shown = Printer { format, log: log.map(str::to_owned), rows: Vec::new() };
     if let Some(from) = after.filter(|after| after.saturating_add(1) < present) {
         past(indexed::records(ledger, index, &question, Some(from), usize::MAX)?, present, &mut shown)?;
         after = present.checked_sub(1);
@@ -64,7 +101,7 @@ pub(super) fn run(
         // Who asks for what comes later than the next record waits for that.
         after = after.max(end.checked_sub(1));
         model.forget_before(end.saturating_sub(BEFORE));
-        while model.refresh()? == 0 {
+        while !output::is_gone() && model.refresh()? == 0 {
             std::thread::sleep(EVERY);
         }
     }
@@ -108,9 +145,19 @@ fn past(
     Ok(())
 }
 
+/// A record with the log that it is of.
+#[derive(Debug, Serialize)]
+struct OfLog<'f> {
+    log: &'f str,
+    #[serde(flatten)]
+    found: &'f Found,
+}
+
 /// Prints what is found as it comes.
 struct Printer {
     format: Format,
+    /// Of several logs the one that they are of.
+    log: Option<String>,
     /// Not yet printed.
     rows: Vec<Row>,
 }
@@ -118,9 +165,21 @@ struct Printer {
 impl Printer {
     fn take(&mut self, found: Result<Found, Damage>) -> anyhow::Result<()> {
         match found {
-            Ok(found) if self.format == Format::Json => output::json(&found)?,
-            Ok(found) => self.rows.push(Row::of(&found)),
-            Err(damage) => output::warning(&damage.to_string()),
+            Ok(found) if self.format == Format::Json => match &self.log {
+                Some(log) => output::json(&OfLog { log, found: &found })?,
+                None => output::json(&found)?,
+            },
+            Ok(found) => {
+                let row = Row::of(&found);
+                self.rows.push(match &self.log {
+                    Some(log) => row.in_log(log),
+                    None => row,
+                });
+            }
+            Err(damage) => match &self.log {
+                Some(log) => output::warning(&format!("{log}: {damage}")),
+                None => output::warning(&damage.to_string()),
+            },
         }
         if self.rows.len() >= ROWS {
             self.flush();
@@ -186,7 +245,7 @@ mod tests {
             });
             serde_json::from_value::<Found>(record).expect("a record")
         };
-        let mut shown = Printer { format: Format::Table, rows: Vec::new() };
+        let mut shown = Printer { format: Format::Table, log: None, rows: Vec::new() };
         let mut looked_at = 0;
         let records = [3, 7, 9, 10, 12].into_iter().map(found).map(Ok).inspect(|_| looked_at += 1);
         past(records, 10, &mut shown).expect("shown");

@@ -8,7 +8,7 @@ use vidimus_query::audit::Lookup;
 use vidimus_query::audit::logs::{self, Cursor, LogDamage, Logs};
 
 use super::table::{self, Row};
-use super::{After, DENIED, Search};
+use super::{After, DENIED, Search, follow};
 use crate::cmd;
 use crate::cmd::progress::Watch;
 use crate::output::{self, Format};
@@ -20,7 +20,15 @@ pub fn run(
     search: &Search,
     format: Format,
 ) -> anyhow::Result<ExitCode> {
-    ensure!(!search.follow, "--follow: give one --ledger; several are read as they are");
+    let question = search.filters.question(search.kind, search.oldest_first);
+    if search.follow {
+        ensure!(
+            search.after.is_none(),
+            "--follow: several ledgers are followed from now on; leave --after out"
+        );
+        cmd::audit::warn_of_repeated(logs);
+        return follow::run_logs(logs, &question, format);
+    }
     let after = match &search.after {
         None => Cursor::default(),
         Some(After::Logs(cursor)) => cursor.clone(),
@@ -30,7 +38,6 @@ pub fn run(
             )
         }
     };
-    let question = search.filters.question(search.kind, search.oldest_first);
     let limit = if search.limit == 0 { usize::MAX } else { search.limit };
     cmd::audit::warn_of_repeated(logs);
     let (mut rows, mut last, mut found, mut more) = (Vec::new(), None, 0, false);
