@@ -52,11 +52,13 @@ pub(crate) const fn is_invisible(one: char) -> bool {
 }
 
 /// Letters of other scripts, and the Latin ones for which they are taken (of Unicode's confusables.txt, the letters of words).
-const LOOK_ALIKE: [(&str, &str); 4] = [
+const LOOK_ALIKE: [(&str, &str); 6] = [
     ("аеорсухіјѕһԁԛԝӏв", "aeopcyxijshdqwlb"),
     ("АВЕКМНОРСТУХІЈЅ", "ABEKMHOPCTYXIJS"),
     ("αοιρνυκτε", "aoipvukte"),
     ("ΑΒΕΖΗΙΚΜΝΟΡΤΥΧ", "ABEZHIKMNOPTYX"),
+    ("օսոհցզյաՕՍՏԼ", "ounhgqjwOUSL"),
+    ("ᎪᏴᏟᎬᏀᎻᎫᏦᏞᎷᏢᎡᏚᎢᏙᎳᏃ", "ABCEGHJKLMPRSTVWZ"),
 ];
 
 fn fold(one: char) -> Option<char> {
@@ -202,6 +204,8 @@ mod tests {
             ("ｉｇｎｏｒｅ", "ignore"),
             ("іgnоrе", "ignore"),
             ("𝐢𝐠𝐧𝐨𝐫𝐞", "ignore"),
+            ("iցոօre", "ignore"),
+            ("ᎪᏦᎢᎪ", "AKTA"),
             ("\u{e0069}\u{e0067}\u{e006e}ore", "ignore"),
             ("i\u{301}gnore", "ignore"),
             ("41\u{ad}11", "4111"),
