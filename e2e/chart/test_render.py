@@ -44,6 +44,7 @@ class Render(unittest.TestCase):
             ("gateway.log=verbose", "log"),
             ("mode=files", "mode"),
             ("user=0", "user"),
+            ("service.sessionAffinity=Cookie", "sessionAffinity"),
             ("ledger.size=lots", "size"),
             ("image.digest=sha256:abc", "digest"),
             ("gateway.publicUrl=gateway.example", "publicUrl"),
@@ -235,6 +236,12 @@ class Render(unittest.TestCase):
                 self.assertEqual(hpa["spec"]["scaleTargetRef"], {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": workload["metadata"]["name"]})
                 self.assertEqual((hpa["spec"]["minReplicas"], hpa["spec"]["maxReplicas"]), (2, 6))
         self.assertEqual(of(rendered("minimal"), "StatefulSet")[0]["spec"]["replicas"], 1)
+
+    def test_a_client_is_kept_at_one_replica_where_it_is_to_be(self):
+        for name, expected in [("minimal", None), ("full", "ClientIP")]:
+            services = {one["metadata"]["name"]: one["spec"] for one in of(rendered(name), "Service")}
+            self.assertEqual(services["vidimus"].get("sessionAffinity"), expected)
+            self.assertNotIn("sessionAffinity", services["vidimus-admin"])
 
     def test_an_issuer_is_believed_by_the_clusters_ca_where_it_is_the_api_server(self):
         eks = "https://oidc.eks.eu-west-1.amazonaws.com/id/A"

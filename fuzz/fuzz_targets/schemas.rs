@@ -5,10 +5,14 @@ use libfuzzer_sys::fuzz_target;
 use vidimus_gateway::fuzzing::protocol::mcp::schema::{InputSchema, unheld};
 
 fuzz_target!(|text: &str| {
-    let (schema, arguments) = text.split_once('\n').unwrap_or((text, "{}"));
-    let entry = format!("{{\"name\":\"t\",\"inputSchema\":{schema}}}");
+    let (written, arguments) = text.split_once('\n').unwrap_or((text, "{}"));
+    let entry = format!("{{\"name\":\"t\",\"inputSchema\":{written}}}");
     let message = format!("{{\"params\":{{\"arguments\":{arguments}}}}}");
-    let held = InputSchema::of(&entry).check(message.as_bytes());
+    let schema = InputSchema::of(&entry);
+    let held = schema.check(message.as_bytes(), false);
+    if schema.check(message.as_bytes(), true).is_ok() {
+        assert!(held.is_ok(), "closed it lets nothing more be");
+    }
     if unheld(&entry).is_some() {
         assert!(held.is_err(), "what cannot be held to lets nothing pass");
     }

@@ -4,6 +4,7 @@
 //! is matched in linear time (crate `jsonschema`). What references lead to is validated as often as they lead there, which doubles with each step
 //! of a chain of pairs, so a schema that comes to too much is none that anything is held to (`check_size`).
 
+mod closed;
 mod keywords;
 
 use std::cmp::Ordering;
@@ -15,6 +16,7 @@ use jsonschema::{PatternOptions, Validator};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use closed::closed;
 pub(crate) use keywords::check as check_keywords;
 
 /// The longest schema that anything is held to, in bytes.

@@ -15,6 +15,7 @@ use crate::decide::residual::field::{Field, Presence};
 use crate::decide::residual::value::Value;
 use crate::decide::view::Seen;
 use crate::decision::{Decision, Fact, Outcome};
+use crate::guard::{Came, Guard};
 use crate::obligation::REDACTED;
 use crate::record::DecisionRecord;
 use crate::refusal::Code;
@@ -286,6 +287,19 @@ impl Recorded {
             View::Text if value.len() + 4 > MAX_VALUE => None,
             View::Text => Some(Seen::There(Value::Text(value.into()))),
         }
+    }
+
+    /// Whether this guard looked at the call and found nothing. That is known of one that is built in: one that a policy declares may look for something else
+    /// by now. What a guard came to otherwise is by what policies said of it then.
+    pub(crate) fn has_passed(&self, guard: &str) -> bool {
+        let came = || self.fact(&format!("guard.{guard}"));
+        Guard::named(guard).is_some() && came().is_some_and(|came| came == Came::Passed.as_str())
+    }
+
+    /// Those guards.
+    pub(crate) fn passed_guards(&self) -> Vec<String> {
+        let built_in = Guard::ALL.into_iter().map(|guard| guard.as_str().to_owned());
+        built_in.filter(|guard| self.has_passed(guard)).collect()
     }
 
     fn fact(&self, name: &str) -> Option<&str> {

@@ -20,6 +20,7 @@ mod acts;
 mod answer;
 mod beside;
 mod bodies;
+mod body_signature;
 mod changes;
 mod clickhouse;
 mod credential;

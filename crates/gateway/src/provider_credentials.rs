@@ -11,7 +11,7 @@ use vidimus_core::permit::Permit;
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::api_key::presented;
 use vidimus_core::resource::llm_provider::{CredentialSource, ProviderType, one_key};
-use vidimus_core::resource::{LlmProvider, McpServer, Object};
+use vidimus_core::resource::{Endpoint, LlmProvider, McpServer, Object};
 
 use crate::credential::aws;
 use crate::secrets::{SecretDirectory, SecretKeys};
@@ -59,7 +59,12 @@ pub(crate) fn key_of(destination: &Destination) -> Option<(&'static str, &str, &
 
 /// Where the record of a server says where its key comes from.
 fn field_of(server: &McpServer) -> &'static str {
-    if server.endpoint.openapi.is_some() { "spec.openapi.credential" } else { "spec.endpoint.credential" }
+    let Endpoint { openapi, grpc_tools, .. } = &server.endpoint;
+    match (openapi, grpc_tools) {
+        (Some(_), _) => "spec.openapi.credential",
+        (None, Some(_)) => "spec.grpc.credential",
+        (None, None) => "spec.endpoint.credential",
+    }
 }
 
 impl<'a> Wanted<'a> {
@@ -230,7 +235,7 @@ impl ProviderCredentials {
 }
 
 fn unavailable(Wanted { kind, id, .. }: Wanted<'_>, reason: &str) -> Refusal {
-    const NEXT: &str = "The server's key could not be read; check spec.endpoint.credential, or spec.openapi.credential, of the MCPServer.";
+    const NEXT: &str = "The server's key could not be read; check credential in spec.endpoint, spec.openapi or spec.grpc of the MCPServer.";
     let message = format!("the key of {kind} {id} is not available");
     let refusal = Refusal::new(Code::CredentialUnavailable, message).with_detail(reason);
     if kind == "MCPServer" { refusal.with_next(NEXT) } else { refusal }

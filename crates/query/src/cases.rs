@@ -59,6 +59,9 @@ pub struct Case {
     /// all.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub limits: BTreeMap<String, i64>,
+    /// The guards that would find nothing in it, by their names in `context.guarded`. What waits for another is decided as if that found something.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub guarded: Vec<String>,
     /// What is to be decided of it.
     pub expect: Expected,
 }
@@ -214,6 +217,7 @@ impl Case {
             user: self.user.clone(),
             instance: None,
             limits: self.limits.clone(),
+            guarded: self.guarded.clone(),
         }
     }
 

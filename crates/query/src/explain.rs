@@ -61,6 +61,9 @@ pub struct ExplainQuestion {
     /// into all.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub limits: BTreeMap<String, i64>,
+    /// The guards that would find nothing in it, by their names in `context.guarded`. What waits for another is decided as if that found something.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub guarded: Vec<String>,
 }
 
 fn no_arguments() -> String {
@@ -291,6 +294,9 @@ fn decide(
     };
     let so_far = SoFar { limits: question.limits.iter().map(left).collect(), ..SoFar::default() };
     let call = Call { caller: &caller, ask, now, source_ip: None, so_far: &so_far, approvals: &[] };
+    let guarded = unseen::guarded(world, &call, &question.guarded);
+    let ask = Ask { guarded: &guarded, ..call.ask };
+    let call = Call { ask, ..call };
     let decision = world.authorize(&call);
     let would_change = would_change(world, &call, &decision);
     let resource = front.map(|_| target.entity().to_string());

@@ -17,14 +17,18 @@ const SCHEME: &str = "Bearer";
 const BASIC: &str = "Basic";
 /// The longest name of a scheme, in bytes.
 const LONGEST: usize = 32;
+/// The longest name of a parameter, in bytes.
+const LONGEST_PARAMETER: usize = 128;
 
 /// Where a key is, and by which header field it is presented.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiKey {
     /// Where it comes from.
     pub source: CredentialSource,
-    /// The header field, in lower case.
+    /// The header field, in lower case; of a key in the query the one from which it goes there.
     pub header: Arc<str>,
+    /// The parameter of the query that it is, where it stands there.
+    pub query: Option<Arc<str>>,
     /// What stands before it there (RFC 9110 section 11.4); of `authorization` alone.
     pub scheme: Option<Arc<str>>,
 }
@@ -47,6 +51,7 @@ pub fn presented(scheme: Option<&str>, key: &str) -> Result<String, &'static str
 pub(super) struct Written<'s> {
     pub(super) credential: Option<&'s CredentialSpec>,
     pub(super) header: Option<&'s str>,
+    pub(super) query: Option<&'s str>,
     pub(super) scheme: Option<&'s str>,
 }
 
@@ -59,10 +64,11 @@ impl Written<'_> {
         problems: &mut Problems,
     ) -> Option<ApiKey> {
         let (header_at, scheme_at) = (at.key("credentialHeader"), at.key("credentialScheme"));
+        let query_at = at.key("credentialQuery");
         let written = self.header.unwrap_or(HEADER);
         let header = problems.take(header_at, written, header::check_credential(written));
         let Some(credential) = self.credential else {
-            for (at, given) in [(header_at, self.header), (scheme_at, self.scheme)] {
+            for (at, given) in [(header_at, self.header), (query_at, self.query), (scheme_at, self.scheme)] {
                 let Some(given) = given else { continue };
                 let fault =
                     Fault::new("there is no credential to present by it", "add credential, or remove it");
@@ -73,10 +79,30 @@ impl Written<'_> {
         if let Some(scheme) = self.scheme {
             problems.take(scheme_at, scheme, check_scheme(scheme, header.as_deref()));
         }
+        if let Some(query) = self.query {
+            let is_elsewhere = self.header.or(self.scheme).is_some();
+            problems.take(query_at, query, check_parameter(query, is_elsewhere));
+        }
         let source = credential.check(meta, of, at.key("credential"), problems)?;
         let header = header?;
-        let scheme = (header == HEADER).then(|| self.scheme.unwrap_or(SCHEME).into());
-        Some(ApiKey { source, header: header.into(), scheme })
+        let has_scheme = header == HEADER && self.query.is_none();
+        let scheme = has_scheme.then(|| self.scheme.unwrap_or(SCHEME).into());
+        Some(ApiKey { source, header: header.into(), query: self.query.map(Into::into), scheme })
+    }
+}
+
+fn check_parameter(name: &str, is_elsewhere: bool) -> Result<(), Fault> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    if name.is_empty() || name.len() > LONGEST_PARAMETER || !name.bytes().all(is_plain) {
+        let fix = "write one name, as in appid; the key does not belong here";
+        return Err(Fault::new("is not the name of a parameter", fix));
+    }
+    match is_elsewhere {
+        true => Err(Fault::new(
+            "a key stands in one place",
+            "remove it, or credentialHeader and credentialScheme",
+        )),
+        false => Ok(()),
     }
 }
 

@@ -211,6 +211,7 @@ impl EndpointSpec {
         Written {
             credential: self.credential.as_ref(),
             header: self.credential_header.as_deref(),
+            query: None,
             scheme: self.credential_scheme.as_deref(),
         }
     }
@@ -369,7 +370,7 @@ pub(crate) fn has_nothing_of_servers(endpoint: &EndpointSpec, at: At<'_>, proble
             Fault::new("only an MCP server speaks an era of MCP", "remove it"),
         );
     }
-    let Written { credential, header, scheme } = endpoint.key();
+    let Written { credential, header, query: _, scheme } = endpoint.key();
     let given = [
         ("credential", credential.is_some()),
         ("credentialHeader", header.is_some()),

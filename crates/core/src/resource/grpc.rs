@@ -17,7 +17,10 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use self::schema::{Comments, takes_object};
+use super::Meta;
+use super::api_key::Written;
 use super::check::Document;
+use super::credential::CredentialSpec;
 use super::endpoint::{DEFAULT_TIMEOUT_MS, Endpoint, EndpointSpec, HeadersSpec, text_schema};
 use super::field::{name, timeout, web_url};
 use super::problem::{At, Fault, Problems, shortened};
@@ -87,6 +90,17 @@ pub struct GrpcSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "services_schema")]
     pub services: Vec<String>,
+    /// Where the server's key comes from. The gateway holds it; callers never see it. When it is left out, the server gets a token for each call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential: Option<CredentialSpec>,
+    /// The header field of the key, as in X-Api-Key: Authorization, with credentialScheme before the key, when it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128), pattern("^[A-Za-z0-9][A-Za-z0-9_.-]*$"))]
+    pub credential_header: Option<String>,
+    /// What stands before the key in Authorization, as in Token: Bearer when it is left out. Of Basic the key is user:password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32), pattern("^[A-Za-z0-9._-]+$"))]
+    pub credential_scheme: Option<String>,
     /// The audience (aud) of the tokens minted for it; the URL when it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "text_schema")]
@@ -126,10 +140,18 @@ impl GrpcSpec {
     /// Where the calls go, and which tools they are of.
     pub(super) fn check(
         &self,
+        meta: &Meta,
         document: Document<'_>,
         at: At<'_>,
         problems: &mut Problems,
     ) -> Option<Endpoint> {
+        let key = Written {
+            credential: self.credential.as_ref(),
+            header: self.credential_header.as_deref(),
+            query: None,
+            scheme: self.credential_scheme.as_deref(),
+        };
+        let key = key.check(meta, document, at, problems);
         let endpoint = EndpointSpec {
             url: self.url.clone(),
             audience: self.audience.clone(),
@@ -150,7 +172,8 @@ impl GrpcSpec {
         let (digest, services) = (pool?.1, services?);
         let tools = problems.take(at.key("descriptors"), "", tools(&services, &digest))?;
         let max_answer = self.max_answer.unwrap_or(MAX_ANSWER);
-        Some(Endpoint { grpc_tools: Some(Arc::new(Grpc { tools, max_answer, digest })), ..endpoint? })
+        let grpc = Grpc { tools, max_answer, digest };
+        Some(Endpoint { grpc_tools: Some(Arc::new(grpc)), key, ..endpoint? })
     }
 
     /// The descriptors, and the digest of what is made of them.

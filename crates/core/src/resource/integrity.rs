@@ -21,7 +21,7 @@ pub struct Integrity {
     /// What becomes of a tool that is not among them.
     pub unpinned: Unpinned,
     /// What arguments are held to.
-    pub arguments: HeldTo,
+    pub arguments: HeldArguments,
     /// What results are held to.
     pub results: HeldTo,
 }
@@ -49,7 +49,20 @@ impl Integrity {
     }
 }
 
-/// What the arguments, or the results, of a pinned tool are held to.
+/// What the arguments of a pinned tool are held to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum HeldArguments {
+    /// The schema of the pinned definition. A tool whose schema cannot be held to is not called.
+    #[default]
+    Schema,
+    /// The same, and each object has no members but those that the schema names.
+    Closed,
+    /// Nothing.
+    Nothing,
+}
+
+/// What the results of a pinned tool are held to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum HeldTo {
@@ -77,9 +90,9 @@ pub struct IntegritySpec {
     /// (firstSight), and refused from then on while it is something else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unpinned: Option<Unpinned>,
-    /// What the arguments of a call are held to: the schema of the tool (schema, when it is left out), or nothing.
+    /// What the arguments of a call are held to: the schema of the tool (schema, when it is left out), the members that it names too (closed), or nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub arguments: Option<HeldTo>,
+    pub arguments: Option<HeldArguments>,
     /// What structured results are held to: the output schema of the tool, where it has one (schema, when it is left out), or nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub results: Option<HeldTo>,

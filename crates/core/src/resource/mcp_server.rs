@@ -294,7 +294,7 @@ impl McpServerSpec {
         } else if let Some(api) = &self.openapi {
             api.check(meta, document, spec.key("openapi"), problems)
         } else if let Some(grpc) = &self.grpc {
-            grpc.check(document, spec.key("grpc"), problems)
+            grpc.check(meta, document, spec.key("grpc"), problems)
         } else if let Some(agent) = &self.agent {
             agent.check(meta, spec.key("agent"), problems)
         } else {

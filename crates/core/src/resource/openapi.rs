@@ -294,6 +294,10 @@ pub struct OpenApiSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128), pattern("^[A-Za-z0-9][A-Za-z0-9_.-]*$"))]
     pub credential_header: Option<String>,
+    /// The query parameter in which the API takes the key, as in appid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128), pattern("^[A-Za-z0-9_.-]+$"))]
+    pub credential_query: Option<String>,
     /// What stands before the key in Authorization, as in Token: Bearer when it is left out. Of Basic the key is user:password.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32), pattern("^[A-Za-z0-9._-]+$"))]
@@ -346,12 +350,19 @@ impl OpenApiSpec {
         let key = api_key::Written {
             credential: self.credential.as_ref(),
             header: self.credential_header.as_deref(),
+            query: self.credential_query.as_deref(),
             scheme: self.credential_scheme.as_deref(),
         };
         let key = key.check(meta, of, at, problems);
-        let query = web_url::check(&self.url)
+        let query: Option<Vec<String>> = web_url::check(&self.url)
             .ok()
             .map(|url| url.query_pairs().map(|(name, _)| name.into_owned()).collect());
+        if let (Some(name), Some(given)) = (&self.credential_query, &query)
+            && given.contains(name)
+        {
+            let fault = Fault::new("the URL has it in its query already", "take it out of spec.openapi.url");
+            problems.report(at.key("credentialQuery"), name, fault);
+        }
         let document_at = at.key("document");
         let unwritable = |error: serde_json::Error| {
             Fault::new(format!("it cannot be written as JSON: {error}"), "write it as its CRD describes it")
@@ -364,7 +375,10 @@ impl OpenApiSpec {
         }
         let document =
             problems.take(document_at.key("openapi"), "", document::Document::of(&self.document))?;
-        let of_key = key.as_ref().map(|key| (parameter::Place::Header, key.header.clone()));
+        let of_key = key.as_ref().map(|key| match &key.query {
+            Some(name) => (parameter::Place::Query, name.clone()),
+            None => (parameter::Place::Header, key.header.clone()),
+        });
         let given = Given { query: query.unwrap_or_default(), key: of_key };
         let Operations { tools, routes, left_out, more_left_out } =
             document.compiled((&self.operations, at.key("operations")), (document_at, &given), problems);

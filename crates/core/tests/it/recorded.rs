@@ -5,6 +5,7 @@ use std::sync::Arc;
 use vidimus_core::call::{Action, Ask, Call, SoFar, Target};
 use vidimus_core::caller::{Caller, Chain, Proven, UnixMillis, User};
 use vidimus_core::decision::{About, Outcome};
+use vidimus_core::guard::{Came, Guard, Guarded, Kinds, Looked};
 use vidimus_core::recorded::{Foreseen, Recorded};
 use vidimus_core::refusal::Code;
 use vidimus_core::resource::Object;
@@ -308,5 +309,45 @@ fn what_looks_at_the_groups_of_a_person_is_open() {
         let facts = Facts { user: Some(user.clone()), ..Facts::of(&new, "a/bot") };
         let found = facts.ask(Action::InvokeTool, target, |call| record.foresee(&new, call));
         assert_eq!(matches!(found, Foreseen::Certain { .. }), certain, "{condition}");
+    }
+}
+
+/// What a guard that is built in found nothing in stands in the record. What another one would have found, and what becomes of a finding by the words of
+/// another policy, does not.
+#[test]
+fn that_a_guard_found_nothing_is_known() {
+    let waits = |condition: &str| {
+        format!(
+            "permit (principal, action, resource); forbid (principal, action == Action::\"invokeTool\", resource) unless {{ {condition} }};"
+        )
+    };
+    let world = |cedar: &str| {
+        snapshot(objects(vec![agent("a", "bot")], vec![server("a", "tools")], vec![cluster(cedar)]))
+    };
+    let secrets = waits("context.guarded.contains(\"secrets\")");
+    let old = world(&secrets);
+    for (came, cedar, expected) in [
+        (Came::Passed, secrets.clone(), Some(Outcome::Allow)),
+        (Came::Recorded, secrets.clone(), None),
+        (Came::Found, secrets, None),
+        (Came::Passed, waits("context.guarded.contains(\"injection\")"), None),
+        (Came::Passed, waits("context.guarded.containsAll([\"secrets\"])"), None),
+    ] {
+        let mut looked = Guarded::default();
+        looked.add(Looked { guard: Guard::Secrets, came, kinds: Kinds::new() }, []);
+        let target = Target::Tool { server: old.mcp_server("a/tools").unwrap(), name: "t" };
+        let record = Facts::of(&old, "a/bot").ask(Action::InvokeTool, target, |call| {
+            let ask = Ask { guarded: &looked, ..call.ask };
+            recorded(&old, &Call { ask, ..*call })
+        });
+        let new = world(&cedar);
+        let target = Target::Tool { server: new.mcp_server("a/tools").unwrap(), name: "t" };
+        let found =
+            Facts::of(&new, "a/bot").ask(Action::InvokeTool, target, |call| record.foresee(&new, call));
+        let outcome = match found {
+            Foreseen::Certain { outcome, .. } => Some(outcome),
+            Foreseen::Open { .. } => None,
+        };
+        assert_eq!(outcome, expected, "{came:?} {cedar}");
     }
 }

@@ -1,5 +1,6 @@
 //! Asks the webhook of a guard about a call (ADR 87). It is no upstream and carries nothing out, so it is asked without a permit; its address is held to
 //! what an upstream's is held to, after resolution too. It gets what the call says and who makes it: no credential, and no header of the caller's.
+//! By the gateway's signature over all of that it knows who asks.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use vidimus_core::refusal::Code;
 use vidimus_core::resource::own_guard::Webhook;
 
 use super::{Upstream, connect};
+use crate::body_signature::SIGNATURE;
 
 /// The longest question, in bytes: a longer message is not sent.
 const MAX_QUESTION: usize = 1 << 20;
@@ -34,6 +36,8 @@ const MAX_FINDING: usize = 63;
 pub(crate) enum Unasked {
     /// The message is longer than what is sent.
     TooLong,
+    /// The gateway could not sign what it asks.
+    Unsigned,
     /// It has an address that no call may reach.
     RefusedAddress,
     /// It could not be connected to, or the connection broke.
@@ -52,6 +56,7 @@ impl Unasked {
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::TooLong => "too-long",
+            Self::Unsigned => "unsigned",
             Self::RefusedAddress => "refused-address",
             Self::Unreachable => "unreachable",
             Self::Timeout => "timeout",
@@ -63,7 +68,8 @@ impl Unasked {
 }
 
 impl Upstream {
-    /// What a webhook finds in a call; nothing where it lets the call pass. `time` is now, by RFC 3339.
+    /// What a webhook finds in a call; nothing where it lets the call pass. `time` is now, by RFC 3339; `sign` gives the gateway's signature over a body, or
+    /// nothing where there can be none.
     ///
     /// # Errors
     /// [`Unasked`].
@@ -71,12 +77,15 @@ impl Upstream {
         &self,
         webhook: &Webhook,
         (guard, call, time): (&str, &Call<'_>, &str),
+        sign: impl FnOnce(&[u8]) -> Option<String>,
     ) -> Result<Kinds, Unasked> {
         let question = question(guard, call, time).ok_or(Unasked::TooLong)?;
+        let signature = sign(question.as_bytes()).ok_or(Unasked::Unsigned)?;
         let request = Request::post(&*webhook.url)
             .header(ACCEPT, "application/json")
             .header(CONTENT_TYPE, "application/json")
             .header(USER_AGENT, concat!("vidimus/", env!("CARGO_PKG_VERSION")))
+            .header(SIGNATURE, signature)
             .body(Full::from(question))
             .map_err(|_| Unasked::Unreachable)?;
         let literal = request.uri().host().map_or(Ok(()), |host| self.guard().check_literal(host));
@@ -180,7 +189,9 @@ mod tests {
         for host in ["127.0.0.1", "localhost", "[::1]", "169.254.169.254", "[fe80::1]"] {
             let url = format!("http://{host}:{port}/").into();
             let webhook = Webhook { url, ca_file: None, timeout_ms: 2_000, on_failure: OnFailure::Closed };
-            let asked = upstream.ask(&webhook, ("n/p/opa", &call, "2026-11-28T20:00:00Z")).await;
+            let (asked, sign) =
+                (("n/p/opa", &call, "2026-11-28T20:00:00Z"), |_: &[u8]| Some("a.b.c".to_owned()));
+            let asked = upstream.ask(&webhook, asked, sign).await;
             assert_eq!(asked, Err(Unasked::RefusedAddress), "{host}");
         }
         listener.set_nonblocking(true).expect("non-blocking");

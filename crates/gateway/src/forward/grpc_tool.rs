@@ -20,6 +20,7 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use vidimus_core::permit::Permit;
 use vidimus_core::refusal::{Code, Refusal};
+use vidimus_core::resource::api_key::ApiKey;
 use vidimus_core::resource::{Grpc, HeaderRules};
 
 use self::answer::Status;
@@ -66,9 +67,10 @@ pub(super) async fn answer(
     if let Some(host) = uri.host() {
         upstream.guard().check_literal(host)?;
     }
+    let held = (&endpoint.headers, endpoint.key.as_ref());
     let exchange = Exchange {
         client: upstream.http2_client(endpoint)?,
-        request: request(uri, metadata(asked.headers, &endpoint.headers, endpoint.timeout_ms), &message),
+        request: request(uri, metadata(asked.headers, held, endpoint.timeout_ms), &message),
         method: tool.method.clone(),
         max_answer: grpc.max_answer,
         timeout_ms: endpoint.timeout_ms,
@@ -109,11 +111,12 @@ fn not_sent(called: &Called, why: &str) -> Response<Body> {
 }
 
 /// The metadata of a call: this hop's credential, the trace, and what the record lets pass or sets. Nothing of MCP goes on.
-fn metadata(sent: &HeaderMap, rules: &HeaderRules, timeout_ms: u32) -> HeaderMap {
+fn metadata(sent: &HeaderMap, (rules, key): (&HeaderRules, Option<&ApiKey>), timeout_ms: u32) -> HeaderMap {
     let mut out = HeaderMap::new();
     for (name, value) in sent {
         let is_set = || rules.set.iter().any(|(set, _)| **set == *name.as_str());
-        let is_ours = *name == AUTHORIZATION || name.as_str() == TRACEPARENT;
+        let is_key = || key.is_some_and(|key| *key.header == *name.as_str());
+        let is_ours = *name == AUTHORIZATION || name.as_str() == TRACEPARENT || is_key();
         // What begins so is the protocol's own.
         let is_reserved = name.as_str().starts_with("grpc-") || *name == CONTENT_TYPE;
         if !is_reserved && (is_ours || rules.passes(name.as_str()) || is_set()) {

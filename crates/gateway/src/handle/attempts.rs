@@ -142,6 +142,7 @@ impl Elsewhere {
             call: effect.call().clone(),
             seconds,
             one_at_a_time: shape == Shape::Gemini && shapes::one_at_a_time(self.client, &self.body),
+            again: None,
         };
         shapes::lifted(response, answered, gate.limits.held_answer)
     }

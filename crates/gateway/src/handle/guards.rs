@@ -11,12 +11,16 @@ use vidimus_core::resource::own_guard::{OnFailure, Webhook};
 use vidimus_core::snapshot::Snapshot;
 
 use super::said_to;
+use crate::body_signature::SignedBody;
 use crate::found::{Found, InPlace};
-use crate::gate::{Gate, rfc3339};
+use crate::gate::{Gate, millis, rfc3339};
 use crate::held_to;
 
 /// Where the arguments of a tool are, which alone can go on without a value.
 const ARGUMENTS: &str = "/params/arguments";
+
+/// `typ` of the gateway's signature over what it asks a webhook.
+const SIGNED_AS: &str = "vidimus-guard+jwt";
 
 /// The most values that are taken out of a message to a model or an agent: with each turn of a conversation all of it is sent.
 const MAX_SAID: usize = 64;
@@ -55,8 +59,13 @@ pub(super) async fn guarded(
 /// Asks a webhook what it finds. Nothing of that has a place in the message.
 async fn ask(gate: &Gate, wanted: &Wanted, webhook: &Webhook, call: &Call<'_>) -> Looked {
     let guard = wanted.guard.clone();
-    let time = rfc3339(gate.clock.now().wall);
-    let answer = gate.upstream.ask(webhook, (guard.as_str(), call, &time)).await;
+    let now = gate.clock.now().wall;
+    let time = rfc3339(now);
+    let sign = |body: &[u8]| {
+        let (sub, htu, at) = (guard.as_str(), &*webhook.url, millis(now));
+        SignedBody { typ: SIGNED_AS, sub, htu, call: None, at, body }.by(&gate.mint).ok()
+    };
+    let answer = gate.upstream.ask(webhook, (guard.as_str(), call, &time), sign).await;
     gate.meter.guards().asked(guard.as_str(), if answer.is_ok() { "answered" } else { "failed" });
     if let Err(why) = answer
         && gate.guard_webhooks.is_to_be_told(guard.as_str(), gate.clock.now().monotonic)

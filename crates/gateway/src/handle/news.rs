@@ -3,14 +3,11 @@
 
 use std::sync::{Arc, OnceLock};
 
-use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
-use data_encoding::HEXLOWER;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
-use serde_json::json;
 use vidimus_core::authorize::NEWS_OF_TASK;
 use vidimus_core::call::{Action, Ask, Call, Destination, SoFar};
 use vidimus_core::caller::Caller;
@@ -28,6 +25,7 @@ use super::carry::taken_back;
 use super::decided::decided;
 use crate::accounts::{Place, Reservation};
 use crate::answer::Asked;
+use crate::body_signature::{SIGNATURE, SignedBody};
 use crate::changes::{Demands, Redaction, Tally};
 use crate::effect::{Begun, Effect, Ending};
 use crate::forward::{Notice, tell};
@@ -48,17 +46,11 @@ use crate::unrecorded::closed;
 /// The longest news that are taken, in bytes.
 const MAX_BODY: usize = 1024 * 1024;
 
-/// How long the gateway's signature is good.
-const SIGNED_FOR: i64 = 300;
-
-/// `typ` of that signature: it is no access token, and has no audience.
+/// `typ` of the gateway's signature.
 const TYPE: &str = "vidimus-push+jwt";
 
 /// The caller's own token comes back in it (A2A 1.0 section 4.3.3).
 const TOKEN: HeaderName = HeaderName::from_static("x-a2a-notification-token");
-
-/// The gateway's signature over the body, as a compact JWS.
-const SIGNATURE: HeaderName = HeaderName::from_static("vidimus-signature");
 
 const VERSION: HeaderName = HeaderName::from_static("a2a-version");
 
@@ -368,21 +360,12 @@ impl Told {
 
     /// A JWS of the gateway's over the hash of the body: who sent it (`sub`), where it goes (`htu`), once (`jti`), and until when.
     fn signature(&self, gate: &Gate, context: &RequestContext, body: &[u8]) -> Result<String, Refusal> {
-        let now = millis(self.moment.wall).0.div_euclid(1000);
-        let claims = json!({
-            "iss": gate.mint.issuer(),
-            "sub": self.destination.id().to_string(),
-            "htu": self.address.webhook(),
-            "jti": &*context.call,
-            "iat": now,
-            "exp": now.saturating_add(SIGNED_FOR),
-            "request_body_sha256": HEXLOWER.encode(digest(&SHA256, body).as_ref()),
-        });
-        let claims = claims.to_string();
-        let signed = gate.mint.sign(TYPE, claims.as_bytes()).map_err(|error| {
-            Refusal::new(Code::Internal, "the news could not be signed").with_detail(error)
-        })?;
-        Ok(signed.compact(claims.as_bytes()))
+        let (agent, at) = (self.destination.id().to_string(), millis(self.moment.wall));
+        let (htu, call) = (self.address.webhook(), Some(&*context.call));
+        let signed = SignedBody { typ: TYPE, sub: &agent, htu, call, at, body };
+        signed
+            .by(&gate.mint)
+            .map_err(|error| Refusal::new(Code::Internal, "the news could not be signed").with_detail(error))
     }
 }
 

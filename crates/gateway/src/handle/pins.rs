@@ -10,7 +10,7 @@ use vidimus_core::clock::Moment;
 use vidimus_core::decision::{Decision, Outcome};
 use vidimus_core::permit::Permit;
 use vidimus_core::refusal::{Code, Refusal};
-use vidimus_core::resource::integrity::HeldTo;
+use vidimus_core::resource::integrity::{HeldArguments, HeldTo};
 use vidimus_core::resource::{Integrity, McpServer};
 use vidimus_core::snapshot::Snapshot;
 
@@ -215,10 +215,12 @@ pub(super) fn anew<'c>(
     };
     let sight = looked.sight.as_ref().or(seen.sight.as_ref());
     if let (Some((_, integrity, _)), Some(sight)) = (pinned(&call.ask), sight)
-        && integrity.arguments == HeldTo::Schema
+        && integrity.arguments != HeldArguments::Nothing
         && decision.outcome() != Outcome::Deny
     {
-        sight.schema().check(call.ask.body).inspect_err(|_| context.held(&decision, None))?;
+        let is_closed = integrity.arguments == HeldArguments::Closed;
+        let held = sight.schema().check(call.ask.body, is_closed);
+        held.inspect_err(|_| context.held(&decision, None))?;
     }
     operations::check(gate, context, &decision)?;
     Ok(decision)

@@ -405,6 +405,22 @@ async fn the_key_of_an_api_is_the_gateways() {
         }
         assert_eq!(world.upstream.received().len(), 2);
     }
+    // One in the query is the gateway's too: there is no other, and none in a header field.
+    let in_query =
+        world(&json!({"credential": {"env": "CARGO_PKG_NAME"}, "credentialQuery": "appid"}), "").await;
+    in_query.upstream.otherwise(|_| Answer::json(&json!({"id": 7})));
+    let came = rest(&in_query, Method::GET, "/pets/7", &[], &json!(null)).await;
+    assert_eq!((came.status, came.code()), (StatusCode::OK, None), "{:?}", came.body);
+    let came = rest(&in_query, Method::GET, "/pets/7?appid=mine", &[], &json!(null)).await;
+    assert_eq!(came.code(), Some("message_invalid"), "{:?}", came.body);
+    called(&in_query, "getPet", json!({"petId": 7})).await;
+    let received = in_query.upstream.received();
+    assert_eq!(received.len(), 2);
+    for sent in received {
+        let query = sent.uri.query().unwrap_or_default().to_owned();
+        assert!(query.split('&').any(|pair| pair == format!("appid={key}")), "{query}");
+        assert!(!sent.headers.contains_key("authorization"));
+    }
     // One that it refuses is told to who operates.
     let refused = world(&json!({"credential": {"env": "CARGO_PKG_NAME"}}), "").await;
     let no = json!({"error": "no"});

@@ -144,7 +144,7 @@ impl Stage {
 }
 
 /// The claims of the gateway's signature over a body, once it holds.
-async fn signed(world: &World, received: &Received) -> Value {
+pub async fn signed(world: &World, received: &Received) -> Value {
     let signature = received.header("vidimus-signature").expect("a signature");
     let [protected, payload, signature] = signature.split('.').collect::<Vec<_>>()[..] else {
         panic!("{signature}")

@@ -10,6 +10,7 @@ use vidimus_testkit::upstream::{ANSWERED, Answer, Upstream};
 
 use super::changes::with;
 use super::logged::Logged;
+use super::news::signed;
 use super::world::{World, call_id, json_of, snapshot};
 
 /// A gateway with one policy that declares a guard, and has calls of the tool wait for it.
@@ -107,6 +108,12 @@ async fn a_webhook_is_asked_and_gets_what_the_call_says_and_no_credential() {
     let [question] = &hook.received()[..] else { panic!("one question") };
     assert_eq!((question.method.as_str(), question.uri.path()), ("POST", "/v1/data/guard"));
     assert!(!question.headers.contains_key("authorization"), "{:?}", question.headers);
+    let claims = signed(&world, question).await;
+    assert_eq!(
+        (&claims["sub"], &claims["htu"]),
+        (&json!("t/changes/opa"), &json!(hook.url("/v1/data/guard")))
+    );
+    assert!(claims["jti"].as_str().is_some_and(|jti| jti.len() == 32), "{claims}");
     let input = &question.json()["input"];
     assert_eq!(input["principal"], json!({"type": "Agent", "id": "t/caller"}));
     assert_eq!(input["resource"], json!({"type": "Tool", "id": "t/tools/echo"}));

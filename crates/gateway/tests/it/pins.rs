@@ -187,6 +187,20 @@ async fn arguments_are_held_to_the_pinned_schema() {
     assert_eq!(call_with(&world, &json!({"amount": "5", "bcc": "x"})).await.0, None);
 }
 
+/// Attack: an argument that no policy looks at, which a lenient server takes for the one that it does.
+#[tokio::test]
+async fn what_an_open_schema_does_not_name_is_refused_where_the_record_closes_it() {
+    let mut tool = echo("Echoes.");
+    tool["inputSchema"] = json!({"type": "object", "properties": {"amount": {"type": "integer"}}});
+    let world = world(&tool).await;
+    let other = json!({"amount": 5, "Amount_": 6});
+    assert_eq!(call_with(&world, &other).await.0, None, "as JSON Schema has it");
+    pin(&world, &json!({"pins": {"echo": digest(&tool)}, "arguments": "closed"}));
+    assert_eq!(call_with(&world, &other).await.0.as_deref(), Some("arguments_invalid"));
+    assert_eq!(call_with(&world, &json!({"amount": "5"})).await.0.as_deref(), Some("arguments_invalid"));
+    assert_eq!((call(&world).await, calls_made(&world)), (None, 2));
+}
+
 /// Attack: a server that answers what it does not say that its tool answers, in a document and in a stream.
 #[tokio::test]
 async fn results_are_held_to_the_pinned_output_schema() {

@@ -275,3 +275,38 @@ fn a_case_says_what_is_left_of_a_limit() {
         report.cases.iter().map(|case| case.found.as_ref().map_or(0, |found| found.counts_for.len()));
     assert_eq!(counts.collect::<Vec<_>>(), [1, 1, 0, 1]);
 }
+
+/// What guards come to is the case's to say, and which of them look is the policies': one that nothing waits for is in no fact.
+#[test]
+fn a_case_says_which_guards_find_nothing() {
+    let policy = "---\napiVersion: vidimus.dev/v1alpha1\nkind: Policy\nmetadata: {name: looks, namespace: a}\nspec:\n  description: d\n  \
+        guards: [{name: ours, regex: [{kind: host, pattern: 'corp[.]example'}]}]\n  cedar: |\n    permit (principal, action, resource);\n    \
+        @guard(\"secrets\") forbid (principal, action == Action::\"invokeTool\", resource) unless { context.guarded.contains(\"secrets\") };\n    \
+        @guard(\"ours\") forbid (principal, action == Action::\"invokeTool\", resource) unless { context.guarded.contains(\"a/looks/ours\") };\n";
+    let directory = tempfile::tempdir().expect("a directory");
+    fs::write(directory.path().join("a.yaml"), format!("{ESTATE}{policy}")).expect("written");
+    let loaded = vidimus_registry::load(directory.path());
+    assert!(loaded.rejections.is_empty(), "{:#?}", loaded.rejections);
+    let case = |guarded: &str, expect: &str| {
+        format!(
+            "- {{name: x, principal: Agent/a/bot, resource: Tool/a/bank/pay, guarded: {guarded}, expect: {expect}}}\n"
+        )
+    };
+    let cases = [
+        "cases:\n".to_owned(),
+        case("[]", "{outcome: deny, code: forbidden_by_policy}"),
+        case("[secrets]", "{outcome: deny, code: forbidden_by_policy}"),
+        case("[secrets, ours]", "{outcome: deny, code: forbidden_by_policy}"),
+        case("[secrets, a/looks/ours, injection]", "{outcome: allow}"),
+    ];
+    fs::write(directory.path().join("a.cases.yaml"), cases.concat()).expect("written");
+    let read = read(directory.path()).expect("read");
+    let report = test(&State::new(loaded, String::new()), read, UnixMillis(0));
+    assert!(report.holds(), "{report:#?}");
+    let found: Vec<&Explanation> = report.cases.iter().filter_map(|case| case.found.as_ref()).collect();
+    let [nothing, secrets, _, all] = &*found else { panic!("{report:#?}") };
+    assert!(nothing.not_looked_at.join("").contains("secrets"), "{nothing:#?}");
+    let left = secrets.not_looked_at.join("");
+    assert!(left.contains("(a/looks/ours)"), "{secrets:#?}");
+    assert!(all.not_looked_at.is_empty() && !all.facts.contains_key("guard.injection"), "{all:#?}");
+}

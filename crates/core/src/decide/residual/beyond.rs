@@ -1,5 +1,6 @@
 //! What a residual looks at that the record of a call does not say.
 
+use super::field::Field;
 use super::value::Constant;
 use super::{Expression, Operator};
 use crate::recorded::Recorded;
@@ -16,6 +17,13 @@ impl Expression {
                 Self::Constant(Constant::Text(pointer)) => recorded.argument(*view, pointer).is_none(),
                 // Which one it is, is worked out per call.
                 _ => true,
+            },
+            // Of one guard the record may say what it does not say of all.
+            Self::Binary(Operator::Contains, both) => match &**both {
+                [Self::Field(Field::Guarded), Self::Constant(Constant::Text(guard))] => {
+                    !recorded.has_passed(guard)
+                }
+                both => any(both),
             },
             // Of nothing but the person it is worked out here what it is in.
             Self::Binary(Operator::In, both) => recorded.lacks_groups() || any(&**both),

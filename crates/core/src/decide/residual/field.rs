@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::Expression;
 use super::evaluate::{DAY, Failed};
 use super::value::{Constant, Entity, Net, Set, Value};
-use crate::call::{Call, SentParts, Target};
+use crate::call::{Arguments, Call, SentParts, Target};
 use crate::decide::deciding::Deciding;
 use crate::entity::EntityId;
 
@@ -168,8 +168,13 @@ impl Field {
             Self::PartsLargest => Value::Long(parts()?.largest),
             Self::PartsBytes => Value::Long(parts()?.bytes),
             Self::Guarded => {
-                let names = call.ask.guarded.lifting();
-                Value::Set(Set::Values(names.map(|name| Value::Text(Cow::Borrowed(name))).collect()))
+                let names = call.ask.guarded.lifting().map(|name| Value::Text(Cow::Borrowed(name)));
+                let recorded = match call.ask.arguments {
+                    Arguments::Recorded(recorded) => recorded.passed_guards(),
+                    Arguments::None | Arguments::Known(_) | Arguments::Unknown => Vec::new(),
+                };
+                let recorded = recorded.into_iter().map(|name| Value::Text(Cow::Owned(name)));
+                Value::Set(Set::Values(names.chain(recorded).collect()))
             }
         })
     }

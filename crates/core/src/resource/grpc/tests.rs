@@ -287,3 +287,22 @@ fn two_methods_are_not_one_tool() {
     let reason = &with(&twice).expect_err("which would be called")[0].reason;
     assert!(reason.contains("two methods would be the tool S_M_N"), "{reason}");
 }
+
+#[test]
+fn a_server_may_have_a_key_of_its_own() {
+    let given = |more: Value| {
+        let mut given = json!({"url": "http://invoices:50051", "descriptors": descriptors()});
+        given.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        checked(&given)
+    };
+    for (more, header, scheme) in [
+        (json!({"credential": {"env": "K"}}), "authorization", Some("Bearer")),
+        (json!({"credential": {"env": "K"}, "credentialHeader": "X-API-Key"}), "x-api-key", None),
+    ] {
+        let key = given(more).unwrap().key.unwrap();
+        assert_eq!((&*key.header, key.scheme.as_deref()), (header, scheme));
+    }
+    assert!(given(json!({})).unwrap().key.is_none());
+    let told = given(json!({"credentialHeader": "X-API-Key"})).unwrap_err();
+    assert_eq!(&*told[0].field, "spec.grpc.credentialHeader");
+}

@@ -442,6 +442,32 @@ fn a_key_is_of_the_record_and_presented_by_a_header_that_is_for_it() {
     ]);
     let server = checked(&own).unwrap_or_else(|wrong| panic!("{wrong:?}"));
     assert!(server.endpoint.openapi.as_ref().expect("an API").tools["a"].parameters.is_empty());
+    // Nor is it one in the query, where the record has it there, and nowhere else.
+    let (own, elsewhere) = (parameter("appid", "query", &json!({})), parameter("q", "query", &json!({})));
+    let paths = json!({"/a": {"get": {"operationId": "a", "parameters": [own, elsewhere]}}});
+    let mut own = spec(&document("3.1.0", &paths, &json!({})));
+    own["credential"] = json!({"env": "K"});
+    own["credentialQuery"] = json!("appid");
+    let server = checked(&own).unwrap_or_else(|wrong| panic!("{wrong:?}"));
+    let (key, api) = (server.endpoint.key.as_ref().expect("a key"), server.endpoint.openapi.as_ref());
+    assert_eq!((key.query.as_deref(), key.scheme.as_deref()), (Some("appid"), None));
+    let left = api.expect("an API").tools["a"].parameters.iter().map(|one| one.name.to_string());
+    assert_eq!(left.collect::<Vec<_>>(), ["q"]);
+    for (name, value) in [
+        ("credentialQuery", json!("a=b&c")),
+        ("credentialHeader", json!("X-Key")),
+        ("credentialScheme", json!("Token")),
+        ("credential", Value::Null),
+        ("url", json!("https://pets.example/api?appid=hunter2")),
+    ] {
+        let mut given = own.clone();
+        given[name] = value;
+        if given["credential"].is_null() {
+            given.as_object_mut().expect("an object").remove("credential");
+        }
+        let told = checked(&given).map(|_| ()).expect_err("refused");
+        assert!(told.iter().any(|one| one.field == "spec.openapi.credentialQuery"), "{name}: {told:?}");
+    }
     for header in
         ["Host", "Cookie", "Content-Length", "Proxy-Authorization", "Connection", "X-Forwarded-For", "X-"]
     {

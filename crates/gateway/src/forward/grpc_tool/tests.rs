@@ -7,6 +7,8 @@ use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};
 use serde_json::{Value, json};
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::HeaderRules;
+use vidimus_core::resource::api_key::ApiKey;
+use vidimus_core::resource::llm_provider::CredentialSource;
 
 use super::answer::{self, Status};
 use super::arguments::encoded;
@@ -217,13 +219,17 @@ fn of_the_request_goes_on_what_a_call_of_grpc_may_have() {
         ("grpc-timeout", "1H"),
         ("x-tenant", "a"),
         ("x-fixed", "b"),
+        ("x-api-key", "k"),
         ("user-agent", "client"),
     ]);
     let rules = HeaderRules {
         pass: ["x-tenant".into(), "grpc-".into()].into(),
         set: [("x-fixed".into(), "b".into())].into(),
     };
-    let metadata = metadata(&sent, &rules, 2_500);
+    let (header, source) = ("x-api-key".into(), CredentialSource::Env("K".into()));
+    let key = ApiKey { source, header, query: None, scheme: None };
+    assert!(!metadata(&sent, (&rules, None), 2_500).contains_key("x-api-key"));
+    let metadata = metadata(&sent, (&rules, Some(&key)), 2_500);
     let mut names: Vec<&str> = metadata.keys().map(HeaderName::as_str).collect();
     names.sort_unstable();
     let expected = [
@@ -233,6 +239,7 @@ fn of_the_request_goes_on_what_a_call_of_grpc_may_have() {
         "grpc-timeout",
         "te",
         "traceparent",
+        "x-api-key",
         "x-fixed",
         "x-tenant",
     ];

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use data_encoding::BASE64;
-use http::header::{ACCEPT, CONTENT_TYPE, HeaderName};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, HeaderValue, Method, Uri};
 use serde_json::value::RawValue;
 use vidimus_core::refusal::{Code, Refusal};
@@ -55,7 +55,7 @@ pub(super) fn of(
     (endpoint, api): (&Endpoint, &Api),
     (tool, operation): (&str, &Operation),
     arguments: &str,
-    headers: HeaderMap,
+    mut headers: HeaderMap,
 ) -> Result<Made, Refusal> {
     // Nothing is what every server takes `null` for here.
     let arguments = if arguments == "null" { "{}" } else { arguments };
@@ -68,7 +68,8 @@ pub(super) fn of(
     if given.0.iter().any(|(name, _)| !is_known(name)) {
         return Err(invalid("the operation does not have all of them"));
     }
-    let (path, query) = (path_of(operation, &given)?, query_of(operation, &given)?);
+    let path = path_of(operation, &given)?;
+    let query = with_key(query_of(operation, &given)?, endpoint, &mut headers)?;
     let found = api.find(operation.verb.as_str(), &path);
     if !found.is_ok_and(|found| **found.tool == *tool) {
         return Err(invalid("with them the path is another operation's, or none's"));
@@ -159,6 +160,18 @@ fn path_of(operation: &Operation, given: &Members<'_>) -> Result<String, Refusal
 
 fn query_of(operation: &Operation, given: &Members<'_>) -> Result<String, Refusal> {
     pairs_of(operation.parameters.iter().filter(|one| one.place == Place::Query), given)
+}
+
+/// The query with the key, of an API whose record has it there. It comes as every key does, in the field in which no caller's own credential goes on.
+fn with_key(query: String, endpoint: &Endpoint, headers: &mut HeaderMap) -> Result<String, Refusal> {
+    let Some(name) = endpoint.key.as_ref().and_then(|key| key.query.as_deref()) else { return Ok(query) };
+    let Some(key) = headers.remove(AUTHORIZATION) else { return Ok(query) };
+    let key = key.to_str().map_err(|_| {
+        let message = "the key that the gateway holds for the API is no text that a query has";
+        Refusal::new(Code::CredentialUnavailable, message)
+    })?;
+    let pair = format!("{}={}", encoded(name), encoded(key));
+    Ok(if query.is_empty() { pair } else { format!("{query}&{pair}") })
 }
 
 /// What parameters say as pairs with names, in a query or in a form.

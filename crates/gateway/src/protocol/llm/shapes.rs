@@ -364,6 +364,8 @@ pub struct Answered {
     pub seconds: u64,
     /// The caller wants one tool to be called at a time, and the provider's API cannot be told.
     pub one_at_a_time: bool,
+    /// In how many seconds the provider wants to be asked again, once it answered; `None` where it does not say it, or by a date.
+    pub again: Option<u32>,
 }
 
 impl Answered {

@@ -26,6 +26,8 @@ pub struct InputSchema {
     compiled: OnceLock<Result<Compiled, String>>,
     /// Where it has choices, from when something was not as it lets it be.
     places: OnceLock<Option<Places>>,
+    /// The same without members that it does not name, from when a record first has them held to that.
+    closed: OnceLock<Box<InputSchema>>,
 }
 
 /// Which member is wrong, in words, where whoever is told may know that.
@@ -39,9 +41,9 @@ impl InputSchema {
         match text {
             // What is larger than anything is held to is not kept: a server has any number of tools.
             Some(text) if text.len() > MAX_SCHEMA => {
-                Self { text: None, compiled: OnceLock::from(compiled(Some(text))), places: OnceLock::new() }
+                Self { compiled: OnceLock::from(compiled(Some(text))), ..Self::default() }
             }
-            text => Self { text: text.map(Into::into), compiled: OnceLock::new(), places: OnceLock::new() },
+            text => Self { text: text.map(Into::into), ..Self::default() },
         }
     }
 
@@ -54,21 +56,40 @@ impl InputSchema {
         self.compiled.get_or_init(|| compiled(self.text.as_deref()))
     }
 
-    /// That the arguments in a message are what the schema lets them be. A call without any has none of what is required.
+    /// The schema closed; `None` of one that has no text, to which nothing can be held in any case.
+    fn closed(&self) -> Option<&Self> {
+        let text = self.text.as_deref()?;
+        let close = || match json_schema::closed(text) {
+            Ok(text) => Self { text: Some(text.into()), ..Self::default() },
+            Err(why) => Self { compiled: OnceLock::from(Err(why)), ..Self::default() },
+        };
+        Some(self.closed.get_or_init(|| Box::new(close())))
+    }
+
+    /// That the arguments in a message are what the schema lets them be, and have no other members where it `is_closed`. A call without any has none of
+    /// what is required.
     ///
     /// # Errors
     /// `arguments_invalid`, with the place where they are not; `tool_unverified` where nothing can be held to the schema.
-    pub fn check(&self, message: &[u8]) -> Result<(), Refusal> {
-        let schema = self.compiled().as_ref().map_err(|why| {
-            let message = format!("arguments cannot be held to the input schema of the tool: {why}");
-            Refusal::new(Code::ToolUnverified, message).with_next(UNHELD)
-        })?;
+    pub fn check(&self, message: &[u8], is_closed: bool) -> Result<(), Refusal> {
         let message: Value = serde_json::from_slice(message).map_err(|error| {
             Refusal::new(Code::Internal, "the arguments of the call were not read").with_detail(error)
         })?;
         let none = Value::Object(serde_json::Map::new());
         let arguments =
             message.pointer("/params/arguments").filter(|given| !given.is_null()).unwrap_or(&none);
+        self.lets(arguments)?;
+        match is_closed.then(|| self.closed()).flatten() {
+            Some(closed) => closed.lets(arguments),
+            None => Ok(()),
+        }
+    }
+
+    fn lets(&self, arguments: &Value) -> Result<(), Refusal> {
+        let schema = self.compiled().as_ref().map_err(|why| {
+            let message = format!("arguments cannot be held to the input schema of the tool: {why}");
+            Refusal::new(Code::ToolUnverified, message).with_next(UNHELD)
+        })?;
         if schema.lets(arguments) {
             return Ok(());
         }
@@ -154,7 +175,7 @@ mod tests {
     fn check(schema: &Value, arguments: &Value) -> Option<Code> {
         let entry = json!({"name": "t", "inputSchema": schema}).to_string();
         let message = json!({"params": {"arguments": arguments}}).to_string();
-        InputSchema::of(&entry).check(message.as_bytes()).err().map(|refusal| refusal.code)
+        InputSchema::of(&entry).check(message.as_bytes(), false).err().map(|refusal| refusal.code)
     }
 
     /// Attack: a language of filters, and an argument that no choice of it lets be, at each of many depths.
@@ -174,7 +195,7 @@ mod tests {
     fn said(schema: &Value, arguments: &Value) -> String {
         let entry = json!({"name": "t", "inputSchema": schema}).to_string();
         let message = json!({"params": {"arguments": arguments}}).to_string();
-        let refusal = InputSchema::of(&entry).check(message.as_bytes()).expect_err("refused");
+        let refusal = InputSchema::of(&entry).check(message.as_bytes(), false).expect_err("refused");
         refusal.message.into_owned()
     }
 
@@ -216,7 +237,7 @@ mod tests {
         let wide = InputSchema::of(&entry);
         for n in 0..200 {
             let message = json!({"params": {"arguments": {format!("m{n}"): "x"}}}).to_string();
-            let refusal = wide.check(message.as_bytes()).expect_err("refused");
+            let refusal = wide.check(message.as_bytes(), false).expect_err("refused");
             let place = if n < 31 {
                 format!(": see /$defs/d{n}/type there")
             } else {
@@ -255,8 +276,36 @@ mod tests {
                 "{arguments}"
             );
         }
-        let none = InputSchema::of(&json!({"inputSchema": open}).to_string()).check(br#"{"params":{}}"#);
+        let none =
+            InputSchema::of(&json!({"inputSchema": open}).to_string()).check(br#"{"params":{}}"#, false);
         assert_eq!(none.err().map(|refusal| refusal.code), INVALID, "what is required is not there");
+    }
+
+    /// `arguments: closed`.
+    #[test]
+    fn closed_it_lets_no_other_member_be() {
+        let open = json!({"type": "object", "properties": {"to": {"type": "string"}}});
+        let entry = json!({"inputSchema": open}).to_string();
+        let schema = InputSchema::of(&entry);
+        for (arguments, expected) in [
+            (json!({"to": "a"}), None),
+            (json!({"To": "a"}), Some(r#": see /additionalProperties there; it has no "To""#)),
+            (json!({"to": 5}), Some(": see /properties/to/type there")),
+        ] {
+            let message = json!({"params": {"arguments": arguments}}).to_string();
+            let refused = schema.check(message.as_bytes(), true).err();
+            let said = refused.as_ref().map(|refusal| (refusal.code, &*refusal.message));
+            let as_expected = match (said, expected) {
+                (None, None) => true,
+                (Some((code, said)), Some(end)) => code == Code::ArgumentsInvalid && said.ends_with(end),
+                _ => false,
+            };
+            assert!(as_expected, "{arguments}: {refused:?}");
+        }
+        let several = json!({"properties": {"a": {}}, "allOf": [{"properties": {"b": {}}}]});
+        let entry = json!({"inputSchema": several}).to_string();
+        let refused = InputSchema::of(&entry).check(b"{}", true).expect_err("cannot be closed");
+        assert_eq!(refused.code, Code::ToolUnverified, "{refused}");
     }
 
     #[test]
@@ -275,8 +324,9 @@ mod tests {
     #[test]
     fn a_refusal_says_where_and_not_what() {
         let entry = json!({"inputSchema": {"properties": {"to": {"type": "string"}}}}).to_string();
-        let refusal =
-            InputSchema::of(&entry).check(br#"{"params":{"arguments":{"to":424242}}}"#).expect_err("refused");
+        let refusal = InputSchema::of(&entry)
+            .check(br#"{"params":{"arguments":{"to":424242}}}"#, false)
+            .expect_err("refused");
         assert!(refusal.message.contains("/properties/to/type"), "{refusal}");
         assert!(!refusal.message.contains("424242"), "{refusal}");
         let entry = json!({"inputSchema": {"$ref": "#/$defs/pet", "$defs": {"pet": {
@@ -286,7 +336,8 @@ mod tests {
             (json!({"name": "a", "nam": 424242}), r#"; it has no "nam""#),
         ] {
             let message = json!({"params": {"arguments": arguments}}).to_string();
-            let refusal = InputSchema::of(&entry.to_string()).check(message.as_bytes()).expect_err("refused");
+            let refusal =
+                InputSchema::of(&entry.to_string()).check(message.as_bytes(), false).expect_err("refused");
             assert!(refusal.message.ends_with(member) && !refusal.message.contains("424242"), "{refusal}");
         }
     }
@@ -328,7 +379,7 @@ mod tests {
             assert!(unheld(&entry).is_some() && InputSchema::of(&entry).size() <= MAX_SCHEMA);
             assert_eq!(check(&schema, &json!({})), Some(Code::ToolUnverified), "{:.80}", schema.to_string());
         }
-        let none = InputSchema::of(r#"{"name":"t"}"#).check(b"{}");
+        let none = InputSchema::of(r#"{"name":"t"}"#).check(b"{}", false);
         assert_eq!(none.err().map(|refusal| refusal.code), Some(Code::ToolUnverified));
     }
 

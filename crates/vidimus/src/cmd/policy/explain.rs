@@ -87,6 +87,7 @@ pub(super) fn run(asked: &Explain, format: Format) -> anyhow::Result<ExitCode> {
                 user: asked.user.clone(),
                 instance: asked.instance.clone(),
                 limits: Default::default(),
+                guarded: Vec::new(),
             };
             let now = millis(SystemClock.now().wall);
             explain::explain(&state, &question, now).map_err(|error| cmd::misasked(&error))?

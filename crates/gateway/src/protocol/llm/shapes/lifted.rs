@@ -1,8 +1,8 @@
 //! The body of an answer, lifted as it comes: a document when all of it is there, events one by one.
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderValue, Response};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, Response};
 use serde_json::Value;
 use vidimus_core::refusal::{Code, Refusal};
 
@@ -19,6 +19,7 @@ pub fn lifted(response: Response<Body>, answered: Answered, limit: usize) -> Res
     if parts.status.is_informational() || parts.status.is_redirection() {
         return Response::from_parts(parts, upstream);
     }
+    let answered = Answered { again: again(&parts.headers), ..answered };
     let streams = parts.status.is_success() && is_events(&parts.headers);
     let form = match (Encoding::of(&parts.headers), streams) {
         (Encoding::Identity, true) => {
@@ -34,6 +35,10 @@ pub fn lifted(response: Response<Body>, answered: Answered, limit: usize) -> Res
     parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     parts.headers.remove(CONTENT_LENGTH);
     Response::from_parts(parts, upstream.rewritten(form))
+}
+
+fn again(headers: &HeaderMap) -> Option<u32> {
+    headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()
 }
 
 /// A body that is lifted.
@@ -93,7 +98,7 @@ pub(super) fn document(text: &[u8], status: u16, answered: &Answered) -> Result<
         let written = match answered.client {
             Shape::OpenAi => openai::write_fault(&fault),
             Shape::Anthropic => anthropic::write_fault(&fault),
-            Shape::Gemini => gemini::write_fault(&fault),
+            Shape::Gemini => gemini::write_fault(&fault, answered.again),
             Shape::Bedrock => return Err(nobody()),
         };
         return Ok(Some(written.to_string().into()));

@@ -59,7 +59,8 @@ fn gone_by(
 }
 
 fn answered(client: Shape, provider: Shape) -> Answered {
-    Answered { client, provider, model: "m".into(), call: "c-1".into(), seconds: 7, one_at_a_time: false }
+    let (model, call) = ("m".into(), "c-1".into());
+    Answered { client, provider, model, call, seconds: 7, one_at_a_time: false, again: None }
 }
 
 /// Where each API is called, and which paths are a provider's own.

@@ -161,8 +161,8 @@ pub(in super::super) fn fault(body: &Value, status: u16) -> Option<Fault> {
     Some(Fault { message: text_at(error, "message").to_owned(), status })
 }
 
-/// Writes an error.
-pub(in super::super) fn write_fault(fault: &Fault) -> Value {
+/// Writes an error. In it Google's clients look for when to come again (AIP-193, `google.rpc.RetryInfo`), in seconds.
+pub(in super::super) fn write_fault(fault: &Fault, again: Option<u32>) -> Value {
     let kind = match fault.status {
         401 => "UNAUTHENTICATED",
         403 => "PERMISSION_DENIED",
@@ -173,5 +173,7 @@ pub(in super::super) fn write_fault(fault: &Fault) -> Value {
         504 => "DEADLINE_EXCEEDED",
         _ => "INTERNAL",
     };
-    json!({"error": {"code": fault.status, "message": fault.message, "status": kind}})
+    let error = json!({"code": fault.status, "message": fault.message, "status": kind});
+    let info = |seconds: u32| json!([{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": format!("{seconds}s")}]);
+    json!({"error": with(error, [("details", again.map(info))])})
 }

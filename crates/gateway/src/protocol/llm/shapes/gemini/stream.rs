@@ -108,7 +108,7 @@ impl Writer {
             }
             Event::Stop(stop) => self.stop = Some(stop),
             Event::Usage(usage) => self.usage = self.usage.and(usage),
-            Event::Error(fault) => write(&write_fault(&fault), out),
+            Event::Error(fault) => write(&write_fault(&fault, None), out),
             Event::End => {
                 self.called(answered, out)?;
                 let last = document(&[part(Said::Text(String::new()))], self.stop, &self.id, answered);

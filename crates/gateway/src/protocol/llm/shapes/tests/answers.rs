@@ -196,6 +196,17 @@ fn errors_are_said_in_the_callers_api() {
     }
 }
 
+#[test]
+fn when_to_come_again_is_said_as_googles_clients_read_it() {
+    let error = json!({"error": {"message": "slow down", "type": "rate_limit_error"}}).to_string();
+    for (again, delay) in [(Some(7), json!("7s")), (None, Value::Null)] {
+        let answered = Answered { again, ..answered(Shape::Gemini, Shape::OpenAi) };
+        let lifted = document(error.as_bytes(), 429, &answered).expect("read").expect("an error");
+        let read: Value = serde_json::from_slice(&lifted).expect("JSON");
+        assert_eq!(read["error"]["details"][0]["retryDelay"], delay, "{read}");
+    }
+}
+
 /// A stream of the same answer as each of them gives it.
 fn stream(shape: Shape) -> String {
     let said = |events: &[Value]| events.iter().map(|event| format!("data: {event}\n\n")).collect::<String>();
