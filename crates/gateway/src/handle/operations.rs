@@ -3,6 +3,7 @@
 use vidimus_core::call::Target;
 use vidimus_core::decision::{Decision, Outcome};
 use vidimus_core::refusal::Refusal;
+use vidimus_core::resource::integrity::HeldArguments;
 
 use super::definition::is_bound;
 use crate::forward::makes_request;
@@ -26,6 +27,8 @@ pub(super) fn check(
         return Ok(());
     }
     let schema = gate.standing.schema_of(&format!("{}\n{name}", api.digest), &operation.definition);
-    let checked = schema.check(ask.body).and_then(|()| makes_request(&server.endpoint, name, ask.body));
+    let is_closed = server.integrity.as_ref().is_some_and(|one| one.arguments == HeldArguments::Closed);
+    let checked =
+        schema.check(ask.body, is_closed).and_then(|()| makes_request(&server.endpoint, name, ask.body));
     checked.inspect_err(|_| context.held(decision, None))
 }

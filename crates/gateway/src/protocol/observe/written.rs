@@ -8,6 +8,9 @@ const MOST_BYTES: u64 = 8;
 /// The longest string that is looked at as a name or a type, in bytes.
 const LONGEST: usize = 24;
 
+/// A string that ends within so many bytes is looked through byte by byte: that is less than what it takes to begin to search.
+const SHORT: usize = 32;
+
 /// What was written so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Written {
@@ -79,19 +82,15 @@ impl Reader {
     pub fn push(&mut self, mut bytes: &[u8]) {
         while let Some(first) = bytes.first().copied() {
             let taken = match self.state {
-                State::Between => match memchr::memchr(b'"', bytes) {
-                    None => bytes.len(),
-                    Some(at) => {
-                        self.begin(None);
-                        at + 1
+                State::Between => {
+                    match position(bytes, |byte| byte == b'"', |rest| memchr::memchr(b'"', rest)) {
+                        None => bytes.len(),
+                        Some(at) => at + 1 + self.begun(bytes.get(at + 1..).unwrap_or_default()),
                     }
-                },
+                }
                 State::Ended | State::Named(_) if first.is_ascii_whitespace() => 1,
                 State::Ended => {
-                    self.state = match (first, self.named()) {
-                        (b':', Some(name)) => State::Named(name),
-                        _ => State::Between,
-                    };
+                    self.state = after(first, &self.word);
                     1
                 }
                 State::Named(name) if first == b'"' => {
@@ -121,18 +120,24 @@ impl Reader {
         (self.is_of_responses, self.digits) = (false, 0);
     }
 
+    /// A string begins that may be a name. Most are there as a whole, with the byte that follows them: how many bytes are done with.
+    fn begun(&mut self, bytes: &[u8]) -> usize {
+        let short = bytes.get(..SHORT).unwrap_or(bytes);
+        let end = short.iter().position(|byte| matches!(byte, b'"' | b'\\'));
+        let whole = end.and_then(|end| bytes.split_at_checked(end));
+        if let Some((word, [b'"', next, ..])) = whole
+            && !next.is_ascii_whitespace()
+        {
+            self.state = after(*next, word);
+            return word.len() + 2;
+        }
+        self.begin(None);
+        0
+    }
+
     fn begin(&mut self, of: Option<usize>) {
         self.word.clear();
         self.state = State::String { of, escaped: false };
-    }
-
-    /// What the name that has ended is of.
-    fn named(&self) -> Option<usize> {
-        match &*self.word {
-            b"delta" => Some(DELTA),
-            b"type" => Some(TYPE),
-            word => TEXTS.iter().position(|text| *text == word),
-        }
     }
 
     /// More of a string; how many bytes of it are done with.
@@ -145,7 +150,8 @@ impl Reader {
             self.state = State::String { of, escaped: false };
             return 1;
         }
-        let end = memchr::memchr2(b'"', b'\\', bytes);
+        let ends = |byte| matches!(byte, b'"' | b'\\');
+        let end = position(bytes, ends, |rest| memchr::memchr2(b'"', b'\\', rest));
         let text = bytes.get(..end.unwrap_or(bytes.len())).unwrap_or_default();
         let digits = self.digits.min(text.len());
         self.digits -= digits;
@@ -169,6 +175,23 @@ impl Reader {
             *counted = counted.saturating_add(bytes as u64);
         }
     }
+}
+
+/// What comes after a string, by the byte that follows it: the value of a member, where that is a colon and the string is one of the names.
+fn after(next: u8, word: &[u8]) -> State {
+    let named = || match word {
+        b"delta" => Some(DELTA),
+        b"type" => Some(TYPE),
+        word => TEXTS.iter().position(|text| *text == word),
+    };
+    let name = if next == b':' { named() } else { None };
+    name.map_or(State::Between, State::Named)
+}
+
+/// Where the first byte is that is looked for: by `is` among the first, and by `search` behind them.
+fn position(bytes: &[u8], is: impl Fn(u8) -> bool, search: impl Fn(&[u8]) -> Option<usize>) -> Option<usize> {
+    let (first, rest) = bytes.split_at(bytes.len().min(SHORT));
+    first.iter().position(|byte| is(*byte)).or_else(|| Some(first.len() + search(rest)?))
 }
 
 #[cfg(test)]
