@@ -29,15 +29,7 @@ pub fn run(
         cmd::audit::warn_of_repeated(logs);
         return follow::run_logs(logs, &question, format);
     }
-    let after = match &search.after {
-        None => Cursor::default(),
-        Some(After::Logs(cursor)) => cursor.clone(),
-        Some(After::Record(_)) => {
-            bail!(
-                "--after: several ledgers have records of this index; give the `cursor` of the last record of the page before"
-            )
-        }
-    };
+    let after = after(search)?;
     let limit = if search.limit == 0 { usize::MAX } else { search.limit };
     cmd::audit::warn_of_repeated(logs);
     let (mut rows, mut last, mut found, mut more) = (Vec::new(), None, 0, false);
@@ -98,4 +90,17 @@ pub fn run(
         (false, true) => ExitCode::from(1),
         (false, false) => ExitCode::SUCCESS,
     })
+}
+
+/// Behind which record of each ledger it begins.
+fn after(search: &Search) -> anyhow::Result<Cursor> {
+    match &search.after {
+        None => Ok(Cursor::default()),
+        Some(After::Logs(cursor)) => Ok(cursor.clone()),
+        Some(After::Record(_)) => {
+            bail!(
+                "--after: several ledgers have records of this index; give the `cursor` of the last record of the page before"
+            )
+        }
+    }
 }
