@@ -1,7 +1,9 @@
 //! A schema with no more members than it names (`spec.integrity.arguments: closed`). A validator lets any other pass where the schema does not say that there
 //! is none, and then a policy that looks at `/to` does not see `To`, which a lenient server may take for it.
 
-use serde_json::Value;
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value};
 
 /// What has subschemas by name.
 const BY_NAME: [&str; 4] = ["properties", "patternProperties", "$defs", "definitions"];
@@ -19,6 +21,10 @@ const HELD: [&str; 9] = [
 ];
 /// What says which members an object has.
 const NAMING: [&str; 6] = ["properties", "patternProperties", "$ref", "allOf", "anyOf", "oneOf"];
+/// Of what is said in a list there, one is the object.
+const CHOICES: [&str; 2] = ["anyOf", "oneOf"];
+/// What says what members are that are not named.
+const OTHERS: &str = "additionalProperties";
 /// What may say more of an object that is closed already.
 const MORE: [&str; 4] = ["then", "else", "dependentSchemas", "dependencies"];
 
@@ -29,69 +35,131 @@ const MORE: [&str; 4] = ["then", "else", "dependentSchemas", "dependencies"];
 /// Why it cannot be closed, in words that go on from "it cannot be held to: ".
 pub fn closed(text: &str) -> Result<String, String> {
     let mut schema: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    close(&mut schema, true)
+    close_all(&mut schema)
         .map_err(|why| format!("it cannot be closed, since {why}: write arguments: schema"))?;
     Ok(schema.to_string())
 }
 
-fn close(schema: &mut Value, is_root: bool) -> Result<(), String> {
-    let Value::Object(members) = schema else {
-        return if is_root { Err("it is no object".to_owned()) } else { Ok(()) };
-    };
+fn close_all(schema: &mut Value) -> Result<(), String> {
+    let draft = schema.get("$schema").and_then(Value::as_str);
+    let is_old = draft.is_some_and(|draft| draft.contains("/draft-0"));
+    let mut references = Vec::new();
+    close(schema, is_old, &mut references)?;
+    if !references.iter().all(|pointer| is_gone_to(schema, pointer)) {
+        return Err(NO_SUBSCHEMA.to_owned());
+    }
+    close_whole(schema, is_old)
+}
+
+const NO_SUBSCHEMA: &str = "it has a reference to what is no subschema";
+
+/// Closes each object of which a schema names members, and takes down where its references lead.
+fn close(schema: &mut Value, is_old: bool, references: &mut Vec<String>) -> Result<(), String> {
+    let Value::Object(members) = schema else { return Ok(()) };
     if let Some(word) = MORE.into_iter().find(|word| members.contains_key(*word)) {
         return Err(format!("it has {word}"));
     }
     let reference = members.get("$ref").and_then(Value::as_str);
-    if reference.is_some_and(|reference| !is_gone_to(reference.trim_start_matches('#'))) {
-        return Err("it has a reference to what is no subschema".to_owned());
+    if let Some(reference) = reference {
+        references.push(reference.strip_prefix('#').ok_or(NO_SUBSCHEMA)?.to_owned());
     }
     let is_named = members.contains_key("properties") || members.contains_key("patternProperties");
-    let naming = |word: &str| {
-        let all = members.get(word).and_then(Value::as_array).into_iter().flatten();
-        all.filter(|one| NAMING.iter().any(|word| one.get(*word).is_some())).count()
-    };
-    let of_choices = naming("anyOf").min(1) + naming("oneOf").min(1);
-    let sources = usize::from(is_named) + usize::from(reference.is_some()) + of_choices + naming("allOf");
-    if sources > 1 {
+    let of_choices = CHOICES.into_iter().filter(|word| list(members, word).iter().any(may_name)).count();
+    let of_all = list(members, "allOf").iter().filter(|one| may_name(one)).count();
+    if usize::from(is_named) + usize::from(reference.is_some()) + of_choices + of_all > 1 {
         return Err("it says in several places which members one object has".to_owned());
     }
     for (word, value) in members.iter_mut() {
         match value {
             Value::Object(all) if BY_NAME.contains(&word.as_str()) => {
                 for one in all.values_mut() {
-                    close(one, false)?;
+                    close(one, is_old, references)?;
                 }
             }
             Value::Array(all) if HELD.contains(&word.as_str()) => {
                 for one in all {
-                    close(one, false)?;
+                    close(one, is_old, references)?;
                 }
             }
-            one if HELD.contains(&word.as_str()) => close(one, false)?,
+            one if HELD.contains(&word.as_str()) => close(one, is_old, references)?,
             _ => {}
         }
     }
-    let is_said =
-        ["additionalProperties", "unevaluatedProperties"].iter().any(|word| members.contains_key(*word));
-    if !is_said && (is_named || is_root && sources == 0) {
-        members.insert("additionalProperties".to_owned(), Value::Bool(false));
+    if is_named && !is_said(members, is_old) {
+        members.insert(OTHERS.to_owned(), Value::Bool(false));
     }
     Ok(())
 }
 
-/// Whether a pointer leads to a place that is closed as well.
-fn is_gone_to(pointer: &str) -> bool {
-    let mut steps = pointer.split('/').skip(1).peekable();
-    while let Some(word) = steps.next() {
-        if BY_NAME.contains(&word) {
-            if steps.next().is_none() {
-                return false;
-            }
-        } else if HELD.contains(&word) {
-            steps.next_if(|step| !step.is_empty() && step.bytes().all(|byte| byte.is_ascii_digit()));
-        } else {
-            return false;
+/// Closes the whole where nothing names its members, by whatever it is said what the whole is: a reference, a choice.
+fn close_whole(schema: &mut Value, is_old: bool) -> Result<(), String> {
+    let (mut left, mut known) = (vec![String::new()], BTreeSet::new());
+    while let Some(at) = left.pop() {
+        let members = match schema.pointer_mut(&at) {
+            Some(Value::Object(members)) => members,
+            // A choice that nothing is.
+            Some(Value::Bool(false)) => continue,
+            _ => return Err("it is no object".to_owned()),
+        };
+        if is_said(members, is_old) || !known.insert(at.clone()) {
+            continue;
         }
+        let before = left.len();
+        let reference = members.get("$ref").and_then(Value::as_str);
+        left.extend(reference.and_then(|reference| reference.strip_prefix('#')).map(str::to_owned));
+        for word in CHOICES {
+            let all = list(members, word);
+            let all = if all.iter().any(may_name) { all } else { &[] };
+            left.extend((0..all.len()).map(|number| format!("{at}/{word}/{number}")));
+        }
+        let of_all = list(members, "allOf").iter().enumerate().filter(|(_, one)| may_name(one));
+        left.extend(of_all.map(|(number, _)| format!("{at}/allOf/{number}")));
+        if left.len() == before {
+            members.insert(OTHERS.to_owned(), Value::Bool(false));
+        }
+    }
+    Ok(())
+}
+
+fn list<'m>(members: &'m Map<String, Value>, word: &str) -> &'m [Value] {
+    members.get(word).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+}
+
+/// Whether a part of a schema says which members the object has of which it is said.
+fn may_name(part: &Value) -> bool {
+    NAMING.iter().any(|word| part.get(*word).is_some())
+}
+
+/// Whether a schema says itself what members there are that it does not name.
+fn is_said(members: &Map<String, Value>, is_old: bool) -> bool {
+    let has = |word: &str| members.contains_key(word);
+    if is_old {
+        // The drafts 6 and 7 have no other word for it, and pass over what stands beside a reference.
+        has(OTHERS) && !has("$ref")
+    } else {
+        has(OTHERS) || has("unevaluatedProperties")
+    }
+}
+
+/// Whether a pointer leads to a place that is closed as well: by the words there, and by what stands there. A member of `items` named `0` is no subschema.
+fn is_gone_to(schema: &Value, pointer: &str) -> bool {
+    let (mut at, mut steps) = (schema, pointer.split('/'));
+    if steps.next().is_none_or(|anchor| !anchor.is_empty()) {
+        return false;
+    }
+    while let Some(word) = steps.next() {
+        let next = match at.get(word) {
+            Some(Value::Object(all)) if BY_NAME.contains(&word) => {
+                steps.next().and_then(|name| all.get(&name.replace("~1", "/").replace("~0", "~")))
+            }
+            Some(Value::Array(all)) if HELD.contains(&word) => {
+                steps.next().and_then(|number| all.get(number.parse::<usize>().ok()?))
+            }
+            Some(one) if HELD.contains(&word) => Some(one),
+            _ => None,
+        };
+        let Some(next) = next else { return false };
+        at = next;
     }
     true
 }
@@ -149,6 +217,39 @@ mod tests {
         }
     }
 
+    /// Attack: a schema that says by way of something else what the whole is, and there names nothing; and one that says in words which its draft does not know
+    /// that there is no more.
+    #[test]
+    fn the_whole_is_closed_whatever_says_what_it_is() {
+        let pet = json!({"type": "object", "properties": {"name": {"type": "string"}}});
+        let seven = "http://json-schema.org/draft-07/schema#";
+        for (schema, value, expected) in [
+            (json!({"$ref": "#/$defs/p", "$defs": {"p": {"type": "object"}}}), json!({}), true),
+            (json!({"$ref": "#/$defs/p", "$defs": {"p": {"type": "object"}}}), json!({"x": 1}), false),
+            (
+                json!({"allOf": [{"$ref": "#/$defs/p"}], "$defs": {"p": {"type": "object"}}}),
+                json!({"x": 1}),
+                false,
+            ),
+            (json!({"anyOf": [pet, {"required": ["id"]}]}), json!({"name": "a"}), true),
+            (json!({"anyOf": [pet, {"required": ["id"]}]}), json!({"id": 1, "Name": "a"}), false),
+            // What the older drafts do not know says nothing in them.
+            (
+                json!({"$schema": seven, "properties": {"a": {}}, "unevaluatedProperties": false}),
+                json!({"A": 1}),
+                false,
+            ),
+            (
+                json!({"$schema": seven, "$ref": "#/definitions/p", "additionalProperties": false,
+                    "definitions": {"p": {"type": "object"}}}),
+                json!({"x": 1}),
+                false,
+            ),
+        ] {
+            assert_eq!(lets(&schema, &value), expected, "{schema} {value}");
+        }
+    }
+
     #[test]
     fn what_cannot_be_closed_is_said() {
         for schema in [
@@ -159,6 +260,11 @@ mod tests {
             // Attack: members named where nobody closes them.
             json!({"properties": {"a": {"$ref": "#/components/a"}}, "components": {"a": {"properties": {"b": {}}}}}),
             json!({"properties": {"a": {"$ref": "#/$defs/a/not"}}, "$defs": {"a": {"not": {"properties": {}}}}}),
+            json!({"properties": {"a": {"$ref": "#/items/0"}}, "items": {"0": {"properties": {"b": {}}}}}),
+            json!({"$schema": "http://json-schema.org/draft-07/schema#", "properties": {"a": {"$ref": "#/$defs/0"}},
+                "$defs": [{"properties": {"b": {}}}]}),
+            json!({"properties": {"a": {"$ref": "#a"}}, "not": {"$anchor": "a", "properties": {"b": {}}}}),
+            json!({"anyOf": [{"properties": {"a": {}}}, true]}),
         ] {
             let why = closed(&schema.to_string()).expect_err("not closed");
             assert!(why.starts_with("it cannot be closed, since it "), "{schema}: {why}");
