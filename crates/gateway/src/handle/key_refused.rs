@@ -8,8 +8,8 @@ use serde_json::Value;
 use tokio::time::timeout;
 use vidimus_core::call::Destination;
 use vidimus_core::refusal::{Answered, Code, Refusal};
-use vidimus_core::resource::LlmProvider;
 use vidimus_core::resource::llm_provider::ProviderType;
+use vidimus_core::resource::{LlmProvider, McpServer};
 
 use crate::answer::Answering;
 use crate::effect::Effect;
@@ -56,7 +56,7 @@ enum Said {
 /// The answer of an upstream, where it does not refuse the gateway's key. That it does is told to who operates: in the log, by the field that says
 /// which key it is, and in the record of the call's end.
 ///
-/// That of an MCP server is as a provider's. An API's passes: it may be of what was asked.
+/// That of an MCP server is as a provider's. An API's passes, and so does a gRPC server's, which is what its tool answers: it may be of what was asked.
 ///
 /// A provider's 403 passes, unless it says that it is of the key: it may be of the model, or of the account, and says so. Its 401 does not: to SDKs it is
 /// the caller's own token that is wrong, and what it says may show a part of the key.
@@ -82,9 +82,7 @@ pub(super) async fn checked(
             (response, said)
         }
         // To a client of MCP a 401 is of its own token, which it would throw away.
-        Destination::Server(server)
-            if server.endpoint.openapi.is_none() && status == StatusCode::UNAUTHORIZED =>
-        {
+        Destination::Server(server) if speaks_mcp(server) && status == StatusCode::UNAUTHORIZED => {
             (response, Said::Refused)
         }
         Destination::Server(_) | Destination::Agent(_) => (response, perhaps(status)),
@@ -114,6 +112,11 @@ pub(super) async fn checked(
         Destination::Server(_) => refusal.with_next(NEXT_OF_SERVER),
         Destination::Provider(_) | Destination::Agent(_) => refusal,
     })
+}
+
+/// Whether its status is of HTTP, as clients of MCP read it, and not of what its tool answers.
+fn speaks_mcp(server: &McpServer) -> bool {
+    server.endpoint.openapi.is_none() && server.endpoint.grpc_tools.is_none()
 }
 
 fn perhaps(status: StatusCode) -> Said {

@@ -165,6 +165,11 @@ impl Grpc {
     }
 
     async fn of(server: Server) -> Self {
+        Self::with(server, &json!({})).await
+    }
+
+    /// The same with more in its record.
+    async fn with(server: Server, more: &Value) -> Self {
         let world = World::new().await;
         let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../core/src/resource/grpc");
         let mut compiler = protox::Compiler::new([directory]).expect("a directory");
@@ -179,7 +184,9 @@ impl Grpc {
             if object["kind"] == "MCPServer" {
                 let spec = object["spec"].as_object_mut().expect("a mapping");
                 spec.remove("endpoint");
-                let grpc = json!({"url": server.url, "descriptors": descriptors, "timeout": "1s", "maxAnswer": 1024});
+                let mut grpc = json!({"url": server.url, "descriptors": descriptors, "timeout": "1s", "maxAnswer": 1024});
+                let more = more.as_object().expect("a mapping").clone();
+                grpc.as_object_mut().expect("a mapping").extend(more);
                 spec.insert("grpc".into(), grpc);
             }
         }
@@ -391,6 +398,26 @@ async fn a_status_is_the_tools_own_error() {
         assert_eq!(answer["result"].get("structuredContent"), None);
         assert_eq!(grpc.world.records(&id, 2).await[1]["result"], json!("error"));
     }
+}
+
+/// It may be of what was asked, and clients of MCP take it for no answer about their own token: it is in a result.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn that_a_key_is_refused_is_what_the_tool_answers_and_who_operates_is_told() {
+    let key = json!({"credential": {"env": "CARGO_PKG_NAME"}, "credentialHeader": "X-API-Key"});
+    let grpc = Grpc::with(Server::start().await, &key).await;
+    grpc.server.does(Script { end: End::Status(16, "no such key"), ..Script::default() });
+    let (id, answer) = grpc.tool("Invoices_GetInvoice", json!({})).await;
+    assert_eq!(answer["result"]["isError"], json!(true), "{answer}");
+    let text = &answer["result"]["content"][0]["text"];
+    assert_eq!(text, "gRPC status UNAUTHENTICATED (16): no such key");
+    let (_, sent, _) = grpc.server.asked.lock().expect("held")[0].clone();
+    assert_eq!(
+        (sent["x-api-key"].to_str().ok(), sent.get("authorization")),
+        (Some(env!("CARGO_PKG_NAME")), None)
+    );
+    let note = "401 to the gateway's key: look at spec.grpc.credential of MCPServer t/tools";
+    let detail = &grpc.world.records(&id, 2).await[1]["detail"];
+    assert!(detail.as_str().is_some_and(|detail| detail.contains(note)), "{detail}");
 }
 
 /// Attacks of a server: broken frames, compressed bombs, messages without end, streams without end, answers that are none.
