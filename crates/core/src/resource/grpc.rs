@@ -152,6 +152,10 @@ impl GrpcSpec {
             scheme: self.credential_scheme.as_deref(),
         };
         let key = key.check(meta, document, at, problems);
+        if let Some(reserved) = key.as_ref().filter(|key| key.header.starts_with("grpc-")) {
+            let fault = Fault::new("is the protocol's own, and does not go on", "name another header field");
+            problems.report(at.key("credentialHeader"), &reserved.header, fault);
+        }
         let endpoint = EndpointSpec {
             url: self.url.clone(),
             audience: self.audience.clone(),

@@ -303,6 +303,12 @@ fn a_server_may_have_a_key_of_its_own() {
         assert_eq!((&*key.header, key.scheme.as_deref()), (header, scheme));
     }
     assert!(given(json!({})).unwrap().key.is_none());
-    let told = given(json!({"credentialHeader": "X-API-Key"})).unwrap_err();
-    assert_eq!(&*told[0].field, "spec.grpc.credentialHeader");
+    for more in [
+        json!({"credentialHeader": "X-API-Key"}),
+        // It would not be sent, and nobody told.
+        json!({"credential": {"env": "K"}, "credentialHeader": "Grpc-Key"}),
+    ] {
+        let told = given(more).unwrap_err();
+        assert_eq!(&*told[0].field, "spec.grpc.credentialHeader");
+    }
 }
