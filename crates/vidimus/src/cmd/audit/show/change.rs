@@ -87,7 +87,11 @@ fn add(place: String, value: &Value, all: &mut BTreeMap<String, String>) {
     match value {
         Value::Object(members) if !members.is_empty() => {
             for (name, value) in members {
-                let below = if place.is_empty() { name.clone() } else { format!("{place}.{name}") };
+                let below = match (is_plain(name), place.is_empty()) {
+                    (false, _) => format!("{place}[{name:?}]"),
+                    (true, true) => name.clone(),
+                    (true, false) => format!("{place}.{name}"),
+                };
                 add(below, value, all);
             }
         }
@@ -99,5 +103,34 @@ fn add(place: String, value: &Value, all: &mut BTreeMap<String, String>) {
         value => {
             all.insert(place, value.to_string());
         }
+    }
+}
+
+/// Whether a name stands in a place as it is. Any other one is quoted, so that no two values have one place.
+fn is_plain(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_/$".contains(&byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// Attack: members whose names are the places of others, behind which a change of those is not seen.
+    #[test]
+    fn each_value_has_a_place_of_its_own() {
+        let document = |id: &str| json!({"get": {"operationId": id, "tags": [id]}, "get.operationId": "z", "get.tags[0]": "z"});
+        let change = Change { before: Side::Kept(document("a")), after: Side::Kept(document("b")) };
+        let expected = [
+            r#"- get.operationId: "a""#,
+            r#"+ get.operationId: "b""#,
+            r#"- get.tags[0]: "a""#,
+            r#"+ get.tags[0]: "b""#,
+        ];
+        assert_eq!(change.lines(), expected);
+        let labels = json!({"labels": {"app.kubernetes.io/name": "x"}});
+        let change = Change { before: Side::None, after: Side::Kept(labels) };
+        assert_eq!(change.lines(), [r#"+ labels["app.kubernetes.io/name"]: "x""#]);
     }
 }
