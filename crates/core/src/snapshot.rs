@@ -403,12 +403,14 @@ impl Snapshot {
         &self.objects
     }
 
-    /// The limits that policies in force declare.
+    /// The limits that policies in force declare, and those of policies that are not in order, of which what they forbade goes on to: calls count for
+    /// these too. One may be there more than once.
     pub fn limits(&self) -> impl Iterator<Item = &Arc<Limit>> {
-        self.objects.iter().flat_map(|object| match object {
+        let declared = self.objects.iter().flat_map(|object| match object {
             Object::Policy(policy) => &*policy.limits,
             _ => &[],
-        })
+        });
+        declared.chain(self.beside.iter().filter_map(|statement| statement.limits.as_deref()).flatten())
     }
 
     /// The ids of all policies in force, the built-in ones included.

@@ -229,3 +229,20 @@ fn what_a_use_implies_does_not_count() {
         assert_eq!((decision.outcome(), decision.limits().len()), (Outcome::Allow, 0));
     });
 }
+
+/// Of two policies of one name what both forbid counts, and so do their limits: what was taken of them is shown, and is taken up by a start.
+#[test]
+fn limits_of_policies_of_one_name_are_those_that_calls_count_for() {
+    let with = |amount: i64, but: &str| {
+        let cedar = COUNTED.replace("ping", but);
+        let Object::Policy(policy) = cluster(&cedar) else { panic!("a policy") };
+        let limits = [Arc::new(Limit { amount, ..Arc::unwrap_or_clone(limit("calls")) })].into();
+        Object::Policy(Arc::new(Policy { limits, ..Arc::unwrap_or_clone(policy) }))
+    };
+    let policies = vec![with(3, "ping"), with(9, "pong")];
+    let (world, rejected) = Snapshot::build(objects(vec![agent("a", "x")], vec![server("a", "s")], policies));
+    assert!(!rejected.is_empty(), "neither is in order");
+    let mut amounts: Vec<i64> = world.limits().map(|limit| limit.amount).collect();
+    amounts.sort_unstable();
+    assert_eq!(amounts, [3, 9]);
+}
