@@ -40,7 +40,7 @@ use crate::output::{self, Format, printable};
 Exit codes: 0 shown, 1 the log is damaged and what could be read was shown,
 2 not shown")]
 pub struct Show {
-    /// The call's id: header vidimus-call of its answer, or the last column of `audit search`. Or an approval's.
+    /// The call's id: header vidimus-call of its answer, or the last column of `audit search`. Or an approval's, or that of another act.
     id: String,
     /// Write each record (record-N.json) and its proof (record-N.tlog-proof) into this directory.
     #[arg(long)]
