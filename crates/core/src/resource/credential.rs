@@ -81,7 +81,7 @@ pub struct CredentialSpec {
     /// The key of a Secret in the object's namespace. In a cluster only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretRefSpec>,
-    /// The provider needs no key: {}.
+    /// No key is needed: {}.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub none: Option<NoCredentialSpec>,
 }

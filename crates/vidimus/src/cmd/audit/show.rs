@@ -124,10 +124,10 @@ pub fn run(
         super::warn_of_pruned(dir, None)?;
     }
     match (call.records.is_empty(), call.damage.is_empty()) {
-        (true, true) => anyhow::bail!("no record of a call or an approval {} in {}", show.id, dir.display()),
+        (true, true) => anyhow::bail!("no record of call, approval or act {} in {}", show.id, dir.display()),
         (true, false) => {
             anyhow::bail!(
-                "no record of a call or an approval {} in what can be read of {}",
+                "no record of call, approval or act {} in what can be read of {}",
                 show.id,
                 dir.display()
             )

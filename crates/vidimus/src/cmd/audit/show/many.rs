@@ -58,7 +58,7 @@ pub fn run(
         }
         let which =
             if call.damage.is_empty() { "any of the ledgers" } else { "what can be read of the ledgers" };
-        bail!("no record of a call or an approval {} in {which}", show.id);
+        bail!("no record of call, approval or act {} in {which}", show.id);
     }
     Ok(if call.damage.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
