@@ -15,8 +15,8 @@ use self::place::Places;
 use crate::protocol::members::Members;
 
 /// What to do where nothing can be held to the schema.
-const UNHELD: &str = "Whoever keeps the server's record: have the server's schema put right, or hold the arguments of its tools to nothing \
-     (spec.integrity.arguments), which policies still decide.";
+const UNHELD: &str = "Whoever keeps the server's record: have the server's schema put right, or hold the arguments of its tools to less \
+     (spec.integrity.arguments: schema in place of closed, else nothing); policies decide them all the same.";
 
 /// The input schema of one tool, compiled when the first call of it comes.
 #[derive(Debug, Default)]
