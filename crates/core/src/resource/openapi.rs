@@ -358,7 +358,7 @@ impl OpenApiSpec {
             .ok()
             .map(|url| url.query_pairs().map(|(name, _)| name.into_owned()).collect());
         if let (Some(name), Some(given)) = (&self.credential_query, &query)
-            && given.contains(name)
+            && given.iter().any(|one| one.eq_ignore_ascii_case(name))
         {
             let fault = Fault::new("the URL has it in its query already", "take it out of spec.openapi.url");
             problems.report(at.key("credentialQuery"), name, fault);

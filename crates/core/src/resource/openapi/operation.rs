@@ -36,11 +36,8 @@ pub(super) struct Given {
 impl Given {
     fn is_key(&self, parameter: &Parameter) -> bool {
         self.key.as_ref().is_some_and(|(place, name)| {
-            *place == parameter.place
-                && match place {
-                    Place::Header => name.eq_ignore_ascii_case(&parameter.name),
-                    _ => *name == parameter.name,
-                }
+            // Upper and lower case are the same to some servers, in a query too.
+            *place == parameter.place && name.eq_ignore_ascii_case(&parameter.name)
         })
     }
 }
@@ -64,8 +61,8 @@ pub(super) fn compiled<'d>(
     check_path(&template, &parameters)?;
     let body = body::of(document, operation)?;
     let parameters = with_arguments(parameters, body.is_some())?;
-    let in_url =
-        |one: &Parameter| one.place == Place::Query && given.query.iter().any(|name| **name == *one.name);
+    let is_given = |name: &str| given.query.iter().any(|one| one.eq_ignore_ascii_case(name));
+    let in_url = |one: &Parameter| one.place == Place::Query && is_given(&one.name);
     if let Some((parameter, ..)) = parameters.iter().find(|(one, ..)| in_url(one)) {
         let reason =
             format!("its parameter {:?} is in the query of spec.openapi.url already", parameter.name);

@@ -281,6 +281,7 @@ fn what_is_not_supported_is_told_by_its_place() {
         (with(&json!({"allowReserved": true})), "allowReserved"),
         (with(&json!({"name": ""})), "has no name"),
         (with(&json!({"name": "tenant"})), "in the query of spec.openapi.url already"),
+        (with(&json!({"name": "Tenant"})), "in the query of spec.openapi.url already"),
         (json!({"parameters": [{"name": "p", "in": "query"}]}), "has no schema"),
         (
             json!({"parameters": [parameter("p", "query", &json!({})), parameter("p", "query", &json!({}))]}),
@@ -444,7 +445,10 @@ fn a_key_is_of_the_record_and_presented_by_a_header_that_is_for_it() {
     assert!(server.endpoint.openapi.as_ref().expect("an API").tools["a"].parameters.is_empty());
     // Nor is it one in the query, where the record has it there, and nowhere else.
     let (own, elsewhere) = (parameter("appid", "query", &json!({})), parameter("q", "query", &json!({})));
-    let paths = json!({"/a": {"get": {"operationId": "a", "parameters": [own, elsewhere]}}});
+    // Attack: the same to a server that takes upper and lower case for one.
+    let alike = parameter("AppId", "query", &json!({}));
+    let paths = json!({"/a": {"get": {"operationId": "a", "parameters": [own, elsewhere]}},
+        "/b": {"get": {"operationId": "b", "parameters": [alike]}}});
     let mut own = spec(&document("3.1.0", &paths, &json!({})));
     own["credential"] = json!({"env": "K"});
     own["credentialQuery"] = json!("appid");
@@ -453,12 +457,14 @@ fn a_key_is_of_the_record_and_presented_by_a_header_that_is_for_it() {
     assert_eq!((key.query.as_deref(), key.scheme.as_deref()), (Some("appid"), None));
     let left = api.expect("an API").tools["a"].parameters.iter().map(|one| one.name.to_string());
     assert_eq!(left.collect::<Vec<_>>(), ["q"]);
+    assert!(api.expect("an API").tools["b"].parameters.is_empty());
     for (name, value) in [
         ("credentialQuery", json!("a=b&c")),
         ("credentialHeader", json!("X-Key")),
         ("credentialScheme", json!("Token")),
         ("credential", Value::Null),
         ("url", json!("https://pets.example/api?appid=hunter2")),
+        ("url", json!("https://pets.example/api?AppID=hunter2")),
     ] {
         let mut given = own.clone();
         given[name] = value;
