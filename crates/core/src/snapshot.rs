@@ -20,6 +20,7 @@ mod coming;
 pub(crate) mod compile;
 mod contest;
 mod costly;
+mod declared;
 mod depth;
 pub(crate) mod difference;
 pub(crate) mod digest;
@@ -56,7 +57,7 @@ use crate::decide::Policies;
 use crate::decide::chain_reads::ChainReads;
 use crate::decide::statement::Statement;
 use crate::decision::Finding;
-use crate::resource::{Identity, Limit, Object, ObjectKey, Principal, Rejection};
+use crate::resource::{Identity, Object, ObjectKey, Principal, Rejection};
 use crate::shards::Shards;
 
 use self::closings::Closings;
@@ -401,16 +402,6 @@ impl Snapshot {
     /// All objects, for status pages and `check`, in the order in which they were given.
     pub fn objects(&self) -> &[Object] {
         &self.objects
-    }
-
-    /// The limits that policies in force declare, and those of policies that are not in order, of which what they forbade goes on to: calls count for
-    /// these too. One may be there more than once.
-    pub fn limits(&self) -> impl Iterator<Item = &Arc<Limit>> {
-        let declared = self.objects.iter().flat_map(|object| match object {
-            Object::Policy(policy) => &*policy.limits,
-            _ => &[],
-        });
-        declared.chain(self.beside.iter().filter_map(|statement| statement.limits.as_deref()).flatten())
     }
 
     /// The ids of all policies in force, the built-in ones included.

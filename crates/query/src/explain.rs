@@ -170,6 +170,7 @@ pub fn explain(state: &State, question: &ExplainQuestion, now: UnixMillis) -> Re
     let principal = principal(state, &question.principal)?;
     let action = target::action(&question.resource)?;
     let world = &*state.loaded.snapshot;
+    unseen::are_known(world, question)?;
     let followed = target::followed(world, &question.resource);
     let (front, followed) = followed.map_or((None, Ok(None)), |(front, own)| (Some(front), own.map(Some)));
     let target = match &followed {

@@ -152,8 +152,12 @@ impl GrpcSpec {
             scheme: self.credential_scheme.as_deref(),
         };
         let key = key.check(meta, document, at, problems);
-        if let Some(reserved) = key.as_ref().filter(|key| key.header.starts_with("grpc-")) {
-            let fault = Fault::new("is the protocol's own, and does not go on", "name another header field");
+        let is_reserved = |header: &str| header.starts_with("grpc-") || header.ends_with("-bin");
+        if let Some(reserved) = key.as_ref().filter(|key| is_reserved(&key.header)) {
+            let fault = Fault::new(
+                "is one that the protocol writes itself, or in a coding of its own",
+                "name another header field",
+            );
             problems.report(at.key("credentialHeader"), &reserved.header, fault);
         }
         let endpoint = EndpointSpec {

@@ -265,7 +265,6 @@ fn a_case_says_what_is_left_of_a_limit() {
         case("{}", "{outcome: allow}"),
         case("{a/limited/calls: 0}", "{outcome: allow}"),
         case("{a/limited/calls: -1}", "{outcome: deny, code: limit_exceeded}"),
-        case("{a/limited/others: -1}", "{outcome: allow}"),
     ];
     fs::write(directory.path().join("a.cases.yaml"), cases.concat()).expect("written");
     let read = read(directory.path()).expect("read");
@@ -273,7 +272,7 @@ fn a_case_says_what_is_left_of_a_limit() {
     assert!(report.holds(), "{report:#?}");
     let counts =
         report.cases.iter().map(|case| case.found.as_ref().map_or(0, |found| found.counts_for.len()));
-    assert_eq!(counts.collect::<Vec<_>>(), [1, 1, 0, 1]);
+    assert_eq!(counts.collect::<Vec<_>>(), [1, 1, 0]);
 }
 
 /// What guards come to is the case's to say, and which of them look is the policies': one that nothing waits for is in no fact.
@@ -296,12 +295,13 @@ fn a_case_says_which_guards_find_nothing() {
         "cases:\n".to_owned(),
         case("[]", "{outcome: deny, code: forbidden_by_policy}"),
         case("[secrets]", "{outcome: deny, code: forbidden_by_policy}"),
-        case("[secrets, ours]", "{outcome: deny, code: forbidden_by_policy}"),
+        case("[a/looks/ours]", "{outcome: deny, code: forbidden_by_policy}"),
         case("[secrets, a/looks/ours, injection]", "{outcome: allow}"),
     ];
     fs::write(directory.path().join("a.cases.yaml"), cases.concat()).expect("written");
     let read = read(directory.path()).expect("read");
-    let report = test(&State::new(loaded, String::new()), read, UnixMillis(0));
+    let state = State::new(loaded, String::new());
+    let report = test(&state, read, UnixMillis(0));
     assert!(report.holds(), "{report:#?}");
     let found: Vec<&Explanation> = report.cases.iter().filter_map(|case| case.found.as_ref()).collect();
     let [nothing, secrets, _, all] = &*found else { panic!("{report:#?}") };
@@ -309,4 +309,14 @@ fn a_case_says_which_guards_find_nothing() {
     let left = secrets.not_looked_at.join("");
     assert!(left.contains("(a/looks/ours)"), "{secrets:#?}");
     assert!(all.not_looked_at.is_empty() && !all.facts.contains_key("guard.injection"), "{all:#?}");
+    // What is misspelled would hold for the wrong reason.
+    for case in
+        [case("[ours]", "{outcome: deny}"), case("[secrets], limits: {a/looks/calls: 1}", "{outcome: deny}")]
+    {
+        fs::write(directory.path().join("a.cases.yaml"), format!("cases:\n{case}")).expect("written");
+        let report = test(&state, super::read(directory.path()).expect("read"), UnixMillis(0));
+        assert!(!report.holds(), "{report:#?}");
+        let told = format!("{:?}", report.cases);
+        assert!(told.contains("is in force"), "{told}");
+    }
 }

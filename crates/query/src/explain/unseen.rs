@@ -1,9 +1,14 @@
 //! What the gateway looks at when a call is made, and nobody can look at of one that is not: what guards find, and what a server says of its tools.
 
+use std::collections::BTreeSet;
+
 use vidimus_core::call::{Ask, Call, Target};
 use vidimus_core::decision::{Decision, Outcome};
-use vidimus_core::guard::{Came, Guarded, Kinds, Looked, Wanted};
+use vidimus_core::guard::{Came, Guard, Guarded, Kinds, Looked, Wanted};
 use vidimus_core::snapshot::Snapshot;
+
+use super::ExplainQuestion;
+use crate::Misasked;
 
 /// What was not looked at.
 #[derive(Debug, Default)]
@@ -46,6 +51,36 @@ pub(super) fn of(world: &Snapshot, call: &Call<'_>, decision: &Decision<'_>) -> 
         unseen.said.push(said.to_owned());
     }
     unseen
+}
+
+/// That there is a guard and a limit of each name that a question says: of what is misspelled it would be told what is so without it.
+///
+/// # Errors
+/// The name that nothing has.
+pub(super) fn are_known(world: &Snapshot, question: &ExplainQuestion) -> Result<(), Misasked> {
+    let is_guard =
+        |name: &str| Guard::named(name).is_some() || world.own_guards().any(|own| *own.id == *name);
+    if let Some(name) = question.guarded.iter().find(|name| !is_guard(name)) {
+        let built_in = Guard::ALL.map(|guard| guard.as_str().to_owned());
+        let own = world.own_guards().map(|own| own.id.to_string());
+        return Err(unknown("guarded", name, "guard", built_in.into_iter().chain(own)));
+    }
+    let is_limit = |id: &str| world.limits().any(|limit| *limit.id == *id);
+    match question.limits.keys().find(|id| !is_limit(id)) {
+        Some(id) => Err(unknown("limits", id, "limit", world.limits().map(|limit| limit.id.to_string()))),
+        None => Ok(()),
+    }
+}
+
+/// How many names are told of those that there are.
+const TOLD: usize = 8;
+
+fn unknown(member: &'static str, name: &str, what: &str, names: impl Iterator<Item = String>) -> Misasked {
+    let names: BTreeSet<String> = names.collect();
+    let more = if names.len() > TOLD { ", …" } else { "" };
+    let told: Vec<&str> = names.iter().take(TOLD).map(String::as_str).collect();
+    let there = if told.is_empty() { "none".to_owned() } else { told.join(", ") };
+    Misasked::new(member, &name, format!("no {what} of this name is in force; there are: {there}{more}"))
 }
 
 /// What guards came to where those of these names, as in `context.guarded`, find nothing in the call. As of one that is made, those alone look for which

@@ -307,6 +307,7 @@ fn a_server_may_have_a_key_of_its_own() {
         json!({"credentialHeader": "X-API-Key"}),
         // It would not be sent, and nobody told.
         json!({"credential": {"env": "K"}, "credentialHeader": "Grpc-Key"}),
+        json!({"credential": {"env": "K"}, "credentialHeader": "x-key-bin"}),
     ] {
         let told = given(more).unwrap_err();
         assert_eq!(&*told[0].field, "spec.grpc.credentialHeader");
