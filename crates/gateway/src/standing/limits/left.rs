@@ -35,11 +35,14 @@ fn of(limit: &Limit, team: Option<Arc<str>>, amount: i64) -> Amount {
     Amount { limit: limit.id.clone(), team, of: limit.of, amount }
 }
 
+/// The id of a limit, and the team where it is counted by teams.
+type Whose = (Arc<str>, Option<Arc<str>>);
+
 impl Counters {
     /// What is left of each of these, of all whose calls it counts apart to whom the least is left: for each team where it is counted by teams. Nothing
     /// of one of which nothing was taken. Of several of one id, that of which the least is left.
     pub(super) fn left(&self, limits: &HashMap<&str, Vec<&Limit>>, now: Moment) -> Vec<Amount> {
-        let mut least: BTreeMap<(Arc<str>, Option<Arc<str>>), (i64, &Limit)> = BTreeMap::new();
+        let mut least: BTreeMap<Whose, (i64, &Limit)> = BTreeMap::new();
         for shard in self.shards.iter() {
             // What a panic left half done is shown as it is.
             let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
