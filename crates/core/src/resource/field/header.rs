@@ -181,7 +181,7 @@ fn check_name(text: &str) -> Result<String, Fault> {
     match why_never(&name) {
         Some(why) => Err(Fault::new(
             format!("this header never passes on the word of a record: {why}"),
-            "remove it; the key of a provider or a server is said by its credential, and what has none gets a token for each call",
+            "remove it; a key is said by spec.credential, spec.openapi.credential or spec.grpc.credential, and what has none gets a token for each call",
         )),
         None => Ok(name),
     }
