@@ -206,13 +206,10 @@ pub fn to_seal(dir: &Path, log: &Path) -> Result<u64, ModelError> {
 
 fn to_seal_of(dir: &Path, log: &Path, extent: Extent) -> Result<u64, ModelError> {
     let front = front(log)?;
-    let signed = extent.of(vidimus_ledger::signed_for(log)?).max(front);
+    let all = vidimus_ledger::signed_for(log)?;
+    let signed = extent.of(all);
     let manifest = match Manifest::read(dir)? {
-        Some(manifest)
-            if manifest.first <= front
-                && manifest.end() <= vidimus_ledger::signed_for(log)?
-                && is_of(&manifest, log)? =>
-        {
+        Some(manifest) if manifest.first <= front && manifest.end() <= all && is_of(&manifest, log)? => {
             manifest
         }
         _ => return Ok(signed.saturating_sub(front)),
